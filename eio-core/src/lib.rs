@@ -1,0 +1,12 @@
+//! Engine.IO v4 without I/O.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod buffer;
+pub mod packet;
+pub mod sid;
+pub mod time;
+pub mod transport;

@@ -1,0 +1,89 @@
+//! The two ways an Engine.IO session is carried, and sets of them.
+
+/// How a session is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Transport {
+    /// HTTP long-polling: GET to receive, POST to send.
+    Polling,
+    /// RFC 6455.
+    WebSocket,
+}
+
+impl Transport {
+    /// The name in the `transport` query parameter and in `upgrades`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Polling => "polling",
+            Self::WebSocket => "websocket",
+        }
+    }
+
+    /// The transport of that exact name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "polling" => Some(Self::Polling),
+            "websocket" => Some(Self::WebSocket),
+            _ => None,
+        }
+    }
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Polling => 1,
+            Self::WebSocket => 2,
+        }
+    }
+}
+
+impl core::fmt::Display for Transport {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Any of the transports.
+///
+/// ```
+/// use eio_core::transport::{Transport, TransportSet};
+///
+/// let set = TransportSet::EMPTY.with(Transport::WebSocket);
+/// assert!(set.contains(Transport::WebSocket) && !set.contains(Transport::Polling));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct TransportSet(u8);
+
+impl TransportSet {
+    /// No transport.
+    pub const EMPTY: Self = Self(0);
+    /// Polling and WebSocket.
+    pub const ALL: Self = Self::EMPTY.with(Transport::Polling).with(Transport::WebSocket);
+
+    /// This set and `transport`.
+    #[must_use]
+    pub const fn with(self, transport: Transport) -> Self {
+        Self(self.0 | transport.bit())
+    }
+
+    /// This set less `transport`.
+    #[must_use]
+    pub const fn without(self, transport: Transport) -> Self {
+        Self(self.0 & !transport.bit())
+    }
+
+    /// Whether `transport` is in it.
+    pub const fn contains(self, transport: Transport) -> bool {
+        self.0 & transport.bit() != 0
+    }
+
+    /// Whether nothing is in it.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Its members, polling first.
+    pub fn iter(self) -> impl Iterator<Item = Transport> {
+        [Transport::Polling, Transport::WebSocket].into_iter().filter(move |t| self.contains(*t))
+    }
+}

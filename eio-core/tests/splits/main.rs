@@ -1,0 +1,1 @@
+//! Every decoder, fed one, two, three... bytes at a time, gives the same events as when fed all at once.

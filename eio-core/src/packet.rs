@@ -3,6 +3,13 @@
 //! Over WebSocket a packet is one message: a text frame `<type><data>`, or a binary frame that is a binary
 //! message with no prefix. Over polling the same text stands between record separators
 //! ([`payload`](crate::payload)) and binary becomes `b` and base64.
+//!
+//! Parsing borrows: a packet points into the bytes it came from, base64 is decoded where it lies.
+//! Sections in quotes are those of the Engine.IO v4 protocol text.
+
+use base64_simd::{AsOut, STANDARD, STANDARD_NO_PAD};
+
+use crate::buffer::{Overflow, Sink};
 
 /// Application data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,4 +72,292 @@ pub enum Packet<'a> {
     Upgrade,
     /// `6`: nothing; ends a pending poll.
     Noop,
+}
+
+impl<'a> Packet<'a> {
+    /// Parses one text record: a WebSocket text message, or what stands between two separators of a
+    /// polling body. Base64 is decoded in place; after an error the record's content is unspecified.
+    ///
+    /// Data behind a type that has none (`1`, `5`, `6`) is ignored, as engine.io and python-engineio do.
+    /// It must be UTF-8 all the same: the record is text.
+    ///
+    /// ```
+    /// use eio_core::packet::{Message, Packet};
+    ///
+    /// assert_eq!(Packet::parse_text(&mut *b"4hello".to_vec())?, Packet::Message("hello".into()));
+    /// let binary = Message::Binary(&[1, 2, 3, 4]);
+    /// assert_eq!(Packet::parse_text(&mut *b"bAQIDBA==".to_vec())?, Packet::Message(binary));
+    /// # Ok::<(), eio_core::packet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Every [`Error`] ends the session the record belongs to.
+    #[inline]
+    pub fn parse_text(record: &'a mut [u8]) -> Result<Self, Error> {
+        let (kind, data) = record.split_first_mut().ok_or(Error::Empty)?;
+        // Messages first: they are what there is most of.
+        Ok(match kind {
+            b'4' => Self::Message(Message::Text(utf8(data)?)),
+            b'b' => Self::Message(Message::Binary(decode_base64(data)?)),
+            b'2' => Self::Ping(utf8(data)?),
+            b'3' => Self::Pong(utf8(data)?),
+            b'0' => Self::Open(utf8(data)?),
+            b'1' => utf8(data).map(|_| Self::Close)?,
+            b'5' => utf8(data).map(|_| Self::Upgrade)?,
+            b'6' => utf8(data).map(|_| Self::Noop)?,
+            _ => return Err(Error::UnknownType),
+        })
+    }
+
+    /// Takes a WebSocket binary message, which cannot be wrong. "Binary payloads are sent as is, without
+    /// modification" ("WebSocket"): no type stands before them, and an empty one is an empty message.
+    #[inline]
+    pub const fn parse_binary(bytes: &'a [u8]) -> Self {
+        Self::Message(Message::Binary(bytes))
+    }
+
+    /// Writes the packet as text: a polling record, or the WebSocket text frame of a session that asked
+    /// for base64. "Binary payloads MUST be base64-encoded and prefixed with a `b` character" ("HTTP
+    /// long-polling"): the `b` stands where a type would.
+    ///
+    /// ```
+    /// use eio_core::{buffer::Writer, packet::Packet};
+    ///
+    /// let mut memory = [0; 16];
+    /// let mut out = Writer::new(&mut memory);
+    /// Packet::Message((&[1, 2, 3, 4]).into()).encode_text(&mut out)?;
+    /// assert_eq!(out.written(), b"bAQIDBA==");
+    /// # Ok::<(), eio_core::buffer::Overflow>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Overflow`], with nothing written.
+    #[inline]
+    pub fn encode_text<K: Sink>(&self, out: &mut K) -> Result<(), Overflow> {
+        self.fill_text(out.claim(self.text_len())?);
+        Ok(())
+    }
+
+    /// The exact length of [`encode_text`](Self::encode_text)'s output, in bytes.
+    #[inline]
+    pub const fn text_len(&self) -> usize {
+        let frame = self.frame();
+        // No overflow: a slice is at most `isize::MAX` long, and 4/3 of that fits a `usize`.
+        1 + if frame.binary { frame.data.len().div_ceil(3) * 4 } else { frame.data.len() }
+    }
+
+    /// The packet as it travels over WebSocket without base64.
+    #[inline]
+    pub const fn frame(&self) -> Frame<'a> {
+        let (prefix, data): (&'static [u8], &'a [u8]) = match *self {
+            Self::Message(Message::Text(text)) => (b"4", text.as_bytes()),
+            Self::Message(Message::Binary(data)) => {
+                return Frame { binary: true, prefix: b"", data };
+            }
+            Self::Open(json) => (b"0", json.as_bytes()),
+            Self::Close => (b"1", b""),
+            Self::Ping(text) => (b"2", text.as_bytes()),
+            Self::Pong(text) => (b"3", text.as_bytes()),
+            Self::Upgrade => (b"5", b""),
+            Self::Noop => (b"6", b""),
+        };
+        Frame { binary: false, prefix, data }
+    }
+
+    /// Overwrites `out`, which is [`text_len`](Self::text_len) bytes long.
+    #[inline]
+    pub(crate) fn fill_text(&self, out: &mut [u8]) {
+        let Frame { binary, prefix, data } = self.frame();
+        let Some((kind, rest)) = out.split_first_mut() else { return };
+        *kind = prefix.first().copied().unwrap_or(b'b');
+        if binary {
+            let _ = STANDARD.encode(data, rest.as_out());
+        } else {
+            rest.copy_from_slice(data);
+        }
+    }
+}
+
+/// One WebSocket frame's payload in two parts, so that the data need not be copied behind its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Whether it is a binary frame, else a text frame.
+    pub binary: bool,
+    /// The type: one byte, none before binary.
+    pub prefix: &'static [u8],
+    /// What follows the prefix.
+    pub data: &'a [u8],
+}
+
+/// Why a record is not a packet.
+///
+/// engine.io calls all of them a `parse error` and ends the session; over WebSocket it closes without a
+/// code, except for [`Utf8`](Self::Utf8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Error {
+    /// No byte at all, so no type.
+    Empty,
+    /// The first byte is neither `0` to `6` nor `b`.
+    UnknownType,
+    /// The data is not UTF-8.
+    Utf8,
+    /// Not base64 of the standard alphabet (RFC 4648 section 4).
+    Base64,
+}
+
+impl Error {
+    /// Whether text was not UTF-8: over WebSocket that is close code 1007 (RFC 6455 section 8.1).
+    pub const fn is_utf8(self) -> bool {
+        matches!(self, Self::Utf8)
+    }
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "a packet without a type",
+            Self::UnknownType => "a packet of an unknown type",
+            Self::Utf8 => "a packet whose text is not UTF-8",
+            Self::Base64 => "a binary packet that is not base64",
+        })
+    }
+}
+
+impl core::error::Error for Error {}
+
+#[inline]
+fn utf8(data: &[u8]) -> Result<&str, Error> {
+    simdutf8::basic::from_utf8(data).map_err(|_| Error::Utf8)
+}
+
+/// Decodes in place. Clients that leave out padding are understood, as JS does; a byte outside the
+/// alphabet or a stray bit in the last digit (RFC 4648 sections 3.3 and 3.5) is an error, which JS skips:
+/// data that is damaged should not arrive as other data.
+fn decode_base64(data: &mut [u8]) -> Result<&[u8], Error> {
+    // Three suffice to see that there is one too many.
+    let padding = data.iter().rev().take(3).take_while(|&&byte| byte == b'=').count();
+    let digits = data.len() - padding;
+    if padding > digits.next_multiple_of(4) - digits {
+        return Err(Error::Base64);
+    }
+    let digits = data.get_mut(..digits).ok_or(Error::Base64)?;
+    STANDARD_NO_PAD.decode_inplace(digits).map(|bytes| &*bytes).map_err(|_| Error::Base64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::buffer::Writer;
+
+    fn parse(record: &[u8]) -> Result<Packet<'static>, Error> {
+        Packet::parse_text(record.to_vec().leak())
+    }
+
+    #[test]
+    fn an_unknown_type_is_never_taken_for_a_known_one() {
+        for first in 0..=u8::MAX {
+            let known = matches!(first, b'0'..=b'6' | b'b');
+            assert_eq!(parse(&[first]).is_ok(), known, "{first:#x}");
+            assert_eq!(parse(&[first, b'A', b'A']).is_ok(), known, "{first:#x}");
+        }
+        assert_eq!(parse(b"7"), Err(Error::UnknownType));
+        assert_eq!(parse(b""), Err(Error::Empty));
+    }
+
+    #[test]
+    fn an_empty_message_is_a_message() {
+        assert_eq!(parse(b"4"), Ok(Packet::Message("".into())));
+        assert_eq!(parse(b"b"), Ok(Packet::Message((&[]).into())));
+        assert_eq!(Packet::parse_binary(b""), Packet::Message((&[]).into()));
+    }
+
+    #[test]
+    fn data_where_none_belongs_is_ignored_but_must_be_utf8() {
+        for (record, packet) in
+            [(b"1x", Packet::Close), (b"5x", Packet::Upgrade), (b"6x", Packet::Noop)]
+        {
+            assert_eq!(parse(record), Ok(packet));
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_never_gets_through() {
+        for kind in b'0'..=b'6' {
+            for bad in [&[0xff][..], &[0xc0, 0x80], &[0xed, 0xa0, 0x80], &[b'a', 0xf0, 0x9f, 0x92]]
+            {
+                let error = parse(&[&[kind], bad].concat()).unwrap_err();
+                assert_eq!(error, Error::Utf8);
+                assert!(error.is_utf8());
+            }
+        }
+        assert!(![Error::Empty, Error::UnknownType, Error::Base64].iter().any(|e| e.is_utf8()));
+    }
+
+    #[test]
+    fn padding_may_be_missing_but_never_too_long_or_inside() {
+        for good in ["bAA==", "bAA=", "bAA"] {
+            assert_eq!(parse(good.as_bytes()), Ok(Packet::Message((&[0]).into())), "{good}");
+        }
+        for good in ["bAAA=", "bAAA"] {
+            assert_eq!(parse(good.as_bytes()), Ok(Packet::Message((&[0, 0]).into())), "{good}");
+        }
+        for bad in ["b=", "b==", "b===", "b====", "bA", "bA=", "bA==", "bA===", "bAA===", "bAAA=="]
+            .into_iter()
+            .chain(["bAAAA=", "bAA==AAAA", "bAA=A", "b=AAA", "bAAAAA", "bAA=====", "bAAAAA==="])
+        {
+            assert_eq!(parse(bad.as_bytes()), Err(Error::Base64), "{bad}");
+        }
+    }
+
+    #[test]
+    fn stray_bits_in_the_last_digit_are_not_dropped() {
+        for bad in ["bAB==", "bAB", "bAAB=", "bAAB"] {
+            assert_eq!(parse(bad.as_bytes()), Err(Error::Base64), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_byte_outside_the_alphabet_is_skipped() {
+        // Long enough for every vector width and its remainders.
+        for digits in (4..160).step_by(4) {
+            for at in [0, 1, digits / 2, digits - 1] {
+                for byte in 0..=u8::MAX {
+                    let mut record = std::vec![b'A'; digits + 1];
+                    record[0] = b'b';
+                    record[at + 1] = byte;
+                    let standard = byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+                    let good = standard || (byte == b'=' && at == digits - 1);
+                    let parsed = Packet::parse_text(&mut record).map(|_| ());
+                    let expected = if good { Ok(()) } else { Err(Error::Base64) };
+                    assert_eq!(parsed, expected, "{byte:#x} at {at} of {digits}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_length_of_binary_comes_back() {
+        let bytes: Vec<u8> = (0..200_u8).map(|byte| byte.wrapping_mul(151)).collect();
+        for len in 0..=bytes.len() {
+            let packet = Packet::parse_binary(&bytes[..len]);
+            let mut memory = [0; 300];
+            let mut out = Writer::new(&mut memory);
+            packet.encode_text(&mut out).unwrap();
+            assert_eq!(out.len(), packet.text_len());
+            assert_eq!(parse(out.written()), Ok(packet));
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_when_it_does_not_fit() {
+        for packet in [Packet::Message("hello".into()), Packet::Message((&[1, 2, 3]).into())] {
+            let mut memory = [0; 16];
+            let mut out = Writer::new(&mut memory[..packet.text_len() - 1]);
+            assert_eq!(packet.encode_text(&mut out), Err(Overflow));
+            assert!(out.is_empty());
+        }
+    }
 }

@@ -7,6 +7,7 @@ extern crate std;
 
 pub mod buffer;
 pub mod packet;
+pub mod payload;
 pub mod sid;
 pub mod time;
 pub mod transport;

@@ -6,6 +6,7 @@
 extern crate std;
 
 pub mod buffer;
+pub mod open;
 pub mod packet;
 pub mod payload;
 pub mod sid;

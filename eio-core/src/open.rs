@@ -1,0 +1,506 @@
+//! The open packet: what a server tells a client first, as JSON ("Handshake").
+
+use core::fmt;
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json_core::de::{Deserializer as Json, Error as JsonError};
+
+use crate::buffer::{Overflow, Sink};
+use crate::sid::Sid;
+use crate::transport::{Transport, TransportSet};
+
+/// The handshake.
+///
+/// ```
+/// use eio_core::open::{OPEN_MAX, Open};
+/// use eio_core::packet::Packet;
+/// use eio_core::transport::{Transport, TransportSet};
+///
+/// let open = Open {
+///     sid: "lv_VI97HAXpY6yYWAAAC".parse()?,
+///     upgrades: TransportSet::EMPTY.with(Transport::WebSocket),
+///     ping_interval: 25_000,
+///     ping_timeout: 20_000,
+///     max_payload: 1_000_000,
+/// };
+/// let mut memory = [0; OPEN_MAX];
+/// let packet = Packet::Open(open.json(&mut memory));
+/// # let Packet::Open(json) = packet else { unreachable!() };
+/// assert_eq!(Open::parse(json), Ok(open));
+/// # Ok::<(), eio_core::sid::InvalidSid>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Open {
+    /// The session, to be named in every later request.
+    pub sid: Sid,
+    /// What this session may upgrade to from the transport it was opened on.
+    pub upgrades: TransportSet,
+    /// Milliseconds from the handshake to the first ping, and from each pong to the next ping.
+    ///
+    /// 0 is no way to say "no pings". python-engineio announces whole seconds, rounded down, so 0 is a
+    /// server that pings more often than once a second; only the sum with `ping_timeout` means anything.
+    pub ping_interval: u32,
+    /// Milliseconds an answer to a ping may take. A client gives up after `ping_interval + ping_timeout`
+    /// without a ping.
+    pub ping_timeout: u32,
+    /// The most bytes the server takes in one request body or WebSocket message; `u32::MAX` is no limit.
+    pub max_payload: u32,
+}
+
+impl Open {
+    /// The JSON, without the packet type, into `out`.
+    ///
+    /// # Errors
+    /// [`Overflow`], with nothing written. [`OPEN_MAX`] bytes always suffice.
+    pub fn encode<K: Sink>(&self, out: &mut K) -> Result<(), Overflow> {
+        out.put(self.json(&mut [0; OPEN_MAX]).as_bytes())
+    }
+
+    /// The JSON as the data of a [`Packet::Open`](crate::packet::Packet::Open).
+    pub fn json<'m>(&self, memory: &'m mut [u8; OPEN_MAX]) -> &'m str {
+        let wire = Wire {
+            sid: self.sid.as_str(),
+            upgrades: Upgrades(self.upgrades),
+            ping_interval: self.ping_interval,
+            ping_timeout: self.ping_timeout,
+            max_payload: self.max_payload,
+        };
+        // Neither fallback is reached: OPEN_MAX suffices, and JSON is UTF-8.
+        let len = serde_json_core::to_slice(&wire, memory).unwrap_or(0);
+        memory.get(..len).and_then(|json| str::from_utf8(json).ok()).unwrap_or_default()
+    }
+
+    /// Reads what a server sent, keys in any order. Unknown keys and unknown transports are skipped, the
+    /// former without a close look at their values; of a key given twice the last counts, as for
+    /// `JSON.parse`.
+    ///
+    /// `maxPayload` is missing from older servers: no limit, `u32::MAX`. So is `null`, which is what an
+    /// engine.io with `maxHttpBufferSize: Infinity` writes, and any number between `u32::MAX` and
+    /// `u64::MAX`.
+    ///
+    /// # Errors
+    /// With any [`Error`] there is no session to speak of.
+    pub fn parse(json: &str) -> Result<Self, Error> {
+        let mut json = Json::new(json.as_bytes(), None);
+        let fields = json.deserialize_map(FieldsVisitor)?;
+        json.end()?;
+        Ok(Self {
+            sid: Sid::new(fields.sid.ok_or(Error::Missing("sid"))?).map_err(|_| Error::Sid)?,
+            upgrades: fields.upgrades.ok_or(Error::Missing("upgrades"))?,
+            ping_interval: fields.ping_interval.ok_or(Error::Missing("pingInterval"))?,
+            ping_timeout: fields.ping_timeout.ok_or(Error::Missing("pingTimeout"))?,
+            max_payload: u32::try_from(fields.max_payload.unwrap_or(u64::MAX)).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+/// The longest JSON [`Open::encode`] writes, in bytes.
+pub const OPEN_MAX: usize = Sid::MAX
+    + concat!(
+        r#"{"sid":"","upgrades":["polling","websocket"],"pingInterval":4294967295,"#,
+        r#""pingTimeout":4294967295,"maxPayload":4294967295}"#
+    )
+    .len();
+
+/// Why a handshake cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Error {
+    /// Not a JSON object and nothing else. Also a number with a fraction or an exponent: the known ones
+    /// are whole.
+    Json,
+    /// A known key has a value of another type than the protocol gives it.
+    Type,
+    /// A number is negative, or too large: an interval or timeout above `u32::MAX`, a payload above
+    /// `u64::MAX`.
+    Number,
+    /// An unknown value is nested more than eight deep.
+    TooDeep,
+    /// This key is not there.
+    Missing(&'static str),
+    /// The `sid` is not a [`Sid`].
+    Sid,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "the handshake is not a JSON object",
+            Self::Type => "a value of the handshake has the wrong type",
+            Self::Number => "a number of the handshake is out of range",
+            Self::TooDeep => "the handshake is nested too deep",
+            Self::Missing(key) => return write!(f, "the handshake has no {key}"),
+            Self::Sid => "the handshake's session identifier is unusable",
+        })
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl From<JsonError> for Error {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::InvalidNumber => Self::Number,
+            JsonError::InvalidType => Self::Type,
+            // The visitors below refuse nothing else themselves.
+            JsonError::CustomError => Self::TooDeep,
+            _ => Self::Json,
+        }
+    }
+}
+
+/// An [`Open`] under the protocol's names and in engine.io's order, so that `Open` itself need not promise
+/// an encoding.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
+    sid: &'a str,
+    upgrades: Upgrades,
+    ping_interval: u32,
+    ping_timeout: u32,
+    max_payload: u32,
+}
+
+/// A list of transport names.
+struct Upgrades(TransportSet);
+
+impl Serialize for Upgrades {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut names = serializer.serialize_seq(None)?;
+        for transport in self.0.iter() {
+            names.serialize_element(transport.name())?;
+        }
+        names.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Upgrades {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+
+        impl<'de> Visitor<'de> for Names {
+            type Value = Upgrades;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of transports")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Upgrades, A::Error> {
+                let mut set = TransportSet::EMPTY;
+                while let Some(name) = names.next_element::<&str>()? {
+                    // A transport of another implementation (`webtransport`) is one we do not take.
+                    set = Transport::from_name(name).map_or(set, |known| set.with(known));
+                }
+                Ok(Upgrades(set))
+            }
+        }
+
+        deserializer.deserialize_seq(Names)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum Key {
+    Sid,
+    Upgrades,
+    PingInterval,
+    PingTimeout,
+    MaxPayload,
+    #[serde(other)]
+    Unknown,
+}
+
+/// What was there. Filled by a visitor of our own rather than a derived one: that would skip unknown
+/// values with `IgnoredAny`, which serde-json-core does by recursion, as deep as the peer likes.
+#[derive(Default)]
+struct Fields<'de> {
+    sid: Option<&'de str>,
+    upgrades: Option<TransportSet>,
+    ping_interval: Option<u32>,
+    ping_timeout: Option<u32>,
+    max_payload: Option<u64>,
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a handshake")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(key) = map.next_key()? {
+            match key {
+                // Escapes stay as they are written; no character of a `Sid` needs one, so `Sid` refuses.
+                Key::Sid => fields.sid = Some(map.next_value()?),
+                Key::Upgrades => fields.upgrades = Some(map.next_value::<Upgrades>()?.0),
+                Key::PingInterval => fields.ping_interval = Some(map.next_value()?),
+                Key::PingTimeout => fields.ping_timeout = Some(map.next_value()?),
+                Key::MaxPayload => fields.max_payload = map.next_value()?,
+                Key::Unknown => map.next_value_seed(Skip { levels: 8 })?,
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// Passes over any value that opens at most `levels` brackets inside one another.
+#[derive(Clone, Copy)]
+struct Skip {
+    levels: u8,
+}
+
+impl Skip {
+    fn inside<E: serde::de::Error>(self) -> Result<Self, E> {
+        let levels = self.levels.checked_sub(1).ok_or_else(|| E::custom("nested too deep"))?;
+        Ok(Self { levels })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Skip {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_ignored_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Skip {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    /// Numbers, `true`, `false`, `null`: serde-json-core reports each of them like this.
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _text: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
+        let inside = self.inside()?;
+        while values.next_element_seed(inside)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let inside = self.inside()?;
+        while map.next_key::<IgnoredAny>()?.is_some() {
+            map.next_value_seed(inside)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::string::{String, ToString};
+
+    use super::*;
+    use crate::buffer::Writer;
+
+    fn open() -> Open {
+        Open {
+            sid: "abc".parse().unwrap(),
+            upgrades: TransportSet::EMPTY.with(Transport::WebSocket),
+            ping_interval: 25_000,
+            ping_timeout: 20_000,
+            max_payload: 1_000_000,
+        }
+    }
+
+    /// A good handshake with `more` in front.
+    fn with(more: &str) -> String {
+        format!(
+            r#"{{{more}"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}}"#
+        )
+    }
+
+    #[test]
+    fn exactly_the_five_keys_are_written_in_order() {
+        let mut memory = [0; OPEN_MAX];
+        assert_eq!(open().json(&mut memory), with(""));
+        let bare = Open { upgrades: TransportSet::EMPTY, ..open() };
+        assert!(bare.json(&mut memory).contains(r#""upgrades":[],"#));
+    }
+
+    #[test]
+    fn the_longest_handshake_is_exactly_the_bound() {
+        let longest = Open {
+            sid: "x".repeat(Sid::MAX).parse().unwrap(),
+            upgrades: TransportSet::ALL,
+            ping_interval: u32::MAX,
+            ping_timeout: u32::MAX,
+            max_payload: u32::MAX,
+        };
+        let mut memory = [0; OPEN_MAX];
+        let mut out = Writer::new(&mut memory);
+        longest.encode(&mut out).unwrap();
+        assert_eq!(out.room(), 0);
+        let json = str::from_utf8(out.into_written()).unwrap();
+        assert_eq!(Open::parse(json), Ok(longest));
+    }
+
+    #[test]
+    fn nothing_is_written_when_it_does_not_fit() {
+        let mut memory = [0; 40];
+        let mut out = Writer::new(&mut memory);
+        assert_eq!(open().encode(&mut out), Err(Overflow));
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn order_and_space_do_not_matter() {
+        let json = " {\n\t\"maxPayload\" : 1000000 ,\"pingTimeout\":20000,\r\n\
+            \"upgrades\": [ \"websocket\" ], \"pingInterval\":25000,\"sid\":\"abc\"} ";
+        assert_eq!(Open::parse(json), Ok(open()));
+    }
+
+    #[test]
+    fn unknown_keys_and_values_are_skipped_whatever_they_hold() {
+        for value in [
+            "1",
+            "-1.5e9",
+            "true",
+            "null",
+            r#""""#,
+            r#""a\"b\\""#,
+            r#""}],{[""#,
+            r#""\u00e9\ud83d\ude00é😀""#,
+            "[]",
+            "{}",
+            r#"[1,"]",[{"a":null}],false]"#,
+            r#"{"sid":"other","a\"}":{"b":[]}}"#,
+            "[[[[[[[[1]]]]]]]]",
+        ] {
+            assert_eq!(Open::parse(&with(&format!(r#""x":{value},"#))), Ok(open()), "{value}");
+        }
+        for key in ["", "SID", "sid ", "ping_interval", r#"\""#, r"\u0073id", "é"] {
+            assert_eq!(Open::parse(&with(&format!(r#""{key}":1,"#))), Ok(open()), "{key}");
+        }
+    }
+
+    #[test]
+    fn unknown_transports_are_skipped_and_names_must_be_strings() {
+        let upgrades = |list| Open::parse(&with("").replace(r#"["websocket"]"#, list));
+        for list in [r#"["webtransport","websocket"]"#, r#"["websocket","","we\"b","Polling"]"#] {
+            assert_eq!(upgrades(list), Ok(open()), "{list}");
+        }
+        assert!(upgrades("[]").unwrap().upgrades.is_empty());
+        assert!(upgrades(r#"["webtransport"]"#).unwrap().upgrades.is_empty());
+        for list in ["[1]", r#""websocket""#, "null", "{}", r#"[["websocket"]]"#] {
+            assert_eq!(upgrades(list), Err(Error::Type), "{list}");
+        }
+        assert_eq!(upgrades(r#"["websocket",]"#), Err(Error::Json));
+    }
+
+    #[test]
+    fn nesting_never_reaches_the_stack() {
+        let deep = |open: &str, close: &str, depth: usize| {
+            let value = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            Open::parse(&with(&format!(r#""x":{value},"#)))
+        };
+        for (open_bracket, close_bracket) in [("[", "]"), (r#"{"a":"#, "}"), ("[{\"a\":", "}]")] {
+            let levels = open_bracket.matches(['[', '{']).count();
+            assert_eq!(deep(open_bracket, close_bracket, 8 / levels), Ok(open()));
+            for depth in [8 / levels + 1, 10_000, 1_000_000] {
+                assert_eq!(deep(open_bracket, close_bracket, depth), Err(Error::TooDeep));
+            }
+        }
+        // Where a value is known there is no nesting at all.
+        for key in ["sid", "upgrades", "pingInterval", "maxPayload"] {
+            for bracket in ["[", r#"{"a":"#] {
+                let json = with(&format!(r#""{key}":{}"#, bracket.repeat(10_000)));
+                assert_eq!(Open::parse(&json), Err(Error::Type), "{key}");
+            }
+        }
+        assert_eq!(Open::parse(&"[".repeat(1_000_000)), Err(Error::Type));
+        // A bracket behind a quote that no string began.
+        let junk = format!(r#""x":1"y,"z":{}"#, "[".repeat(1_000_000));
+        assert_eq!(Open::parse(&with(&junk)), Err(Error::TooDeep));
+    }
+
+    #[test]
+    fn a_missing_key_is_named_and_only_max_payload_may_be() {
+        for (key, value) in [
+            ("sid", r#""sid":"abc","#),
+            ("upgrades", r#""upgrades":["websocket"],"#),
+            ("pingInterval", r#""pingInterval":25000,"#),
+            ("pingTimeout", r#""pingTimeout":20000,"#),
+        ] {
+            let error = Open::parse(&with("").replace(value, "")).unwrap_err();
+            assert_eq!(error, Error::Missing(key));
+            assert!(error.to_string().ends_with(key));
+        }
+        let without = with("").replace(r#","maxPayload":1000000"#, "");
+        assert_eq!(Open::parse(&without).unwrap().max_payload, u32::MAX);
+    }
+
+    #[test]
+    fn numbers_are_whole_and_in_range() {
+        let interval = |value| Open::parse(&with("").replace("25000", value));
+        for (value, expected) in [("0", 0), ("1", 1), ("4294967295", u32::MAX)] {
+            assert_eq!(interval(value).unwrap().ping_interval, expected);
+        }
+        for value in ["-1", "-0", "4294967296", "99999999999999999999"] {
+            assert_eq!(interval(value), Err(Error::Number), "{value}");
+        }
+        for value in ["25000.0", "0.5", "1e3", "025000", "0x10", "1_000"] {
+            assert_eq!(interval(value), Err(Error::Json), "{value}");
+        }
+        for value in ["+1", r#""25000""#, "null", "true", "NaN"] {
+            assert_eq!(interval(value), Err(Error::Type), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_limit_too_large_to_say_is_no_limit() {
+        let limit = |value| Open::parse(&with("").replace("1000000", value)).map(|o| o.max_payload);
+        for value in ["null", "4294967295", "10000000000", "9007199254740991"] {
+            assert_eq!(limit(value), Ok(u32::MAX), "{value}");
+        }
+        assert_eq!(limit("4294967294"), Ok(u32::MAX - 1));
+        assert_eq!(limit("0"), Ok(0));
+        assert_eq!(limit("18446744073709551616"), Err(Error::Number));
+        assert_eq!(limit("-1"), Err(Error::Number));
+        assert_eq!(limit(r#""1""#), Err(Error::Type));
+    }
+
+    #[test]
+    fn a_sid_that_cannot_stand_in_a_query_is_refused() {
+        for sid in ["", "a b", "a&b", r"a\u0062", r#"a\"b"#, "é", &"a".repeat(65)] {
+            let json = with("").replace("abc", sid);
+            assert_eq!(Open::parse(&json), Err(Error::Sid), "{sid}");
+        }
+        assert_eq!(Open::parse(&with("").replace(r#""abc""#, "1")), Err(Error::Type));
+    }
+
+    #[test]
+    fn of_a_key_given_twice_the_last_counts() {
+        let json = with(r#""sid":"first","pingInterval":1,"upgrades":["polling"],"#);
+        assert_eq!(Open::parse(&json), Ok(open()));
+    }
+
+    #[test]
+    fn a_handshake_cut_anywhere_is_refused() {
+        let json = with(r#""x":[1,{"a":"\"é"}],"#);
+        for end in (0..json.len()).filter(|&end| json.is_char_boundary(end)) {
+            assert_eq!(Open::parse(&json[..end]), Err(Error::Json), "{}", &json[..end]);
+        }
+        for more in ["}", "x", "{}", "\0", "\u{1e}"] {
+            assert_eq!(Open::parse(&(json.clone() + more)), Err(Error::Json), "{more:?}");
+        }
+    }
+}

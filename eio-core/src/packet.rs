@@ -235,8 +235,8 @@ fn utf8(data: &[u8]) -> Result<&str, Error> {
 /// alphabet or a stray bit in the last digit (RFC 4648 sections 3.3 and 3.5) is an error, which JS skips:
 /// data that is damaged should not arrive as other data.
 fn decode_base64(data: &mut [u8]) -> Result<&[u8], Error> {
-    // Three suffice to see that there is one too many.
-    let padding = data.iter().rev().take(3).take_while(|&&byte| byte == b'=').count();
+    // A third one is left among the digits, where it is an error.
+    let padding = data.iter().rev().take(2).take_while(|&&byte| byte == b'=').count();
     let digits = data.len() - padding;
     if padding > digits.next_multiple_of(4) - digits {
         return Err(Error::Base64);

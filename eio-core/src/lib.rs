@@ -6,9 +6,11 @@
 extern crate std;
 
 pub mod buffer;
+mod list;
 pub mod open;
 pub mod packet;
 pub mod payload;
 pub mod sid;
 pub mod time;
 pub mod transport;
+pub mod ws;

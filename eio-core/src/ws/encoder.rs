@@ -1,0 +1,212 @@
+//! Frames on their way out, RFC 6455 section 5.2.
+
+use super::close::MAX_REASON;
+use super::frame::{FIN, LENGTH_16, LENGTH_64, MASK, MAX_CONTROL, Opcode};
+use super::{CloseCode, mask};
+use crate::buffer::{Overflow, Sink, Writer};
+
+/// Writes one unfragmented frame whose payload is `prefix` followed by `payload`.
+///
+/// A client must pass a `mask` that is unpredictable and fresh for each frame (5.3), a server none (5.1).
+/// For [`Opcode::Close`] use [`encode_close`], which cannot write an invalid one.
+///
+/// # Errors
+/// [`Overflow`], with nothing written, if the frame does not fit, or if it is a control frame of more than
+/// 125 bytes, which the protocol has no room for (5.5).
+#[inline]
+pub fn encode<K: Sink>(
+    out: &mut K,
+    opcode: Opcode,
+    prefix: &[u8],
+    payload: &[u8],
+    mask: Option<[u8; 4]>,
+) -> Result<(), Overflow> {
+    encode_fragment(out, true, opcode, prefix, payload, mask)
+}
+
+/// Like [`encode`], for one fragment of a message: the first has the message's opcode, the others
+/// [`Opcode::Continuation`], and only the last has `fin` (5.4). Control frames may go between them; they
+/// have `fin` whatever is passed.
+///
+/// # Errors
+/// As [`encode`].
+#[inline]
+pub fn encode_fragment<K: Sink>(
+    out: &mut K,
+    fin: bool,
+    opcode: Opcode,
+    prefix: &[u8],
+    payload: &[u8],
+    mask: Option<[u8; 4]>,
+) -> Result<(), Overflow> {
+    let len = prefix.len().checked_add(payload.len()).ok_or(Overflow)?;
+    if opcode.is_control() && len > MAX_CONTROL {
+        return Err(Overflow);
+    }
+    let first = opcode as u8 | if fin || opcode.is_control() { FIN } else { 0 };
+    let masked = if mask.is_some() { MASK } else { 0 };
+    // The whole frame is claimed at once: all or nothing.
+    let mut frame = Writer::new(out.claim(encoded_len(len, mask.is_some()))?);
+    match Length::of(len) {
+        Length::Short(len) => frame.put(&[first, masked | len])?,
+        Length::Medium(len) => {
+            frame.put(&[first, masked | LENGTH_16])?;
+            frame.put(&len.to_be_bytes())?;
+        }
+        Length::Long(len) => {
+            frame.put(&[first, masked | LENGTH_64])?;
+            frame.put(&len.to_be_bytes())?;
+        }
+    }
+    if let Some(key) = mask {
+        frame.put(&key)?;
+    }
+    let head = frame.len();
+    frame.put(prefix)?;
+    frame.put(payload)?;
+    if let (Some(key), Some(body)) = (mask, frame.into_written().get_mut(head..)) {
+        mask::apply(body, key);
+    }
+    Ok(())
+}
+
+/// Writes a close frame. A reason needs a code to go with, so without one there is none; a reason beyond
+/// 123 bytes is cut at a character boundary, because ending the connection matters more than why.
+///
+/// # Errors
+/// [`Overflow`], with nothing written, if the frame does not fit.
+pub fn encode_close<K: Sink>(
+    out: &mut K,
+    code: Option<CloseCode>,
+    reason: &str,
+    mask: Option<[u8; 4]>,
+) -> Result<(), Overflow> {
+    let Some(code) = code else { return encode(out, Opcode::Close, &[], &[], mask) };
+    let mut end = reason.len().min(MAX_REASON);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let reason = reason.get(..end).unwrap_or_default();
+    encode(out, Opcode::Close, &code.get().to_be_bytes(), reason.as_bytes(), mask)
+}
+
+/// How many bytes a frame with this much payload takes.
+pub const fn encoded_len(payload: usize, masked: bool) -> usize {
+    let length = match Length::of(payload) {
+        Length::Short(_) => 0,
+        Length::Medium(_) => size_of::<u16>(),
+        Length::Long(_) => size_of::<u64>(),
+    };
+    let key = if masked { size_of::<[u8; 4]>() } else { 0 };
+    payload.saturating_add(2 + length + key)
+}
+
+/// A payload length as it goes on the wire.
+enum Length {
+    Short(u8),
+    Medium(u16),
+    Long(u64),
+}
+
+impl Length {
+    /// > the minimal number of bytes MUST be used to encode the length (5.2)
+    const fn of(len: usize) -> Self {
+        match len {
+            0..=125 => Self::Short(len as u8),
+            126..=0xffff => Self::Medium(len as u16),
+            _ => Self::Long(len as u64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+    fn written(
+        f: impl FnOnce(&mut Writer<'_>) -> Result<(), Overflow>,
+    ) -> Result<Vec<u8>, Overflow> {
+        let mut memory = vec![0xee; 70_000];
+        let mut out = Writer::new(&mut memory);
+        f(&mut out)?;
+        Ok(out.written().to_vec())
+    }
+
+    #[test]
+    fn the_examples_of_section_5_7() {
+        let frame =
+            |opcode, payload, mask| written(|out| encode(out, opcode, &[], payload, mask)).unwrap();
+        assert_eq!(frame(Opcode::Text, b"Hello", None), b"\x81\x05Hello");
+        assert_eq!(
+            frame(Opcode::Text, b"Hello", Some(KEY)),
+            b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"
+        );
+        assert_eq!(frame(Opcode::Ping, b"Hello", None), b"\x89\x05Hello");
+        assert_eq!(
+            frame(Opcode::Pong, b"Hello", Some(KEY)),
+            b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"
+        );
+        assert_eq!(frame(Opcode::Binary, &[7; 256], None)[..5], *b"\x82\x7e\x01\x00\x07");
+        assert_eq!(
+            frame(Opcode::Binary, &[7; 65536], None)[..11],
+            *b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00\x07"
+        );
+        let fragment = |fin, opcode, payload| {
+            written(|out| encode_fragment(out, fin, opcode, &[], payload, None)).unwrap()
+        };
+        assert_eq!(fragment(false, Opcode::Text, b"Hel"), b"\x01\x03Hel");
+        assert_eq!(fragment(true, Opcode::Continuation, b"lo"), b"\x80\x02lo");
+    }
+
+    #[test]
+    fn lengths_take_the_fewest_bytes() {
+        for (len, head) in [(0, 2), (125, 2), (126, 4), (65535, 4), (65536, 10)] {
+            for (mask, key) in [(None, 0), (Some(KEY), 4)] {
+                let frame =
+                    written(|out| encode(out, Opcode::Binary, &[], &vec![1; len], mask)).unwrap();
+                assert_eq!(frame.len(), head + key + len);
+                assert_eq!(frame.len(), encoded_len(len, mask.is_some()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_mask_runs_on_from_prefix_to_payload() {
+        let split = written(|out| encode(out, Opcode::Text, b"Hel", b"lo", Some(KEY))).unwrap();
+        let whole = written(|out| encode(out, Opcode::Text, b"", b"Hello", Some(KEY))).unwrap();
+        assert_eq!(split, whole);
+    }
+
+    #[test]
+    fn a_frame_that_does_not_fit_leaves_nothing() {
+        for room in 0..11 {
+            let mut memory = vec![0; room];
+            let mut out = Writer::new(&mut memory);
+            assert_eq!(encode(&mut out, Opcode::Text, b"4", b"Hell", Some(KEY)), Err(Overflow));
+            assert!(out.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_control_frame_beyond_125_bytes_and_none_without_fin() {
+        assert!(written(|out| encode(out, Opcode::Ping, &[0], &[0; 124], None)).is_ok());
+        assert_eq!(written(|out| encode(out, Opcode::Ping, &[0], &[0; 125], None)), Err(Overflow));
+        let ping =
+            written(|out| encode_fragment(out, false, Opcode::Ping, &[], &[], None)).unwrap();
+        assert_eq!(ping, b"\x89\x00");
+    }
+
+    #[test]
+    fn a_close_reason_is_cut_between_characters() {
+        let close = |code, reason| written(|out| encode_close(out, code, reason, None)).unwrap();
+        assert_eq!(close(None, "lost"), b"\x88\x00");
+        assert_eq!(close(Some(CloseCode::NORMAL), "bye"), b"\x88\x05\x03\xe8bye");
+        let frame = close(Some(CloseCode::POLICY), &"é".repeat(100));
+        assert_eq!(frame[..4], *b"\x88\x7c\x03\xf0");
+        assert_eq!(&frame[4..], "é".repeat(61).as_bytes());
+    }
+}

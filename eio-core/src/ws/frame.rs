@@ -1,0 +1,212 @@
+//! The head of a frame, RFC 6455 section 5.2:
+//!
+//! ```text
+//!  FIN RSV1-3 opcode(4) | MASK length(7) | length(16 or 64) | masking key(32) | payload
+//! ```
+
+use super::{Error, Role};
+use nom::Needed;
+use nom::number::streaming::{be_u16, be_u32, be_u64};
+
+/// > All control frames MUST have a payload length of 125 bytes or less (5.5)
+pub(super) const MAX_CONTROL: usize = 125;
+
+pub(super) const FIN: u8 = 0x80;
+const RSV: u8 = 0x70;
+const OPCODE: u8 = 0x0f;
+pub(super) const MASK: u8 = 0x80;
+const LENGTH: u8 = 0x7f;
+/// The 7-bit length that says that 16 bits follow.
+pub(super) const LENGTH_16: u8 = 126;
+/// The 7-bit length that says that 64 bits follow.
+pub(super) const LENGTH_64: u8 = 127;
+
+/// What a frame is (5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(u8)]
+pub enum Opcode {
+    /// A further fragment of the message that a text or binary frame began.
+    Continuation = 0x0,
+    /// UTF-8, or its first fragment.
+    Text = 0x1,
+    /// Any bytes, or their first fragment.
+    Binary = 0x2,
+    /// The sender will send nothing more.
+    Close = 0x8,
+    /// To be answered with a pong of the same payload.
+    Ping = 0x9,
+    /// The answer to a ping, or unasked for.
+    Pong = 0xa,
+}
+
+impl Opcode {
+    /// Whether it is a close, ping or pong.
+    ///
+    /// > Control frames are identified by opcodes where the most significant bit of the opcode is 1. (5.5)
+    pub const fn is_control(self) -> bool {
+        self as u8 & 0x8 != 0
+    }
+
+    const fn new(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0x0 => Self::Continuation,
+            0x1 => Self::Text,
+            0x2 => Self::Binary,
+            0x8 => Self::Close,
+            0x9 => Self::Ping,
+            0xa => Self::Pong,
+            _ => return None,
+        })
+    }
+}
+
+/// A head that breaks no rule it can break by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) fin: bool,
+    pub(super) opcode: Opcode,
+    /// Of the payload, in bytes. As announced: no limit but [`MAX_CONTROL`] was applied.
+    pub(super) len: u64,
+    /// Zero if the frame is not masked, which unmasks to the same bytes.
+    pub(super) key: [u8; 4],
+}
+
+/// Why there is no head.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// At least so many bytes are missing; never 0.
+    Need(usize),
+    Broken(Error),
+}
+
+impl From<nom::Err<()>> for Stop {
+    fn from(stop: nom::Err<()>) -> Self {
+        match stop {
+            nom::Err::Incomplete(Needed::Size(n)) => Self::Need(n.get()),
+            // Streaming number parsers lack bytes, they reject none.
+            _ => Self::Need(1),
+        }
+    }
+}
+
+impl Head {
+    /// Reads a head that is sent *to* `role`; what follows it comes back. Faults are found in the order of
+    /// the bytes, so that the same one is found however they arrive.
+    #[inline]
+    pub(super) fn parse(input: &[u8], role: Role) -> Result<(&[u8], Self), Stop> {
+        let (rest, [first, second]) = start(input)?;
+        // > If a nonzero value is received and none of the negotiated extensions defines the meaning of
+        // > such a nonzero value, the receiving endpoint MUST _Fail the WebSocket Connection_. (5.2)
+        if first & RSV != 0 {
+            return Err(Stop::Broken(Error::ReservedBits));
+        }
+        // > If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket
+        // > Connection_. (5.2)
+        let opcode = Opcode::new(first & OPCODE).ok_or(Stop::Broken(Error::ReservedOpcode))?;
+        let fin = first & FIN != 0;
+        if opcode.is_control() {
+            // > All control frames MUST have a payload length of 125 bytes or less and MUST NOT be
+            // > fragmented. (5.5)
+            if !fin {
+                return Err(Stop::Broken(Error::FragmentedControl));
+            }
+            if usize::from(second & LENGTH) > MAX_CONTROL {
+                return Err(Stop::Broken(Error::ControlTooLong));
+            }
+        }
+        // > The server MUST close the connection upon receiving a frame that is not masked. [...] A client
+        // > MUST close a connection if it detects a masked frame. (5.1)
+        let masked = second & MASK != 0;
+        match role {
+            Role::Server if !masked => return Err(Stop::Broken(Error::Unmasked)),
+            Role::Client if masked => return Err(Stop::Broken(Error::Masked)),
+            _ => {}
+        }
+        let (rest, len) = length(rest, second & LENGTH)?;
+        let (rest, key) = if masked { be_u32::<_, ()>(rest)? } else { (rest, 0) };
+        Ok((rest, Self { fin, opcode, len, key: key.to_be_bytes() }))
+    }
+}
+
+#[inline]
+fn start(input: &[u8]) -> Result<(&[u8], [u8; 2]), Stop> {
+    // No frame is shorter than two bytes, so ask for both at once.
+    let (rest, both) = be_u16::<_, ()>(input)?;
+    Ok((rest, both.to_be_bytes()))
+}
+
+/// > in all cases, the minimal number of bytes MUST be used to encode the length (5.2)
+#[inline]
+fn length(input: &[u8], short: u8) -> Result<(&[u8], u64), Stop> {
+    match short {
+        LENGTH_16 => {
+            let (rest, len) = be_u16::<_, ()>(input)?;
+            if len < u16::from(LENGTH_16) {
+                return Err(Stop::Broken(Error::LengthNotMinimal));
+            }
+            Ok((rest, u64::from(len)))
+        }
+        LENGTH_64 => {
+            let (rest, len) = be_u64::<_, ()>(input)?;
+            // > the following 8 bytes interpreted as a 64-bit unsigned integer (the most significant bit
+            // > MUST be 0) are the payload length (5.2)
+            if len > u64::MAX >> 1 {
+                return Err(Stop::Broken(Error::LengthTopBit));
+            }
+            if len <= u64::from(u16::MAX) {
+                return Err(Stop::Broken(Error::LengthNotMinimal));
+            }
+            Ok((rest, len))
+        }
+        _ => Ok((input, u64::from(short))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(input: &[u8]) -> Result<Head, Stop> {
+        Head::parse(input, Role::Client).map(|(_, head)| head)
+    }
+
+    #[test]
+    fn a_head_says_how_much_of_it_is_missing() {
+        for (input, missing) in [
+            (&b""[..], 2),
+            (b"\x81", 1),
+            (b"\x81\x7e", 2),
+            (b"\x81\x7e\x01", 1),
+            (b"\x81\x7f", 8),
+            (b"\x81\x7f\0\0\0\0\0\x01\0", 1),
+        ] {
+            assert_eq!(client(input), Err(Stop::Need(missing)), "{}", input.escape_ascii());
+        }
+        let server = |input| Head::parse(input, Role::Server).map(|(rest, _)| rest.len());
+        assert_eq!(server(b"\x81\x80"), Err(Stop::Need(4)));
+        assert_eq!(server(b"\x81\x81\x01\x02\x03"), Err(Stop::Need(1)));
+        assert_eq!(server(b"\x81\x81\x01\x02\x03\x04\x05"), Ok(1));
+    }
+
+    #[test]
+    fn every_opcode_is_itself_or_refused() {
+        for bits in 0..16 {
+            match client(&[FIN | bits, 0]) {
+                Ok(head) => assert_eq!(head.opcode as u8, bits),
+                Err(stop) => {
+                    assert_eq!(stop, Stop::Broken(Error::ReservedOpcode));
+                    assert!(matches!(bits, 3..=7 | 11..=15));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_broken_rule_is_found_before_the_rest_of_the_head() {
+        assert_eq!(client(b"\x81\xff"), Err(Stop::Broken(Error::Masked)));
+        assert_eq!(client(b"\x89\x7e"), Err(Stop::Broken(Error::ControlTooLong)));
+        let server = Head::parse(b"\x81\x7f", Role::Server);
+        assert_eq!(server, Err(Stop::Broken(Error::Unmasked)));
+    }
+}

@@ -1,0 +1,531 @@
+//! The opening handshake, RFC 6455 section 4: rules over the parts of an HTTP message that somebody else
+//! parsed. Headers are pairs of name and value; names in any case, values with or without blanks around.
+//!
+//! ```
+//! use eio_core::ws::handshake::{Key, check_request, check_response};
+//!
+//! let key = Key::new([7; 16]); // sixteen random bytes
+//! let request = [
+//!     ("Upgrade", &b"websocket"[..]),
+//!     ("Connection", b"keep-alive, Upgrade"),
+//!     ("Sec-WebSocket-Version", b"13"),
+//!     ("Sec-WebSocket-Key", key.as_str().as_bytes()),
+//! ];
+//! let offer = check_request("GET", 1, request.into_iter()).unwrap();
+//! let response = [
+//!     ("Upgrade", &b"websocket"[..]),
+//!     ("Connection", b"Upgrade"),
+//!     ("Sec-WebSocket-Accept", offer.accept().as_bytes()),
+//! ];
+//! assert_eq!(check_response(&key, &[], 101, response.into_iter()), Ok(None));
+//! ```
+
+use crate::list::{has_token, tokens};
+use base64_simd::{AsOut, STANDARD};
+use sha1_smol::Sha1;
+
+/// `Sec-WebSocket-Accept` for this `Sec-WebSocket-Key`:
+///
+/// > concatenating the value of the key with the string "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", taking the
+/// > SHA-1 hash of this concatenated value to obtain a 20-byte value and base64-encoding this 20-byte hash
+/// > (4.2.2)
+///
+/// ```
+/// # use eio_core::ws::handshake::accept_key;
+/// assert_eq!(&accept_key("dGhlIHNhbXBsZSBub25jZQ=="), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+/// ```
+pub fn accept_key(key: &str) -> [u8; 28] {
+    let mut sha = Sha1::new();
+    sha.update(key.as_bytes());
+    sha.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let mut accept = [0; 28];
+    let _ = STANDARD.encode(&sha.digest().bytes(), accept.as_mut().as_out());
+    accept
+}
+
+/// A server's look at a request: whether it opens a WebSocket (4.2.1).
+///
+/// `minor` is the HTTP minor version. One pass over the headers.
+///
+/// # Errors
+/// The first rule that is broken, in the order of [`Refusal`].
+pub fn check_request<'h, H>(method: &str, minor: u8, headers: H) -> Result<Offer<H>, Refusal>
+where
+    H: Iterator<Item = (&'h str, &'h [u8])> + Clone,
+{
+    // > An HTTP/1.1 or higher GET request
+    if method != "GET" {
+        return Err(Refusal::Method);
+    }
+    if minor < 1 {
+        return Err(Refusal::HttpVersion);
+    }
+    let (mut upgrade, mut connection) = (false, false);
+    let (mut version, mut key) = (Single::Absent, Single::Absent);
+    for (name, value) in headers.clone() {
+        // > An |Upgrade| header field containing the value "websocket", treated as an ASCII
+        // > case-insensitive value.
+        if name.eq_ignore_ascii_case(UPGRADE) {
+            upgrade |= has_token(value, "websocket");
+        // > A |Connection| header field that includes the token "Upgrade", treated as an ASCII
+        // > case-insensitive value.
+        } else if name.eq_ignore_ascii_case(CONNECTION) {
+            connection |= has_token(value, "upgrade");
+        } else if name.eq_ignore_ascii_case(VERSION) {
+            version.add(value);
+        } else if name.eq_ignore_ascii_case(KEY) {
+            key.add(value);
+        }
+    }
+    if !upgrade {
+        return Err(Refusal::Upgrade);
+    }
+    if !connection {
+        return Err(Refusal::Connection);
+    }
+    // > A |Sec-WebSocket-Version| header field, with a value of 13.
+    if version != Single::Value(b"13") {
+        return Err(Refusal::Version);
+    }
+    match key {
+        Single::Value(key) => {
+            let accept = accept_key(well_formed(key).ok_or(Refusal::KeyInvalid)?);
+            Ok(Offer { accept, headers })
+        }
+        Single::Absent => Err(Refusal::KeyMissing),
+        // > The |Sec-WebSocket-Key| header field MUST NOT appear more than once in an HTTP request. (11.3.1)
+        Single::Repeated => Err(Refusal::KeyRepeated),
+    }
+}
+
+/// A request that may be answered with status 101, see [`check_request`].
+#[derive(Clone, Debug)]
+pub struct Offer<H> {
+    accept: [u8; 28],
+    headers: H,
+}
+
+impl<'h, H: Iterator<Item = (&'h str, &'h [u8])> + Clone> Offer<H> {
+    /// The value of `Sec-WebSocket-Accept` in the answer.
+    pub fn accept(&self) -> &str {
+        core::str::from_utf8(&self.accept).unwrap_or_default()
+    }
+
+    /// The subprotocols the client speaks, the preferred one first. The answer may name one of them in
+    /// `Sec-WebSocket-Protocol`.
+    pub fn protocols(&self) -> impl Iterator<Item = &'h str> + use<'h, H> {
+        values(self.headers.clone(), PROTOCOL)
+            .flat_map(tokens)
+            .filter_map(|token| core::str::from_utf8(token).ok())
+    }
+
+    /// The extensions the client offers: the values of `Sec-WebSocket-Extensions`, not looked into. Leaving
+    /// the header out of the answer declines them all.
+    pub fn extensions(&self) -> impl Iterator<Item = &'h [u8]> + use<'h, H> {
+        values(self.headers.clone(), EXTENSIONS)
+    }
+}
+
+/// Why a request does not open a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Refusal {
+    /// The method is not GET.
+    Method,
+    /// HTTP/1.0, which has no upgrade.
+    HttpVersion,
+    /// No `Upgrade: websocket`.
+    Upgrade,
+    /// No `Connection: upgrade`.
+    Connection,
+    /// Not exactly one `Sec-WebSocket-Version: 13`.
+    Version,
+    /// No `Sec-WebSocket-Key`.
+    KeyMissing,
+    /// More than one `Sec-WebSocket-Key`.
+    KeyRepeated,
+    /// `Sec-WebSocket-Key` is not sixteen bytes in base64.
+    KeyInvalid,
+}
+
+impl Refusal {
+    /// The HTTP status of the answer.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Method => 405,
+            Self::Version => 426,
+            _ => 400,
+        }
+    }
+
+    /// Headers that the answer must have because of its status.
+    ///
+    /// > If this version does not match a version understood by the server, the server MUST [...] send an
+    /// > appropriate HTTP error code (such as 426 Upgrade Required) and a |Sec-WebSocket-Version| header field
+    /// > indicating the version(s) the server is capable of understanding. (4.2.2)
+    pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            // RFC 9110 section 15.5.6: a 405 names the methods it would allow.
+            Self::Method => &[("Allow", "GET")],
+            // RFC 9110 section 15.5.22: a 426 names the protocol, and section 7.8: as a connection option.
+            Self::Version => &[
+                ("Sec-WebSocket-Version", "13"),
+                ("Upgrade", "websocket"),
+                ("Connection", "Upgrade"),
+            ],
+            _ => &[],
+        }
+    }
+}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Method => "a WebSocket is opened with GET",
+            Self::HttpVersion => "a WebSocket is opened with HTTP/1.1",
+            Self::Upgrade => "the request has no Upgrade: websocket",
+            Self::Connection => "the request has no Connection: upgrade",
+            Self::Version => "the request has no single Sec-WebSocket-Version: 13",
+            Self::KeyMissing => "the request has no Sec-WebSocket-Key",
+            Self::KeyRepeated => "the request has more than one Sec-WebSocket-Key",
+            Self::KeyInvalid => "Sec-WebSocket-Key is not sixteen bytes in base64",
+        })
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+/// A client's `Sec-WebSocket-Key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key([u8; 24]);
+
+impl Key {
+    /// > a nonce consisting of a randomly selected 16-byte value that has been base64-encoded [...] The nonce
+    /// > MUST be selected randomly for each connection. (4.1)
+    pub fn new(random: [u8; 16]) -> Self {
+        let mut key = [0; 24];
+        let _ = STANDARD.encode(&random, key.as_mut().as_out());
+        Self(key)
+    }
+
+    /// The header's value.
+    pub fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// A client's look at the response: whether the connection is a WebSocket now, and with which of the
+/// `offered` subprotocols (4.1). No extension was offered, so none may be granted.
+///
+/// # Errors
+/// The first rule that is broken, in the order of [`Mismatch`]; the connection must be closed.
+pub fn check_response<'h, H>(
+    key: &Key,
+    offered: &[&str],
+    status: u16,
+    headers: H,
+) -> Result<Option<&'h str>, Mismatch>
+where
+    H: Iterator<Item = (&'h str, &'h [u8])>,
+{
+    if status != 101 {
+        return Err(Mismatch::Status);
+    }
+    let (mut upgrade, mut connection, mut extensions) = (false, false, false);
+    let (mut accept, mut protocol) = (Single::Absent, Single::Absent);
+    for (name, value) in headers {
+        if name.eq_ignore_ascii_case(UPGRADE) {
+            upgrade |= has_token(value, "websocket");
+        } else if name.eq_ignore_ascii_case(CONNECTION) {
+            connection |= has_token(value, "upgrade");
+        } else if name.eq_ignore_ascii_case(ACCEPT) {
+            accept.add(value);
+        } else if name.eq_ignore_ascii_case(EXTENSIONS) {
+            extensions |= !value.trim_ascii().is_empty();
+        } else if name.eq_ignore_ascii_case(PROTOCOL) {
+            protocol.add(value);
+        }
+    }
+    if !upgrade {
+        return Err(Mismatch::Upgrade);
+    }
+    if !connection {
+        return Err(Mismatch::Connection);
+    }
+    if accept != Single::Value(&accept_key(key.as_str())) {
+        return Err(Mismatch::Accept);
+    }
+    // > If the response includes a |Sec-WebSocket-Extensions| header field and this header field indicates
+    // > the use of an extension that was not present in the client's handshake [...], the client MUST _Fail
+    // > the WebSocket Connection_. (4.1)
+    if extensions {
+        return Err(Mismatch::Extension);
+    }
+    // > If the response includes a |Sec-WebSocket-Protocol| header field and this header field indicates the
+    // > use of a subprotocol that was not present in the client's handshake [...], the client MUST _Fail the
+    // > WebSocket Connection_. (4.1)
+    match protocol {
+        Single::Absent => Ok(None),
+        Single::Value(name) => match core::str::from_utf8(name) {
+            Ok(name) if offered.contains(&name) => Ok(Some(name)),
+            _ => Err(Mismatch::Protocol),
+        },
+        Single::Repeated => Err(Mismatch::Protocol),
+    }
+}
+
+/// Why a response does not open the WebSocket that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Mismatch {
+    /// The status is not 101: an ordinary HTTP response.
+    Status,
+    /// No `Upgrade: websocket`.
+    Upgrade,
+    /// No `Connection: upgrade`.
+    Connection,
+    /// Not exactly one `Sec-WebSocket-Accept` with the value that belongs to the key.
+    Accept,
+    /// An extension that was not offered.
+    Extension,
+    /// A subprotocol that was not offered, or more than one.
+    Protocol,
+}
+
+impl core::fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Status => "the server does not switch protocols",
+            Self::Upgrade => "the response has no Upgrade: websocket",
+            Self::Connection => "the response has no Connection: upgrade",
+            Self::Accept => "the response has no Sec-WebSocket-Accept that belongs to the key",
+            Self::Extension => "the server uses an extension that was not offered",
+            Self::Protocol => "the server chose a subprotocol that was not offered",
+        })
+    }
+}
+
+impl core::error::Error for Mismatch {}
+
+const UPGRADE: &str = "Upgrade";
+const CONNECTION: &str = "Connection";
+const VERSION: &str = "Sec-WebSocket-Version";
+const KEY: &str = "Sec-WebSocket-Key";
+const ACCEPT: &str = "Sec-WebSocket-Accept";
+const PROTOCOL: &str = "Sec-WebSocket-Protocol";
+const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
+
+/// A header that should appear once.
+#[derive(PartialEq, Eq)]
+enum Single<'h> {
+    Absent,
+    Value(&'h [u8]),
+    Repeated,
+}
+
+impl<'h> Single<'h> {
+    fn add(&mut self, value: &'h [u8]) {
+        *self = match self {
+            Self::Absent => Self::Value(value.trim_ascii()),
+            _ => Self::Repeated,
+        };
+    }
+}
+
+fn values<'h, H>(headers: H, name: &'static str) -> impl Iterator<Item = &'h [u8]>
+where
+    H: Iterator<Item = (&'h str, &'h [u8])>,
+{
+    headers.filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// > A |Sec-WebSocket-Key| header field with a base64-encoded value that, when decoded, is 16 bytes in
+/// > length. (4.2.1)
+fn well_formed(key: &[u8]) -> Option<&str> {
+    if key.len() != size_of::<Key>() {
+        return None;
+    }
+    // 24 characters are 18 bytes when they do not end in "==".
+    let mut bytes = [0; 18];
+    let nonce = STANDARD.decode(key, bytes.as_mut().as_out()).ok()?;
+    (nonce.len() == 16).then(|| core::str::from_utf8(key).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    type Headers = Vec<(&'static str, &'static [u8])>;
+
+    /// The request of section 1.3.
+    fn request() -> Headers {
+        vec![
+            ("Host", b"server.example.com"),
+            ("Upgrade", b"websocket"),
+            ("Connection", b"Upgrade"),
+            ("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+            ("Origin", b"http://example.com"),
+            ("Sec-WebSocket-Protocol", b"chat, superchat"),
+            ("Sec-WebSocket-Version", b"13"),
+        ]
+    }
+
+    /// The response of section 1.3.
+    fn response() -> Headers {
+        vec![
+            ("Upgrade", b"websocket"),
+            ("Connection", b"Upgrade"),
+            ("Sec-WebSocket-Accept", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+            ("Sec-WebSocket-Protocol", b"chat"),
+        ]
+    }
+
+    fn without(mut headers: Headers, name: &str) -> Headers {
+        headers.retain(|(n, _)| *n != name);
+        headers
+    }
+
+    fn with(headers: Headers, name: &'static str, value: &'static [u8]) -> Headers {
+        let mut headers = without(headers, name);
+        headers.push((name, value));
+        headers
+    }
+
+    fn twice(mut headers: Headers, name: &str) -> Headers {
+        headers.extend(headers.clone().into_iter().filter(|(n, _)| *n == name));
+        headers
+    }
+
+    fn refused(headers: Headers) -> Option<Refusal> {
+        check_request("GET", 1, headers.into_iter()).err()
+    }
+
+    fn mismatch(headers: Headers) -> Result<Option<&'static str>, Mismatch> {
+        check_response(&Key::new(*b"the sample nonce"), &["chat", "x"], 101, headers.into_iter())
+    }
+
+    #[test]
+    fn the_example_of_section_1_3() {
+        let headers = request();
+        let offer = check_request("GET", 1, headers.iter().copied()).unwrap();
+        assert_eq!(offer.accept(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(offer.protocols().collect::<Vec<_>>(), ["chat", "superchat"]);
+        assert_eq!(offer.extensions().next(), None);
+        assert_eq!(Key::new(*b"the sample nonce").as_str(), "dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(mismatch(response()), Ok(Some("chat")));
+    }
+
+    #[test]
+    fn lists_and_case_and_blanks_do_not_matter() {
+        let headers: Headers = vec![
+            ("UPGRADE", b"h2c , WebSocket"),
+            ("connection", b"keep-alive"),
+            ("connection", b"upgrade"),
+            ("sec-websocket-key", b" dGhlIHNhbXBsZSBub25jZQ== "),
+            ("SEC-WEBSOCKET-VERSION", b"13 "),
+            ("sec-websocket-protocol", b"a,,b"),
+            ("sec-websocket-protocol", b"c"),
+            ("sec-websocket-extensions", b"permessage-deflate; client_max_window_bits"),
+        ];
+        let offer = check_request("GET", 1, headers.iter().copied()).unwrap();
+        assert_eq!(offer.accept(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(offer.protocols().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(offer.extensions().count(), 1);
+    }
+
+    #[test]
+    fn no_upgrade_but_with_get_and_http_1_1() {
+        let refused = |method, minor| check_request(method, minor, request().into_iter()).err();
+        assert_eq!(refused("POST", 1), Some(Refusal::Method));
+        assert_eq!(refused("get", 1), Some(Refusal::Method));
+        assert_eq!(refused("GET", 0), Some(Refusal::HttpVersion));
+        assert_eq!((Refusal::Method.status(), Refusal::HttpVersion.status()), (405, 400));
+    }
+
+    #[test]
+    fn no_upgrade_without_its_headers() {
+        for value in [&b""[..], b"h2c", b"websockets", b"web socket"] {
+            assert_eq!(refused(with(request(), "Upgrade", value)), Some(Refusal::Upgrade));
+        }
+        assert_eq!(refused(without(request(), "Upgrade")), Some(Refusal::Upgrade));
+        for value in [&b""[..], b"keep-alive", b"no-upgrade"] {
+            assert_eq!(refused(with(request(), "Connection", value)), Some(Refusal::Connection));
+        }
+        assert_eq!(refused(without(request(), "Connection")), Some(Refusal::Connection));
+        assert_eq!((Refusal::Upgrade.status(), Refusal::Connection.status()), (400, 400));
+    }
+
+    #[test]
+    fn no_version_but_13_once() {
+        for value in [&b""[..], b"8", b"14", b"130", b"13, 8", b"013", b"+13"] {
+            let headers = with(request(), "Sec-WebSocket-Version", value);
+            assert_eq!(refused(headers), Some(Refusal::Version));
+        }
+        assert_eq!(refused(without(request(), "Sec-WebSocket-Version")), Some(Refusal::Version));
+        assert_eq!(refused(twice(request(), "Sec-WebSocket-Version")), Some(Refusal::Version));
+        assert_eq!(Refusal::Version.status(), 426);
+        assert!(Refusal::Version.headers().contains(&("Sec-WebSocket-Version", "13")));
+    }
+
+    #[test]
+    fn no_key_but_sixteen_canonical_bytes_once() {
+        for value in [
+            &b""[..],
+            b"dGhlIHNhbXBsZSBub25jZQ",       // no padding
+            b"dGhlIHNhbXBsZSBub25jZQ=",      // half of it
+            b"dGhlIHNhbXBsZSBub25jZR==",     // bits beyond the sixteenth byte
+            b"dGhlIHNhbXBsZSBub25jZTE=",     // seventeen bytes
+            b"dGhlIHNhbXBsZSBub25jZTEy",     // eighteen
+            b"dGhlIHNhbXBsZSBub25j",         // fifteen
+            b"dGhlIHNhbXBsZSBub25jZ===",     // padding for nothing
+            b"dGhlIHNhbXBsZSBub2-_ZQ==",     // another alphabet
+            b"dGhlIHNhbXBs SBub25jZQ==",     // a blank inside
+            b"dGhlIHNhbXBsZSBub25jZQ==AAAA", // more behind
+            b"dGhlIHNhbXBs\xffSBub25jZQ==",
+        ] {
+            let headers = with(request(), "Sec-WebSocket-Key", value);
+            assert_eq!(refused(headers), Some(Refusal::KeyInvalid), "{}", value.escape_ascii());
+        }
+        assert_eq!(refused(without(request(), "Sec-WebSocket-Key")), Some(Refusal::KeyMissing));
+        assert_eq!(refused(twice(request(), "Sec-WebSocket-Key")), Some(Refusal::KeyRepeated));
+        for refusal in [Refusal::KeyMissing, Refusal::KeyRepeated, Refusal::KeyInvalid] {
+            assert_eq!((refusal.status(), refusal.headers()), (400, &[][..]));
+        }
+    }
+
+    #[test]
+    fn no_websocket_without_a_whole_answer() {
+        let key = Key::new(*b"the sample nonce");
+        let ok = check_response(&key, &["chat"], 200, response().into_iter());
+        assert_eq!(ok, Err(Mismatch::Status));
+        assert_eq!(mismatch(without(response(), "Upgrade")), Err(Mismatch::Upgrade));
+        assert_eq!(mismatch(with(response(), "Upgrade", b"h2c")), Err(Mismatch::Upgrade));
+        assert_eq!(mismatch(without(response(), "Connection")), Err(Mismatch::Connection));
+        assert_eq!(mismatch(with(response(), "Connection", b"close")), Err(Mismatch::Connection));
+    }
+
+    #[test]
+    fn no_accept_value_but_the_right_one_once() {
+        for value in [&b""[..], b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo", b"S3pPLMBiTxaQ9kYGzzhZRbK+xOo="] {
+            let headers = with(response(), "Sec-WebSocket-Accept", value);
+            assert_eq!(mismatch(headers), Err(Mismatch::Accept));
+        }
+        assert_eq!(mismatch(without(response(), "Sec-WebSocket-Accept")), Err(Mismatch::Accept));
+        assert_eq!(mismatch(twice(response(), "Sec-WebSocket-Accept")), Err(Mismatch::Accept));
+    }
+
+    #[test]
+    fn no_extension_and_no_protocol_that_was_not_offered() {
+        let extension = with(response(), "Sec-WebSocket-Extensions", b"permessage-deflate");
+        assert_eq!(mismatch(extension), Err(Mismatch::Extension));
+        assert_eq!(mismatch(with(response(), "Sec-WebSocket-Extensions", b" ")), Ok(Some("chat")));
+        for value in [&b""[..], b"superchat", b"Chat", b"chat, x", b"\xff"] {
+            let headers = with(response(), "Sec-WebSocket-Protocol", value);
+            assert_eq!(mismatch(headers), Err(Mismatch::Protocol));
+        }
+        assert_eq!(mismatch(twice(response(), "Sec-WebSocket-Protocol")), Err(Mismatch::Protocol));
+        assert_eq!(mismatch(without(response(), "Sec-WebSocket-Protocol")), Ok(None));
+    }
+}

@@ -1,0 +1,46 @@
+//! Masking, RFC 6455 section 5.3.
+
+/// XORs `payload` in place with `key` and returns the key for the bytes that follow it in the same frame.
+/// Masking twice gives the payload back.
+///
+/// > Octet i of the transformed data ("transformed-octet-i") is the XOR of octet i of the original data
+/// > ("original-octet-i") with octet at index i modulo 4 of the masking key
+#[inline]
+pub(super) fn apply(payload: &mut [u8], mut key: [u8; 4]) -> [u8; 4] {
+    // The key of an unmasked frame, or of a client that hides nothing: there is nothing to change.
+    if key == [0; 4] {
+        return key;
+    }
+    let [a, b, c, d] = key;
+    let octets = [a, b, c, d, a, b, c, d];
+    let (words, rest) = payload.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ u64::from_ne_bytes(octets)).to_ne_bytes();
+    }
+    for (byte, octet) in rest.iter_mut().zip(octets) {
+        *byte ^= octet;
+    }
+    key.rotate_left(payload.len() % 4);
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn every_length_cut_anywhere_equals_the_formula() {
+        let key = [0x37, 0xfa, 0x21, 0x3d];
+        for len in 0..70_u8 {
+            let expected: Vec<u8> = (0..len).map(|i| i ^ key[usize::from(i % 4)]).collect();
+            for cut in 0..=usize::from(len) {
+                let mut payload: Vec<u8> = (0..len).collect();
+                let (front, back) = payload.split_at_mut(cut);
+                let rest = apply(front, key);
+                apply(back, rest);
+                assert_eq!(payload, expected, "{len} bytes cut at {cut}");
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The WebSocket protocol, RFC 6455: frames and opening handshake, for both ends.
+//!
+//! [`Decoder`] turns received bytes into whole messages and control frames, in the buffer they arrived in;
+//! [`encode`] writes frames; [`handshake`] checks the HTTP request or response that starts it all. Nothing
+//! here answers a ping or a close: the driver does, because it knows when the output has room.
+//!
+//! ```
+//! use eio_core::buffer::{RecvBuffer, Writer};
+//! use eio_core::ws::{self, Decoder, Event, Opcode, Role, Step};
+//!
+//! let mut memory = [0; 64];
+//! let mut wire = Writer::new(&mut memory);
+//! ws::encode(&mut wire, Opcode::Text, b"4", b"hello", Some([0x37, 0xfa, 0x21, 0x3d]))?;
+//!
+//! let mut rx = RecvBuffer::new([0; 64]);
+//! let mut decoder = Decoder::new(Role::Server, 1_000_000);
+//! for byte in wire.written() {
+//!     rx.append(&[*byte])?;
+//!     match decoder.poll(&mut rx)? {
+//!         Step::Need(_) => {} // receive more
+//!         Step::Ready(ready) => assert_eq!(decoder.event(&rx, ready)?, Event::Text("4hello")),
+//!     }
+//! }
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+
+mod close;
+mod decoder;
+mod encoder;
+mod frame;
+pub mod handshake;
+mod mask;
+
+pub use close::CloseCode;
+pub use decoder::{Decoder, Event, Kind, Ready, Step};
+pub use encoder::{encode, encode_close, encode_fragment, encoded_len};
+pub use frame::Opcode;
+
+/// Which end we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Role {
+    /// Receives masked frames only.
+    Server,
+    /// Receives unmasked frames only.
+    Client,
+}
+
+/// How the peer broke the protocol. The connection cannot go on: send a close frame with
+/// [`close_code`](Self::close_code) and end it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Error {
+    /// RSV1, RSV2 or RSV3 is set and no extension gives it a meaning (5.2).
+    ReservedBits,
+    /// Opcode 3 to 7 or 11 to 15 (5.2).
+    ReservedOpcode,
+    /// A close, ping or pong without FIN (5.5).
+    FragmentedControl,
+    /// A close, ping or pong of more than 125 bytes (5.5).
+    ControlTooLong,
+    /// A client sent an unmasked frame (5.1).
+    Unmasked,
+    /// A server sent a masked frame (5.1).
+    Masked,
+    /// A length in more bytes than it needs (5.2).
+    LengthNotMinimal,
+    /// The most significant bit of a 64-bit length is set (5.2).
+    LengthTopBit,
+    /// A continuation frame and no message to continue (5.4).
+    NothingToContinue,
+    /// A text or binary frame before the fragmented message was finished (5.4).
+    MessageUnfinished,
+    /// The message is announced to be longer than the limit.
+    TooBig,
+    /// A text message is not UTF-8 (8.1).
+    TextNotUtf8,
+    /// A close frame of one byte: too short for a code (5.5.1).
+    CloseTruncated,
+    /// A close code that must not be on the wire (7.4).
+    CloseCodeInvalid,
+    /// The reason in a close frame is not UTF-8 (5.5.1).
+    ReasonNotUtf8,
+}
+
+impl Error {
+    /// The code to close the connection with.
+    pub const fn close_code(self) -> CloseCode {
+        match self {
+            Self::TooBig => CloseCode::TOO_BIG,
+            Self::TextNotUtf8 | Self::ReasonNotUtf8 => CloseCode::INVALID_PAYLOAD,
+            _ => CloseCode::PROTOCOL_ERROR,
+        }
+    }
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::ReservedBits => "a reserved bit of a frame is set",
+            Self::ReservedOpcode => "a frame has a reserved opcode",
+            Self::FragmentedControl => "a control frame is fragmented",
+            Self::ControlTooLong => "a control frame is longer than 125 bytes",
+            Self::Unmasked => "a frame from a client is not masked",
+            Self::Masked => "a frame from a server is masked",
+            Self::LengthNotMinimal => "a frame length takes more bytes than it needs",
+            Self::LengthTopBit => "a frame length has its top bit set",
+            Self::NothingToContinue => "a continuation frame continues nothing",
+            Self::MessageUnfinished => "a message starts inside an unfinished one",
+            Self::TooBig => "a message is too big",
+            Self::TextNotUtf8 => "a text message is not UTF-8",
+            Self::CloseTruncated => "a close frame is too short for its code",
+            Self::CloseCodeInvalid => "a close frame has an invalid code",
+            Self::ReasonNotUtf8 => "the reason of a close frame is not UTF-8",
+        })
+    }
+}
+
+impl core::error::Error for Error {}

@@ -26,9 +26,8 @@ use sha1_smol::Sha1;
 
 /// `Sec-WebSocket-Accept` for this `Sec-WebSocket-Key`:
 ///
-/// > concatenating the value of the key with the string "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", taking the
-/// > SHA-1 hash of this concatenated value to obtain a 20-byte value and base64-encoding this 20-byte hash
-/// > (4.2.2)
+/// > concatenating /key/ [...] with the string "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", taking the SHA-1 hash
+/// > of this concatenated value to obtain a 20-byte value and base64-encoding [...] this 20-byte hash. (4.2.2)
 ///
 /// ```
 /// # use eio_core::ws::handshake::accept_key;
@@ -160,7 +159,7 @@ impl Refusal {
 
     /// Headers that the answer must have because of its status.
     ///
-    /// > If this version does not match a version understood by the server, the server MUST [...] send an
+    /// > If this version does not match a version understood by the server, [...] the server MUST send an
     /// > appropriate HTTP error code (such as 426 Upgrade Required) and a |Sec-WebSocket-Version| header field
     /// > indicating the version(s) the server is capable of understanding. (4.2.2)
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
@@ -339,7 +338,7 @@ where
     headers.filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
-/// > A |Sec-WebSocket-Key| header field with a base64-encoded value that, when decoded, is 16 bytes in
+/// > A |Sec-WebSocket-Key| header field with a base64-encoded [...] value that, when decoded, is 16 bytes in
 /// > length. (4.2.1)
 fn well_formed(key: &[u8]) -> Option<&str> {
     if key.len() != size_of::<Key>() {
@@ -348,7 +347,10 @@ fn well_formed(key: &[u8]) -> Option<&str> {
     // 24 characters are 18 bytes when they do not end in "==".
     let mut bytes = [0; 18];
     let nonce = STANDARD.decode(key, bytes.as_mut().as_out()).ok()?;
-    (nonce.len() == 16).then(|| core::str::from_utf8(key).ok()).flatten()
+    if nonce.len() != 16 {
+        return None;
+    }
+    core::str::from_utf8(key).ok()
 }
 
 #[cfg(test)]

@@ -6,22 +6,22 @@
 /// > Octet i of the transformed data ("transformed-octet-i") is the XOR of octet i of the original data
 /// > ("original-octet-i") with octet at index i modulo 4 of the masking key
 #[inline]
-pub(super) fn apply(payload: &mut [u8], mut key: [u8; 4]) -> [u8; 4] {
+pub(super) fn apply(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
     // The key of an unmasked frame, or of a client that hides nothing: there is nothing to change.
     if key == [0; 4] {
         return key;
     }
-    let [a, b, c, d] = key;
-    let octets = [a, b, c, d, a, b, c, d];
+    let key = u32::from_le_bytes(key);
+    let twice = u64::from(key) << 32 | u64::from(key);
     let (words, rest) = payload.as_chunks_mut::<8>();
     for word in words {
-        *word = (u64::from_ne_bytes(*word) ^ u64::from_ne_bytes(octets)).to_ne_bytes();
+        *word = (u64::from_le_bytes(*word) ^ twice).to_le_bytes();
     }
-    for (byte, octet) in rest.iter_mut().zip(octets) {
+    for (byte, octet) in rest.iter_mut().zip(twice.to_le_bytes()) {
         *byte ^= octet;
     }
-    key.rotate_left(payload.len() % 4);
-    key
+    let octets = rest.len() as u32 % 4;
+    key.rotate_right(octets * u8::BITS).to_le_bytes()
 }
 
 #[cfg(test)]

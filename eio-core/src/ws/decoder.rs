@@ -582,6 +582,37 @@ mod tests {
     }
 
     #[test]
+    fn nothing_that_poll_can_refuse_is_left_to_event() {
+        for (wire, error) in [
+            (&b"\x01\x01\xc3\x80\x00"[..], Error::TextNotUtf8),
+            (b"\x88\x01\x03", Error::CloseTruncated),
+        ] {
+            let mut rx = RecvBuffer::with_unread(wire.to_vec(), wire.len());
+            assert_eq!(Decoder::new(Role::Client, 10).poll(&mut rx), Err(error));
+        }
+    }
+
+    #[test]
+    fn text_that_is_there_at_once_is_checked_by_its_reader_alone() {
+        let mut rx = RecvBuffer::with_unread(*b"\x81\x02\xc3\x28", 4);
+        let mut decoder = Decoder::new(Role::Client, 10);
+        let Ok(Step::Ready(ready)) = decoder.poll(&mut rx) else { panic!("not ready") };
+        assert_eq!(decoder.event(&rx, ready), Err(Error::TextNotUtf8));
+        assert_eq!(decoder.payload_mut(&mut rx, ready), b"\xc3\x28");
+    }
+
+    #[test]
+    fn no_text_is_checked_again_with_each_piece() {
+        let text = "aé€😀".as_bytes();
+        let whole_characters = [0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10];
+        let mut partial = Partial { kind: Kind::Text, checked: 0 };
+        for (arrived, checked) in whole_characters.into_iter().enumerate() {
+            partial.check(&text[..arrived], false).unwrap();
+            assert_eq!(partial.checked, checked, "after {arrived} bytes");
+        }
+    }
+
+    #[test]
     fn no_close_frame_with_a_broken_body() {
         assert_eq!(client(b"\x88\x01\x03"), [Got::Error(Error::CloseTruncated)]);
         assert_eq!(client(b"\x88\x02\x03\xed"), [Got::Error(Error::CloseCodeInvalid)]);

@@ -423,8 +423,10 @@ mod tests {
     fn lists_and_case_and_blanks_do_not_matter() {
         let headers: Headers = vec![
             ("UPGRADE", b"h2c , WebSocket"),
+            ("upgrade", b"h2c"),
             ("connection", b"keep-alive"),
             ("connection", b"upgrade"),
+            ("connection", b"te"),
             ("sec-websocket-key", b" dGhlIHNhbXBsZSBub25jZQ== "),
             ("SEC-WEBSOCKET-VERSION", b"13 "),
             ("sec-websocket-protocol", b"a,,b"),

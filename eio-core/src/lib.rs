@@ -6,6 +6,7 @@
 extern crate std;
 
 pub mod buffer;
+pub mod http;
 mod list;
 pub mod open;
 pub mod packet;

@@ -1,0 +1,449 @@
+//! [`BodyDecoder`]: what follows a head.
+
+use memchr::memchr;
+use nom::bytes::complete::{take_while, take_while_m_n};
+use nom::character::complete::{char, space0};
+use nom::combinator::{all_consuming, opt};
+use nom::{IResult, Parser};
+
+use super::headers::is_field_char;
+use super::{EMPTY, Error};
+use crate::buffer::RecvBuffer;
+
+/// How many bytes of chunk sizes, extensions and trailers a body may be ahead of its payload. A chunk earns
+/// some back, so that many small chunks are fine and endless extensions are not.
+const FRAMING_MAX: usize = 16 * 1024;
+/// What each chunk earns back: its size line and the line end behind it, generously.
+const FRAMING_PER_CHUNK: usize = 16;
+/// What each byte of payload earns back.
+const FRAMING_PER_BYTE: usize = 2;
+/// The longest chunk line or trailer line, with its CRLF. A signed chunk of Amazon S3 needs 90.
+const LINE_MAX: usize = 1024;
+
+/// How a body is delimited (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+    /// All that comes until the peer closes. Responses only.
+    UntilClose,
+}
+
+/// What [`BodyDecoder::poll`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[must_use]
+pub enum Step {
+    /// The body cannot be complete before at least so many more bytes came (never 0).
+    Need(usize),
+    /// The body is complete, and [kept](RecvBuffer::kept).
+    Done,
+}
+
+/// Takes the framing off a body that arrives in pieces. The payload ends up contiguous in
+/// [`RecvBuffer::kept`]; what follows the body stays unread.
+///
+/// The buffer has to hold the payload and, beside it, one line of framing of at most 1024 bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyDecoder {
+    state: State,
+    /// How many more bytes of payload are allowed.
+    room: usize,
+    /// How many bytes of framing may come before the payload earns more.
+    allowance: usize,
+    /// How many unread bytes are known not to end the line they begin.
+    searched: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Length(u64),
+    ChunkLine,
+    ChunkData(u64),
+    ChunkEnd,
+    Trailers,
+    UntilClose,
+    Done,
+}
+
+impl BodyDecoder {
+    /// For a body framed so, of at most `max` bytes of payload.
+    pub const fn new(framing: Framing, max: usize) -> Self {
+        let state = match framing {
+            Framing::None | Framing::Length(0) => State::Done,
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::ChunkLine,
+            Framing::UntilClose => State::UntilClose,
+        };
+        Self { state, room: max, allowance: FRAMING_MAX, searched: 0 }
+    }
+
+    /// Decides about the unread bytes. A body that lasts until the stream ends always needs more.
+    ///
+    /// # Errors
+    /// [`Error::BodyTooLarge`] as soon as a size beyond the limit is announced, without waiting for any of
+    /// it; the errors of chunks. Asked again, it answers the same.
+    pub fn poll<S>(&mut self, rx: &mut RecvBuffer<S>) -> Result<Step, Error>
+    where
+        S: AsRef<[u8]> + AsMut<[u8]>,
+    {
+        loop {
+            match self.state {
+                State::Done => return Ok(Step::Done),
+                State::Length(left) => {
+                    let left = self.take(rx, left)?;
+                    if left > 0 {
+                        self.state = State::Length(left);
+                        return Ok(Step::Need(clamp(left)));
+                    }
+                    self.state = State::Done;
+                }
+                State::UntilClose => {
+                    let all = rx.unread().len() as u64;
+                    self.take(rx, all)?;
+                    return Ok(Step::Need(1));
+                }
+                State::ChunkLine => {
+                    let Some(line) = self.line(rx.unread())? else { return Ok(Step::Need(1)) };
+                    let (size, len) = (chunk_size(line)?, line.len());
+                    self.check(size)?;
+                    self.spend(rx, len);
+                    if size > 0 {
+                        self.earn(size);
+                        self.state = State::ChunkData(size);
+                    } else {
+                        self.state = State::Trailers;
+                    }
+                }
+                State::ChunkData(left) => {
+                    let left = self.take(rx, left)?;
+                    if left > 0 {
+                        self.state = State::ChunkData(left);
+                        return Ok(Step::Need(clamp(left).saturating_add(AFTER_DATA)));
+                    }
+                    self.state = State::ChunkEnd;
+                }
+                State::ChunkEnd => match rx.unread() {
+                    [b'\r', b'\n', ..] => {
+                        rx.skip(2);
+                        self.state = State::ChunkLine;
+                    }
+                    [] | [b'\r'] => return Ok(Step::Need(AFTER_DATA - rx.unread().len())),
+                    _ => return Err(Error::BadChunkEnd),
+                },
+                State::Trailers => {
+                    let unread = rx.unread();
+                    let Some(line) = self.line(unread)? else { return Ok(Step::Need(1)) };
+                    let len = line.len();
+                    if len == 0 {
+                        self.state = State::Done;
+                    } else {
+                        check_trailer(unread.get(..len + CRLF).unwrap_or_default())?;
+                    }
+                    self.spend(rx, len);
+                }
+            }
+        }
+    }
+
+    /// The stream ended.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] unless the body is complete, or was to last until now.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        match self.state {
+            State::Done | State::UntilClose => {
+                self.state = State::Done;
+                Ok(())
+            }
+            _ => Err(Error::Truncated),
+        }
+    }
+
+    /// How many bytes are still to come, if that was announced: what to skip of a refused body.
+    pub const fn remaining(&self) -> Option<u64> {
+        match self.state {
+            State::Length(left) => Some(left),
+            State::Done => Some(0),
+            _ => None,
+        }
+    }
+
+    const fn check(&self, size: u64) -> Result<(), Error> {
+        if size > self.room as u64 { Err(Error::BodyTooLarge) } else { Ok(()) }
+    }
+
+    /// Keeps up to `left` unread bytes as payload; what then is left.
+    fn take<S>(&mut self, rx: &mut RecvBuffer<S>, left: u64) -> Result<u64, Error>
+    where
+        S: AsRef<[u8]> + AsMut<[u8]>,
+    {
+        self.check(left)?;
+        let n = rx.unread().len().min(clamp(left));
+        rx.keep(n);
+        self.room -= n;
+        Ok(left - n as u64)
+    }
+
+    /// The line at the start of `unread` without its CRLF, once that came.
+    fn line<'u>(&mut self, unread: &'u [u8]) -> Result<Option<&'u [u8]>, Error> {
+        let limit = self.allowance.min(LINE_MAX);
+        let window = unread.get(..limit).unwrap_or(unread);
+        match window.get(self.searched..).and_then(|rest| memchr(b'\n', rest)) {
+            Some(found) => window
+                .get(..self.searched + found)
+                .and_then(|line| line.strip_suffix(b"\r"))
+                .map(Some)
+                .ok_or(Error::BareLf),
+            None if window.len() == limit => Err(Error::TooMuchFraming),
+            None => {
+                self.searched = window.len();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Skips a line of that length and its CRLF.
+    fn spend<S>(&mut self, rx: &mut RecvBuffer<S>, line: usize)
+    where
+        S: AsRef<[u8]> + AsMut<[u8]>,
+    {
+        rx.skip(line + CRLF);
+        self.allowance = self.allowance.saturating_sub(line + CRLF);
+        self.searched = 0;
+    }
+
+    fn earn(&mut self, size: u64) {
+        let earned = clamp(size).saturating_mul(FRAMING_PER_BYTE).saturating_add(FRAMING_PER_CHUNK);
+        self.allowance = self.allowance.saturating_add(earned).min(FRAMING_MAX);
+    }
+}
+
+const CRLF: usize = 2;
+/// The least that follows the data of a chunk: its CRLF and `0 CRLF CRLF`.
+const AFTER_DATA: usize = CRLF + 5;
+
+fn clamp(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+/// `chunk-size [ chunk-ext ]` (RFC 9112 section 7.1).
+///
+/// "A recipient MUST anticipate potentially large hexadecimal numerals and prevent parsing errors due to
+/// integer conversion overflows": 16 digits are 64 bits. "A recipient MUST ignore unrecognized chunk
+/// extensions": we know none.
+fn chunk_size(line: &[u8]) -> Result<u64, Error> {
+    fn grammar(line: &[u8]) -> IResult<&[u8], &[u8]> {
+        let size = take_while_m_n(1, 16, |byte: u8| byte.is_ascii_hexdigit());
+        let extension = (space0, char(';'), take_while(is_field_char));
+        all_consuming((size, opt(extension))).map(|(size, _)| size).parse(line)
+    }
+    let (_, digits) = grammar(line).map_err(|_| Error::BadChunkLine)?;
+    Ok(digits.iter().fold(0, |size, digit| (size << 4) | u64::from(hex(*digit))))
+}
+
+/// The value of a hexadecimal digit.
+const fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20).wrapping_sub(b'a' - 10) & 0xf,
+    }
+}
+
+/// A trailer line is held to the law of header lines, then dropped: "A recipient that removes the chunked
+/// coding from a message MAY selectively retain or discard the received trailer fields" (RFC 9112 section
+/// 7.1.2).
+fn check_trailer(line: &[u8]) -> Result<(), Error> {
+    let mut slot = [EMPTY];
+    match httparse::parse_headers(line, &mut slot) {
+        Ok(httparse::Status::Partial) => Ok(()),
+        _ => Err(Error::BadTrailer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    type Outcome = Result<(Step, Vec<u8>, Vec<u8>), Error>;
+
+    /// The outcome, the payload, and what is left unread.
+    fn decode(framing: Framing, max: usize, input: &[u8]) -> Outcome {
+        let mut rx = RecvBuffer::with_unread(input.to_vec(), input.len());
+        let step = BodyDecoder::new(framing, max).poll(&mut rx)?;
+        Ok((step, rx.kept().to_vec(), rx.unread().to_vec()))
+    }
+
+    fn chunked(input: &[u8]) -> Outcome {
+        decode(Framing::Chunked, 100, input)
+    }
+
+    fn done(payload: &[u8], rest: &[u8]) -> Outcome {
+        Ok((Step::Done, payload.to_vec(), rest.to_vec()))
+    }
+
+    #[test]
+    fn a_body_ends_where_it_was_announced_to_end() {
+        assert_eq!(decode(Framing::None, 9, b"GET"), done(b"", b"GET"));
+        assert_eq!(decode(Framing::Length(0), 9, b"GET"), done(b"", b"GET"));
+        assert_eq!(decode(Framing::Length(3), 3, b"abcGET"), done(b"abc", b"GET"));
+        assert_eq!(
+            chunked(b"3\r\nabc\r\n0000a ;x=\"y z\"\r\n0123456789\r\n0\r\n\r\nGET"),
+            done(b"abc0123456789", b"GET")
+        );
+    }
+
+    #[test]
+    fn chunk_sizes_are_hexadecimal_in_either_case() {
+        for size in ["1f", "1F", "000000000000001f"] {
+            let body = std::format!("{size}\r\n{}\r\n0\r\n\r\n", "x".repeat(31));
+            assert_eq!(chunked(body.as_bytes()), done(&[b'x'; 31], b""));
+        }
+        assert_eq!(chunk_size(b"ffffffffffffffff"), Ok(u64::MAX));
+        assert_eq!(chunk_size(b"0123456789abcdef"), Ok(0x0123_4567_89ab_cdef));
+        assert_eq!(chunk_size(b"ABCDEF"), Ok(0xab_cdef));
+    }
+
+    #[test]
+    fn a_chunk_size_is_nothing_but_digits() {
+        for line in [
+            &b"\r\n"[..],
+            b"+5\r\n",
+            b"-5\r\n",
+            b"0x5\r\n",
+            b"5 \r\n",
+            b" 5\r\n",
+            b"5_0\r\n",
+            b"g\r\n",
+            b"5,5\r\n",
+            b"00000000000000005\r\n",
+            b"10000000000000000\r\n",
+            b"5;a\0b\r\n",
+            b"5;a\rb\r\n",
+            b"5;a\r\r\n",
+            b";a\r\n",
+        ] {
+            assert_eq!(chunked(line), Err(Error::BadChunkLine), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_bare_line_feed_ends_no_line_of_framing() {
+        assert_eq!(chunked(b"1\na\r\n0\r\n\r\n"), Err(Error::BareLf));
+        assert_eq!(chunked(b"1;x\na\r\n0\r\n\r\n"), Err(Error::BareLf));
+        assert_eq!(chunked(b"1\r\na\n0\r\n\r\n"), Err(Error::BadChunkEnd));
+        assert_eq!(chunked(b"0\r\n\n"), Err(Error::BareLf));
+        assert_eq!(chunked(b"0\r\na: b\n\r\n"), Err(Error::BareLf));
+    }
+
+    #[test]
+    fn a_chunk_may_not_run_over_its_size() {
+        assert_eq!(chunked(b"1\r\nab\r\n0\r\n\r\n"), Err(Error::BadChunkEnd));
+        assert_eq!(chunked(b"1\r\na\rb"), Err(Error::BadChunkEnd));
+    }
+
+    #[test]
+    fn too_large_a_body_is_refused_when_announced() {
+        assert_eq!(decode(Framing::Length(101), 100, b""), Err(Error::BodyTooLarge));
+        assert_eq!(decode(Framing::Length(u64::MAX), 100, b""), Err(Error::BodyTooLarge));
+        assert_eq!(chunked(b"65\r\n"), Err(Error::BodyTooLarge));
+        assert_eq!(chunked(b"ffffffffffffffff\r\n"), Err(Error::BodyTooLarge));
+        assert_eq!(chunked(b"1\r\na\r\n64\r\n"), Err(Error::BodyTooLarge));
+        assert_eq!(decode(Framing::UntilClose, 2, b"abc"), Err(Error::BodyTooLarge));
+        assert!(decode(Framing::Length(100), 100, &[b'x'; 100]).is_ok());
+    }
+
+    #[test]
+    fn a_refused_length_is_still_known_for_skipping() {
+        let mut rx = RecvBuffer::with_unread(*b"abc", 3);
+        let mut body = BodyDecoder::new(Framing::Length(10), 5);
+        assert_eq!(body.poll(&mut rx), Err(Error::BodyTooLarge));
+        assert_eq!(body.poll(&mut rx), Err(Error::BodyTooLarge));
+        assert_eq!((body.remaining(), rx.unread()), (Some(10), &b"abc"[..]));
+    }
+
+    #[test]
+    fn endless_extensions_are_refused() {
+        let mut one_line = b"1;".to_vec();
+        one_line.resize(LINE_MAX, b'x');
+        assert_eq!(chunked(&one_line), Err(Error::TooMuchFraming));
+
+        let line = [&b"1;"[..], &[b'x'; 500], b"\r\na\r\n"].concat();
+        let many = line.repeat(64);
+        assert_eq!(decode(Framing::Chunked, 1_000_000, &many), Err(Error::TooMuchFraming));
+    }
+
+    #[test]
+    fn endless_trailers_are_refused() {
+        let many = [&b"0\r\n"[..], &b"a: b\r\n".repeat(4000)].concat();
+        assert_eq!(chunked(&many), Err(Error::TooMuchFraming));
+    }
+
+    #[test]
+    fn a_body_of_tiny_chunks_is_a_body() {
+        let body = [&b"1\r\na\r\n".repeat(50_000)[..], b"0\r\n\r\n"].concat();
+        assert_eq!(decode(Framing::Chunked, 50_000, &body), done(&[b'a'; 50_000], b""));
+    }
+
+    #[test]
+    fn trailers_obey_the_law_of_headers_and_are_dropped() {
+        assert_eq!(chunked(b"0\r\nA: b\r\nc:\r\n\r\nGET"), done(b"", b"GET"));
+        for trailer in [
+            &b"a : b"[..],
+            b" a: b",
+            b"\ta: b",
+            b"a",
+            b": b",
+            b"a: \0",
+            b"a: b\rc",
+            b"a(b: c",
+            b"\r",
+        ] {
+            let body = [b"0\r\n", trailer, b"\r\n\r\n"].concat();
+            assert_eq!(chunked(&body), Err(Error::BadTrailer), "{trailer:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_of_stream_completes_only_what_lasts_until_then() {
+        let mut rx = RecvBuffer::with_unread(*b"abc", 3);
+        let mut body = BodyDecoder::new(Framing::UntilClose, 10);
+        assert_eq!(body.poll(&mut rx), Ok(Step::Need(1)));
+        assert_eq!(body.finish(), Ok(()));
+        assert_eq!((body.poll(&mut rx), rx.kept()), (Ok(Step::Done), &b"abc"[..]));
+
+        for (framing, input) in [
+            (Framing::Length(4), &b"abc"[..]),
+            (Framing::Chunked, b""),
+            (Framing::Chunked, b"3\r\nabc"),
+            (Framing::Chunked, b"3\r\nabc\r\n"),
+            (Framing::Chunked, b"0\r\n"),
+        ] {
+            let mut rx = RecvBuffer::with_unread(input.to_vec(), input.len());
+            let mut body = BodyDecoder::new(framing, 10);
+            assert!(matches!(body.poll(&mut rx), Ok(Step::Need(_))));
+            assert_eq!(body.finish(), Err(Error::Truncated), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn need_is_what_at_least_must_come() {
+        for (framing, input, need) in [
+            (Framing::Length(9), &b"abc"[..], 6),
+            (Framing::Chunked, b"", 1),
+            (Framing::Chunked, b"9\r\nabc", 6 + 7),
+            (Framing::Chunked, b"3\r\nabc", 7),
+            (Framing::Chunked, b"3\r\nabc\r", 6),
+            (Framing::Chunked, b"0\r\n\r", 1),
+        ] {
+            let Ok((step, ..)) = decode(framing, 100, input) else { panic!("{input:?}") };
+            assert_eq!(step, Step::Need(need), "{input:?}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! [`Headers`]: looking into the header lines of a head.
+
+use crate::list;
+
+pub use httparse::{EMPTY_HEADER as EMPTY, Header};
+
+/// The header lines of one head, in the order received. Names match in any case.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers<'h, 'b>(&'h [Header<'b>]);
+
+impl<'h, 'b> Headers<'h, 'b> {
+    /// Looks into `lines`.
+    pub const fn new(lines: &'h [Header<'b>]) -> Self {
+        Self(lines)
+    }
+
+    /// The value of the first header of that name.
+    pub fn get(&self, name: &str) -> Option<&'b [u8]> {
+        self.all(name).next()
+    }
+
+    /// The value of the first header of that name, if it is text.
+    pub fn text(&self, name: &str) -> Option<&'b str> {
+        core::str::from_utf8(self.get(name)?).ok()
+    }
+
+    /// The values of all headers of that name.
+    pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'h, 'b, 'n> {
+        self.0.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+    }
+
+    /// Whether `token` is an element of the list that all headers of that name make up together
+    /// (RFC 9110 section 5.3), in any case.
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        self.all(name).any(|value| list::has_token(value, token))
+    }
+
+    /// Every name with its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + use<'h, 'b> {
+        self.0.iter().map(|h| (h.name, h.value))
+    }
+}
+
+/// `tchar` of RFC 9110 section 5.6.2: what methods and header names are made of.
+pub(super) const fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+/// What header values, reason phrases and chunk extensions are made of: HTAB, SP, VCHAR and obs-text
+/// (RFC 9110 section 5.5).
+pub(super) const fn is_field_char(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: [Header<'_>; 4] = [
+        Header { name: "Connection", value: b"keep-alive" },
+        Header { name: "X", value: b"\xff" },
+        Header { name: "CONNECTION", value: b"foo, Upgrade" },
+        Header { name: "x", value: b"second" },
+    ];
+
+    #[test]
+    fn names_match_in_any_case_and_the_first_wins() {
+        let headers = Headers::new(&LINES);
+        assert_eq!(headers.get("connection"), Some(&b"keep-alive"[..]));
+        assert_eq!(headers.get("connectio"), None);
+        assert_eq!(headers.all("x").count(), 2);
+        assert_eq!(headers.iter().count(), 4);
+    }
+
+    #[test]
+    fn tokens_are_found_in_every_instance() {
+        let headers = Headers::new(&LINES);
+        assert!(headers.has_token("Connection", "upgrade"));
+        assert!(headers.has_token("connection", "Keep-Alive"));
+        assert!(!headers.has_token("connection", "close"));
+    }
+
+    #[test]
+    fn a_value_that_is_not_text_is_not_given_as_text() {
+        assert_eq!(Headers::new(&LINES).text("x"), None);
+        assert_eq!(Headers::new(&LINES).text("connection"), Some("keep-alive"));
+    }
+}

@@ -1,0 +1,174 @@
+//! HTTP/1.1 messages (RFC 9112), as either role reads and writes them. Knows nothing of Engine.IO.
+//!
+//! | to | use |
+//! |---|---|
+//! | find where a head ends | [`HeadScanner`] |
+//! | read it | [`RequestHead`], [`ResponseHead`], [`Headers`], [`Target`] |
+//! | read what follows | [`BodyDecoder`] |
+//! | write | [`request`], [`response`], [`chunk`], [`last_chunk`] |
+//! | take apart what a user gave to a client | [`Url`] |
+//!
+//! Framing that two readers could understand differently is refused, not repaired: whoever stands between
+//! the peer and us may have repaired it in another way. After any [`Error`] the connection has lost its
+//! place; answer [`Error::status`] and close it.
+//!
+//! ```
+//! use eio_core::buffer::RecvBuffer;
+//! use eio_core::http::{BodyDecoder, EMPTY, HeadScanner, RequestHead, Step};
+//!
+//! let mut rx = RecvBuffer::new([0; 256]);
+//! rx.append(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhiGET /next")?;
+//!
+//! let mut scanner = HeadScanner::new();
+//! let len = scanner.poll(rx.unread(), 8192)?.expect("a whole head came");
+//! let mut slots = [EMPTY; 16];
+//! let head = RequestHead::parse(&rx.unread()[..len], &mut slots)?;
+//! assert_eq!((head.method, head.target), ("POST", "/x"));
+//! let mut body = BodyDecoder::new(head.framing()?, 1_000_000);
+//! rx.skip(len);
+//! assert_eq!(body.poll(&mut rx)?, Step::Done);
+//! assert_eq!((rx.kept(), rx.unread()), (&b"hi"[..], &b"GET /next"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod body;
+mod head;
+mod headers;
+mod scanner;
+mod target;
+mod url;
+mod write;
+
+pub use body::{BodyDecoder, Framing, Step};
+pub use head::{RequestHead, ResponseHead};
+pub use headers::{EMPTY, Header, Headers};
+pub use scanner::HeadScanner;
+pub use target::Target;
+pub use url::{Scheme, Url, UrlError};
+pub use write::{
+    HeadWriter, WriteError, chunk, header_line, last_chunk, reason, request, response,
+};
+
+/// Why a message of the peer was refused. One variant for each sin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Error {
+    /// The head did not end within the allowed number of bytes.
+    HeadTooLarge,
+    /// Not even the first line ended within the allowed number of bytes.
+    StartLineTooLarge,
+    /// More header lines than there were slots for.
+    TooManyHeaders,
+    /// More empty lines before a request than a sloppy peer would send.
+    LeadingEmptyLines,
+    /// A line feed without a carriage return.
+    BareLf,
+    /// A carriage return without a line feed.
+    BareCr,
+    /// A zero byte in a head.
+    Nul,
+    /// The bytes given are not one head: its end is missing, or something follows it.
+    NotOneHead,
+    /// The request line is not `method SP target SP version`.
+    BadRequestLine,
+    /// The status line is not `version SP status SP reason`, or the status is not one.
+    BadStatusLine,
+    /// A version of HTTP other than 1.0 and 1.1.
+    UnsupportedVersion,
+    /// A request target that is neither a path, nor an http URL, nor `*`; or with illegal characters.
+    BadTarget,
+    /// A header name that is not a token.
+    BadHeaderName,
+    /// White space between a header name and its colon.
+    SpaceBeforeColon,
+    /// A header line that continues the one before.
+    ObsFold,
+    /// A control character in a header value.
+    BadHeaderValue,
+    /// An HTTP/1.1 request without Host.
+    MissingHost,
+    /// More than one Host.
+    RepeatedHost,
+    /// A Host that is not `host` or `host:port`.
+    BadHost,
+    /// A Content-Length that is not a number, or a list of them, or beyond 64 bits.
+    BadContentLength,
+    /// More than one Content-Length, equal or not.
+    RepeatedContentLength,
+    /// Content-Length together with Transfer-Encoding.
+    LengthAndTransferEncoding,
+    /// Transfer-Encoding in a message of HTTP/1.0, which has none.
+    TransferEncodingInHttp10,
+    /// A Transfer-Encoding other than `chunked` alone.
+    UnknownTransferEncoding,
+    /// The body is, or is announced to be, larger than allowed.
+    BodyTooLarge,
+    /// A chunk size that is not 1 to 16 hexadecimal digits, or an illegal chunk extension.
+    BadChunkLine,
+    /// A chunk longer than its announced size.
+    BadChunkEnd,
+    /// Chunk sizes, extensions and trailers out of all proportion to the body.
+    TooMuchFraming,
+    /// An illegal trailer line.
+    BadTrailer,
+    /// The stream ended inside a body.
+    Truncated,
+}
+
+impl Error {
+    /// The status a server answers before it closes the connection. (For a response there is nobody to
+    /// tell.)
+    pub const fn status(self) -> u16 {
+        match self {
+            // "A server that receives a request-target longer than any URI it wishes to parse MUST respond
+            // with a 414 (URI Too Long)" (RFC 9112 section 3).
+            Self::StartLineTooLarge => 414,
+            Self::HeadTooLarge | Self::TooManyHeaders => 431,
+            Self::BodyTooLarge | Self::TooMuchFraming => 413,
+            // "A server that receives a request message with a transfer coding it does not understand
+            // SHOULD respond with 501 (Not Implemented)" (RFC 9112 section 6.1).
+            Self::UnknownTransferEncoding => 501,
+            Self::UnsupportedVersion => 505,
+            _ => 400,
+        }
+    }
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::HeadTooLarge => "the head is too large",
+            Self::StartLineTooLarge => "the first line is too large",
+            Self::TooManyHeaders => "too many headers",
+            Self::LeadingEmptyLines => "too many empty lines before a head",
+            Self::BareLf => "a line feed without a carriage return",
+            Self::BareCr => "a carriage return without a line feed",
+            Self::Nul => "a zero byte in a head",
+            Self::NotOneHead => "not exactly one head",
+            Self::BadRequestLine => "malformed request line",
+            Self::BadStatusLine => "malformed status line",
+            Self::UnsupportedVersion => "unsupported version of HTTP",
+            Self::BadTarget => "malformed request target",
+            Self::BadHeaderName => "illegal header name",
+            Self::SpaceBeforeColon => "white space before the colon of a header",
+            Self::ObsFold => "folded header line",
+            Self::BadHeaderValue => "illegal header value",
+            Self::MissingHost => "no Host",
+            Self::RepeatedHost => "more than one Host",
+            Self::BadHost => "malformed Host",
+            Self::BadContentLength => "malformed Content-Length",
+            Self::RepeatedContentLength => "more than one Content-Length",
+            Self::LengthAndTransferEncoding => "both Content-Length and Transfer-Encoding",
+            Self::TransferEncodingInHttp10 => "Transfer-Encoding in HTTP/1.0",
+            Self::UnknownTransferEncoding => "Transfer-Encoding other than chunked",
+            Self::BodyTooLarge => "the body is too large",
+            Self::BadChunkLine => "malformed chunk size or extension",
+            Self::BadChunkEnd => "a chunk does not end where announced",
+            Self::TooMuchFraming => "too much chunk framing",
+            Self::BadTrailer => "malformed trailer",
+            Self::Truncated => "the stream ended inside a body",
+        })
+    }
+}
+
+impl core::error::Error for Error {}

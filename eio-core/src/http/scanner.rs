@@ -1,0 +1,179 @@
+//! [`HeadScanner`]: where a head ends.
+
+use memchr::memchr3;
+
+use super::Error;
+
+/// Empty lines tolerated before a request: "a server that is expecting to receive and parse a request-line
+/// SHOULD ignore at least one empty line (CRLF) received prior to the request-line" (RFC 9112 section 2.2).
+const LEADING_EMPTY_LINES: u8 = 2;
+
+/// Finds the end of a head that arrives in pieces.
+///
+/// It remembers how far it searched: a head that trickles in costs the same as one that comes at once.
+///
+/// ```
+/// use eio_core::http::{Error, HeadScanner};
+///
+/// let mut scanner = HeadScanner::new();
+/// assert_eq!(scanner.poll(b"GET / HTTP/1.1\r\n\r", 100), Ok(None));
+/// assert_eq!(scanner.poll(b"GET / HTTP/1.1\r\n\r\nrest", 100), Ok(Some(18)));
+/// scanner.reset();
+/// assert_eq!(scanner.poll(b"GET / HTTP/1.1\n", 100), Err(Error::BareLf));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeadScanner {
+    /// Everything before is decided. Invariant: `line <= searched`.
+    searched: usize,
+    /// Where the line under search begins.
+    line: usize,
+    /// Empty lines seen before the first line. Invariant: `leading <= LEADING_EMPTY_LINES`.
+    leading: u8,
+    /// Whether the first line is complete.
+    started: bool,
+}
+
+impl HeadScanner {
+    /// For a head that begins at the first unread byte.
+    pub const fn new() -> Self {
+        Self { searched: 0, line: 0, leading: 0, started: false }
+    }
+
+    /// Begins anew; due when a head was found and skipped.
+    pub const fn reset(&mut self) {
+        *self = Self::new();
+    }
+
+    /// The length of the head at the start of `unread`, with its closing CRLF CRLF and any empty line
+    /// before it; `None` while its end has not come. `unread` must begin where it did at the last call.
+    ///
+    /// # Errors
+    /// [`Error::HeadTooLarge`] or [`Error::StartLineTooLarge`] as soon as `max` bytes came without an end,
+    /// [`Error::BareLf`], [`Error::BareCr`], [`Error::Nul`], [`Error::LeadingEmptyLines`]. Asked again, it
+    /// answers the same.
+    pub fn poll(&mut self, unread: &[u8], max: usize) -> Result<Option<usize>, Error> {
+        // What lies beyond the limit is not looked at, or the outcome would depend on how much came at once.
+        let window = unread.get(..max).unwrap_or(unread);
+        while let Some(found) =
+            window.get(self.searched..).and_then(|rest| memchr3(b'\r', b'\n', 0, rest))
+        {
+            self.searched += found;
+            match window.get(self.searched..) {
+                Some([b'\r', b'\n', ..]) => {}
+                Some([b'\r']) => return self.unfinished(window, max),
+                // "A recipient of such a bare CR MUST consider that element to be invalid" (RFC 9112
+                // section 2.2).
+                Some([b'\r', ..]) => return Err(Error::BareCr),
+                // "a recipient MAY recognize a single LF as a line terminator" (same place): who stands
+                // before us may not, so we do not.
+                Some([b'\n', ..]) => return Err(Error::BareLf),
+                _ => return Err(Error::Nul),
+            }
+            let next = self.searched + 2;
+            if self.line != self.searched {
+                self.started = true;
+            } else if self.started {
+                return Ok(Some(next));
+            } else if self.leading == LEADING_EMPTY_LINES {
+                return Err(Error::LeadingEmptyLines);
+            } else {
+                self.leading += 1;
+            }
+            (self.searched, self.line) = (next, next);
+        }
+        self.searched = window.len();
+        self.unfinished(window, max)
+    }
+
+    fn unfinished(&self, window: &[u8], max: usize) -> Result<Option<usize>, Error> {
+        match window.len() < max {
+            true => Ok(None),
+            false if self.started => Err(Error::HeadTooLarge),
+            false => Err(Error::StartLineTooLarge),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    /// The outcome when fed `step` bytes more each time, and after how many bytes it came.
+    fn scan(input: &[u8], max: usize, step: usize) -> (Outcome, usize) {
+        let mut scanner = HeadScanner::new();
+        let mut fed = 0;
+        loop {
+            fed = (fed + step).min(input.len());
+            let outcome = scanner.poll(&input[..fed], max);
+            if outcome != Ok(None) || fed == input.len() {
+                return (outcome, fed);
+            }
+        }
+    }
+
+    type Outcome = Result<Option<usize>, Error>;
+
+    const CASES: [(&[u8], Outcome); 18] = [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET", Ok(Some(27))),
+        (b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", Ok(Some(22))),
+        (b"\r\n\r\n", Ok(None)),
+        (b"\r\n\r\n\r\n", Err(Error::LeadingEmptyLines)),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", Ok(None)),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r", Ok(None)),
+        (b"GET / HTTP/1.1\nHost: a\r\n\r\n", Err(Error::BareLf)),
+        (b"GET / HTTP/1.1\r\nHost: a\n\r\n", Err(Error::BareLf)),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\n", Err(Error::BareLf)),
+        (b"\nGET / HTTP/1.1\r\n\r\n", Err(Error::BareLf)),
+        (b"GET / HTTP/1.1\r\nHost: a\rb", Err(Error::BareCr)),
+        (b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", Err(Error::BareCr)),
+        (b"GET / HTTP/1.1\r\nHost: a\r\0", Err(Error::BareCr)),
+        (b"GET / HTTP/1.1\r\nHost: a\0b", Err(Error::Nul)),
+        (b"\x16\x03\x01\x02\x00\x01\x00", Err(Error::Nul)),
+        (b"GET / HTTP/1.1\r\nA: 0123456789\r\nB: 0123456789\r\n\r\n", Err(Error::HeadTooLarge)),
+        (b"GET /0123456789012345678901234567890123456789\n\n", Err(Error::StartLineTooLarge)),
+        (b"", Ok(None)),
+    ];
+    const MAX: usize = 40;
+
+    #[test]
+    fn the_outcome_is_the_same_whatever_the_split() {
+        for (input, outcome) in CASES {
+            for step in 1..=input.len().max(1) {
+                assert_eq!(scan(input, MAX, step).0, outcome, "{input:?} by {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_limit_is_noticed_at_the_limit() {
+        let endless = [b'x'; 100];
+        assert_eq!(scan(&endless, MAX, 1), (Err(Error::StartLineTooLarge), MAX));
+        let head = b"GET / HTTP/1.1\r\n\r\n";
+        assert_eq!(scan(head, head.len(), 1), (Ok(Some(head.len())), head.len()));
+        assert_eq!(scan(head, head.len() - 1, 1), (Err(Error::HeadTooLarge), head.len() - 1));
+    }
+
+    #[test]
+    fn an_error_is_final() {
+        for (input, outcome) in CASES {
+            if outcome.is_err() {
+                let mut scanner = HeadScanner::new();
+                assert_eq!(scanner.poll(input, MAX), outcome);
+                assert_eq!(scanner.poll(input, MAX), outcome);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_searched_twice() {
+        let head: Vec<u8> = b"GET / HTTP/1.1\r\nA: b\r\nC: dddddddddddd\r\n".repeat(50);
+        let mut scanner = HeadScanner::new();
+        for len in 0..=head.len() {
+            let before = scanner.searched;
+            assert_eq!(scanner.poll(&head[..len], usize::MAX), Ok(None));
+            // All but a CR that waits for its LF.
+            assert!(scanner.searched >= before && scanner.searched + 1 >= len);
+        }
+    }
+}

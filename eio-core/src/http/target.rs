@@ -1,0 +1,107 @@
+//! [`Target`]: the request target.
+
+use nom::Parser;
+use nom::branch::alt;
+use nom::bytes::complete::{tag, tag_no_case};
+
+use super::Error;
+use super::url::{after_authority, is_authority};
+
+/// What a request is for (RFC 9112 section 3.2). Nothing in it is percent-decoded.
+///
+/// ```
+/// use eio_core::http::Target;
+///
+/// let target = Target::parse("/engine.io/?EIO=4&transport=polling")?;
+/// assert_eq!((target.path, target.query), ("/engine.io/", "EIO=4&transport=polling"));
+/// # Ok::<(), eio_core::http::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'b> {
+    /// `host[:port]` of an absolute target, which then counts in place of the Host header ("MUST ignore the
+    /// received Host header field", RFC 9112 section 3.2.2).
+    pub authority: Option<&'b str>,
+    /// Begins with `/`; or is `*`, the server as a whole, which only OPTIONS may name.
+    pub path: &'b str,
+    /// What follows the first `?`, if anything.
+    pub query: &'b str,
+}
+
+impl<'b> Target<'b> {
+    /// Reads a target in origin form, in absolute form of http or https, or `*`.
+    ///
+    /// # Errors
+    /// [`Error::BadTarget`]: neither of these, a fragment, or anything but visible ASCII.
+    pub fn parse(target: &'b str) -> Result<Self, Error> {
+        // Without an early exit, so that it compiles to vectors: nearly every target is legal.
+        let illegal = |byte: u8| !byte.is_ascii_graphic() | (byte == b'#');
+        if target.bytes().fold(false, |found, byte| found | illegal(byte)) {
+            return Err(Error::BadTarget);
+        }
+        let (authority, rest) = match target.as_bytes() {
+            [b'/', ..] => (None, target),
+            b"*" => return Ok(Self { authority: None, path: target, query: "" }),
+            _ => absolute(target)
+                .map(|(authority, rest)| (Some(authority), rest))
+                .ok_or(Error::BadTarget)?,
+        };
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        // An absolute target may leave its path out: "an empty path component is equivalent to an absolute
+        // path of "/"" (RFC 9110 section 4.2.3).
+        let path = if path.is_empty() { "/" } else { path };
+        Ok(Self { authority, path, query })
+    }
+}
+
+/// Splits an absolute target behind its authority.
+fn absolute(target: &str) -> Option<(&str, &str)> {
+    let mut scheme = (alt((tag_no_case("https"), tag_no_case("http"))), tag::<_, _, ()>("://"));
+    let (rest, _) = scheme.parse(target).ok()?;
+    let (authority, rest) = after_authority(rest);
+    is_authority(authority.as_bytes()).then_some((authority, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(target: &str) -> Result<(Option<&str>, &str, &str), Error> {
+        Target::parse(target).map(|t| (t.authority, t.path, t.query))
+    }
+
+    #[test]
+    fn origin_absolute_and_asterisk_form() {
+        assert_eq!(parts("/"), Ok((None, "/", "")));
+        assert_eq!(parts("/a/b?c=/?d"), Ok((None, "/a/b", "c=/?d")));
+        assert_eq!(parts("//a/b?"), Ok((None, "//a/b", "")));
+        assert_eq!(parts("*"), Ok((None, "*", "")));
+        assert_eq!(parts("http://a:80/b?c"), Ok((Some("a:80"), "/b", "c")));
+        assert_eq!(parts("HTTPS://[::1]?c"), Ok((Some("[::1]"), "/", "c")));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for bad in [
+            "",
+            "a",
+            "?a",
+            "**",
+            "*?a",
+            "a:443",
+            "/a#b",
+            "/a b",
+            "/a\tb",
+            "/\u{e9}",
+            "/\u{7f}",
+            "/\0",
+            "http:/a",
+            "http:///a",
+            "http://u@a/",
+            "http://a:b/",
+            "ws://a/",
+            "ftp://a/",
+        ] {
+            assert_eq!(parts(bad), Err(Error::BadTarget), "{bad:?}");
+        }
+    }
+}

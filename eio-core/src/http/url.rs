@@ -1,0 +1,262 @@
+//! [`Url`]: where a client connects to.
+
+use core::net::Ipv6Addr;
+
+use nom::Parser;
+use nom::branch::alt;
+use nom::bytes::complete::{tag, tag_no_case, take_till, take_while};
+use nom::character::complete::u16 as decimal;
+use nom::combinator::{all_consuming, opt, value};
+use nom::sequence::{delimited, preceded};
+
+/// An absolute URL (RFC 3986), taken apart. Nothing in it is percent-decoded.
+///
+/// ```
+/// use eio_core::http::Url;
+///
+/// let url = Url::parse("wss://example.org/engine.io/?token=abc")?;
+/// assert!(url.secure());
+/// assert_eq!((url.host, url.port), ("example.org", 443));
+/// assert_eq!((url.path, url.query), ("/engine.io/", "token=abc"));
+/// # Ok::<(), eio_core::http::UrlError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Url<'a> {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// What stands before `@`.
+    pub userinfo: Option<&'a str>,
+    /// `host[:port]` as it was given, brackets and all: the value of a Host header.
+    pub authority: &'a str,
+    /// The host; an IPv6 address without its brackets.
+    pub host: &'a str,
+    /// Whether the host is an IPv6 address.
+    pub ipv6: bool,
+    /// The port; that of the scheme if none was given.
+    pub port: u16,
+    /// Begins with `/`.
+    pub path: &'a str,
+    /// What follows the first `?`, if anything.
+    pub query: &'a str,
+}
+
+/// The schemes a client can speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Scheme {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+    /// `ws`
+    Ws,
+    /// `wss`
+    Wss,
+}
+
+/// Why a text is no [`Url`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum UrlError {
+    /// Something other than visible ASCII.
+    IllegalCharacter,
+    /// A fragment (`#`), which no server could see.
+    Fragment,
+    /// Not `http://`, `https://`, `ws://` or `wss://`.
+    UnknownScheme,
+    /// No host, an illegal one, or a port that is not 1 to 65535.
+    BadAuthority,
+}
+
+impl<'a> Url<'a> {
+    /// Takes `text` apart.
+    ///
+    /// # Errors
+    /// [`UrlError`]
+    pub fn parse(text: &'a str) -> Result<Self, UrlError> {
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(UrlError::IllegalCharacter);
+        }
+        if text.contains('#') {
+            return Err(UrlError::Fragment);
+        }
+        let (rest, scheme) = scheme(text).ok_or(UrlError::UnknownScheme)?;
+        let (authority, rest) = after_authority(rest);
+        let (userinfo, authority) = match authority.split_once('@') {
+            Some((userinfo, authority)) => (Some(userinfo), authority),
+            None => (None, authority),
+        };
+        let Host { host, ipv6, port } = host(authority).ok_or(UrlError::BadAuthority)?;
+        let port = port.unwrap_or(scheme.default_port());
+        if port == 0 {
+            return Err(UrlError::BadAuthority);
+        }
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let path = if path.is_empty() { "/" } else { path };
+        Ok(Self { scheme, userinfo, authority, host, ipv6, port, path, query })
+    }
+
+    /// Whether TLS is asked for.
+    pub const fn secure(&self) -> bool {
+        matches!(self.scheme, Scheme::Https | Scheme::Wss)
+    }
+}
+
+impl Scheme {
+    /// 80, or 443 with TLS.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http | Self::Ws => 80,
+            Self::Https | Self::Wss => 443,
+        }
+    }
+}
+
+fn scheme(text: &str) -> Option<(&str, Scheme)> {
+    let names = alt((
+        value(Scheme::Https, tag_no_case("https")),
+        value(Scheme::Http, tag_no_case("http")),
+        value(Scheme::Wss, tag_no_case("wss")),
+        value(Scheme::Ws, tag_no_case("ws")),
+    ));
+    let mut scheme = (names, tag::<_, _, ()>("://"));
+    scheme.parse(text).ok().map(|(rest, (scheme, _))| (rest, scheme))
+}
+
+/// The authority at the start of `text`, and what follows it.
+pub(super) fn after_authority(text: &str) -> (&str, &str) {
+    text.split_at_checked(text.find(['/', '?']).unwrap_or(text.len())).unwrap_or((text, ""))
+}
+
+/// Whether this is `host` or `host:port`.
+pub(super) fn is_authority(text: &[u8]) -> bool {
+    core::str::from_utf8(text).is_ok_and(|text| host(text).is_some())
+}
+
+struct Host<'a> {
+    host: &'a str,
+    ipv6: bool,
+    port: Option<u16>,
+}
+
+/// `host [ ":" port ]` of RFC 3986 section 3.2, with a host that is not empty ("A sender MUST NOT generate
+/// an "http" URI with an empty host identifier", RFC 9110 section 4.2.1).
+fn host(authority: &str) -> Option<Host<'_>> {
+    let ip = delimited(tag("["), take_till(|c| c == ']'), tag("]"));
+    let name = take_while(is_host_char);
+    // `port = *DIGIT`: it may be empty.
+    let port = opt(preceded(tag(":"), opt(decimal::<_, ()>)));
+    let (_, ((host, ipv6), port)) =
+        all_consuming((alt((ip.map(|ip| (ip, true)), name.map(|name| (name, false)))), port))
+            .parse(authority)
+            .ok()?;
+    let legal = if ipv6 { host.parse::<Ipv6Addr>().is_ok() } else { !host.is_empty() };
+    legal.then_some(Host { host, ipv6, port: port.flatten() })
+}
+
+/// `reg-name` of RFC 3986 section 3.2.2: unreserved, sub-delims, and the sign of a percent-encoding.
+fn is_host_char(c: char) -> bool {
+    c.is_ascii_alphanumeric()
+        || matches!(
+            c,
+            '-' | '.'
+                | '_'
+                | '~'
+                | '%'
+                | '!'
+                | '$'
+                | '&'
+                | '\''
+                | '('
+                | ')'
+                | '*'
+                | '+'
+                | ','
+                | ';'
+                | '='
+        )
+}
+
+impl core::fmt::Display for UrlError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::IllegalCharacter => "a URL is visible ASCII only",
+            Self::Fragment => "a URL to connect to has no fragment",
+            Self::UnknownScheme => "the scheme is not http, https, ws or wss",
+            Self::BadAuthority => "malformed host or port",
+        })
+    }
+}
+
+impl core::error::Error for UrlError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_found() {
+        let url = Url::parse("HTTP://user:pa%40ss@[2001:db8::1]:8080/a/b?c=d?e/f").unwrap();
+        assert_eq!(
+            url,
+            Url {
+                scheme: Scheme::Http,
+                userinfo: Some("user:pa%40ss"),
+                authority: "[2001:db8::1]:8080",
+                host: "2001:db8::1",
+                ipv6: true,
+                port: 8080,
+                path: "/a/b",
+                query: "c=d?e/f",
+            }
+        );
+    }
+
+    #[test]
+    fn what_is_missing_has_its_default() {
+        for (text, port, secure) in [
+            ("http://a", 80, false),
+            ("ws://a?", 80, false),
+            ("https://a:", 443, true),
+            ("wss://a:/", 443, true),
+        ] {
+            let url = Url::parse(text).unwrap();
+            assert_eq!((url.port, url.secure(), url.path, url.query), (port, secure, "/", ""));
+            assert_eq!((url.host, url.ipv6, url.userinfo), ("a", false, None));
+        }
+        assert_eq!(Url::parse("ws://a?b=c").unwrap().query, "b=c");
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused() {
+        for (text, error) in [
+            ("", UrlError::UnknownScheme),
+            ("a", UrlError::UnknownScheme),
+            ("ftp://a", UrlError::UnknownScheme),
+            ("httpss://a", UrlError::UnknownScheme),
+            ("http:/a", UrlError::UnknownScheme),
+            ("http://", UrlError::BadAuthority),
+            ("http:///a", UrlError::BadAuthority),
+            ("http://:80", UrlError::BadAuthority),
+            ("http://u@", UrlError::BadAuthority),
+            ("http://u@v@w", UrlError::BadAuthority),
+            ("http://a:0", UrlError::BadAuthority),
+            ("http://a:65536", UrlError::BadAuthority),
+            ("http://a:+80", UrlError::BadAuthority),
+            ("http://a:8o", UrlError::BadAuthority),
+            ("http://a:80:80", UrlError::BadAuthority),
+            ("http://::1/", UrlError::BadAuthority),
+            ("http://[::1", UrlError::BadAuthority),
+            ("http://[]", UrlError::BadAuthority),
+            ("http://[1.2.3.4]", UrlError::BadAuthority),
+            ("http://[::1]a", UrlError::BadAuthority),
+            ("http://a\\b", UrlError::BadAuthority),
+            ("http://a/b#c", UrlError::Fragment),
+            ("http://a/b c", UrlError::IllegalCharacter),
+            ("http://\u{e9}", UrlError::IllegalCharacter),
+            ("http://a\r\nb", UrlError::IllegalCharacter),
+        ] {
+            assert_eq!(Url::parse(text), Err(error), "{text:?}");
+        }
+    }
+}

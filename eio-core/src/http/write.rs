@@ -1,0 +1,344 @@
+//! Writing heads and chunks.
+
+use super::headers::{is_field_char, is_tchar};
+use crate::buffer::{Overflow, Sink};
+
+/// Why a head was not written. What was written of it is still in the output: take that back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum WriteError {
+    /// The output is full.
+    Overflow,
+    /// A method, target, status, name or value that would not be what it seems on the wire: with CR, LF, NUL
+    /// or another character illegal in its place.
+    IllegalValue,
+}
+
+/// A response head: status line with the standard reason phrase, then headers.
+///
+/// If any step fails, truncate `out` to where it was before: half a head must never be sent.
+///
+/// ```
+/// use eio_core::buffer::Writer;
+/// use eio_core::http::{self, WriteError};
+///
+/// let mut memory = [0; 128];
+/// let mut out = Writer::new(&mut memory);
+/// http::response(&mut out, 200)?.header("Content-Type", "text/plain")?.number("Content-Length", 2)?.end()?;
+/// assert_eq!(out.written(), b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n");
+///
+/// let split = http::response(&mut out, 200)?.header("X-Name", "a\r\nSet-Cookie: b");
+/// assert_eq!(split.err(), Some(WriteError::IllegalValue));
+/// # Ok::<(), WriteError>(())
+/// ```
+///
+/// # Errors
+/// [`WriteError`]; illegal is a status outside 100 to 599.
+pub fn response<K: Sink>(out: &mut K, status: u16) -> Result<HeadWriter<'_, K>, WriteError> {
+    if !(100..=599).contains(&status) {
+        return Err(WriteError::IllegalValue);
+    }
+    out.put(b"HTTP/1.1 ")?;
+    put_number(out, status.into(), 10)?;
+    // "A server MUST send the space that separates the status-code from the reason-phrase even when the
+    // reason-phrase is absent" (RFC 9112 section 4).
+    out.put(b" ")?;
+    out.put(reason(status).as_bytes())?;
+    out.put(b"\r\n")?;
+    Ok(HeadWriter(out))
+}
+
+/// A request head: request line, then headers. See [`response`] for what to do when a step fails.
+///
+/// # Errors
+/// [`WriteError`]
+pub fn request<'k, K: Sink>(
+    out: &'k mut K,
+    method: &str,
+    target: &str,
+) -> Result<HeadWriter<'k, K>, WriteError> {
+    legal(method, is_tchar)?;
+    legal(target, |byte| byte.is_ascii_graphic())?;
+    if method.is_empty() || target.is_empty() {
+        return Err(WriteError::IllegalValue);
+    }
+    out.put(method.as_bytes())?;
+    out.put(b" ")?;
+    out.put(target.as_bytes())?;
+    out.put(b" HTTP/1.1\r\n")?;
+    Ok(HeadWriter(out))
+}
+
+/// A head whose first line is written. It is none before [`end`](Self::end).
+#[derive(Debug)]
+#[must_use = "a head without its end is not one"]
+pub struct HeadWriter<'k, K>(&'k mut K);
+
+impl<K: Sink> HeadWriter<'_, K> {
+    /// `name: value`
+    ///
+    /// # Errors
+    /// [`WriteError`]
+    pub fn header(self, name: &str, value: &str) -> Result<Self, WriteError> {
+        self.header_parts(name, &[value])
+    }
+
+    /// `name: value`, the value being all of `parts` without anything between them.
+    ///
+    /// # Errors
+    /// [`WriteError`]
+    pub fn header_parts(self, name: &str, parts: &[&str]) -> Result<Self, WriteError> {
+        header_line(self.0, name, parts)?;
+        Ok(self)
+    }
+
+    /// `name: value` in decimal.
+    ///
+    /// # Errors
+    /// [`WriteError`]
+    pub fn number(self, name: &str, value: u64) -> Result<Self, WriteError> {
+        begin_line(self.0, name)?;
+        put_number(self.0, value, 10)?;
+        self.0.put(b"\r\n")?;
+        Ok(self)
+    }
+
+    /// Header lines made before, once, by [`header_line`]. Only their end is checked here.
+    ///
+    /// # Errors
+    /// [`WriteError`]; illegal is what does not end in CRLF.
+    pub fn raw(self, lines: &[u8]) -> Result<Self, WriteError> {
+        if !lines.is_empty() && !lines.ends_with(b"\r\n") {
+            return Err(WriteError::IllegalValue);
+        }
+        self.0.put(lines)?;
+        Ok(self)
+    }
+
+    /// The empty line. A body may follow.
+    ///
+    /// # Errors
+    /// [`WriteError::Overflow`]
+    pub fn end(self) -> Result<(), WriteError> {
+        Ok(self.0.put(b"\r\n")?)
+    }
+}
+
+/// One complete header line, for [`HeadWriter::raw`]; the value is all of `parts` without anything between.
+///
+/// # Errors
+/// [`WriteError`]
+pub fn header_line<K: Sink>(out: &mut K, name: &str, parts: &[&str]) -> Result<(), WriteError> {
+    begin_line(out, name)?;
+    for part in parts {
+        legal(part, is_field_char)?;
+        out.put(part.as_bytes())?;
+    }
+    Ok(out.put(b"\r\n")?)
+}
+
+/// One chunk of a chunked body (RFC 9112 section 7.1). No bytes make no chunk: an empty one would end the
+/// body.
+///
+/// # Errors
+/// [`Overflow`]; part of the chunk may have been written.
+pub fn chunk<K: Sink>(out: &mut K, bytes: &[u8]) -> Result<(), Overflow> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    put_number(out, bytes.len() as u64, 16)?;
+    out.put(b"\r\n")?;
+    out.put(bytes)?;
+    out.put(b"\r\n")
+}
+
+/// The end of a chunked body, without trailers.
+///
+/// # Errors
+/// [`Overflow`], with nothing written.
+pub fn last_chunk<K: Sink>(out: &mut K) -> Result<(), Overflow> {
+    out.put(b"0\r\n\r\n")
+}
+
+/// The reason phrase of RFC 9110 section 15 and RFC 6585; empty for a status not named there.
+pub const fn reason(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        511 => "Network Authentication Required",
+        _ => "",
+    }
+}
+
+fn begin_line<K: Sink>(out: &mut K, name: &str) -> Result<(), WriteError> {
+    legal(name, is_tchar)?;
+    if name.is_empty() {
+        return Err(WriteError::IllegalValue);
+    }
+    out.put(name.as_bytes())?;
+    Ok(out.put(b": ")?)
+}
+
+fn legal(text: &str, allowed: impl Fn(u8) -> bool) -> Result<(), WriteError> {
+    match text.bytes().all(allowed) {
+        true => Ok(()),
+        false => Err(WriteError::IllegalValue),
+    }
+}
+
+fn put_number<K: Sink>(out: &mut K, mut n: u64, radix: u64) -> Result<(), Overflow> {
+    // 64 bits have at most 20 decimal digits.
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit = *b"0123456789abcdef".get((n % radix) as usize).unwrap_or(&b'0');
+        start -= 1;
+        n /= radix;
+        if n == 0 {
+            break;
+        }
+    }
+    out.put(digits.get(start..).unwrap_or_default())
+}
+
+impl From<Overflow> for WriteError {
+    fn from(_: Overflow) -> Self {
+        Self::Overflow
+    }
+}
+
+impl core::fmt::Display for WriteError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Overflow => "the output buffer is full",
+            Self::IllegalValue => "a character that must not stand in a head",
+        })
+    }
+}
+
+impl core::error::Error for WriteError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Writer;
+    use std::string::String;
+
+    fn written(write: impl FnOnce(&mut Writer<'_>) -> Result<(), WriteError>) -> String {
+        let mut memory = [0; 512];
+        let mut out = Writer::new(&mut memory);
+        write(&mut out).unwrap();
+        std::str::from_utf8(out.written()).unwrap().into()
+    }
+
+    #[test]
+    fn heads_read_as_written() {
+        let head = written(|out| {
+            request(out, "GET", "/engine.io/?EIO=4")?
+                .header("Host", "a:1")?
+                .header_parts("Cookie", &["io=", "abc", ""])?
+                .raw(b"A: b\r\nC: d\r\n")?
+                .raw(b"")?
+                .number("X", u64::MAX)?
+                .end()
+        });
+        assert_eq!(
+            head,
+            "GET /engine.io/?EIO=4 HTTP/1.1\r\nHost: a:1\r\nCookie: io=abc\r\nA: b\r\nC: d\r\n\
+             X: 18446744073709551615\r\n\r\n"
+        );
+        assert_eq!(written(|out| response(out, 299)?.end()), "HTTP/1.1 299 \r\n\r\n");
+    }
+
+    #[test]
+    fn no_header_can_be_smuggled_into_a_head() {
+        let mut memory = [0; 512];
+        let mut out = Writer::new(&mut memory);
+        let illegal = Some(WriteError::IllegalValue);
+        for bad in ["\r", "\n", "\0", "a\r\nb: c", "a\u{7f}", "\u{1b}[0m"] {
+            assert_eq!(response(&mut out, 200).unwrap().header("a", bad).err(), illegal, "{bad:?}");
+            let parts = ["ok", bad];
+            assert_eq!(response(&mut out, 200).unwrap().header_parts("a", &parts).err(), illegal);
+            assert_eq!(response(&mut out, 200).unwrap().header(bad, "a").err(), illegal);
+            assert_eq!(response(&mut out, 200).unwrap().number(bad, 1).err(), illegal);
+            assert_eq!(request(&mut out, bad, "/").err(), illegal);
+            assert_eq!(request(&mut out, "GET", bad).err(), illegal);
+            out.truncate(0);
+        }
+        assert_eq!(response(&mut out, 200).unwrap().header("a:", "b").err(), illegal);
+        assert_eq!(response(&mut out, 200).unwrap().header("", "b").err(), illegal);
+        assert_eq!(response(&mut out, 200).unwrap().raw(b"a: b").err(), illegal);
+        assert_eq!(request(&mut out, "", "/").err(), illegal);
+        assert_eq!(request(&mut out, "GET", "").err(), illegal);
+        assert_eq!(request(&mut out, "GET", "/ HTTP/1.1").err(), illegal);
+        assert_eq!(response(&mut out, 99).err(), illegal);
+        assert_eq!(response(&mut out, 600).err(), illegal);
+    }
+
+    #[test]
+    fn a_full_output_is_said_at_every_step() {
+        for room in 0.."HTTP/1.1 200 OK\r\nA: b\r\nC: 12\r\n\r\n".len() {
+            let mut memory = std::vec![0; room];
+            let mut out = Writer::new(&mut memory);
+            let head = response(&mut out, 200)
+                .and_then(|head| head.header("A", "b"))
+                .and_then(|head| head.number("C", 12))
+                .and_then(HeadWriter::end);
+            assert_eq!(head, Err(WriteError::Overflow));
+        }
+    }
+
+    #[test]
+    fn an_empty_chunk_never_ends_a_body() {
+        let body = written(|out| {
+            chunk(out, b"")?;
+            chunk(out, &[b'x'; 31])?;
+            Ok(last_chunk(out)?)
+        });
+        assert_eq!(body, std::format!("1f\r\n{}\r\n0\r\n\r\n", "x".repeat(31)));
+    }
+}

@@ -11,6 +11,7 @@ mod list;
 pub mod open;
 pub mod packet;
 pub mod payload;
+pub mod request;
 pub mod sid;
 pub mod time;
 pub mod transport;

@@ -1,0 +1,482 @@
+//! What an HTTP request means to Engine.IO: [`meaning`], or why it means nothing ([`Reject`]).
+//!
+//! Nothing is looked up by what a client wrote: the query becomes enums and a [`Sid`] here, once.
+
+use core::str;
+
+use nom::bytes::complete::{tag, take_till};
+use nom::character::complete::u32 as decimal;
+use nom::combinator::{all_consuming, opt};
+use nom::sequence::preceded;
+use nom::{IResult, Parser};
+
+use crate::sid::{InvalidSid, Sid};
+use crate::transport::{Transport, TransportSet};
+
+/// A request that makes sense so far. Whether its session exists is for the caller to find out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Meaning {
+    /// What it wants.
+    pub intent: Intent,
+    /// `b64=1`: whoever asks cannot take binary frames.
+    pub base64: bool,
+    /// `j=N`: the response is to be wrapped as JSONP with this index. Never with WebSocket.
+    pub jsonp: Option<u32>,
+}
+
+/// What a request wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Intent {
+    /// A new session.
+    Handshake(Transport),
+    /// The packets for this session, now or when there are some.
+    Poll(Sid),
+    /// To hand over packets of this session.
+    Push(Sid),
+    /// To carry this session on over the WebSocket that the request asks for.
+    Upgrade(Sid),
+    /// To know what a browser may ask. It touches no session.
+    Preflight,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Reject {
+    /// Code 0: `transport` is missing, unknown or switched off.
+    UnknownTransport,
+    /// Code 1: there is no such session.
+    UnknownSid,
+    /// Code 2: a session begins with GET.
+    BadHandshakeMethod,
+    /// Code 3: the transport does not fit the request, or the session.
+    BadRequest,
+    /// Code 4: the application does not want it.
+    Forbidden,
+    /// Code 5: `EIO` is not 4.
+    UnsupportedVersion,
+    /// No code: a session knows GET and POST, a WebSocket only GET.
+    MethodNotAllowed,
+}
+
+/// Reads a request of the Engine.IO path. `websocket` says whether it asks for an upgrade to WebSocket.
+///
+/// The order of the checks is that of the reference server: transport, then session, method and fit, then
+/// version. As there, a request with a sid need not repeat `EIO`.
+///
+/// ```
+/// use eio_core::request::{Intent, Reject, meaning};
+/// use eio_core::transport::{Transport, TransportSet};
+///
+/// let wanted = meaning("GET", "EIO=4&transport=polling&t=abc", false, TransportSet::ALL)?;
+/// assert_eq!(wanted.intent, Intent::Handshake(Transport::Polling));
+///
+/// let refused = meaning("GET", "EIO=4&transport=polling&sid=a/b", false, TransportSet::ALL).unwrap_err();
+/// assert_eq!(refused, Reject::UnknownSid);
+/// assert_eq!(refused.body(), r#"{"code":1,"message":"Session ID unknown"}"#);
+/// # Ok::<(), Reject>(())
+/// ```
+///
+/// # Errors
+/// [`Reject`], but never [`Reject::Forbidden`].
+pub fn meaning(
+    method: &str,
+    query: &str,
+    websocket: bool,
+    transports: TransportSet,
+) -> Result<Meaning, Reject> {
+    // "`OPTIONS` must not need a sid and must not disturb the session" (protocol, section 2.9).
+    if method == "OPTIONS" {
+        return Ok(Meaning { intent: Intent::Preflight, base64: false, jsonp: None });
+    }
+    let query = Query::parse(query);
+    let transport = query.transport().filter(|t| transports.contains(*t));
+    let transport = transport.ok_or(Reject::UnknownTransport)?;
+    // A WebSocket transport without an upgrade cannot work; polling on an upgrade must be refused before the
+    // 101 (protocol, section 2.2).
+    let fits = (transport == Transport::WebSocket) == websocket;
+    let intent = match (query.sid(), method) {
+        (Some(Err(InvalidSid)), _) => return Err(Reject::UnknownSid),
+        (Some(Ok(_)), "GET" | "POST") if !fits => return Err(Reject::BadRequest),
+        (Some(Ok(sid)), "GET") if websocket => Intent::Upgrade(sid),
+        (Some(Ok(sid)), "GET") => Intent::Poll(sid),
+        (Some(Ok(sid)), "POST") if !websocket => Intent::Push(sid),
+        (Some(Ok(_)), _) => return Err(Reject::MethodNotAllowed),
+        (None, "GET") if !fits => return Err(Reject::BadRequest),
+        (None, "GET") if !query.is_v4() => return Err(Reject::UnsupportedVersion),
+        (None, "GET") => Intent::Handshake(transport),
+        (None, _) => return Err(Reject::BadHandshakeMethod),
+    };
+    let jsonp = match query.jsonp() {
+        Some(index) if !websocket => Some(index.ok_or(Reject::BadRequest)?),
+        _ => None,
+    };
+    Ok(Meaning { intent, base64: query.base64(), jsonp })
+}
+
+/// The query parameters Engine.IO knows. Others are ignored, order does not matter, and "the last of two
+/// equal keys" wins (protocol, section 2.1).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Query<'b> {
+    // Values as sent, percent-encoding and all; a key without `=` has an empty one.
+    eio: &'b [u8],
+    transport: &'b [u8],
+    sid: &'b [u8],
+    b64: &'b [u8],
+    j: Option<&'b [u8]>,
+}
+
+impl<'b> Query<'b> {
+    /// Sorts the pairs of `query`, which is what follows the `?`.
+    pub fn parse(query: &'b str) -> Self {
+        let mut found = Self::default();
+        let mut rest = query.as_bytes();
+        while !rest.is_empty() {
+            let Ok((next, (key, value))) = pair(rest) else { break };
+            match key {
+                b"EIO" => found.eio = value,
+                b"transport" => found.transport = value,
+                b"sid" => found.sid = value,
+                b"b64" => found.b64 = value,
+                b"j" => found.j = Some(value),
+                _ => {}
+            }
+            rest = next;
+        }
+        found
+    }
+
+    /// Whether `EIO` is 4.
+    pub fn is_v4(&self) -> bool {
+        decodes_to(self.eio, "4")
+    }
+
+    /// `transport`, if it is there and known.
+    pub fn transport(&self) -> Option<Transport> {
+        TransportSet::ALL.iter().find(|transport| decodes_to(self.transport, transport.name()))
+    }
+
+    /// `sid`, if it is there. Empty "counts as absent" (protocol, section 2.1).
+    pub fn sid(&self) -> Option<Result<Sid, InvalidSid>> {
+        if self.sid.is_empty() {
+            return None;
+        }
+        if !self.sid.contains(&b'%') {
+            return Some(str::from_utf8(self.sid).map_err(|_| InvalidSid).and_then(Sid::new));
+        }
+        // One byte beyond what a `Sid` holds, so that a longer one is seen to be.
+        let mut text = [0; Sid::MAX + 1];
+        let mut len = 0;
+        for (slot, byte) in text.iter_mut().zip(decoded(self.sid)) {
+            *slot = byte;
+            len += 1;
+        }
+        let text = text.get(..len).and_then(|text| str::from_utf8(text).ok());
+        Some(text.ok_or(InvalidSid).and_then(Sid::new))
+    }
+
+    /// Whether `b64` is there and not empty.
+    pub fn base64(&self) -> bool {
+        !self.b64.is_empty()
+    }
+
+    /// `j`, if it is there; `Some(None)` if it is not a number.
+    pub fn jsonp(&self) -> Option<Option<u32>> {
+        let index = self.j?;
+        Some(all_consuming(decimal::<_, ()>).parse(index).ok().map(|(_, index)| index))
+    }
+}
+
+/// One `key=value` or `key`, and the `&` behind it.
+fn pair(query: &[u8]) -> IResult<&[u8], (&[u8], &[u8]), ()> {
+    let key = take_till(|byte| byte == b'=' || byte == b'&');
+    let value = opt(preceded(tag("="), take_till(|byte| byte == b'&')));
+    (key, value.map(Option::unwrap_or_default), opt(tag("&")))
+        .map(|(key, value, _)| (key, value))
+        .parse(query)
+}
+
+/// The bytes a percent-encoded text stands for. What is no encoding stands for itself.
+fn decoded(mut text: &[u8]) -> impl Iterator<Item = u8> {
+    core::iter::from_fn(move || {
+        let (byte, rest) = match text {
+            [b'%', high, low, rest @ ..] => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, rest),
+                _ => (b'%', text.get(1..)?),
+            },
+            [byte, rest @ ..] => (*byte, rest),
+            [] => return None,
+        };
+        text = rest;
+        Some(byte)
+    })
+}
+
+fn decodes_to(text: &[u8], plain: &str) -> bool {
+    text == plain.as_bytes() || (text.contains(&b'%') && decoded(text).eq(plain.bytes()))
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+impl Reject {
+    /// The HTTP status.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Forbidden => 403,
+            Self::MethodNotAllowed => 405,
+            _ => 400,
+        }
+    }
+
+    /// The number clients know it by.
+    pub const fn code(self) -> Option<u8> {
+        match self {
+            Self::UnknownTransport => Some(0),
+            Self::UnknownSid => Some(1),
+            Self::BadHandshakeMethod => Some(2),
+            Self::BadRequest => Some(3),
+            Self::Forbidden => Some(4),
+            Self::UnsupportedVersion => Some(5),
+            Self::MethodNotAllowed => None,
+        }
+    }
+
+    /// The words of the reference server, which clients compare with.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::UnknownTransport => "Transport unknown",
+            Self::UnknownSid => "Session ID unknown",
+            Self::BadHandshakeMethod => "Bad handshake method",
+            Self::BadRequest => "Bad request",
+            Self::Forbidden => "Forbidden",
+            Self::UnsupportedVersion => "Unsupported protocol version",
+            Self::MethodNotAllowed => "Method not allowed",
+        }
+    }
+
+    /// The body of the response: `application/json`, or empty.
+    pub const fn body(self) -> &'static str {
+        match self {
+            Self::UnknownTransport => r#"{"code":0,"message":"Transport unknown"}"#,
+            Self::UnknownSid => r#"{"code":1,"message":"Session ID unknown"}"#,
+            Self::BadHandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
+            Self::BadRequest => r#"{"code":3,"message":"Bad request"}"#,
+            Self::Forbidden => r#"{"code":4,"message":"Forbidden"}"#,
+            Self::UnsupportedVersion => r#"{"code":5,"message":"Unsupported protocol version"}"#,
+            Self::MethodNotAllowed => "",
+        }
+    }
+}
+
+impl core::fmt::Display for Reject {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl core::error::Error for Reject {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SID: &str = "lv_VI97HAXpY6yYWAAAC";
+
+    fn sid() -> Sid {
+        Sid::new(SID).unwrap()
+    }
+
+    fn intent(method: &str, query: &str, websocket: bool) -> Result<Intent, Reject> {
+        meaning(method, query, websocket, TransportSet::ALL).map(|wanted| wanted.intent)
+    }
+
+    /// Protocol, section 2.2, row by row.
+    #[test]
+    fn every_refusal_has_its_code() {
+        let sid = |query: &str| std::format!("{query}&sid={SID}");
+        for (method, query, websocket, reject) in [
+            // EIO missing or not 4
+            ("GET", "transport=polling", false, Reject::UnsupportedVersion),
+            ("GET", "EIO=&transport=polling", false, Reject::UnsupportedVersion),
+            ("GET", "EIO=3&transport=polling", false, Reject::UnsupportedVersion),
+            ("GET", "EIO=abc&transport=polling", false, Reject::UnsupportedVersion),
+            ("GET", "EIO=44&transport=polling", false, Reject::UnsupportedVersion),
+            ("GET", "EIO=%344&transport=polling", false, Reject::UnsupportedVersion),
+            ("GET", "transport=websocket", true, Reject::UnsupportedVersion),
+            ("GET", "EIO=3&transport=websocket", true, Reject::UnsupportedVersion),
+            // transport missing
+            ("GET", "EIO=4", false, Reject::UnknownTransport),
+            ("GET", "EIO=4", true, Reject::UnknownTransport),
+            ("GET", "", false, Reject::UnknownTransport),
+            ("GET", "EIO=4&transport", false, Reject::UnknownTransport),
+            ("GET", "EIO=4&transport=", false, Reject::UnknownTransport),
+            // unknown transport
+            ("GET", "EIO=4&transport=constructor", false, Reject::UnknownTransport),
+            ("GET", "EIO=4&transport=__proto__", true, Reject::UnknownTransport),
+            ("GET", "EIO=4&transport=webtransport", false, Reject::UnknownTransport),
+            ("GET", "EIO=4&transport=POLLING", false, Reject::UnknownTransport),
+            ("POST", "EIO=4&transport=abc", false, Reject::UnknownTransport),
+            ("GET", &sid("EIO=4&transport=abc"), false, Reject::UnknownTransport),
+            // transport=websocket without an upgrade
+            ("GET", "EIO=4&transport=websocket", false, Reject::BadRequest),
+            ("GET", "EIO=3&transport=websocket", false, Reject::BadRequest),
+            ("GET", &sid("EIO=4&transport=websocket"), false, Reject::BadRequest),
+            ("POST", &sid("EIO=4&transport=websocket"), false, Reject::BadRequest),
+            // transport=polling with one
+            ("GET", "EIO=4&transport=polling", true, Reject::BadRequest),
+            ("GET", &sid("EIO=4&transport=polling"), true, Reject::BadRequest),
+            // handshake with another method
+            ("POST", "EIO=4&transport=polling", false, Reject::BadHandshakeMethod),
+            ("PUT", "EIO=4&transport=polling", false, Reject::BadHandshakeMethod),
+            ("HEAD", "EIO=4&transport=polling", false, Reject::BadHandshakeMethod),
+            ("get", "EIO=4&transport=polling", false, Reject::BadHandshakeMethod),
+            ("POST", "EIO=4&transport=websocket", true, Reject::BadHandshakeMethod),
+            ("POST", "EIO=3&transport=polling", false, Reject::BadHandshakeMethod),
+            // unknown sid, as far as it shows without a table
+            ("GET", "EIO=4&transport=polling&sid=a%20b", false, Reject::UnknownSid),
+            ("POST", "EIO=4&transport=polling&sid=a+b", false, Reject::UnknownSid),
+            ("GET", "EIO=4&transport=websocket&sid=\"", true, Reject::UnknownSid),
+            ("GET", "EIO=4&transport=polling&sid=a%0d%0ab", false, Reject::UnknownSid),
+            // other methods with a sid
+            ("PUT", &sid("EIO=4&transport=polling"), false, Reject::MethodNotAllowed),
+            ("DELETE", &sid("EIO=4&transport=polling"), false, Reject::MethodNotAllowed),
+            ("HEAD", &sid("EIO=4&transport=polling"), false, Reject::MethodNotAllowed),
+            ("POST", &sid("EIO=4&transport=websocket"), true, Reject::MethodNotAllowed),
+            // JSONP index that is none
+            ("GET", "EIO=4&transport=polling&j=", false, Reject::BadRequest),
+            ("GET", "EIO=4&transport=polling&j=1);alert(1", false, Reject::BadRequest),
+            ("GET", "EIO=4&transport=polling&j=4294967296", false, Reject::BadRequest),
+            ("GET", "EIO=4&transport=polling&j=-1", false, Reject::BadRequest),
+        ] {
+            assert_eq!(
+                intent(method, query, websocket),
+                Err(reject),
+                "{method} {query} {websocket}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_sensible_request_has_its_intent() {
+        for (method, query, websocket, wanted) in [
+            ("GET", "EIO=4&transport=polling", false, Intent::Handshake(Transport::Polling)),
+            ("GET", "EIO=4&transport=websocket", true, Intent::Handshake(Transport::WebSocket)),
+            ("GET", "EIO=4&transport=polling&sid=", false, Intent::Handshake(Transport::Polling)),
+            ("GET", "EIO=4&transport=polling&sid", false, Intent::Handshake(Transport::Polling)),
+            ("GET", "EIO=4&transport=polling&sid=lv_VI97HAXpY6yYWAAAC", false, Intent::Poll(sid())),
+            (
+                "POST",
+                "EIO=4&transport=polling&sid=lv_VI97HAXpY6yYWAAAC",
+                false,
+                Intent::Push(sid()),
+            ),
+            (
+                "GET",
+                "EIO=4&transport=websocket&sid=lv_VI97HAXpY6yYWAAAC",
+                true,
+                Intent::Upgrade(sid()),
+            ),
+            ("GET", "transport=polling&sid=lv_VI97HAXpY6yYWAAAC", false, Intent::Poll(sid())),
+            ("OPTIONS", "", false, Intent::Preflight),
+            (
+                "OPTIONS",
+                "EIO=4&transport=polling&sid=lv_VI97HAXpY6yYWAAAC",
+                false,
+                Intent::Preflight,
+            ),
+        ] {
+            assert_eq!(intent(method, query, websocket), Ok(wanted), "{method} {query}");
+        }
+    }
+
+    #[test]
+    fn a_transport_switched_off_is_unknown() {
+        for (query, websocket, off) in [
+            ("EIO=4&transport=polling", false, Transport::Polling),
+            ("EIO=4&transport=websocket", true, Transport::WebSocket),
+            ("EIO=4&transport=websocket&sid=a", true, Transport::WebSocket),
+        ] {
+            let on = TransportSet::ALL.without(off);
+            assert_eq!(meaning("GET", query, websocket, on), Err(Reject::UnknownTransport));
+        }
+    }
+
+    #[test]
+    fn a_query_is_read_as_the_reference_server_does() {
+        for query in [
+            "EIO=%34&transport=polling",
+            "EIO=4&transport=%70olling",
+            "transport=polling&t=x&EIO=4&b64",
+            "&&EIO=4&&transport=polling&",
+            "EIO=3&transport=x&EIO=4&transport=polling",
+            "sid=abc&EIO=4&transport=polling&sid=",
+            "EIO=4&transport=polling&eio=3&%=&=&==&a=b=c",
+        ] {
+            let handshake = Ok(Intent::Handshake(Transport::Polling));
+            assert_eq!(intent("GET", query, false), handshake, "{query}");
+        }
+        for query in ["EIO=4&EIO=3&transport=polling", "EIO=4&transport=polling&EIO"] {
+            assert_eq!(intent("GET", query, false), Err(Reject::UnsupportedVersion), "{query}");
+        }
+        for query in ["sid=%61b", "sid=x&sid=ab", "sid=ab&sidx=c"] {
+            let query = std::format!("transport=polling&{query}");
+            assert_eq!(intent("GET", &query, false), Ok(Intent::Poll(Sid::new("ab").unwrap())));
+        }
+    }
+
+    #[test]
+    fn a_sid_is_never_cut_to_fit() {
+        let longest = "a".repeat(Sid::MAX);
+        let query = std::format!("sid={longest}");
+        assert_eq!(Query::parse(&query).sid(), Some(Ok(Sid::new(&longest).unwrap())));
+        let query = std::format!("sid={}", "%61".repeat(Sid::MAX));
+        assert_eq!(Query::parse(&query).sid(), Some(Ok(Sid::new(&longest).unwrap())));
+        for more in ["a", "%61", "%", "&"] {
+            let sid = Query::parse(&std::format!("sid={longest}{more}aa")).sid();
+            assert_eq!(sid.unwrap().is_ok(), more == "&", "{more}");
+        }
+        for bad in ["%", "%4", "%zz", "%4g", "%ff", "%00"] {
+            assert_eq!(
+                Query::parse(&std::format!("sid={bad}")).sid(),
+                Some(Err(InvalidSid)),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn flags_stand_beside_the_intent() {
+        let flags = |query: &str, websocket| {
+            let wanted = meaning("GET", query, websocket, TransportSet::ALL).unwrap();
+            (wanted.base64, wanted.jsonp)
+        };
+        assert_eq!(flags("EIO=4&transport=polling", false), (false, None));
+        assert_eq!(flags("EIO=4&transport=polling&b64=1&j=12", false), (true, Some(12)));
+        assert_eq!(flags("EIO=4&transport=polling&b64=&j=0", false), (false, Some(0)));
+        assert_eq!(flags("EIO=4&transport=websocket&b64=1&j=x", true), (true, None));
+    }
+
+    #[test]
+    fn bodies_say_code_and_message() {
+        for reject in [
+            Reject::UnknownTransport,
+            Reject::UnknownSid,
+            Reject::BadHandshakeMethod,
+            Reject::BadRequest,
+            Reject::Forbidden,
+            Reject::UnsupportedVersion,
+        ] {
+            let code = reject.code().unwrap();
+            let message = reject.message();
+            let body = std::format!(r#"{{"code":{code},"message":"{message}"}}"#);
+            assert_eq!(reject.body(), body);
+            assert_eq!(reject.status(), if reject == Reject::Forbidden { 403 } else { 400 });
+        }
+        let none = Reject::MethodNotAllowed;
+        assert_eq!((none.status(), none.code(), none.body()), (405, None, ""));
+    }
+}

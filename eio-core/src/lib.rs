@@ -12,6 +12,7 @@ pub mod open;
 pub mod packet;
 pub mod payload;
 pub mod request;
+pub mod session;
 pub mod sid;
 pub mod time;
 pub mod transport;

@@ -1,0 +1,533 @@
+//! One test for each rule a client session answers for; the numbers are those of the protocol notes.
+
+use std::vec::Vec;
+
+use super::*;
+use crate::session::MAX_EXTENSIONS;
+
+const TIMING: ClientTiming =
+    ClientTiming { open_timeout: 1_000, upgrade_timeout: 100, close_timeout: 400 };
+const FIGURES: Figures = Figures { ping_interval: 300, ping_timeout: 200, offers_websocket: true };
+
+const CLOSE: Transmit = Transmit::Control(Packet::Close);
+const PROBE_PING: Transmit = Transmit::Control(Packet::Ping("probe"));
+const SWITCH: Transmit = Transmit::Control(Packet::Upgrade);
+const TEXT: Packet<'static> = Packet::Message(Message::Text("a"));
+
+fn at(millis: u64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+fn told(session: &mut ClientSession, lane: Lane, mut queued: usize) -> Vec<Transmit> {
+    let mut told = Vec::new();
+    while let Some(transmit) = session.poll_transmit(lane, queued > 0) {
+        queued -= usize::from(transmit == Transmit::Message);
+        told.push(transmit);
+    }
+    told
+}
+
+fn lanes(session: &mut ClientSession, queued: bool) -> Vec<Lane> {
+    core::iter::from_fn(|| session.poll_lane(queued)).collect()
+}
+
+fn events(session: &mut ClientSession) -> Vec<Event> {
+    core::iter::from_fn(|| session.poll_event()).collect()
+}
+
+/// Opened over polling at 0, a GET in flight.
+fn polling() -> ClientSession {
+    let mut session = ClientSession::new(Transport::Polling, false, TIMING, at(0));
+    assert_eq!(lanes(&mut session, false), [Lane::Get]);
+    session.handle_open(FIGURES, at(0)).unwrap();
+    session.detach(Lane::Get);
+    assert_eq!(lanes(&mut session, false), [Lane::Get]);
+    session
+}
+
+fn websocket() -> ClientSession {
+    let mut session = ClientSession::new(Transport::WebSocket, true, TIMING, at(0));
+    assert_eq!(lanes(&mut session, false), [Lane::WebSocket]);
+    session.handle_connected().unwrap();
+    session.handle_open(FIGURES, at(0)).unwrap();
+    session
+}
+
+/// Opened over polling at 0 with a GET in flight, and about to open a WebSocket.
+fn dialing() -> ClientSession {
+    let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
+    assert_eq!(lanes(&mut session, false), [Lane::Get]);
+    session.handle_open(FIGURES, at(0)).unwrap();
+    session.detach(Lane::Get);
+    assert_eq!(lanes(&mut session, false), [Lane::WebSocket, Lane::Get]);
+    session
+}
+
+fn probing() -> ClientSession {
+    let mut session = dialing();
+    session.handle_connected().unwrap();
+    assert_eq!(told(&mut session, Lane::WebSocket, 9), [PROBE_PING]);
+    session
+}
+
+/// The probe was answered; the GET is still in flight.
+fn pausing() -> ClientSession {
+    let mut session = probing();
+    session.handle_packet(Lane::WebSocket, Packet::Pong("probe"), at(10)).unwrap();
+    session
+}
+
+#[track_caller]
+fn assert_over(session: &mut ClientSession, reason: CloseReason) {
+    assert_eq!(session.ended(), Some(reason));
+    assert_eq!(session.poll_event(), Some(Event::Closed(reason)));
+    assert_eq!(lanes(session, true), []);
+    assert_eq!(session.handle_connected(), Err(Violation::Ended));
+    assert_eq!(session.handle_open(FIGURES, at(0)), Err(Violation::Ended));
+    for lane in [Lane::Get, Lane::Post, Lane::WebSocket] {
+        assert_eq!(session.poll_transmit(lane, true), None, "{lane:?}");
+        assert_eq!(session.handle_packet(lane, TEXT, at(0)), Err(Violation::Ended));
+        session.lost(lane);
+        session.fail(lane, CloseReason::ParseError);
+    }
+    session.abort(CloseReason::ClientDisconnect);
+    session.close(at(0));
+    session.handle_timeout(at(1_000_000));
+    assert!(!session.extend(at(1_000_000)));
+    assert_eq!((session.poll_timeout(), session.is_closing()), (None, false));
+    assert_eq!(lanes(session, true), []);
+    assert_eq!((session.poll_event(), session.ended()), (None, Some(reason)));
+}
+
+mod opening {
+    use super::*;
+
+    #[test]
+    fn nothing_is_sent_before_the_open_packet() {
+        let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
+        assert_eq!(lanes(&mut session, true), [Lane::Get]);
+        let mut session = ClientSession::new(Transport::WebSocket, true, TIMING, at(0));
+        assert_eq!(lanes(&mut session, true), [Lane::WebSocket]);
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
+        session.handle_connected().unwrap();
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
+        session.handle_open(FIGURES, at(1)).unwrap();
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Message]);
+        assert_eq!(lanes(&mut session, true), [], "it is where it wants to be");
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_is_not_waited_for() {
+        for transport in [Transport::Polling, Transport::WebSocket] {
+            let mut session = ClientSession::new(transport, true, TIMING, at(0));
+            assert_eq!(session.poll_timeout(), Some(at(1_000)));
+            session.handle_timeout(at(999));
+            assert!(!session.extend(at(1_000)));
+            session.handle_timeout(at(1_000));
+            assert_over(&mut session, CloseReason::TransportError);
+        }
+    }
+
+    #[test]
+    fn anything_but_an_open_packet_first_is_refused() {
+        for packet in [TEXT, Packet::Ping(""), Packet::Noop] {
+            let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
+            let _ = lanes(&mut session, false);
+            let result = session.handle_packet(Lane::Get, packet, at(1));
+            assert_eq!(result, Err(Violation::NotOpened));
+            assert_over(&mut session, CloseReason::ParseError);
+        }
+    }
+
+    #[test]
+    fn a_handshake_that_fails_is_not_tried_again_as_a_poll() {
+        let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
+        let _ = lanes(&mut session, false);
+        session.lost(Lane::Get);
+        assert_over(&mut session, CloseReason::TransportError);
+
+        let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
+        let _ = lanes(&mut session, false);
+        session.detach(Lane::Get);
+        assert_over(&mut session, CloseReason::ParseError);
+
+        let mut session = ClientSession::new(Transport::WebSocket, true, TIMING, at(0));
+        let _ = lanes(&mut session, false);
+        session.lost(Lane::WebSocket);
+        assert_over(&mut session, CloseReason::TransportError);
+    }
+
+    #[test]
+    fn messages_behind_the_open_packet_are_not_lost() {
+        let mut session = ClientSession::new(Transport::Polling, false, TIMING, at(0));
+        let _ = lanes(&mut session, false);
+        session.handle_open(FIGURES, at(1)).unwrap();
+        assert!(session.handle_packet(Lane::Get, TEXT, at(1)).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_second_open_packet_changes_nothing() {
+        let mut session = polling();
+        session.handle_open(Figures { ping_interval: 1, ..FIGURES }, at(9)).unwrap();
+        assert_eq!(session.poll_timeout(), Some(at(500)));
+        assert_eq!(session.handle_packet(Lane::Get, Packet::Open("{}"), at(9)), Ok(None));
+    }
+
+    #[test]
+    fn closing_before_the_open_packet_does_not_wait_for_it() {
+        let mut session = ClientSession::new(Transport::WebSocket, false, TIMING, at(0));
+        let _ = lanes(&mut session, false);
+        session.close(at(1));
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+        assert_over(&mut session, CloseReason::ClientDisconnect);
+        let mut session = ClientSession::new(Transport::Polling, false, TIMING, at(0));
+        session.abort(CloseReason::ClientDisconnect);
+        assert_over(&mut session, CloseReason::ClientDisconnect);
+    }
+}
+
+mod polling {
+    use super::*;
+
+    #[test]
+    fn there_is_always_one_get_and_never_two() {
+        let mut session = super::polling();
+        assert!(session.attached(Lane::Get));
+        assert_eq!(lanes(&mut session, false), []);
+        session.detach(Lane::Get);
+        assert_eq!(lanes(&mut session, false), [Lane::Get]);
+    }
+
+    #[test]
+    fn there_is_a_post_only_with_something_to_say_and_never_two() {
+        let mut session = super::polling();
+        assert_eq!(lanes(&mut session, true), [Lane::Post]);
+        assert_eq!(told(&mut session, Lane::Post, 2), [Transmit::Message; 2]);
+        assert_eq!(told(&mut session, Lane::Post, 1), [], "the body is complete");
+        assert_eq!(lanes(&mut session, true), []);
+        session.detach(Lane::Post);
+        assert_eq!(lanes(&mut session, true), [Lane::Post]);
+    }
+
+    #[test]
+    fn a_ping_is_answered_by_a_post_ahead_of_messages_3_16() {
+        let mut session = super::polling();
+        session.handle_packet(Lane::Get, Packet::Ping(""), at(300)).unwrap();
+        assert_eq!(lanes(&mut session, false), [Lane::Post]);
+        assert_eq!(told(&mut session, Lane::Post, 1), [PONG, Transmit::Message]);
+        session.detach(Lane::Post);
+        assert_eq!(lanes(&mut session, false), [], "once");
+    }
+
+    #[test]
+    fn a_failed_request_ends_the_session() {
+        let mut session = super::polling();
+        session.lost(Lane::Get);
+        assert_over(&mut session, CloseReason::TransportError);
+        let mut session = super::polling();
+        let _ = lanes(&mut session, true);
+        session.lost(Lane::Post);
+        assert_over(&mut session, CloseReason::TransportError);
+    }
+
+    #[test]
+    fn what_is_not_a_packet_ends_the_session_with_its_own_reason() {
+        let mut session = super::polling();
+        session.fail(Lane::Post, CloseReason::ParseError);
+        assert_eq!(session.ended(), None, "no POST, no reason");
+        session.fail(Lane::Get, CloseReason::PayloadTooLarge);
+        assert_over(&mut session, CloseReason::PayloadTooLarge);
+    }
+
+    #[test]
+    fn a_close_packet_ends_the_session_and_what_follows_it() {
+        let mut session = super::polling();
+        assert!(session.handle_packet(Lane::Get, TEXT, at(1)).unwrap().is_some());
+        assert_eq!(session.handle_packet(Lane::Get, Packet::Close, at(1)), Ok(None));
+        assert_over(&mut session, CloseReason::ServerDisconnect);
+    }
+
+    #[test]
+    fn packets_without_meaning_are_ignored() {
+        let mut session = super::polling();
+        for packet in [Packet::Noop, Packet::Upgrade, Packet::Pong("probe")] {
+            assert_eq!(session.handle_packet(Lane::Get, packet, at(1)), Ok(None));
+        }
+        assert_eq!(lanes(&mut session, false), []);
+        assert_eq!(session.handle_packet(Lane::Post, TEXT, at(1)), Err(Violation::NotAttached));
+    }
+}
+
+mod liveness {
+    use super::*;
+
+    #[test]
+    fn a_server_that_stops_pinging_is_not_waited_for_3_17() {
+        let mut session = super::polling();
+        assert_eq!(session.poll_timeout(), Some(at(500)));
+        session.handle_packet(Lane::Get, TEXT, at(100)).unwrap();
+        assert_eq!(session.poll_timeout(), Some(at(500)), "messages are no pings");
+        session.handle_packet(Lane::Get, Packet::Ping(""), at(300)).unwrap();
+        assert_eq!(session.poll_timeout(), Some(at(800)));
+        session.handle_timeout(at(799));
+        assert_eq!(session.ended(), None, "idle is not an error");
+        session.handle_timeout(at(800));
+        assert_over(&mut session, CloseReason::PingTimeout);
+    }
+
+    #[test]
+    fn a_dead_server_is_hung_up_without_a_packet() {
+        let mut session = websocket();
+        session.handle_timeout(at(500));
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+        assert_over(&mut session, CloseReason::PingTimeout);
+    }
+
+    #[test]
+    fn a_slow_application_does_not_look_like_a_dead_server_for_ever() {
+        let mut session = websocket();
+        assert!(!session.extend(at(499)));
+        let mut now = 500;
+        for _ in 0..MAX_EXTENSIONS {
+            assert!(session.extend(at(now)));
+            session.handle_timeout(at(now));
+            now += 200;
+            assert_eq!(session.poll_timeout(), Some(at(now)));
+        }
+        assert!(!session.extend(at(now)));
+        session.handle_packet(Lane::WebSocket, Packet::Noop, at(now)).unwrap();
+        assert!(session.extend(at(now)), "the application moves again");
+    }
+}
+
+mod upgrade {
+    use super::*;
+
+    #[test]
+    fn it_is_not_tried_unless_wanted_and_offered() {
+        for (wanted, offers_websocket) in [(true, false), (false, true)] {
+            let mut session = ClientSession::new(Transport::Polling, wanted, TIMING, at(0));
+            let _ = lanes(&mut session, false);
+            session.handle_open(Figures { offers_websocket, ..FIGURES }, at(0)).unwrap();
+            assert_eq!(lanes(&mut session, false), []);
+            assert!(!session.is_upgrading());
+        }
+    }
+
+    #[test]
+    fn polling_goes_on_until_the_probe_is_answered() {
+        let mut session = probing();
+        session.detach(Lane::Get);
+        assert_eq!(lanes(&mut session, true), [Lane::Get, Lane::Post]);
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
+        assert_eq!(told(&mut session, Lane::Post, 1), [Transmit::Message]);
+    }
+
+    #[test]
+    fn the_switch_does_not_overtake_a_get_or_a_post_in_flight() {
+        let mut session = probing();
+        assert_eq!(lanes(&mut session, true), [Lane::Post]);
+        session.handle_packet(Lane::WebSocket, Packet::Pong("probe"), at(10)).unwrap();
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
+        assert!(session.handle_packet(Lane::Get, TEXT, at(11)).unwrap().is_some());
+        session.detach(Lane::Get);
+        assert_eq!(lanes(&mut session, true), [], "nothing is started any more");
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
+        session.detach(Lane::Post);
+        assert_eq!(session.transport(), Transport::Polling);
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), [SWITCH, Transmit::Message]);
+        assert_eq!(events(&mut session), [Event::Upgraded]);
+        assert_eq!(lanes(&mut session, true), []);
+        assert_eq!(session.transport(), Transport::WebSocket);
+        assert!(session.handle_packet(Lane::WebSocket, TEXT, at(12)).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_ping_that_comes_with_the_last_get_is_answered_over_the_websocket() {
+        let mut session = pausing();
+        session.handle_packet(Lane::Get, Packet::Ping(""), at(11)).unwrap();
+        session.detach(Lane::Get);
+        assert_eq!(lanes(&mut session, false), []);
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), [SWITCH, PONG, Transmit::Message]);
+    }
+
+    #[test]
+    fn any_failure_leaves_polling_as_it_was() {
+        fn refuse(session: &mut ClientSession) {
+            session.handle_packet(Lane::WebSocket, TEXT, at(20)).unwrap_err();
+        }
+        type Fault = fn(&mut ClientSession);
+        let faults: [(UpgradeFailure, Fault); 4] = [
+            (UpgradeFailure::Timeout, |session| session.handle_timeout(at(100))),
+            (UpgradeFailure::Lost, |session| session.lost(Lane::WebSocket)),
+            (UpgradeFailure::NotAProbe, |session| {
+                session.fail(Lane::WebSocket, CloseReason::ParseError);
+            }),
+            (UpgradeFailure::NotAProbe, refuse),
+        ];
+        for (state, make) in [dialing, probing, pausing].into_iter().enumerate() {
+            for (index, (failure, fault)) in faults.into_iter().enumerate() {
+                if state == 0 && index == 3 {
+                    continue; // no packet can come yet
+                }
+                let mut session = make();
+                fault(&mut session);
+                assert_eq!(events(&mut session), [Event::UpgradeFailed(failure)]);
+                let cut = told(&mut session, Lane::WebSocket, 1);
+                assert_eq!(cut.is_empty(), failure == UpgradeFailure::Lost);
+                assert!(cut.is_empty() || cut == [Transmit::Hangup]);
+                assert!(!session.attached(Lane::WebSocket) && !session.is_upgrading());
+                assert_eq!(session.handle_connected(), Err(Violation::NotAttached));
+                session.detach(Lane::Get);
+                assert_eq!(lanes(&mut session, true), [Lane::Get, Lane::Post]);
+                assert_eq!((session.ended(), session.poll_timeout()), (None, Some(at(500))));
+            }
+        }
+    }
+
+    #[test]
+    fn a_websocket_that_was_never_asked_for_in_time_is_not_asked_for_late() {
+        let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
+        let _ = lanes(&mut session, false);
+        session.handle_open(FIGURES, at(0)).unwrap();
+        session.lost(Lane::WebSocket);
+        assert!(session.is_upgrading() && !session.attached(Lane::WebSocket));
+        session.handle_timeout(at(100));
+        assert_eq!(events(&mut session), [Event::UpgradeFailed(UpgradeFailure::Timeout)]);
+        assert_eq!(lanes(&mut session, false), []);
+        assert_eq!(told(&mut session, Lane::WebSocket, 0), []);
+    }
+
+    #[test]
+    fn an_answer_nobody_probed_for_is_not_taken() {
+        let mut session = dialing();
+        session.handle_connected().unwrap();
+        let early = session.handle_packet(Lane::WebSocket, Packet::Pong("probe"), at(1));
+        assert_eq!(early, Err(Violation::NotAProbe));
+        let mut session = probing();
+        let other = session.handle_packet(Lane::WebSocket, Packet::Pong(""), at(1));
+        assert_eq!(other, Err(Violation::NotAProbe));
+    }
+
+    #[test]
+    fn a_stray_noop_does_not_spoil_the_switch_2_7_3() {
+        let mut session = pausing();
+        assert_eq!(session.handle_packet(Lane::WebSocket, Packet::Noop, at(11)), Ok(None));
+        session.detach(Lane::Get);
+        assert_eq!(told(&mut session, Lane::WebSocket, 0), [SWITCH]);
+        assert_eq!(session.handle_packet(Lane::WebSocket, Packet::Noop, at(12)), Ok(None));
+    }
+
+    #[test]
+    fn a_lost_websocket_after_the_switch_ends_the_session() {
+        let mut session = pausing();
+        session.detach(Lane::Get);
+        let _ = told(&mut session, Lane::WebSocket, 0);
+        let _ = events(&mut session);
+        session.lost(Lane::WebSocket);
+        assert_over(&mut session, CloseReason::TransportClose);
+    }
+}
+
+mod closing {
+    use super::*;
+
+    #[test]
+    fn close_does_not_overtake_what_is_queued() {
+        let mut session = super::polling();
+        session.close(at(1));
+        assert!(session.is_closing());
+        assert_eq!(lanes(&mut session, false), [Lane::Post]);
+        assert_eq!(told(&mut session, Lane::Post, 1), [Transmit::Message, CLOSE]);
+        assert_over(&mut session, CloseReason::ClientDisconnect);
+
+        let mut session = websocket();
+        session.close(at(1));
+        assert_eq!(
+            told(&mut session, Lane::WebSocket, 1),
+            [Transmit::Message, CLOSE, Transmit::Hangup]
+        );
+        assert_over(&mut session, CloseReason::ClientDisconnect);
+    }
+
+    #[test]
+    fn close_waits_for_the_post_in_flight_but_not_for_ever() {
+        let mut session = super::polling();
+        let _ = lanes(&mut session, true);
+        let _ = told(&mut session, Lane::Post, 1);
+        session.close(at(1));
+        session.close(at(50));
+        assert_eq!(lanes(&mut session, true), []);
+        assert_eq!(session.poll_timeout(), Some(at(401)));
+        let mut stuck = session.clone();
+        stuck.handle_timeout(at(401));
+        assert_over(&mut stuck, CloseReason::ClientDisconnect);
+        session.detach(Lane::Post);
+        assert_eq!(lanes(&mut session, true), [Lane::Post]);
+        assert_eq!(told(&mut session, Lane::Post, 1), [Transmit::Message, CLOSE]);
+    }
+
+    #[test]
+    fn what_comes_while_closing_does_not_reach_the_application() {
+        let mut session = websocket();
+        session.close(at(1));
+        assert_eq!(session.handle_packet(Lane::WebSocket, TEXT, at(2)), Ok(None));
+        session.handle_packet(Lane::WebSocket, Packet::Close, at(2)).unwrap();
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+        assert_over(&mut session, CloseReason::ServerDisconnect);
+    }
+
+    #[test]
+    fn close_in_each_state_of_an_upgrade_loses_nothing_3_6() {
+        for make in [dialing, probing] {
+            let mut session = make();
+            session.close(at(11));
+            assert_eq!(lanes(&mut session, true), [Lane::Post]);
+            assert_eq!(told(&mut session, Lane::Post, 1), [Transmit::Message, CLOSE]);
+            assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+            assert_over(&mut session, CloseReason::ClientDisconnect);
+        }
+        let mut session = pausing();
+        session.close(at(11));
+        assert_eq!(lanes(&mut session, true), [], "nothing may overtake the switch");
+        session.detach(Lane::Get);
+        let all = [SWITCH, Transmit::Message, CLOSE, Transmit::Hangup];
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), all);
+        assert_eq!(session.poll_event(), Some(Event::Upgraded));
+        assert_over(&mut session, CloseReason::ClientDisconnect);
+    }
+
+    #[test]
+    fn abort_drops_the_queue_but_tells_the_server() {
+        let mut session = super::polling();
+        session.abort(CloseReason::ClientDisconnect);
+        assert_eq!(lanes(&mut session, true), [Lane::Post]);
+        assert_eq!(told(&mut session, Lane::Post, 1), [CLOSE]);
+        assert_over(&mut session, CloseReason::ClientDisconnect);
+
+        let mut session = websocket();
+        session.abort(CloseReason::ClientDisconnect);
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), [CLOSE, Transmit::Hangup]);
+        assert_over(&mut session, CloseReason::ClientDisconnect);
+
+        // A POST being filled takes the goodbye along.
+        let mut session = super::polling();
+        let _ = lanes(&mut session, true);
+        assert_eq!(session.poll_transmit(Lane::Post, true), Some(Transmit::Message));
+        session.abort(CloseReason::HandlerPanicked);
+        session.abort(CloseReason::ParseError);
+        assert_eq!(told(&mut session, Lane::Post, 1), [CLOSE]);
+        assert_over(&mut session, CloseReason::HandlerPanicked);
+    }
+
+    #[test]
+    fn a_server_that_did_wrong_is_not_greeted() {
+        let mut session = super::polling();
+        session.abort(CloseReason::ParseError);
+        assert_over(&mut session, CloseReason::ParseError);
+        let mut session = websocket();
+        session.fail(Lane::WebSocket, CloseReason::ParseError);
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+        assert_over(&mut session, CloseReason::ParseError);
+    }
+}

@@ -1,0 +1,149 @@
+//! Both ends of a session on a virtual clock, joined by simulated connections, with faults.
+//!
+//! One seed is one run. `EIO_PAIR_SEED=n` replays a single one and prints what happens;
+//! `EIO_PAIR_SEEDS=n` runs that many.
+
+mod ends;
+mod plan;
+mod world;
+
+use eio_core::packet::{Message, Packet};
+use eio_core::session::{CloseReason, Event, Lane, ServerSession, Timing, Transmit};
+use eio_core::time::Instant;
+use eio_core::transport::Transport;
+use plan::{Plan, Rng};
+use world::World;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+/// Runs `run` for every seed; one that fails says which.
+fn for_each_seed(count: u64, run: impl Fn(u64, bool)) {
+    struct Replay(u64);
+    impl Drop for Replay {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("replay this run with EIO_PAIR_SEED={}", self.0);
+            }
+        }
+    }
+    let single = setting("EIO_PAIR_SEED");
+    let seeds = match single {
+        Some(seed) => seed..seed + 1,
+        None => 0..setting("EIO_PAIR_SEEDS").unwrap_or(count),
+    };
+    for seed in seeds {
+        let replay = Replay(seed);
+        run(seed, single.is_some());
+        drop(replay);
+    }
+}
+
+#[test]
+fn no_fault_loses_doubles_or_reorders_a_message_or_leaves_one_end_behind() {
+    for_each_seed(3_000, |seed, trace| {
+        let mut rng = Rng::new(seed);
+        let plan = Plan::random(&mut rng);
+        World::new(plan, rng, trace).run();
+    });
+}
+
+#[test]
+fn without_faults_everything_arrives_and_the_session_ends_up_on_websocket() {
+    for_each_seed(500, |seed, trace| {
+        let mut rng = Rng::new(seed);
+        let plan = Plan::calm(&mut rng);
+        let upgrade = plan.upgrade;
+        let mut world = World::new(plan, rng, trace);
+        world.run();
+        world.assert_alive_and_drained(upgrade);
+    });
+}
+
+#[test]
+fn an_upgrade_into_the_void_does_not_hurt_polling() {
+    for_each_seed(500, |seed, trace| {
+        let mut rng = Rng::new(seed);
+        let plan = Plan { upgrade: true, mute_websocket: true, ..Plan::calm(&mut rng) };
+        let mut world = World::new(Plan { direct: false, ..plan }, rng, trace);
+        world.run();
+        world.assert_alive_and_drained(false);
+    });
+}
+
+/// Any call in any order, as no client and no driver would make them.
+#[test]
+fn no_order_of_calls_breaks_a_server_session() {
+    const LANES: [Lane; 3] = [Lane::Get, Lane::Post, Lane::WebSocket];
+    const PACKETS: [Packet<'static>; 9] = [
+        Packet::Open("{}"),
+        Packet::Close,
+        Packet::Ping(""),
+        Packet::Ping("probe"),
+        Packet::Pong(""),
+        Packet::Pong("probe"),
+        Packet::Message(Message::Text("a")),
+        Packet::Upgrade,
+        Packet::Noop,
+    ];
+    for_each_seed(3_000, |seed, _| {
+        let mut rng = Rng::new(seed);
+        let mut now = Instant::from_millis(0);
+        let transport = *rng.pick(&[Transport::Polling, Transport::WebSocket]);
+        let timing = Timing {
+            ping_interval: 300,
+            ping_timeout: 200,
+            upgrade_timeout: 100,
+            close_timeout: 400,
+        };
+        let mut session = ServerSession::new(transport, timing, now);
+        let mut closed = None;
+        for _ in 0..120 {
+            let lane = *rng.pick(&LANES);
+            let ended = session.ended();
+            match rng.below(16) {
+                0..=3 => _ = session.attach(lane, now),
+                4 => session.detach(lane),
+                5 if rng.one_in(4) => session.lost(lane),
+                6 if rng.one_in(8) => session.fail(lane, CloseReason::ParseError),
+                7 if rng.one_in(8) => session.close(now),
+                8 if rng.one_in(16) => session.abort(CloseReason::HandlerPanicked),
+                9 => _ = session.extend(now),
+                10..=12 => {
+                    let packet = *rng.pick(&PACKETS);
+                    let message = session.handle_packet(lane, packet, now);
+                    assert!(ended.is_none() || message.is_err());
+                }
+                _ => {
+                    now = now.after(rng.below(150) as u32);
+                    session.handle_timeout(now);
+                    assert!(session.poll_timeout().is_none_or(|at| at > now), "it would spin");
+                }
+            }
+            for lane in LANES {
+                let mut last_words = 0;
+                for _ in 0..rng.below(5) {
+                    let ended = session.ended();
+                    let Some(transmit) = session.poll_transmit(lane, rng.one_in(2)) else { break };
+                    last_words += usize::from(ended.is_some());
+                    let word = matches!(
+                        transmit,
+                        Transmit::Control(Packet::Close | Packet::Noop | Packet::Pong(_))
+                            | Transmit::Hangup
+                    );
+                    assert!(ended.is_none() || word, "{transmit:?} after the end");
+                    assert!(last_words <= 2, "an end that does not end");
+                }
+            }
+            assert!(ended.is_none() || session.ended() == ended, "one reason, the first");
+            assert_eq!(session.poll_timeout().is_none(), session.ended().is_some());
+            while let Some(event) = session.poll_event() {
+                if let Event::Closed(reason) = event {
+                    assert_eq!(closed.replace(reason), None, "told twice");
+                }
+            }
+            assert_eq!(closed, session.ended());
+        }
+    });
+}

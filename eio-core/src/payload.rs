@@ -128,8 +128,7 @@ impl Encoder {
             len
         } else {
             // A first packet may have exceeded the limit: nothing is left then.
-            let left = self.max_bytes.saturating_sub(self.bytes);
-            if self.packets >= self.max_packets || len >= left {
+            if !self.has_room(Some(packet)) {
                 return Ok(Pushed::Full);
             }
             // One claim, so that an overflow leaves no separator behind.
@@ -142,6 +141,17 @@ impl Encoder {
         self.bytes += written;
         self.packets += 1;
         Ok(Pushed::Yes)
+    }
+
+    /// Whether [`push`](Self::push) would not answer [`Pushed::Full`] to `next`, or without one to a packet
+    /// without data: to be asked before a session is told that a packet was taken.
+    pub const fn has_room(&self, next: Option<&Packet<'_>>) -> bool {
+        let len = match next {
+            Some(packet) => packet.text_len(),
+            None => 1,
+        };
+        self.is_empty()
+            || (self.packets < self.max_packets && len < self.max_bytes.saturating_sub(self.bytes))
     }
 
     /// Whether no packet was written.

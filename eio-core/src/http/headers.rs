@@ -36,7 +36,7 @@ impl<'h, 'b> Headers<'h, 'b> {
     }
 
     /// Every name with its value.
-    pub fn iter(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + use<'h, 'b> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + Clone + use<'h, 'b> {
         self.0.iter().map(|h| (h.name, h.value))
     }
 }

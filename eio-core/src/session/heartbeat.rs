@@ -59,11 +59,13 @@ impl Heartbeat {
     /// Whether the peer has been silent for too long.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
         match self.beat {
-            // Protocol 2.5.2: "within pingTimeout of queueing the ping", whether or not a lane ever takes
-            // it: a session nobody polls must die. Counted from when it was queued, not from when it
-            // should have been: a driver that stalled must not take the peer's time to answer away.
+            // Protocol 2.5.2: a session nobody polls dies at pingInterval + pingTimeout, so the time runs from
+            // when the ping was due, whether or not a lane ever takes it. But a driver that stalled for all
+            // of that time must not take the peer's away: then it runs from now.
             Beat::Resting { ping_at } if now >= ping_at => {
-                self.beat = Beat::Due { pong_by: now.after(self.timeout) };
+                let pong_by = ping_at.after(self.timeout);
+                let pong_by = if now < pong_by { pong_by } else { now.after(self.timeout) };
+                self.beat = Beat::Due { pong_by };
                 false
             }
             Beat::Resting { .. } => false,

@@ -1,4 +1,4 @@
 //! Every decoder, fed one, two, three... bytes at a time, gives the same events as when fed all at once.
 
-mod ws;
 mod http;
+mod ws;

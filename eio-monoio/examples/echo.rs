@@ -1,0 +1,99 @@
+//! Echoes every message: text as text, binary as binary, in order. See `--help`.
+
+use std::time::Duration;
+
+use clap::Parser;
+use eio_monoio::{
+    Config, ConnectRequest, Cors, Driver, Handler, Message, Refusal, Server, Socket, Transport,
+};
+
+#[derive(Parser)]
+#[command(about = "An Engine.IO server that echoes every message")]
+struct Options {
+    /// Address and port to listen on; port 0 lets the kernel choose
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    listen: String,
+    /// Threads, each with its share of the sessions [default: the machine's cores]
+    #[arg(long)]
+    workers: Option<usize>,
+    /// auto, io-uring or epoll
+    #[arg(long, default_value = "auto")]
+    driver: Driver,
+    #[arg(long, default_value_t = 25_000)]
+    ping_interval_ms: u64,
+    #[arg(long, default_value_t = 20_000)]
+    ping_timeout_ms: u64,
+    /// The largest message or polling body, in bytes
+    #[arg(long, default_value_t = 1_000_000)]
+    max_payload: usize,
+    #[arg(long, default_value = "/engine.io/")]
+    path: String,
+    /// polling, websocket or both
+    #[arg(long, value_delimiter = ',', default_value = "polling,websocket", value_parser = transport)]
+    transports: Vec<Transport>,
+    /// same-origin, * or an origin such as https://example.org
+    #[arg(long, default_value = "same-origin", value_parser = cors)]
+    cors: Cors,
+}
+
+struct Echo;
+
+impl Handler for Echo {
+    type Session = ();
+
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn message<'s>(
+        &'s self,
+        socket: &Socket<()>,
+        message: Message<'_>,
+    ) -> impl Future<Output = ()> + use<'s> {
+        // Never full: a client that does not read its echoes is not read from.
+        socket.try_send(message).ok();
+        async {}
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .init();
+    let mut config = Config::new()
+        .driver(options.driver)
+        .ping_interval(Duration::from_millis(options.ping_interval_ms))
+        .ping_timeout(Duration::from_millis(options.ping_timeout_ms))
+        .max_payload(options.max_payload)
+        .path(options.path.as_str())
+        .transports(options.transports)
+        .cors(options.cors)
+        .handle_signals(true);
+    if let Some(workers) = options.workers {
+        config = config.workers(workers);
+    }
+    let running = Server::new(|| Echo).config(config).bind(options.listen)?;
+    println!(
+        "listening on http://{}{} driver={} workers={}",
+        running.local_addr(),
+        options.path,
+        running.driver(),
+        running.workers(),
+    );
+    running.join()?;
+    Ok(())
+}
+
+fn transport(name: &str) -> Result<Transport, &'static str> {
+    Transport::from_name(name).ok_or("expected polling or websocket")
+}
+
+fn cors(rule: &str) -> Result<Cors, std::convert::Infallible> {
+    Ok(match rule {
+        "same-origin" => Cors::SameOrigin,
+        "*" => Cors::Any,
+        origin => Cors::origins([origin]),
+    })
+}

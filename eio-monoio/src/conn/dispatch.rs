@@ -1,0 +1,107 @@
+//! From a session to its handler: one message at a time, without a copy while the handler keeps up.
+//!
+//! The first poll of a handler's future happens where the message was read. Mostly that is also the last, and
+//! nothing was copied, allocated or scheduled. A future that is still pending makes the session *busy*: whoever
+//! polled it stays with it until it and everything stashed meanwhile is done, and reading goes on beside.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use eio_core::packet::Message;
+use eio_core::session::CloseReason;
+
+use crate::config::Dispatch;
+use crate::handler::Handler;
+use crate::message::OwnedMessage;
+use crate::session::Session;
+use crate::shard::Shard;
+use crate::shard::tasks::Stopped;
+use crate::socket::Socket;
+
+/// Hands a message over. The future, guarded against panics, does not borrow it.
+pub(crate) fn message<'s, H: Handler>(
+    shard: &'s Shard<H>,
+    session: &Rc<Session<H::Session>>,
+    message: Message<'_>,
+) -> impl Future<Output = ()> + use<'s, H> {
+    let tasks = &shard.core.tasks;
+    let socket = Socket::new(session.clone());
+    let called = tasks.call(|| shard.handler.message(&socket, message));
+    async move {
+        let result = match called {
+            Ok(future) => tasks.run(future).await,
+            Err(stopped) => Err(stopped),
+        };
+        judge(&socket, result);
+    }
+}
+
+/// Hands a message over in a task of its own.
+pub(crate) fn spawn_message<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    session: &Rc<Session<H::Session>>,
+    lent: Message<'_>,
+) {
+    let (shard, session, owned) = (shard.clone(), session.clone(), OwnedMessage::from(lent));
+    let tasks = shard.clone();
+    tasks.core.tasks.spawn(async move { message(&shard, &session, owned.borrow()).await });
+}
+
+/// Whether messages are to be spawned.
+pub(crate) fn is_concurrent<H: Handler>(shard: &Shard<H>) -> bool {
+    shard.core.config.dispatch == Dispatch::Concurrent
+}
+
+/// Tells the handler that a session exists.
+pub(crate) async fn opened<H: Handler>(shard: &Shard<H>, session: &Rc<Session<H::Session>>) {
+    let tasks = &shard.core.tasks;
+    let socket = Socket::new(session.clone());
+    let result = match tasks.call(|| shard.handler.open(&socket)) {
+        Ok(future) => tasks.run(future).await,
+        Err(stopped) => Err(stopped),
+    };
+    judge(&socket, result);
+}
+
+/// Tells the handler that a session has ended.
+pub(crate) async fn ended<H: Handler>(shard: &Shard<H>, session: Rc<Session<H::Session>>) {
+    let tasks = &shard.core.tasks;
+    let reason = session.closed().unwrap_or(CloseReason::TransportClose);
+    tracing::debug!(sid = %session.sid, %reason, "session closed");
+    let socket = Socket::new(session);
+    if let Ok(future) = tasks.call(|| shard.handler.disconnect(&socket, reason)) {
+        let _ = tasks.run(future).await;
+    }
+}
+
+/// Stays with a busy session: runs `first`, then everything that was stashed meanwhile, in order.
+pub(crate) async fn catch_up<H: Handler>(
+    shard: &Shard<H>,
+    session: &Rc<Session<H::Session>>,
+    first: Pin<&mut impl Future<Output = ()>>,
+) {
+    first.await;
+    loop {
+        let mut inbox = session.take_inbox();
+        if inbox.is_empty() {
+            break;
+        }
+        while let Some(next) = inbox.front() {
+            let done = message(shard, session, next);
+            inbox.pop();
+            done.await;
+        }
+    }
+    if session.set_idle() {
+        shard.core.say_goodbye(session.clone());
+    }
+}
+
+/// A panic ends the session it happened in, and nothing else.
+fn judge<T>(socket: &Socket<T>, result: Result<(), Stopped>) {
+    if result == Err(Stopped::Panicked) {
+        tracing::error!(sid = %socket.sid(), "handler panicked; its session ends");
+        socket.end(CloseReason::HandlerPanicked);
+    }
+}

@@ -1,0 +1,167 @@
+//! Sessions begin here, over either transport, and upgrades.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use eio_core::http::{Header, RequestHead, WriteError, response};
+use eio_core::session::Lane;
+use eio_core::transport::Transport;
+use eio_core::ws::{CloseCode, encode_close};
+
+use crate::config::MAX_HEADERS;
+use crate::conn::http::{Next, start};
+use crate::conn::reply::{After, Answer};
+use crate::conn::{Conn, dispatch, polling, websocket};
+use crate::handler::{ConnectRequest, Handler, Refusal};
+use crate::message::{OutBuf, never_full};
+use crate::session::{Origin, Session};
+use crate::shard::Shard;
+use crate::shard::tasks::{Stopped, poll_once};
+
+/// A session that a request asks for.
+pub(crate) struct Asked {
+    pub(crate) transport: Transport,
+    pub(crate) base64: bool,
+    /// For a WebSocket: `Sec-WebSocket-Accept`.
+    pub(crate) accept: [u8; 28],
+    pub(crate) after: After,
+}
+
+/// Asks the application and opens the session (protocol 2.1). `head` bytes of `conn.rx` are the request.
+pub(crate) async fn open<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    mut conn: Conn<H::Session>,
+    head: usize,
+    asked: Asked,
+) -> Next<H::Session> {
+    let data = match connect(shard, &mut conn, head, asked.transport).await {
+        Ok(data) => data,
+        Err(refusal) => {
+            conn.rx.skip(head);
+            conn.reply(Answer::json(refusal.status, refusal.body.as_bytes()), asked.after);
+            return Next::Continue(conn, asked.after);
+        }
+    };
+    conn.rx.skip(head);
+    let origin = Origin { transport: asked.transport, base64: asked.base64, peer: conn.peer, data };
+    let session = match shard.core.open(origin) {
+        Ok(session) => session,
+        Err(error) => {
+            tracing::error!(%error, "the operating system gave no random bytes");
+            conn.reply(Answer::empty(503), After::Close);
+            return Next::Continue(conn, After::Close);
+        }
+    };
+    tracing::debug!(sid = %session.sid, transport = %asked.transport, "session opened");
+    match asked.transport {
+        Transport::Polling => open_polling(shard, conn, session, asked.after).await,
+        Transport::WebSocket => {
+            switch_protocols(&mut conn, &asked.accept);
+            websocket::start(shard.clone(), conn, session, websocket::Begin::Open);
+            Next::Gone
+        }
+    }
+}
+
+/// The first response of a polling session holds the open packet and nothing else.
+async fn open_polling<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    mut conn: Conn<H::Session>,
+    session: Rc<Session<H::Session>>,
+    after: After,
+) -> Next<H::Session> {
+    if polling::respond(&mut conn, &session, after).await.is_err() {
+        session.lost(Lane::Get);
+        return Next::Gone;
+    }
+    let mut opened = pin!(dispatch::opened(shard, &session));
+    if poll_once(opened.as_mut()).await.is_ready() {
+        return polling::send(conn, session.clone(), after).await;
+    }
+    // The client is not kept waiting for the application's welcome.
+    session.set_busy();
+    if let Next::Continue(conn, after) = polling::send(conn, session.clone(), after).await {
+        if after == After::Close {
+            shard.core.tasks.spawn(conn.close_lingering());
+        } else {
+            start(shard.clone(), conn);
+        }
+    }
+    dispatch::catch_up(shard, &session, opened).await;
+    Next::Gone
+}
+
+/// Runs the application's `connect` within its time.
+async fn connect<H: Handler>(
+    shard: &Shard<H>,
+    conn: &mut Conn<H::Session>,
+    head: usize,
+    transport: Transport,
+) -> Result<H::Session, Refusal> {
+    let mut slots = [Header { name: "", value: b"" }; MAX_HEADERS];
+    let slots = &mut slots[..shard.core.config.max_headers];
+    // It parsed a moment ago.
+    let bytes = conn.rx.unread().get(..head).unwrap_or_default();
+    let head = RequestHead::parse(bytes, slots).map_err(|_| Refusal::unavailable())?;
+    let request = ConnectRequest { head, transport, peer: conn.peer };
+    conn.set_deadline(shard.core.config.connect_timeout);
+    let tasks = &shard.core.tasks;
+    let connecting = tasks.call(|| shard.handler.connect(&request)).map_err(|_| broken())?;
+    let mut connecting = pin!(tasks.run(connecting));
+    let outcome = poll_fn(|cx| {
+        if let Poll::Ready(outcome) = connecting.as_mut().poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        conn.poll_deadline(cx).map(|()| Err(Stopped::Aborted))
+    });
+    match outcome.await {
+        Ok(decision) => decision,
+        Err(Stopped::Panicked) => {
+            tracing::error!("handler panicked in connect; the session is refused");
+            Err(broken())
+        }
+        Err(Stopped::Aborted) => Err(Refusal::unavailable()),
+    }
+}
+
+fn broken() -> Refusal {
+    Refusal { status: 500, body: "\"Internal Server Error\"".into() }
+}
+
+/// Takes a WebSocket for a session that polling carries so far (protocol 2.7).
+pub(crate) fn upgrade<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    mut conn: Conn<H::Session>,
+    session: Rc<Session<H::Session>>,
+    head: usize,
+    accept: &[u8; 28],
+) -> Next<H::Session> {
+    conn.rx.skip(head);
+    switch_protocols(&mut conn, accept);
+    if session.attach(Lane::WebSocket).is_err() {
+        // As the reference does, and as its test suite expects: accepted, then closed. The session's own
+        // WebSocket is not disturbed (protocol 2.6.9).
+        never_full(encode_close(&mut conn.out, Some(CloseCode::POLICY), "", None));
+        return Next::Continue(conn, After::Close);
+    }
+    websocket::start(shard.clone(), conn, session, websocket::Begin::Probe);
+    Next::Gone
+}
+
+/// RFC 6455 4.2.2: the server's part of the opening handshake.
+pub(crate) fn switch_protocols<T>(conn: &mut Conn<T>, accept: &[u8; 28]) {
+    let extra = std::mem::take(&mut conn.extra);
+    let accept = str::from_utf8(accept).unwrap_or_default();
+    let write = |out: &mut OutBuf| -> Result<(), WriteError> {
+        response(out, 101)?
+            .header("Upgrade", "websocket")?
+            .header("Connection", "Upgrade")?
+            .header("Sec-WebSocket-Accept", accept)?
+            .raw(&extra)?
+            .end()
+    };
+    let written = write(conn.answer());
+    debug_assert!(written.is_ok(), "base64, constants and lines that were checked");
+}

@@ -1,0 +1,288 @@
+//! The keep-alive loop: head → poll | push | handshake | upgrade | another shard | another route.
+
+use std::rc::Rc;
+
+use eio_core::http::{Framing, HeadScanner, Header, RequestHead, Target};
+use eio_core::request::{Intent, Reject, meaning};
+use eio_core::transport::Transport;
+use eio_core::ws::handshake;
+
+use crate::config::MAX_HEADERS;
+use crate::conn::reply::{After, Answer};
+use crate::conn::{Conn, Ended, handshake as open, other, polling};
+use crate::handler::Handler;
+use crate::session::Session;
+use crate::shard::mesh::Mail;
+use crate::shard::{Core, Found, Shard};
+use crate::web::cors::{self, Verdict};
+
+/// Serves a connection as a task of its own.
+pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Conn<H::Session>) {
+    let tasks = shard.clone();
+    tasks.core.tasks.spawn(serve(shard, conn));
+}
+
+/// What became of the connection after a request.
+#[allow(clippy::large_enum_variant, reason = "moved once a request; a box would be an allocation")]
+pub(crate) enum Next<T> {
+    /// The answer is written; flush it and read on.
+    Continue(Conn<T>, After),
+    /// It ended, or went on in another task or shard.
+    Gone,
+}
+
+async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>) {
+    // A client that is quick has sent its request with the handshake of TCP; others are waited for.
+    let mut first = true;
+    loop {
+        let head = match read_head(&mut conn, first).await {
+            Ok(head) => head,
+            Err(ended) => return refuse_head(conn, ended).await,
+        };
+        first = false;
+        let request = understand(&shard.core, &mut conn, head);
+        let after = request.after;
+        let next = match request.what {
+            What::Poll(session) => {
+                conn.rx.skip(head);
+                polling::poll(conn, session, after).await
+            }
+            What::Push(session) => {
+                conn.rx.skip(head);
+                polling::push(&shard, conn, session, request.body, after).await
+            }
+            // Rare and large: not part of what every idle connection pays for.
+            What::Open { transport, base64, accept } => {
+                let open = open::open(
+                    &shard,
+                    conn,
+                    head,
+                    open::Asked { transport, base64, accept, after },
+                );
+                Box::pin(open).await
+            }
+            What::Upgrade { session, accept } => {
+                open::upgrade(&shard, conn, session, head, &accept)
+            }
+            What::Elsewhere(owner) => {
+                match conn.into_moved() {
+                    Ok(moved) => shard.core.mesh.post(owner, Mail::Connection(moved)),
+                    Err(error) => tracing::warn!(%error, "a connection could not change its core"),
+                }
+                Next::Gone
+            }
+            What::Other => Box::pin(other::answer(&shard, conn, head, request.body, after)).await,
+            What::Refused(answer) => {
+                conn.rx.skip(head);
+                conn.reply(answer, after);
+                Next::Continue(conn, after)
+            }
+            What::Answered => {
+                conn.rx.skip(head);
+                Next::Continue(conn, after)
+            }
+        };
+        let Next::Continue(back, after) = next else { return };
+        conn = back;
+        if after == After::Close || shard.core.is_shutting_down() {
+            return conn.close_lingering().await;
+        }
+        if conn.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads up to the end of a request head and says how long it is.
+async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, Ended> {
+    let max = conn.core.config.max_head_size;
+    let mut scanner = HeadScanner::new();
+    let mut begun = false;
+    conn.rx.release();
+    if first {
+        conn.set_deadline(conn.core.config.head_timeout);
+        if conn.rx.unread().is_empty() {
+            conn.try_receive(1)?;
+        }
+    }
+    loop {
+        if !conn.rx.unread().is_empty() {
+            if let Some(len) = scanner.poll(conn.rx.unread(), max).map_err(Ended::Bad)? {
+                conn.set_idle(false);
+                return Ok(len);
+            }
+            if !begun && !first {
+                conn.set_deadline(conn.core.config.head_timeout);
+            }
+            begun = true;
+        } else if !first {
+            conn.set_deadline(conn.core.config.idle_timeout);
+        }
+        conn.set_idle(!begun);
+        conn.receive(1).await?;
+    }
+}
+
+/// Answers what is not a request; a connection that never sent anything is closed without a word.
+async fn refuse_head<T>(mut conn: Conn<T>, ended: Ended) {
+    let status = match ended {
+        Ended::Bad(error) => error.status(),
+        Ended::TimedOut if !conn.rx.unread().is_empty() => 408,
+        Ended::TimedOut | Ended::Closed => return,
+    };
+    conn.set_idle(false);
+    conn.reply(Answer::empty(status), After::Close);
+    conn.close_lingering().await;
+}
+
+/// A request, decided upon.
+struct Request<T> {
+    what: What<T>,
+    body: Body,
+    after: After,
+}
+
+/// How the body of a request comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Body {
+    pub(crate) framing: Framing,
+    pub(crate) expects_continue: bool,
+}
+
+enum What<T> {
+    Poll(Rc<Session<T>>),
+    Push(Rc<Session<T>>),
+    Open {
+        transport: Transport,
+        base64: bool,
+        accept: [u8; 28],
+    },
+    Upgrade {
+        session: Rc<Session<T>>,
+        accept: [u8; 28],
+    },
+    Elsewhere(u16),
+    Other,
+    Refused(Answer<'static>),
+    /// The answer is written already.
+    Answered,
+}
+
+/// Decides what a head asks for. Everything that outlives the head is copied out of it here.
+fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<T> {
+    conn.extra.clear();
+    let mut slots = [Header { name: "", value: b"" }; MAX_HEADERS];
+    let slots = &mut slots[..core.config.max_headers];
+    let nothing = Body { framing: Framing::None, expects_continue: false };
+    let refused = |status| Request {
+        what: What::Refused(Answer::empty(status)),
+        body: nothing,
+        after: After::Close,
+    };
+    let Some(bytes) = conn.rx.unread().get(..len) else { return refused(400) };
+    let head = match RequestHead::parse(bytes, slots) {
+        Ok(head) => head,
+        Err(error) => return refused(error.status()),
+    };
+    let (framing, target) = match (head.framing(), Target::parse(head.target)) {
+        (Ok(framing), Ok(target)) => (framing, target),
+        (Err(error), _) | (_, Err(error)) => return refused(error.status()),
+    };
+    let body = Body { framing, expects_continue: head.expects_continue() };
+    let after = After::new(head.keep_alive() && !core.is_shutting_down(), head.minor_version);
+    let (what, preflight) = if core.is_engine_path(target.path) {
+        engine_io(core, &head, target.query, &mut conn.extra)
+    } else {
+        (What::Other, None)
+    };
+    // A refused request whose body is still to come: what follows on the connection is that body.
+    let unread_body =
+        matches!(what, What::Refused(_)) && !matches!(framing, Framing::None | Framing::Length(0));
+    let after = if unread_body { After::Close } else { after };
+    if let Some(preflight) = preflight {
+        let extra = std::mem::take(&mut conn.extra);
+        cors::write_preflight(conn.answer(), &preflight, &extra, after);
+        conn.extra = extra;
+    }
+    Request { what, body, after }
+}
+
+/// What a preflight wants to send, if the request is one.
+type Preflight = Option<Vec<u8>>;
+
+/// Decides about a request for Engine.IO's own path.
+fn engine_io<T>(
+    core: &Rc<Core<T>>,
+    head: &RequestHead<'_, '_>,
+    query: &str,
+    extra: &mut Vec<u8>,
+) -> (What<T>, Preflight) {
+    let verdict = core.config.cors.judge(&head.headers);
+    match verdict {
+        Verdict::Silent => {}
+        Verdict::Allowed(origin) => cors::write_allowed(extra, origin),
+        // python-engineio and engine.io both answer 400, before anything else is looked at.
+        Verdict::Refused => return (What::Refused(Answer::reject(Reject::BadRequest)), None),
+    }
+    let websocket = head.is_upgrade() && head.headers.has_token("upgrade", "websocket");
+    let meaning = match meaning(head.method, query, websocket, core.config.transports) {
+        Ok(meaning) => meaning,
+        Err(reject) => return (What::Refused(Answer::reject(reject)), None),
+    };
+    let accept = || {
+        let offer = handshake::check_request(head.method, head.minor_version, head.headers.iter());
+        let offer = offer.map_err(|refusal| Answer {
+            headers: refusal.headers(),
+            ..Answer::empty(refusal.status())
+        })?;
+        let mut accept = [0; 28];
+        accept.copy_from_slice(offer.accept().as_bytes());
+        Ok(accept)
+    };
+    let find = |sid| match core.find(sid) {
+        Found::Here(session) => Ok(session),
+        Found::Elsewhere(shard) => Err(What::Elsewhere(shard)),
+        Found::Nowhere => Err(What::Refused(Answer::reject(Reject::UnknownSid))),
+    };
+    let what = match &meaning.intent {
+        Intent::Preflight if core.config.cors == cors::Cors::Off => {
+            What::Refused(Answer::reject(Reject::BadHandshakeMethod))
+        }
+        Intent::Preflight => {
+            let wanted = head.headers.get("access-control-request-headers").unwrap_or_default();
+            return (What::Answered, Some(wanted.to_vec()));
+        }
+        // JSONP: no current client asks for it, and answering scripts to other origins is a hole.
+        _ if meaning.jsonp.is_some() => What::Refused(Answer::reject(Reject::BadRequest)),
+        Intent::Handshake(_) if core.is_shutting_down() => What::Refused(Answer::empty(503)),
+        Intent::Handshake(Transport::Polling) => {
+            What::Open { transport: Transport::Polling, base64: meaning.base64, accept: [0; 28] }
+        }
+        Intent::Handshake(Transport::WebSocket) => match accept() {
+            Ok(accept) => {
+                What::Open { transport: Transport::WebSocket, base64: meaning.base64, accept }
+            }
+            Err(answer) => What::Refused(answer),
+        },
+        Intent::Poll(sid) => find(sid).map_or_else(|other| other, What::Poll),
+        Intent::Push(sid) => find(sid).map_or_else(|other| other, What::Push),
+        Intent::Upgrade(_) if !core.config.allow_upgrades => {
+            What::Refused(Answer::reject(Reject::BadRequest))
+        }
+        Intent::Upgrade(sid) => match (find(sid), accept()) {
+            (Ok(session), Ok(accept)) => What::Upgrade { session, accept },
+            (Ok(_), Err(answer)) => What::Refused(answer),
+            (Err(other), _) => other,
+        },
+    };
+    (what, None)
+}
+
+impl<T> Core<T> {
+    /// Whether `path` is the configured one, with or without its last slash.
+    fn is_engine_path(&self, path: &str) -> bool {
+        let trim = |path| str::strip_suffix(path, '/').unwrap_or(path).len();
+        let ours = &self.config.path;
+        path[..trim(path)] == ours[..trim(ours)]
+    }
+}

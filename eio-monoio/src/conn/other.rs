@@ -1,0 +1,124 @@
+//! Requests for other paths: the application's own routes.
+
+use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use eio_core::http::{BodyDecoder, Header, RequestHead, WriteError, response};
+
+use crate::config::MAX_HEADERS;
+use crate::conn::http::{Body, Next};
+use crate::conn::reply::{After, Answer};
+use crate::conn::{Conn, Ended};
+use crate::handler::{Handler, to_http};
+use crate::message::OutBuf;
+use crate::shard::Shard;
+use crate::shard::tasks::Stopped;
+
+/// Has the application answer. `head` bytes of `conn.rx` are the request's head.
+pub(crate) async fn answer<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    mut conn: Conn<H::Session>,
+    head: usize,
+    body: Body,
+    after: After,
+) -> Next<H::Session> {
+    let Some(mut request) = owned(&mut conn, head) else {
+        conn.reply(Answer::empty(400), After::Close);
+        return Next::Continue(conn, After::Close);
+    };
+    conn.rx.skip(head);
+    let mut decoder = BodyDecoder::new(body.framing, conn.core.config.max_payload);
+    conn.set_deadline(conn.core.config.body_timeout);
+    if body.expects_continue && decoder.poll(&mut conn.rx).is_ok() {
+        conn.answer().0.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        if conn.flush().await.is_err() {
+            return Next::Gone;
+        }
+    }
+    let status = match conn.receive_body(&mut decoder).await {
+        Ok(()) => 0,
+        Err(Ended::Bad(error)) => error.status(),
+        Err(Ended::TimedOut) => 408,
+        Err(Ended::Closed) => return Next::Gone,
+    };
+    if status != 0 {
+        conn.reply(Answer::empty(status), After::Close);
+        return Next::Continue(conn, After::Close);
+    }
+    *request.body_mut() = conn.rx.kept().to_vec();
+    conn.rx.release();
+    conn.rest();
+    let bodiless = request.method() == http::Method::HEAD;
+
+    let tasks = &shard.core.tasks;
+    conn.set_deadline(conn.core.config.connect_timeout);
+    let outcome = match tasks.call(|| shard.handler.request(request)) {
+        Ok(answering) => {
+            let mut answering = pin!(tasks.run(answering));
+            poll_fn(|cx| {
+                if let Poll::Ready(outcome) = answering.as_mut().poll(cx) {
+                    return Poll::Ready(outcome);
+                }
+                conn.poll_deadline(cx).map(|()| Err(Stopped::Aborted))
+            })
+            .await
+        }
+        Err(stopped) => Err(stopped),
+    };
+    match outcome {
+        Ok(answer) => write(&mut conn, &answer, bodiless, after),
+        Err(Stopped::Panicked) => {
+            tracing::error!("handler panicked in request");
+            conn.reply(Answer::empty(500), after);
+        }
+        Err(Stopped::Aborted) => conn.reply(Answer::empty(503), after),
+    }
+    Next::Continue(conn, after)
+}
+
+fn owned<T>(conn: &mut Conn<T>, head: usize) -> Option<http::Request<Vec<u8>>> {
+    let mut slots = [Header { name: "", value: b"" }; MAX_HEADERS];
+    let slots = &mut slots[..conn.core.config.max_headers];
+    let head = RequestHead::parse(conn.rx.unread().get(..head)?, slots).ok()?;
+    Some(to_http(&head, Vec::new()))
+}
+
+/// The framing of the message is ours: what the application says about it is left out.
+fn write<T>(
+    conn: &mut Conn<T>,
+    answer: &http::Response<Cow<'static, [u8]>>,
+    bodiless: bool,
+    after: After,
+) {
+    const OURS: [http::HeaderName; 3] =
+        [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING, http::header::CONNECTION];
+    let status = answer.status().as_u16();
+    let write = |out: &mut OutBuf| -> Result<(), WriteError> {
+        let mut head = response(out, status)?;
+        for (name, value) in answer.headers().iter().filter(|(name, _)| !OURS.contains(name)) {
+            let value = value.to_str().map_err(|_| WriteError::IllegalValue)?;
+            head = head.header(name.as_str(), value)?;
+        }
+        // RFC 9110 8.6 and 15.4.5.
+        if status >= 200 && status != 204 && status != 304 {
+            head = head.number("Content-Length", answer.body().len() as u64)?;
+        }
+        head.raw(after.line())?.end()
+    };
+    let out = conn.answer();
+    let start = out.0.len();
+    match write(out) {
+        Ok(()) if !bodiless && status != 204 && status != 304 => {
+            out.0.extend_from_slice(answer.body());
+        }
+        Ok(()) => {}
+        Err(_) => {
+            tracing::error!("a response of the application has a header that cannot be sent");
+            out.0.truncate(start);
+            conn.reply(Answer::empty(500), after);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Long-polling: the GET that is held until there is something, the POST that brings packets.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use eio_core::http::{BodyDecoder, Error as HttpError, header_line, response};
+use eio_core::packet::Message;
+use eio_core::payload;
+use eio_core::session::{CloseReason, Lane, Violation};
+
+use crate::conn::http::{Body, Next, start};
+use crate::conn::reply::{After, Answer, OK, TEXT};
+use crate::conn::{Conn, Ended, dispatch};
+use crate::handler::Handler;
+use crate::message::OutBuf;
+use crate::session::Session;
+use crate::shard::Shard;
+use crate::shard::tasks::poll_once;
+
+/// Answers a GET of a session, now or when there is something (protocol 2.4).
+pub(crate) async fn poll<T>(mut conn: Conn<T>, session: Rc<Session<T>>, after: After) -> Next<T> {
+    if let Err(violation) = session.attach(Lane::Get) {
+        conn.reply(Answer::violation(violation), after);
+        return Next::Continue(conn, after);
+    }
+    match respond(&mut conn, &session, after).await {
+        Ok(()) => send(conn, session, after).await,
+        Err(_) => {
+            session.lost(Lane::Get);
+            Next::Gone
+        }
+    }
+}
+
+/// Sends the response to a GET. From here on the packets in it are the peer's: if it does not get them, the
+/// session cannot go on.
+pub(crate) async fn send<T>(mut conn: Conn<T>, session: Rc<Session<T>>, after: After) -> Next<T> {
+    session.detach(Lane::Get);
+    if conn.flush().await.is_err() {
+        session.abort(CloseReason::TransportError);
+        return Next::Gone;
+    }
+    Next::Continue(conn, after)
+}
+
+/// Writes the response to a GET as soon as the session has something for it. An error: the peer is gone.
+pub(crate) async fn respond<T>(
+    conn: &mut Conn<T>,
+    session: &Rc<Session<T>>,
+    after: After,
+) -> Result<(), Ended> {
+    loop {
+        let ready = poll_fn(|cx| {
+            let extra = std::mem::take(&mut conn.extra);
+            let out = conn.answer();
+            let head = write_head(out, after, &extra);
+            let ready = session.poll_get(cx, out);
+            if ready {
+                head.finish(out);
+            } else {
+                // A parked GET owns no buffer.
+                out.0.clear();
+                conn.core.pool.give_send(std::mem::take(&mut conn.out.0));
+            }
+            conn.extra = extra;
+            Poll::Ready(ready)
+        });
+        if ready.await {
+            return Ok(());
+        }
+        conn.rest();
+        // Pipelined requests are kept, up to a point, so that the end behind them is seen.
+        let watch = conn.rx.unread().len() <= conn.core.config.max_head_size;
+        // The session's waker was left by `poll_get`: it, or input, brings this task back.
+        let mut parked = false;
+        let readable = poll_fn(|cx| {
+            if watch && conn.stream().poll_readable(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            if std::mem::replace(&mut parked, true) { Poll::Ready(false) } else { Poll::Pending }
+        });
+        if readable.await {
+            conn.try_receive(1)?;
+        }
+    }
+}
+
+/// Where the Content-Length of a response is filled in once its body is written.
+struct Head {
+    length: usize,
+    body: usize,
+}
+
+/// Ten digits hold any length that a payload limit allows.
+const LENGTH: &str = "          ";
+
+/// The head of a GET's response goes before the body into the same buffer, so that both leave in one send.
+fn write_head(out: &mut OutBuf, after: After, extra: &[u8]) -> Head {
+    out.0.clear();
+    let write = |out: &mut OutBuf| {
+        // Its end is written below, behind a line with room for a number.
+        let _unended = response(out, 200)?
+            .header("Content-Type", TEXT)?
+            .header("Cache-Control", "no-store")?
+            .raw(after.line())?
+            .raw(extra)?;
+        header_line(out, "Content-Length", &[LENGTH])
+    };
+    let written = write(out);
+    debug_assert!(written.is_ok(), "constants, and lines that were checked");
+    let length = out.0.len() - 2;
+    out.0.extend_from_slice(b"\r\n");
+    Head { length, body: out.0.len() }
+}
+
+impl Head {
+    /// RFC 9110 5.5: white space before a value is not part of it.
+    fn finish(self, out: &mut OutBuf) {
+        let mut rest = out.0.len() - self.body;
+        let mut at = self.length;
+        loop {
+            at -= 1;
+            out.0[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// Takes a POST of a session (protocol 2.3).
+pub(crate) async fn push<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    mut conn: Conn<H::Session>,
+    session: Rc<Session<H::Session>>,
+    body: Body,
+    after: After,
+) -> Next<H::Session> {
+    if let Err(violation) = session.attach(Lane::Post) {
+        // Its body is still to come: nothing behind it can be understood.
+        conn.reply(Answer::violation(violation), After::Close);
+        return Next::Continue(conn, After::Close);
+    }
+    if let Err(ended) = receive(&mut conn, body).await {
+        return refuse(conn, &session, ended);
+    }
+    let mut records = payload::Decoder::new(conn.rx.kept_mut());
+    loop {
+        match next_message(&session, &mut records) {
+            Step::Message(message) if session.is_busy() => session.stash(message),
+            Step::Message(message) if dispatch::is_concurrent(shard) => {
+                dispatch::spawn_message(shard, &session, message);
+            }
+            Step::Message(message) => {
+                let mut handled = pin!(dispatch::message(shard, &session, message));
+                if poll_once(handled.as_mut()).await.is_pending() {
+                    session.set_busy();
+                    let outcome = stash_rest(&session, &mut records);
+                    // Heartbeats must not wait for the handler: the connection goes on in another task.
+                    let conn = answer(conn, &session, outcome, after).await;
+                    if let Some(conn) = conn {
+                        start(shard.clone(), conn);
+                    }
+                    dispatch::catch_up(shard, &session, handled).await;
+                    return Next::Gone;
+                }
+                if session.is_slow() {
+                    // Not before the peer has taken its answers: a client that does not read is not read from.
+                    poll_fn(|cx| session.poll_room(cx)).await;
+                }
+            }
+            Step::End(outcome) => {
+                if session.is_inbox_full() {
+                    // The same for a handler that does not keep up.
+                    poll_fn(|cx| session.poll_inbox(cx)).await;
+                }
+                session.detach(Lane::Post);
+                conn.rx.release();
+                conn.reply(outcome, after);
+                return Next::Continue(conn, after);
+            }
+        }
+    }
+}
+
+enum Step<'b> {
+    Message(Message<'b>),
+    End(Answer<'static>),
+}
+
+/// Goes through the records up to the next message. What is wrong with one ends the session and the body.
+fn next_message<'b, T>(session: &Session<T>, records: &mut payload::Decoder<'b>) -> Step<'b> {
+    loop {
+        let packet = match records.next() {
+            None => return Step::End(OK),
+            Some(Ok(packet)) => packet,
+            Some(Err(_)) => {
+                session.fail(Lane::Post, CloseReason::ParseError);
+                return Step::End(Answer::empty(400));
+            }
+        };
+        match session.handle_packet(Lane::Post, packet) {
+            Ok(Some(message)) => return Step::Message(message),
+            Ok(None) => {}
+            // What follows a close packet is nobody's; the close itself was right.
+            Err(Violation::Ended) => return Step::End(OK),
+            Err(violation) => return Step::End(Answer::violation(violation)),
+        }
+    }
+}
+
+fn stash_rest<T>(session: &Session<T>, records: &mut payload::Decoder<'_>) -> Answer<'static> {
+    loop {
+        match next_message(session, records) {
+            Step::Message(message) => session.stash(message),
+            Step::End(answer) => return answer,
+        }
+    }
+}
+
+/// Answers a POST while its handler is still busy. None: the connection ended.
+async fn answer<T>(
+    mut conn: Conn<T>,
+    session: &Session<T>,
+    outcome: Answer<'static>,
+    after: After,
+) -> Option<Conn<T>> {
+    session.detach(Lane::Post);
+    conn.rx.release();
+    conn.reply(outcome, after);
+    if after == After::Close {
+        conn.close_lingering().await;
+        return None;
+    }
+    conn.flush().await.ok().map(|()| conn)
+}
+
+/// Receives the body of a POST, if the head promises one that is allowed.
+async fn receive<T>(conn: &mut Conn<T>, body: Body) -> Result<(), Ended> {
+    let mut decoder = BodyDecoder::new(body.framing, conn.core.config.max_payload);
+    conn.set_deadline(conn.core.config.body_timeout);
+    if body.expects_continue && decoder.poll(&mut conn.rx).is_ok() && conn.rx.is_empty() {
+        conn.answer().0.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        conn.flush().await?;
+        conn.set_deadline(conn.core.config.body_timeout);
+    }
+    conn.receive_body(&mut decoder).await
+}
+
+/// Answers a POST whose body did not come, or is not wanted.
+fn refuse<T>(mut conn: Conn<T>, session: &Session<T>, ended: Ended) -> Next<T> {
+    let status = match ended {
+        Ended::Bad(error @ HttpError::BodyTooLarge) => {
+            // The session has done nothing wrong; protocol 2.3.10.
+            session.detach(Lane::Post);
+            error.status()
+        }
+        Ended::Bad(error) => {
+            session.fail(Lane::Post, CloseReason::TransportError);
+            error.status()
+        }
+        Ended::TimedOut => {
+            session.lost(Lane::Post);
+            408
+        }
+        Ended::Closed => {
+            session.lost(Lane::Post);
+            return Next::Gone;
+        }
+    };
+    conn.reply(Answer::empty(status), After::Close);
+    Next::Continue(conn, After::Close)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_is_filled_in_before_the_body_without_moving_it() {
+        for len in [0, 1, 9, 10, 1_000_000] {
+            let mut out = OutBuf::default();
+            let head = write_head(&mut out, After::Close, b"Vary: Origin\r\n");
+            out.0.resize(out.0.len() + len, b'x');
+            head.finish(&mut out);
+            let text = String::from_utf8(out.0).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert_eq!(body.len(), len);
+            let length =
+                head.lines().find_map(|line| line.strip_prefix("Content-Length:")).unwrap();
+            assert_eq!(length.trim().parse(), Ok(len));
+            assert!(
+                head.contains("\r\nVary: Origin\r\n") && head.contains("\r\nConnection: close")
+            );
+        }
+    }
+}

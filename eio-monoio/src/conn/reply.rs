@@ -1,0 +1,116 @@
+//! Answers that are known at once: refusals, `ok`, preflights.
+
+use eio_core::http::{WriteError, response};
+use eio_core::request::Reject;
+use eio_core::session::Violation;
+
+use crate::conn::Conn;
+use crate::message::OutBuf;
+
+/// A whole response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: &'a [u8],
+    pub(crate) headers: &'a [(&'static str, &'static str)],
+}
+
+pub(crate) const TEXT: &str = "text/plain; charset=UTF-8";
+const JSON: &str = "application/json";
+
+impl<'a> Answer<'a> {
+    pub(crate) const fn empty(status: u16) -> Self {
+        Self { status, content_type: "", body: b"", headers: &[] }
+    }
+
+    pub(crate) const fn json(status: u16, body: &'a [u8]) -> Self {
+        Self { status, content_type: JSON, body, headers: &[] }
+    }
+
+    pub(crate) const fn reject(reject: Reject) -> Answer<'static> {
+        let body = reject.body().as_bytes();
+        if body.is_empty() {
+            Answer::empty(reject.status())
+        } else {
+            Answer::json(reject.status(), body)
+        }
+    }
+
+    pub(crate) const fn violation(violation: Violation) -> Answer<'static> {
+        match violation.reject_code() {
+            Some(1) => Answer::reject(Reject::UnknownSid),
+            Some(_) => Answer::reject(Reject::BadRequest),
+            None => Answer::empty(violation.status()),
+        }
+    }
+}
+
+/// Protocol 2.3.1.
+pub(crate) const OK: Answer<'static> =
+    Answer { status: 200, content_type: "text/html", body: b"ok", headers: &[] };
+
+/// How the connection goes on after a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// HTTP/1.1's default.
+    KeepAlive,
+    /// HTTP/1.0 asked for it and must be told.
+    KeepAliveOld,
+    Close,
+}
+
+impl After {
+    pub(crate) fn new(keep_alive: bool, minor_version: u8) -> Self {
+        match (keep_alive, minor_version) {
+            (false, _) => Self::Close,
+            (true, 0) => Self::KeepAliveOld,
+            (true, _) => Self::KeepAlive,
+        }
+    }
+
+    pub(crate) const fn line(self) -> &'static [u8] {
+        match self {
+            Self::KeepAlive => b"",
+            Self::KeepAliveOld => b"Connection: keep-alive\r\n",
+            Self::Close => b"Connection: close\r\n",
+        }
+    }
+}
+
+impl<T> Conn<T> {
+    /// Writes a whole response, to be flushed.
+    pub(crate) fn reply(&mut self, answer: Answer<'_>, after: After) {
+        let extra = std::mem::take(&mut self.extra);
+        let out = self.answer();
+        let start = out.0.len();
+        if write(out, answer, after, &extra).is_err() {
+            // Everything written is a constant but the CORS lines, which were checked when they were made.
+            out.0.truncate(start);
+        }
+        self.extra = extra;
+    }
+}
+
+fn write(
+    out: &mut OutBuf,
+    answer: Answer<'_>,
+    after: After,
+    extra: &[u8],
+) -> Result<(), WriteError> {
+    let mut head = response(out, answer.status)?;
+    if !answer.content_type.is_empty() {
+        head = head.header("Content-Type", answer.content_type)?;
+    }
+    for (name, value) in answer.headers {
+        head = head.header(name, value)?;
+    }
+    // RFC 9110 8.6: no Content-Length in a 204.
+    if answer.status != 204 {
+        head = head.number("Content-Length", answer.body.len() as u64)?;
+    }
+    head = head.header("Cache-Control", "no-store")?.raw(after.line())?.raw(extra)?;
+    head.end()?;
+    out.0.extend_from_slice(answer.body);
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! What can go wrong, by whom it is read.
+
+use std::fmt;
+use std::io;
+
+use crate::config::ConfigError;
+
+/// Why a server did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// An option is outside its range.
+    Config(ConfigError),
+    /// The address cannot be listened on, or the kernel refused a runtime.
+    Io(io::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => write!(f, "configuration: {error}"),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Io(error) => Some(error),
+        }
+    }
+}
+
+impl From<ConfigError> for ServeError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<io::Error> for ServeError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Why a message was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// [`outbound_high_water`](crate::Config::outbound_high_water) bytes wait already.
+    Full,
+    /// The session has ended, or is closing.
+    Closed,
+    /// 4 GiB or more.
+    TooLarge,
+    /// Text with U+001E, which separates packets over polling, where it would become another packet.
+    Separator,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "too much is queued for this session",
+            Self::Closed => "the session has ended",
+            Self::TooLarge => "a message cannot have 4 GiB",
+            Self::Separator => "text with U+001E cannot be carried by polling",
+        })
+    }
+}
+
+impl std::error::Error for SendError {}

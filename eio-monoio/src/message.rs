@@ -1,0 +1,120 @@
+//! Messages that own or share their bytes, for those who cannot borrow them.
+
+use std::sync::Arc;
+
+use eio_core::buffer::{Overflow, Sink};
+use eio_core::packet::{Message, Packet};
+use eio_core::ws;
+
+/// A message with its own bytes, for a handler that awaits and for other threads.
+///
+/// ```
+/// use eio_monoio::{Message, OwnedMessage};
+///
+/// let owned = OwnedMessage::from(Message::Text("hello"));
+/// assert_eq!(owned.borrow(), Message::Text("hello"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnedMessage {
+    /// UTF-8 text.
+    Text(String),
+    /// Any bytes.
+    Binary(Vec<u8>),
+}
+
+impl OwnedMessage {
+    /// The message as everything here takes it.
+    pub fn borrow(&self) -> Message<'_> {
+        match self {
+            Self::Text(text) => Message::Text(text),
+            Self::Binary(bytes) => Message::Binary(bytes),
+        }
+    }
+}
+
+impl From<Message<'_>> for OwnedMessage {
+    fn from(message: Message<'_>) -> Self {
+        match message {
+            Message::Text(text) => Self::Text(text.into()),
+            Message::Binary(bytes) => Self::Binary(bytes.into()),
+        }
+    }
+}
+
+impl<'a> From<&'a OwnedMessage> for Message<'a> {
+    fn from(message: &'a OwnedMessage) -> Self {
+        message.borrow()
+    }
+}
+
+/// A message encoded once for many receivers: the whole WebSocket frame, of which the data is the end.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoded {
+    frame: Arc<[u8]>,
+    /// Where the data begins.
+    data: usize,
+    text: bool,
+}
+
+impl Encoded {
+    pub(crate) fn new(message: Message<'_>) -> Self {
+        let mut frame = OutBuf::default();
+        frame.frame(&Packet::Message(message));
+        let data = frame.0.len() - message.len();
+        Self { frame: frame.0.into(), data, text: matches!(message, Message::Text(_)) }
+    }
+
+    /// The frame as a server sends it.
+    pub(crate) fn frame(&self) -> &[u8] {
+        &self.frame
+    }
+
+    pub(crate) fn message(&self) -> Message<'_> {
+        let data = &self.frame[self.data..];
+        match std::str::from_utf8(data) {
+            Ok(text) if self.text => Message::Text(text),
+            _ => Message::Binary(data),
+        }
+    }
+}
+
+/// A growing buffer as a sink of the core's encoders.
+#[derive(Debug, Default)]
+pub(crate) struct OutBuf(pub(crate) Vec<u8>);
+
+impl Sink for OutBuf {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn claim(&mut self, n: usize) -> Result<&mut [u8], Overflow> {
+        let len = self.0.len();
+        self.0.resize(len + n, 0);
+        Ok(&mut self.0[len..])
+    }
+}
+
+impl OutBuf {
+    /// Appends a packet as one unmasked WebSocket frame.
+    #[inline]
+    pub(crate) fn frame(&mut self, packet: &Packet<'_>) {
+        let frame = packet.frame();
+        let opcode = if frame.binary { ws::Opcode::Binary } else { ws::Opcode::Text };
+        never_full(ws::encode(self, opcode, frame.prefix, frame.data, None));
+    }
+
+    /// Appends a packet as a text frame whatever it is: binary as `b` and base64, for a session with `b64=1`.
+    pub(crate) fn text_frame(&mut self, packet: &Packet<'_>) {
+        let mut text = OutBuf(Vec::with_capacity(packet.text_len()));
+        never_full(packet.encode_text(&mut text));
+        never_full(ws::encode(self, ws::Opcode::Text, &[], &text.0, None));
+    }
+}
+
+/// A [`OutBuf`] grows: what it is given always fits.
+pub(crate) fn never_full(result: Result<(), Overflow>) {
+    debug_assert!(result.is_ok(), "a growing buffer refused bytes");
+}

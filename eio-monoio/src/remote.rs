@@ -1,0 +1,101 @@
+//! [`Remote`]: the server from any thread.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use eio_core::packet::Message;
+use eio_core::sid::Sid;
+use eio_core::transport::Transport;
+
+use crate::message::Encoded;
+use crate::shard::mesh::{Mail, Mesh};
+
+/// A handle to a running server for other threads. What it asks for is mailed to the core that owns the
+/// session; one that has ended meanwhile is ignored.
+#[derive(Clone)]
+pub struct Remote {
+    mesh: Arc<Mesh>,
+}
+
+impl Remote {
+    pub(crate) fn new(mesh: Arc<Mesh>) -> Self {
+        Self { mesh }
+    }
+
+    /// Sends to one session. Above its high-water mark the message is dropped, and that is logged.
+    pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) {
+        self.route(sid, |sid| Mail::Send(sid, message.into().into()));
+    }
+
+    /// Sends to some sessions, with one encoding.
+    pub fn send_many<'m>(
+        &self,
+        sids: impl IntoIterator<Item = Sid>,
+        message: impl Into<Message<'m>>,
+    ) {
+        let mut shards = vec![Vec::new(); self.mesh.boxes.len()];
+        for sid in sids {
+            if let Some(route) = self.mesh.key.route(&sid) {
+                shards[usize::from(route.shard)].push(sid);
+            }
+        }
+        let message = Encoded::new(message.into());
+        for (shard, sids) in shards.into_iter().enumerate().filter(|(_, sids)| !sids.is_empty()) {
+            self.mesh.post(shard as u16, Mail::SendMany(sids.into(), message.clone()));
+        }
+    }
+
+    /// Sends to every session of every core, with one encoding.
+    pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) {
+        let message = Encoded::new(message.into());
+        self.mesh.post_all(None, || Mail::Broadcast(message.clone()));
+    }
+
+    /// Ends a session after what is queued for it.
+    pub fn disconnect(&self, sid: &Sid) {
+        self.route(sid, Mail::Disconnect);
+    }
+
+    /// Ends every session.
+    pub fn disconnect_all(&self) {
+        self.mesh.post_all(None, || Mail::DisconnectAll);
+    }
+
+    /// What carries a session; `None` if there is no such session. Waits for the core that owns it, at most a
+    /// second: not to be called from a handler, which has [`Socket::transport`](crate::Socket::transport).
+    pub fn transport(&self, sid: &Sid) -> Option<Transport> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.route(sid, |sid| Mail::Transport(sid, reply));
+        answer.recv_timeout(Duration::from_secs(1)).ok().flatten()
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.mesh.sessions.load(Ordering::Relaxed)
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.mesh.connections.load(Ordering::Relaxed)
+    }
+
+    /// Begins an orderly end, see [`Running::shutdown`](crate::Running::shutdown).
+    pub fn shutdown(&self) {
+        self.mesh.shut_down();
+    }
+
+    fn route(&self, sid: &Sid, mail: impl FnOnce(Sid) -> Mail) {
+        if let Some(route) = self.mesh.key.route(sid) {
+            self.mesh.post(route.shard, mail(sid.clone()));
+        }
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("sessions", &self.sessions()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,314 @@
+//! [`Server`]: from an application to running threads.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use eio_core::packet::Message;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::config::Config;
+use crate::error::ServeError;
+use crate::handler::{Handler, OnMessage};
+use crate::net::{self, Driver, Mailbox, Runtime};
+use crate::remote::Remote;
+use crate::shard::mesh::Mesh;
+use crate::shard::registry::SidKey;
+use crate::shard::run::{Plan, run};
+use crate::socket::Socket;
+
+/// The smallest server: everyone may connect, every message goes to `on_message`. Runs until SIGINT or SIGTERM.
+///
+/// ```no_run
+/// eio_monoio::serve("127.0.0.1:3000", |socket, message| {
+///     socket.try_send(message).ok();
+///     async {}
+/// })?;
+/// # Ok::<(), eio_monoio::ServeError>(())
+/// ```
+///
+/// # Errors
+/// If the address cannot be listened on.
+pub fn serve<F, R>(address: impl ToSocketAddrs, on_message: F) -> Result<(), ServeError>
+where
+    F: Fn(&Socket<()>, Message<'_>) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = ()> + 'static,
+{
+    let server = Server::new(move || OnMessage(on_message.clone()));
+    server.config(Config::new().handle_signals(true)).bind(address)?.join()
+}
+
+/// An application and its options, not running yet.
+///
+/// ```
+/// use eio_monoio::{Config, ConnectRequest, Handler, Message, Refusal, Server, Socket};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     type Session = ();
+///
+///     async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+///         Ok(())
+///     }
+///
+///     fn message<'s>(
+///         &'s self,
+///         socket: &Socket<()>,
+///         message: Message<'_>,
+///     ) -> impl Future<Output = ()> + use<'s> {
+///         socket.try_send(message).ok();
+///         async {}
+///     }
+/// }
+///
+/// let running = Server::new(|| Echo).config(Config::new().workers(1)).bind("127.0.0.1:0")?;
+/// assert_ne!(running.local_addr().port(), 0);
+/// running.shutdown();
+/// running.join()?;
+/// # Ok::<(), eio_monoio::ServeError>(())
+/// ```
+pub struct Server<F> {
+    make: F,
+    config: Config,
+}
+
+impl<H, F> Server<F>
+where
+    H: Handler,
+    F: Fn() -> H + Send + Sync + 'static,
+{
+    /// A server whose `make` is called once on each worker's thread.
+    pub fn new(make: F) -> Self {
+        Self { make, config: Config::new() }
+    }
+
+    /// Sets the options.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Checks the options, listens on `address` and starts the workers.
+    ///
+    /// # Errors
+    /// [`ServeError::Config`] for an option outside its range; [`ServeError::Io`] if the address is taken or
+    /// cannot be had, or the kernel refuses the chosen driver.
+    pub fn bind(self, address: impl ToSocketAddrs) -> Result<Running, ServeError> {
+        self.config.check()?;
+        let address = address.to_socket_addrs()?.next();
+        let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
+        let workers = self.config.workers.unwrap_or_else(cores);
+        let listeners = listen(address, self.config.backlog, workers)?;
+        let local = listeners[0].local_addr()?;
+
+        let (boxes, ears): (Vec<_>, Vec<_>) = (0..workers)
+            .map(|_| Mailbox::new())
+            .collect::<io::Result<Vec<_>>>()?
+            .into_iter()
+            .unzip();
+        let mesh = Arc::new(Mesh {
+            boxes,
+            key: SidKey::new(workers as u16)
+                .map_err(|error| io::Error::other(error.to_string()))?,
+            sessions: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            shutting_down: AtomicBool::new(false),
+        });
+        let max_connections = self.config.max_connections.unwrap_or_else(default_max_connections);
+        let config = Arc::new(self.config);
+        let signals = if config.handle_signals { Some(watch_signals(&mesh)?) } else { None };
+        let make = Arc::new(self.make);
+        let (ready, started) = mpsc::channel();
+        let mut threads = Vec::with_capacity(workers);
+        for (id, (listener, ear)) in listeners.into_iter().zip(ears).enumerate() {
+            let plan = Plan {
+                id: id as u16,
+                config: config.clone(),
+                mesh: mesh.clone(),
+                ear,
+                listener,
+                max_connections,
+            };
+            let (make, ready, mesh) = (make.clone(), ready.clone(), mesh.clone());
+            let thread = std::thread::Builder::new().name(format!("eio-{id}"));
+            threads.push(thread.spawn(move || {
+                // A worker that ends, for whatever reason, takes the others with it: half a server is none.
+                let _whole = EndAll(mesh);
+                work(plan, &*make, &ready)
+            })?);
+        }
+        drop(ready);
+        let mut running = Running { local, driver: Driver::Auto, workers, mesh, threads, signals };
+        for _ in 0..workers {
+            match started.recv() {
+                Ok(driver) => running.driver = driver,
+                Err(_) => {
+                    running.shutdown();
+                    running.join()?;
+                    return Err(io::Error::other("a worker ended at its start").into());
+                }
+            }
+        }
+        tracing::info!(address = %local, driver = %running.driver, workers, "listening");
+        Ok(running)
+    }
+}
+
+impl<F> fmt::Debug for Server<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// One worker, on its own thread from the runtime to the end.
+fn work<H: Handler>(
+    plan: Plan,
+    make: impl Fn() -> H,
+    ready: &mpsc::Sender<Driver>,
+) -> io::Result<()> {
+    let mut runtime = Runtime::build(plan.config.driver)?;
+    let driver = runtime.driver();
+    tracing::debug!(worker = plan.id, %driver, "worker started");
+    let handler = make();
+    runtime.block_on(run(plan, handler, || {
+        // Nobody waits for it only if the start failed elsewhere.
+        let _ = ready.send(driver);
+    }))
+}
+
+struct EndAll(Arc<Mesh>);
+
+impl Drop for EndAll {
+    fn drop(&mut self) {
+        self.0.shut_down();
+    }
+}
+
+/// One listener a worker, all on the same address.
+fn listen(
+    address: SocketAddr,
+    backlog: u32,
+    workers: usize,
+) -> io::Result<Vec<std::net::TcpListener>> {
+    // SO_REUSEPORT would let a second server take the same address without a word: first see that it is free.
+    let alone = net::listen(address, backlog, false)?;
+    if workers == 1 {
+        return Ok(vec![alone]);
+    }
+    let address = alone.local_addr()?;
+    drop(alone);
+    (0..workers).map(|_| net::listen(address, backlog, true)).collect()
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// What the descriptor limit leaves after listeners, rings, logs and the application's own files.
+fn default_max_connections() -> usize {
+    const RESERVE: u64 = 64;
+    usize::try_from(net::descriptor_limit().saturating_sub(RESERVE)).unwrap_or(usize::MAX).max(1)
+}
+
+/// SIGINT or SIGTERM begins an orderly end; a second one ends the process.
+fn watch_signals(mesh: &Arc<Mesh>) -> io::Result<Handle> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let handle = signals.handle();
+    let mesh = mesh.clone();
+    std::thread::Builder::new().name("eio-signals".into()).spawn(move || {
+        for (count, signal) in signals.forever().enumerate() {
+            if count > 0 {
+                std::process::exit(128 + signal);
+            }
+            tracing::info!("signal received, shutting down");
+            mesh.shut_down();
+        }
+    })?;
+    Ok(handle)
+}
+
+/// A server at work. Dropping it shuts the server down and waits for that.
+pub struct Running {
+    local: SocketAddr,
+    driver: Driver,
+    workers: usize,
+    mesh: Arc<Mesh>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    signals: Option<Handle>,
+}
+
+impl Running {
+    /// The address listened on, with the port the kernel chose if 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Which kernel interface carries the I/O.
+    pub fn driver(&self) -> Driver {
+        self.driver
+    }
+
+    /// How many threads serve.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// A handle for other threads.
+    pub fn remote(&self) -> Remote {
+        Remote::new(self.mesh.clone())
+    }
+
+    /// Begins an orderly end and returns at once: no new connections; requests at work are answered; every
+    /// session gets what is queued for it and a close; handlers finish. What is not done after
+    /// [`shutdown_timeout`](Config::shutdown_timeout) is cut off.
+    pub fn shutdown(&self) {
+        self.mesh.shut_down();
+    }
+
+    /// Waits for the end, which [`shutdown`](Self::shutdown), a [`Remote`] or a signal begins.
+    ///
+    /// # Errors
+    /// The first I/O error that ended a worker.
+    pub fn join(mut self) -> Result<(), ServeError> {
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<(), ServeError> {
+        let mut result = Ok(());
+        for thread in self.threads.drain(..) {
+            let ended =
+                thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
+            result = result.and(ended);
+        }
+        if let Some(signals) = self.signals.take() {
+            signals.close();
+        }
+        result.map_err(ServeError::Io)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown();
+        if let Err(error) = self.wait() {
+            tracing::error!(%error, "the server ended badly");
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("local_addr", &self.local)
+            .field("driver", &self.driver)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,120 @@
+//! [`Link`]: the way out of one WebSocket connection, shared by its task and its session.
+
+use std::cell::{Cell, RefCell};
+use std::task::{Context, Poll, Waker};
+
+use crate::message::OutBuf;
+
+/// Frames appended by anyone on this core; the connection's task sends all of them at once.
+#[derive(Default)]
+pub(crate) struct Link {
+    out: RefCell<OutBuf>,
+    /// Bytes the running write operation holds.
+    in_flight: Cell<usize>,
+    ending: Cell<Ending>,
+    last_moments: Cell<bool>,
+    /// The connection's task is in its turn and looks at `out` before the turn ends: no need to wake it.
+    in_turn: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// How far a link is from its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ending {
+    #[default]
+    Open,
+    /// What is queued is sent, then the write direction is closed and the peer has a moment to do the same.
+    Flush,
+    /// The peer is not expected to read: what the kernel takes at once is sent, then the socket is cut.
+    Cut,
+}
+
+impl Link {
+    /// A link that first sends `out`.
+    pub(crate) fn new(out: OutBuf) -> Self {
+        Self { out: RefCell::new(out), ..Self::default() }
+    }
+
+    /// Appends to what will be sent, unless the link is ending.
+    pub(crate) fn write(&self, encode: impl FnOnce(&mut OutBuf)) {
+        if self.ending.get() == Ending::Open {
+            encode(&mut self.out.borrow_mut());
+            self.wake();
+        }
+    }
+
+    /// Begins the end, after what is queued. The first call decides, but [`Ending::Cut`] overrules.
+    pub(crate) fn end(&self, ending: Ending) {
+        if self.ending.get() == Ending::Open || ending == Ending::Cut {
+            self.ending.set(ending);
+            self.wake();
+        }
+    }
+
+    pub(crate) fn ending(&self) -> Ending {
+        self.ending.get()
+    }
+
+    /// Bytes queued and in flight.
+    pub(crate) fn queued(&self) -> usize {
+        self.out.borrow().0.len() + self.in_flight.get()
+    }
+
+    /// Takes everything queued, with its memory: an idle connection owns none.
+    pub(crate) fn take(&self) -> Vec<u8> {
+        let out = std::mem::take(&mut self.out.borrow_mut().0);
+        self.in_flight.set(out.len());
+        out
+    }
+
+    /// The taken bytes are sent.
+    pub(crate) fn sent(&self) {
+        self.in_flight.set(0);
+    }
+
+    pub(crate) fn has_buffer(&self) -> bool {
+        self.out.borrow().0.capacity() > 0
+    }
+
+    pub(crate) fn set_buffer(&self, buffer: Vec<u8>) {
+        self.out.borrow_mut().0 = buffer;
+    }
+
+    /// Ready when there is something to send or an end to make.
+    pub(crate) fn poll_work(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.out.borrow().0.is_empty() || self.ending.get() != Ending::Open {
+            return Poll::Ready(());
+        }
+        self.listen(cx);
+        Poll::Pending
+    }
+
+    /// True once: the link has begun to end and its last moments are to be timed.
+    pub(crate) fn begin_last_moments(&self) -> bool {
+        !self.last_moments.replace(true)
+    }
+
+    /// Runs one turn of the connection's task, during which appending wakes nobody.
+    pub(crate) fn turn<R>(&self, run: impl FnOnce() -> R) -> R {
+        self.in_turn.set(true);
+        let result = run();
+        self.in_turn.set(false);
+        result
+    }
+
+    fn listen(&self, cx: &mut Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        match &*waker {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => *waker = Some(cx.waker().clone()),
+        }
+    }
+
+    fn wake(&self) {
+        if !self.in_turn.get()
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,520 @@
+//! [`Session`]: the core's state machine, the queue of what is to be sent, and who is woken when.
+//!
+//! The only place that calls the machine's `handle_*` and `poll_*`. Everything else of the server asks here.
+
+pub(crate) mod link;
+pub(crate) mod queue;
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use eio_core::open::Open;
+use eio_core::packet::{Message, Packet};
+use eio_core::payload;
+use eio_core::session::{CloseReason, Event, Lane, ServerSession, Transmit, Violation};
+use eio_core::sid::Sid;
+use eio_core::time::Instant;
+use eio_core::transport::Transport;
+use eio_core::ws::{self, CloseCode};
+
+use crate::error::SendError;
+use crate::message::{Encoded, OutBuf, never_full};
+use crate::session::link::{Ending, Link};
+use crate::session::queue::Queue;
+use crate::shard::Core;
+use crate::shard::timers::{TICK, TimerId};
+
+/// One session on its shard. Never leaves it.
+pub(crate) struct Session<T> {
+    pub(crate) core: Rc<Core<T>>,
+    pub(crate) sid: Sid,
+    pub(crate) slot: u32,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) data: T,
+    machine: RefCell<ServerSession>,
+    /// What no lane could take yet.
+    outbox: RefCell<Queue>,
+    /// The WebSocket, from its 101 on, also while it is only probed.
+    link: RefCell<Option<Rc<Link>>>,
+    /// The task that holds the GET.
+    poller: RefCell<Option<Waker>>,
+    /// Tasks that wait for room in the queue.
+    senders: RefCell<Vec<Waker>>,
+    /// Messages that came while the handler was busy.
+    inbox: RefCell<Queue>,
+    busy: Cell<bool>,
+    /// The client cannot take binary frames (`b64=1`).
+    base64: bool,
+    closed: Cell<Option<CloseReason>>,
+    timer: TimerId,
+}
+
+/// What a session is made from; see [`Session::new`].
+pub(crate) struct Origin<T> {
+    pub(crate) transport: Transport,
+    pub(crate) base64: bool,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) data: T,
+}
+
+impl<T> Session<T> {
+    pub(crate) fn new(
+        core: Rc<Core<T>>,
+        origin: Origin<T>,
+        sid: Sid,
+        slot: u32,
+        timer: TimerId,
+    ) -> Self {
+        let machine = ServerSession::new(origin.transport, core.timing, core.now());
+        Self {
+            sid,
+            slot,
+            peer: origin.peer,
+            data: origin.data,
+            machine: RefCell::new(machine),
+            outbox: RefCell::default(),
+            link: RefCell::default(),
+            poller: RefCell::default(),
+            senders: RefCell::default(),
+            inbox: RefCell::default(),
+            busy: Cell::new(false),
+            base64: origin.base64,
+            closed: Cell::new(None),
+            timer,
+            core,
+        }
+    }
+
+    /// What carries the session now.
+    pub(crate) fn transport(&self) -> Transport {
+        self.machine.borrow().transport()
+    }
+
+    pub(crate) fn is_upgrading(&self) -> bool {
+        self.machine.borrow().is_upgrading()
+    }
+
+    /// Why it ended, if it has.
+    pub(crate) fn closed(&self) -> Option<CloseReason> {
+        self.closed.get()
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn queued(&self) -> usize {
+        let link = self.link.borrow();
+        self.outbox.borrow().bytes() + link.as_ref().map_or(0, |link| link.queued())
+    }
+
+    /// Whether so much waits to be sent that the peer must not cause more.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.queued() >= self.core.config.outbound_high_water
+    }
+}
+
+/// From the application.
+impl<T> Session<T> {
+    pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
+        self.admit(message.len())?;
+        self.enqueue(message, |out| out.frame(&Packet::Message(message)))
+    }
+
+    /// The same for a message that is already a frame.
+    pub(crate) fn try_send_encoded(&self, message: &Encoded) -> Result<(), SendError> {
+        self.admit(message.frame().len())?;
+        self.enqueue(message.message(), |out| out.0.extend_from_slice(message.frame()))
+    }
+
+    fn admit(&self, len: usize) -> Result<(), SendError> {
+        if self.closed.get().is_some() || self.machine.borrow().is_closing() {
+            return Err(SendError::Closed);
+        }
+        // A record of the queue has a 32-bit length.
+        if u32::try_from(len).is_err() {
+            return Err(SendError::TooLarge);
+        }
+        if self.is_slow() { Err(SendError::Full) } else { Ok(()) }
+    }
+
+    /// Straight into the WebSocket's frames where the machine allows that, else into the queue.
+    fn enqueue(
+        &self,
+        message: Message<'_>,
+        frame: impl FnOnce(&mut OutBuf),
+    ) -> Result<(), SendError> {
+        if self.outbox.borrow().is_empty()
+            && let Some(link) = &*self.link.borrow()
+        {
+            loop {
+                let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, true);
+                match next {
+                    Some(Transmit::Message) => {
+                        self.ensure_buffer(link);
+                        if self.base64 && matches!(message, Message::Binary(_)) {
+                            link.write(|out| out.text_frame(&Packet::Message(message)));
+                        } else {
+                            link.write(frame);
+                        }
+                        return Ok(());
+                    }
+                    Some(other) => self.transmit(link, other),
+                    None => break,
+                }
+            }
+        }
+        // Protocol, "Payload encoding": packets are separated by U+001E, and there is no escape.
+        if self.transport() == Transport::Polling
+            && matches!(message, Message::Text(text) if text.as_bytes().contains(&payload::SEPARATOR))
+        {
+            return Err(SendError::Separator);
+        }
+        self.outbox.borrow_mut().push(message);
+        self.wake_poller();
+        Ok(())
+    }
+
+    /// Ready when [`try_send`](Self::try_send) would not answer Full; else wakes the task when that changes.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closed.get().is_some() || !self.is_slow() {
+            return Poll::Ready(());
+        }
+        self.add_sender(cx);
+        Poll::Pending
+    }
+
+    fn add_sender(&self, cx: &Context<'_>) {
+        let mut senders = self.senders.borrow_mut();
+        if !senders.iter().any(|known| known.will_wake(cx.waker())) {
+            senders.push(cx.waker().clone());
+        }
+    }
+
+    fn wake_senders(&self) {
+        self.senders.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+
+    /// Ends the session after what is queued.
+    pub(crate) fn close(&self) {
+        let now = self.core.now();
+        self.machine.borrow_mut().close(now);
+        self.settle();
+    }
+
+    /// Ends the session now.
+    pub(crate) fn abort(&self, reason: CloseReason) {
+        self.machine.borrow_mut().abort(reason);
+        self.settle();
+    }
+}
+
+/// From connections and the clock.
+impl<T> Session<T> {
+    pub(crate) fn attach(&self, lane: Lane) -> Result<(), Violation> {
+        let now = self.core.now();
+        let result = {
+            let mut machine = self.machine.borrow_mut();
+            // The wheel is up to a tick late, and a request for a session that is over must not slip in before
+            // it. If it is later than that, this core was away, and what its peers sent comes first.
+            if machine
+                .poll_timeout()
+                .is_some_and(|due| due <= now && now.millis_since(due) < 2 * TICK)
+            {
+                machine.handle_timeout(now);
+            }
+            machine.attach(lane, now)
+        };
+        self.settle();
+        result
+    }
+
+    pub(crate) fn detach(&self, lane: Lane) {
+        self.machine.borrow_mut().detach(lane);
+        self.settle();
+    }
+
+    pub(crate) fn lost(&self, lane: Lane) {
+        self.machine.borrow_mut().lost(lane);
+        self.settle();
+    }
+
+    pub(crate) fn fail(&self, lane: Lane, reason: CloseReason) {
+        self.machine.borrow_mut().fail(lane, reason);
+        self.settle();
+    }
+
+    /// The rules for one packet. A message is handed on; whatever else it was has had its effect.
+    pub(crate) fn handle_packet<'p>(
+        &self,
+        lane: Lane,
+        packet: Packet<'p>,
+    ) -> Result<Option<Message<'p>>, Violation> {
+        if let Packet::Message(_) = packet {
+            // Changes nothing that others wait for: no settling on the hot path.
+            return self.machine.borrow_mut().handle_packet(lane, packet, self.core.turn_time());
+        }
+        let result = self.machine.borrow_mut().handle_packet(lane, packet, self.core.now());
+        self.settle();
+        result
+    }
+
+    /// The deadline of the machine may have passed. `waiting`: input of this peer is held up by our own
+    /// application, so its silence proves nothing yet.
+    pub(crate) fn handle_timeout(&self, now: Instant) {
+        {
+            let mut machine = self.machine.borrow_mut();
+            let due = machine.poll_timeout().is_some_and(|due| due <= now);
+            let held_up = self.is_inbox_full() || self.is_slow();
+            if due {
+                if held_up {
+                    machine.extend(now);
+                }
+                machine.handle_timeout(now);
+            }
+        }
+        self.settle();
+    }
+
+    /// Makes `link` the WebSocket of this session.
+    pub(crate) fn set_link(&self, link: Rc<Link>) {
+        *self.link.borrow_mut() = Some(link);
+        self.settle();
+    }
+
+    /// Whether `link` is still the WebSocket of this session: a probe that was abandoned is not.
+    pub(crate) fn has_link(&self, link: &Rc<Link>) -> bool {
+        self.link.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, link))
+    }
+
+    /// Something was sent: there may be room for more.
+    pub(crate) fn drained(&self) {
+        self.flush_link();
+        if !self.senders.borrow().is_empty() && !self.is_slow() {
+            self.wake_senders();
+        }
+    }
+
+    /// Appends to `body` what the held GET gets now. False: nothing yet, and the task is woken when there is.
+    pub(crate) fn poll_get(&self, cx: &mut Context<'_>, body: &mut OutBuf) -> bool {
+        let config = &self.core.config;
+        let mut encoder = payload::Encoder::new(config.max_payload, config.max_polling_packets);
+        loop {
+            let outbox = self.outbox.borrow();
+            let front = outbox.front().map(Packet::Message);
+            if !encoder.has_room(front.as_ref()) {
+                break;
+            }
+            let next = self.machine.borrow_mut().poll_transmit(Lane::Get, front.is_some());
+            let packet = match next {
+                Some(Transmit::Message) => front,
+                Some(Transmit::Control(packet)) => Some(packet),
+                Some(Transmit::Open) => {
+                    drop(outbox);
+                    body.0.push(b'0');
+                    self.write_open(body);
+                    self.settle();
+                    return true;
+                }
+                Some(Transmit::Hangup) | None => None,
+            };
+            let Some(packet) = packet else { break };
+            let pushed = encoder.push(body, &packet);
+            drop(outbox);
+            match pushed {
+                // It was queued for a WebSocket that came to nothing.
+                Ok(payload::Pushed::HoldsSeparator) => {
+                    tracing::warn!(sid = %self.sid, "message dropped: {}", SendError::Separator);
+                }
+                pushed => debug_assert!(pushed == Ok(payload::Pushed::Yes), "asked before"),
+            }
+            if next == Some(Transmit::Message) {
+                self.outbox.borrow_mut().pop();
+            }
+        }
+        if encoder.is_empty() {
+            let mut poller = self.poller.borrow_mut();
+            match &*poller {
+                Some(known) if known.will_wake(cx.waker()) => {}
+                _ => *poller = Some(cx.waker().clone()),
+            }
+            return false;
+        }
+        self.settle();
+        self.drained();
+        true
+    }
+
+    fn write_open(&self, out: &mut OutBuf) {
+        let config = &self.core.config;
+        let transport = self.transport();
+        let open = Open {
+            sid: self.sid.clone(),
+            upgrades: self.core.upgrades_from(transport),
+            ping_interval: self.core.timing.ping_interval,
+            ping_timeout: self.core.timing.ping_timeout,
+            max_payload: u32::try_from(config.max_payload).unwrap_or(u32::MAX),
+        };
+        never_full(open.encode(out));
+    }
+
+    /// The session is in the registry: its first deadline runs.
+    pub(crate) fn started(&self) {
+        self.settle();
+    }
+
+    /// Lets every change take effect: words for the WebSocket, events, wakings, the deadline.
+    fn settle(&self) {
+        self.flush_link();
+        loop {
+            let event = self.machine.borrow_mut().poll_event();
+            match event {
+                Some(Event::Closed(reason)) => self.on_closed(reason),
+                Some(Event::Upgraded) => tracing::trace!(sid = %self.sid, "upgraded"),
+                Some(Event::UpgradeFailed(why)) => {
+                    self.drop_probe();
+                    tracing::debug!(sid = %self.sid, %why, "upgrade failed");
+                }
+                None => break,
+            }
+        }
+        self.wake_poller();
+        if self.closed.get().is_none()
+            && let Some(due) = self.machine.borrow().poll_timeout()
+        {
+            self.core.timers.set(self.timer, due);
+        }
+    }
+
+    /// Moves what the machine allows from the queue into the WebSocket's frames.
+    fn flush_link(&self) {
+        let link = self.link.borrow();
+        let Some(link) = &*link else { return };
+        loop {
+            let mut outbox = self.outbox.borrow_mut();
+            let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, !outbox.is_empty());
+            match (next, outbox.front()) {
+                (Some(Transmit::Message), Some(message)) => {
+                    self.ensure_buffer(link);
+                    let packet = Packet::Message(message);
+                    if self.base64 && matches!(message, Message::Binary(_)) {
+                        link.write(|out| out.text_frame(&packet));
+                    } else {
+                        link.write(|out| out.frame(&packet));
+                    }
+                    outbox.pop();
+                }
+                (Some(next), _) => self.transmit(link, next),
+                (None, _) => break,
+            }
+        }
+    }
+
+    /// Anything but a message, on the WebSocket.
+    fn transmit(&self, link: &Rc<Link>, what: Transmit) {
+        self.ensure_buffer(link);
+        match what {
+            Transmit::Open => {
+                let mut json = OutBuf::default();
+                self.write_open(&mut json);
+                let encode =
+                    |out: &mut OutBuf| ws::encode(out, ws::Opcode::Text, b"0", &json.0, None);
+                link.write(|out| never_full(encode(out)));
+            }
+            Transmit::Control(packet) => link.write(|out| out.frame(&packet)),
+            Transmit::Hangup => self.hang_up(link),
+            Transmit::Message => {}
+        }
+    }
+
+    /// RFC 6455 7.1.1: our part of the closing handshake.
+    fn hang_up(&self, link: &Rc<Link>) {
+        let ended = self.machine.borrow().ended();
+        let (code, ending) = match ended {
+            Some(CloseReason::PingTimeout) => (CloseCode::GOING_AWAY, Ending::Cut),
+            Some(CloseReason::ServerDisconnect) if self.core.is_shutting_down() => {
+                (CloseCode::GOING_AWAY, Ending::Flush)
+            }
+            Some(CloseReason::HandlerPanicked) => (CloseCode::INTERNAL_ERROR, Ending::Flush),
+            Some(CloseReason::PayloadTooLarge) => (CloseCode::TOO_BIG, Ending::Flush),
+            Some(CloseReason::ParseError | CloseReason::TransportError) => {
+                (CloseCode::PROTOCOL_ERROR, Ending::Flush)
+            }
+            _ => (CloseCode::NORMAL, Ending::Flush),
+        };
+        link.write(|out| never_full(ws::encode_close(out, Some(code), "", None)));
+        link.end(ending);
+    }
+
+    /// The probing WebSocket is none of ours any more; its task ends it.
+    fn drop_probe(&self) {
+        if let Some(link) = self.link.borrow_mut().take()
+            && link.ending() == Ending::Open
+        {
+            self.ensure_buffer(&link);
+            self.hang_up(&link);
+        }
+    }
+
+    fn on_closed(&self, reason: CloseReason) {
+        self.closed.set(Some(reason));
+        self.core.timers.remove(self.timer);
+        self.outbox.borrow_mut().clear();
+        self.wake_senders();
+        self.core.session_closed(self.slot, self.busy.get());
+    }
+
+    fn wake_poller(&self) {
+        if let Some(poller) = self.poller.borrow_mut().take() {
+            poller.wake();
+        }
+    }
+
+    fn ensure_buffer(&self, link: &Link) {
+        if !link.has_buffer() {
+            link.set_buffer(self.core.pool.take_send());
+        }
+    }
+}
+
+/// Messages on their way to the handler.
+impl<T> Session<T> {
+    /// Whether the handler has not finished with an earlier message.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.get()
+    }
+
+    pub(crate) fn set_busy(&self) {
+        self.busy.set(true);
+    }
+
+    /// The handler has finished with everything. True: the session ended meanwhile, say goodbye now.
+    pub(crate) fn set_idle(&self) -> bool {
+        self.busy.set(false);
+        self.closed.get().is_some()
+    }
+
+    /// Keeps a message for when the handler has time.
+    pub(crate) fn stash(&self, message: Message<'_>) {
+        self.inbox.borrow_mut().push(message);
+    }
+
+    /// Whether so much waits for the handler that nothing more should be read.
+    pub(crate) fn is_inbox_full(&self) -> bool {
+        self.inbox.borrow().bytes() >= self.core.config.inbound_high_water
+    }
+
+    /// Everything that waits for the handler.
+    pub(crate) fn take_inbox(&self) -> Queue {
+        self.wake_senders();
+        std::mem::take(&mut self.inbox.borrow_mut())
+    }
+
+    /// Ready when the inbox is not full, or the session has ended.
+    pub(crate) fn poll_inbox(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closed.get().is_some() || !self.is_inbox_full() {
+            return Poll::Ready(());
+        }
+        self.add_sender(cx);
+        Poll::Pending
+    }
+}

@@ -1,0 +1,323 @@
+//! One thread's world: its sessions, timers, buffers and mail.
+
+pub(crate) mod mesh;
+pub(crate) mod pool;
+pub(crate) mod registry;
+pub(crate) mod run;
+pub(crate) mod tasks;
+pub(crate) mod timers;
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use eio_core::packet::Message;
+use eio_core::session::Timing;
+use eio_core::sid::Sid;
+use eio_core::time::Instant;
+use eio_core::transport::{Transport, TransportSet};
+use slab::Slab;
+
+use crate::config::Config;
+use crate::message::Encoded;
+use crate::session::{Origin, Session};
+use crate::shard::mesh::{Mail, Mesh};
+use crate::shard::pool::Pool;
+use crate::shard::registry::Registry;
+use crate::shard::tasks::Tasks;
+use crate::shard::timers::{Target, Timers};
+
+/// A shard with its application.
+pub(crate) struct Shard<H: crate::Handler> {
+    pub(crate) handler: H,
+    pub(crate) core: Rc<Core<H::Session>>,
+}
+
+/// A shard without its application.
+pub(crate) struct Core<T> {
+    pub(crate) id: u16,
+    pub(crate) config: Arc<Config>,
+    pub(crate) timing: Timing,
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) timers: Timers,
+    pub(crate) pool: Pool,
+    /// Connections and user code.
+    pub(crate) tasks: Tasks,
+    /// What serves those, to the very end.
+    pub(crate) services: Tasks,
+    registry: RefCell<Registry<Session<T>>>,
+    /// Open connections, to be ended by a shutdown.
+    connections: RefCell<Slab<Connection>>,
+    /// Sessions that ended and whose application does not know yet.
+    ended: RefCell<Vec<Rc<Session<T>>>>,
+    reaper: RefCell<Option<Waker>>,
+    shutting_down: Cell<bool>,
+    finished: Cell<bool>,
+    /// Woken when a shutdown begins.
+    acceptor: RefCell<Option<Waker>>,
+    origin: std::time::Instant,
+    /// The time when the current turn of a connection began.
+    turn: Cell<Instant>,
+}
+
+struct Connection {
+    fd: RawFd,
+    /// Between two requests: nothing is lost by closing it.
+    idle: bool,
+}
+
+/// Names a connection of a shard.
+#[derive(Clone, Copy)]
+pub(crate) struct ConnectionId(usize);
+
+impl<T> Core<T> {
+    pub(crate) fn new(id: u16, config: Arc<Config>, mesh: Arc<Mesh>) -> Self {
+        let origin = std::time::Instant::now();
+        Self {
+            id,
+            timing: config.timing(),
+            registry: RefCell::new(Registry::new(mesh.key, id)),
+            config,
+            mesh,
+            timers: Timers::new(Instant::default()),
+            pool: Pool::default(),
+            tasks: Tasks::default(),
+            services: Tasks::default(),
+            connections: RefCell::default(),
+            ended: RefCell::default(),
+            reaper: RefCell::default(),
+            shutting_down: Cell::new(false),
+            finished: Cell::new(false),
+            acceptor: RefCell::default(),
+            origin,
+            turn: Cell::new(Instant::default()),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        let now = Instant::from_millis(self.origin.elapsed().as_millis() as u64);
+        self.turn.set(now);
+        now
+    }
+
+    /// The time as of the last look at the clock on this core: for what needs no better.
+    pub(crate) fn turn_time(&self) -> Instant {
+        self.turn.get()
+    }
+
+    /// Sleeps until `at`, by the clock of this core.
+    pub(crate) fn until(&self, at: Instant) -> std::time::Duration {
+        let since = self.origin.elapsed();
+        std::time::Duration::from_millis(at.as_millis()).saturating_sub(since)
+    }
+
+    /// What `upgrades` announces to a session on `transport`: what is enabled and reachable from there.
+    pub(crate) fn upgrades_from(&self, transport: Transport) -> TransportSet {
+        let may = self.config.allow_upgrades && transport == Transport::Polling;
+        if may { self.config.transports.without(Transport::Polling) } else { TransportSet::EMPTY }
+    }
+}
+
+/// Sessions.
+impl<T> Core<T> {
+    /// Opens a session.
+    pub(crate) fn open(
+        self: &Rc<Self>,
+        origin: Origin<T>,
+    ) -> Result<Rc<Session<T>>, getrandom::Error> {
+        let session = self.registry.borrow_mut().insert_with(|sid, slot| {
+            let timer = self.timers.insert(Target::Session(slot));
+            Rc::new(Session::new(self.clone(), origin, sid, slot, timer))
+        })?;
+        session.started();
+        self.mesh.sessions.fetch_add(1, Ordering::Relaxed);
+        Ok(session)
+    }
+
+    /// The session of a sid, if it lives here.
+    pub(crate) fn find(&self, sid: &Sid) -> Found<T> {
+        match self.mesh.key.route(sid) {
+            None => Found::Nowhere,
+            Some(route) if route.shard != self.id => Found::Elsewhere(route.shard),
+            Some(route) => match self.registry.borrow().find(route, sid) {
+                Some(session) => Found::Here(session.clone()),
+                None => Found::Nowhere,
+            },
+        }
+    }
+
+    /// A session's machine came to its end. `busy`: its handler still runs, and whoever runs it will say goodbye.
+    pub(crate) fn session_closed(&self, slot: u32, busy: bool) {
+        let session = self.registry.borrow().in_slot(slot).cloned();
+        self.registry.borrow_mut().remove(slot);
+        self.mesh.sessions.fetch_sub(1, Ordering::Relaxed);
+        if let Some(session) = session
+            && !busy
+        {
+            self.say_goodbye(session);
+        }
+    }
+
+    /// Has the application told that `session` ended.
+    pub(crate) fn say_goodbye(&self, session: Rc<Session<T>>) {
+        self.ended.borrow_mut().push(session);
+        if let Some(reaper) = self.reaper.borrow_mut().take() {
+            reaper.wake();
+        }
+    }
+
+    /// The sessions whose end the application must hear of; `None`: there will be no more.
+    pub(crate) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<Option<Vec<Rc<Session<T>>>>> {
+        let ended = std::mem::take(&mut *self.ended.borrow_mut());
+        if !ended.is_empty() {
+            return Poll::Ready(Some(ended));
+        }
+        if self.is_finished() {
+            return Poll::Ready(None);
+        }
+        *self.reaper.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    pub(crate) fn all_goodbyes_said(&self) -> bool {
+        self.ended.borrow().is_empty()
+    }
+
+    pub(crate) fn session_timeout(&self, slot: u32, now: Instant) {
+        let session = self.registry.borrow().in_slot(slot).cloned();
+        if let Some(session) = session {
+            session.handle_timeout(now);
+        }
+    }
+
+    pub(crate) fn for_each(&self, mut each: impl FnMut(&Session<T>)) {
+        let slots = self.registry.borrow().slots();
+        for slot in slots {
+            let session = self.registry.borrow().in_slot(slot).cloned();
+            if let Some(session) = session {
+                each(&session);
+            }
+        }
+    }
+
+    pub(crate) fn session_count(&self) -> usize {
+        self.registry.borrow().len()
+    }
+}
+
+/// From handlers of this core.
+impl<T> Core<T> {
+    pub(crate) fn broadcast(&self, message: Message<'_>) {
+        let message = Encoded::new(message);
+        self.mesh.post_all(Some(self.id), || Mail::Broadcast(message.clone()));
+        self.broadcast_here(&message);
+    }
+
+    pub(crate) fn broadcast_here(&self, message: &Encoded) {
+        self.for_each(|session| {
+            if let Err(error) = session.try_send_encoded(message) {
+                tracing::debug!(sid = %session.sid, %error, "broadcast skipped a session");
+            }
+        });
+    }
+
+    pub(crate) fn send_to(&self, sid: &Sid, message: Message<'_>) {
+        match self.find(sid) {
+            Found::Here(session) => {
+                if let Err(error) = session.try_send(message) {
+                    tracing::debug!(%sid, %error, "message dropped");
+                }
+            }
+            Found::Elsewhere(shard) => {
+                self.mesh.post(shard, Mail::Send(sid.clone(), message.into()))
+            }
+            Found::Nowhere => {}
+        }
+    }
+
+    pub(crate) fn disconnect(&self, sid: &Sid) {
+        match self.find(sid) {
+            Found::Here(session) => session.close(),
+            Found::Elsewhere(shard) => self.mesh.post(shard, Mail::Disconnect(sid.clone())),
+            Found::Nowhere => {}
+        }
+    }
+}
+
+/// Where a sid leads.
+pub(crate) enum Found<T> {
+    Here(Rc<Session<T>>),
+    Elsewhere(u16),
+    Nowhere,
+}
+
+/// Connections and shutdown.
+impl<T> Core<T> {
+    pub(crate) fn add_connection(&self, fd: RawFd) -> ConnectionId {
+        ConnectionId(self.connections.borrow_mut().insert(Connection { fd, idle: true }))
+    }
+
+    /// A connection that becomes idle in a shutdown is closed at once.
+    pub(crate) fn set_connection_idle(&self, id: ConnectionId, idle: bool) {
+        if let Some(connection) = self.connections.borrow_mut().get_mut(id.0) {
+            connection.idle = idle;
+            if idle && self.is_shutting_down() {
+                crate::net::abort(connection.fd);
+            }
+        }
+    }
+
+    pub(crate) fn remove_connection(&self, id: ConnectionId) {
+        self.connections.borrow_mut().try_remove(id.0);
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutting_down.get()
+    }
+
+    /// Begins the end: no new connections, idle ones are closed, sessions take their leave.
+    pub(crate) fn begin_shutdown(&self) {
+        self.shutting_down.set(true);
+        if let Some(acceptor) = self.acceptor.borrow_mut().take() {
+            acceptor.wake();
+        }
+        for (_, connection) in self.connections.borrow().iter().filter(|(_, c)| c.idle) {
+            crate::net::abort(connection.fd);
+        }
+        self.for_each(Session::close);
+    }
+
+    /// Nothing is left but the services.
+    pub(crate) fn finish(&self) {
+        self.finished.set(true);
+        if let Some(reaper) = self.reaper.borrow_mut().take() {
+            reaper.wake();
+        }
+        self.timers.wake_driver();
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.get()
+    }
+
+    /// Cuts off whatever has not ended by itself.
+    pub(crate) fn cut_off(&self) {
+        self.for_each(|session| session.abort(eio_core::session::CloseReason::ServerDisconnect));
+        for (_, connection) in self.connections.borrow().iter() {
+            crate::net::abort(connection.fd);
+        }
+        self.tasks.abort();
+    }
+
+    /// Ready when a shutdown has begun.
+    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_shutting_down() {
+            return Poll::Ready(());
+        }
+        *self.acceptor.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}

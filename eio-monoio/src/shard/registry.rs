@@ -1,0 +1,157 @@
+//! Which session has which identifier, and which shard owns it.
+//!
+//! A sid is 24 characters: 18 bytes in unpadded base64url, of which two name the shard, four the slot in its
+//! table, and twelve are from the operating system's generator. Looking one up is a bounds check and a
+//! comparison: no hash, nothing to flood. The first six bytes are masked with a secret of the process, so
+//! that a sid shows neither the number of shards nor how many sessions there are.
+
+use std::rc::Rc;
+
+use eio_core::sid::Sid;
+use slab::Slab;
+
+/// Makes and reads the routing part of sids; the same in every shard of a server.
+#[derive(Clone, Copy)]
+pub(crate) struct SidKey {
+    mask: [u8; 6],
+    shards: u16,
+}
+
+/// Where a sid says its session lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) shard: u16,
+    slot: u32,
+}
+
+const RAW: usize = 18;
+const RANDOM: usize = 12;
+
+impl SidKey {
+    pub(crate) fn new(shards: u16) -> Result<Self, getrandom::Error> {
+        let mut mask = [0; 6];
+        getrandom::fill(&mut mask)?;
+        Ok(Self { mask, shards })
+    }
+
+    /// The identifier of the session in `slot` of `shard`.
+    fn make(&self, shard: u16, slot: u32) -> Result<Sid, getrandom::Error> {
+        let mut raw = [0; RAW];
+        let (routing, random) = raw.split_at_mut(RAW - RANDOM);
+        routing[..2].copy_from_slice(&shard.to_be_bytes());
+        routing[2..].copy_from_slice(&slot.to_be_bytes());
+        routing.iter_mut().zip(self.mask).for_each(|(byte, mask)| *byte ^= mask);
+        getrandom::fill(random)?;
+        let mut text = [0; 24];
+        let out = base64_simd::Out::from_slice(&mut text);
+        let text = base64_simd::URL_SAFE_NO_PAD.encode_as_str(&raw, out);
+        // 18 bytes are exactly 24 characters of the unreserved set.
+        Ok(Sid::new(text).unwrap_or_else(|_| unreachable!("base64url is unreserved")))
+    }
+
+    /// Reads the routing part; `None` for anything this server cannot have issued.
+    pub(crate) fn route(&self, sid: &Sid) -> Option<Route> {
+        let mut raw = [0; RAW];
+        let text = sid.as_str().as_bytes();
+        if text.len() != 24 {
+            return None;
+        }
+        let out = base64_simd::Out::from_slice(&mut raw);
+        base64_simd::URL_SAFE_NO_PAD.decode(text, out).ok()?;
+        raw.iter_mut().zip(self.mask).for_each(|(byte, mask)| *byte ^= mask);
+        let shard = u16::from_be_bytes([raw[0], raw[1]]);
+        let slot = u32::from_be_bytes([raw[2], raw[3], raw[4], raw[5]]);
+        (shard < self.shards).then_some(Route { shard, slot })
+    }
+}
+
+/// The sessions of one shard.
+pub(crate) struct Registry<S> {
+    key: SidKey,
+    shard: u16,
+    slots: Slab<(Sid, Rc<S>)>,
+}
+
+impl<S> Registry<S> {
+    pub(crate) fn new(key: SidKey, shard: u16) -> Self {
+        Self { key, shard, slots: Slab::new() }
+    }
+
+    /// Makes a session that knows its identifier and slot, and takes it in.
+    pub(crate) fn insert_with(
+        &mut self,
+        make: impl FnOnce(Sid, u32) -> Rc<S>,
+    ) -> Result<Rc<S>, getrandom::Error> {
+        let vacant = self.slots.vacant_entry();
+        let slot = vacant.key() as u32;
+        let sid = self.key.make(self.shard, slot)?;
+        let session = make(sid.clone(), slot);
+        vacant.insert((sid, session.clone()));
+        Ok(session)
+    }
+
+    /// The session of a sid that routes to this shard.
+    pub(crate) fn find(&self, route: Route, sid: &Sid) -> Option<&Rc<S>> {
+        let (stored, session) = self.slots.get(route.slot as usize)?;
+        (stored == sid).then_some(session)
+    }
+
+    pub(crate) fn in_slot(&self, slot: u32) -> Option<&Rc<S>> {
+        self.slots.get(slot as usize).map(|(_, session)| session)
+    }
+
+    pub(crate) fn remove(&mut self, slot: u32) {
+        self.slots.try_remove(slot as usize);
+    }
+
+    /// Slots come and go while their sessions are called: walk numbers, not references.
+    pub(crate) fn slots(&self) -> Vec<u32> {
+        self.slots.iter().map(|(slot, _)| slot as u32).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sid_leads_to_its_slot_and_no_other() {
+        let key = SidKey::new(3).unwrap();
+        let mut registry = Registry::new(key, 2);
+        let sessions: Vec<_> =
+            (0..100).map(|_| registry.insert_with(|sid, _| Rc::new(sid)).unwrap()).collect();
+        for sid in &sessions {
+            let route = key.route(sid).unwrap();
+            assert_eq!((route.shard, sid.as_str().len()), (2, 24));
+            assert_eq!(registry.find(route, sid), Some(sid));
+        }
+        let route = key.route(&sessions[7]).unwrap();
+        assert_eq!(registry.find(route, &sessions[8]), None);
+        registry.remove(7);
+        assert_eq!(registry.find(route, &sessions[7]), None);
+        // A new tenant of the slot has another name.
+        registry.insert_with(|sid, _| Rc::new(sid)).unwrap();
+        assert_eq!(registry.find(route, &sessions[7]), None);
+    }
+
+    #[test]
+    fn forged_sids_lead_nowhere() {
+        let key = SidKey::new(1).unwrap();
+        let mut registry = Registry::new(key, 0);
+        let real = registry.insert_with(|sid, _| Rc::new(sid)).unwrap();
+        for length in 1..=64 {
+            let forged = Sid::new(&"A".repeat(length)).unwrap();
+            let found = key.route(&forged).and_then(|route| registry.find(route, &forged));
+            assert_eq!(found, None, "{length}");
+        }
+        // Right routing, wrong secret.
+        let mut text = real.as_str().to_owned();
+        text.replace_range(23.., if text.ends_with('A') { "B" } else { "A" });
+        let forged = Sid::new(&text).unwrap();
+        assert!(key.route(&forged).is_none_or(|route| registry.find(route, &forged).is_none()));
+    }
+}

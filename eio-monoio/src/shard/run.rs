@@ -1,0 +1,294 @@
+//! The life of a shard: accept, mail, timers, goodbyes, and the end.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use eio_core::transport::Transport;
+
+use crate::config::Config;
+use crate::conn::{Conn, dispatch, http};
+use crate::handler::Handler;
+use crate::net::{self, Bell, Listener, Stream};
+use crate::shard::mesh::{Mail, Mesh, Permit};
+use crate::shard::timers::{TICK, Target};
+use crate::shard::{Core, Found, Shard};
+
+/// What a shard is made of, before it is on its own thread.
+pub(crate) struct Plan {
+    pub(crate) id: u16,
+    pub(crate) config: Arc<Config>,
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) ear: UnixStream,
+    pub(crate) listener: TcpListener,
+    pub(crate) max_connections: usize,
+}
+
+/// Runs a shard to its end. `ready` is called once connections are accepted.
+pub(crate) async fn run<H: Handler>(
+    plan: Plan,
+    handler: H,
+    ready: impl FnOnce(),
+) -> io::Result<()> {
+    let core = Rc::new(Core::new(plan.id, plan.config, plan.mesh));
+    let shard = Rc::new(Shard { handler, core: core.clone() });
+    let bell = Bell::new(plan.ear)?;
+    let listener = Listener::from_std(plan.listener)?;
+    core.tasks.spawn(accept(shard.clone(), listener, plan.max_connections));
+    core.services.spawn(say_goodbyes(shard.clone()));
+    core.services.spawn(keep_time(core.clone()));
+    ready();
+    read_mail(&shard, &bell).await?;
+    core.finish();
+    poll_fn(|cx| core.services.poll_none(cx)).await;
+    Ok(())
+}
+
+/// Reads mail until everything has ended after a shutdown.
+async fn read_mail<H: Handler>(shard: &Rc<Shard<H>>, bell: &Bell) -> io::Result<()> {
+    let core = &shard.core;
+    let mut letters = Vec::new();
+    let mut patience = Patience::new(core);
+    loop {
+        {
+            let mailbox = &core.mesh.boxes[usize::from(core.id)];
+            let mut mail = pin!(mailbox.recv(bell, &mut letters));
+            let ended = poll_fn(|cx| {
+                if let Poll::Ready(result) = mail.as_mut().poll(cx) {
+                    return Poll::Ready(result.map(|()| false));
+                }
+                patience.poll(cx).map(|()| Ok(true))
+            });
+            if ended.await? {
+                return Ok(());
+            }
+        }
+        letters.drain(..).for_each(|letter| open(shard, letter));
+    }
+}
+
+fn open<H: Handler>(shard: &Rc<Shard<H>>, letter: Mail) {
+    let core = &shard.core;
+    let here = |sid| match core.find(sid) {
+        Found::Here(session) => Some(session),
+        Found::Elsewhere(_) | Found::Nowhere => None,
+    };
+    match letter {
+        Mail::Connection(moved) => match Conn::from_moved(core.clone(), moved) {
+            Ok(conn) => http::start(shard.clone(), conn),
+            Err(error) => tracing::warn!(%error, "a connection was lost on its way between cores"),
+        },
+        Mail::Send(sid, message) => core.send_to(&sid, message.borrow()),
+        Mail::SendMany(sids, message) => {
+            for session in sids.iter().filter_map(here) {
+                if let Err(error) = session.try_send_encoded(&message) {
+                    tracing::debug!(sid = %session.sid, %error, "message dropped");
+                }
+            }
+        }
+        Mail::Broadcast(message) => core.broadcast_here(&message),
+        Mail::Disconnect(sid) => core.disconnect(&sid),
+        Mail::DisconnectAll => core.for_each(|session| session.close()),
+        Mail::Transport(sid, reply) => {
+            let transport: Option<Transport> = here(&sid).map(|session| session.transport());
+            // Whoever asked may have given up.
+            let _ = reply.try_send(transport);
+        }
+        Mail::Shutdown => core.begin_shutdown(),
+    }
+}
+
+/// How a shutdown ends: when every task has, or when its time is up and they were cut off.
+struct Patience<'a, T> {
+    core: &'a Rc<Core<T>>,
+    timer: crate::shard::timers::TimerId,
+    stage: Stage,
+}
+
+#[derive(PartialEq, Eq)]
+enum Stage {
+    Running,
+    Waiting,
+    CutOff,
+}
+
+impl<'a, T> Patience<'a, T> {
+    fn new(core: &'a Rc<Core<T>>) -> Self {
+        let timer = core.timers.insert(Target::Task(None));
+        Self { core, timer, stage: Stage::Running }
+    }
+
+    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        /// What cut-off tasks get to unwind; they only have to be polled once.
+        const UNWIND: u32 = 2_000;
+        let core = self.core;
+        if self.stage == Stage::Running {
+            if !core.is_shutting_down() {
+                return Poll::Pending;
+            }
+            self.stage = Stage::Waiting;
+            let patience = crate::config::millis(core.config.shutdown_timeout);
+            core.timers.set(self.timer, core.now().after(patience));
+        }
+        // A task that ends may leave a goodbye behind.
+        if core.tasks.poll_none(cx).is_ready() && core.all_goodbyes_said() {
+            return Poll::Ready(());
+        }
+        if core.timers.poll_expired(self.timer, cx).is_pending() {
+            return Poll::Pending;
+        }
+        if self.stage == Stage::CutOff {
+            tracing::error!("a task would not end; its sockets are left to the process");
+            return Poll::Ready(());
+        }
+        tracing::warn!(sessions = core.session_count(), "shutdown ran out of time; cutting off");
+        self.stage = Stage::CutOff;
+        core.cut_off();
+        core.timers.set(self.timer, core.now().after(UNWIND));
+        let _ = core.timers.poll_expired(self.timer, cx);
+        Poll::Pending
+    }
+}
+
+/// Takes connections until a shutdown begins.
+async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, max: usize) {
+    /// Connections taken in one turn, before others get theirs.
+    const BATCH: usize = 64;
+    let core = &shard.core;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let stopping = poll_fn(|cx| {
+            if core.poll_shutdown(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            listener.poll_readable(cx).map(|_| false)
+        });
+        // A closing listener resets what it has queued: those clients were promised a server.
+        let stopping = stopping.await;
+        let result = take(&shard, &listener, max, if stopping { usize::MAX } else { BATCH });
+        match result {
+            Ok(()) => pause = FIRST_PAUSE,
+            Err(error) => {
+                if pause == FIRST_PAUSE {
+                    tracing::warn!(%error, "cannot accept; pausing");
+                }
+                // EMFILE and its like come back at once, as often as they are asked for.
+                wait(core, pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        if stopping {
+            return;
+        }
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Accepts what waits, at most `batch` connections.
+fn take<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    listener: &Listener,
+    max: usize,
+    batch: usize,
+) -> io::Result<()> {
+    let core = &shard.core;
+    for _ in 0..batch {
+        let (stream, peer) = match listener.try_accept() {
+            Ok(Some(accepted)) => accepted,
+            Ok(None) => return Ok(()),
+            // The client gave up while it waited.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(error) => return Err(error),
+        };
+        match Permit::take(&core.mesh, max) {
+            Some(permit) => {
+                http::start(shard.clone(), Conn::new(core.clone(), stream, peer, permit))
+            }
+            None => turn_away(&stream),
+        }
+    }
+    Ok(())
+}
+
+/// Answers a connection too many, without waiting for its request.
+fn turn_away(stream: &Stream) {
+    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
+        Content-Length: 0\r\nConnection: close\r\n\r\n";
+    tracing::debug!("max_connections reached; a connection was turned away");
+    // Reading what is there first keeps the close from becoming a reset that overtakes the answer.
+    let _ = stream.try_recv(&mut [0; 4096]);
+    let _ = stream.try_send(FULL);
+    stream.shutdown_write();
+}
+
+/// Tells the application of sessions that ended.
+async fn say_goodbyes<H: Handler>(shard: Rc<Shard<H>>) {
+    let core = &shard.core;
+    while let Some(ended) = poll_fn(|cx| core.poll_ended(cx)).await {
+        for session in ended {
+            let told = shard.clone();
+            core.tasks.spawn(async move { dispatch::ended(&told, session).await });
+        }
+    }
+}
+
+/// Drives the timer wheel.
+async fn keep_time<T>(core: Rc<Core<T>>) {
+    /// A tick this late means that this core was away: for all it knows, its peers were not.
+    const LATE: u64 = 50;
+    let mut due = Vec::new();
+    loop {
+        let Some(until) = sleep_until_next(&core).await else { return };
+        let now = core.now();
+        if now.millis_since(until) > LATE {
+            // What arrived meanwhile is read before anybody is called silent.
+            net::sleep(Duration::from_millis(TICK)).await;
+        }
+        core.timers.advance(core.now(), &mut due);
+        let now = core.turn_time();
+        due.drain(..).for_each(|slot| core.session_timeout(slot, now));
+    }
+}
+
+/// Sleeps until the next deadline and says when that was; `None`: the shard is finished.
+async fn sleep_until_next<T>(core: &Core<T>) -> Option<eio_core::time::Instant> {
+    let mut sleep: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
+    let mut armed = None;
+    poll_fn(|cx| {
+        if core.is_finished() {
+            return Poll::Ready(None);
+        }
+        let next = core.timers.next(cx);
+        if next != armed {
+            armed = next;
+            sleep = next.map(|at| Box::pin(net::sleep(core.until(at))) as _);
+        }
+        match &mut sleep {
+            Some(sleep) => sleep.as_mut().poll(cx).map(|()| next),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Sleeps on the wheel, shorter if a shutdown begins.
+async fn wait<T>(core: &Core<T>, duration: Duration) {
+    let timer = core.timers.insert(Target::Task(None));
+    core.timers.set(timer, core.now().after(crate::config::millis(duration)));
+    poll_fn(|cx| {
+        if core.poll_shutdown(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        core.timers.poll_expired(timer, cx)
+    })
+    .await;
+    core.timers.remove(timer);
+}

@@ -1,0 +1,136 @@
+//! Tasks that are counted, and user code that cannot take a core down or outlive it.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+use crate::net;
+
+/// The tasks of a core. A runtime that is dropped with live tasks leaks its ring and their sockets, so a shard
+/// ends only when this count is zero.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    live: Rc<Live>,
+    aborting: Cell<bool>,
+    /// User futures that are pending, to be woken by an abort.
+    pending: RefCell<Slab<Waker>>,
+}
+
+#[derive(Default)]
+struct Live {
+    count: Cell<usize>,
+    waiter: RefCell<Option<Waker>>,
+}
+
+/// User code did not run to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    Panicked,
+    /// A shutdown ran out of patience.
+    Aborted,
+}
+
+impl Tasks {
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        let counted = Counted::new(self.live.clone());
+        net::spawn(async move {
+            let _counted = counted;
+            future.await;
+        });
+    }
+
+    /// Ready when no task is left.
+    pub(crate) fn poll_none(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.live.count.get() == 0 {
+            return Poll::Ready(());
+        }
+        *self.live.waiter.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Drops user futures at their next poll, which comes at once.
+    pub(crate) fn abort(&self) {
+        self.aborting.set(true);
+        self.pending.borrow().iter().for_each(|(_, waker)| waker.wake_by_ref());
+    }
+
+    /// Calls user code that returns a future.
+    pub(crate) fn call<F>(&self, call: impl FnOnce() -> F) -> Result<F, Stopped> {
+        catch_unwind(AssertUnwindSafe(call)).map_err(|_| Stopped::Panicked)
+    }
+
+    /// Runs a future of the user's.
+    pub(crate) async fn run<F: Future>(&self, future: F) -> Result<F::Output, Stopped> {
+        let mut future = pin!(future);
+        let mut registered = Registered { tasks: self, key: None };
+        poll_fn(|cx| {
+            if self.aborting.get() {
+                return Poll::Ready(Err(Stopped::Aborted));
+            }
+            match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+                Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+                Ok(Poll::Pending) => {
+                    registered.set(cx.waker());
+                    Poll::Pending
+                }
+                Err(_) => Poll::Ready(Err(Stopped::Panicked)),
+            }
+        })
+        .await
+    }
+}
+
+struct Registered<'a> {
+    tasks: &'a Tasks,
+    key: Option<usize>,
+}
+
+impl Registered<'_> {
+    fn set(&mut self, waker: &Waker) {
+        let mut pending = self.tasks.pending.borrow_mut();
+        match self.key.and_then(|key| pending.get_mut(key)) {
+            Some(known) if known.will_wake(waker) => {}
+            Some(known) => *known = waker.clone(),
+            None => self.key = Some(pending.insert(waker.clone())),
+        }
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.tasks.pending.borrow_mut().try_remove(key);
+        }
+    }
+}
+
+struct Counted(Rc<Live>);
+
+impl Counted {
+    fn new(live: Rc<Live>) -> Self {
+        live.count.set(live.count.get() + 1);
+        Self(live)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let count = self.0.count.get() - 1;
+        self.0.count.set(count);
+        if count == 0
+            && let Some(waiter) = self.0.waiter.borrow_mut().take()
+        {
+            waiter.wake();
+        }
+    }
+}
+
+/// Polls a future once. Whatever it waits for wakes this task.
+pub(crate) async fn poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}

@@ -1,0 +1,208 @@
+//! Cross-origin requests: which `Origin` may call, and what the browser must hear.
+
+use eio_core::http::{Headers, WriteError, header_line, response};
+
+use crate::conn::reply::After;
+use crate::message::OutBuf;
+
+/// Which origins a browser may call from. A request without an `Origin` does not come from a page of another
+/// origin and passes every rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cors {
+    /// Only pages served from the host the request names. `X-Forwarded-Host` and `X-Forwarded-Proto` count
+    /// as that host, too, for servers behind a proxy.
+    #[default]
+    SameOrigin,
+    /// Pages of any origin. The request's origin is echoed, never `*`, so that credentials work.
+    Any,
+    /// Pages of these origins, besides the same one; see [`Cors::origins`].
+    Origins(Vec<String>),
+    /// No check and no headers.
+    Off,
+}
+
+impl Cors {
+    /// Pages of these origins, each `scheme://host` or `scheme://host:port`.
+    pub fn origins<S: Into<String>>(origins: impl IntoIterator<Item = S>) -> Self {
+        Self::Origins(origins.into_iter().map(Into::into).collect())
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Origins(origins) if !origins.iter().all(|origin| is_origin(origin)) => {
+                Err("an origin must be scheme://host or scheme://host:port".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides about a request.
+    pub(crate) fn judge<'b>(&self, headers: &Headers<'_, 'b>) -> Verdict<'b> {
+        if *self == Self::Off {
+            return Verdict::Silent;
+        }
+        let mut origins = headers.all("origin");
+        let Some(origin) = origins.next() else { return Verdict::Silent };
+        // RFC 6454 7.3: a user agent sends at most one Origin; the value is written back into a header.
+        let (Ok(origin), None) = (std::str::from_utf8(origin), origins.next()) else {
+            return Verdict::Refused;
+        };
+        if !origin.bytes().all(|b| b.is_ascii_graphic()) {
+            return Verdict::Refused;
+        }
+        let allowed = match self {
+            Self::Any | Self::Off => true,
+            Self::SameOrigin => same_origin(origin, headers),
+            Self::Origins(list) => {
+                list.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+                    || same_origin(origin, headers)
+            }
+        };
+        if allowed { Verdict::Allowed(origin) } else { Verdict::Refused }
+    }
+}
+
+/// What [`Cors::judge`] decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict<'b> {
+    /// Passes; nothing to say.
+    Silent,
+    /// Passes; the answer names this origin.
+    Allowed(&'b str),
+    /// Must be refused.
+    Refused,
+}
+
+/// The header lines of a response to an allowed origin. `Vary`, because the answer depends on who asks
+/// (Fetch, "CORS protocol and HTTP caches").
+pub(crate) fn write_allowed(lines: &mut Vec<u8>, origin: &str) {
+    let mut out = OutBuf(std::mem::take(lines));
+    let write = |out: &mut OutBuf| {
+        header_line(out, "Access-Control-Allow-Origin", &[origin])?;
+        header_line(out, "Access-Control-Allow-Credentials", &["true"])?;
+        header_line(out, "Vary", &["Origin"])
+    };
+    if write(&mut out).is_err() {
+        // `judge` lets only visible ASCII through.
+        out.0.clear();
+    }
+    *lines = out.0;
+}
+
+/// The answer to a preflight. `wanted`: the request's `Access-Control-Request-Headers`, `extra`: the lines of
+/// [`write_allowed`].
+pub(crate) fn write_preflight(out: &mut OutBuf, wanted: &[u8], extra: &[u8], after: After) {
+    let start = out.0.len();
+    // What is not a list of names is not echoed.
+    let name = |b: &u8| b.is_ascii_alphanumeric() || b"-_, ".contains(b);
+    let wanted =
+        if wanted.iter().all(name) { str::from_utf8(wanted).unwrap_or_default() } else { "" };
+    let write = |out: &mut OutBuf| -> Result<(), WriteError> {
+        let mut head = response(out, 204)?.raw(after.line())?.raw(extra)?;
+        if !extra.is_empty() {
+            head = head.header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")?;
+            if !wanted.is_empty() {
+                head = head.header("Access-Control-Allow-Headers", wanted)?;
+            }
+        }
+        head.end()
+    };
+    if write(out).is_err() {
+        out.0.truncate(start);
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let scheme_ok = !scheme.is_empty()
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    scheme_ok && !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
+}
+
+/// Whether `origin` is the host that the request was sent to, directly or through a proxy. The scheme is
+/// compared where the proxy names it; without TLS of our own the plain one is not known to be wrong.
+fn same_origin(origin: &str, headers: &Headers<'_, '_>) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return false;
+    }
+    let matches = |host: Option<&str>, proto: Option<&str>| {
+        host.is_some_and(|host| same_authority(authority, host, scheme))
+            && proto.is_none_or(|proto| proto.eq_ignore_ascii_case(scheme))
+    };
+    let proto = first_of_list(headers.text("x-forwarded-proto"));
+    matches(headers.text("host"), proto)
+        || matches(first_of_list(headers.text("x-forwarded-host")), proto)
+}
+
+/// Equal but for case and the scheme's default port (RFC 6454 section 4).
+fn same_authority(a: &str, b: &str, scheme: &str) -> bool {
+    let default = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+    let strip = |text| str::strip_suffix(text, default).unwrap_or(text).len();
+    a[..strip(a)].eq_ignore_ascii_case(&b[..strip(b)])
+}
+
+fn first_of_list(value: Option<&str>) -> Option<&str> {
+    value.map(|value| value.split(',').next().unwrap_or(value).trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use eio_core::http::RequestHead;
+
+    use super::*;
+
+    fn judge(cors: &Cors, lines: &str) -> &'static str {
+        let head = format!("GET / HTTP/1.1\r\n{lines}\r\n");
+        let mut slots = [eio_core::http::Header { name: "", value: b"" }; 8];
+        let head = RequestHead::parse(head.as_bytes(), &mut slots).unwrap();
+        match cors.judge(&head.headers) {
+            Verdict::Silent => "silent",
+            Verdict::Allowed(_) => "allowed",
+            Verdict::Refused => "refused",
+        }
+    }
+
+    #[test]
+    fn same_origin_table() {
+        for (lines, expected) in [
+            ("Host: a.example\r\n", "silent"),
+            ("Host: a.example\r\nOrigin: http://a.example\r\n", "allowed"),
+            ("Host: A.example:80\r\nOrigin: http://a.example\r\n", "allowed"),
+            ("Host: a.example\r\nOrigin: https://a.example\r\n", "allowed"),
+            ("Host: a.example:8080\r\nOrigin: http://a.example:8080\r\n", "allowed"),
+            ("Host: a.example\r\nOrigin: http://a.example:8080\r\n", "refused"),
+            ("Host: a.example\r\nOrigin: http://a.example.evil\r\n", "refused"),
+            ("Host: a.example\r\nOrigin: http://evil\r\n", "refused"),
+            ("Host: a.example\r\nOrigin: null\r\n", "refused"),
+            ("Host: a.example\r\nOrigin: file://a.example\r\n", "refused"),
+            ("Host: a.example\r\nOrigin: http://a.example\r\nOrigin: http://evil\r\n", "refused"),
+            (
+                "Host: inner\r\nX-Forwarded-Host: a.example\r\nOrigin: https://a.example\r\n",
+                "allowed",
+            ),
+            (
+                "Host: inner\r\nX-Forwarded-Host: a.example\r\nX-Forwarded-Proto: http\r\n\
+                 Origin: https://a.example\r\n",
+                "refused",
+            ),
+            (
+                "Host: inner\r\nX-Forwarded-Host: a.example, b\r\nOrigin: http://a.example\r\n",
+                "allowed",
+            ),
+        ] {
+            assert_eq!(judge(&Cors::SameOrigin, lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn other_rules() {
+        let evil = "Host: a.example\r\nOrigin: http://evil\r\n";
+        assert_eq!(judge(&Cors::Any, evil), "allowed");
+        assert_eq!(judge(&Cors::Off, evil), "silent");
+        assert_eq!(judge(&Cors::origins(["http://evil"]), evil), "allowed");
+        assert_eq!(judge(&Cors::origins(["http://good"]), evil), "refused");
+        assert_eq!(judge(&Cors::Any, "Host: a\r\nOrigin: http://e\u{7f}vil\r\n"), "refused");
+    }
+}

@@ -1,0 +1,3 @@
+//! Web manners as pure functions: request head in, header lines out.
+
+pub(crate) mod cors;

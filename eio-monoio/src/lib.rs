@@ -33,6 +33,7 @@ mod socket;
 mod web;
 
 pub use config::{Config, ConfigError, Dispatch};
+pub use conn::plain::PlainSocket;
 pub use eio_core::packet::Message;
 pub use eio_core::session::CloseReason;
 pub use eio_core::sid::Sid;

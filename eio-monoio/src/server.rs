@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::config::Config;
+use crate::conn::plain::{OnPlain, PlainSocket};
 use crate::error::ServeError;
 use crate::handler::{Handler, OnMessage};
 use crate::net::{self, Driver, Mailbox, Runtime};
@@ -76,6 +77,7 @@ where
 pub struct Server<F> {
     make: F,
     config: Config,
+    on_plain: Option<OnPlain>,
 }
 
 impl<H, F> Server<F>
@@ -85,13 +87,32 @@ where
 {
     /// A server whose `make` is called once on each worker's thread.
     pub fn new(make: F) -> Self {
-        Self { make, config: Config::new() }
+        Self { make, config: Config::new(), on_plain: None }
     }
 
     /// Sets the options.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// Takes WebSockets on paths other than Engine.IO's: each message goes to `on_message`, where it lies. They
+    /// share the options of the server, but have no session, no heartbeat and no upgrade. Without this, such a
+    /// request goes to [`Handler::request`].
+    ///
+    /// ```
+    /// # use eio_monoio::Server;
+    /// # fn server<H: eio_monoio::Handler>(make: impl Fn() -> H + Send + Sync + 'static) {
+    /// Server::new(make).plain_websockets(|socket, message| socket.send(message));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn plain_websockets(
+        mut self,
+        on_message: impl Fn(&PlainSocket, Message<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_plain = Some(Arc::new(on_message));
         self
     }
 
@@ -135,6 +156,7 @@ where
                 ear,
                 listener,
                 max_connections,
+                on_plain: self.on_plain.clone(),
             };
             let (make, ready, mesh) = (make.clone(), ready.clone(), mesh.clone());
             let thread = std::thread::Builder::new().name(format!("eio-{id}"));

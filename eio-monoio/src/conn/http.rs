@@ -9,7 +9,7 @@ use eio_core::ws::handshake;
 
 use crate::config::MAX_HEADERS;
 use crate::conn::reply::{After, Answer};
-use crate::conn::{Conn, Ended, handshake as open, other, polling};
+use crate::conn::{Conn, Ended, handshake as open, other, plain, polling};
 use crate::handler::Handler;
 use crate::session::Session;
 use crate::shard::mesh::Mail;
@@ -68,6 +68,14 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>) {
                 match conn.into_moved() {
                     Ok(moved) => shard.core.mesh.post(owner, Mail::Connection(moved)),
                     Err(error) => tracing::warn!(%error, "a connection could not change its core"),
+                }
+                Next::Gone
+            }
+            What::Plain(accept) => {
+                conn.rx.skip(head);
+                open::switch_protocols(&mut conn, &accept);
+                if let Some(on_plain) = shard.core.on_plain.clone() {
+                    plain::start(&shard.core, conn, on_plain);
                 }
                 Next::Gone
             }
@@ -163,6 +171,8 @@ enum What<T> {
     },
     Elsewhere(u16),
     Other,
+    /// A WebSocket that is not Engine.IO's.
+    Plain([u8; 28]),
     Refused(Answer<'static>),
     /// The answer is written already.
     Answered,
@@ -192,6 +202,8 @@ fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<
     let after = After::new(head.keep_alive() && !core.is_shutting_down(), head.minor_version);
     let (what, preflight) = if core.is_engine_path(target.path) {
         engine_io(core, &head, target.query, &mut conn.extra)
+    } else if core.on_plain.is_some() && asks_for_websocket(&head) {
+        (plain_websocket(core, &head), None)
     } else {
         (What::Other, None)
     };
@@ -224,20 +236,10 @@ fn engine_io<T>(
         // python-engineio and engine.io both answer 400, before anything else is looked at.
         Verdict::Refused => return (What::Refused(Answer::reject(Reject::BadRequest)), None),
     }
-    let websocket = head.is_upgrade() && head.headers.has_token("upgrade", "websocket");
+    let websocket = asks_for_websocket(head);
     let meaning = match meaning(head.method, query, websocket, core.config.transports) {
         Ok(meaning) => meaning,
         Err(reject) => return (What::Refused(Answer::reject(reject)), None),
-    };
-    let accept = || {
-        let offer = handshake::check_request(head.method, head.minor_version, head.headers.iter());
-        let offer = offer.map_err(|refusal| Answer {
-            headers: refusal.headers(),
-            ..Answer::empty(refusal.status())
-        })?;
-        let mut accept = [0; 28];
-        accept.copy_from_slice(offer.accept().as_bytes());
-        Ok(accept)
     };
     let find = |sid| match core.find(sid) {
         Found::Here(session) => Ok(session),
@@ -258,7 +260,7 @@ fn engine_io<T>(
         Intent::Handshake(Transport::Polling) => {
             What::Open { transport: Transport::Polling, base64: meaning.base64, accept: [0; 28] }
         }
-        Intent::Handshake(Transport::WebSocket) => match accept() {
+        Intent::Handshake(Transport::WebSocket) => match accept(head) {
             Ok(accept) => {
                 What::Open { transport: Transport::WebSocket, base64: meaning.base64, accept }
             }
@@ -269,13 +271,37 @@ fn engine_io<T>(
         Intent::Upgrade(_) if !core.config.allow_upgrades => {
             What::Refused(Answer::reject(Reject::BadRequest))
         }
-        Intent::Upgrade(sid) => match (find(sid), accept()) {
+        Intent::Upgrade(sid) => match (find(sid), accept(head)) {
             (Ok(session), Ok(accept)) => What::Upgrade { session, accept },
             (Ok(_), Err(answer)) => What::Refused(answer),
             (Err(other), _) => other,
         },
     };
     (what, None)
+}
+
+fn asks_for_websocket(head: &RequestHead<'_, '_>) -> bool {
+    head.is_upgrade() && head.headers.has_token("upgrade", "websocket")
+}
+
+/// Checks the opening handshake of RFC 6455 4.2.1 and gives the value that accepts it.
+fn accept(head: &RequestHead<'_, '_>) -> Result<[u8; 28], Answer<'static>> {
+    let offer = handshake::check_request(head.method, head.minor_version, head.headers.iter());
+    let offer =
+        offer.map_err(|no| Answer { headers: no.headers(), ..Answer::empty(no.status()) })?;
+    let mut accept = [0; 28];
+    accept.copy_from_slice(offer.accept().as_bytes());
+    Ok(accept)
+}
+
+/// A page of another origin must not open a WebSocket with the user's cookies.
+fn plain_websocket<T>(core: &Core<T>, head: &RequestHead<'_, '_>) -> What<T> {
+    match core.config.cors.judge(&head.headers) {
+        Verdict::Refused => What::Refused(Answer::empty(403)),
+        Verdict::Silent | Verdict::Allowed(_) => {
+            accept(head).map_or_else(What::Refused, What::Plain)
+        }
+    }
 }
 
 impl<T> Core<T> {

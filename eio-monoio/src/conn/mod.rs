@@ -5,9 +5,11 @@ pub(crate) mod dispatch;
 pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod other;
+pub(crate) mod plain;
 pub(crate) mod polling;
 pub(crate) mod reply;
 pub(crate) mod websocket;
+pub(crate) mod wire;
 
 use std::future::{Future, poll_fn};
 use std::io;

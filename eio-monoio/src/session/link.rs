@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
 
 use crate::message::OutBuf;
+use crate::shard::pool::Pool;
 
 /// Frames appended by anyone on this core; the connection's task sends all of them at once.
 #[derive(Default)]
@@ -72,12 +73,12 @@ impl Link {
         self.in_flight.set(0);
     }
 
-    pub(crate) fn has_buffer(&self) -> bool {
-        self.out.borrow().0.capacity() > 0
-    }
-
-    pub(crate) fn set_buffer(&self, buffer: Vec<u8>) {
-        self.out.borrow_mut().0 = buffer;
+    /// Gives the queue pooled memory if it has none.
+    pub(crate) fn ensure_buffer(&self, pool: &Pool) {
+        let out = &mut self.out.borrow_mut().0;
+        if out.capacity() == 0 {
+            *out = pool.take_send();
+        }
     }
 
     /// Ready when there is something to send or an end to make.

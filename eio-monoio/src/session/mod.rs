@@ -150,7 +150,7 @@ impl<T> Session<T> {
                 let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, true);
                 match next {
                     Some(Transmit::Message) => {
-                        self.ensure_buffer(link);
+                        link.ensure_buffer(&self.core.pool);
                         if self.base64 && matches!(message, Message::Binary(_)) {
                             link.write(|out| out.text_frame(&Packet::Message(message)));
                         } else {
@@ -394,7 +394,7 @@ impl<T> Session<T> {
             let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, !outbox.is_empty());
             match (next, outbox.front()) {
                 (Some(Transmit::Message), Some(message)) => {
-                    self.ensure_buffer(link);
+                    link.ensure_buffer(&self.core.pool);
                     let packet = Packet::Message(message);
                     if self.base64 && matches!(message, Message::Binary(_)) {
                         link.write(|out| out.text_frame(&packet));
@@ -411,7 +411,7 @@ impl<T> Session<T> {
 
     /// Anything but a message, on the WebSocket.
     fn transmit(&self, link: &Rc<Link>, what: Transmit) {
-        self.ensure_buffer(link);
+        link.ensure_buffer(&self.core.pool);
         match what {
             Transmit::Open => {
                 let mut json = OutBuf::default();
@@ -450,7 +450,7 @@ impl<T> Session<T> {
         if let Some(link) = self.link.borrow_mut().take()
             && link.ending() == Ending::Open
         {
-            self.ensure_buffer(&link);
+            link.ensure_buffer(&self.core.pool);
             self.hang_up(&link);
         }
     }
@@ -466,12 +466,6 @@ impl<T> Session<T> {
     fn wake_poller(&self) {
         if let Some(poller) = self.poller.borrow_mut().take() {
             poller.wake();
-        }
-    }
-
-    fn ensure_buffer(&self, link: &Link) {
-        if !link.has_buffer() {
-            link.set_buffer(self.core.pool.take_send());
         }
     }
 }

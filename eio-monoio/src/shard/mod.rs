@@ -19,9 +19,11 @@ use eio_core::session::Timing;
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
 use eio_core::transport::{Transport, TransportSet};
+use eio_core::ws::CloseCode;
 use slab::Slab;
 
 use crate::config::Config;
+use crate::conn::plain::{OnPlain, PlainSocket};
 use crate::message::Encoded;
 use crate::session::{Origin, Session};
 use crate::shard::mesh::{Mail, Mesh};
@@ -43,7 +45,9 @@ pub(crate) struct Core<T> {
     pub(crate) timing: Timing,
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) timers: Timers,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Rc<Pool>,
+    /// Who takes WebSockets on other paths.
+    pub(crate) on_plain: Option<OnPlain>,
     /// Connections and user code.
     pub(crate) tasks: Tasks,
     /// What serves those, to the very end.
@@ -51,6 +55,8 @@ pub(crate) struct Core<T> {
     registry: RefCell<Registry<Session<T>>>,
     /// Open connections, to be ended by a shutdown.
     connections: RefCell<Slab<Connection>>,
+    /// Open WebSockets that are not Engine.IO's.
+    plain: RefCell<Slab<Rc<PlainSocket>>>,
     /// Sessions that ended and whose application does not know yet.
     ended: RefCell<Vec<Rc<Session<T>>>>,
     reaper: RefCell<Option<Waker>>,
@@ -74,7 +80,12 @@ struct Connection {
 pub(crate) struct ConnectionId(usize);
 
 impl<T> Core<T> {
-    pub(crate) fn new(id: u16, config: Arc<Config>, mesh: Arc<Mesh>) -> Self {
+    pub(crate) fn new(
+        id: u16,
+        config: Arc<Config>,
+        mesh: Arc<Mesh>,
+        on_plain: Option<OnPlain>,
+    ) -> Self {
         let origin = std::time::Instant::now();
         Self {
             id,
@@ -83,10 +94,12 @@ impl<T> Core<T> {
             config,
             mesh,
             timers: Timers::new(Instant::default()),
-            pool: Pool::default(),
+            pool: Rc::default(),
+            on_plain,
             tasks: Tasks::default(),
             services: Tasks::default(),
             connections: RefCell::default(),
+            plain: RefCell::default(),
             ended: RefCell::default(),
             reaper: RefCell::default(),
             shutting_down: Cell::new(false),
@@ -274,6 +287,14 @@ impl<T> Core<T> {
         self.connections.borrow_mut().try_remove(id.0);
     }
 
+    pub(crate) fn add_plain(&self, socket: Rc<PlainSocket>) -> usize {
+        self.plain.borrow_mut().insert(socket)
+    }
+
+    pub(crate) fn remove_plain(&self, entry: usize) {
+        self.plain.borrow_mut().try_remove(entry);
+    }
+
     pub(crate) fn is_shutting_down(&self) -> bool {
         self.shutting_down.get()
     }
@@ -288,6 +309,7 @@ impl<T> Core<T> {
             crate::net::abort(connection.fd);
         }
         self.for_each(Session::close);
+        self.plain.borrow().iter().for_each(|(_, socket)| socket.end(CloseCode::GOING_AWAY));
     }
 
     /// Nothing is left but the services.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use eio_core::transport::Transport;
 
 use crate::config::Config;
+use crate::conn::plain::OnPlain;
 use crate::conn::{Conn, dispatch, http};
 use crate::handler::Handler;
 use crate::net::{self, Bell, Listener, Stream};
@@ -28,6 +29,7 @@ pub(crate) struct Plan {
     pub(crate) ear: UnixStream,
     pub(crate) listener: TcpListener,
     pub(crate) max_connections: usize,
+    pub(crate) on_plain: Option<OnPlain>,
 }
 
 /// Runs a shard to its end. `ready` is called once connections are accepted.
@@ -36,7 +38,7 @@ pub(crate) async fn run<H: Handler>(
     handler: H,
     ready: impl FnOnce(),
 ) -> io::Result<()> {
-    let core = Rc::new(Core::new(plan.id, plan.config, plan.mesh));
+    let core = Rc::new(Core::new(plan.id, plan.config, plan.mesh, plan.on_plain));
     let shard = Rc::new(Shard { handler, core: core.clone() });
     let bell = Bell::new(plan.ear)?;
     let listener = Listener::from_std(plan.listener)?;

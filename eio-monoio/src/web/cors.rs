@@ -203,6 +203,6 @@ mod tests {
         assert_eq!(judge(&Cors::Off, evil), "silent");
         assert_eq!(judge(&Cors::origins(["http://evil"]), evil), "allowed");
         assert_eq!(judge(&Cors::origins(["http://good"]), evil), "refused");
-        assert_eq!(judge(&Cors::Any, "Host: a\r\nOrigin: http://e\u{7f}vil\r\n"), "refused");
+        assert_eq!(judge(&Cors::Any, "Host: a\r\nOrigin: http://e vil\r\n"), "refused");
     }
 }

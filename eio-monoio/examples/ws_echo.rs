@@ -1,0 +1,56 @@
+//! A bare WebSocket echo on any path, without Engine.IO, for RFC 6455 conformance suites. See `--help`.
+
+use clap::Parser;
+use eio_monoio::{Config, ConnectRequest, Cors, Driver, Handler, Message, Refusal, Server, Socket};
+
+#[derive(Parser)]
+#[command(about = "A bare WebSocket echo on any path")]
+struct Options {
+    /// Address and port to listen on; port 0 lets the kernel choose
+    #[arg(long, default_value = "127.0.0.1:9001")]
+    listen: String,
+    /// auto, io-uring or epoll
+    #[arg(long, default_value = "auto")]
+    driver: Driver,
+    /// Threads [default: the machine's cores]
+    #[arg(long)]
+    workers: Option<usize>,
+    /// The largest message, in bytes
+    #[arg(long, default_value_t = 64 << 20)]
+    max_message: usize,
+}
+
+/// Engine.IO is not what this server is about: whoever finds its path is sent away.
+struct Nobody;
+
+impl Handler for Nobody {
+    type Session = ();
+
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        Err(Refusal::forbidden())
+    }
+
+    fn message<'s>(&'s self, _: &Socket<()>, _: Message<'_>) -> impl Future<Output = ()> + use<'s> {
+        async {}
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
+    let mut config = Config::new()
+        .driver(options.driver)
+        .max_payload(options.max_message)
+        .path("/no-engine.io-here/")
+        .cors(Cors::Off)
+        .handle_signals(true);
+    if let Some(workers) = options.workers {
+        config = config.workers(workers);
+    }
+    let running = Server::new(|| Nobody)
+        .config(config)
+        .plain_websockets(|socket, message| socket.send(message))
+        .bind(options.listen)?;
+    println!("listening on ws://{}/ driver={}", running.local_addr(), running.driver());
+    running.join()?;
+    Ok(())
+}

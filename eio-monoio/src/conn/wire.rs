@@ -1,0 +1,201 @@
+//! A WebSocket connection before it means anything: one task that polls a reader and a writer.
+//!
+//! Whatever code of this core wants to send something appends frames to the connection's [`Link`]; the writer
+//! takes all there is in one send. In one turn of the task the reader goes first, so that the answers to
+//! everything one receive brought leave together.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use eio_core::buffer::RecvBuffer;
+use eio_core::ws::{self, CloseCode, Decoder, Opcode, Ready, encode, encode_close};
+
+use crate::conn::{Conn, Deadline, Parts, Registered, make_room, rest};
+use crate::message::never_full;
+use crate::net;
+use crate::session::link::{Ending, Link};
+use crate::shard::pool::SCRATCH;
+
+/// The connection, without what its reader owns.
+pub(crate) struct Wire<T> {
+    socket: Registered<T>,
+    pub(crate) link: Rc<Link>,
+    deadline: Deadline<T>,
+    /// Receives in a row that did not have to wait.
+    greedy: Cell<u8>,
+}
+
+/// Why a reader is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End<R> {
+    /// The peer closed, or the connection broke.
+    Closed,
+    /// The peer sent a close frame, with this code.
+    Asked(Option<CloseCode>),
+    /// The peer broke a rule.
+    Broke(CloseCode, R),
+    /// Our side ended the link.
+    Ours,
+}
+
+impl<T> Wire<T> {
+    /// Leaves HTTP behind; also gives what was received behind the request that ended it.
+    pub(crate) fn new(conn: Conn<T>) -> (Self, RecvBuffer<Vec<u8>>) {
+        let Parts { socket, rx, out, deadline } = conn.into_parts();
+        deadline.clear();
+        let link = Rc::new(Link::new(out));
+        (Self { socket, link, deadline, greedy: Cell::new(0) }, rx)
+    }
+
+    /// Polls reader and writer to their ends.
+    pub(crate) async fn drive(&self, reader: impl Future<Output = ()>, sent: impl Fn()) {
+        let mut reading = pin!(reader);
+        let mut writing = pin!(self.write(sent));
+        let (mut read, mut wrote) = (false, false);
+        poll_fn(|cx| {
+            self.link.turn(|| {
+                read = read || reading.as_mut().poll(cx).is_ready();
+                wrote = wrote || writing.as_mut().poll(cx).is_ready();
+            });
+            if read && wrote {
+                return Poll::Ready(());
+            }
+            self.poll_last_moments(cx);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// A peer that does not take part in the closing handshake is cut off.
+    fn poll_last_moments(&self, cx: &mut Context<'_>) {
+        if self.link.ending() == Ending::Open {
+            return;
+        }
+        if self.link.begin_last_moments() {
+            self.deadline.set(self.socket.core.config.close_timeout);
+        }
+        if self.link.ending() == Ending::Cut || self.deadline.poll(cx).is_ready() {
+            self.socket.stream.shutdown_both();
+            self.deadline.clear();
+        }
+    }
+
+    /// Sends whatever is appended, until the link ends.
+    async fn write(&self, sent: impl Fn()) {
+        let (link, stream, pool) = (&self.link, &self.socket.stream, &self.socket.core.pool);
+        loop {
+            poll_fn(|cx| link.poll_work(cx)).await;
+            let out = link.take();
+            if link.ending() == Ending::Cut {
+                let _ = stream.try_send(&out);
+                pool.give_send(out);
+                return stream.shutdown_both();
+            }
+            if out.is_empty() {
+                // Nothing more to say: RFC 6455 7.1.1, the server closes TCP first.
+                return stream.shutdown_write();
+            }
+            let (result, out) = stream.write_all(out).await;
+            pool.give_send(out);
+            link.sent();
+            if result.is_err() {
+                link.end(Ending::Cut);
+                return stream.shutdown_both();
+            }
+            sent();
+        }
+    }
+
+    /// Waits for input, owning no buffer meanwhile unless a message is unfinished.
+    pub(crate) async fn receive<R>(
+        &self,
+        rx: &mut RecvBuffer<Vec<u8>>,
+        wanted: usize,
+    ) -> Result<(), End<R>> {
+        /// After so many receives without a wait others get their turn.
+        const GREED: u8 = 8;
+        let (core, stream) = (&self.socket.core, &self.socket.stream);
+        rest(core, rx);
+        loop {
+            let mut waited = false;
+            poll_fn(|cx| {
+                if self.link.ending() != Ending::Open {
+                    return Poll::Ready(Err(End::Ours));
+                }
+                let readable =
+                    stream.poll_readable(cx).map(|result| result.map_err(|_| End::Closed));
+                waited |= readable.is_pending();
+                readable
+            })
+            .await?;
+            self.greedy.set(if waited { 0 } else { self.greedy.get() + 1 });
+            if self.greedy.get() >= GREED {
+                self.greedy.set(0);
+                net::step_back().await;
+            }
+            make_room(core, rx, wanted);
+            match stream.try_recv(rx.spare_mut(wanted.min(SCRATCH))) {
+                Ok(Some(0)) | Err(_) => return Err(End::Closed),
+                Ok(Some(n)) => {
+                    rx.fill(n);
+                    return Ok(());
+                }
+                Ok(None) => rest(core, rx),
+            }
+        }
+    }
+
+    /// Says goodbye as `end` demands.
+    pub(crate) fn conclude<R>(&self, end: &End<R>) {
+        let say = |code| {
+            self.ensure_buffer();
+            self.link.write(|out| never_full(encode_close(out, code, "", None)));
+            self.link.end(Ending::Flush);
+        };
+        match end {
+            End::Ours => {}
+            End::Closed => self.link.end(Ending::Cut),
+            // RFC 6455 5.5.1: "the endpoint typically echos the status code it received".
+            End::Asked(code) => say(*code),
+            End::Broke(code, _) => say(Some(*code)),
+        }
+    }
+
+    /// RFC 6455 7.1.1: the peer closes its side after our close frame. `poll_last_moments` bounds the wait.
+    pub(crate) async fn wait_for_eof(&self) {
+        let (core, stream) = (&self.socket.core, &self.socket.stream);
+        loop {
+            if poll_fn(|cx| stream.poll_readable(cx)).await.is_err() {
+                return;
+            }
+            let mut void = core.pool.take_receive(SCRATCH);
+            let received = stream.try_recv(&mut void);
+            core.pool.give_receive(void);
+            if !matches!(received, Ok(None | Some(1..))) {
+                return;
+            }
+        }
+    }
+
+    /// RFC 6455 5.5.3: "A Pong frame sent in response to a Ping frame must have identical 'Application data'".
+    pub(crate) fn pong(&self, decoder: &Decoder, rx: &mut RecvBuffer<Vec<u8>>, ready: Ready) {
+        let data = decoder.payload_mut(rx, ready);
+        self.ensure_buffer();
+        self.link.write(|out| never_full(encode(out, Opcode::Pong, b"", data, None)));
+    }
+
+    pub(crate) fn ensure_buffer(&self) {
+        self.link.ensure_buffer(&self.socket.core.pool);
+    }
+}
+
+/// What a close frame asks for.
+pub(crate) fn asked<R>(decoder: &Decoder, rx: &RecvBuffer<Vec<u8>>, ready: Ready) -> End<R> {
+    match decoder.event(rx, ready) {
+        Ok(ws::Event::Close(code, _)) => End::Asked(code),
+        Ok(_) | Err(_) => End::Asked(None),
+    }
+}

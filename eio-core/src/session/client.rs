@@ -503,7 +503,6 @@ impl ClientSession {
 
         if self.ended().is_some() {
             if core::mem::take(&mut self.goodbye_due) {
-                self.post.put_last();
                 return Some(CLOSE);
             }
         } else if core::mem::take(&mut self.pong_due) {
@@ -513,7 +512,6 @@ impl ClientSession {
             self.post.put();
             return Some(Transmit::Message);
         } else if self.closing.is_some() {
-            self.post.put_last();
             self.end(CloseReason::ClientDisconnect);
             return Some(CLOSE);
         }

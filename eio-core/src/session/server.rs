@@ -394,7 +394,6 @@ impl ServerSession {
             return;
         }
         self.closing = None;
-        self.open_due = false;
         self.socket = match self.socket {
             ServerSocket::Detached => ServerSocket::Detached,
             // Only a peer that is alive and did nothing wrong is told by a packet; the others learn from

@@ -214,9 +214,12 @@ mod polling {
         let mut session = super::polling();
         session.handle_packet(Lane::Get, Packet::Ping(""), at(300)).unwrap();
         assert_eq!(lanes(&mut session, false), [Lane::Post]);
+        let mut idle = session.clone();
         assert_eq!(told(&mut session, Lane::Post, 1), [PONG, Transmit::Message]);
         session.detach(Lane::Post);
         assert_eq!(lanes(&mut session, false), [], "once");
+        assert_eq!(told(&mut idle, Lane::Post, 0), [PONG]);
+        assert_eq!(told(&mut idle, Lane::Post, 1), [], "the body is complete");
     }
 
     #[test]

@@ -110,6 +110,16 @@ mod handshake {
     }
 
     #[test]
+    fn a_session_refused_before_its_open_packet_does_not_open() {
+        let mut session = ServerSession::new(Transport::Polling, TIMING, at(0));
+        session.abort(CloseReason::HandlerPanicked);
+        assert_eq!(told(&mut session, Lane::Get, 1), [CLOSE]);
+        let mut session = ServerSession::new(Transport::WebSocket, TIMING, at(0));
+        session.abort(CloseReason::HandlerPanicked);
+        assert_eq!(told(&mut session, Lane::WebSocket, 1), [CLOSE, Transmit::Hangup]);
+    }
+
+    #[test]
     fn a_handshake_that_is_never_answered_does_not_keep_its_session() {
         let mut session = ServerSession::new(Transport::Polling, TIMING, at(0));
         session.lost(Lane::Get);
@@ -177,6 +187,7 @@ mod post {
         let mut session = held();
         session.attach(Lane::Post, at(1)).unwrap();
         session.lost(Lane::Post);
+        assert!(!session.attached(Lane::Post));
         assert_eq!(told(&mut session, Lane::Get, 0), [CLOSE]);
         assert_over(&mut session, CloseReason::TransportError);
     }

@@ -1,17 +1,16 @@
 //! The body a session fills: of a GET's response on the server, of a POST on the client.
 //!
-//! An HTTP body is written once. It is `Empty` from the request on, `Begun` with the first packet, and
-//! `Sealed` when the session had nothing more for it; what comes later waits for the next request.
+//! An HTTP body is written once. It is `Empty` from the request on, `Begun` with the first ping, pong or
+//! message, and `Sealed` when the session had nothing more for it; what comes later waits for the next
+//! request.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
     /// No request in flight.
     Absent,
     Empty,
-    /// `precious`: it holds more than a noop, so losing it loses something.
-    Begun {
-        precious: bool,
-    },
+    Begun,
+    /// `precious`: it holds a ping, pong or message, so losing it loses something even after an upgrade.
     Sealed {
         precious: bool,
     },
@@ -24,32 +23,27 @@ impl Body {
 
     /// Whether packets can still be put in.
     pub(super) const fn is_writable(self) -> bool {
-        matches!(self, Self::Empty | Self::Begun { .. })
+        matches!(self, Self::Empty | Self::Begun)
     }
 
     pub(super) const fn is_precious(self) -> bool {
-        matches!(self, Self::Begun { precious: true } | Self::Sealed { precious: true })
+        matches!(self, Self::Begun | Self::Sealed { precious: true })
     }
 
-    /// A packet was put in whose loss matters.
+    /// A ping, pong or message is put in.
     pub(super) fn put(&mut self) {
-        *self = Self::Begun { precious: true };
+        *self = Self::Begun;
     }
 
-    /// A packet was put in that is the last.
+    /// The last word is put in: an open, close or noop packet.
     pub(super) fn put_last(&mut self) {
-        *self = Self::Sealed { precious: true };
-    }
-
-    /// A noop was put in, and nothing else will be.
-    pub(super) fn put_noop(&mut self) {
         *self = Self::Sealed { precious: self.is_precious() };
     }
 
     /// There is nothing to put in now: a begun body is finished, an empty one waits.
-    pub(super) fn seal_if_begun(&mut self) {
-        if let Self::Begun { precious } = *self {
-            *self = Self::Sealed { precious };
+    pub(super) fn pause(&mut self) {
+        if *self == Self::Begun {
+            *self = Self::Sealed { precious: true };
         }
     }
 }

@@ -515,7 +515,7 @@ impl ClientSession {
             self.end(CloseReason::ClientDisconnect);
             return Some(CLOSE);
         }
-        self.post.seal_if_begun();
+        self.post.pause();
         None
     }
 

@@ -17,6 +17,8 @@
 //!    words for another. It can end the session, never revive one.
 //! 2. `poll_event` until it says `None`.
 //! 3. `poll_timeout`, and arm the timer with it.
+//!
+//! Numbers such as 2.4.4 in the source are sections of the project's notes on the protocol.
 
 use core::fmt;
 

@@ -414,7 +414,7 @@ impl ServerSession {
             // The held GET of a client that switched: its answer, and its end. Nothing of the session goes
             // this way any more.
             if self.get == Body::Empty {
-                self.get.put_noop();
+                self.get.put_last();
                 return Some(NOOP);
             }
         } else if let Some(reason) = self.ended() {
@@ -439,10 +439,10 @@ impl ServerSession {
             return Some(CLOSE);
         } else if self.get == Body::Empty && matches!(self.socket, ServerSocket::Probed { .. }) {
             // 2.7.2: every GET, not only the first, or the upgrade stalls for a whole ping interval.
-            self.get.put_noop();
+            self.get.put_last();
             return Some(NOOP);
         }
-        self.get.seal_if_begun();
+        self.get.pause();
         None
     }
 

@@ -60,11 +60,11 @@ impl Heartbeat {
     pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
         match self.beat {
             // Protocol 2.5.2: a session nobody polls dies at pingInterval + pingTimeout, so the time runs from
-            // when the ping was due, whether or not a lane ever takes it. But a driver that stalled for all
-            // of that time must not take the peer's away: then it runs from now.
+            // when the ping was due, whether or not a lane ever takes it. But a driver that stalled must not
+            // take the peer's time to answer away: then it runs from now.
             Beat::Resting { ping_at } if now >= ping_at => {
-                let pong_by = ping_at.after(self.timeout);
-                let pong_by = if now < pong_by { pong_by } else { now.after(self.timeout) };
+                let stalled = now.millis_since(ping_at) > u64::from(self.timeout / 4);
+                let pong_by = if stalled { now } else { ping_at }.after(self.timeout);
                 self.beat = Beat::Due { pong_by };
                 false
             }

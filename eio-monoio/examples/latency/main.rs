@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::new().driver(options.driver).handle_signals(true);
     let running = Server::new(|| Latency).config(config).bind(&options.listen)?;
     println!(
-        "open http://{}/ in a browser (driver={}, workers={}); Ctrl-C ends it",
+        "listening on http://{}/ driver={} workers={}: open it in a browser; Ctrl-C ends it",
         running.local_addr(),
         running.driver(),
         running.workers(),

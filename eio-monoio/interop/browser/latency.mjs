@@ -8,7 +8,10 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
+
+// The packages are installed outside the source tree, in the directory this runs in.
+const require = createRequire(process.cwd() + "/");
+const { chromium } = require("playwright-core");
 
 const [url, directory] = process.argv.slice(2);
 if (!url || !directory) {
@@ -172,7 +175,7 @@ try {
   await phone.screenshot({ path: join(directory, "latency-mobile.png"), fullPage: true });
 
   await check("the client served is the one published", async () => {
-    const path = createRequire(import.meta.url).resolve("engine.io-client/dist/engine.io.min.js");
+    const path = require.resolve("engine.io-client/dist/engine.io.min.js");
     const served = await phone.evaluate(async () => (await fetch("/engine.io.min.js")).text());
     expect(served === readFileSync(path, "utf8"), "they differ");
   });

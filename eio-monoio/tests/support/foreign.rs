@@ -41,6 +41,12 @@ pub(crate) fn python(test: &str) -> Option<&'static Client> {
     or_skip(test, CLIENT.get_or_init(install_python))
 }
 
+/// Chromium, driven by Playwright. `None` means: skip, the reason is told.
+pub(crate) fn browser(test: &str) -> Option<&'static Client> {
+    static CLIENT: OnceLock<Result<Client, String>> = OnceLock::new();
+    or_skip(test, CLIENT.get_or_init(install_browser))
+}
+
 impl Client {
     /// The client's script against the server at `url`.
     pub(crate) fn command(&self, url: &str, scenarios: &[&str]) -> Command {
@@ -134,18 +140,31 @@ fn or_skip(test: &str, client: &'static Result<Client, String>) -> Option<&'stat
 }
 
 fn install_javascript() -> Result<Client, String> {
-    let sources = sources("js");
+    install_node("js", "client.mjs")
+}
+
+/// The driver comes from npm; the browser itself is the system's.
+fn install_browser() -> Result<Client, String> {
+    let chromium = std::env::var("CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".into());
+    if !Path::new(&chromium).is_file() {
+        return Err(format!("{chromium}: no such browser; CHROMIUM can name another"));
+    }
+    install_node("browser", "latency.mjs")
+}
+
+fn install_node(name: &str, script: &str) -> Result<Client, String> {
+    let sources = sources(name);
     let node = version_of("node")?;
     version_of("npm")?;
     let files = ["package.json", "package-lock.json"].map(|name| sources.join(name));
-    let directory = install("js", &node, &files, |directory| {
+    let directory = install(name, &node, &files, |directory| {
         let mut npm = Command::new("npm");
         npm.current_dir(directory);
         // No package of ours needs an install script, so none may run.
         npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
         run(&mut npm, INSTALL_LIMIT, |_| {}).map(drop)
     })?;
-    Ok(Client { interpreter: "node".into(), script: sources.join("client.mjs"), directory })
+    Ok(Client { interpreter: "node".into(), script: sources.join(script), directory })
 }
 
 fn install_python() -> Result<Client, String> {

@@ -1,4 +1,4 @@
-//! The `echo` example as a process of its own.
+//! An example server as a process of its own.
 //!
 //! A process, because what is tested is what users run: its signals, its exit status, and memory
 //! and descriptors that nothing else in the test shares.
@@ -55,14 +55,13 @@ impl Default for Options {
 }
 
 impl Server {
-    /// Starts a server on a free port of the loopback interface and waits until it listens.
+    /// Starts the `echo` example on a free port of the loopback interface and waits until it listens.
     ///
     /// # Panics
     ///
     /// If it does not say within ten seconds that it listens; the message holds what it said.
     pub(crate) fn start(options: &Options) -> Self {
-        let mut command = Command::new(example("echo"));
-        command.args(["--listen", "127.0.0.1:0"]);
+        let mut command = Self::command("echo");
         command.args(["--workers", &options.workers.to_string()]);
         command.args(["--driver", &options.driver.to_string()]);
         command.args(["--ping-interval-ms", &options.ping_interval.as_millis().to_string()]);
@@ -70,6 +69,22 @@ impl Server {
         command.args(["--max-payload", &options.max_payload.to_string()]);
         command.args(["--path", options.path]);
         command.args(["--transports", options.transports]);
+        Self::run(command)
+    }
+
+    /// The command line of an example that listens on a free port of the loopback interface.
+    pub(crate) fn command(example: &str) -> Command {
+        let mut command = Command::new(path_of(example));
+        command.args(["--listen", "127.0.0.1:0"]);
+        command
+    }
+
+    /// Starts a server and waits until it listens.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub(crate) fn run(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
@@ -163,7 +178,7 @@ pub(super) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
 
 /// Cargo puts test binaries into `target/<profile>/deps` and examples into
 /// `target/<profile>/examples`.
-fn example(name: &str) -> PathBuf {
+fn path_of(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let profile = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps/test");
     let path = profile.join("examples").join(name);

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Every CI job is a function here: ./ci.sh JOB [JOB ...], or ./ci.sh all.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# Formatting is what rustfmt says.
+fmt() { cargo fmt --all --check; }
+
+# No warning, in any target or feature of the core.
+clippy() {
+  cargo clippy --workspace --all-targets -- -D warnings
+  cargo clippy -p eio-core --features std,defmt -- -D warnings
+}
+
+# The documentation builds, and every link in it leads somewhere.
+docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps; }
+
+# The README's own command: unit tests, doctests, wire tests, real JavaScript and Python clients, a browser.
+test() { cargo test --workspace; }
+
+# The core and the microcontroller client build for a Cortex-M0+ without std.
+no_std() { ./eio-embassy/ci/no-std.sh; }
+
+# Every crate packs, with what its manifest promises.
+package() { cargo package --workspace --allow-dirty --no-verify --quiet; }
+
+# What needs node and python on the other end, alone.
+interop() {
+  cargo build -p eio-monoio --examples
+  cargo test -p eio-monoio --test interop --test browser
+}
+
+# The examples build as a user builds them.
+examples() { cargo build --release -p eio-monoio --examples; }
+
+all() {
+  local job
+  for job in fmt clippy docs test no_std package examples; do
+    printf '\n== %s\n' "$job"
+    "$job"
+  done
+}
+
+[[ $# -ge 1 ]] || { grep -B1 -E '^[a-z_]+\(\)' "$0" | grep -vE '^--' >&2; exit 64; }
+for job in "$@"; do "$job"; done

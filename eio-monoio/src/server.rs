@@ -123,10 +123,8 @@ where
     /// cannot be had, or the kernel refuses the chosen driver.
     pub fn bind(self, address: impl ToSocketAddrs) -> Result<Running, ServeError> {
         self.config.check()?;
-        let address = address.to_socket_addrs()?.next();
-        let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
         let workers = self.config.workers.unwrap_or_else(cores);
-        let listeners = listen(address, self.config.backlog, workers)?;
+        let listeners = listen_on_any(address, self.config.backlog, workers)?;
         let local = listeners[0].local_addr()?;
 
         let (boxes, ears): (Vec<_>, Vec<_>) = (0..workers)
@@ -213,20 +211,39 @@ impl Drop for EndAll {
     }
 }
 
+/// The first address of a name that can be had.
+fn listen_on_any(
+    addresses: impl ToSocketAddrs,
+    backlog: u32,
+    workers: usize,
+) -> io::Result<Vec<std::net::TcpListener>> {
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses.to_socket_addrs()? {
+        match listen(address, backlog, workers) {
+            Ok(listeners) => return Ok(listeners),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
 /// One listener a worker, all on the same address.
 fn listen(
     address: SocketAddr,
     backlog: u32,
     workers: usize,
 ) -> io::Result<Vec<std::net::TcpListener>> {
-    // SO_REUSEPORT would let a second server take the same address without a word: first see that it is free.
-    let alone = net::listen(address, backlog, false)?;
     if workers == 1 {
-        return Ok(vec![alone]);
+        return Ok(vec![net::listen(address, backlog, false)?]);
     }
-    let address = alone.local_addr()?;
-    drop(alone);
-    (0..workers).map(|_| net::listen(address, backlog, true)).collect()
+    if address.port() != 0 {
+        // SO_REUSEPORT would let a second server take the same address without a word: see that it is free.
+        net::listen(address, backlog, false)?;
+    }
+    let first = net::listen(address, backlog, true)?;
+    let address = first.local_addr()?;
+    let others = (1..workers).map(|_| net::listen(address, backlog, true));
+    std::iter::once(Ok(first)).chain(others).collect()
 }
 
 fn cores() -> usize {

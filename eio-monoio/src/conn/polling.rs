@@ -93,9 +93,6 @@ struct Head {
     body: usize,
 }
 
-/// Ten digits hold any length that a payload limit allows.
-const LENGTH: &str = "          ";
-
 /// The head of a GET's response goes before the body into the same buffer, so that both leave in one send.
 fn write_head(out: &mut OutBuf, after: After, extra: &[u8]) -> Head {
     out.0.clear();
@@ -106,27 +103,27 @@ fn write_head(out: &mut OutBuf, after: After, extra: &[u8]) -> Head {
             .header("Cache-Control", "no-store")?
             .raw(after.line())?
             .raw(extra)?;
-        header_line(out, "Content-Length", &[LENGTH])
+        header_line(out, "Content-Length", &["0"])
     };
     let written = write(out);
     debug_assert!(written.is_ok(), "constants, and lines that were checked");
-    let length = out.0.len() - 2;
+    let length = out.0.len() - b"0\r\n".len();
     out.0.extend_from_slice(b"\r\n");
     Head { length, body: out.0.len() }
 }
 
 impl Head {
-    /// RFC 9110 5.5: white space before a value is not part of it.
+    /// Fills in the length. What is behind its first digit moves up to make room for the others.
     fn finish(self, out: &mut OutBuf) {
-        let mut rest = out.0.len() - self.body;
-        let mut at = self.length;
-        loop {
-            at -= 1;
-            out.0[at] = b'0' + (rest % 10) as u8;
+        let len = out.0.len() - self.body;
+        let more = len.checked_ilog10().unwrap_or(0) as usize;
+        let end = out.0.len();
+        out.0.resize(end + more, 0);
+        out.0.copy_within(self.length + 1..end, self.length + 1 + more);
+        let mut rest = len;
+        for digit in out.0[self.length..=self.length + more].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
             rest /= 10;
-            if rest == 0 {
-                return;
-            }
         }
     }
 }
@@ -280,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_is_filled_in_before_the_body_without_moving_it() {
+    fn the_length_is_the_body_s() {
         for len in [0, 1, 9, 10, 1_000_000] {
             let mut out = OutBuf::default();
             let head = write_head(&mut out, After::Close, b"Vary: Origin\r\n");

@@ -1,11 +1,13 @@
 //! Echoes every message: text as text, binary as binary, in order. See `--help`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use clap::Parser;
 use eio_monoio::{
     Config, ConnectRequest, Cors, Driver, Handler, Message, Refusal, Server, Socket, Transport,
 };
+use http::{Request, Response};
 
 #[derive(Parser)]
 #[command(about = "An Engine.IO server that echoes every message")]
@@ -53,6 +55,11 @@ impl Handler for Echo {
         // Never full: a client that does not read its echoes is not read from.
         socket.try_send(message).ok();
         async {}
+    }
+
+    /// Other paths are echoed, too.
+    async fn request(&self, request: Request<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
+        Response::new(Cow::Owned(request.into_body()))
     }
 }
 

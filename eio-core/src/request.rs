@@ -270,6 +270,15 @@ impl Reject {
             Self::MethodNotAllowed => "",
         }
     }
+
+    /// Header lines the response must have. "The origin server MUST generate an Allow header field in a 405
+    /// response" (RFC 9110 section 15.5.6).
+    pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::MethodNotAllowed => &[("Allow", "GET, POST, OPTIONS")],
+            _ => &[],
+        }
+    }
 }
 
 impl core::fmt::Display for Reject {
@@ -357,6 +366,22 @@ mod tests {
                 Err(reject),
                 "{method} {query} {websocket}"
             );
+        }
+    }
+
+    #[test]
+    fn only_a_405_says_what_is_allowed() {
+        use Reject::*;
+        for reject in [
+            UnknownTransport,
+            UnknownSid,
+            BadHandshakeMethod,
+            BadRequest,
+            Forbidden,
+            UnsupportedVersion,
+            MethodNotAllowed,
+        ] {
+            assert_eq!(reject.status() == 405, reject.headers().iter().any(|(n, _)| *n == "Allow"));
         }
     }
 

@@ -139,6 +139,8 @@ async fn refuse_head<T>(mut conn: Conn<T>, ended: Ended) {
         Ended::TimedOut | Ended::Closed => return,
     };
     conn.set_idle(false);
+    // Whoever sent this has not said from which origin.
+    conn.extra.clear();
     conn.reply(Answer::empty(status), After::Close);
     conn.close_lingering().await;
 }
@@ -178,6 +180,28 @@ enum What<T> {
     Answered,
 }
 
+impl<T> What<T> {
+    /// Takes into account what meaning does not depend on.
+    fn adapt(self, has_body: bool, is_head: bool) -> Self {
+        match self {
+            // Its body would be taken for frames.
+            Self::Upgrade { .. } | Self::Open { transport: Transport::WebSocket, .. }
+                if has_body =>
+            {
+                Self::Refused(Answer::reject(Reject::BadRequest))
+            }
+            Self::Refused(answer) => Self::Refused(Answer { head_only: is_head, ..answer }),
+            other => other,
+        }
+    }
+
+    /// Whether a body is read to its end. One that is not would be taken for the next request: nothing may
+    /// follow it on its connection.
+    fn reads_body(&self) -> bool {
+        matches!(self, Self::Push(_) | Self::Elsewhere(_) | Self::Other)
+    }
+}
+
 /// Decides what a head asks for. Everything that outlives the head is copied out of it here.
 fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<T> {
     conn.extra.clear();
@@ -207,10 +231,9 @@ fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<
     } else {
         (What::Other, None)
     };
-    // A refused request whose body is still to come: what follows on the connection is that body.
-    let unread_body =
-        matches!(what, What::Refused(_)) && !matches!(framing, Framing::None | Framing::Length(0));
-    let after = if unread_body { After::Close } else { after };
+    let has_body = !matches!(framing, Framing::None | Framing::Length(0));
+    let what = what.adapt(has_body, head.method == "HEAD");
+    let after = if has_body && !what.reads_body() { After::Close } else { after };
     if let Some(preflight) = preflight {
         let extra = std::mem::take(&mut conn.extra);
         cors::write_preflight(conn.answer(), &preflight, &extra, after);

@@ -14,6 +14,8 @@ pub(crate) struct Answer<'a> {
     pub(crate) content_type: &'static str,
     pub(crate) body: &'a [u8],
     pub(crate) headers: &'a [(&'static str, &'static str)],
+    /// RFC 9110 9.3.2: to HEAD, the same head as to GET, and no body.
+    pub(crate) head_only: bool,
 }
 
 pub(crate) const TEXT: &str = "text/plain; charset=UTF-8";
@@ -21,20 +23,18 @@ const JSON: &str = "application/json";
 
 impl<'a> Answer<'a> {
     pub(crate) const fn empty(status: u16) -> Self {
-        Self { status, content_type: "", body: b"", headers: &[] }
+        Self { status, content_type: "", body: b"", headers: &[], head_only: false }
     }
 
     pub(crate) const fn json(status: u16, body: &'a [u8]) -> Self {
-        Self { status, content_type: JSON, body, headers: &[] }
+        Self { content_type: JSON, body, ..Self::empty(status) }
     }
 
     pub(crate) const fn reject(reject: Reject) -> Answer<'static> {
-        let body = reject.body().as_bytes();
-        if body.is_empty() {
-            Answer::empty(reject.status())
-        } else {
-            Answer::json(reject.status(), body)
-        }
+        let (status, body) = (reject.status(), reject.body().as_bytes());
+        let answer =
+            if body.is_empty() { Answer::empty(status) } else { Answer::json(status, body) };
+        Answer { headers: reject.headers(), ..answer }
     }
 
     pub(crate) const fn violation(violation: Violation) -> Answer<'static> {
@@ -48,7 +48,7 @@ impl<'a> Answer<'a> {
 
 /// Protocol 2.3.1.
 pub(crate) const OK: Answer<'static> =
-    Answer { status: 200, content_type: "text/html", body: b"ok", headers: &[] };
+    Answer { content_type: "text/html", body: b"ok", ..Answer::empty(200) };
 
 /// How the connection goes on after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,8 @@ fn write(
     }
     head = head.header("Cache-Control", "no-store")?.raw(after.line())?.raw(extra)?;
     head.end()?;
-    out.0.extend_from_slice(answer.body);
+    if !answer.head_only {
+        out.0.extend_from_slice(answer.body);
+    }
     Ok(())
 }

@@ -97,6 +97,11 @@ impl Log {
         self.lock().push((socket.sid().to_string(), entry));
     }
 
+    /// Everything.
+    pub(crate) fn all(&self) -> Vec<(String, Entry)> {
+        self.lock().clone()
+    }
+
     /// Everything about one session.
     pub(crate) fn of(&self, sid: &str) -> Vec<Entry> {
         let log = self.lock();

@@ -21,6 +21,7 @@ use std::task::Poll;
 use eio_core::buffer::RecvBuffer;
 use eio_core::http::{BodyDecoder, Error as HttpError, Step};
 
+use crate::conn::http::Body;
 use crate::message::OutBuf;
 use crate::net::Stream;
 use crate::shard::mesh::{Moved, Permit};
@@ -152,8 +153,16 @@ impl<T> Conn<T> {
         }
     }
 
-    /// Receives until the body is whole; it is then what `rx` keeps.
-    pub(crate) async fn receive_body(&mut self, decoder: &mut BodyDecoder) -> Result<(), Ended> {
+    /// Receives a body, if the head promises one that is allowed, until it is whole; it is then what `rx` keeps.
+    /// A client that waits to be asked for it is asked.
+    pub(crate) async fn receive_body(&mut self, body: Body) -> Result<(), Ended> {
+        let mut decoder = BodyDecoder::new(body.framing, self.core.config.max_payload);
+        let first = decoder.poll(&mut self.rx).map_err(Ended::Bad)?;
+        if body.expects_continue && first != Step::Done && self.rx.is_empty() {
+            self.answer().0.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.flush().await?;
+        }
+        self.set_deadline(self.core.config.body_timeout);
         loop {
             match decoder.poll(&mut self.rx).map_err(Ended::Bad)? {
                 Step::Done => return Ok(()),

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use eio_core::http::{BodyDecoder, Header, RequestHead, WriteError, response};
+use eio_core::http::{Header, RequestHead, WriteError, response};
 
 use crate::config::MAX_HEADERS;
 use crate::conn::http::{Body, Next};
@@ -30,15 +30,7 @@ pub(crate) async fn answer<H: Handler>(
         return Next::Continue(conn, After::Close);
     };
     conn.rx.skip(head);
-    let mut decoder = BodyDecoder::new(body.framing, conn.core.config.max_payload);
-    conn.set_deadline(conn.core.config.body_timeout);
-    if body.expects_continue && decoder.poll(&mut conn.rx).is_ok() {
-        conn.answer().0.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-        if conn.flush().await.is_err() {
-            return Next::Gone;
-        }
-    }
-    let status = match conn.receive_body(&mut decoder).await {
+    let status = match conn.receive_body(body).await {
         Ok(()) => 0,
         Err(Ended::Bad(error)) => error.status(),
         Err(Ended::TimedOut) => 408,

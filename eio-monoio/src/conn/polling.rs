@@ -1,11 +1,11 @@
 //! Long-polling: the GET that is held until there is something, the POST that brings packets.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use eio_core::http::{BodyDecoder, Error as HttpError, header_line, response};
+use eio_core::http::{Error as HttpError, header_line, response};
 use eio_core::packet::Message;
 use eio_core::payload;
 use eio_core::session::{CloseReason, Lane, Violation};
@@ -141,8 +141,8 @@ pub(crate) async fn push<H: Handler>(
         conn.reply(Answer::violation(violation), After::Close);
         return Next::Continue(conn, After::Close);
     }
-    if let Err(ended) = receive(&mut conn, body).await {
-        return refuse(conn, &session, ended);
+    if let Err(why) = receive(&mut conn, &session, body).await {
+        return refuse(conn, &session, why);
     }
     let mut records = payload::Decoder::new(conn.rx.kept_mut());
     loop {
@@ -235,40 +235,49 @@ async fn answer<T>(
     conn.flush().await.ok().map(|()| conn)
 }
 
+/// Why there is no body of a POST to go through.
+enum Bodiless {
+    Connection(Ended),
+    /// The session ended before the body was whole: it would be nobody's.
+    Session,
+}
+
 /// Receives the body of a POST, if the head promises one that is allowed.
-async fn receive<T>(conn: &mut Conn<T>, body: Body) -> Result<(), Ended> {
-    let mut decoder = BodyDecoder::new(body.framing, conn.core.config.max_payload);
-    conn.set_deadline(conn.core.config.body_timeout);
-    if body.expects_continue && decoder.poll(&mut conn.rx).is_ok() && conn.rx.is_empty() {
-        conn.answer().0.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-        conn.flush().await?;
-        conn.set_deadline(conn.core.config.body_timeout);
-    }
-    conn.receive_body(&mut decoder).await
+async fn receive<T>(conn: &mut Conn<T>, session: &Session<T>, body: Body) -> Result<(), Bodiless> {
+    let mut receiving = pin!(conn.receive_body(body));
+    poll_fn(|cx| {
+        let received = receiving.as_mut().poll(cx);
+        match session.poll_closed(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(Bodiless::Session)),
+            Poll::Pending => received.map_err(Bodiless::Connection),
+        }
+    })
+    .await
 }
 
 /// Answers a POST whose body did not come, or is not wanted.
-fn refuse<T>(mut conn: Conn<T>, session: &Session<T>, ended: Ended) -> Next<T> {
-    let status = match ended {
-        Ended::Bad(error @ HttpError::BodyTooLarge) => {
+fn refuse<T>(mut conn: Conn<T>, session: &Session<T>, why: Bodiless) -> Next<T> {
+    let answer = match why {
+        Bodiless::Session => Answer::violation(Violation::Ended),
+        Bodiless::Connection(Ended::Bad(error @ HttpError::BodyTooLarge)) => {
             // The session has done nothing wrong; protocol 2.3.10.
             session.detach(Lane::Post);
-            error.status()
+            Answer::empty(error.status())
         }
-        Ended::Bad(error) => {
+        Bodiless::Connection(Ended::Bad(error)) => {
             session.fail(Lane::Post, CloseReason::TransportError);
-            error.status()
+            Answer::empty(error.status())
         }
-        Ended::TimedOut => {
+        Bodiless::Connection(Ended::TimedOut) => {
             session.lost(Lane::Post);
-            408
+            Answer::empty(408)
         }
-        Ended::Closed => {
+        Bodiless::Connection(Ended::Closed) => {
             session.lost(Lane::Post);
             return Next::Gone;
         }
     };
-    conn.reply(Answer::empty(status), After::Close);
+    conn.reply(answer, After::Close);
     Next::Continue(conn, After::Close)
 }
 

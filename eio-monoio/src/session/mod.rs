@@ -101,6 +101,15 @@ impl<T> Session<T> {
         self.closed.get()
     }
 
+    /// Ready when the session has ended; else wakes the task when it does, and now and then before.
+    pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closed.get().is_some() {
+            return Poll::Ready(());
+        }
+        self.add_sender(cx);
+        Poll::Pending
+    }
+
     /// Bytes that wait to be sent.
     pub(crate) fn queued(&self) -> usize {
         let link = self.link.borrow();

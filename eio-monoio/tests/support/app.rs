@@ -13,7 +13,7 @@ use eio_monoio::{
 
 use super::wire::PATIENCE;
 
-/// Echoes, but obeys these texts: `!close` disconnects, `!abort` aborts, `!burst N` sends the texts `0` to
+/// Echoes, but obeys these texts and does not note them: `!ack` sends `ack`, `!close` disconnects, `!abort` aborts, `!burst N` sends the texts `0` to
 /// N - 1, `!fill N` sends messages of 1000 bytes until N are queued or the session is full,
 /// `!panic` panics. The query `refuse=KIND` of a handshake refuses it.
 pub(crate) struct App {
@@ -29,6 +29,7 @@ impl App {
         let (verb, count) = order.split_once(' ').unwrap_or((order, "0"));
         let count: usize = count.parse().expect("a count");
         match verb {
+            "ack" => socket.try_send("ack").expect("room"),
             "close" => socket.disconnect(),
             "abort" => socket.abort(),
             "burst" => {
@@ -66,11 +67,13 @@ impl Handler for App {
         socket: &Socket<()>,
         message: Message<'_>,
     ) -> impl Future<Output = ()> + use<'s> {
-        self.log.push(socket, Entry::Message(message.into()));
         match message {
             Message::Text(text) if text.starts_with('!') => Self::obey(socket, &text[1..]),
-            // Never full: a client that does not read its echoes is not read from.
-            echo => _ = socket.try_send(echo),
+            echo => {
+                self.log.push(socket, Entry::Message(echo.into()));
+                // Never full: a client that does not read its echoes is not read from.
+                _ = socket.try_send(echo);
+            }
         }
         async {}
     }

@@ -301,6 +301,12 @@ fn parse_head(head: &[u8]) -> (u16, Vec<(String, String)>) {
     (status, headers.collect())
 }
 
+/// Makes the close of this connection a reset: what the server has not been sent yet is forgotten.
+pub(crate) fn reset(wire: &Wire) {
+    let socket = socket2::SockRef::from(wire.stream());
+    socket.set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+}
+
 /// The value of `"sid"` in an open packet.
 #[track_caller]
 pub(crate) fn sid_of(open: &str) -> String {
@@ -336,6 +342,28 @@ impl Polling {
     #[track_caller]
     pub(crate) fn start_poll(&mut self) {
         self.get.send(&Request::get(&target(&self.sid)));
+    }
+
+    /// Sends a GET and returns when the server holds it: it stands behind another on the connection, and that
+    /// one is answered. The application must be [`App`](super::app::App), with nothing queued.
+    #[track_caller]
+    pub(crate) fn hold_poll(&mut self) {
+        self.say("4!ack");
+        let get = Request::get(&target(&self.sid)).bytes();
+        self.get.write([&*get, &*get].concat());
+        assert_eq!(self.polled(), "4ack");
+    }
+
+    /// Begins a POST and returns when the server waits for the rest, which is returned.
+    #[track_caller]
+    pub(crate) fn begin_push(&mut self, body: &str) -> Vec<u8> {
+        let begun = Request::post(&target(&self.sid), body).bytes();
+        let (begin, rest) = begun.split_at(begun.len() - 1);
+        // A whole one before it: its answer shows that the next is being looked at.
+        let before = Request::post(&target(&self.sid), "3").bytes();
+        self.post.write([&*before, begin].concat());
+        self.post.response().assert(200, "ok");
+        rest.to_vec()
     }
 
     /// The body of the GET's response, which must be 200.

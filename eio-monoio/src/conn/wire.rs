@@ -56,7 +56,7 @@ impl<T> Wire<T> {
         let mut writing = pin!(self.write(sent));
         let (mut read, mut wrote) = (false, false);
         poll_fn(|cx| {
-            self.link.turn(|| {
+            self.link.turn(cx, |cx| {
                 read = read || reading.as_mut().poll(cx).is_ready();
                 wrote = wrote || writing.as_mut().poll(cx).is_ready();
             });
@@ -87,7 +87,7 @@ impl<T> Wire<T> {
     async fn write(&self, sent: impl Fn()) {
         let (link, stream, pool) = (&self.link, &self.socket.stream, &self.socket.core.pool);
         loop {
-            poll_fn(|cx| link.poll_work(cx)).await;
+            poll_fn(|_| link.poll_work()).await;
             let out = link.take();
             if link.ending() == Ending::Cut {
                 let _ = stream.try_send(&out);

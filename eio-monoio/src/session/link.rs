@@ -81,12 +81,11 @@ impl Link {
         }
     }
 
-    /// Ready when there is something to send or an end to make.
-    pub(crate) fn poll_work(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when there is something to send or an end to make. To be asked in a [`turn`](Self::turn).
+    pub(crate) fn poll_work(&self) -> Poll<()> {
         if !self.out.borrow().0.is_empty() || self.ending.get() != Ending::Open {
             return Poll::Ready(());
         }
-        self.listen(cx);
         Poll::Pending
     }
 
@@ -96,9 +95,17 @@ impl Link {
     }
 
     /// Runs one turn of the connection's task, during which appending wakes nobody.
-    pub(crate) fn turn<R>(&self, run: impl FnOnce() -> R) -> R {
+    ///
+    /// Whatever the task waits for at the end of it, be it only the peer that takes its time with what is in
+    /// flight, it hears when the link begins to end.
+    pub(crate) fn turn<R>(
+        &self,
+        cx: &mut Context<'_>,
+        run: impl FnOnce(&mut Context<'_>) -> R,
+    ) -> R {
+        self.listen(cx);
         self.in_turn.set(true);
-        let result = run();
+        let result = run(cx);
         self.in_turn.set(false);
         result
     }

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use eio_core::packet::Message;
 use eio_core::session::CloseReason;
@@ -16,11 +17,34 @@ use crate::handler::Handler;
 use crate::message::OwnedMessage;
 use crate::session::Session;
 use crate::shard::Shard;
-use crate::shard::tasks::Stopped;
+use crate::shard::tasks::{Stopped, poll_once};
 use crate::socket::Socket;
 
-/// Hands a message over. The future, guarded against panics, does not borrow it.
+/// Hands a message over. The future, guarded against panics, does not borrow it. From here on the session is
+/// busy, until [`begin`] or [`catch_up`] finds that the handler is done.
 pub(crate) fn message<'s, H: Handler>(
+    shard: &'s Shard<H>,
+    session: &Rc<Session<H::Session>>,
+    lent: Message<'_>,
+) -> impl Future<Output = ()> + use<'s, H> {
+    session.set_busy();
+    call(shard, session, lent)
+}
+
+/// Runs what [`message`] or [`opened`] made as far as it goes at once, which mostly is to its end.
+pub(crate) async fn begin<H: Handler>(
+    shard: &Shard<H>,
+    session: &Rc<Session<H::Session>>,
+    handled: Pin<&mut impl Future<Output = ()>>,
+) -> Poll<()> {
+    let polled = poll_once(handled).await;
+    if polled.is_ready() {
+        rest(shard, session);
+    }
+    polled
+}
+
+fn call<'s, H: Handler>(
     shard: &'s Shard<H>,
     session: &Rc<Session<H::Session>>,
     message: Message<'_>,
@@ -45,7 +69,7 @@ pub(crate) fn spawn_message<H: Handler>(
 ) {
     let (shard, session, owned) = (shard.clone(), session.clone(), OwnedMessage::from(lent));
     let tasks = shard.clone();
-    tasks.core.tasks.spawn(async move { message(&shard, &session, owned.borrow()).await });
+    tasks.core.tasks.spawn(async move { call(&shard, &session, owned.borrow()).await });
 }
 
 /// Whether messages are to be spawned.
@@ -53,7 +77,7 @@ pub(crate) fn is_concurrent<H: Handler>(shard: &Shard<H>) -> bool {
     shard.core.config.dispatch == Dispatch::Concurrent
 }
 
-/// Tells the handler that a session exists.
+/// Tells the handler that a session exists. A new session is busy until that is done, see [`begin`].
 pub(crate) async fn opened<H: Handler>(shard: &Shard<H>, session: &Rc<Session<H::Session>>) {
     let tasks = &shard.core.tasks;
     let socket = Socket::new(session.clone());
@@ -88,11 +112,16 @@ pub(crate) async fn catch_up<H: Handler>(
             break;
         }
         while let Some(next) = inbox.front() {
-            let done = message(shard, session, next);
+            let done = call(shard, session, next);
             inbox.pop();
             done.await;
         }
     }
+    rest(shard, session);
+}
+
+/// The handler is done: if the session ended meanwhile, also by its own hand, it hears of that now.
+fn rest<H: Handler>(shard: &Shard<H>, session: &Rc<Session<H::Session>>) {
     if session.set_idle() {
         shard.core.say_goodbye(session.clone());
     }

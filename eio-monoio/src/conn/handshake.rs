@@ -18,7 +18,7 @@ use crate::handler::{ConnectRequest, Handler, Refusal};
 use crate::message::{OutBuf, never_full};
 use crate::session::{Origin, Session};
 use crate::shard::Shard;
-use crate::shard::tasks::{Stopped, poll_once};
+use crate::shard::tasks::Stopped;
 
 /// A session that a request asks for.
 pub(crate) struct Asked {
@@ -77,11 +77,10 @@ async fn open_polling<H: Handler>(
         return Next::Gone;
     }
     let mut opened = pin!(dispatch::opened(shard, &session));
-    if poll_once(opened.as_mut()).await.is_ready() {
+    if dispatch::begin(shard, &session, opened.as_mut()).await.is_ready() {
         return polling::send(conn, session.clone(), after).await;
     }
     // The client is not kept waiting for the application's welcome.
-    session.set_busy();
     if let Next::Continue(conn, after) = polling::send(conn, session.clone(), after).await {
         if after == After::Close {
             shard.core.tasks.spawn(conn.close_lingering());

@@ -17,7 +17,6 @@ use crate::handler::Handler;
 use crate::message::OutBuf;
 use crate::session::Session;
 use crate::shard::Shard;
-use crate::shard::tasks::poll_once;
 
 /// Answers a GET of a session, now or when there is something (protocol 2.4).
 pub(crate) async fn poll<T>(mut conn: Conn<T>, session: Rc<Session<T>>, after: After) -> Next<T> {
@@ -153,8 +152,7 @@ pub(crate) async fn push<H: Handler>(
             }
             Step::Message(message) => {
                 let mut handled = pin!(dispatch::message(shard, &session, message));
-                if poll_once(handled.as_mut()).await.is_pending() {
-                    session.set_busy();
+                if dispatch::begin(shard, &session, handled.as_mut()).await.is_pending() {
                     let outcome = stash_rest(&session, &mut records);
                     // Heartbeats must not wait for the handler: the connection goes on in another task.
                     let conn = answer(conn, &session, outcome, after).await;

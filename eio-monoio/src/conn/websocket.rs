@@ -17,7 +17,6 @@ use crate::handler::Handler;
 use crate::session::Session;
 use crate::session::link::Ending;
 use crate::shard::Shard;
-use crate::shard::tasks::poll_once;
 
 /// What a WebSocket is for a session at first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +89,7 @@ impl<H: Handler> Reader<'_, H> {
         if begin == Begin::Open {
             let (shard, session) = (self.shard, self.session);
             let mut opened = pin!(dispatch::opened(shard, session));
-            if poll_once(opened.as_mut()).await.is_pending() {
+            if dispatch::begin(shard, session, opened.as_mut()).await.is_pending() {
                 self.read_beside(opened.as_mut()).await?;
             }
         }
@@ -106,7 +105,7 @@ impl<H: Handler> Reader<'_, H> {
                 }
                 Input::Message(message) => {
                     let mut handled = pin!(dispatch::message(shard, session, message));
-                    if poll_once(handled.as_mut()).await.is_pending() {
+                    if dispatch::begin(shard, session, handled.as_mut()).await.is_pending() {
                         self.read_beside(handled.as_mut()).await?;
                     }
                 }
@@ -120,7 +119,6 @@ impl<H: Handler> Reader<'_, H> {
         handled: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), End> {
         let (shard, session) = (self.shard, self.session);
-        session.set_busy();
         let mut catching_up = pin!(dispatch::catch_up(shard, session, handled));
         let mut stashing = pin!(self.stash());
         let mut end = None;

@@ -79,7 +79,8 @@ impl<T> Session<T> {
             poller: RefCell::default(),
             senders: RefCell::default(),
             inbox: RefCell::default(),
-            busy: Cell::new(false),
+            // With telling its handler that it exists: an end before that is told after it.
+            busy: Cell::new(true),
             base64: origin.base64,
             closed: Cell::new(None),
             timer,

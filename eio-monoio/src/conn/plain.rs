@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::packet::Message;
@@ -111,14 +110,9 @@ impl<T> Reader<'_, T> {
         self.wire.link.end(Ending::Cut);
     }
 
-    /// The writer is in the same task: what it sends brings this one back.
+    /// A peer that does not read is not read from.
     async fn wait_for_room(&self) {
-        let mark = self.core.config.outbound_high_water;
-        poll_fn(|_| {
-            let slow = self.wire.link.queued() >= mark && self.wire.link.ending() == Ending::Open;
-            if slow { Poll::Pending } else { Poll::Ready(()) }
-        })
-        .await;
+        poll_fn(|_| self.wire.link.poll_room(self.core.config.outbound_high_water)).await;
     }
 
     /// Handles one frame; the number is what is still announced, 0 if something was there.

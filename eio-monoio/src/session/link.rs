@@ -12,6 +12,8 @@ pub(crate) struct Link {
     out: RefCell<OutBuf>,
     /// Bytes the running write operation holds.
     in_flight: Cell<usize>,
+    /// The connection's own reader waits for something to be sent.
+    wants_room: Cell<bool>,
     ending: Cell<Ending>,
     last_moments: Cell<bool>,
     /// The connection's task is in its turn and looks at `out` before the turn ends: no need to wake it.
@@ -71,6 +73,19 @@ impl Link {
     /// The taken bytes are sent.
     pub(crate) fn sent(&self) {
         self.in_flight.set(0);
+        if self.wants_room.take()
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            // Also in a turn: the reader had its part of that already.
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Ready when less than `mark` bytes wait, or the link is ending.
+    pub(crate) fn poll_room(&self, mark: usize) -> Poll<()> {
+        let full = self.queued() >= mark && self.ending.get() == Ending::Open;
+        self.wants_room.set(full);
+        if full { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// Gives the queue pooled memory if it has none.

@@ -1,0 +1,93 @@
+//! WebSockets on other paths than Engine.IO's: RFC 6455 and nothing else.
+
+mod support;
+
+use eio_monoio::{Config, Cors, Running, Server};
+
+use support::app::{App, Log, eventually};
+use support::matrix::everywhere;
+use support::wire::{BINARY, CLOSE, PING, PONG, Request, TEXT, WebSocket, Wire, frame, opening};
+
+fn start(config: Config) -> Running {
+    let log = Log::default();
+    Server::new(move || App::new(&log))
+        .config(config)
+        .plain_websockets(|socket, message| socket.send(message))
+        .bind("127.0.0.1:0")
+        .expect("a free port")
+}
+
+#[test]
+fn a_message_above_the_high_water_mark_does_not_stop_those_behind_it() {
+    everywhere(|config| {
+        let running = start(config.max_payload(1 << 20).outbound_high_water(1024));
+        let mut socket = WebSocket::connect(running.local_addr(), "/chat");
+        for _ in 0..3 {
+            let large = vec![b'x'; 300_000];
+            let bytes = [frame(BINARY, &large), frame(TEXT, b"behind")].concat();
+            socket.wire.write(bytes);
+            assert_eq!(socket.frame().payload, large);
+            assert_eq!(socket.text(), "behind");
+        }
+        socket.wire.write(frame(CLOSE, &1000u16.to_be_bytes()));
+        assert_eq!(socket.expect_close(), Some(1000));
+        drop(socket);
+        eventually("the connection is gone", || running.remote().connections() == 0);
+        assert_eq!(running.remote().sessions(), 0);
+    });
+}
+
+#[test]
+fn control_frames_are_answered_and_broken_rules_are_not_forgiven() {
+    everywhere(|config| {
+        let running = start(config.max_payload(1000));
+        let addr = running.local_addr();
+        let mut socket = WebSocket::connect(addr, "/");
+        socket.wire.write(frame(PING, b"are you there"));
+        let pong = socket.frame();
+        assert_eq!((pong.first, pong.payload.as_slice()), (PONG, &b"are you there"[..]));
+        for (bytes, code) in [
+            (frame(0x83, b""), 1002),
+            (frame(0xc1, b""), 1002),
+            (frame(TEXT, b"\xff"), 1007),
+            (frame(TEXT, &[b'x'; 1001]), 1009),
+        ] {
+            let mut socket = WebSocket::connect(addr, "/");
+            socket.wire.write(bytes);
+            assert_eq!(socket.expect_close(), Some(code));
+        }
+    });
+}
+
+#[test]
+fn a_page_of_another_origin_opens_none() {
+    everywhere(|config| {
+        let running = start(config.cors(Cors::SameOrigin));
+        let mut wire = Wire::connect(running.local_addr());
+        let response = wire.request(&opening("/").header("Origin", "http://evil.example"));
+        assert_eq!(response.status, 403);
+    });
+}
+
+#[test]
+fn a_shutdown_says_goodbye_to_them() {
+    everywhere(|config| {
+        let running = start(config);
+        let mut socket = WebSocket::connect(running.local_addr(), "/");
+        socket.wire.write(frame(TEXT, b"hello"));
+        assert_eq!(socket.text(), "hello");
+        running.shutdown();
+        assert_eq!(socket.expect_close(), Some(1001));
+        drop(socket);
+        running.join().expect("a clean end");
+    });
+}
+
+#[test]
+fn other_requests_for_the_same_path_are_not_taken_for_one() {
+    everywhere(|config| {
+        let running = start(config);
+        let mut wire = Wire::connect(running.local_addr());
+        assert_ne!(wire.request(&Request::get("/chat")).status, 101);
+    });
+}

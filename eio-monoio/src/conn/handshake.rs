@@ -11,7 +11,7 @@ use eio_core::transport::Transport;
 use eio_core::ws::{CloseCode, encode_close};
 
 use crate::config::MAX_HEADERS;
-use crate::conn::http::{Next, start};
+use crate::conn::http::{Next, resume};
 use crate::conn::reply::{After, Answer};
 use crate::conn::{Conn, dispatch, polling, websocket};
 use crate::handler::{ConnectRequest, Handler, Refusal};
@@ -85,7 +85,7 @@ async fn open_polling<H: Handler>(
         if after == After::Close {
             shard.core.tasks.spawn(conn.close_lingering());
         } else {
-            start(shard.clone(), conn);
+            resume(shard.clone(), conn);
         }
     }
     dispatch::catch_up(shard, &session, opened).await;

@@ -16,10 +16,16 @@ use crate::shard::mesh::Mail;
 use crate::shard::{Core, Found, Shard};
 use crate::web::cors::{self, Verdict};
 
-/// Serves a connection as a task of its own.
+/// Serves a connection that was accepted just now, or came from another shard, as a task of its own.
 pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Conn<H::Session>) {
     let tasks = shard.clone();
-    tasks.core.tasks.spawn(serve(shard, conn));
+    tasks.core.tasks.spawn(serve(shard, conn, true));
+}
+
+/// Goes on with a connection whose last request was answered, as a task of its own.
+pub(crate) fn resume<H: Handler>(shard: Rc<Shard<H>>, conn: Conn<H::Session>) {
+    let tasks = shard.clone();
+    tasks.core.tasks.spawn(serve(shard, conn, false));
 }
 
 /// What became of the connection after a request.
@@ -31,9 +37,9 @@ pub(crate) enum Next<T> {
     Gone,
 }
 
-async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>) {
-    // A client that is quick has sent its request with the handshake of TCP; others are waited for.
-    let mut first = true;
+/// `first`: a request is owed. A client that is quick has sent it with the handshake of TCP, another has
+/// `head_timeout` for it; later ones may take `idle_timeout` to begin.
+async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>, mut first: bool) {
     loop {
         let head = match read_head(&mut conn, first).await {
             Ok(head) => head,

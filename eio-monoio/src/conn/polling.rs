@@ -10,7 +10,7 @@ use eio_core::packet::Message;
 use eio_core::payload;
 use eio_core::session::{CloseReason, Lane, Violation};
 
-use crate::conn::http::{Body, Next, start};
+use crate::conn::http::{Body, Next, resume};
 use crate::conn::reply::{After, Answer, OK, TEXT};
 use crate::conn::{Conn, Ended, dispatch};
 use crate::handler::Handler;
@@ -157,7 +157,7 @@ pub(crate) async fn push<H: Handler>(
                     // Heartbeats must not wait for the handler: the connection goes on in another task.
                     let conn = answer(conn, &session, outcome, after).await;
                     if let Some(conn) = conn {
-                        start(shard.clone(), conn);
+                        resume(shard.clone(), conn);
                     }
                     dispatch::catch_up(shard, &session, handled).await;
                     return Next::Gone;

@@ -1,0 +1,426 @@
+//! What an application may do wrong: take its time, flood, never end, panic.
+
+mod support;
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use eio_monoio::{
+    CloseReason, Config, ConnectRequest, Dispatch, Handler, Message, OwnedMessage, Refusal, Socket,
+};
+use support::app::{Entry, Host, Log};
+use support::matrix::{everywhere, somewhere};
+use support::wire::{
+    CLOSE, POLLING, Polling, Request, WEBSOCKET, WebSocket, Wire, opening, target,
+};
+
+/// Waits at the text `wait` until a session of the same core says `go`; echoes the rest.
+struct Waiting {
+    log: Log,
+    gate: Rc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    open: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Gate {
+    async fn opened(&self) {
+        poll_fn(|cx| {
+            if self.open.get() {
+                return Poll::Ready(());
+            }
+            self.waiting.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Handler for Waiting {
+    type Session = ();
+
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn message<'s>(
+        &'s self,
+        socket: &Socket<()>,
+        message: Message<'_>,
+    ) -> impl Future<Output = ()> + use<'s> {
+        self.log.push(socket, Entry::Message(message.into()));
+        let wait = message == Message::Text("wait");
+        if message == Message::Text("go") {
+            self.gate.open.set(true);
+            self.gate.waiting.borrow_mut().drain(..).for_each(Waker::wake);
+        }
+        let (socket, echo) = (socket.clone(), OwnedMessage::from(message));
+        async move {
+            if wait {
+                self.gate.opened().await;
+            }
+            // Fails only if the client has left meanwhile.
+            _ = socket.send(&echo).await;
+        }
+    }
+
+    async fn disconnect(&self, socket: &Socket<()>, reason: CloseReason) {
+        self.log.push(socket, Entry::Closed(reason));
+    }
+}
+
+/// One core, so that one session can open the gate for another: whatever waits there belongs to its core.
+fn waiting(config: Config) -> Host {
+    Host::run(config.workers(1), |log| Waiting { log: log.clone(), gate: Rc::default() })
+}
+
+fn go(host: &Host) {
+    Polling::open(host.addr()).say("4go");
+}
+
+#[test]
+fn a_slow_handler_never_delays_a_heartbeat_nor_reorders_messages() {
+    everywhere(|config| {
+        let config = config.ping_interval(Duration::from_millis(50));
+        let host = waiting(config.ping_timeout(Duration::from_millis(500)));
+        let begun = Instant::now();
+        let mut polling = Polling::open(host.addr());
+        polling.say("4wait\x1e41");
+        polling.say("42\x1ebAw==");
+        let (mut socket, _) = WebSocket::open(host.addr());
+        ["4wait", "41", "42"].iter().for_each(|text| socket.send(text));
+        // Longer than a silent peer would be suffered.
+        while begun.elapsed() < Duration::from_millis(800) {
+            assert_eq!(polling.poll(), "2");
+            polling.say("3");
+            assert_eq!(socket.text(), "2");
+            socket.send("3");
+        }
+        polling.say("43");
+        socket.send("43");
+        go(&host);
+        let mut echoed = Vec::new();
+        while echoed.len() < 5 {
+            let body = polling.poll();
+            echoed.extend(body.split('\x1e').filter(|packet| *packet != "2").map(str::to_owned));
+        }
+        assert_eq!(echoed, ["4wait", "41", "42", "bAw==", "43"]);
+        let mut echoed = Vec::new();
+        while echoed.len() < 4 {
+            echoed.extend(Some(socket.text()).filter(|packet| packet != "2"));
+        }
+        assert_eq!(echoed, ["4wait", "41", "42", "43"]);
+    });
+}
+
+#[test]
+fn a_slow_handler_never_shortens_the_life_of_an_idle_connection() {
+    everywhere(|config| {
+        let host = waiting(config.head_timeout(Duration::from_millis(200)));
+        let mut polling = Polling::open(host.addr());
+        polling.say("4wait");
+        // idle_timeout is a minute: the connection has had its request.
+        polling.post.expect_silence(Duration::from_millis(400));
+        polling.say("41");
+        go(&host);
+        assert_eq!(polling.poll(), "4wait\x1e41");
+    });
+}
+
+#[test]
+fn a_session_never_says_goodbye_before_its_last_message_is_done() {
+    everywhere(|config| {
+        let host = waiting(config);
+        let mut polling = Polling::open(host.addr());
+        polling.say("4wait\x1e4behind");
+        polling.say("1");
+        polling.assert_unknown();
+        let (mut socket, sid) = WebSocket::open(host.addr());
+        socket.send("4wait");
+        socket.send("4behind");
+        socket.send("1");
+        socket.wire.expect_gone();
+        for sid in [&polling.sid, &sid] {
+            assert!(!host.log.of(sid).iter().any(|entry| matches!(entry, Entry::Closed(_))));
+        }
+        go(&host);
+        for sid in [&polling.sid, &sid] {
+            assert_eq!(host.log.close_reason(sid), CloseReason::ClientDisconnect);
+            let said = |text: &str| Entry::Message(OwnedMessage::Text(text.into()));
+            let goodbye = Entry::Closed(CloseReason::ClientDisconnect);
+            assert_eq!(host.log.of(sid), [said("wait"), said("behind"), goodbye]);
+        }
+        drop((polling, socket));
+        host.settles_at(1, 0);
+    });
+}
+
+#[test]
+fn a_handler_that_lags_never_makes_the_server_take_more_than_its_mark() {
+    everywhere(|config| {
+        let host = waiting(config.inbound_high_water(1000));
+        let mut polling = Polling::open(host.addr());
+        let sid = polling.sid.clone();
+        let packets: Vec<_> = (0..10).map(|n| format!("4{n}{}", "x".repeat(250))).collect();
+        polling.say("4wait");
+        let (three, rest) = packets.split_at(3);
+        polling.say(three.join("\x1e"));
+        // With these the mark is passed: they are taken, but not answered before there is room.
+        polling.post.send(&Request::post(&target(&sid), rest.join("\x1e")));
+        polling.post.expect_silence(Duration::from_millis(50));
+        go(&host);
+        polling.post.response().assert(200, "ok");
+        let mut echoed = Vec::new();
+        while echoed.len() < 11 {
+            echoed.extend(polling.poll().split('\x1e').map(str::to_owned));
+        }
+        assert_eq!(echoed[0], "4wait");
+        assert_eq!(echoed[1..], packets);
+    });
+}
+
+#[test]
+fn a_handler_that_is_stuck_never_keeps_its_session() {
+    everywhere(|config| {
+        let beat = Duration::from_millis(50);
+        let host = waiting(config.inbound_high_water(100).ping_interval(beat).ping_timeout(beat));
+        let mut polling = Polling::open(host.addr());
+        polling.say("4wait");
+        // Held up by the application, and suffered for that, but not for ever.
+        polling.push(format!("4{}", "x".repeat(200)));
+        polling.assert_unknown();
+        drop(polling);
+        host.empties();
+    });
+}
+
+#[test]
+fn concurrent_messages_never_wait_for_each_other() {
+    everywhere(|config| {
+        let host = waiting(config.dispatch(Dispatch::Concurrent));
+        let mut polling = Polling::open(host.addr());
+        polling.say("4wait\x1e41\x1e42");
+        assert_eq!(polling.poll(), "41\x1e42");
+        let (mut socket, _) = WebSocket::open(host.addr());
+        socket.send("4wait");
+        socket.assert_alive();
+        go(&host);
+        assert_eq!(polling.poll(), "4wait");
+        assert_eq!(socket.text(), "4wait");
+    });
+}
+
+/// Floods whoever says anything, as fast as it is taken.
+struct Flood;
+
+impl Handler for Flood {
+    type Session = ();
+
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn message<'s>(
+        &'s self,
+        socket: &Socket<()>,
+        _: Message<'_>,
+    ) -> impl Future<Output = ()> + use<'s> {
+        let socket = socket.clone();
+        async move {
+            for n in 0..300 {
+                socket.drained().await;
+                assert!(socket.queued() < 1000, "{} bytes wait", socket.queued());
+                socket.send(format!("{n:0100}").as_str()).await.expect("a session");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_handler_that_awaits_room_never_loses_or_reorders_anything() {
+    everywhere(|config| {
+        let host = Host::run(config.outbound_high_water(1000), |_| Flood);
+        let mut polling = Polling::open(host.addr());
+        polling.say("4go");
+        let mut packets = Vec::new();
+        while packets.len() < 300 {
+            packets.extend(polling.poll().split('\x1e').map(str::to_owned));
+        }
+        assert_eq!(packets, (0..300).map(|n| format!("4{n:0100}")).collect::<Vec<_>>());
+        let (mut socket, _) = WebSocket::open(host.addr());
+        socket.send("4go");
+        for n in 0..300 {
+            assert_eq!(socket.text(), format!("4{n:0100}"));
+        }
+    });
+}
+
+/// Panics where the session's data says.
+struct Fragile {
+    log: Log,
+}
+
+impl Handler for Fragile {
+    type Session = String;
+
+    async fn connect(&self, request: &ConnectRequest<'_>) -> Result<String, Refusal> {
+        let place = request.query("panic").unwrap_or_default();
+        assert_ne!(place, "connect", "as told");
+        Ok(place.to_owned())
+    }
+
+    async fn open(&self, socket: &Socket<String>) {
+        assert_ne!(socket.data(), "open", "as told");
+    }
+
+    fn message<'s>(
+        &'s self,
+        socket: &Socket<String>,
+        message: Message<'_>,
+    ) -> impl Future<Output = ()> + use<'s> {
+        assert_ne!(socket.data(), "message", "as told");
+        _ = socket.try_send(message);
+        let socket = socket.clone();
+        async move {
+            socket.drained().await;
+            assert_ne!(socket.data(), "future", "as told");
+        }
+    }
+
+    async fn disconnect(&self, socket: &Socket<String>, reason: CloseReason) {
+        self.log.push(socket, Entry::Closed(reason));
+        assert_ne!(socket.data(), "disconnect", "as told");
+    }
+
+    async fn request(&self, request: http::Request<Vec<u8>>) -> http::Response<Cow<'static, [u8]>> {
+        assert_ne!(request.uri().path(), "/panic", "as told");
+        http::Response::new(Cow::Borrowed(b"fine"))
+    }
+}
+
+fn fragile(config: Config) -> Host {
+    Host::run(config, |log| Fragile { log: log.clone() })
+}
+
+#[test]
+fn a_panic_in_connect_never_opens_a_session() {
+    everywhere(|config| {
+        let host = fragile(config);
+        let mut bystander = Polling::open(host.addr());
+        let mut wire = Wire::connect(host.addr());
+        for request in [
+            Request::get(&format!("{POLLING}&panic=connect")),
+            opening(&format!("{WEBSOCKET}&panic=connect")),
+        ] {
+            wire.request(&request).assert(500, r#""Internal Server Error""#);
+        }
+        bystander.assert_alive();
+        drop(wire);
+        host.settles_at(1, 2);
+    });
+}
+
+#[test]
+fn a_panic_never_ends_more_than_its_own_session() {
+    everywhere(|config| {
+        let host = fragile(config);
+        let mut bystander = Polling::open(host.addr());
+        for place in ["open", "message", "future"] {
+            let mut polling = Polling::open_with(host.addr(), &format!("&panic={place}"));
+            if place != "open" {
+                polling.say("4fatal\x1e4behind");
+            }
+            assert_eq!(
+                host.log.close_reason(&polling.sid),
+                CloseReason::HandlerPanicked,
+                "{place}"
+            );
+            polling.assert_unknown();
+
+            let target = format!("{WEBSOCKET}&panic={place}");
+            let mut socket = WebSocket::connect(host.addr(), &target);
+            let sid = support::wire::sid_of(&socket.text());
+            socket.send("4fatal");
+            if place == "future" {
+                // Its echo was sent before.
+                assert_eq!(socket.text(), "4fatal");
+            }
+            assert_eq!(socket.text(), "1", "{place}");
+            let close = socket.frame();
+            // RFC 6455 7.4.1: 1011, "an unexpected condition".
+            assert_eq!((close.first, &*close.payload), (CLOSE, &1011_u16.to_be_bytes()[..]));
+            assert_eq!(host.log.close_reason(&sid), CloseReason::HandlerPanicked, "{place}");
+        }
+        bystander.assert_alive();
+        host.settles_at(1, 2);
+    });
+}
+
+#[test]
+fn a_held_get_never_outlives_a_panic() {
+    everywhere(|config| {
+        let host = fragile(config);
+        let mut polling = Polling::open_with(host.addr(), "&panic=message");
+        polling.start_poll();
+        polling.say("4fatal");
+        assert_eq!(polling.polled(), "1");
+        polling.assert_unknown();
+    });
+}
+
+#[test]
+fn a_panic_in_a_concurrent_message_never_passes_unnoticed() {
+    everywhere(|config| {
+        let host = fragile(config.dispatch(Dispatch::Concurrent));
+        for place in ["message", "future"] {
+            let mut polling = Polling::open_with(host.addr(), &format!("&panic={place}"));
+            polling.say("4fatal");
+            assert_eq!(host.log.close_reason(&polling.sid), CloseReason::HandlerPanicked);
+        }
+        host.empties();
+    });
+}
+
+#[test]
+fn a_panic_in_disconnect_never_keeps_anything() {
+    everywhere(|config| {
+        let host = fragile(config);
+        for _ in 0..10 {
+            let mut polling = Polling::open_with(host.addr(), "&panic=disconnect");
+            polling.say("1");
+            assert_eq!(host.log.close_reason(&polling.sid), CloseReason::ClientDisconnect);
+        }
+        Polling::open(host.addr()).assert_alive();
+        host.settles_at(1, 0);
+    });
+}
+
+#[test]
+fn a_panic_in_request_never_ends_the_connection() {
+    everywhere(|config| {
+        let host = fragile(config);
+        let mut wire = Wire::connect(host.addr());
+        for _ in 0..3 {
+            wire.request(&Request::get("/panic")).assert(500, "");
+            wire.request(&Request::get("/")).assert(200, "fine");
+        }
+    });
+}
+
+#[test]
+fn a_handler_that_never_ends_never_keeps_the_server_from_ending() {
+    let host = waiting(somewhere());
+    let mut polling = Polling::open(host.addr());
+    polling.say("4wait\x1e4behind");
+    let begun = Instant::now();
+    // Shuts down and waits for it: 100 ms, and what a busy machine adds.
+    drop(host);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}

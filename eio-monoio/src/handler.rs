@@ -89,6 +89,9 @@ pub trait Handler: Sized + 'static {
 
     /// A request for a path that is not Engine.IO's. By default 404. The body is bounded by
     /// [`max_payload`](crate::Config::max_payload), the time by [`connect_timeout`](crate::Config::connect_timeout).
+    ///
+    /// The framing of the response is the server's: `Content-Length`, `Transfer-Encoding` and `Connection` are
+    /// left out. A response that cannot be sent (an interim status, a value that is not ASCII) becomes a 500.
     fn request(
         &self,
         request: http::Request<Vec<u8>>,

@@ -89,13 +89,17 @@ fn write<T>(
         [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING, http::header::CONNECTION];
     let status = answer.status().as_u16();
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
+        // RFC 9110 15.2: an interim response answers nothing; the client would read on, into our body.
+        if status < 200 {
+            return Err(WriteError::IllegalValue);
+        }
         let mut head = response(out, status)?;
         for (name, value) in answer.headers().iter().filter(|(name, _)| !OURS.contains(name)) {
             let value = value.to_str().map_err(|_| WriteError::IllegalValue)?;
             head = head.header(name.as_str(), value)?;
         }
         // RFC 9110 8.6 and 15.4.5.
-        if status >= 200 && status != 204 && status != 304 {
+        if status != 204 && status != 304 {
             head = head.number("Content-Length", answer.body().len() as u64)?;
         }
         head.raw(after.line())?.end()
@@ -108,7 +112,9 @@ fn write<T>(
         }
         Ok(()) => {}
         Err(_) => {
-            tracing::error!("a response of the application has a header that cannot be sent");
+            tracing::error!(
+                "a response of the application has a status or header that cannot be sent"
+            );
             out.0.truncate(start);
             conn.reply(Answer::empty(500), after);
         }

@@ -40,6 +40,12 @@ impl<'b> Decoder<'b> {
     pub fn new(body: &'b mut [u8]) -> Self {
         Self { rest: Some(body) }
     }
+
+    /// Whether the next packet, if it is one at all, is a message: for drivers that have no room for another
+    /// but must not leave a pong unread.
+    pub fn is_message_next(&self) -> bool {
+        matches!(self.rest.as_deref(), Some([b'4' | b'b', ..]))
+    }
 }
 
 impl<'b> Iterator for Decoder<'b> {
@@ -179,6 +185,20 @@ mod tests {
 
     fn decode(body: &[u8]) -> Vec<Result<Packet<'static>, Error>> {
         Decoder::new(body.to_vec().leak()).collect()
+    }
+
+    #[test]
+    fn says_of_a_message_that_it_is_next_and_of_nothing_else() {
+        let mut body = *b"3\x1e4a\x1ebAA==\x1e4";
+        let mut packets = Decoder::new(&mut body);
+        let mut said = Vec::new();
+        loop {
+            said.push(packets.is_message_next());
+            if packets.next().is_none() {
+                break;
+            }
+        }
+        assert_eq!(said, [false, true, true, true, false]);
     }
 
     #[test]

@@ -235,7 +235,8 @@ impl Config {
     }
 
     /// Bytes of messages that wait for a handler that is still busy, above which nothing more is read from
-    /// the session. One message may overshoot. 1 MiB; 1 to 2^31.
+    /// the session. One message, or one polling body, may overshoot. With [`Dispatch::Concurrent`] it bounds
+    /// the messages at work, each counting 512 bytes more than it has. 1 MiB; 1 to 2^31.
     #[must_use]
     pub fn inbound_high_water(mut self, bytes: usize) -> Self {
         self.inbound_high_water = bytes;

@@ -4,7 +4,7 @@
 //! nothing was copied, allocated or scheduled. A future that is still pending makes the session *busy*: whoever
 //! polled it stays with it until it and everything stashed meanwhile is done, and reading goes on beside.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -67,9 +67,16 @@ pub(crate) fn spawn_message<H: Handler>(
     session: &Rc<Session<H::Session>>,
     lent: Message<'_>,
 ) {
+    /// What a task costs beside its message, about.
+    const TASK: usize = 512;
     let (shard, session, owned) = (shard.clone(), session.clone(), OwnedMessage::from(lent));
     let tasks = shard.clone();
-    tasks.core.tasks.spawn(async move { call(&shard, &session, owned.borrow()).await });
+    let size = TASK + lent.len();
+    session.hold(size);
+    tasks.core.tasks.spawn(async move {
+        call(&shard, &session, owned.borrow()).await;
+        session.handed_over(size);
+    });
 }
 
 /// Whether messages are to be spawned.
@@ -111,9 +118,14 @@ pub(crate) async fn catch_up<H: Handler>(
         if inbox.is_empty() {
             break;
         }
-        while let Some(next) = inbox.front() {
+        while !inbox.is_empty() {
+            // As where messages are read: a handler that answers each does not fill the queue.
+            poll_fn(|cx| session.poll_room(cx)).await;
+            let Some(next) = inbox.front() else { break };
             let done = call(shard, session, next);
+            let before = inbox.bytes();
             inbox.pop();
+            session.handed_over(before - inbox.bytes());
             done.await;
         }
     }

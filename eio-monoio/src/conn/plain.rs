@@ -90,7 +90,7 @@ struct Reader<'r, T> {
 impl<T> Reader<'_, T> {
     async fn run(mut self) {
         let end = loop {
-            self.wait_for_room().await;
+            poll_fn(|_| self.wire.poll_room()).await;
             match self.next() {
                 Ok(0) => {}
                 Ok(wanted) => {
@@ -108,11 +108,6 @@ impl<T> Reader<'_, T> {
             self.wire.wait_for_eof().await;
         }
         self.wire.link.end(Ending::Cut);
-    }
-
-    /// A peer that does not read is not read from.
-    async fn wait_for_room(&self) {
-        poll_fn(|_| self.wire.link.poll_room(self.core.config.outbound_high_water)).await;
     }
 
     /// Handles one frame; the number is what is still announced, 0 if something was there.

@@ -145,10 +145,16 @@ pub(crate) async fn push<H: Handler>(
     }
     let mut records = payload::Decoder::new(conn.rx.kept_mut());
     loop {
-        match next_message(&session, &mut records) {
+        if session.is_slow() && records.is_message_next() {
+            // Not before the peer has taken its answers: a client that does not read is not read from.
+            poll_fn(|cx| session.poll_room(cx)).await;
+        }
+        match next(&session, &mut records) {
+            Step::Done => {}
             Step::Message(message) if session.is_busy() => session.stash(message),
             Step::Message(message) if dispatch::is_concurrent(shard) => {
                 dispatch::spawn_message(shard, &session, message);
+                poll_fn(|cx| session.poll_inbox(cx)).await;
             }
             Step::Message(message) => {
                 let mut handled = pin!(dispatch::message(shard, &session, message));
@@ -161,10 +167,6 @@ pub(crate) async fn push<H: Handler>(
                     }
                     dispatch::catch_up(shard, &session, handled).await;
                     return Next::Gone;
-                }
-                if session.is_slow() {
-                    // Not before the peer has taken its answers: a client that does not read is not read from.
-                    poll_fn(|cx| session.poll_room(cx)).await;
                 }
             }
             Step::End(outcome) => {
@@ -183,34 +185,35 @@ pub(crate) async fn push<H: Handler>(
 
 enum Step<'b> {
     Message(Message<'b>),
+    /// A packet that is none, and has had its effect.
+    Done,
     End(Answer<'static>),
 }
 
-/// Goes through the records up to the next message. What is wrong with one ends the session and the body.
-fn next_message<'b, T>(session: &Session<T>, records: &mut payload::Decoder<'b>) -> Step<'b> {
-    loop {
-        let packet = match records.next() {
-            None => return Step::End(OK),
-            Some(Ok(packet)) => packet,
-            Some(Err(_)) => {
-                session.fail(Lane::Post, CloseReason::ParseError);
-                return Step::End(Answer::empty(400));
-            }
-        };
-        match session.handle_packet(Lane::Post, packet) {
-            Ok(Some(message)) => return Step::Message(message),
-            Ok(None) => {}
-            // What follows a close packet is nobody's; the close itself was right.
-            Err(Violation::Ended) => return Step::End(OK),
-            Err(violation) => return Step::End(Answer::violation(violation)),
+/// Takes the next record. What is wrong with it ends the session and the body.
+fn next<'b, T>(session: &Session<T>, records: &mut payload::Decoder<'b>) -> Step<'b> {
+    let packet = match records.next() {
+        None => return Step::End(OK),
+        Some(Ok(packet)) => packet,
+        Some(Err(_)) => {
+            session.fail(Lane::Post, CloseReason::ParseError);
+            return Step::End(Answer::empty(400));
         }
+    };
+    match session.handle_packet(Lane::Post, packet) {
+        Ok(Some(message)) => Step::Message(message),
+        Ok(None) => Step::Done,
+        // What follows a close packet is nobody's; the close itself was right.
+        Err(Violation::Ended) => Step::End(OK),
+        Err(violation) => Step::End(Answer::violation(violation)),
     }
 }
 
 fn stash_rest<T>(session: &Session<T>, records: &mut payload::Decoder<'_>) -> Answer<'static> {
     loop {
-        match next_message(session, records) {
+        match next(session, records) {
             Step::Message(message) => session.stash(message),
+            Step::Done => {}
             Step::End(answer) => return answer,
         }
     }

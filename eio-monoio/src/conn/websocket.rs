@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::packet::{Message, Packet};
 use eio_core::session::{CloseReason, Lane};
+use eio_core::transport::Transport;
 use eio_core::ws::{self, CloseCode, Decoder, Kind, Ready, Role};
 
 use crate::conn::wire::{self, Wire, asked};
@@ -123,13 +124,16 @@ impl<H: Handler> Reader<'_, H> {
         let mut stashing = pin!(self.stash());
         let mut end = None;
         poll_fn(|cx| {
-            let caught_up = catching_up.as_mut().poll(cx);
+            // From then on messages go to the handler: in the inbox they would be overtaken.
+            if catching_up.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
             if end.is_none()
                 && let Poll::Ready(stashed) = stashing.as_mut().poll(cx)
             {
                 end = Some(stashed);
             }
-            caught_up
+            Poll::Pending
         })
         .await;
         end.map_or(Ok(()), Err)
@@ -138,18 +142,7 @@ impl<H: Handler> Reader<'_, H> {
     /// Reads into the inbox, as far as that goes.
     async fn stash(&mut self) -> End {
         let end = loop {
-            poll_fn(|cx| self.session.poll_inbox(cx)).await;
-            let session = self.session;
-            let result = match self.next() {
-                Ok(Input::Message(message)) => {
-                    session.stash(message);
-                    Ok(())
-                }
-                Ok(Input::Nothing) => Ok(()),
-                Ok(Input::Need(n)) => self.wire.receive(&mut self.rx, n).await,
-                Err(end) => Err(end),
-            };
-            if let Err(end) = result {
+            if let Err(end) = self.stash_some().await {
                 break end;
             }
         };
@@ -158,18 +151,34 @@ impl<H: Handler> Reader<'_, H> {
         end
     }
 
-    /// A peer that does not take what it causes is not read from.
+    async fn stash_some(&mut self) -> Result<(), End> {
+        poll_fn(|cx| {
+            ready!(self.session.poll_inbox(cx));
+            self.wire.poll_room().map(Ok)
+        })
+        .await?;
+        let session = self.session;
+        match self.next()? {
+            Input::Message(message) => session.stash(message),
+            Input::Nothing => {}
+            Input::Need(n) => self.wire.receive(&mut self.rx, n).await?,
+        }
+        Ok(())
+    }
+
+    /// A peer that does not take what it causes is not read from, nor one whose handler is behind.
     async fn wait_for_room(&self) -> Result<(), End> {
         poll_fn(|cx| {
-            let room = if self.session.is_slow() && self.is_current() {
-                self.session.poll_room(cx)
-            } else {
-                Poll::Ready(())
-            };
             if self.wire.link.ending() != Ending::Open {
                 return Poll::Ready(Err(End::Ours));
             }
-            room.map(Ok)
+            ready!(self.wire.poll_room());
+            // What waits for polling is no reason not to read a probe: an upgrade may be the way out.
+            if self.session.transport() == Transport::WebSocket {
+                ready!(self.session.poll_room(cx));
+                ready!(self.session.poll_inbox(cx));
+            }
+            Poll::Ready(Ok(()))
         })
         .await
     }

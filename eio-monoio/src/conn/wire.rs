@@ -109,6 +109,12 @@ impl<T> Wire<T> {
         }
     }
 
+    /// Ready when there is room for what the peer causes: its pings alone must not fill the link. To be asked by
+    /// the reader.
+    pub(crate) fn poll_room(&self) -> Poll<()> {
+        self.link.poll_room(self.socket.core.config.outbound_high_water)
+    }
+
     /// Waits for input, owning no buffer meanwhile unless a message is unfinished.
     pub(crate) async fn receive<R>(
         &self,

@@ -44,6 +44,8 @@ pub(crate) struct Session<T> {
     senders: RefCell<Vec<Waker>>,
     /// Messages that came while the handler was busy.
     inbox: RefCell<Queue>,
+    /// Bytes of messages that were taken out of there and wait all the same.
+    taken: Cell<usize>,
     busy: Cell<bool>,
     /// The client cannot take binary frames (`b64=1`).
     base64: bool,
@@ -79,6 +81,7 @@ impl<T> Session<T> {
             poller: RefCell::default(),
             senders: RefCell::default(),
             inbox: RefCell::default(),
+            taken: Cell::new(0),
             // With telling its handler that it exists: an end before that is told after it.
             busy: Cell::new(true),
             base64: origin.base64,
@@ -260,8 +263,14 @@ impl<T> Session<T> {
         packet: Packet<'p>,
     ) -> Result<Option<Message<'p>>, Violation> {
         if let Packet::Message(_) = packet {
-            // Changes nothing that others wait for: no settling on the hot path.
-            return self.machine.borrow_mut().handle_packet(lane, packet, self.core.turn_time());
+            let result =
+                self.machine.borrow_mut().handle_packet(lane, packet, self.core.turn_time());
+            // A message changes nothing that others wait for: no settling on the hot path. But one that is
+            // out of place, a probe's, ends something.
+            if result.is_err() {
+                self.settle();
+            }
+            return result;
         }
         let result = self.machine.borrow_mut().handle_packet(lane, packet, self.core.now());
         self.settle();
@@ -463,6 +472,8 @@ impl<T> Session<T> {
             link.ensure_buffer(&self.core.pool);
             self.hang_up(&link);
         }
+        // What waited on it does not count any more.
+        self.wake_senders();
     }
 
     fn on_closed(&self, reason: CloseReason) {
@@ -504,13 +515,27 @@ impl<T> Session<T> {
 
     /// Whether so much waits for the handler that nothing more should be read.
     pub(crate) fn is_inbox_full(&self) -> bool {
-        self.inbox.borrow().bytes() >= self.core.config.inbound_high_water
+        self.inbox.borrow().bytes() + self.taken.get() >= self.core.config.inbound_high_water
     }
 
-    /// Everything that waits for the handler.
+    /// Everything that waits for the handler. It still counts, until [`handed_over`](Self::handed_over).
     pub(crate) fn take_inbox(&self) -> Queue {
-        self.wake_senders();
-        std::mem::take(&mut self.inbox.borrow_mut())
+        let inbox = std::mem::take(&mut *self.inbox.borrow_mut());
+        self.hold(inbox.bytes());
+        inbox
+    }
+
+    /// So many bytes wait for the handler, outside of the inbox.
+    pub(crate) fn hold(&self, bytes: usize) {
+        self.taken.set(self.taken.get() + bytes);
+    }
+
+    /// So many of them do not any more.
+    pub(crate) fn handed_over(&self, bytes: usize) {
+        self.taken.set(self.taken.get().saturating_sub(bytes));
+        if !self.is_inbox_full() {
+            self.wake_senders();
+        }
     }
 
     /// Ready when the inbox is not full, or the session has ended.

@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use monoio::io::AsyncWriteRentExt;
@@ -123,10 +123,67 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) {
     drop(monoio::spawn(future));
 }
 
-/// Lets everything else that is ready go first, and the kernel too. A task that wakes itself would not: the
-/// runtime puts it at the front of its queue.
+/// Lets everything else of this core go first: tasks that are ready, the kernel, and timers, which the runtime
+/// looks at only when no task is ready. A task that wakes itself, or waits for another, would keep those out; so
+/// this one is woken by the kernel, by way of the core's [`Bell`].
 pub(crate) async fn step_back() {
-    monoio::spawn(async {}).await;
+    let mut stepped = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut stepped, true) || !BENCH.with(|bench| bench.sit(cx.waker())) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Work that needs no input of its own to go on: counts its pieces, and steps back after so many.
+#[derive(Default)]
+pub(crate) struct Turn(u16);
+
+impl Turn {
+    pub(crate) async fn count(&mut self) {
+        const PIECES: u16 = 1024;
+        self.0 += 1;
+        if self.0 >= PIECES {
+            self.0 = 0;
+            step_back().await;
+        }
+    }
+}
+
+thread_local! {
+    static BENCH: Bench = const { Bench { sitting: RefCell::new(Vec::new()), bell: RefCell::new(None) } };
+}
+
+/// The tasks of this core that stepped back.
+struct Bench {
+    sitting: RefCell<Vec<Waker>>,
+    /// The sending end of the core's bell, while there is one.
+    bell: RefCell<Option<UnixStream>>,
+}
+
+impl Bench {
+    /// Says whether there is somebody to wake `waker`.
+    fn sit(&self, waker: &Waker) -> bool {
+        let bell = self.bell.borrow();
+        let Some(bell) = &*bell else { return false };
+        let mut sitting = self.sitting.borrow_mut();
+        sitting.push(waker.clone());
+        if sitting.len() == 1 {
+            ring(bell);
+        }
+        true
+    }
+
+    fn wake_all(&self) {
+        self.sitting.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+}
+
+fn ring(mut bell: &UnixStream) {
+    // A full socket means that unheard bells are waiting: the owner will look.
+    let _ = io::Write::write(&mut bell, b"!");
 }
 
 /// Completes after `duration`. About 640 bytes while it lives: the timer wheel holds one for a whole core.
@@ -142,6 +199,8 @@ pub(crate) struct Stream {
     socket: Rc<Socket>,
     /// A write operation is in flight.
     writing: Cell<bool>,
+    /// Receives in a row that did not have to wait.
+    greedy: Cell<u8>,
 }
 
 struct Socket(UnsafeCell<TcpStream>);
@@ -170,7 +229,7 @@ impl Stream {
         let stream = TcpStream::from_std(StdStream::from(fd))?;
         let socket = Rc::new(Socket(UnsafeCell::new(stream)));
         let readiness = RefCell::new(rearmed(socket.clone()));
-        Ok(Self { readiness, socket, writing: Cell::new(false) })
+        Ok(Self { readiness, socket, writing: Cell::new(false), greedy: Cell::new(0) })
     }
 
     /// Gives the socket up, to be moved to another core. No write may be in flight.
@@ -197,7 +256,23 @@ impl Stream {
     /// Ready when a receive would not block. What it waits for is kept from call to call: asking again costs
     /// nothing, and ceasing to ask loses nothing.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.readiness.borrow_mut().as_mut().poll(cx)
+        let ready = self.readiness.borrow_mut().as_mut().poll(cx);
+        if ready.is_pending() {
+            self.greedy.set(0);
+        }
+        ready
+    }
+
+    /// Lets others have their turn if this peer has had a long one. On epoll a socket into which somebody writes
+    /// all the time is ready all the time, and its task would never end its turn; worth awaiting before each
+    /// receive in a loop.
+    pub(crate) async fn take_turn(&self) {
+        /// After so many receives without a wait others get their turn.
+        const GREED: u8 = 8;
+        if self.greedy.get() >= GREED {
+            self.greedy.set(0);
+            step_back().await;
+        }
     }
 
     /// Receives what is there: `None` if nothing is, `Some(0)` at the end of the stream.
@@ -208,6 +283,7 @@ impl Stream {
                 libc::recv(self.fd(), into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT)
             };
             if let Ok(n) = usize::try_from(n) {
+                self.greedy.set(self.greedy.get().saturating_add(1));
                 return Ok(Some(n));
             }
             let error = io::Error::last_os_error();
@@ -392,7 +468,11 @@ pub(crate) struct Mailbox<T> {
 }
 
 /// The owner's end of a [`Mailbox`], made on the core that reads it.
-pub(crate) struct Bell(Stream);
+pub(crate) struct Bell {
+    stream: Stream,
+    /// The last call brought mail.
+    brought: Cell<bool>,
+}
 
 impl<T> Mailbox<T> {
     pub(crate) fn new() -> io::Result<(Self, UnixStream)> {
@@ -406,25 +486,33 @@ impl<T> Mailbox<T> {
     pub(crate) fn send(&self, item: T) {
         self.lock().push(item);
         if self.armed.swap(false, Ordering::AcqRel) {
-            // A full socket means that unheard bells are waiting: the owner will look.
-            let _ = io::Write::write(&mut &self.bell, b"!");
+            ring(&self.bell);
         }
     }
 
     /// Waits for mail and swaps it into `into`, which must be empty.
     pub(crate) async fn recv(&self, bell: &Bell, into: &mut Vec<T>) -> io::Result<()> {
+        // Between two batches everything else gets its turn, however fast the senders are.
+        let mut may_take = !bell.brought.replace(false);
         loop {
             self.armed.store(true, Ordering::SeqCst);
-            std::mem::swap(&mut *self.lock(), into);
-            if !into.is_empty() {
-                // What a sender rang for in between costs one empty turn.
-                self.armed.store(false, Ordering::SeqCst);
-                return Ok(());
+            if may_take {
+                std::mem::swap(&mut *self.lock(), into);
+                if !into.is_empty() {
+                    // What a sender rang for in between costs one empty turn.
+                    self.armed.store(false, Ordering::SeqCst);
+                    bell.brought.set(true);
+                    return Ok(());
+                }
+            } else if !self.lock().is_empty() {
+                ring(&self.bell);
             }
-            poll_fn(|cx| bell.0.poll_readable(cx)).await?;
-            if bell.0.try_recv(&mut [0; 64])? == Some(0) {
+            may_take = true;
+            poll_fn(|cx| bell.stream.poll_readable(cx)).await?;
+            if bell.stream.try_recv(&mut [0; 64])? == Some(0) {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            BENCH.with(Bench::wake_all);
         }
     }
 
@@ -435,7 +523,19 @@ impl<T> Mailbox<T> {
 }
 
 impl Bell {
-    pub(crate) fn new(ear: UnixStream) -> io::Result<Self> {
-        Ok(Self(Stream::from_fd(OwnedFd::from(ear))?))
+    pub(crate) fn new<T>(ear: UnixStream, mailbox: &Mailbox<T>) -> io::Result<Self> {
+        let sender = mailbox.bell.try_clone()?;
+        BENCH.with(|bench| bench.bell.replace(Some(sender)));
+        let stream = Stream::from_fd(OwnedFd::from(ear))?;
+        Ok(Self { stream, brought: Cell::new(false) })
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        BENCH.with(|bench| {
+            bench.bell.take();
+            bench.wake_all();
+        });
     }
 }

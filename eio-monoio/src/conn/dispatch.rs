@@ -15,6 +15,7 @@ use eio_core::session::CloseReason;
 use crate::config::Dispatch;
 use crate::handler::Handler;
 use crate::message::OwnedMessage;
+use crate::net::Turn;
 use crate::session::Session;
 use crate::shard::Shard;
 use crate::shard::tasks::{Stopped, poll_once};
@@ -113,12 +114,14 @@ pub(crate) async fn catch_up<H: Handler>(
     first: Pin<&mut impl Future<Output = ()>>,
 ) {
     first.await;
+    let mut turn = Turn::default();
     loop {
         let mut inbox = session.take_inbox();
         if inbox.is_empty() {
             break;
         }
         while !inbox.is_empty() {
+            turn.count().await;
             // As where messages are read: a handler that answers each does not fill the queue.
             poll_fn(|cx| session.poll_room(cx)).await;
             let Some(next) = inbox.front() else { break };

@@ -81,13 +81,17 @@ async fn open_polling<H: Handler>(
         return polling::send(conn, session.clone(), after).await;
     }
     // The client is not kept waiting for the application's welcome.
-    if let Next::Continue(conn, after) = polling::send(conn, session.clone(), after).await {
-        if after == After::Close {
-            shard.core.tasks.spawn(conn.close_lingering());
-        } else {
-            resume(shard.clone(), conn);
+    let sending = {
+        let (shard, session) = (shard.clone(), session.clone());
+        async move {
+            match polling::send(conn, session, after).await {
+                Next::Continue(conn, After::Close) => conn.close_lingering().await,
+                Next::Continue(conn, _) => resume(shard, conn),
+                Next::Gone => {}
+            }
         }
-    }
+    };
+    shard.core.tasks.spawn(sending);
     dispatch::catch_up(shard, &session, opened).await;
     Next::Gone
 }

@@ -125,6 +125,7 @@ impl<T> Conn<T> {
     /// Receives something: at once if it is there, else waits for it until the deadline, owning no buffer
     /// that is empty. `wanted`: how much is still announced.
     pub(crate) async fn receive(&mut self, wanted: usize) -> Result<(), Ended> {
+        self.socket.stream.take_turn().await;
         loop {
             if self.try_receive(wanted)? {
                 return Ok(());

@@ -15,6 +15,7 @@ use crate::conn::reply::{After, Answer, OK, TEXT};
 use crate::conn::{Conn, Ended, dispatch};
 use crate::handler::Handler;
 use crate::message::OutBuf;
+use crate::net::Turn;
 use crate::session::Session;
 use crate::shard::Shard;
 
@@ -144,7 +145,9 @@ pub(crate) async fn push<H: Handler>(
         return refuse(conn, &session, why);
     }
     let mut records = payload::Decoder::new(conn.rx.kept_mut());
+    let mut turn = Turn::default();
     loop {
+        turn.count().await;
         if session.is_slow() && records.is_message_next() {
             // Not before the peer has taken its answers: a client that does not read is not read from.
             poll_fn(|cx| session.poll_room(cx)).await;
@@ -160,11 +163,10 @@ pub(crate) async fn push<H: Handler>(
                 let mut handled = pin!(dispatch::message(shard, &session, message));
                 if dispatch::begin(shard, &session, handled.as_mut()).await.is_pending() {
                     let outcome = stash_rest(&session, &mut records);
-                    // Heartbeats must not wait for the handler: the connection goes on in another task.
-                    let conn = answer(conn, &session, outcome, after).await;
-                    if let Some(conn) = conn {
-                        resume(shard.clone(), conn);
-                    }
+                    // Neither waits for the other: heartbeats not for the handler, the handler not for a peer
+                    // that takes its time with the answer.
+                    let answering = answer(shard.clone(), conn, session.clone(), outcome, after);
+                    shard.core.tasks.spawn(answering);
                     dispatch::catch_up(shard, &session, handled).await;
                     return Next::Gone;
                 }
@@ -219,21 +221,22 @@ fn stash_rest<T>(session: &Session<T>, records: &mut payload::Decoder<'_>) -> An
     }
 }
 
-/// Answers a POST while its handler is still busy. None: the connection ended.
-async fn answer<T>(
-    mut conn: Conn<T>,
-    session: &Session<T>,
+/// Answers a POST while its handler is still busy, and goes on with its connection.
+async fn answer<H: Handler>(
+    shard: Rc<Shard<H>>,
+    mut conn: Conn<H::Session>,
+    session: Rc<Session<H::Session>>,
     outcome: Answer<'static>,
     after: After,
-) -> Option<Conn<T>> {
+) {
     session.detach(Lane::Post);
     conn.rx.release();
     conn.reply(outcome, after);
     if after == After::Close {
         conn.close_lingering().await;
-        return None;
+    } else if conn.flush().await.is_ok() {
+        resume(shard, conn);
     }
-    conn.flush().await.ok().map(|()| conn)
 }
 
 /// Why there is no body of a POST to go through.

@@ -4,7 +4,6 @@
 //! takes all there is in one send. In one turn of the task the reader goes first, so that the answers to
 //! everything one receive brought leave together.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -15,7 +14,6 @@ use eio_core::ws::{self, CloseCode, Decoder, Opcode, Ready, encode, encode_close
 
 use crate::conn::{Conn, Deadline, Parts, Registered, make_room, rest};
 use crate::message::never_full;
-use crate::net;
 use crate::session::link::{Ending, Link};
 use crate::shard::pool::SCRATCH;
 
@@ -24,8 +22,6 @@ pub(crate) struct Wire<T> {
     socket: Registered<T>,
     pub(crate) link: Rc<Link>,
     deadline: Deadline<T>,
-    /// Receives in a row that did not have to wait.
-    greedy: Cell<u8>,
 }
 
 /// Why a reader is done.
@@ -47,7 +43,7 @@ impl<T> Wire<T> {
         let Parts { socket, rx, out, deadline } = conn.into_parts();
         deadline.clear();
         let link = Rc::new(Link::new(out));
-        (Self { socket, link, deadline, greedy: Cell::new(0) }, rx)
+        (Self { socket, link, deadline }, rx)
     }
 
     /// Polls reader and writer to their ends.
@@ -121,27 +117,17 @@ impl<T> Wire<T> {
         rx: &mut RecvBuffer<Vec<u8>>,
         wanted: usize,
     ) -> Result<(), End<R>> {
-        /// After so many receives without a wait others get their turn.
-        const GREED: u8 = 8;
         let (core, stream) = (&self.socket.core, &self.socket.stream);
         rest(core, rx);
         loop {
-            let mut waited = false;
+            stream.take_turn().await;
             poll_fn(|cx| {
                 if self.link.ending() != Ending::Open {
                     return Poll::Ready(Err(End::Ours));
                 }
-                let readable =
-                    stream.poll_readable(cx).map(|result| result.map_err(|_| End::Closed));
-                waited |= readable.is_pending();
-                readable
+                stream.poll_readable(cx).map(|result| result.map_err(|_| End::Closed))
             })
             .await?;
-            self.greedy.set(if waited { 0 } else { self.greedy.get() + 1 });
-            if self.greedy.get() >= GREED {
-                self.greedy.set(0);
-                net::step_back().await;
-            }
             make_room(core, rx, wanted);
             match stream.try_recv(rx.spare_mut(wanted.min(SCRATCH))) {
                 Ok(Some(0)) | Err(_) => return Err(End::Closed),
@@ -174,6 +160,7 @@ impl<T> Wire<T> {
     pub(crate) async fn wait_for_eof(&self) {
         let (core, stream) = (&self.socket.core, &self.socket.stream);
         loop {
+            stream.take_turn().await;
             if poll_fn(|cx| stream.poll_readable(cx)).await.is_err() {
                 return;
             }

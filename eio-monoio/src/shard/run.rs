@@ -40,7 +40,7 @@ pub(crate) async fn run<H: Handler>(
 ) -> io::Result<()> {
     let core = Rc::new(Core::new(plan.id, plan.config, plan.mesh, plan.on_plain));
     let shard = Rc::new(Shard { handler, core: core.clone() });
-    let bell = Bell::new(plan.ear)?;
+    let bell = Bell::new(plan.ear, &core.mesh.boxes[usize::from(plan.id)])?;
     let listener = Listener::from_std(plan.listener)?;
     core.tasks.spawn(accept(shard.clone(), listener, plan.max_connections));
     core.services.spawn(say_goodbyes(shard.clone()));
@@ -175,7 +175,12 @@ async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, max: usize)
         let stopping = stopping.await;
         let result = take(&shard, &listener, max, if stopping { usize::MAX } else { BATCH });
         match result {
-            Ok(()) => pause = FIRST_PAUSE,
+            Ok(taken) => {
+                pause = FIRST_PAUSE;
+                if taken == BATCH {
+                    net::step_back().await;
+                }
+            }
             Err(error) => {
                 if pause == FIRST_PAUSE {
                     tracing::warn!(%error, "cannot accept; pausing");
@@ -194,18 +199,18 @@ async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, max: usize)
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Accepts what waits, at most `batch` connections.
+/// Accepts what waits, at most `batch` connections, and says how many it were.
 fn take<H: Handler>(
     shard: &Rc<Shard<H>>,
     listener: &Listener,
     max: usize,
     batch: usize,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let core = &shard.core;
-    for _ in 0..batch {
+    for taken in 0..batch {
         let (stream, peer) = match listener.try_accept() {
             Ok(Some(accepted)) => accepted,
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(taken),
             // The client gave up while it waited.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => return Err(error),
@@ -217,7 +222,7 @@ fn take<H: Handler>(
             None => turn_away(&stream),
         }
     }
-    Ok(())
+    Ok(batch)
 }
 
 /// Answers a connection too many, without waiting for its request.

@@ -11,7 +11,7 @@ use eio_core::transport::Transport;
 use eio_core::ws::{CloseCode, encode_close};
 
 use crate::config::MAX_HEADERS;
-use crate::conn::http::{Next, resume};
+use crate::conn::http::{Accept, Next, resume};
 use crate::conn::reply::{After, Answer};
 use crate::conn::{Conn, dispatch, polling, websocket};
 use crate::handler::{ConnectRequest, Handler, Refusal};
@@ -24,8 +24,8 @@ use crate::shard::tasks::Stopped;
 pub(crate) struct Asked {
     pub(crate) transport: Transport,
     pub(crate) base64: bool,
-    /// For a WebSocket: `Sec-WebSocket-Accept`.
-    pub(crate) accept: [u8; 28],
+    /// For a WebSocket.
+    pub(crate) accept: Accept,
     pub(crate) after: After,
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn upgrade<H: Handler>(
     mut conn: Conn<H::Session>,
     session: Rc<Session<H::Session>>,
     head: usize,
-    accept: &[u8; 28],
+    accept: &Accept,
 ) -> Next<H::Session> {
     conn.rx.skip(head);
     switch_protocols(&mut conn, accept);
@@ -154,17 +154,19 @@ pub(crate) fn upgrade<H: Handler>(
 }
 
 /// RFC 6455 4.2.2: the server's part of the opening handshake.
-pub(crate) fn switch_protocols<T>(conn: &mut Conn<T>, accept: &[u8; 28]) {
+pub(crate) fn switch_protocols<T>(conn: &mut Conn<T>, accept: &Accept) {
     let extra = std::mem::take(&mut conn.extra);
-    let accept = str::from_utf8(accept).unwrap_or_default();
+    let key = str::from_utf8(&accept.key).unwrap_or_default();
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
-        response(out, 101)?
+        let mut head = response(out, 101)?
             .header("Upgrade", "websocket")?
             .header("Connection", "Upgrade")?
-            .header("Sec-WebSocket-Accept", accept)?
-            .raw(&extra)?
-            .end()
+            .header("Sec-WebSocket-Accept", key)?;
+        if let Some(protocol) = &accept.protocol {
+            head = head.header("Sec-WebSocket-Protocol", protocol)?;
+        }
+        head.raw(&extra)?.end()
     };
     let written = write(conn.answer());
-    debug_assert!(written.is_ok(), "base64, constants and lines that were checked");
+    debug_assert!(written.is_ok(), "base64, a token, constants and lines that were checked");
 }

@@ -171,16 +171,16 @@ enum What<T> {
     Open {
         transport: Transport,
         base64: bool,
-        accept: [u8; 28],
+        accept: Accept,
     },
     Upgrade {
         session: Rc<Session<T>>,
-        accept: [u8; 28],
+        accept: Accept,
     },
     Elsewhere(u16),
     Other,
     /// A WebSocket that is not Engine.IO's.
-    Plain([u8; 28]),
+    Plain(Accept),
     Refused(Answer<'static>),
     /// The answer is written already.
     Answered,
@@ -286,9 +286,11 @@ fn engine_io<T>(
         // JSONP: no current client asks for it, and answering scripts to other origins is a hole.
         _ if meaning.jsonp.is_some() => What::Refused(Answer::reject(Reject::BadRequest)),
         Intent::Handshake(_) if core.is_shutting_down() => What::Refused(Answer::empty(503)),
-        Intent::Handshake(Transport::Polling) => {
-            What::Open { transport: Transport::Polling, base64: meaning.base64, accept: [0; 28] }
-        }
+        Intent::Handshake(Transport::Polling) => What::Open {
+            transport: Transport::Polling,
+            base64: meaning.base64,
+            accept: Accept::default(),
+        },
         Intent::Handshake(Transport::WebSocket) => match accept(head) {
             Ok(accept) => {
                 What::Open { transport: Transport::WebSocket, base64: meaning.base64, accept }
@@ -313,13 +315,23 @@ fn asks_for_websocket(head: &RequestHead<'_, '_>) -> bool {
     head.is_upgrade() && head.headers.has_token("upgrade", "websocket")
 }
 
-/// Checks the opening handshake of RFC 6455 4.2.1 and gives the value that accepts it.
-fn accept(head: &RequestHead<'_, '_>) -> Result<[u8; 28], Answer<'static>> {
+/// What a 101 says about the request it answers.
+#[derive(Default)]
+pub(crate) struct Accept {
+    /// `Sec-WebSocket-Accept`.
+    pub(crate) key: [u8; 28],
+    /// The first subprotocol offered, if any is: engine.io's choice. To choose none would fail the connection in
+    /// browsers, and nothing here depends on it.
+    pub(crate) protocol: Option<Box<str>>,
+}
+
+/// Checks the opening handshake of RFC 6455 4.2.1 and gives what accepts it.
+fn accept(head: &RequestHead<'_, '_>) -> Result<Accept, Answer<'static>> {
     let offer = handshake::check_request(head.method, head.minor_version, head.headers.iter());
     let offer =
         offer.map_err(|no| Answer { headers: no.headers(), ..Answer::empty(no.status()) })?;
-    let mut accept = [0; 28];
-    accept.copy_from_slice(offer.accept().as_bytes());
+    let mut accept = Accept { key: [0; 28], protocol: offer.protocols().next().map(Box::from) };
+    accept.key.copy_from_slice(offer.accept().as_bytes());
     Ok(accept)
 }
 

@@ -135,6 +135,21 @@ fn a_slow_handler_never_shortens_the_life_of_an_idle_connection() {
 }
 
 #[test]
+fn a_slow_handler_never_waits_for_the_end_of_a_connection() {
+    everywhere(|config| {
+        let host = waiting(config);
+        let mut polling = Polling::open(host.addr());
+        let request = Request::post(&target(&polling.sid), "4wait\x1e41");
+        polling.post.request(&request.header("Connection", "close")).assert(200, "ok");
+        polling.start_poll();
+        go(&host);
+        // The server hears a closing client out for two seconds. We keep our side open.
+        let answer = polling.get.try_response(Duration::from_millis(1500)).expect("an answer");
+        answer.assert(200, "4wait\x1e41");
+    });
+}
+
+#[test]
 fn a_session_never_says_goodbye_before_its_last_message_is_done() {
     everywhere(|config| {
         let host = waiting(config);

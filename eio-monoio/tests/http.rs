@@ -2,6 +2,10 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use support::app::Host;
@@ -212,14 +216,14 @@ fn a_request_split_anywhere_is_never_misread() {
         for split in 1..whole.len() {
             let (one, two) = whole.split_at(split);
             polling.post.write(one);
-            std::thread::sleep(Duration::from_micros(500));
+            thread::sleep(Duration::from_micros(500));
             polling.post.write(two);
             polling.post.response().assert(200, "ok");
             assert_eq!(polling.poll(), "4split", "split at {split}");
         }
         for byte in &whole {
             polling.post.write([*byte]);
-            std::thread::sleep(Duration::from_micros(200));
+            thread::sleep(Duration::from_micros(200));
         }
         polling.post.response().assert(200, "ok");
         assert_eq!(polling.poll(), "4split");
@@ -243,6 +247,45 @@ fn other_methods_never_disturb_a_session() {
         assert_eq!(polling.polled(), "4undisturbed");
         host.settles_at(1, 2);
     });
+}
+
+#[test]
+fn a_flood_on_one_connection_never_starves_the_others() {
+    everywhere(|config| {
+        // One core, so that everybody shares it with the flood.
+        let host = Host::start(config.workers(1));
+        let mut bystander = Polling::open(host.addr());
+        let (flood, done) = (Wire::connect(host.addr()), AtomicBool::new(false));
+        let flooding = |mut stream: &TcpStream| {
+            let requests = Request::get("/engine.io/").bytes().repeat(1000);
+            while !done.load(Ordering::Relaxed) && stream.write_all(&requests).is_ok() {}
+        };
+        let draining = |mut stream: &TcpStream| {
+            let mut answers = [0; 64 * 1024];
+            while !done.load(Ordering::Relaxed) && stream.read(&mut answers).is_ok_and(|n| n > 0) {}
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| flooding(flood.stream()));
+            scope.spawn(|| draining(flood.stream()));
+            // Also if a test of these fails.
+            let _end = OnDrop(|| {
+                done.store(true, Ordering::Relaxed);
+                _ = flood.stream().shutdown(Shutdown::Both);
+            });
+            thread::sleep(Duration::from_millis(50));
+            for _ in 0..10 {
+                bystander.assert_alive();
+            }
+        });
+    });
+}
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 #[test]

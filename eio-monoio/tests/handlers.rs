@@ -232,6 +232,51 @@ fn concurrent_messages_never_wait_for_each_other() {
     });
 }
 
+#[test]
+fn concurrent_messages_never_pile_up_without_end() {
+    everywhere(|config| {
+        let config = config.dispatch(Dispatch::Concurrent).inbound_high_water(10_000);
+        let host = waiting(config);
+        let packets = vec!["4wait"; 1000];
+        let mut polling = Polling::open(host.addr());
+        polling.post.send(&Request::post(&target(&polling.sid), packets.join("\x1e")));
+        let (mut socket, sid) = WebSocket::open(host.addr());
+        packets.iter().for_each(|packet| socket.send(packet));
+        polling.post.expect_silence(Duration::from_millis(50));
+        for sid in [&polling.sid, &sid] {
+            let begun = host.log.messages(sid).len();
+            // Each costs a task, however short it is.
+            assert!((1..=100).contains(&begun), "{begun} handlers wait");
+        }
+        go(&host);
+        let mut echoed = 0;
+        while echoed < packets.len() {
+            echoed += polling.poll().split('\x1e').count();
+        }
+        polling.post.response().assert(200, "ok");
+        (0..packets.len()).for_each(|_| assert_eq!(socket.text(), "4wait"));
+    });
+}
+
+#[test]
+fn a_busy_handler_never_lets_an_upgraded_socket_fill_the_memory() {
+    everywhere(|config| {
+        let host = waiting(config);
+        let mut polling = Polling::open(host.addr());
+        polling.say("4wait");
+        let mut socket = WebSocket::attach(host.addr(), &polling.sid);
+        socket.send("2probe");
+        assert_eq!(socket.text(), "3probe");
+        socket.send("5");
+        let message = support::wire::frame(support::wire::BINARY, &vec![0; 500_000]);
+        let stream = socket.wire.stream();
+        stream.set_write_timeout(Some(Duration::from_millis(300))).expect("a write timeout");
+        // More than the sockets of both ends hold.
+        let taken = (0..100).take_while(|_| socket.wire.try_write(&message).is_ok()).count();
+        assert!(taken < 100, "all of it was taken");
+    });
+}
+
 /// Floods whoever says anything, as fast as it is taken.
 struct Flood;
 
@@ -274,6 +319,23 @@ fn a_handler_that_awaits_room_never_loses_or_reorders_anything() {
         for n in 0..300 {
             assert_eq!(socket.text(), format!("4{n:0100}"));
         }
+    });
+}
+
+#[test]
+fn a_busy_sender_never_starves_the_upgrade() {
+    everywhere(|config| {
+        let host = Host::run(config.outbound_high_water(1000), |_| Flood);
+        let mut polling = Polling::open(host.addr());
+        // Its queue is full from here on, and refilled as soon as there is room.
+        polling.say("4go");
+        let mut packets: Vec<_> = polling.poll().split('\x1e').map(str::to_owned).collect();
+        let mut socket = WebSocket::attach(host.addr(), &polling.sid);
+        socket.send("2probe");
+        assert_eq!(socket.text(), "3probe");
+        socket.send("5");
+        packets.resize_with(300, || socket.text());
+        assert_eq!(packets, (0..300).map(|n| format!("4{n:0100}")).collect::<Vec<_>>());
     });
 }
 

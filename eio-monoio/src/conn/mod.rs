@@ -197,6 +197,8 @@ impl<T> Conn<T> {
         if self.out.0.is_empty() {
             return Ok(());
         }
+        // While the answer is under way others can use the memory: a pool has less than connections that write.
+        self.rest();
         self.deadline.set(self.core.config.write_timeout);
         let out = std::mem::take(&mut self.out.0);
         let mut cut = false;

@@ -1,0 +1,39 @@
+//! `eio-load`: load on an Engine.IO server (`EIO=4`) from one thread, and what it cost the server.
+//!
+//! Every echo is compared byte for byte with what was sent, in order. One JSON line on stdout says how the run
+//! went; see `--help` and `benches/README.md` for what its fields mean.
+
+mod args;
+mod broadcast;
+mod cycle;
+mod echo;
+mod idle;
+mod net;
+mod payload;
+mod polling;
+mod procfs;
+mod proto;
+mod report;
+mod window;
+mod ws;
+
+use args::{Args, Mode};
+use clap::Parser;
+
+fn main() {
+    let args = Args::parse();
+    match args.mode {
+        Mode::WsEcho | Mode::RawWsEcho | Mode::TcpEcho | Mode::Mixed => echo::run(args),
+        Mode::PollingEcho | Mode::HttpHello => polling::run(args),
+        Mode::Connect | Mode::Upgrade => cycle::run(args),
+        Mode::Idle | Mode::IdleRaw => idle::run(args),
+        Mode::Broadcast => broadcast::run(args),
+    }
+}
+
+/// Ends the run: what was measured so far is worth nothing.
+fn die(message: &str) -> ! {
+    eprintln!("eio-load: {message}");
+    println!("{}", report::Report::new().text("fatal", message));
+    std::process::exit(2);
+}

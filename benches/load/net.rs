@@ -1,0 +1,286 @@
+//! All connections on one thread: edge-triggered readiness, one receive and one send for each.
+
+use std::io::{ErrorKind, Read, Write};
+use std::mem::take;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream as StdStream};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::die;
+
+/// Names a connection; free for another one after it was closed.
+pub(crate) type Id = usize;
+
+/// What a run does with its connections.
+pub(crate) trait App {
+    fn opened(&mut self, net: &mut Net, id: Id);
+    /// Says how much of `data` was used; the rest comes again, with more behind it.
+    fn received(&mut self, net: &mut Net, id: Id, data: &[u8]) -> usize;
+    /// The peer closed, or the connection failed. Not called after [`Net::close`].
+    fn closed(&mut self, net: &mut Net, id: Id, why: &str);
+    /// Called about once a millisecond, and in every turn of an open loop. True: the run is over.
+    fn tick(&mut self, net: &mut Net) -> bool;
+}
+
+pub(crate) struct Net {
+    poll: Poll,
+    server: SocketAddrV4,
+    connections: Vec<Connection>,
+    free: Vec<Id>,
+    /// Connections with something to send.
+    dirty: Vec<Id>,
+    scratch: Vec<u8>,
+    origin: Instant,
+    /// Nanoseconds since the start.
+    pub(crate) now: u64,
+    /// Never sleep: an open loop is to keep its schedule.
+    pub(crate) spin: bool,
+    opened: usize,
+    pub(crate) receives: u64,
+    pub(crate) sends: u64,
+}
+
+#[derive(Default)]
+struct Connection {
+    stream: Option<TcpStream>,
+    /// Counts the connections that had this id: events of earlier ones are stale.
+    generation: u32,
+    open: bool,
+    dirty: bool,
+    out: Vec<u8>,
+    sent: usize,
+    /// Received and not used.
+    unread: Vec<u8>,
+}
+
+const TICK: u64 = 1_000_000;
+/// One receive may bring so much.
+const RECEIVE: usize = 256 * 1024;
+
+impl Net {
+    pub(crate) fn new(server: SocketAddrV4) -> Self {
+        Self {
+            poll: Poll::new().unwrap_or_else(|error| die(&format!("epoll: {error}"))),
+            server,
+            connections: Vec::new(),
+            free: Vec::new(),
+            dirty: Vec::new(),
+            scratch: vec![0; RECEIVE],
+            origin: Instant::now(),
+            now: 0,
+            spin: false,
+            opened: 0,
+            receives: 0,
+            sends: 0,
+        }
+    }
+
+    pub(crate) fn connect(&mut self) -> Id {
+        let mut stream = self.start().unwrap_or_else(|error| {
+            die(&format!("connection {}: {error} (ulimit -n?)", self.opened))
+        });
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(Connection::default());
+            self.connections.len() - 1
+        });
+        let connection = &mut self.connections[id];
+        connection.generation = connection.generation.wrapping_add(1);
+        connection.open = false;
+        connection.sent = 0;
+        connection.out.clear();
+        connection.unread.clear();
+        let token = Token(id | (connection.generation as usize) << 32);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
+            die(&format!("epoll: {error}"));
+        }
+        connection.stream = Some(stream);
+        id
+    }
+
+    fn start(&mut self) -> std::io::Result<TcpStream> {
+        /// Fewer than an address has ports, so that a run of many short sessions never waits for one.
+        const PER_ADDRESS: usize = 2000;
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        if self.server.ip().is_loopback() {
+            choose_port_late(&socket)?;
+            let own = Ipv4Addr::new(127, 0, 0, 2 + (self.opened / PER_ADDRESS % 200) as u8);
+            socket.bind(&SockAddr::from(SocketAddrV4::new(own, 0)))?;
+        }
+        self.opened += 1;
+        match socket.connect(&SockAddr::from(self.server)) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+            _ => Ok(TcpStream::from_std(StdStream::from(socket))),
+        }
+    }
+
+    /// What is appended is sent when the current callback has returned.
+    #[inline]
+    pub(crate) fn out(&mut self, id: Id) -> &mut Vec<u8> {
+        let connection = &mut self.connections[id];
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(id);
+        }
+        &mut connection.out
+    }
+
+    pub(crate) fn close(&mut self, id: Id) {
+        let connection = &mut self.connections[id];
+        if connection.stream.take().is_some() {
+            connection.generation = connection.generation.wrapping_add(1);
+            self.free.push(id);
+        }
+    }
+
+    /// Runs until `app` says that it is over.
+    pub(crate) fn run(&mut self, app: &mut impl App) {
+        let mut events = Events::with_capacity(512);
+        let mut next_tick = 0;
+        loop {
+            let wait = if self.spin { 0 } else { 2 };
+            match self.poll.poll(&mut events, Some(Duration::from_millis(wait))) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => {
+                    die(&format!("epoll: {error}"));
+                }
+                _ => {}
+            }
+            for event in &events {
+                let Token(token) = event.token();
+                let id = token & 0xffff_ffff;
+                if self.connections[id].generation as usize != token >> 32 {
+                    continue;
+                }
+                self.look_at_clock();
+                let ended = event.is_read_closed() || event.is_error();
+                if event.is_writable() && !ended {
+                    self.writable(app, id);
+                }
+                if event.is_readable() || ended {
+                    self.readable(app, id, ended);
+                }
+                self.send_all();
+            }
+            self.look_at_clock();
+            if self.spin || self.now >= next_tick {
+                next_tick = self.now + TICK;
+                if app.tick(self) {
+                    return;
+                }
+                self.send_all();
+            }
+        }
+    }
+
+    fn look_at_clock(&mut self) {
+        self.now = self.origin.elapsed().as_nanos() as u64;
+    }
+
+    fn writable(&mut self, app: &mut impl App, id: Id) {
+        if self.connections[id].open {
+            self.send(id);
+        } else {
+            // What was to be sent before it stood goes with what is now.
+            self.connections[id].open = true;
+            app.opened(self, id);
+            self.send(id);
+        }
+    }
+
+    #[inline]
+    fn send_all(&mut self) {
+        while let Some(id) = self.dirty.pop() {
+            self.connections[id].dirty = false;
+            self.send(id);
+        }
+    }
+
+    fn send(&mut self, id: Id) {
+        let Connection { stream: Some(stream), open: true, out, sent, .. } =
+            &mut self.connections[id]
+        else {
+            return;
+        };
+        while *sent < out.len() {
+            self.sends += 1;
+            match stream.write(&out[*sent..]) {
+                Ok(n) => *sent += n,
+                // Not now: its edge comes. Broken: reading says so.
+                Err(_) => return,
+            }
+        }
+        out.clear();
+        *sent = 0;
+    }
+
+    /// `ended`: there will be no further edge, so everything is read now.
+    fn readable(&mut self, app: &mut impl App, id: Id, ended: bool) {
+        let generation = self.connections[id].generation;
+        let mut buffer = take(&mut self.scratch);
+        loop {
+            self.receives += 1;
+            let Some(stream) = &mut self.connections[id].stream else { break };
+            let n = match stream.read(&mut buffer) {
+                Ok(0) => {
+                    self.lose(app, id, "end of stream");
+                    break;
+                }
+                Ok(n) => n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    self.lose(app, id, &error.to_string());
+                    break;
+                }
+            };
+            self.hand_over(app, id, generation, &buffer[..n]);
+            if self.connections[id].generation != generation || (n < buffer.len() && !ended) {
+                break;
+            }
+        }
+        self.scratch = buffer;
+    }
+
+    #[inline]
+    fn hand_over(&mut self, app: &mut impl App, id: Id, generation: u32, data: &[u8]) {
+        let mut unread = take(&mut self.connections[id].unread);
+        if unread.is_empty() {
+            let used = app.received(self, id, data);
+            unread.extend_from_slice(&data[used..]);
+        } else {
+            unread.extend_from_slice(data);
+            let used = app.received(self, id, &unread);
+            unread.drain(..used);
+        }
+        if self.connections[id].generation == generation {
+            self.connections[id].unread = unread;
+        }
+    }
+
+    fn lose(&mut self, app: &mut impl App, id: Id, why: &str) {
+        self.close(id);
+        app.closed(self, id, why);
+    }
+}
+
+/// Has `bind` leave the port open until `connect`, which may then take one that is in use towards other servers:
+/// without it every connection searches for a port that is free altogether.
+fn choose_port_late(socket: &Socket) -> std::io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the descriptor is open, and the pointer is to a live value of the length given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}

@@ -1,0 +1,94 @@
+//! Messages that can be told apart and checked.
+
+use crate::proto::{Opcode, client_frame};
+
+/// The message of one connection. All of them are equal but for a sequence number.
+pub(crate) struct Payload {
+    bytes: Vec<u8>,
+    /// Where the sequence number stands; messages too short for one have none.
+    number: Option<usize>,
+}
+
+const DIGITS: usize = 8;
+
+impl Payload {
+    /// A packet with `size` bytes of data: a text message `4…`, or a binary one as it goes over WebSocket.
+    /// `salt` makes it differ from those of other connections.
+    pub(crate) fn new(binary: bool, size: usize, salt: u64) -> Self {
+        let mut bytes = Vec::with_capacity(size + 1);
+        if !binary {
+            bytes.push(b'4');
+        }
+        let number = (size >= DIGITS).then_some(bytes.len());
+        let mut state = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        for _ in 0..size {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let byte = (state >> 33) as u8;
+            // Letters only: no separator, nothing that JSON escapes.
+            bytes.push(if binary { byte } else { b'a' + byte % 26 });
+        }
+        Self { bytes, number }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Appends the message with this number.
+    pub(crate) fn write(&self, number: u64, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&self.bytes);
+        if let Some(at) = self.number {
+            out[start + at..start + at + DIGITS].copy_from_slice(&digits(number));
+        }
+    }
+
+    /// Whether `echo` is the message with this number, byte for byte.
+    pub(crate) fn matches(&self, number: u64, echo: &[u8]) -> bool {
+        let Some(at) = self.number else { return echo == self.bytes };
+        echo.len() == self.bytes.len()
+            && echo[..at] == self.bytes[..at]
+            && echo[at..at + DIGITS] == digits(number)
+            && echo[at + DIGITS..] == self.bytes[at + DIGITS..]
+    }
+}
+
+/// A message as a masked client frame, built once; only the number is written anew.
+pub(crate) struct Framed {
+    pub(crate) payload: Payload,
+    frame: Vec<u8>,
+    mask: [u8; 4],
+}
+
+impl Framed {
+    pub(crate) fn new(payload: Payload, binary: bool, mask: [u8; 4]) -> Self {
+        let mut frame = Vec::new();
+        let opcode = if binary { Opcode::Binary } else { Opcode::Text };
+        client_frame(&mut frame, opcode, &payload.bytes, mask);
+        Self { payload, frame, mask }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// What stands before the payload.
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.frame[..self.frame.len() - self.payload.len()]
+    }
+
+    pub(crate) fn write(&self, number: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.frame);
+        let Some(at) = self.payload.number else { return };
+        let start = out.len() - self.payload.len() + at;
+        for (i, digit) in digits(number).into_iter().enumerate() {
+            out[start + i] = digit ^ self.mask[(at + i) & 3];
+        }
+    }
+}
+
+fn digits(number: u64) -> [u8; DIGITS] {
+    std::array::from_fn(|i| b"0123456789abcdef"[(number >> (28 - 4 * i)) as usize & 15])
+}

@@ -1,0 +1,55 @@
+//! The JSON line a run ends with.
+
+use std::fmt::{self, Write as _};
+
+/// An object under construction, flat.
+#[derive(Default)]
+pub(crate) struct Report(String);
+
+impl Report {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    fn key(&mut self, key: &str) {
+        self.0.push_str(if self.0.is_empty() { "{" } else { "," });
+        let _ = write!(self.0, "\"{key}\":");
+    }
+
+    pub(crate) fn number(mut self, key: &str, value: impl fmt::Display) -> Self {
+        self.key(key);
+        let _ = write!(self.0, "{value}");
+        self
+    }
+
+    /// With `decimals` digits behind the point; not a number is `null`.
+    pub(crate) fn float(mut self, key: &str, value: f64, decimals: usize) -> Self {
+        self.key(key);
+        let _ = if value.is_finite() {
+            write!(self.0, "{value:.decimals$}")
+        } else {
+            write!(self.0, "null")
+        };
+        self
+    }
+
+    pub(crate) fn text(mut self, key: &str, value: &str) -> Self {
+        self.key(key);
+        self.0.push('"');
+        for c in value.chars() {
+            let _ = match c {
+                '"' | '\\' => write!(self.0, "\\{c}"),
+                c if c.is_control() => write!(self.0, "\\u{:04x}", c as u32),
+                c => write!(self.0, "{c}"),
+            };
+        }
+        self.0.push('"');
+        self
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}}}", self.0)
+    }
+}

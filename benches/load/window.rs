@@ -1,0 +1,223 @@
+//! Warm-up, measured time, drain; what is counted meanwhile, and the pace of an open loop.
+
+use hdrhistogram::Histogram;
+
+use crate::args::Args;
+use crate::die;
+use crate::net::Net;
+use crate::procfs::Cpu;
+use crate::report::Report;
+
+const SECOND: f64 = 1e9;
+/// How long operations may take to finish after the measured time.
+const DRAIN: u64 = 2_000_000_000;
+/// How long connections may take to stand before it.
+const SETUP: u64 = 120_000_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Setup,
+    WarmUp,
+    Measured,
+    Drain,
+}
+
+/// What a tick of the clock brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tick {
+    Nothing,
+    /// Everything stands: begin.
+    Start,
+    Done,
+}
+
+pub(crate) struct Window {
+    args: Args,
+    phase: Phase,
+    /// When the phase began, and when it ends.
+    since: u64,
+    until: u64,
+    setup: u64,
+    latency: Histogram<u64>,
+    operations: u64,
+    errors: u64,
+    first_error: String,
+    lost: u64,
+    /// Of an open loop: operations begun, and when the first was due.
+    begun: u64,
+    origin: u64,
+    at_start: Snapshot,
+    at_end: Snapshot,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Snapshot {
+    time: u64,
+    server: Cpu,
+    own: Cpu,
+    receives: u64,
+    sends: u64,
+}
+
+impl Window {
+    pub(crate) fn new(args: Args) -> Self {
+        /// Nanoseconds: what takes longer than a minute counts as a minute.
+        const LONGEST: u64 = 60_000_000_000;
+        let latency = Histogram::new_with_bounds(1, LONGEST, 3);
+        let latency = latency.unwrap_or_else(|error| die(&error.to_string()));
+        Self {
+            args,
+            phase: Phase::Setup,
+            since: 0,
+            until: 0,
+            setup: 0,
+            latency,
+            operations: 0,
+            errors: 0,
+            first_error: String::new(),
+            lost: 0,
+            begun: 0,
+            origin: 0,
+            at_start: Snapshot::default(),
+            at_end: Snapshot::default(),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether new operations are begun.
+    pub(crate) fn sending(&self) -> bool {
+        matches!(self.phase, Phase::WarmUp | Phase::Measured)
+    }
+
+    /// Whether an operation that is done is followed by the next.
+    pub(crate) fn closed_loop(&self) -> bool {
+        self.args.rate.is_none()
+    }
+
+    /// When the next operation of an open loop was due, if that has come: it is to be begun now, and timed from
+    /// then. What a slow server delays is so counted as its delay, and not left out (coordinated omission).
+    pub(crate) fn due(&mut self, now: u64) -> Option<u64> {
+        let rate = self.args.rate?;
+        if !self.sending() {
+            return None;
+        }
+        let due = self.origin + (self.begun as f64 / rate * SECOND) as u64;
+        if due > now {
+            return None;
+        }
+        self.begun += 1;
+        Some(due)
+    }
+
+    /// An operation that began, or was due, at `since` is done, and counts for `weight`.
+    #[inline]
+    pub(crate) fn done(&mut self, weight: u64, since: u64, now: u64) {
+        if self.phase == Phase::Measured {
+            self.operations += weight;
+            self.latency.saturating_record(now.saturating_sub(since).max(1));
+        }
+    }
+
+    pub(crate) fn error(&mut self, message: &str) {
+        if self.errors == 0 {
+            eprintln!("eio-load: first error: {message}");
+            self.first_error = message.to_owned();
+        }
+        self.errors += 1;
+        if self.errors > 1000 {
+            die(&format!("more than 1000 errors, the first: {}", self.first_error));
+        }
+    }
+
+    fn snapshot(&self, net: &Net) -> Snapshot {
+        let server = self.args.pid.map(|pid| {
+            Cpu::of(&pid.to_string()).unwrap_or_else(|| die("the server's process is gone"))
+        });
+        Snapshot {
+            time: net.now,
+            server: server.unwrap_or_default(),
+            own: Cpu::of("self").unwrap_or_default(),
+            receives: net.receives,
+            sends: net.sends,
+        }
+    }
+
+    /// `ready`: everything stands. `outstanding`: operations begun and not done.
+    pub(crate) fn tick(&mut self, net: &Net, ready: bool, outstanding: u64) -> Tick {
+        match self.phase {
+            Phase::Setup if ready => {
+                self.setup = net.now;
+                self.enter(Phase::WarmUp, net.now, self.args.warmup);
+                self.origin = net.now;
+                return Tick::Start;
+            }
+            Phase::Setup if net.now > SETUP => {
+                die(&format!("not all connections stand; first error: {}", self.first_error));
+            }
+            Phase::WarmUp if net.now >= self.until => {
+                self.enter(Phase::Measured, net.now, self.args.seconds);
+                self.at_start = self.snapshot(net);
+            }
+            Phase::Measured if net.now >= self.until => {
+                self.at_end = self.snapshot(net);
+                self.enter(Phase::Drain, net.now, DRAIN as f64 / SECOND);
+            }
+            Phase::Drain if outstanding == 0 || net.now >= self.until => {
+                self.lost = outstanding;
+                return Tick::Done;
+            }
+            _ => {}
+        }
+        Tick::Nothing
+    }
+
+    fn enter(&mut self, phase: Phase, now: u64, seconds: f64) {
+        (self.phase, self.since) = (phase, now);
+        self.until = now + (seconds * SECOND) as u64;
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        let (a, b) = (self.at_start, self.at_end);
+        let seconds = (b.time - a.time) as f64 / SECOND;
+        let operations = self.operations as f64;
+        let micros = |quantile| self.latency.value_at_quantile(quantile) as f64 / 1e3;
+        let mut report = Report::new()
+            .text("mode", &self.args.mode.name())
+            .number("connections", self.args.connections)
+            .number("in_flight", self.args.in_flight)
+            .number("size", self.args.size)
+            .number("batch", self.args.batch)
+            .float("seconds", seconds, 3)
+            .number("operations", self.operations)
+            .float("per_second", operations / seconds, 0)
+            .float("p50_us", micros(0.5), 1)
+            .float("p90_us", micros(0.9), 1)
+            .float("p99_us", micros(0.99), 1)
+            .float("p999_us", micros(0.999), 1)
+            .float("max_us", self.latency.max() as f64 / 1e3, 1)
+            .number("errors", self.errors)
+            .number("lost", self.lost)
+            .float("setup_s", self.setup as f64 / SECOND, 3)
+            .float("load_core", (b.own.sum() - a.own.sum()) / seconds, 3)
+            .float("load_receives_per_op", (b.receives - a.receives) as f64 / operations, 3)
+            .float("load_sends_per_op", (b.sends - a.sends) as f64 / operations, 3);
+        if let Some(rate) = self.args.rate {
+            report = report.float("rate", rate, 0);
+        }
+        if self.args.pid.is_some() {
+            let (all, system) =
+                (b.server.sum() - a.server.sum(), b.server.system - a.server.system);
+            report = report
+                .float("server_core", all / seconds, 3)
+                .float("server_cpu_us_per_op", all * 1e6 / operations, 3)
+                .float("server_system_share", system / all, 3);
+        }
+        if self.errors > 0 {
+            report = report.text("first_error", &self.first_error);
+        }
+        report
+    }
+}

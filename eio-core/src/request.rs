@@ -245,6 +245,23 @@ impl Reject {
         }
     }
 
+    /// The number in the body of a server's refusal, if there is one. Engineioxide writes it as a string.
+    ///
+    /// ```
+    /// # use eio_core::request::Reject;
+    /// assert_eq!(Reject::code_in(br#"{"code":5,"message":"Unsupported protocol version"}"#), Some(5));
+    /// assert_eq!(Reject::code_in(b"<h1>Bad gateway</h1>"), None);
+    /// ```
+    pub fn code_in(body: &[u8]) -> Option<u8> {
+        const KEY: &[u8] = br#""code":"#;
+        let at = body.windows(KEY.len()).position(|window| window == KEY)?;
+        let value = body.get(at + KEY.len()..)?.trim_ascii_start();
+        let mut digits = value.strip_prefix(b"\"").unwrap_or(value).iter().copied();
+        let first = digits.next().filter(u8::is_ascii_digit)?;
+        // Two digits are no code of version 4.
+        digits.next().is_none_or(|next| !next.is_ascii_digit()).then_some(first - b'0')
+    }
+
     /// The words of the reference server, which clients compare with.
     pub const fn message(self) -> &'static str {
         match self {
@@ -483,6 +500,19 @@ mod tests {
         assert_eq!(flags("EIO=4&transport=polling&b64=1&j=12", false), (true, Some(12)));
         assert_eq!(flags("EIO=4&transport=polling&b64=&j=0", false), (false, Some(0)));
         assert_eq!(flags("EIO=4&transport=websocket&b64=1&j=x", true), (true, None));
+    }
+
+    #[test]
+    fn a_code_is_read_back_and_nothing_else_is_taken_for_one() {
+        for code in 0..=5 {
+            let body = std::format!(r#"{{"code":{code},"message":"x"}}"#);
+            assert_eq!(Reject::code_in(body.as_bytes()), Some(code));
+            let text = std::format!(r#"{{"code": "{code}","message":"x"}}"#);
+            assert_eq!(Reject::code_in(text.as_bytes()), Some(code));
+        }
+        for none in ["", "{}", r#"{"code":}"#, r#"{"code":"#, r#"{"code":12}"#, r#"{"code":-1}"#] {
+            assert_eq!(Reject::code_in(none.as_bytes()), None, "{none}");
+        }
     }
 
     #[test]

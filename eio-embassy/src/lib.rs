@@ -1,3 +1,22 @@
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
-#![doc = include_str!("../README.md")]
+
+#[cfg(test)]
+extern crate std;
+
+mod buffers;
+mod client;
+mod config;
+mod error;
+mod fmt;
+mod io;
+mod link;
+
+pub use buffers::Buffers;
+pub use client::Client;
+pub use config::Config;
+pub use eio_core::open::Open;
+pub use eio_core::packet::Message;
+pub use eio_core::session::client::ClientTiming;
+pub use error::{Closed, Error, IoError, Waiting};

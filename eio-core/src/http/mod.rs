@@ -5,7 +5,7 @@
 //! | find where a head ends | [`HeadScanner`] |
 //! | read it | [`RequestHead`], [`ResponseHead`], [`Headers`], [`Target`] |
 //! | read what follows | [`BodyDecoder`] |
-//! | write | [`request`], [`response`], [`chunk`], [`last_chunk`] |
+//! | write | [`request`], [`request_parts`], [`response`], [`chunk`], [`last_chunk`] |
 //! | take apart what a user gave to a client | [`Url`] |
 //!
 //! Framing that two readers could understand differently is refused, not repaired: whoever stands between
@@ -46,7 +46,7 @@ pub use scanner::HeadScanner;
 pub use target::Target;
 pub use url::{Scheme, Url, UrlError};
 pub use write::{
-    HeadWriter, WriteError, chunk, header_line, last_chunk, reason, request, response,
+    HeadWriter, WriteError, chunk, header_line, last_chunk, reason, request, request_parts, response,
 };
 
 /// Why a message of the peer was refused. One variant for each sin.

@@ -57,14 +57,29 @@ pub fn request<'k, K: Sink>(
     method: &str,
     target: &str,
 ) -> Result<HeadWriter<'k, K>, WriteError> {
+    request_parts(out, method, &[target])
+}
+
+/// Like [`request`], the target being all of `target` without anything between the parts: a client without
+/// a heap has no place to join them first.
+///
+/// # Errors
+/// [`WriteError`]
+pub fn request_parts<'k, K: Sink>(
+    out: &'k mut K,
+    method: &str,
+    target: &[&str],
+) -> Result<HeadWriter<'k, K>, WriteError> {
     legal(method, is_tchar)?;
-    legal(target, |byte| byte.is_ascii_graphic())?;
-    if method.is_empty() || target.is_empty() {
+    if method.is_empty() || target.iter().all(|part| part.is_empty()) {
         return Err(WriteError::IllegalValue);
     }
     out.put(method.as_bytes())?;
     out.put(b" ")?;
-    out.put(target.as_bytes())?;
+    for part in target {
+        legal(part, |byte| byte.is_ascii_graphic())?;
+        out.put(part.as_bytes())?;
+    }
     out.put(b" HTTP/1.1\r\n")?;
     Ok(HeadWriter(out))
 }
@@ -292,6 +307,9 @@ mod tests {
              X: 18446744073709551615\r\n\r\n"
         );
         assert_eq!(written(|out| response(out, 299)?.end()), "HTTP/1.1 299 \r\n\r\n");
+        let parts = ["/x", "", "?y=", "z"];
+        let head = written(|out| request_parts(out, "GET", &parts)?.end());
+        assert_eq!(head, "GET /x?y=z HTTP/1.1\r\n\r\n");
     }
 
     #[test]
@@ -314,6 +332,8 @@ mod tests {
         assert_eq!(response(&mut out, 200).unwrap().raw(b"a: b").err(), illegal);
         assert_eq!(request(&mut out, "", "/").err(), illegal);
         assert_eq!(request(&mut out, "GET", "").err(), illegal);
+        assert_eq!(request_parts(&mut out, "GET", &[]).err(), illegal);
+        assert_eq!(request_parts(&mut out, "GET", &["/", " HTTP/1.1"]).err(), illegal);
         assert_eq!(request(&mut out, "GET", "/ HTTP/1.1").err(), illegal);
         assert_eq!(response(&mut out, 99).err(), illegal);
         assert_eq!(response(&mut out, 600).err(), illegal);

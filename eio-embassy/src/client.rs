@@ -1,0 +1,163 @@
+//! [`Client`]: a session on a WebSocket, over two halves of a connection.
+
+use eio_core::open::Open;
+use eio_core::packet::Message;
+use embedded_io_async::{Read, Write};
+use rand_core::RngCore;
+
+use crate::Config;
+use crate::buffers::Buffers;
+use crate::error::{Closed, Error, Waiting};
+use crate::io::{Driven, now};
+use crate::link::Link;
+
+/// A session on a WebSocket.
+///
+/// `R` and `W` are the halves of a connection that is up: a TCP socket's, or those of TLS over it. Both
+/// [`Read::read`] and [`Write::write`] must be safe to drop while they wait, which those of embassy-net are
+/// and those of embedded-tls are not (the [crate](crate) says what to do then). `G` is a random generator
+/// whose output nobody can predict: each frame is masked with it.
+///
+/// Nothing runs in the background: pings are answered, and what was sent leaves, while
+/// [`recv`](Self::recv) is awaited. So await it whenever there is nothing else to do, beside whatever else
+/// may happen:
+///
+/// ```no_run
+/// # use embassy_futures::select::{Either, select};
+/// # use embassy_sync::{blocking_mutex::raw::NoopRawMutex, channel::Channel};
+/// # use eio_embassy::{Client, Error};
+/// # use embedded_io_async::{Read, Write};
+/// # async fn session<R: Read, W: Write, G: rand_core::RngCore>(mut client: Client<'_, R, W, G>,
+/// #     outbox: Channel<NoopRawMutex, &'static str, 4>) -> Result<(), Error> {
+/// loop {
+///     match select(client.recv(), outbox.receive()).await {
+///         Either::First(message) => drop(message?),
+///         Either::Second(text) => client.send(text).await?,
+///     }
+/// }
+/// # }
+/// ```
+///
+/// All state is in the client and the buffers it was lent, so a future of it that is dropped, as the loser
+/// of a `select` is, loses nothing.
+#[derive(Debug)]
+pub struct Client<'b, R, W, G> {
+    io: Driven<'b, R, W, G>,
+    open: Open,
+    close_timeout: u32,
+}
+
+impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
+    /// Opens a WebSocket on a connection that is up, and waits for the handshake of Engine.IO.
+    ///
+    /// Dropping this future gives up the connection.
+    ///
+    /// # Errors
+    /// Any [`Error`] that says why there is no session; at the latest after
+    /// [`open_timeout`](eio_core::session::client::ClientTiming::open_timeout).
+    pub async fn connect<const RX: usize, const TX: usize>(
+        reader: R,
+        writer: W,
+        config: &Config<'_>,
+        buffers: &'b mut Buffers<RX, TX>,
+        mut rng: G,
+    ) -> Result<Self, Error> {
+        let link = Link::connect(config, &mut buffers.rx, &mut buffers.tx, &mut rng, now())?;
+        let mut io = Driven { link, reader, writer, rng };
+        let open = loop {
+            io.advance().await?;
+            match io.link.take_open() {
+                Some(open) => break open,
+                None => io.exchange().await,
+            }
+        };
+        Ok(Self { io, open, close_timeout: config.timing.close_timeout })
+    }
+
+    /// The next message of the server. Answers pings and writes what is left of messages on the way.
+    ///
+    /// The message lies in the receive buffer, which it leaves with the next call.
+    ///
+    /// Dropping this future loses nothing.
+    ///
+    /// # Errors
+    /// The session has ended. Messages that came before its end are handed out first.
+    pub async fn recv(&mut self) -> Result<Message<'_>, Error> {
+        while !self.io.link.has_message() {
+            self.io.advance().await?;
+            if !self.io.link.has_message() {
+                self.io.exchange().await;
+            }
+        }
+        self.io.link.take().ok_or(Error::Closed(Closed::ByUs))
+    }
+
+    /// Sends a message: returns when it is in the send buffer, and starts it on its way.
+    ///
+    /// Waits while the buffer is full. One that is longer than the buffer goes in several frames, and this
+    /// returns with the last of them. Until then pings are answered, and messages that come wait for
+    /// [`recv`](Self::recv).
+    ///
+    /// Dropping this future loses nothing: a message it did not return for was not sent, unless it is longer
+    /// than the buffer. Such a message may have been begun; the next `send` has to be given it again, and
+    /// goes on where this one stopped. (The server's patience meanwhile is what it announced as
+    /// `pingTimeout`: inside a message there is no place for the answer to its ping.)
+    ///
+    /// # Errors
+    /// - [`Error::MessageTooLong`], [`Error::Unfinished`]: this message cannot be sent, the session goes on.
+    /// - Any other: the session has ended.
+    pub async fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), Error> {
+        let message = message.into();
+        let id = self.io.link.identify(message);
+        while !self.io.link.push(message, id, &mut self.io.rng)? {
+            self.io.advance().await?;
+            self.io.exchange().await;
+        }
+        self.io.write_now();
+        Ok(())
+    }
+
+    /// Waits until everything sent has been handed to the connection.
+    ///
+    /// Dropping this future loses nothing.
+    ///
+    /// # Errors
+    /// The session has ended.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        while self.io.link.has_unsent() {
+            self.io.advance().await?;
+            self.io.exchange().await;
+        }
+        Ok(())
+    }
+
+    /// Ends the session: what was sent goes first, then a close packet and the closing handshake of the
+    /// WebSocket. Messages that come meanwhile are dropped. The connection itself is the caller's to close.
+    ///
+    /// # Errors
+    /// The session ended in another way before, or the server did not close its side within
+    /// [`close_timeout`](eio_core::session::client::ClientTiming::close_timeout).
+    pub async fn close(mut self) -> Result<(), Error> {
+        let until = now().after(self.close_timeout);
+        self.io.link.close(&mut self.io.rng, now());
+        while self.io.link.ended().is_none() {
+            self.io.exchange().await;
+            self.io.link.discard(&mut self.io.rng, now());
+        }
+        match self.io.link.ended() {
+            Some(Error::Closed(Closed::ByUs)) | None => {}
+            Some(error) => return Err(error),
+        }
+        while self.io.link.has_unsent() || !self.io.link.drain() {
+            if self.io.move_bytes(Some(until), true).await {
+                return Err(Error::TimedOut(Waiting::Close));
+            }
+        }
+        Ok(())
+    }
+
+    /// The handshake of the session: its identifier and the server's figures.
+    pub const fn handshake(&self) -> &Open {
+        &self.open
+    }
+}

@@ -1,0 +1,483 @@
+//! [`Link`]: a WebSocket session between bytes and messages. It holds all the state there is and awaits
+//! nothing, which is why a future that is dropped takes nothing with it.
+//!
+//! A link is in one of three phases: the head of the response is awaited; frames come; or it has ended, and
+//! what is left in the outbox is its last words.
+
+use eio_core::buffer::RecvBuffer;
+use eio_core::http::{BodyDecoder, EMPTY, HeadScanner, ResponseHead};
+use eio_core::open::Open;
+use eio_core::packet::{Message, Packet};
+use eio_core::request::Reject;
+use eio_core::session::client::{ClientSession, Figures, Transmit};
+use eio_core::session::{CloseReason, Event as SessionEvent, Lane};
+use eio_core::time::Instant;
+use eio_core::transport::Transport;
+use eio_core::ws::handshake::{Key, check_response};
+use eio_core::ws::{self, CloseCode, Decoder, Event, Kind, Opcode, Ready, Role, Step};
+use rand_core::RngCore;
+
+use crate::Config;
+use crate::buffers::{Outbox, RX_RESERVE, TX_RESERVE};
+use crate::error::{Closed, Error, Waiting};
+use crate::fmt::debug;
+
+/// More headers than a server behind a proxy sends.
+const MAX_HEADERS: usize = 24;
+
+#[derive(Debug)]
+pub(crate) struct Link<'b> {
+    pub(crate) rx: RecvBuffer<&'b mut [u8]>,
+    pub(crate) out: Outbox<'b>,
+    session: ClientSession,
+    decoder: Decoder,
+    phase: Phase,
+    /// How many more bytes the next decision needs, at least.
+    need: usize,
+    /// The handshake, until it is taken.
+    open: Option<Open>,
+    /// Of the server's `maxPayload`, in bytes.
+    max_payload: u32,
+    /// A message that is decoded and not yet given to the application.
+    held: Option<Held>,
+    unfinished: Option<Unfinished>,
+    /// Why nothing more can be received or sent: the end of the stream, or a failure below.
+    cut: Option<Error>,
+    /// The writer took something it was not yet told to flush.
+    flush_due: bool,
+    ended: Option<Error>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Head { scanner: HeadScanner, key: Key },
+    Refused { status: u16, body: BodyDecoder },
+    Frames,
+}
+
+/// Where a message lies in what is kept: behind its type, or at the start.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    start: usize,
+    len: usize,
+    binary: bool,
+}
+
+/// A message of which some frames were written and some not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unfinished {
+    sent: usize,
+    len: usize,
+    binary: bool,
+    id: u32,
+}
+
+impl<'b> Link<'b> {
+    /// Begins a session on a WebSocket, with its request in the outbox.
+    pub(crate) fn connect(
+        config: &Config<'_>,
+        rx: &'b mut [u8],
+        tx: &'b mut [u8],
+        rng: &mut impl RngCore,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let mut session = ClientSession::new(Transport::WebSocket, false, config.timing, now);
+        let _ = session.poll_lane(false);
+        let mut nonce = [0; 16];
+        rng.fill_bytes(&mut nonce);
+        let key = Key::new(nonce);
+        let mut out = Outbox::new(tx);
+        config.websocket_request(&mut out, None, &key)?;
+        let max_message = rx.len().saturating_sub(RX_RESERVE);
+        Ok(Self {
+            rx: RecvBuffer::new(rx),
+            out,
+            session,
+            decoder: Decoder::new(Role::Client, max_message),
+            phase: Phase::Head { scanner: HeadScanner::new(), key },
+            need: 1,
+            open: None,
+            max_payload: u32::MAX,
+            held: None,
+            unfinished: None,
+            cut: None,
+            flush_due: false,
+            ended: None,
+        })
+    }
+
+    /// Whether the session has ended, and why.
+    pub(crate) const fn ended(&self) -> Option<Error> {
+        self.ended
+    }
+
+    /// Takes what was received as far as it goes: to the next message (which stays until
+    /// [`take`](Self::take)), to the end of the session, or until more has to come or go first.
+    pub(crate) fn advance(&mut self, rng: &mut impl RngCore, now: Instant) {
+        loop {
+            self.answer(rng);
+            // The answer to what comes next must have room; until then it stays where it is.
+            let stuck = self.out.room() < TX_RESERVE && self.cut.is_none();
+            if stuck || self.ended.is_some() || self.held.is_some() {
+                return;
+            }
+            match (self.decode(rng, now), self.cut) {
+                (Ok(true), _) => {}
+                (Ok(false), None) => return self.answer(rng),
+                (Ok(false), Some(error)) | (Err(error), _) => self.fail(rng, error),
+            }
+        }
+    }
+
+    /// The message [`advance`](Self::advance) found.
+    pub(crate) fn take(&mut self) -> Option<Message<'_>> {
+        let Held { start, len, binary } = self.held.take()?;
+        let bytes = self.rx.kept().get(start..start + len).unwrap_or_default();
+        Some(match binary {
+            true => Message::Binary(bytes),
+            // It was text when it was decoded; to keep that in mind takes more memory than to look again.
+            false => Message::Text(core::str::from_utf8(bytes).unwrap_or_default()),
+        })
+    }
+
+    /// Drops what [`advance`](Self::advance) finds.
+    pub(crate) fn discard(&mut self, rng: &mut impl RngCore, now: Instant) {
+        self.advance(rng, now);
+        while self.held.take().is_some() {
+            self.advance(rng, now);
+        }
+    }
+
+    pub(crate) const fn has_message(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// The handshake, once, as soon as it came.
+    pub(crate) fn take_open(&mut self) -> Option<Open> {
+        self.open.take()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.session.poll_timeout()
+    }
+
+    /// Room to receive into, bytes to send, and whether to flush.
+    pub(crate) fn io(&mut self, receive: bool) -> (&mut [u8], &[u8], bool) {
+        if self.cut.is_some() {
+            return (&mut [], &[], false);
+        }
+        let spare = if receive { self.rx.spare_mut(self.need) } else { &mut [] };
+        (spare, self.out.unsent(), self.flush_due)
+    }
+
+    /// Something was received into the room of [`io`](Self::io); nothing at all means the end.
+    pub(crate) fn received(&mut self, result: Result<usize, Error>) {
+        match result {
+            Ok(0) => self.cut(Error::Closed(Closed::Silently)),
+            Ok(n) => self.rx.fill(n),
+            Err(error) => self.cut(error),
+        }
+    }
+
+    /// Bytes of [`io`](Self::io) were taken; none: it was flushed.
+    pub(crate) fn written(&mut self, result: Result<usize, Error>) {
+        match result {
+            Ok(n) => {
+                self.out.taken(n);
+                self.flush_due = n > 0;
+            }
+            Err(error) => self.cut(error),
+        }
+    }
+
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.cut.is_none() && (!self.out.is_empty() || self.flush_due)
+    }
+
+    /// The deadline of the session is reached, and nothing that was received in time is left to look at but
+    /// a message the application did not fetch yet.
+    pub(crate) fn timed_out(&mut self, rng: &mut impl RngCore, now: Instant) {
+        if self.held.is_none() || !self.session.extend(now) {
+            self.session.handle_timeout(now);
+            self.answer(rng);
+        }
+    }
+
+    /// Puts a message into the outbox, whole or as the next of its frames. `Ok(false)`: call again when the
+    /// network took more. `id` is [`identify`](Self::identify)'s.
+    pub(crate) fn push(
+        &mut self,
+        message: Message<'_>,
+        id: u32,
+        rng: &mut impl RngCore,
+    ) -> Result<bool, Error> {
+        if let Some(error) = self.ended {
+            return Err(error);
+        }
+        let frame = Packet::Message(message).frame();
+        let len = frame.prefix.len() + frame.data.len();
+        if u32::try_from(len).is_ok_and(|len| len > self.max_payload) {
+            return Err(Error::MessageTooLong { limit: self.max_payload });
+        }
+        let room = self.out.room().saturating_sub(TX_RESERVE);
+        let fits = self.fits(message);
+        let whole = ws::encoded_len(len, true);
+        if let Some(begun) = self.unfinished {
+            if begun != (Unfinished { sent: begun.sent, len, binary: frame.binary, id }) {
+                return Err(Error::Unfinished);
+            }
+        }
+        if if fits { whole > room } else { !self.out.is_empty() } {
+            return Ok(false);
+        }
+        if self.unfinished.is_none() && !self.next_is_message(rng) {
+            return self.ended.map_or(Ok(false), Err);
+        }
+        let opcode = if frame.binary { Opcode::Binary } else { Opcode::Text };
+        let from = self.unfinished.map_or(0, |begun| begun.sent);
+        let (opcode, prefix) = match self.unfinished {
+            None => (opcode, frame.prefix),
+            Some(_) => (Opcode::Continuation, &b""[..]),
+        };
+        let rest = frame.data.get(from..).unwrap_or_default();
+        let part = if fits { len } else { room.saturating_sub(FRAME_HEAD) };
+        let piece = rest.get(..part.saturating_sub(prefix.len())).unwrap_or(rest);
+        let last = piece.len() == rest.len();
+        let key = Some(mask(rng));
+        if ws::encode_fragment(&mut self.out, last, opcode, prefix, piece, key).is_err() {
+            return Ok(false);
+        }
+        let sent = from + piece.len();
+        self.unfinished = (!last).then_some(Unfinished { sent, len, binary: frame.binary, id });
+        Ok(last)
+    }
+
+    /// What a message that goes in several frames is recognised by.
+    pub(crate) fn identify(&self, message: Message<'_>) -> u32 {
+        if self.fits(message) { 0 } else { hash(Packet::Message(message).frame().data) }
+    }
+
+    /// Whether the message fits into one frame, in an outbox that is empty.
+    fn fits(&self, message: Message<'_>) -> bool {
+        ws::encoded_len(1 + message.len(), true) <= self.out.capacity().saturating_sub(TX_RESERVE)
+    }
+
+    /// The application wants to close. Ends with [`Closed::ByUs`] when everything queued is written.
+    pub(crate) fn close(&mut self, rng: &mut impl RngCore, now: Instant) {
+        // A message begun is not finished any more, and nothing can follow the frames of half a message.
+        if self.unfinished.take().is_some() {
+            self.fail(rng, Error::Closed(Closed::ByUs));
+        }
+        self.session.close(now);
+        self.answer(rng);
+    }
+
+    /// What the server may still say is thrown away, up to its close frame. Whether that came.
+    pub(crate) fn drain(&mut self) -> bool {
+        loop {
+            match self.decoder.poll(&mut self.rx) {
+                Ok(Step::Ready(ready)) if ready.kind() == Kind::Close => return true,
+                Ok(Step::Ready(_)) => {}
+                Ok(Step::Need(n)) => {
+                    self.need = n;
+                    return self.cut.is_some();
+                }
+                Err(_) => return true,
+            }
+        }
+    }
+
+    /// The connection is of no more use, but what came over it before is.
+    fn cut(&mut self, error: Error) {
+        self.cut = Some(error);
+        self.flush_due = false;
+        self.out.clear();
+    }
+
+    /// Moves on by one head, body or frame. `Ok(false)`: more has to come first.
+    fn decode(&mut self, rng: &mut impl RngCore, now: Instant) -> Result<bool, Error> {
+        match &mut self.phase {
+            Phase::Head { .. } => self.decode_head(),
+            Phase::Refused { .. } => self.decode_refusal(),
+            Phase::Frames => self.decode_frame(rng, now),
+        }
+    }
+
+    fn decode_head(&mut self) -> Result<bool, Error> {
+        let Phase::Head { scanner, key } = &mut self.phase else { return Ok(false) };
+        let Some(len) = scanner.poll(self.rx.unread(), self.rx.capacity())? else {
+            self.need = 1;
+            return Ok(false);
+        };
+        let mut slots = [EMPTY; MAX_HEADERS];
+        let head = self.rx.unread().get(..len).unwrap_or_default();
+        let head = ResponseHead::parse(head, &mut slots)?;
+        if head.status == 101 {
+            check_response(key, &[], head.status, head.headers.iter()).map_err(Error::Handshake)?;
+            let _ = self.session.handle_connected();
+            self.phase = Phase::Frames;
+        } else {
+            let body = BodyDecoder::new(head.framing("GET")?, self.rx.capacity() - len);
+            self.phase = Phase::Refused { status: head.status, body };
+        }
+        self.rx.skip(len);
+        Ok(true)
+    }
+
+    fn decode_refusal(&mut self) -> Result<bool, Error> {
+        use eio_core::http::Step;
+
+        let Phase::Refused { status, body } = &mut self.phase else { return Ok(false) };
+        // Only the code in it is wanted, and it stands at the start: what is there must do if no more comes
+        // or fits.
+        if matches!(body.poll(&mut self.rx), Ok(Step::Need(_))) && self.cut.is_none() {
+            return Ok(false);
+        }
+        Err(Error::refused(*status, Reject::code_in(self.rx.kept())))
+    }
+
+    fn decode_frame(&mut self, rng: &mut impl RngCore, now: Instant) -> Result<bool, Error> {
+        let ready = match self.decoder.poll(&mut self.rx)? {
+            Step::Ready(ready) => ready,
+            Step::Need(n) => {
+                self.need = n;
+                return Ok(false);
+            }
+        };
+        if let Kind::Text | Kind::Binary = ready.kind() {
+            self.handle_packet(ready, now)?;
+            return Ok(true);
+        }
+        match self.decoder.event(&self.rx, ready)? {
+            Event::Ping(data) => {
+                // There is room, see `advance`.
+                let _ = ws::encode(&mut self.out, Opcode::Pong, &[], data, Some(mask(rng)));
+            }
+            Event::Close(code, _) => {
+                // > If an endpoint receives a Close frame and did not previously send a Close frame, the
+                // > endpoint MUST send a Close frame in response (RFC 6455 section 5.5.1)
+                let _ = ws::encode_close(&mut self.out, code, "", Some(mask(rng)));
+                self.session.lost(Lane::WebSocket);
+                self.ended.get_or_insert(Error::Closed(Closed::ByFrame(code)));
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn handle_packet(&mut self, ready: Ready, now: Instant) -> Result<(), Error> {
+        let binary_frame = ready.kind() == Kind::Binary;
+        let payload = self.decoder.payload_mut(&mut self.rx, ready);
+        let packet = match binary_frame {
+            true => Packet::parse_binary(payload),
+            false => Packet::parse_text(payload).map_err(Error::Packet)?,
+        };
+        if let (Packet::Open(json), false) = (packet, self.session.is_open()) {
+            let open = Open::parse(json).map_err(Error::Open)?;
+            debug!("session {} is open", open.sid.as_str());
+            let _ = self.session.handle_open(figures(&open), now);
+            self.max_payload = open.max_payload;
+            self.open = Some(open);
+            return Ok(());
+        }
+        // A violation ends the session, which `answer` learns.
+        if let Ok(Some(message)) = self.session.handle_packet(Lane::WebSocket, packet, now) {
+            let (binary, len) = (matches!(message, Message::Binary(_)), message.len());
+            self.held = Some(Held { start: usize::from(!binary_frame), len, binary });
+        }
+        Ok(())
+    }
+
+    /// Writes what the session has to say and learns whether it has ended.
+    fn answer(&mut self, rng: &mut impl RngCore) {
+        while self.unfinished.is_none() && self.out.room() >= TX_RESERVE {
+            match self.session.poll_transmit(Lane::WebSocket, false) {
+                Some(transmit) => self.transmit(transmit, rng),
+                None => break,
+            }
+        }
+        self.learn();
+    }
+
+    /// Like [`answer`](Self::answer) with a message in hand: whether that is what goes next.
+    fn next_is_message(&mut self, rng: &mut impl RngCore) -> bool {
+        match self.session.poll_transmit(Lane::WebSocket, true) {
+            Some(Transmit::Message) => true,
+            Some(transmit) => {
+                self.transmit(transmit, rng);
+                self.learn();
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn transmit(&mut self, transmit: Transmit, rng: &mut impl RngCore) {
+        // There is room, see the callers.
+        let _ = match transmit {
+            Transmit::Control(packet) => {
+                let frame = packet.frame();
+                ws::encode(&mut self.out, Opcode::Text, frame.prefix, frame.data, Some(mask(rng)))
+            }
+            // Nothing to say in a stream that is not a WebSocket yet.
+            Transmit::Hangup if !matches!(self.phase, Phase::Frames) => Ok(()),
+            Transmit::Hangup => {
+                ws::encode_close(&mut self.out, Some(CloseCode::NORMAL), "", Some(mask(rng)))
+            }
+            // Only ever said to who holds one.
+            Transmit::Message => Ok(()),
+        };
+    }
+
+    fn learn(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            let SessionEvent::Closed(reason) = event else { continue };
+            debug!("the session has ended");
+            self.ended.get_or_insert(match reason {
+                CloseReason::ServerDisconnect => Error::Closed(Closed::ByPacket),
+                CloseReason::PingTimeout => Error::TimedOut(Waiting::Ping),
+                CloseReason::ClientDisconnect => Error::Closed(Closed::ByUs),
+                CloseReason::ParseError => Error::NotOpened,
+                _ if !self.session.is_open() => Error::TimedOut(Waiting::Handshake),
+                _ => Error::Closed(Closed::Silently),
+            });
+        }
+    }
+
+    /// The server broke a rule or a limit: it is told why, if there is a way to.
+    fn fail(&mut self, rng: &mut impl RngCore, error: Error) {
+        self.session.fail(Lane::WebSocket, CloseReason::ParseError);
+        let code = match error {
+            Error::TooLarge => Some(CloseCode::TOO_BIG),
+            Error::WebSocket(error) => Some(error.close_code()),
+            Error::Packet(error) if error.is_utf8() => Some(CloseCode::INVALID_PAYLOAD),
+            _ => None,
+        };
+        if matches!(self.phase, Phase::Frames) && self.cut.is_none() {
+            let _ = ws::encode_close(&mut self.out, code, "", Some(mask(rng)));
+        }
+        self.ended.get_or_insert(error);
+    }
+}
+
+/// The longest head of a masked frame.
+const FRAME_HEAD: usize = 14;
+
+pub(crate) fn figures(open: &Open) -> Figures {
+    Figures {
+        ping_interval: open.ping_interval,
+        ping_timeout: open.ping_timeout,
+        offers_websocket: open.upgrades.contains(Transport::WebSocket),
+    }
+}
+
+/// > The masking key needs to be unpredictable; thus, the masking key MUST be derived from a strong source of
+/// > entropy (RFC 6455 section 5.3)
+fn mask(rng: &mut impl RngCore) -> [u8; 4] {
+    rng.next_u32().to_ne_bytes()
+}
+
+/// FNV-1a: tells a message from another by accident, not by malice.
+fn hash(data: &[u8]) -> u32 {
+    data.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}

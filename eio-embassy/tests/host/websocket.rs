@@ -1,0 +1,225 @@
+//! What a client does when everything goes well.
+
+use eio_core::session::Timing;
+use eio_core::ws::Opcode;
+use eio_embassy::{Buffers, Client, Config, Error, Message};
+use embassy_futures::join::join;
+use embassy_time::{Duration, Timer};
+
+use crate::Random;
+use crate::clock::run;
+use crate::peer::{Frame, Peer, QUIET};
+use crate::pipe::{Reader, SMOOTH, Writer, pair};
+
+type TestClient<'b> = Client<'b, Reader, Writer, Random>;
+
+/// A script at one end, a client at the other.
+fn with_client<T>(
+    script: impl AsyncFnOnce(&mut Peer<Reader, Writer>) -> T,
+    client: impl AsyncFnOnce(TestClient<'_>),
+) -> T {
+    let ((reader, writer), far) = pair(SMOOTH);
+    let mut peer = Peer::new(far);
+    let near = async {
+        let mut buffers = Buffers::<1024, 512>::new();
+        let config = Config::new("test");
+        client(Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap()).await;
+    };
+    let far = async {
+        peer.open(QUIET, 100_000).await;
+        script(&mut peer).await
+    };
+    run(join(near, far)).1
+}
+
+#[test]
+fn the_request_says_what_it_should() {
+    let ((reader, writer), far) = pair(SMOOTH);
+    let mut peer = Peer::new(far);
+    let head = run(join(
+        async {
+            let mut buffers = Buffers::<1024, 512>::new();
+            let config = Config::new("host:81").path("/p/").query("a=b").headers(&[("X-Y", "z")]);
+            Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.err()
+        },
+        async {
+            let head = peer.request().await;
+            drop(peer);
+            head
+        },
+    ))
+    .1;
+    assert!(head.starts_with("GET /p/?EIO=4&transport=websocket&a=b HTTP/1.1\r\nHost: host:81\r\nX-Y: z\r\n"), "{head}");
+}
+
+#[test]
+fn the_handshake_is_told() {
+    with_client(async |_| (), async |client| {
+        assert_eq!(client.handshake().sid.as_str(), "a_session");
+        assert_eq!(client.handshake().ping_interval, QUIET.ping_interval);
+    });
+}
+
+#[test]
+fn text_and_binary_come_as_what_they_are() {
+    with_client(
+        async |peer| {
+            peer.text("4hello").await;
+            peer.frame(true, Opcode::Binary, &[0, 0xff]).await;
+            peer.text("4").await;
+            peer.frame(true, Opcode::Binary, &[]).await;
+            peer.text("bAQIDBA==").await;
+            peer.text("4done").await;
+        },
+        async |mut client| {
+            assert_eq!(client.recv().await, Ok(Message::Text("hello")));
+            assert_eq!(client.recv().await, Ok(Message::Binary(&[0, 0xff])));
+            assert_eq!(client.recv().await, Ok(Message::Text("")));
+            assert_eq!(client.recv().await, Ok(Message::Binary(&[])));
+            assert_eq!(client.recv().await, Ok(Message::Binary(&[1, 2, 3, 4])));
+            assert_eq!(client.recv().await, Ok(Message::Text("done")));
+        },
+    );
+}
+
+#[test]
+fn fragments_are_put_together_up_to_what_the_buffer_holds() {
+    const MAX: usize = Buffers::<1024, 512>::MAX_MESSAGE;
+    let longest: Vec<u8> = (0..MAX).map(|i| i as u8).collect();
+    with_client(
+        async |peer| {
+            peer.frame(false, Opcode::Text, "4h\u{e9}".as_bytes()).await;
+            peer.frame(true, Opcode::Ping, &[7; 125]).await;
+            peer.frame(true, Opcode::Continuation, b"llo").await;
+            // In pieces that leave a control frame the least room there can be.
+            peer.frame(false, Opcode::Binary, &longest[..MAX - 1]).await;
+            peer.frame(true, Opcode::Ping, &[8; 125]).await;
+            peer.frame(true, Opcode::Continuation, &longest[MAX - 1..]).await;
+            assert_eq!(peer.next().await, Frame::Pong(vec![7; 125]));
+            assert_eq!(peer.next().await, Frame::Pong(vec![8; 125]));
+        },
+        async |mut client| {
+            assert_eq!(client.recv().await, Ok(Message::Text("h\u{e9}llo")));
+            assert_eq!(client.recv().await, Ok(Message::Binary(&longest)));
+            let _ = client.recv().await;
+        },
+    );
+}
+
+#[test]
+fn a_message_of_any_length_arrives_whole() {
+    let message: Vec<u8> = (0..5_000_u32).map(|i| (i * 7) as u8).collect();
+    for len in (0..700).chain([1_000, 4_999, 5_000]) {
+        with_client(
+            async |peer| assert_eq!(peer.next().await, Frame::Binary(message[..len].to_vec())),
+            async |mut client| {
+                client.send(&message[..len]).await.unwrap();
+                client.flush().await.unwrap();
+            },
+        );
+    }
+    let text = "\u{1f600}".repeat(600);
+    with_client(
+        async |peer| assert_eq!(peer.next().await, Frame::Text(format!("4{text}"))),
+        async |mut client| {
+            client.send(text.as_str()).await.unwrap();
+            client.flush().await.unwrap();
+        },
+    );
+}
+
+#[test]
+fn pings_of_both_protocols_are_answered() {
+    with_client(
+        async |peer| {
+            peer.text("2").await;
+            assert_eq!(peer.next().await, Frame::Text("3".into()));
+            peer.frame(true, Opcode::Ping, b"x").await;
+            assert_eq!(peer.next().await, Frame::Pong(b"x".to_vec()));
+        },
+        async |mut client| {
+            assert!(client.recv().await.is_err());
+        },
+    );
+}
+
+#[test]
+fn a_session_outlives_many_heartbeats_of_a_server() {
+    let timing = Timing { ping_interval: 300, ping_timeout: 200, ..QUIET };
+    let ((reader, writer), far) = pair(SMOOTH);
+    run(join(
+        async {
+            let mut buffers = Buffers::<1024, 512>::new();
+            let config = Config::new("test");
+            let mut client =
+                Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
+            let until = Timer::after(Duration::from_secs(60));
+            let early = embassy_futures::select::select(client.recv(), until).await;
+            assert!(matches!(early, embassy_futures::select::Either::Second(())));
+            client.send("still there").await.unwrap();
+            assert_eq!(client.recv().await, Ok(Message::Text("still there")));
+            assert_eq!(client.close().await, Ok(()));
+        },
+        Peer::new(far).echo(timing),
+    ));
+}
+
+#[test]
+fn what_was_sent_before_close_arrives_before_it() {
+    with_client(
+        async |peer| {
+            assert_eq!(peer.next().await, Frame::Text("4last".into()));
+            assert_eq!(peer.next().await, Frame::Text("1".into()));
+            assert_eq!(peer.next().await, Frame::Close(Some(1000)));
+            peer.text("4too late").await;
+            peer.frame(true, Opcode::Close, &1000_u16.to_be_bytes()).await;
+        },
+        async |mut client| {
+            client.send("last").await.unwrap();
+            assert_eq!(client.close().await, Ok(()));
+        },
+    );
+}
+
+#[test]
+fn what_came_before_the_end_is_not_lost() {
+    with_client(
+        async |peer| {
+            peer.text("4first").await;
+            peer.text("4second").await;
+            peer.writer.reset();
+        },
+        async |mut client| {
+            assert_eq!(client.recv().await, Ok(Message::Text("first")));
+            assert_eq!(client.recv().await, Ok(Message::Text("second")));
+            assert!(matches!(client.recv().await, Err(Error::Io(_))));
+        },
+    );
+}
+
+#[test]
+fn no_two_frames_have_the_same_mask() {
+    let ((reader, writer), far) = pair(SMOOTH);
+    let mut peer = Peer::new(far);
+    let raw = run(join(
+        async {
+            let mut buffers = Buffers::<1024, 512>::new();
+            let config = Config::new("test");
+            let mut client =
+                Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
+            client.send("aaaa").await.unwrap();
+            client.send("aaaa").await.unwrap();
+            client.flush().await.unwrap();
+        },
+        async {
+            peer.open(QUIET, 1_000).await;
+            peer.raw(22).await
+        },
+    ))
+    .1;
+    let (first, second) = raw.split_at(11);
+    assert_eq!(first[..2], [0x81, 0x85]);
+    assert_eq!(first[..2], second[..2]);
+    assert_ne!(first[2..6], second[2..6]);
+    assert_ne!(first[6..], second[6..]);
+}

@@ -7,6 +7,7 @@ use eio_core::transport::Transport;
 use eio_core::ws::handshake::Key;
 
 use crate::buffers::Outbox;
+use crate::error::Error;
 
 /// Where to connect to, and how. Everything in it is borrowed: it can be a `const`.
 ///
@@ -81,6 +82,17 @@ impl<'a> Config<'a> {
         self
     }
 
+    /// The host and the port to dial, that of HTTP if none is given.
+    pub(crate) fn address(&self) -> Result<(&'a str, u16), Error> {
+        // Only the colon behind the brackets of an IPv6 address stands before a port.
+        let (host, port) = match self.host.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
+            _ => (self.host, Some(80)),
+        };
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        Ok((host, port.ok_or(Error::Request(WriteError::IllegalValue))?))
+    }
+
     /// Writes the request that opens a WebSocket; of the session `sid`, if it has one already.
     pub(crate) fn websocket_request(
         &self,
@@ -105,19 +117,30 @@ impl<'a> Config<'a> {
     ) -> Result<http::HeadWriter<'o, Outbox<'b>>, WriteError> {
         let (sid_is, sid) = sid.map_or(("", ""), |sid| ("&sid=", sid.as_str()));
         let and = if self.query.is_empty() { "" } else { "&" };
-        let target = [
-            self.path,
-            "?EIO=4&transport=",
-            transport.name(),
-            sid_is,
-            sid,
-            and,
-            self.query,
-        ];
+        let target =
+            [self.path, "?EIO=4&transport=", transport.name(), sid_is, sid, and, self.query];
         let mut head = http::request_parts(out, method, &target)?.header("Host", self.host)?;
         for (name, value) in self.headers {
             head = head.header(name, value)?;
         }
         Ok(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_never_taken_from_inside_an_address() {
+        let address = |host| Config::new(host).address();
+        assert_eq!(address("a"), Ok(("a", 80)));
+        assert_eq!(address("a.b:3000"), Ok(("a.b", 3000)));
+        assert_eq!(address("192.0.2.2:1"), Ok(("192.0.2.2", 1)));
+        assert_eq!(address("[2001:db8::1]"), Ok(("2001:db8::1", 80)));
+        assert_eq!(address("[2001:db8::1]:81"), Ok(("2001:db8::1", 81)));
+        for bad in ["a:", "a:b", "a:65536", "a:-1"] {
+            assert_eq!(address(bad), Err(Error::Request(WriteError::IllegalValue)), "{bad}");
+        }
     }
 }

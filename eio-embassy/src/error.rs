@@ -156,7 +156,9 @@ impl fmt::Display for Error {
             Self::TimedOut(Waiting::Connect) => f.write_str("no connection in time"),
             Self::TimedOut(Waiting::Handshake) => f.write_str("no handshake in time"),
             Self::TimedOut(Waiting::Ping) => f.write_str("the server is silent for too long"),
-            Self::TimedOut(Waiting::Close) => f.write_str("the server did not close its side in time"),
+            Self::TimedOut(Waiting::Close) => {
+                f.write_str("the server did not close its side in time")
+            }
             Self::Refused { status, code: None } => write!(f, "refused with status {status}"),
             Self::Refused { status, code: Some(code) } => {
                 write!(f, "refused with status {status}, code {code}")

@@ -54,9 +54,8 @@ impl<R: Read, W: Write, G: RngCore> Driven<'_, R, W, G> {
     pub(crate) async fn move_bytes(&mut self, deadline: Option<Instant>, receive: bool) -> bool {
         let Self { link, reader, writer, .. } = self;
         let (spare, unsent, flush) = link.io(receive);
-        let read = async {
-            if spare.is_empty() { pending().await } else { reader.read(spare).await }
-        };
+        let read =
+            async { if spare.is_empty() { pending().await } else { reader.read(spare).await } };
         let write = async {
             if !unsent.is_empty() {
                 writer.write(unsent).await

@@ -8,14 +8,20 @@ extern crate std;
 mod buffers;
 mod client;
 mod config;
+mod connector;
+#[cfg(feature = "edge-nal")]
+pub mod edge;
 mod error;
 mod fmt;
 mod io;
 mod link;
+#[cfg(feature = "embassy-net")]
+pub mod tcp;
 
 pub use buffers::Buffers;
 pub use client::Client;
 pub use config::Config;
+pub use connector::{Backoff, Connector, dial};
 pub use eio_core::open::Open;
 pub use eio_core::packet::Message;
 pub use eio_core::session::client::ClientTiming;

@@ -46,7 +46,8 @@ pub use scanner::HeadScanner;
 pub use target::Target;
 pub use url::{Scheme, Url, UrlError};
 pub use write::{
-    HeadWriter, WriteError, chunk, header_line, last_chunk, reason, request, request_parts, response,
+    HeadWriter, WriteError, chunk, header_line, last_chunk, reason, request, request_parts,
+    response,
 };
 
 /// Why a message of the peer was refused. One variant for each sin.

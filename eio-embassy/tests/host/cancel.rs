@@ -62,8 +62,9 @@ fn nothing_is_lost_when_a_future_is_dropped_at_any_await() {
             let near = async {
                 let mut buffers = Buffers::<1024, 512>::new();
                 let config = Config::new("test");
-                let mut client =
-                    Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
+                let mut client = Client::connect(reader, writer, &config, &mut buffers, Random(1))
+                    .await
+                    .unwrap();
                 let (mut out, mut back) = (sent.iter(), Vec::new());
                 let mut sending = out.next();
                 while back.len() < sent.len() {

@@ -59,7 +59,8 @@ pub(crate) fn run<F: Future>(future: F) -> F::Output {
             continue;
         }
         let due: Vec<Waker> = CLOCK.with_borrow_mut(|(now, alarms)| {
-            let next = alarms.iter().map(|(at, _)| *at).min().expect("everybody waits, for nothing");
+            let next =
+                alarms.iter().map(|(at, _)| *at).min().expect("everybody waits, for nothing");
             *now = next.max(*now);
             assert!(*now < LIMIT, "this takes for ever");
             alarms.extract_if(.., |(at, _)| *at <= *now).map(|(_, waker)| waker).collect()

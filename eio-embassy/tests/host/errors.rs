@@ -235,8 +235,9 @@ fn after_a_refusal_the_same_buffers_serve_the_next_connection() {
         let mut peer = Peer::new(far);
         run(join(
             async {
-                let mut client =
-                    Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
+                let mut client = Client::connect(reader, writer, &config, &mut buffers, Random(1))
+                    .await
+                    .unwrap();
                 client.send("hello").await.unwrap();
                 assert!(client.recv().await.is_ok());
                 assert_eq!(client.recv().await.err(), Some(Error::TooLarge), "{round}");

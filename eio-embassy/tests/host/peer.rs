@@ -6,7 +6,9 @@ use eio_core::buffer::{Overflow, RecvBuffer, Sink};
 use eio_core::http::{EMPTY, HeadScanner, RequestHead};
 use eio_core::open::{OPEN_MAX, Open};
 use eio_core::packet::{Message, Packet};
-use eio_core::session::{CloseReason, Event as SessionEvent, Lane, ServerSession, Timing, Transmit};
+use eio_core::session::{
+    CloseReason, Event as SessionEvent, Lane, ServerSession, Timing, Transmit,
+};
 use eio_core::time::Instant;
 use eio_core::transport::{Transport, TransportSet};
 use eio_core::ws::handshake::check_request;
@@ -16,8 +18,12 @@ use embassy_time::Timer;
 use embedded_io_async::{Read, Write};
 
 /// The figures of scripts: nothing happens by itself for a minute.
-pub(crate) const QUIET: Timing =
-    Timing { ping_interval: 60_000, ping_timeout: 20_000, upgrade_timeout: 1_000, close_timeout: 1_000 };
+pub(crate) const QUIET: Timing = Timing {
+    ping_interval: 60_000,
+    ping_timeout: 20_000,
+    upgrade_timeout: 1_000,
+    close_timeout: 1_000,
+};
 
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +52,8 @@ impl Peer<crate::pipe::Reader, crate::pipe::Writer> {
 
     /// Whether nothing ever came.
     pub(crate) fn got_nothing(&mut self) -> bool {
-        self.rx.is_empty() && embassy_futures::poll_once(self.receive()) != std::task::Poll::Ready(true)
+        self.rx.is_empty()
+            && embassy_futures::poll_once(self.receive()) != std::task::Poll::Ready(true)
     }
 }
 
@@ -109,7 +116,8 @@ impl<R: Read, W: Write> Peer<R, W> {
     pub(crate) async fn next(&mut self) -> Frame {
         loop {
             let Self { rx, decoder, .. } = self;
-            if let Step::Ready(ready) = decoder.poll(rx).expect("a client that keeps to the rules") {
+            if let Step::Ready(ready) = decoder.poll(rx).expect("a client that keeps to the rules")
+            {
                 return match decoder.event(rx, ready).expect("a client that keeps to the rules") {
                     Event::Text(text) => Frame::Text(text.to_owned()),
                     Event::Binary(bytes) => Frame::Binary(bytes.to_vec()),
@@ -155,12 +163,16 @@ impl<R: Read, W: Write> Peer<R, W> {
             while let Some(transmit) = session.poll_transmit(Lane::WebSocket, !queue.is_empty()) {
                 match transmit {
                     Transmit::Control(packet) => self.packet(packet).await,
-                    Transmit::Message => match queue.pop_front().expect("asked for only if there is one") {
-                        Frame::Binary(bytes) => self.frame(true, Opcode::Binary, &bytes).await,
-                        Frame::Text(text) => self.text(&format!("4{text}")).await,
-                        other => unreachable!("{other:?} is no message"),
-                    },
-                    Transmit::Hangup => self.frame(true, Opcode::Close, &1000_u16.to_be_bytes()).await,
+                    Transmit::Message => {
+                        match queue.pop_front().expect("asked for only if there is one") {
+                            Frame::Binary(bytes) => self.frame(true, Opcode::Binary, &bytes).await,
+                            Frame::Text(text) => self.text(&format!("4{text}")).await,
+                            other => unreachable!("{other:?} is no message"),
+                        }
+                    }
+                    Transmit::Hangup => {
+                        self.frame(true, Opcode::Close, &1000_u16.to_be_bytes()).await
+                    }
                     Transmit::Open => unreachable!("said before"),
                 }
             }

@@ -23,7 +23,8 @@ fn with_client<T>(
     let near = async {
         let mut buffers = Buffers::<1024, 512>::new();
         let config = Config::new("test");
-        client(Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap()).await;
+        client(Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap())
+            .await;
     };
     let far = async {
         peer.open(QUIET, 100_000).await;
@@ -49,15 +50,23 @@ fn the_request_says_what_it_should() {
         },
     ))
     .1;
-    assert!(head.starts_with("GET /p/?EIO=4&transport=websocket&a=b HTTP/1.1\r\nHost: host:81\r\nX-Y: z\r\n"), "{head}");
+    assert!(
+        head.starts_with(
+            "GET /p/?EIO=4&transport=websocket&a=b HTTP/1.1\r\nHost: host:81\r\nX-Y: z\r\n"
+        ),
+        "{head}"
+    );
 }
 
 #[test]
 fn the_handshake_is_told() {
-    with_client(async |_| (), async |client| {
-        assert_eq!(client.handshake().sid.as_str(), "a_session");
-        assert_eq!(client.handshake().ping_interval, QUIET.ping_interval);
-    });
+    with_client(
+        async |_| (),
+        async |client| {
+            assert_eq!(client.handshake().sid.as_str(), "a_session");
+            assert_eq!(client.handshake().ping_interval, QUIET.ping_interval);
+        },
+    );
 }
 
 #[test]

@@ -1,0 +1,296 @@
+//! What CI runs: one scenario per boot, named on QEMU's command line, told by the exit status.
+//!
+//! `-semihosting-config enable=on,target=native,arg=firmware,arg=<port>,arg=<scenario>,arg=<number>`
+
+#![no_std]
+#![no_main]
+
+use core::fmt::Write as _;
+
+use eio_embassy::tcp::TcpConnector;
+use eio_embassy::{
+    Backoff, Buffers, Client, Closed, Config, Connector, Error, Message, Waiting, dial,
+};
+use eio_embassy_qemu::{Toy, network, run, stack_used};
+use embassy_executor::Spawner;
+use embassy_futures::select::{Either, select};
+use embassy_time::{Duration, Instant, Ticker, Timer};
+use embedded_io_async::{Read, Write};
+use semihosting::{println, process};
+use static_cell::ConstStaticCell;
+
+static TCP_RX: ConstStaticCell<[u8; 1536]> = ConstStaticCell::new([0; 1536]);
+static TCP_TX: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
+static BUFFERS: ConstStaticCell<Buffers<1536, 512>> = ConstStaticCell::new(Buffers::new());
+static PATTERN: ConstStaticCell<[u8; LONGEST]> = ConstStaticCell::new([0; LONGEST]);
+
+/// Longer than any buffer here.
+const LONGEST: usize = 3_000;
+/// The longest message that comes back: fits the receive buffer, but not the send buffer.
+const LONGEST_ECHO: usize = 1_300;
+
+#[cortex_m_rt::entry]
+fn start() -> ! {
+    run(|spawner| main(spawner).expect("spawned once"))
+}
+
+#[embassy_executor::task]
+async fn main(spawner: Spawner) {
+    let code = match scenario(spawner).await {
+        Ok(()) => 0,
+        Err(Failure(code, error)) => {
+            match error {
+                Some(error) => println!("failed, step {code}: {error}"),
+                None => println!("failed, step {code}"),
+            }
+            code
+        }
+    };
+    println!("exit {code} at {} ms, stack {} bytes", Instant::now().as_millis(), stack_used());
+    process::exit(code)
+}
+
+/// Which expectation failed, by its exit status, and what the client said.
+struct Failure(i32, Option<Error>);
+
+/// The expectation with this number failed.
+fn failed(code: i32) -> impl Fn(Error) -> Failure {
+    move |error| Failure(code, Some(error))
+}
+
+fn ensure(condition: bool, code: i32) -> Result<(), Failure> {
+    if condition { Ok(()) } else { Err(Failure(code, None)) }
+}
+
+struct Board {
+    connector: TcpConnector<'static>,
+    buffers: &'static mut Buffers<1536, 512>,
+    pattern: &'static mut [u8; LONGEST],
+    host: heapless::String<24>,
+    rng: Toy,
+}
+
+async fn scenario(spawner: Spawner) -> Result<(), Failure> {
+    let arguments = semihosting::experimental::env::args::<96>().map_err(|_| Failure(1, None))?;
+    let mut arguments = &arguments;
+    let mut next = || arguments.next().and_then(Result::ok).ok_or(Failure(1, None));
+    let _ = next()?;
+    let port: u16 = next()?.parse().map_err(|_| Failure(1, None))?;
+    let name = next()?;
+    let number: u32 = next()?.parse().map_err(|_| Failure(1, None))?;
+
+    let stack = network(spawner).await;
+    let gateway = stack.config_v4().and_then(|config| config.gateway).ok_or(Failure(2, None))?;
+    let mut host = heapless::String::new();
+    write!(host, "{gateway}:{port}").map_err(|_| Failure(3, None))?;
+    let pattern = PATTERN.take();
+    for (i, byte) in pattern.iter_mut().enumerate() {
+        *byte = (i ^ (i >> 8)) as u8;
+    }
+    let connector = TcpConnector::new(stack, TCP_RX.take(), TCP_TX.take());
+    let buffers = BUFFERS.take();
+    let mut board = Board { connector, buffers, pattern, host, rng: Toy(0x2545_f491) };
+    match name {
+        "echo" => board.echo(number).await,
+        "toobig" => board.too_big(number).await,
+        "gone" => board.gone(number).await,
+        "restart" => board.restart(number).await,
+        "refused" => board.refused(number as u16).await,
+        "nobody" => board.nobody().await,
+        "soak" => board.soak(number).await,
+        _ => Err(Failure(1, None)),
+    }
+}
+
+impl Board {
+    /// `count` messages of either kind there and back, of all lengths, every byte looked at; up to four are
+    /// under way at once.
+    async fn echo(&mut self, count: u32) -> Result<(), Failure> {
+        let config = Config::new(&self.host);
+        let mut client =
+            dial(&mut self.connector, &config, self.buffers, self.rng).await.map_err(failed(10))?;
+        println!("open {}", client.handshake().sid);
+        let began = Instant::now();
+        let (mut sent, mut back) = (0, 0);
+        while back < 2 * count {
+            if sent < 2 * count && sent - back < 4 {
+                client.send(message(self.pattern, sent)).await.map_err(failed(11))?;
+                sent += 1;
+                continue;
+            }
+            let came = client.recv().await.map_err(failed(12))?;
+            ensure(came == message(self.pattern, back), 13)?;
+            back += 1;
+        }
+        println!("echoed {back} messages in {} ms", began.elapsed().as_millis());
+        client.close().await.map_err(failed(14))
+    }
+
+    /// Messages beyond a limit, each way: a clear error, and the client is usable afterwards. The server takes
+    /// `limit` bytes.
+    async fn too_big(&mut self, limit: u32) -> Result<(), Failure> {
+        let config = Config::new(&self.host);
+        let mut client =
+            dial(&mut self.connector, &config, self.buffers, self.rng).await.map_err(failed(20))?;
+        // More than the server takes: refused here, before the server would say 1009. The session goes on.
+        let refused = client.send(&self.pattern[..limit as usize + 1]).await;
+        ensure(refused == Err(Error::MessageTooLong { limit }), 21)?;
+        client.send("still there").await.map_err(failed(22))?;
+        ensure(client.recv().await == Ok(Message::Text("still there")), 23)?;
+        // More than comes in here: the server hears 1009, and the session ends.
+        client.send(&self.pattern[..limit as usize]).await.map_err(failed(24))?;
+        ensure(client.recv().await == Err(Error::TooLarge), 25)?;
+        drop(client);
+        println!("refused both ways");
+        self.connector.hang_up().await;
+        self.echo(10).await
+    }
+
+    /// The server goes silent or away; within `limit` milliseconds that is noticed.
+    async fn gone(&mut self, limit: u32) -> Result<(), Failure> {
+        let config = Config::new(&self.host);
+        let mut client =
+            dial(&mut self.connector, &config, self.buffers, self.rng).await.map_err(failed(30))?;
+        println!("open {}", client.handshake().sid);
+        let mut last = Instant::now();
+        let error = loop {
+            match select(client.recv(), Timer::after(Duration::from_millis(100))).await {
+                Either::First(Ok(_)) => last = Instant::now(),
+                Either::First(Err(error)) => break error,
+                // While its echoes come back, the server lives.
+                Either::Second(()) => {
+                    if client.send("x").await.is_err() {
+                        continue;
+                    }
+                }
+            }
+        };
+        let silence = last.elapsed().as_millis();
+        println!("gone after {silence} ms: {error}");
+        let expected = matches!(
+            error,
+            Error::TimedOut(Waiting::Ping) | Error::Closed(Closed::Silently) | Error::Io(_)
+        );
+        ensure(expected, 31)?;
+        ensure(silence <= u64::from(limit), 32)
+    }
+
+    /// Connects `times` times, whatever happens between.
+    async fn restart(&mut self, times: u32) -> Result<(), Failure> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        let mut connections = 0;
+        while connections < times {
+            let config = Config::new(&self.host);
+            match dial(&mut self.connector, &config, self.buffers, &mut self.rng).await {
+                Ok(mut client) => {
+                    backoff.reset();
+                    connections += 1;
+                    client.send("hello").await.map_err(failed(40))?;
+                    ensure(client.recv().await == Ok(Message::Text("hello")), 41)?;
+                    println!("connection {connections}");
+                    if connections < times {
+                        let error = client.recv().await.err();
+                        println!("lost: {}", error.ok_or(Failure(42, None))?);
+                    }
+                }
+                Err(error) => println!("no connection: {error}"),
+            }
+            self.connector.hang_up().await;
+            backoff.wait(&mut self.rng).await;
+        }
+        Ok(())
+    }
+
+    /// The server refuses a path it does not know with `status`.
+    async fn refused(&mut self, status: u16) -> Result<(), Failure> {
+        let config = Config::new(&self.host).path("/nowhere/");
+        let refused = dial(&mut self.connector, &config, self.buffers, self.rng).await.err();
+        println!("refused: {}", refused.ok_or(Failure(50, None))?);
+        ensure(matches!(refused, Some(Error::Refused { status: was, .. }) if was == status), 51)
+    }
+
+    /// Nobody listens there.
+    async fn nobody(&mut self) -> Result<(), Failure> {
+        let config = Config::new(&self.host);
+        let error = dial(&mut self.connector, &config, self.buffers, self.rng).await.err();
+        ensure(error == Some(Error::Connect), 60)
+    }
+
+    /// Twenty messages a second for so many seconds, over every restart of the server. While a connection
+    /// lasts each comes back, in order; and the stack grows no more after the first minute.
+    async fn soak(&mut self, seconds: u32) -> Result<(), Failure> {
+        let end = Instant::now() + Duration::from_secs(seconds.into());
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
+        let mut stack = None;
+        let (mut connections, mut total) = (0_u32, 0_u32);
+        loop {
+            let config = Config::new(&self.host);
+            let lost = match dial(&mut self.connector, &config, self.buffers, &mut self.rng).await {
+                Ok(client) => {
+                    backoff.reset();
+                    connections += 1;
+                    talk(client, self.pattern, end, &mut total, &mut stack).await?
+                }
+                Err(error) => Some(error),
+            };
+            let Some(lost) = lost else { break };
+            println!("lost at {} s: {lost}", Instant::now().as_secs());
+            self.connector.hang_up().await;
+            backoff.wait(&mut self.rng).await;
+        }
+        let (early, late) = (stack.ok_or(Failure(70, None))?, stack_used());
+        println!("{connections} connections, {total} messages, stack {early} then {late} bytes");
+        ensure(early == late, 71)
+    }
+}
+
+/// One connection of a soak. `None`: the time is over.
+async fn talk<R: Read, W: Write>(
+    mut client: Client<'_, R, W, &mut Toy>,
+    pattern: &[u8; LONGEST],
+    end: Instant,
+    total: &mut u32,
+    stack: &mut Option<usize>,
+) -> Result<Option<Error>, Failure> {
+    let mut ticker = Ticker::every(Duration::from_millis(50));
+    let (mut sent, mut back) = (0, 0);
+    loop {
+        if stack.is_none() && Instant::now().as_secs() >= 60 {
+            *stack = Some(stack_used());
+        }
+        match select(client.recv(), ticker.next()).await {
+            Either::First(Ok(came)) => {
+                ensure(came == message(pattern, back), 72)?;
+                back += 1;
+                *total += 1;
+            }
+            Either::First(Err(error)) => return Ok(Some(error)),
+            Either::Second(()) if Instant::now() < end => {
+                if let Err(error) = client.send(message(pattern, sent)).await {
+                    return Ok(Some(error));
+                }
+                sent += 1;
+            }
+            // What is under way still comes back.
+            Either::Second(()) if back < sent => {
+                ensure(Instant::now() < end + Duration::from_secs(10), 73)?;
+            }
+            Either::Second(()) => {
+                return client.close().await.map(|()| None).map_err(failed(74));
+            }
+        }
+    }
+}
+
+/// The message with this number: every other one is text, lengths of all sizes.
+fn message(pattern: &[u8; LONGEST], number: u32) -> Message<'_> {
+    let len = (number as usize * 37) % LONGEST_ECHO;
+    let from = number as usize % 64;
+    let bytes = pattern.get(from..from + len).unwrap_or_default();
+    if number % 2 == 0 {
+        return Message::Binary(bytes);
+    }
+    // The first 128 bytes of the pattern are ASCII.
+    let ascii = pattern.get(from..from + len % 64).unwrap_or_default();
+    Message::Text(core::str::from_utf8(ascii).unwrap_or_default())
+}

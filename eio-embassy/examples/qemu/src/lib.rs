@@ -1,0 +1,97 @@
+//! The board: QEMU's `lm3s6965evb`, whose Cortex-M3 runs the code of a Cortex-M0+. Everything that is not
+//! Engine.IO.
+
+#![no_std]
+
+use embassy_executor::{SpawnToken, Spawner};
+use embassy_net::{Config, Stack, StackResources};
+use semihosting::{eprintln, process};
+use static_cell::StaticCell;
+
+mod executor;
+mod irq;
+mod stellaris_eth;
+mod time_driver;
+
+use stellaris_eth::Stellaris;
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    eprintln!("{info}");
+    process::exit(101)
+}
+
+// SAFETY: it only reports and ends the emulator.
+#[cortex_m_rt::exception]
+unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
+    eprintln!("{frame:?}");
+    process::exit(102)
+}
+
+/// Starts the board and runs one task.
+pub fn run<S>(main: impl FnOnce(Spawner) -> SpawnToken<S>) -> ! {
+    let peripherals = cortex_m::Peripherals::take().expect("called once");
+    irq::init();
+    time_driver::init(peripherals.SYST);
+    executor::run(|spawner| spawner.spawn(main(spawner)))
+}
+
+#[embassy_executor::task]
+async fn net_task(mut runner: embassy_net::Runner<'static, &'static mut Stellaris>) -> ! {
+    runner.run().await
+}
+
+/// Brings the network up, with an address by DHCP.
+pub async fn network(spawner: Spawner) -> Stack<'static> {
+    static NIC: StaticCell<Stellaris> = StaticCell::new();
+    static RESOURCES: StaticCell<StackResources<5>> = StaticCell::new();
+
+    let nic = NIC.init(Stellaris::new([0x02, 0, 0, 0, 0, 1]));
+    nic.start();
+    // An emulator has no source of chance; a real board takes the seed from one.
+    let seed = 0x1234_5678_9abc_def0;
+    let resources = RESOURCES.init(StackResources::new());
+    let (stack, runner) =
+        embassy_net::new(nic, Config::dhcpv4(Default::default()), resources, seed);
+    spawner.spawn(net_task(runner).expect("spawned once"));
+    stack.wait_config_up().await;
+    stack
+}
+
+/// High-water mark of the stack in bytes: cortex-m-rt's `paint-stack` filled it at the start.
+pub fn stack_used() -> usize {
+    unsafe extern "C" {
+        static _stack_start: u32;
+        static _stack_end: u32;
+    }
+    let top = &raw const _stack_start as usize;
+    let mut at = &raw const _stack_end as usize;
+    // SAFETY: between the two symbols of the linker script there is RAM.
+    while at < top
+        && unsafe { (at as *const u32).read_volatile() } == cortex_m_rt::STACK_PAINT_VALUE
+    {
+        at += size_of::<u32>();
+    }
+    top - at
+}
+
+/// XorShift: masks that anybody can predict. A real board has a random generator, and must use it.
+#[derive(Clone, Copy)]
+pub struct Toy(pub u32);
+
+impl rand_core::RngCore for Toy {
+    fn next_u32(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        self.0
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        u64::from(self.next_u32()) << 32 | u64::from(self.next_u32())
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        bytes.iter_mut().for_each(|byte| *byte = self.next_u32() as u8);
+    }
+}

@@ -38,6 +38,22 @@ fn a_message_above_the_high_water_mark_does_not_stop_those_behind_it() {
 }
 
 #[test]
+fn a_message_in_very_many_fragments_is_not_copied_for_each() {
+    everywhere(|config| {
+        const FRAGMENTS: usize = 65_536;
+        let running = start(config.max_payload(8 << 20));
+        let mut socket = WebSocket::connect(running.local_addr(), "/");
+        let mut bytes = frame(0x01, &[b'x'; 64]);
+        for _ in 1..FRAGMENTS - 1 {
+            bytes.extend_from_slice(&frame(0x00, &[b'x'; 64]));
+        }
+        bytes.extend_from_slice(&frame(0x80, &[b'x'; 64]));
+        socket.wire.write(bytes);
+        assert_eq!(socket.text().len(), FRAGMENTS * 64);
+    });
+}
+
+#[test]
 fn control_frames_are_answered_and_broken_rules_are_not_forgiven() {
     everywhere(|config| {
         let running = start(config.max_payload(1000));

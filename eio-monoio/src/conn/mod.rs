@@ -143,8 +143,8 @@ impl<T> Conn<T> {
 
     /// Receives what is there. False if nothing is.
     pub(crate) fn try_receive(&mut self, wanted: usize) -> Result<bool, Ended> {
-        make_room(&self.core, &mut self.rx, wanted);
-        match self.socket.stream.try_recv(self.rx.spare_mut(wanted.min(SCRATCH))) {
+        let wanted = make_room(&self.core, &mut self.rx, wanted);
+        match self.socket.stream.try_recv(self.rx.spare_mut(wanted)) {
             Ok(Some(0)) | Err(_) => Err(Ended::Closed),
             Ok(Some(n)) => {
                 self.rx.fill(n);
@@ -246,13 +246,17 @@ impl<T> Conn<T> {
 /// How long a refused peer may go on sending into the void.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Makes sure that something can be received, and everything announced if that is more.
-pub(crate) fn make_room<T>(core: &Core<T>, rx: &mut RecvBuffer<Vec<u8>>, wanted: usize) {
+/// Makes sure that what is announced can be received, or else a fair piece, and says how much that is. Memory
+/// doubles as it grows, so that a message in a thousand fragments is not copied a thousand times.
+pub(crate) fn make_room<T>(core: &Core<T>, rx: &mut RecvBuffer<Vec<u8>>, wanted: usize) -> usize {
+    const FAIR: usize = 1024;
+    let wanted = wanted.max(FAIR);
     if rx.capacity() == 0 {
         *rx = RecvBuffer::new(core.pool.take_receive(wanted.max(SCRATCH)));
-    } else if rx.room() < wanted.max(1) {
-        move_to(core, rx, rx.len() + wanted.max(1));
+    } else if rx.room() < wanted.max(rx.len() / 4) {
+        move_to(core, rx, rx.len() + wanted.max(rx.len()));
     }
+    wanted.min(SCRATCH)
 }
 
 /// Gives receive memory back when it is empty, or shrinks it to what is in it.

@@ -128,8 +128,8 @@ impl<T> Wire<T> {
                 stream.poll_readable(cx).map(|result| result.map_err(|_| End::Closed))
             })
             .await?;
-            make_room(core, rx, wanted);
-            match stream.try_recv(rx.spare_mut(wanted.min(SCRATCH))) {
+            let room = make_room(core, rx, wanted);
+            match stream.try_recv(rx.spare_mut(room)) {
                 Ok(Some(0)) | Err(_) => return Err(End::Closed),
                 Ok(Some(n)) => {
                     rx.fill(n);

@@ -461,7 +461,8 @@ pub(crate) fn descriptor_limit() -> u64 {
 
 /// Mail from any thread to one core: a vector under a mutex, and a socket pair as the bell. One bell per batch.
 pub(crate) struct Mailbox<T> {
-    queue: Mutex<Vec<T>>,
+    /// None once the owner has ended.
+    queue: Mutex<Option<Vec<T>>>,
     /// The owner may be asleep: the next sender rings.
     armed: AtomicBool,
     bell: UnixStream,
@@ -478,13 +479,16 @@ impl<T> Mailbox<T> {
     pub(crate) fn new() -> io::Result<(Self, UnixStream)> {
         let (bell, ear) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
-        let queue = Mutex::new(Vec::new());
+        let queue = Mutex::new(Some(Vec::new()));
         Ok((Self { queue, armed: AtomicBool::new(true), bell }, ear))
     }
 
-    /// Posts one item.
+    /// Posts one item. An owner that has ended does not get it.
     pub(crate) fn send(&self, item: T) {
-        self.lock().push(item);
+        match &mut *self.lock() {
+            Some(queue) => queue.push(item),
+            None => return,
+        }
         if self.armed.swap(false, Ordering::AcqRel) {
             ring(&self.bell);
         }
@@ -497,14 +501,16 @@ impl<T> Mailbox<T> {
         loop {
             self.armed.store(true, Ordering::SeqCst);
             if may_take {
-                std::mem::swap(&mut *self.lock(), into);
+                if let Some(queue) = &mut *self.lock() {
+                    std::mem::swap(queue, into);
+                }
                 if !into.is_empty() {
                     // What a sender rang for in between costs one empty turn.
                     self.armed.store(false, Ordering::SeqCst);
                     bell.brought.set(true);
                     return Ok(());
                 }
-            } else if !self.lock().is_empty() {
+            } else if self.lock().as_ref().is_some_and(|queue| !queue.is_empty()) {
                 ring(&self.bell);
             }
             may_take = true;
@@ -516,7 +522,13 @@ impl<T> Mailbox<T> {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<T>> {
+    /// The owner has ended: what nobody read is dropped, and what comes from now on.
+    pub(crate) fn close(&self) {
+        let unread = self.lock().take();
+        drop(unread);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Vec<T>>> {
         // Nothing that can panic runs under the lock.
         self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

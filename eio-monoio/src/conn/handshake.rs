@@ -45,6 +45,11 @@ pub(crate) async fn open<H: Handler>(
         }
     };
     conn.rx.skip(head);
+    if shard.core.is_shutting_down() {
+        // It began while the application made up its mind: a new session would only be in its way.
+        conn.reply(Answer::empty(503), After::Close);
+        return Next::Continue(conn, After::Close);
+    }
     let origin = Origin { transport: asked.transport, base64: asked.base64, peer: conn.peer, data };
     let session = match shard.core.open(origin) {
         Ok(session) => session,

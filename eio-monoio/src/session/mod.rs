@@ -450,7 +450,7 @@ impl<T> Session<T> {
         let ended = self.machine.borrow().ended();
         let (code, ending) = match ended {
             Some(CloseReason::PingTimeout) => (CloseCode::GOING_AWAY, Ending::Cut),
-            Some(CloseReason::ServerDisconnect) if self.core.is_shutting_down() => {
+            None | Some(CloseReason::ServerDisconnect) if self.core.is_shutting_down() => {
                 (CloseCode::GOING_AWAY, Ending::Flush)
             }
             Some(CloseReason::HandlerPanicked) => (CloseCode::INTERNAL_ERROR, Ending::Flush),

@@ -325,9 +325,14 @@ impl<T> Core<T> {
         self.finished.get()
     }
 
+    /// Ends every session, whatever is queued for it.
+    pub(crate) fn end_all(&self) {
+        self.for_each(|session| session.abort(eio_core::session::CloseReason::ServerDisconnect));
+    }
+
     /// Cuts off whatever has not ended by itself.
     pub(crate) fn cut_off(&self) {
-        self.for_each(|session| session.abort(eio_core::session::CloseReason::ServerDisconnect));
+        self.end_all();
         for (_, connection) in self.connections.borrow().iter() {
             crate::net::abort(connection.fd);
         }

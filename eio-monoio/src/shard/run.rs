@@ -49,6 +49,8 @@ pub(crate) async fn run<H: Handler>(
     read_mail(&shard, &bell).await?;
     core.finish();
     poll_fn(|cx| core.services.poll_none(cx)).await;
+    // Connections on their way here are not to wait for the end of the process.
+    core.mesh.boxes[usize::from(core.id)].close();
     Ok(())
 }
 
@@ -140,7 +142,12 @@ impl<'a, T> Patience<'a, T> {
         }
         // A task that ends may leave a goodbye behind.
         if core.tasks.poll_none(cx).is_ready() && core.all_goodbyes_said() {
-            return Poll::Ready(());
+            if core.session_count() == 0 {
+                return Poll::Ready(());
+            }
+            // Polling clients that are between two polls: nothing is accepted any more, so nothing will come of
+            // them. Their application hears of the end, in tasks of its own.
+            core.end_all();
         }
         if core.timers.poll_expired(self.timer, cx).is_pending() {
             return Poll::Pending;

@@ -44,16 +44,13 @@ impl Tasks {
         });
     }
 
-    /// Ready when no task is left.
+    /// Ready when no task is left. Also then this task is woken when there were others and they have ended.
     pub(crate) fn poll_none(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.live.count.get() == 0 {
-            return Poll::Ready(());
-        }
         *self.live.waiter.borrow_mut() = Some(cx.waker().clone());
-        Poll::Pending
+        if self.live.count.get() == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Drops user futures at their next poll, which comes at once.
+    /// Drops user futures after their next poll, which comes at once.
     pub(crate) fn abort(&self) {
         self.aborting.set(true);
         self.pending.borrow().iter().for_each(|(_, waker)| waker.wake_by_ref());
@@ -69,11 +66,10 @@ impl Tasks {
         let mut future = pin!(future);
         let mut registered = Registered { tasks: self, key: None };
         poll_fn(|cx| {
-            if self.aborting.get() {
-                return Poll::Ready(Err(Stopped::Aborted));
-            }
             match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
                 Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+                // Not before the first poll: a goodbye that awaits nothing is said also in an abort.
+                Ok(Poll::Pending) if self.aborting.get() => Poll::Ready(Err(Stopped::Aborted)),
                 Ok(Poll::Pending) => {
                     registered.set(cx.waker());
                     Poll::Pending

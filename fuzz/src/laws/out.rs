@@ -1,0 +1,36 @@
+//! Output that grows, and output that is too small.
+
+use eio_core::buffer::{Overflow, Sink};
+
+/// Takes up to `room` bytes.
+pub(crate) struct Out {
+    pub(crate) bytes: Vec<u8>,
+    room: usize,
+}
+
+impl Out {
+    pub(crate) fn new() -> Self {
+        Self::with_room(usize::MAX)
+    }
+
+    pub(crate) fn with_room(room: usize) -> Self {
+        Self { bytes: Vec::new(), room }
+    }
+}
+
+impl Sink for Out {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
+        self.claim(bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn claim(&mut self, n: usize) -> Result<&mut [u8], Overflow> {
+        let len = self.bytes.len();
+        if n > self.room - len {
+            return Err(Overflow);
+        }
+        // What an encoder claims and does not overwrite must not look like anything.
+        self.bytes.resize(len + n, 0xee);
+        Ok(&mut self.bytes[len..])
+    }
+}

@@ -1,0 +1,65 @@
+//! The fuzz targets of eio-core, as functions: one for each entrance that strangers' bytes come in by.
+//!
+//! What must hold for any input is said in `laws`. In `peers` the same input is given to somebody else's
+//! implementation of the same format; where the two differ, the difference is named and explained. The
+//! binaries that libFuzzer drives are in `targets/`, their seeds in `corpus/`, see README.md.
+
+#![forbid(unused_must_use)]
+
+mod laws;
+mod peers;
+
+macro_rules! targets {
+    ($($(#[$doc:meta])* $name:ident: $($check:path),+;)*) => {
+        $($(#[$doc])* pub fn $name(data: &[u8]) { $($check(data);)+ })*
+
+        /// Every target under its name.
+        #[cfg(test)]
+        const TARGETS: &[(&str, fn(&[u8]))] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+targets! {
+    /// One packet, as text or binary.
+    packet: laws::packet::run, peers::engineioxide::packet;
+    /// A polling body.
+    payload: laws::payload::run, peers::engineioxide::payload;
+    /// WebSocket frames from a client.
+    ws_server: laws::ws::server, peers::tungstenite::server;
+    /// WebSocket frames from a server.
+    ws_client: laws::ws::client, peers::tungstenite::client;
+    /// HTTP requests on one connection.
+    http_request: laws::http::requests, peers::picohttpparser::request;
+    /// HTTP responses on one connection.
+    http_response: laws::http::responses, peers::picohttpparser::response;
+    /// A body by itself.
+    chunked_body: laws::chunked_body::run, peers::picohttpparser::chunked;
+    /// A query, a request target and a URL.
+    query: laws::query::run, peers::web::query, peers::web::target, peers::web::url;
+    /// The JSON of an open packet.
+    open_json: laws::open_json::run, peers::json::open;
+    /// Any calls of a server session.
+    server_session: laws::server_session::run;
+    /// Any calls of a client session.
+    client_session: laws::client_session::run;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    /// With the other implementations; eio-core's own tests replay the seeds without.
+    #[test]
+    fn no_seed_breaks_a_law_or_sets_implementations_at_odds() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+        for (name, run) in super::TARGETS {
+            let seeds = fs::read_dir(corpus.join(name)).expect("every target has seeds");
+            let paths: Vec<_> = seeds.map(|seed| seed.expect("a seed").path()).collect();
+            assert!(paths.len() > 2, "{name} has hardly a seed");
+            for path in paths {
+                eprintln!("{}", path.display());
+                run(&fs::read(path).expect("a seed"));
+            }
+        }
+    }
+}

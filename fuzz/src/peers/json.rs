@@ -1,0 +1,58 @@
+//! The open packet's JSON as serde_json reads it.
+
+use eio_core::open::{Error, Open};
+use eio_core::sid::Sid;
+use eio_core::transport::{Transport, TransportSet};
+use serde_json::{Map, Value};
+
+pub(crate) fn open(data: &[u8]) {
+    let Ok(json) = std::str::from_utf8(data) else { return };
+    let ours = Open::parse(json);
+    let theirs = serde_json::from_str::<Value>(json);
+    match (&ours, theirs) {
+        // A backslash is a backslash to us: no key or value we know needs one, so what has one is unknown.
+        _ if json.contains('\\') => {}
+        (Ok(ours), Ok(Value::Object(theirs))) => {
+            assert_eq!(read(&theirs).as_ref(), Some(ours));
+            // Sorted, without white space, each key once: the same to us.
+            let again = Value::Object(theirs).to_string();
+            assert_eq!(Open::parse(&again).as_ref(), Ok(ours));
+        }
+        (Ok(_), Ok(other)) => panic!("{other} is no object"),
+        // We pass over what we do not know without a close look.
+        (Ok(_), Err(_)) => {}
+        (Err(error), Ok(Value::Object(theirs))) => {
+            // We look at a value when it comes, they when all of them came: of a key that is given twice, a
+            // wrong value is an error to us even if it is not the last. Each key once, we must agree; but for
+            // depth, which no server has a use for.
+            let again = Value::Object(theirs.clone()).to_string();
+            match Open::parse(&again) {
+                Err(Error::TooDeep) => assert!(json.matches(['[', '{']).count() > 8),
+                again => assert_eq!(again.ok(), read(&theirs), "without doubles, {error:?} before"),
+            }
+        }
+        // Both refuse it; or it is no object; or it is wrong before it is no JSON.
+        (Err(_), _) => {}
+    }
+}
+
+fn read(object: &Map<String, Value>) -> Option<Open> {
+    let number = |key| u32::try_from(object.get(key)?.as_u64()?).ok();
+    let mut upgrades = TransportSet::EMPTY;
+    for name in object.get("upgrades")?.as_array()? {
+        if let Some(transport) = Transport::from_name(name.as_str()?) {
+            upgrades = upgrades.with(transport);
+        }
+    }
+    let max_payload = match object.get("maxPayload") {
+        None | Some(Value::Null) => u32::MAX,
+        Some(number) => u32::try_from(number.as_u64()?).unwrap_or(u32::MAX),
+    };
+    Some(Open {
+        sid: Sid::new(object.get("sid")?.as_str()?).ok()?,
+        upgrades,
+        ping_interval: number("pingInterval")?,
+        ping_timeout: number("pingTimeout")?,
+        max_payload,
+    })
+}

@@ -1,0 +1,124 @@
+//! WebSocket frames as tungstenite 0.30 reads them.
+
+use std::io::{self, Read, Write};
+
+use eio_core::ws::{self, Role};
+use tungstenite::protocol::{self, WebSocket, WebSocketConfig};
+use tungstenite::{Error, Message};
+
+use crate::laws::Input;
+use crate::laws::ws::{Got, whole};
+
+pub(crate) fn server(data: &[u8]) {
+    agree(Role::Server, data);
+}
+
+pub(crate) fn client(data: &[u8]) {
+    agree(Role::Client, data);
+}
+
+fn agree(role: Role, data: &[u8]) {
+    let (mut ours, limit) = whole(role, data);
+    let mut wire = Input::parse(data).wire.to_vec();
+    let error = match ours.last() {
+        Some(Got::Error(error)) => Some(*error),
+        _ => None,
+    };
+    if error.is_some() {
+        ours.pop();
+        // tungstenite judges whole frames, we judge each byte that comes: let its frame become whole.
+        wire.resize(wire.len() + limit + 200, 0);
+    }
+    let (theirs, broken) = read(role, limit, &wire);
+    let Some(error) = error else {
+        if let (Some((Got::Close(ours, _), before)), Some((Got::Close(theirs, _), same))) =
+            (ours.split_last(), theirs.split_last())
+        {
+            // 1014 was registered with IANA after RFC 6455. They answer it as a violation.
+            if (*ours, *theirs) == (Some(1014), Some(1002)) {
+                return assert_eq!(before, same);
+            }
+        }
+        assert_eq!(theirs, ours);
+        return assert!(!broken, "they found something wrong");
+    };
+    assert!(theirs.starts_with(&ours), "{ours:?} before {error:?}, but {theirs:?}");
+    let more = &theirs[ours.len()..];
+    match error {
+        // "the minimal number of bytes MUST be used to encode the length" (5.2). They take any.
+        ws::Error::LengthNotMinimal => {}
+        // The same of a control frame, whose length never takes more than seven bits: we stop at those.
+        ws::Error::ControlTooLong if !more.is_empty() => {
+            let [Got::Ping(short) | Got::Pong(short), ..] = more else {
+                return assert!(matches!(more, [Got::Close(..)]));
+            };
+            assert!(short.len() <= 125);
+        }
+        // They report the close with a code of their own choice, and answer with that; unless the reason is
+        // not UTF-8 either, which they look at first.
+        ws::Error::CloseCodeInvalid if more.is_empty() => assert!(broken),
+        ws::Error::CloseCodeInvalid => {
+            assert_eq!(more, [Got::Close(Some(1002), "Protocol violation".into())]);
+        }
+        _ => assert!(more.is_empty() && broken, "they make {more:?} of {error:?}"),
+    }
+}
+
+/// The events up to a close, and whether something was wrong behind them.
+fn read(role: Role, limit: usize, wire: &[u8]) -> (Vec<Got>, bool) {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(4_096)
+        .max_message_size(Some(limit))
+        // Control frames are not messages.
+        .max_frame_size(Some(limit.max(125)));
+    let role = match role {
+        Role::Server => protocol::Role::Server,
+        Role::Client => protocol::Role::Client,
+    };
+    let mut socket = WebSocket::from_raw_socket(Wire(wire), role, Some(config));
+    let mut events = Vec::new();
+    loop {
+        let event = match socket.read() {
+            Ok(Message::Text(text)) => Got::Text(text.as_str().into()),
+            Ok(Message::Binary(bytes)) => Got::Binary(bytes.into()),
+            Ok(Message::Ping(bytes)) => Got::Ping(bytes.into()),
+            Ok(Message::Pong(bytes)) => Got::Pong(bytes.into()),
+            Ok(Message::Close(Some(close))) => {
+                Got::Close(Some(close.code.into()), close.reason.as_str().into())
+            }
+            Ok(Message::Close(None)) => Got::Close(None, String::new()),
+            Ok(Message::Frame(_)) => unreachable!("reading gives messages"),
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                return (events, false);
+            }
+            Err(_) => return (events, true),
+        };
+        let closed = matches!(event, Got::Close(..));
+        events.push(event);
+        if closed {
+            return (events, false);
+        }
+    }
+}
+
+/// Gives what there is, takes whatever is answered.
+struct Wire<'w>(&'w [u8]);
+
+impl Read for Wire<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(into) {
+            Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+            read => read,
+        }
+    }
+}
+
+impl Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

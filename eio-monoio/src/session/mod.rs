@@ -24,7 +24,7 @@ use crate::message::{Encoded, OutBuf, never_full};
 use crate::session::link::{Ending, Link};
 use crate::session::queue::Queue;
 use crate::shard::Core;
-use crate::shard::timers::{TICK, TimerId};
+use crate::shard::timers::TimerId;
 
 /// One session on its shard. Never leaves it.
 pub(crate) struct Session<T> {
@@ -224,6 +224,8 @@ impl<T> Session<T> {
 /// From connections and the clock.
 impl<T> Session<T> {
     pub(crate) fn attach(&self, lane: Lane) -> Result<(), Violation> {
+        /// Milliseconds after which a core that missed a deadline was away, and not only late.
+        const AWAY: u64 = 100;
         let now = self.core.now();
         let result = {
             let mut machine = self.machine.borrow_mut();
@@ -231,7 +233,7 @@ impl<T> Session<T> {
             // it. If it is later than that, this core was away, and what its peers sent comes first.
             if machine
                 .poll_timeout()
-                .is_some_and(|due| due <= now && now.millis_since(due) < 2 * TICK)
+                .is_some_and(|due| due <= now && now.millis_since(due) < AWAY)
             {
                 machine.handle_timeout(now);
             }

@@ -231,9 +231,7 @@ impl<T> Session<T> {
             let mut machine = self.machine.borrow_mut();
             // The wheel is up to a tick late, and a request for a session that is over must not slip in before
             // it. If it is later than that, this core was away, and what its peers sent comes first.
-            if machine
-                .poll_timeout()
-                .is_some_and(|due| due <= now && now.millis_since(due) < AWAY)
+            if machine.poll_timeout().is_some_and(|due| due <= now && now.millis_since(due) < AWAY)
             {
                 machine.handle_timeout(now);
             }

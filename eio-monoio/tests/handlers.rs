@@ -89,7 +89,7 @@ fn go(host: &Host) {
 fn a_slow_handler_never_delays_a_heartbeat_nor_reorders_messages() {
     everywhere(|config| {
         let config = config.ping_interval(Duration::from_millis(50));
-        let host = waiting(config.ping_timeout(Duration::from_millis(500)));
+        let host = waiting(config.ping_timeout(Duration::from_millis(1000)));
         let begun = Instant::now();
         let mut polling = Polling::open(host.addr());
         polling.say("4wait\x1e41");
@@ -97,7 +97,7 @@ fn a_slow_handler_never_delays_a_heartbeat_nor_reorders_messages() {
         let (mut socket, _) = WebSocket::open(host.addr());
         ["4wait", "41", "42"].iter().for_each(|text| socket.send(text));
         // Longer than a silent peer would be suffered.
-        while begun.elapsed() < Duration::from_millis(800) {
+        while begun.elapsed() < Duration::from_millis(1300) {
             assert_eq!(polling.poll(), "2");
             polling.say("3");
             assert_eq!(socket.text(), "2");
@@ -123,11 +123,11 @@ fn a_slow_handler_never_delays_a_heartbeat_nor_reorders_messages() {
 #[test]
 fn a_slow_handler_never_shortens_the_life_of_an_idle_connection() {
     everywhere(|config| {
-        let host = waiting(config.head_timeout(Duration::from_millis(200)));
+        let host = waiting(config.head_timeout(Duration::from_millis(400)));
         let mut polling = Polling::open(host.addr());
         polling.say("4wait");
         // idle_timeout is a minute: the connection has had its request.
-        polling.post.expect_silence(Duration::from_millis(400));
+        polling.post.expect_silence(Duration::from_millis(600));
         polling.say("41");
         go(&host);
         assert_eq!(polling.poll(), "4wait\x1e41");
@@ -207,7 +207,8 @@ fn a_handler_that_is_stuck_never_keeps_its_session() {
         let beat = Duration::from_millis(50);
         let host = waiting(config.inbound_high_water(100).ping_interval(beat).ping_timeout(beat));
         let mut polling = Polling::open(host.addr());
-        polling.say("4wait");
+        // Answered ok, unless this machine was away for as long as it takes to end the session.
+        polling.push("4wait");
         // Held up by the application, and suffered for that, but not for ever.
         polling.push(format!("4{}", "x".repeat(200)));
         polling.assert_unknown();
@@ -339,7 +340,7 @@ fn a_busy_sender_never_starves_the_upgrade() {
     });
 }
 
-/// Panics where the session's data says.
+/// Panics where the session's data says, for messages at the text `fatal`; echoes the rest.
 struct Fragile {
     log: Log,
 }
@@ -362,12 +363,13 @@ impl Handler for Fragile {
         socket: &Socket<String>,
         message: Message<'_>,
     ) -> impl Future<Output = ()> + use<'s> {
-        assert_ne!(socket.data(), "message", "as told");
+        let fatal = message == Message::Text("fatal");
+        assert!(!fatal || socket.data() != "message", "as told");
         _ = socket.try_send(message);
         let socket = socket.clone();
         async move {
             socket.drained().await;
-            assert_ne!(socket.data(), "future", "as told");
+            assert!(!fatal || socket.data() != "future", "as told");
         }
     }
 
@@ -445,7 +447,7 @@ fn a_held_get_never_outlives_a_panic() {
     everywhere(|config| {
         let host = fragile(config);
         let mut polling = Polling::open_with(host.addr(), "&panic=message");
-        polling.start_poll();
+        polling.hold_poll_behind("4x", "4x");
         polling.say("4fatal");
         assert_eq!(polling.polled(), "1");
         polling.assert_unknown();

@@ -13,7 +13,7 @@ use support::wire::{
 };
 
 /// Short enough to wait for, long enough for a busy machine to do the little that must happen before.
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_millis(500);
 
 #[test]
 fn the_largest_payload_is_never_refused_and_one_byte_more_always() {
@@ -146,7 +146,6 @@ fn a_connection_that_sends_nothing_is_never_kept() {
         bystander.assert_alive();
         let begun = Instant::now();
         let mut silent: Vec<_> = (0..5).map(|_| Wire::connect(host.addr())).collect();
-        host.settles_at(1, 7);
         // Without a word: nobody asked.
         silent.iter_mut().for_each(Wire::expect_eof);
         assert!(begun.elapsed() >= SHORT, "too soon: {:?}", begun.elapsed());

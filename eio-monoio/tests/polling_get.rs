@@ -13,7 +13,7 @@ use support::wire::{
 
 /// Pings soon, and gives up soon.
 fn restless(config: Config) -> Config {
-    config.ping_interval(Duration::from_millis(100)).ping_timeout(Duration::from_millis(150))
+    config.ping_interval(Duration::from_millis(100)).ping_timeout(Duration::from_millis(500))
 }
 
 #[test]

@@ -344,14 +344,21 @@ impl Polling {
         self.get.send(&Request::get(&target(&self.sid)));
     }
 
-    /// Sends a GET and returns when the server holds it: it stands behind another on the connection, and that
-    /// one is answered. The application must be [`App`](super::app::App), with nothing queued.
+    /// Sends a GET and returns when the server holds it. The application must be [`App`](super::app::App), with
+    /// nothing queued.
     #[track_caller]
     pub(crate) fn hold_poll(&mut self) {
-        self.say("4!ack");
+        self.hold_poll_behind("4!ack", "4ack");
+    }
+
+    /// The same for any application that answers `question` with `answer`: the GET stands behind another on the
+    /// connection, and that one is answered.
+    #[track_caller]
+    pub(crate) fn hold_poll_behind(&mut self, question: &str, answer: &str) {
+        self.say(question);
         let get = Request::get(&target(&self.sid)).bytes();
         self.get.write([&*get, &*get].concat());
-        assert_eq!(self.polled(), "4ack");
+        assert_eq!(self.polled(), answer);
     }
 
     /// Begins a POST and returns when the server waits for the rest, which is returned.

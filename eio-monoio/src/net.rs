@@ -199,7 +199,7 @@ pub(crate) struct Stream {
     socket: Rc<Socket>,
     /// A write operation is in flight.
     writing: Cell<bool>,
-    /// Receives in a row that did not have to wait.
+    /// Receives, and requests beside, in a row that did not have to wait.
     greedy: Cell<u8>,
 }
 
@@ -263,11 +263,16 @@ impl Stream {
         ready
     }
 
+    /// Counts something that takes its time, beside receives: many requests may come with one.
+    pub(crate) fn count_step(&self) {
+        self.greedy.set(self.greedy.get().saturating_add(1));
+    }
+
     /// Lets others have their turn if this peer has had a long one. On epoll a socket into which somebody writes
     /// all the time is ready all the time, and its task would never end its turn; worth awaiting before each
     /// receive in a loop.
     pub(crate) async fn take_turn(&self) {
-        /// After so many receives without a wait others get their turn.
+        /// After so many steps without a wait others get their turn.
         const GREED: u8 = 8;
         if self.greedy.get() >= GREED {
             self.greedy.set(0);
@@ -283,7 +288,7 @@ impl Stream {
                 libc::recv(self.fd(), into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT)
             };
             if let Ok(n) = usize::try_from(n) {
-                self.greedy.set(self.greedy.get().saturating_add(1));
+                self.count_step();
                 return Ok(Some(n));
             }
             let error = io::Error::last_os_error();

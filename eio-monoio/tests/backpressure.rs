@@ -265,7 +265,7 @@ fn a_post_that_would_cause_more_waits_until_the_client_polls_but_a_pong_does_not
         let mut polling = Polling::open(host.addr());
         let kilobyte = "x".repeat(1000);
         polling.say(format!("4{kilobyte}"));
-        polling.post.send(&Request::post(&target(&polling.sid), format!("3\u{1e}4one more")));
+        polling.post.send(&Request::post(&target(&polling.sid), "3\u{1e}4one more"));
         polling.post.expect_silence(Duration::from_millis(100));
         // A pong in front of the message was heard; nothing here tells, but a POST of pongs alone passes.
         assert_eq!(polling.poll(), format!("4{kilobyte}"));

@@ -104,6 +104,8 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>, mut 
         if conn.flush().await.is_err() {
             return;
         }
+        conn.stream().count_step();
+        conn.stream().take_turn().await;
     }
 }
 

@@ -82,7 +82,10 @@ impl Runtime {
                 tracing::debug!(%error, "io_uring refused, falling back to epoll");
                 epoll()
             }
-            (_, Err(error)) => Err(error),
+            (_, Err(error)) => {
+                let why = "no io_uring; the kernel, seccomp or the locked-memory limit refuses it";
+                Err(io::Error::new(error.kind(), format!("{why}: {error}")))
+            }
         }
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn somewhere() -> Config {
 }
 
 /// Whether io_uring can be tested here. Where it cannot, a local run says so, and CI fails.
-fn has_io_uring() -> bool {
+pub(crate) fn has_io_uring() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
     *FOUND.get_or_init(|| {
         let config = Config::new().driver(Driver::IoUring).workers(1);

@@ -163,7 +163,7 @@ pub(super) fn signal(signal: &str, target: &str) {
 }
 
 /// Waits for a child to end, or gives up.
-pub(super) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait().expect("a child can be waited for") {

@@ -2,12 +2,15 @@
 
 use std::cell::RefCell;
 
-/// What one receive may bring, and the size of a scratch buffer.
-pub(crate) const SCRATCH: usize = 64 * 1024;
+/// What one receive may bring, and the size of a scratch buffer: a message of 64 KiB and its framing, which are
+/// otherwise received in two parts and moved in between.
+pub(crate) const SCRATCH: usize = 128 * 1024;
 
 const SMALLEST: usize = 4 * 1024;
 /// 4 KiB, 8 KiB, ... 1 MiB.
 const CLASSES: usize = 9;
+/// The largest send buffer that is kept.
+const LARGEST_SEND: usize = 128 * 1024;
 /// What one class may keep back, in bytes.
 const KEPT_PER_CLASS: usize = 1 << 20;
 
@@ -46,7 +49,7 @@ impl Pool {
     /// Takes a send buffer back.
     pub(crate) fn give_send(&self, mut buffer: Vec<u8>) {
         let mut pool = self.send.borrow_mut();
-        let useful = (1..=2 * SCRATCH).contains(&buffer.capacity());
+        let useful = (1..=LARGEST_SEND).contains(&buffer.capacity());
         if useful && pool.len() < KEPT_PER_CLASS / SMALLEST {
             buffer.clear();
             pool.push(buffer);
@@ -88,7 +91,7 @@ mod tests {
         }
         let kept: usize = pool.receive.borrow().iter().flatten().map(Vec::len).sum();
         assert!(kept <= KEPT_PER_CLASS);
-        assert!(pool.send.borrow().iter().all(|b| b.capacity() <= 2 * SCRATCH && b.is_empty()));
+        assert!(pool.send.borrow().iter().all(|b| b.capacity() <= LARGEST_SEND && b.is_empty()));
         assert!(pool.send.borrow().len() <= 256);
     }
 }

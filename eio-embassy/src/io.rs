@@ -33,8 +33,11 @@ impl<R: Read, W: Write, G: RngCore> Driven<'_, R, W, G> {
     pub(crate) async fn advance(&mut self) -> Result<(), Error> {
         self.link.advance(&mut self.rng, now());
         let Some(error) = self.link.ended() else { return Ok(()) };
-        let until = now().after(LAST_WORDS);
-        while self.link.has_unsent() {
+        self.write_now();
+        // A server that is silent hears nothing either: the application should know now.
+        let patience = if let Error::TimedOut(_) = error { 0 } else { LAST_WORDS };
+        let until = now().after(patience);
+        while patience > 0 && self.link.has_unsent() {
             if self.move_bytes(Some(until), false).await {
                 break;
             }

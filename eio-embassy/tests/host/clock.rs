@@ -2,15 +2,15 @@
 //! minute takes no time and does the same every time.
 
 use std::cell::RefCell;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use embassy_time_driver::Driver;
 
-/// Longer than any test should take, in microseconds of its own time.
-const LIMIT: u64 = 3_600 * 1_000_000;
+/// Longer than any test should take, in microseconds of its own time: eleven days.
+const LIMIT: u64 = 1_000_000 * 1_000_000;
 
 thread_local! {
     static CLOCK: RefCell<(u64, Vec<(u64, Waker)>)> = const { RefCell::new((0, Vec::new())) };
@@ -39,23 +39,38 @@ impl Driver for VirtualClock {
 ///
 /// Panics if it waits for nothing at all.
 pub(crate) fn run<F: Future>(future: F) -> F::Output {
-    struct Woken(AtomicBool);
+    run_beside(&mut [], future)
+}
 
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-
-    let woken = Arc::new(Woken(AtomicBool::new(false)));
-    let waker = Waker::from(Arc::clone(&woken));
+/// Runs `future` to its end, and `others` beside it: each as a task of its own, looked at only when it was
+/// woken. (embassy-net wakes its runner whenever a socket is looked at: in one task they would chase each
+/// other.)
+///
+/// Panics if all of them wait for nothing at all.
+pub(crate) fn run_beside<F: Future>(
+    others: &mut [Pin<&mut dyn Future<Output = ()>>],
+    future: F,
+) -> F::Output {
+    let tasks: Vec<Arc<Woken>> = (0..=others.len()).map(|_| Arc::default()).collect();
+    let wakers: Vec<Waker> = tasks.iter().map(|task| Waker::from(Arc::clone(task))).collect();
     let mut future = pin!(future);
     loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            CLOCK.with_borrow_mut(|(_, alarms)| alarms.clear());
-            return output;
+        let mut idle = true;
+        for ((other, task), waker) in others.iter_mut().zip(&tasks[1..]).zip(&wakers[1..]) {
+            if task.take() {
+                idle = false;
+                let _ = other.as_mut().poll(&mut Context::from_waker(waker));
+            }
         }
-        if woken.0.swap(false, Ordering::Relaxed) {
+        if tasks[0].take() {
+            idle = false;
+            let context = &mut Context::from_waker(&wakers[0]);
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                CLOCK.with_borrow_mut(|(_, alarms)| alarms.clear());
+                return output;
+            }
+        }
+        if !idle {
             continue;
         }
         let due: Vec<Waker> = CLOCK.with_borrow_mut(|(now, alarms)| {
@@ -66,6 +81,27 @@ pub(crate) fn run<F: Future>(future: F) -> F::Output {
             alarms.extract_if(.., |(at, _)| *at <= *now).map(|(_, waker)| waker).collect()
         });
         due.into_iter().for_each(Waker::wake);
-        woken.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Whether a task is to be looked at; at first it is.
+#[derive(Debug)]
+struct Woken(AtomicBool);
+
+impl Woken {
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Default for Woken {
+    fn default() -> Self {
+        Self(AtomicBool::new(true))
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

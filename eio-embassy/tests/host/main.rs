@@ -4,6 +4,8 @@
 mod cancel;
 mod clock;
 mod errors;
+#[cfg(feature = "embassy-net")]
+mod net;
 mod peer;
 mod pipe;
 mod websocket;

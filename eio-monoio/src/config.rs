@@ -3,11 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
+use eio_core::packet::Message;
+use eio_core::payload::SEPARATOR;
 use eio_core::session::Timing;
 use eio_core::transport::{Transport, TransportSet};
 
+use crate::error::SendError;
+use crate::message::OwnedMessage;
 use crate::net::Driver;
+use crate::web::cookie::Cookie;
 use crate::web::cors::Cors;
+use crate::web::proxy::{ForwardedBy, Trusted};
 
 /// The options of a [`Server`](crate::Server). Values are checked when the server is bound; see [`ConfigError`].
 ///
@@ -48,6 +54,11 @@ pub struct Config {
     pub(crate) allow_upgrades: bool,
     pub(crate) path: String,
     pub(crate) cors: Cors,
+    pub(crate) cookie: Option<Cookie>,
+    pub(crate) initial_packet: Option<OwnedMessage>,
+    pub(crate) max_handshakes_per_second: Option<usize>,
+    pub(crate) trusted_proxies: Vec<Result<Trusted, String>>,
+    pub(crate) forwarded_by: ForwardedBy,
     pub(crate) dispatch: Dispatch,
     pub(crate) workers: Option<usize>,
     pub(crate) driver: Driver,
@@ -91,6 +102,11 @@ impl Default for Config {
             allow_upgrades: true,
             path: "/engine.io/".into(),
             cors: Cors::SameOrigin,
+            cookie: None,
+            initial_packet: None,
+            max_handshakes_per_second: None,
+            trusted_proxies: Vec::new(),
+            forwarded_by: ForwardedBy::XForwardedFor,
             dispatch: Dispatch::InOrder,
             workers: None,
             driver: Driver::Auto,
@@ -273,6 +289,46 @@ impl Config {
         self
     }
 
+    /// A cookie with the sid, set by the response to a polling handshake. None. JS and Py `cookie`.
+    #[must_use]
+    pub fn cookie(mut self, cookie: Cookie) -> Self {
+        self.cookie = Some(cookie);
+        self
+    }
+
+    /// A message for every new session, ahead of all others and in the same response as the handshake. None;
+    /// text without U+001E, at most [`max_payload`](Self::max_payload) bytes. JS `initialPacket`. There are
+    /// clients that cannot read a handshake with more in it.
+    #[must_use]
+    pub fn initial_packet<'m>(mut self, message: impl Into<Message<'m>>) -> Self {
+        self.initial_packet = Some(message.into().into());
+        self
+    }
+
+    /// The most new sessions in one second, of all workers together, by the clock's seconds; one more is
+    /// answered 503 with `Retry-After: 1`, before the application is asked. Unlimited; 1 to 2^31.
+    #[must_use]
+    pub fn max_handshakes_per_second(mut self, handshakes: usize) -> Self {
+        self.max_handshakes_per_second = Some(handshakes);
+        self
+    }
+
+    /// Proxies whose word about the client's address is believed: each an address (`10.0.0.7`), a network
+    /// (`10.0.0.0/8`) or `unix` for whoever connects to a Unix-domain socket. None. The client is the nearest
+    /// hop that is not one of them.
+    #[must_use]
+    pub fn trusted_proxies<S: AsRef<str>>(mut self, proxies: impl IntoIterator<Item = S>) -> Self {
+        self.trusted_proxies = proxies.into_iter().map(|proxy| proxy.as_ref().parse()).collect();
+        self
+    }
+
+    /// In which header those proxies say it. [`ForwardedBy::XForwardedFor`].
+    #[must_use]
+    pub fn forwarded_by(mut self, header: ForwardedBy) -> Self {
+        self.forwarded_by = header;
+        self
+    }
+
     /// How messages reach the handler. [`Dispatch::InOrder`]. Py `async_handlers`.
     #[must_use]
     pub fn dispatch(mut self, dispatch: Dispatch) -> Self {
@@ -344,6 +400,7 @@ impl Config {
             ("max_connections", self.max_connections.unwrap_or(1), 1, MOST),
             ("outbound_high_water", self.outbound_high_water, 1, MOST),
             ("inbound_high_water", self.inbound_high_water, 1, MOST),
+            ("max_handshakes_per_second", self.max_handshakes_per_second.unwrap_or(1), 1, MOST),
             ("workers", self.workers.unwrap_or(1), 1, 1024),
             ("backlog", self.backlog as usize, 1, 65_535),
         ] {
@@ -365,7 +422,34 @@ impl Config {
             let rule = "must begin with / and be visible ASCII without ?, # and %";
             return Err(ConfigError::new("path", rule.into()));
         }
-        self.cors.check().map_err(|rule| ConfigError::new("cors", rule))
+        self.cors.check().map_err(|rule| ConfigError::new("cors", rule))?;
+        if let Some(cookie) = &self.cookie {
+            cookie.check().map_err(|rule| ConfigError::new("cookie", rule))?;
+        }
+        if let Some(wrong) = self.trusted_proxies.iter().find_map(|proxy| proxy.as_ref().err()) {
+            return Err(ConfigError::new("trusted_proxies", wrong.clone()));
+        }
+        self.check_initial_packet().map_err(|rule| ConfigError::new("initial_packet", rule))
+    }
+
+    fn check_initial_packet(&self) -> Result<(), String> {
+        let Some(message) = self.initial_packet.as_ref().map(OwnedMessage::borrow) else {
+            return Ok(());
+        };
+        if message.len() > self.max_payload {
+            return Err(format!("{} bytes are more than max_payload", message.len()));
+        }
+        match message {
+            Message::Text(text) if text.as_bytes().contains(&SEPARATOR) => {
+                Err(SendError::Separator.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The networks whose word is believed.
+    pub(crate) fn trusted(&self) -> Vec<Trusted> {
+        self.trusted_proxies.iter().flatten().copied().collect()
     }
 
     pub(crate) fn timing(&self) -> Timing {
@@ -448,6 +532,11 @@ mod tests {
             (Config::new().path("engine.io"), "path"),
             (Config::new().path("/a b"), "path"),
             (Config::new().cors(Cors::origins(["no scheme"])), "cors"),
+            (Config::new().cookie(Cookie::new("a b")), "cookie"),
+            (Config::new().initial_packet("a\u{1e}b"), "initial_packet"),
+            (Config::new().max_payload(2).initial_packet("abc"), "initial_packet"),
+            (Config::new().max_handshakes_per_second(0), "max_handshakes_per_second"),
+            (Config::new().trusted_proxies(["10.0.0.0/8", "localhost"]), "trusted_proxies"),
         ] {
             assert_eq!(config.check().unwrap_err().option(), option);
         }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::ops::Deref;
 
 use eio_core::http::RequestHead;
 use eio_core::packet::Message;
@@ -107,14 +108,48 @@ pub trait Handler: Sized + 'static {
     }
 }
 
-/// The request that wants to open a session.
+/// The request that wants to open a session: a [`RequestInfo`] and the transport.
 pub struct ConnectRequest<'r> {
-    pub(crate) head: RequestHead<'r, 'r>,
+    pub(crate) info: RequestInfo<'r>,
     pub(crate) transport: Transport,
-    pub(crate) peer: Option<SocketAddr>,
 }
 
 impl ConnectRequest<'_> {
+    /// How the session will be carried at first.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+}
+
+impl<'r> Deref for ConnectRequest<'r> {
+    type Target = RequestInfo<'r>;
+
+    fn deref(&self) -> &RequestInfo<'r> {
+        &self.info
+    }
+}
+
+impl fmt::Debug for ConnectRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectRequest")
+            .field("transport", &self.transport)
+            .field("peer", &self.info.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The head of a request for Engine.IO's path, where it was received.
+pub struct RequestInfo<'r> {
+    pub(crate) head: RequestHead<'r, 'r>,
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+impl RequestInfo<'_> {
+    /// `GET`, `POST` or whatever it is.
+    pub fn method(&self) -> &str {
+        self.head.method
+    }
+
     /// The value of a header, by its name in any case; `None` if it is absent or not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.text(name)
@@ -131,12 +166,9 @@ impl ConnectRequest<'_> {
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// How the session will be carried at first.
-    pub fn transport(&self) -> Transport {
-        self.transport
-    }
-
-    /// The other end of the connection; `None` for a Unix-domain socket. Behind a proxy this is the proxy.
+    /// The client: the other end of the connection, or whom a proxy named that is trusted
+    /// ([`trusted_proxies`](crate::Config::trusted_proxies)); its port is 0 if the proxy left it out. `None`
+    /// for a Unix-domain socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.peer
     }
@@ -147,10 +179,10 @@ impl ConnectRequest<'_> {
     }
 }
 
-impl fmt::Debug for ConnectRequest<'_> {
+impl fmt::Debug for RequestInfo<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectRequest")
-            .field("transport", &self.transport)
+        f.debug_struct("RequestInfo")
+            .field("method", &self.head.method)
             .field("peer", &self.peer)
             .finish_non_exhaustive()
     }

@@ -15,13 +15,14 @@ use signal_hook::iterator::{Handle, Signals};
 use crate::config::Config;
 use crate::conn::plain::{OnPlain, PlainSocket};
 use crate::error::ServeError;
-use crate::handler::{Handler, OnMessage};
+use crate::handler::{ConnectRequest, Handler, OnMessage, RequestInfo};
 use crate::net::{self, Driver, Mailbox, Runtime};
 use crate::remote::Remote;
-use crate::shard::mesh::Mesh;
+use crate::shard::mesh::{Mesh, Rate};
 use crate::shard::registry::SidKey;
 use crate::shard::run::{Plan, run};
 use crate::socket::Socket;
+use crate::web::hooks::Hooks;
 
 /// The smallest server: everyone may connect, every message goes to `on_message`. Runs until SIGINT or SIGTERM.
 ///
@@ -78,6 +79,7 @@ pub struct Server<F> {
     make: F,
     config: Config,
     on_plain: Option<OnPlain>,
+    hooks: Hooks,
 }
 
 impl<H, F> Server<F>
@@ -87,7 +89,7 @@ where
 {
     /// A server whose `make` is called once on each worker's thread.
     pub fn new(make: F) -> Self {
-        Self { make, config: Config::new(), on_plain: None }
+        Self { make, config: Config::new(), on_plain: None, hooks: Hooks::default() }
     }
 
     /// Sets the options.
@@ -116,6 +118,40 @@ where
         self
     }
 
+    /// Adds headers to every response of Engine.IO, also to refusals and to the 101 of a WebSocket. Called once
+    /// for each request, on the worker that answers it; a panic is logged, and nothing is added. What frames the
+    /// message or the connection (such as `Content-Length`) cannot be set. JS the event `headers`.
+    ///
+    /// ```
+    /// # use eio_monoio::Server;
+    /// # fn server<H: eio_monoio::Handler>(make: impl Fn() -> H + Send + Sync + 'static) {
+    /// use http::{HeaderValue, header};
+    ///
+    /// Server::new(make).headers(|_request, headers| {
+    ///     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn headers(
+        mut self,
+        add: impl Fn(&RequestInfo<'_>, &mut http::HeaderMap) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.headers = Some(Arc::new(add));
+        self
+    }
+
+    /// Adds headers to the response that opens a session, over either transport, after
+    /// [`Handler::connect`] has let it. JS the event `initial_headers`. See [`headers`](Self::headers).
+    #[must_use]
+    pub fn initial_headers(
+        mut self,
+        add: impl Fn(&ConnectRequest<'_>, &mut http::HeaderMap) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.initial = Some(Arc::new(add));
+        self
+    }
+
     /// Checks the options, listens on `address` and starts the workers.
     ///
     /// # Errors
@@ -139,6 +175,7 @@ where
             sessions: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             shutting_down: AtomicBool::new(false),
+            handshakes: Rate::new(),
         });
         let max_connections = self.config.max_connections.unwrap_or_else(default_max_connections);
         let config = Arc::new(self.config);
@@ -155,6 +192,7 @@ where
                 listener,
                 max_connections,
                 on_plain: self.on_plain.clone(),
+                hooks: self.hooks.clone(),
             };
             let (make, ready, mesh) = (make.clone(), ready.clone(), mesh.clone());
             let thread = std::thread::Builder::new().name(format!("eio-{id}"));

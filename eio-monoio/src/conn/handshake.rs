@@ -1,6 +1,7 @@
 //! Sessions begin here, over either transport, and upgrades.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -9,16 +10,18 @@ use eio_core::http::{Header, RequestHead, WriteError, response};
 use eio_core::session::Lane;
 use eio_core::transport::Transport;
 use eio_core::ws::{CloseCode, encode_close};
+use http::HeaderMap;
 
 use crate::config::MAX_HEADERS;
 use crate::conn::http::{Accept, Next, resume};
 use crate::conn::reply::{After, Answer};
 use crate::conn::{Conn, dispatch, polling, websocket};
-use crate::handler::{ConnectRequest, Handler, Refusal};
+use crate::handler::{ConnectRequest, Handler, Refusal, RequestInfo};
 use crate::message::{OutBuf, never_full};
 use crate::session::{Origin, Session};
-use crate::shard::Shard;
 use crate::shard::tasks::Stopped;
+use crate::shard::{Core, Shard};
+use crate::web::{hooks, proxy};
 
 /// A session that a request asks for.
 pub(crate) struct Asked {
@@ -36,8 +39,8 @@ pub(crate) async fn open<H: Handler>(
     head: usize,
     asked: Asked,
 ) -> Next<H::Session> {
-    let data = match connect(shard, &mut conn, head, asked.transport).await {
-        Ok(data) => data,
+    let (data, peer) = match connect(shard, &mut conn, head, asked.transport).await {
+        Ok(accepted) => accepted,
         Err(refusal) => {
             conn.rx.skip(head);
             conn.reply(Answer::json(refusal.status, refusal.body.as_bytes()), asked.after);
@@ -50,7 +53,7 @@ pub(crate) async fn open<H: Handler>(
         conn.reply(Answer::empty(503), After::Close);
         return Next::Continue(conn, After::Close);
     }
-    let origin = Origin { transport: asked.transport, base64: asked.base64, peer: conn.peer, data };
+    let origin = Origin { transport: asked.transport, base64: asked.base64, peer, data };
     let session = match shard.core.open(origin) {
         Ok(session) => session,
         Err(error) => {
@@ -77,6 +80,11 @@ async fn open_polling<H: Handler>(
     session: Rc<Session<H::Session>>,
     after: After,
 ) -> Next<H::Session> {
+    if let Some(cookie) = &shard.core.config.cookie
+        && !cookie.write(&mut conn.extra, &session.sid)
+    {
+        tracing::error!(sid = %session.sid, "the cookie's value is not legal; none is set");
+    }
     if polling::respond(&mut conn, &session, after).await.is_err() {
         session.lost(Lane::Get);
         return Next::Gone;
@@ -107,13 +115,14 @@ async fn connect<H: Handler>(
     conn: &mut Conn<H::Session>,
     head: usize,
     transport: Transport,
-) -> Result<H::Session, Refusal> {
+) -> Result<(H::Session, Option<SocketAddr>), Refusal> {
     let mut slots = [Header { name: "", value: b"" }; MAX_HEADERS];
     let slots = &mut slots[..shard.core.config.max_headers];
     // It parsed a moment ago.
     let bytes = conn.rx.unread().get(..head).unwrap_or_default();
     let head = RequestHead::parse(bytes, slots).map_err(|_| Refusal::unavailable())?;
-    let request = ConnectRequest { head, transport, peer: conn.peer };
+    let info = shard.core.info(head, conn.peer);
+    let request = ConnectRequest { info, transport };
     conn.set_deadline(shard.core.config.connect_timeout);
     let tasks = &shard.core.tasks;
     let connecting = tasks.call(|| shard.handler.connect(&request)).map_err(|_| broken())?;
@@ -125,12 +134,44 @@ async fn connect<H: Handler>(
         conn.poll_deadline(cx).map(|()| Err(Stopped::Aborted))
     });
     match outcome.await {
-        Ok(decision) => decision,
+        Ok(Ok(data)) => {
+            if let Some(add) = &shard.core.hooks.initial {
+                shard.core.add_headers(&mut conn.extra, |headers| add(&request, headers));
+            }
+            Ok((data, request.info.peer))
+        }
+        Ok(Err(refusal)) => Err(refusal),
         Err(Stopped::Panicked) => {
             tracing::error!("handler panicked in connect; the session is refused");
             Err(broken())
         }
         Err(Stopped::Aborted) => Err(Refusal::unavailable()),
+    }
+}
+
+/// What the application may look at, and add.
+impl<T> Core<T> {
+    pub(crate) fn info<'r>(
+        &self,
+        head: RequestHead<'r, 'r>,
+        peer: Option<SocketAddr>,
+    ) -> RequestInfo<'r> {
+        let by = self.config.forwarded_by;
+        let peer = if self.trusted.is_empty() {
+            peer
+        } else {
+            proxy::client(peer, &head.headers, &self.trusted, by)
+        };
+        RequestInfo { head, peer }
+    }
+
+    /// Appends the lines that a function of the application's makes.
+    pub(crate) fn add_headers(&self, lines: &mut Vec<u8>, add: impl FnOnce(&mut HeaderMap)) {
+        let mut headers = HeaderMap::new();
+        match self.tasks.call(|| add(&mut headers)) {
+            Ok(()) => hooks::write_lines(lines, &headers),
+            Err(_) => tracing::error!("the application panicked while adding headers"),
+        }
     }
 }
 

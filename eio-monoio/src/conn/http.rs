@@ -232,7 +232,8 @@ fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<
     };
     let body = Body { framing, expects_continue: head.expects_continue() };
     let after = After::new(head.keep_alive() && !core.is_shutting_down(), head.minor_version);
-    let (what, preflight) = if core.is_engine_path(target.path) {
+    let is_engine_io = core.is_engine_path(target.path);
+    let (what, preflight) = if is_engine_io {
         engine_io(core, &head, target.query, &mut conn.extra)
     } else if core.on_plain.is_some() && asks_for_websocket(&head) {
         (plain_websocket(core, &head), None)
@@ -242,9 +243,18 @@ fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<
     let has_body = !matches!(framing, Framing::None | Framing::Length(0));
     let what = what.adapt(has_body, head.method == "HEAD");
     let after = if has_body && !what.reads_body() { After::Close } else { after };
+    let allowed = !conn.extra.is_empty();
+    if let Some(add) = &core.hooks.headers
+        && is_engine_io
+        && !matches!(what, What::Elsewhere(_))
+    {
+        let info = core.info(head, conn.peer);
+        core.add_headers(&mut conn.extra, |headers| add(&info, headers));
+    }
     if let Some(preflight) = preflight {
         let extra = std::mem::take(&mut conn.extra);
-        cors::write_preflight(conn.answer(), &preflight, &extra, after);
+        let wanted = allowed.then_some(&*preflight);
+        cors::write_preflight(conn.answer(), wanted, &extra, after);
         conn.extra = extra;
     }
     Request { what, body, after }
@@ -288,6 +298,7 @@ fn engine_io<T>(
         // JSONP: no current client asks for it, and answering scripts to other origins is a hole.
         _ if meaning.jsonp.is_some() => What::Refused(Answer::reject(Reject::BadRequest)),
         Intent::Handshake(_) if core.is_shutting_down() => What::Refused(Answer::empty(503)),
+        Intent::Handshake(_) if !core.admits_handshake() => What::Refused(BUSY),
         Intent::Handshake(Transport::Polling) => What::Open {
             transport: Transport::Polling,
             base64: meaning.base64,
@@ -312,6 +323,11 @@ fn engine_io<T>(
     };
     (what, None)
 }
+
+/// Clients that all come back at once after a restart are told to come later; see
+/// [`max_handshakes_per_second`](crate::Config::max_handshakes_per_second).
+const BUSY: Answer<'static> =
+    Answer { headers: &[("Retry-After", "1")], ..Answer::json(503, b"\"Service Unavailable\"") };
 
 fn asks_for_websocket(head: &RequestHead<'_, '_>) -> bool {
     head.is_upgrade() && head.headers.has_token("upgrade", "websocket")
@@ -348,6 +364,12 @@ fn plain_websocket<T>(core: &Core<T>, head: &RequestHead<'_, '_>) -> What<T> {
 }
 
 impl<T> Core<T> {
+    /// Whether one more session may be asked for in this second.
+    fn admits_handshake(&self) -> bool {
+        let max = self.config.max_handshakes_per_second;
+        max.is_none_or(|max| self.mesh.handshakes.admit(max))
+    }
+
     /// Whether `path` is the configured one, with or without its last slash.
     fn is_engine_path(&self, path: &str) -> bool {
         let trim = |path| str::strip_suffix(path, '/').unwrap_or(path).len();

@@ -35,7 +35,7 @@ pub(crate) struct Conn<T> {
     pub(crate) rx: RecvBuffer<Vec<u8>>,
     pub(crate) out: OutBuf,
     pub(crate) peer: Option<SocketAddr>,
-    /// Header lines the answer to the current request must have (CORS).
+    /// Header lines the answer to the current request must have (CORS, cookie, the application's).
     pub(crate) extra: Vec<u8>,
     socket: Registered<T>,
     deadline: Deadline<T>,

@@ -331,6 +331,10 @@ impl<T> Session<T> {
                     drop(outbox);
                     body.0.push(b'0');
                     self.write_open(body);
+                    if let Some(message) = &config.initial_packet {
+                        body.0.push(payload::SEPARATOR);
+                        never_full(Packet::Message(message.borrow()).encode_text(body));
+                    }
                     self.settle();
                     return true;
                 }
@@ -414,17 +418,21 @@ impl<T> Session<T> {
             match (next, outbox.front()) {
                 (Some(Transmit::Message), Some(message)) => {
                     link.ensure_buffer(&self.core.pool);
-                    let packet = Packet::Message(message);
-                    if self.base64 && matches!(message, Message::Binary(_)) {
-                        link.write(|out| out.text_frame(&packet));
-                    } else {
-                        link.write(|out| out.frame(&packet));
-                    }
+                    self.write_message(link, message);
                     outbox.pop();
                 }
                 (Some(next), _) => self.transmit(link, next),
                 (None, _) => break,
             }
+        }
+    }
+
+    fn write_message(&self, link: &Link, message: Message<'_>) {
+        let packet = Packet::Message(message);
+        if self.base64 && matches!(message, Message::Binary(_)) {
+            link.write(|out| out.text_frame(&packet));
+        } else {
+            link.write(|out| out.frame(&packet));
         }
     }
 
@@ -438,6 +446,9 @@ impl<T> Session<T> {
                 let encode =
                     |out: &mut OutBuf| ws::encode(out, ws::Opcode::Text, b"0", &json.0, None);
                 link.write(|out| never_full(encode(out)));
+                if let Some(message) = &self.core.config.initial_packet {
+                    self.write_message(link, message.borrow());
+                }
             }
             Transmit::Control(packet) => link.write(|out| out.frame(&packet)),
             Transmit::Hangup => self.hang_up(link),

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::time::Instant;
 
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
@@ -22,6 +23,8 @@ pub(crate) struct Mesh {
     /// Open connections of all shards.
     pub(crate) connections: AtomicUsize,
     pub(crate) shutting_down: AtomicBool,
+    /// New sessions of all shards.
+    pub(crate) handshakes: Rate,
 }
 
 pub(crate) enum Mail {
@@ -44,6 +47,35 @@ pub(crate) struct Moved {
     pub(crate) unread: Vec<u8>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) permit: Permit,
+}
+
+/// Counts what happens in one second, for all shards.
+pub(crate) struct Rate {
+    origin: Instant,
+    /// The second since `origin` in the upper half, the count in the lower.
+    state: AtomicU64,
+}
+
+impl Rate {
+    pub(crate) fn new() -> Self {
+        Self { origin: Instant::now(), state: AtomicU64::new(0) }
+    }
+
+    /// Counts one more, unless there were `max` in this second.
+    pub(crate) fn admit(&self, max: usize) -> bool {
+        self.admit_at(self.origin.elapsed().as_secs(), max)
+    }
+
+    fn admit_at(&self, second: u64, max: usize) -> bool {
+        let max = u32::try_from(max).unwrap_or(u32::MAX);
+        let count = |state: u64| {
+            // Another core may have seen the next second already.
+            let now = second.max(state >> 32);
+            let count = if state >> 32 == now { state as u32 } else { 0 };
+            (count < max).then(|| now << 32 | u64::from(count + 1))
+        };
+        self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok()
+    }
 }
 
 /// A place among [`max_connections`](crate::Config::max_connections); given back when dropped.
@@ -87,5 +119,20 @@ impl Mesh {
         if !self.shutting_down.swap(true, Ordering::AcqRel) {
             self.post_all(None, || Mail::Shutdown);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_so_many_in_a_second() {
+        let rate = Rate::new();
+        let admitted = |second| (0..10).filter(|_| rate.admit_at(second, 3)).count();
+        assert_eq!((admitted(0), admitted(0)), (3, 0));
+        assert_eq!((admitted(7), admitted(7)), (3, 0));
+        // A core whose clock was read a moment earlier does not open the second again.
+        assert_eq!((admitted(6), admitted(8)), (0, 3));
     }
 }

@@ -29,8 +29,11 @@ use crate::session::{Origin, Session};
 use crate::shard::mesh::{Mail, Mesh};
 use crate::shard::pool::Pool;
 use crate::shard::registry::Registry;
+use crate::shard::run::Plan;
 use crate::shard::tasks::Tasks;
 use crate::shard::timers::{Target, Timers};
+use crate::web::hooks::Hooks;
+use crate::web::proxy::Trusted;
 
 /// A shard with its application.
 pub(crate) struct Shard<H: crate::Handler> {
@@ -48,6 +51,8 @@ pub(crate) struct Core<T> {
     pub(crate) pool: Rc<Pool>,
     /// Who takes WebSockets on other paths.
     pub(crate) on_plain: Option<OnPlain>,
+    pub(crate) hooks: Hooks,
+    pub(crate) trusted: Vec<Trusted>,
     /// Connections and user code.
     pub(crate) tasks: Tasks,
     /// What serves those, to the very end.
@@ -80,22 +85,19 @@ struct Connection {
 pub(crate) struct ConnectionId(usize);
 
 impl<T> Core<T> {
-    pub(crate) fn new(
-        id: u16,
-        config: Arc<Config>,
-        mesh: Arc<Mesh>,
-        on_plain: Option<OnPlain>,
-    ) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         let origin = std::time::Instant::now();
         Self {
-            id,
-            timing: config.timing(),
-            registry: RefCell::new(Registry::new(mesh.key, id)),
-            config,
-            mesh,
+            id: plan.id,
+            timing: plan.config.timing(),
+            registry: RefCell::new(Registry::new(plan.mesh.key, plan.id)),
+            config: plan.config.clone(),
+            mesh: plan.mesh.clone(),
             timers: Timers::new(Instant::default()),
             pool: Rc::default(),
-            on_plain,
+            on_plain: plan.on_plain.clone(),
+            hooks: plan.hooks.clone(),
+            trusted: plan.config.trusted(),
             tasks: Tasks::default(),
             services: Tasks::default(),
             connections: RefCell::default(),

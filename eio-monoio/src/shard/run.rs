@@ -20,6 +20,7 @@ use crate::net::{self, Bell, Listener, Stream};
 use crate::shard::mesh::{Mail, Mesh, Permit};
 use crate::shard::timers::{TICK, Target};
 use crate::shard::{Core, Found, Shard};
+use crate::web::hooks::Hooks;
 
 /// What a shard is made of, before it is on its own thread.
 pub(crate) struct Plan {
@@ -30,6 +31,7 @@ pub(crate) struct Plan {
     pub(crate) listener: TcpListener,
     pub(crate) max_connections: usize,
     pub(crate) on_plain: Option<OnPlain>,
+    pub(crate) hooks: Hooks,
 }
 
 /// Runs a shard to its end. `ready` is called once connections are accepted.
@@ -38,7 +40,7 @@ pub(crate) async fn run<H: Handler>(
     handler: H,
     ready: impl FnOnce(),
 ) -> io::Result<()> {
-    let core = Rc::new(Core::new(plan.id, plan.config, plan.mesh, plan.on_plain));
+    let core = Rc::new(Core::new(&plan));
     let shard = Rc::new(Shard { handler, core: core.clone() });
     let bell = Bell::new(plan.ear, &core.mesh.boxes[usize::from(plan.id)])?;
     let listener = Listener::from_std(plan.listener)?;

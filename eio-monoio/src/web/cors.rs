@@ -90,17 +90,19 @@ pub(crate) fn write_allowed(lines: &mut Vec<u8>, origin: &str) {
     *lines = out.0;
 }
 
-/// The answer to a preflight. `wanted`: the request's `Access-Control-Request-Headers`, `extra`: the lines of
-/// [`write_allowed`].
-pub(crate) fn write_preflight(out: &mut OutBuf, wanted: &[u8], extra: &[u8], after: After) {
+/// The answer to a preflight. `wanted`: the request's `Access-Control-Request-Headers` if its origin is allowed;
+/// `extra`: the lines of [`write_allowed`] and whatever else the answer must have.
+pub(crate) fn write_preflight(out: &mut OutBuf, wanted: Option<&[u8]>, extra: &[u8], after: After) {
     let start = out.0.len();
+    let is_allowed = wanted.is_some();
+    let wanted = wanted.unwrap_or_default();
     // What is not a list of names is not echoed.
     let name = |b: &u8| b.is_ascii_alphanumeric() || b"-_, ".contains(b);
     let wanted =
         if wanted.iter().all(name) { str::from_utf8(wanted).unwrap_or_default() } else { "" };
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
         let mut head = response(out, 204)?.raw(after.line())?.raw(extra)?;
-        if !extra.is_empty() {
+        if is_allowed {
             head = head.header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")?;
             if !wanted.is_empty() {
                 head = head.header("Access-Control-Allow-Headers", wanted)?;

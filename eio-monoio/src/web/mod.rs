@@ -1,3 +1,6 @@
-//! Web manners as pure functions: request head in, header lines out.
+//! Web manners as pure functions: request head in, header lines (or a file) out.
 
+pub(crate) mod cookie;
 pub(crate) mod cors;
+pub(crate) mod hooks;
+pub(crate) mod proxy;

@@ -55,6 +55,8 @@ pub struct Config {
     pub(crate) path: String,
     pub(crate) cors: Cors,
     pub(crate) cookie: Option<Cookie>,
+    pub(crate) http_compression: bool,
+    pub(crate) compression_threshold: usize,
     pub(crate) initial_packet: Option<OwnedMessage>,
     pub(crate) max_handshakes_per_second: Option<usize>,
     pub(crate) trusted_proxies: Vec<Result<Trusted, String>>,
@@ -103,6 +105,8 @@ impl Default for Config {
             path: "/engine.io/".into(),
             cors: Cors::SameOrigin,
             cookie: None,
+            http_compression: true,
+            compression_threshold: 1024,
             initial_packet: None,
             max_handshakes_per_second: None,
             trusted_proxies: Vec::new(),
@@ -296,6 +300,27 @@ impl Config {
         self
     }
 
+    /// Whether HTTP responses are compressed (gzip or deflate, by the weights in `Accept-Encoding`) for
+    /// clients that ask for it: to polling GETs and what [`Handler::request`](crate::Handler::request)
+    /// answers with a type that shrinks. True; costs a worker about 300 KiB for each coding once it is asked
+    /// for. JS `httpCompression`, Py `http_compression`.
+    ///
+    /// Whoever can make a page reflect chosen text next to a secret in one message can learn the secret from
+    /// the lengths (BREACH): do not mix them, or turn this off.
+    #[must_use]
+    pub fn http_compression(mut self, compress: bool) -> Self {
+        self.http_compression = compress;
+        self
+    }
+
+    /// The smallest body that is compressed, in bytes. 1024; 0 to 2^31. JS `httpCompression.threshold`,
+    /// Py `compression_threshold`.
+    #[must_use]
+    pub fn compression_threshold(mut self, bytes: usize) -> Self {
+        self.compression_threshold = bytes;
+        self
+    }
+
     /// A message for every new session, ahead of all others and in the same response as the handshake. None;
     /// text without U+001E, at most [`max_payload`](Self::max_payload) bytes. JS `initialPacket`. There are
     /// clients that cannot read a handshake with more in it.
@@ -400,6 +425,7 @@ impl Config {
             ("max_connections", self.max_connections.unwrap_or(1), 1, MOST),
             ("outbound_high_water", self.outbound_high_water, 1, MOST),
             ("inbound_high_water", self.inbound_high_water, 1, MOST),
+            ("compression_threshold", self.compression_threshold, 0, MOST),
             ("max_handshakes_per_second", self.max_handshakes_per_second.unwrap_or(1), 1, MOST),
             ("workers", self.workers.unwrap_or(1), 1, 1024),
             ("backlog", self.backlog as usize, 1, 65_535),
@@ -533,6 +559,7 @@ mod tests {
             (Config::new().path("/a b"), "path"),
             (Config::new().cors(Cors::origins(["no scheme"])), "cors"),
             (Config::new().cookie(Cookie::new("a b")), "cookie"),
+            (Config::new().compression_threshold((1 << 31) + 1), "compression_threshold"),
             (Config::new().initial_packet("a\u{1e}b"), "initial_packet"),
             (Config::new().max_payload(2).initial_packet("abc"), "initial_packet"),
             (Config::new().max_handshakes_per_second(0), "max_handshakes_per_second"),

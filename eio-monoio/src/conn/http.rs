@@ -14,6 +14,7 @@ use crate::handler::Handler;
 use crate::session::Session;
 use crate::shard::mesh::Mail;
 use crate::shard::{Core, Found, Shard};
+use crate::web::compress::Accepted;
 use crate::web::cors::{self, Verdict};
 
 /// Serves a connection that was accepted just now, or came from another shard, as a task of its own.
@@ -203,6 +204,15 @@ impl<T> What<T> {
         }
     }
 
+    /// Whether the answer may be long enough to be worth compressing.
+    fn is_answered_with_content(&self) -> bool {
+        match self {
+            Self::Poll(_) | Self::Other => true,
+            Self::Open { transport, .. } => *transport == Transport::Polling,
+            _ => false,
+        }
+    }
+
     /// Whether a body is read to its end. One that is not would be taken for the next request: nothing may
     /// follow it on its connection.
     fn reads_body(&self) -> bool {
@@ -213,6 +223,7 @@ impl<T> What<T> {
 /// Decides what a head asks for. Everything that outlives the head is copied out of it here.
 fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<T> {
     conn.extra.clear();
+    conn.coding = None;
     let mut slots = [Header { name: "", value: b"" }; MAX_HEADERS];
     let slots = &mut slots[..core.config.max_headers];
     let nothing = Body { framing: Framing::None, expects_continue: false };
@@ -243,6 +254,9 @@ fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<
     let has_body = !matches!(framing, Framing::None | Framing::Length(0));
     let what = what.adapt(has_body, head.method == "HEAD");
     let after = if has_body && !what.reads_body() { After::Close } else { after };
+    if core.config.http_compression && what.is_answered_with_content() {
+        conn.coding = Accepted::new(&head.headers).made();
+    }
     let allowed = !conn.extra.is_empty();
     if let Some(add) = &core.hooks.headers
         && is_engine_io

@@ -28,6 +28,7 @@ use crate::shard::mesh::{Moved, Permit};
 use crate::shard::pool::SCRATCH;
 use crate::shard::timers::{Target, TimerId};
 use crate::shard::{ConnectionId, Core};
+use crate::web::compress::Coding;
 
 /// A connection between requests: its socket, what came on it and what is to be sent on it.
 pub(crate) struct Conn<T> {
@@ -37,6 +38,8 @@ pub(crate) struct Conn<T> {
     pub(crate) peer: Option<SocketAddr>,
     /// Header lines the answer to the current request must have (CORS, cookie, the application's).
     pub(crate) extra: Vec<u8>,
+    /// How the client wants the answer to the current request coded, if it is worth while.
+    pub(crate) coding: Option<Coding>,
     socket: Registered<T>,
     deadline: Deadline<T>,
 }
@@ -73,6 +76,7 @@ impl<T> Conn<T> {
             out: OutBuf::default(),
             peer,
             extra: Vec::new(),
+            coding: None,
             deadline: Deadline::new(core.clone()),
             socket: Registered::new(core.clone(), stream, permit),
             core,

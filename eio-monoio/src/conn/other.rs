@@ -14,8 +14,9 @@ use crate::conn::reply::{After, Answer};
 use crate::conn::{Conn, Ended};
 use crate::handler::{Handler, to_http};
 use crate::message::OutBuf;
-use crate::shard::Shard;
 use crate::shard::tasks::Stopped;
+use crate::shard::{Core, Shard};
+use crate::web::compress::is_compressible;
 
 /// Has the application answer. `head` bytes of `conn.rx` are the request's head.
 pub(crate) async fn answer<H: Handler>(
@@ -78,7 +79,8 @@ fn owned<T>(conn: &mut Conn<T>, head: usize) -> Option<http::Request<Vec<u8>>> {
     Some(to_http(&head, Vec::new()))
 }
 
-/// The framing of the message is ours: what the application says about it is left out.
+/// The framing and the coding of the message are ours: what the application says about the former is left out,
+/// what it has coded itself is left alone.
 fn write<T>(
     conn: &mut Conn<T>,
     answer: &http::Response<Cow<'static, [u8]>>,
@@ -88,6 +90,12 @@ fn write<T>(
     const OURS: [http::HeaderName; 3] =
         [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING, http::header::CONNECTION];
     let status = answer.status().as_u16();
+    let may_code = is_worth_coding(&conn.core, answer);
+    let mut coded = Vec::new();
+    let coding = conn
+        .coding
+        .filter(|coding| may_code && conn.core.deflater.shrink(*coding, answer.body(), &mut coded));
+    let body = if coding.is_some() { &coded } else { &**answer.body() };
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
         // RFC 9110 15.2: an interim response answers nothing; the client would read on, into our body.
         if status < 200 {
@@ -96,20 +104,27 @@ fn write<T>(
         let mut head = response(out, status)?;
         for (name, value) in answer.headers().iter().filter(|(name, _)| !OURS.contains(name)) {
             let value = value.to_str().map_err(|_| WriteError::IllegalValue)?;
-            head = head.header(name.as_str(), value)?;
+            // RFC 9110 8.8.3.3: a strong tag is for these bytes, and these are others now.
+            let is_strong = *name == http::header::ETAG && value.starts_with('"');
+            let weak = if is_strong && coding.is_some() { "W/" } else { "" };
+            head = head.header_parts(name.as_str(), &[weak, value])?;
+        }
+        if let Some(coding) = coding {
+            head = head.header("Content-Encoding", coding.name())?;
+        }
+        if may_code {
+            head = head.header("Vary", "Accept-Encoding")?;
         }
         // RFC 9110 8.6 and 15.4.5.
         if status != 204 && status != 304 {
-            head = head.number("Content-Length", answer.body().len() as u64)?;
+            head = head.number("Content-Length", body.len() as u64)?;
         }
         head.raw(after.line())?.end()
     };
     let out = conn.answer();
     let start = out.0.len();
     match write(out) {
-        Ok(()) if !bodiless && status != 204 && status != 304 => {
-            out.0.extend_from_slice(answer.body());
-        }
+        Ok(()) if !bodiless && status != 204 && status != 304 => out.0.extend_from_slice(body),
         Ok(()) => {}
         Err(_) => {
             tracing::error!(
@@ -119,4 +134,19 @@ fn write<T>(
             conn.reply(Answer::empty(500), after);
         }
     }
+}
+
+/// Whether an answer of the application may be compressed for clients that want it.
+fn is_worth_coding<T>(core: &Core<T>, answer: &http::Response<Cow<'static, [u8]>>) -> bool {
+    let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    let may_transform = || {
+        text(http::header::CACHE_CONTROL)
+            .is_none_or(|value| !value.to_ascii_lowercase().contains("no-transform"))
+    };
+    core.config.http_compression
+        && answer.status() == http::StatusCode::OK
+        && answer.body().len() >= core.config.compression_threshold
+        && !answer.headers().contains_key(http::header::CONTENT_ENCODING)
+        && text(http::header::CONTENT_TYPE).is_some_and(is_compressible)
+        && may_transform()
 }

@@ -17,7 +17,8 @@ use crate::handler::Handler;
 use crate::message::OutBuf;
 use crate::net::Turn;
 use crate::session::Session;
-use crate::shard::Shard;
+use crate::shard::{Core, Shard};
+use crate::web::compress::Coding;
 
 /// Answers a GET of a session, now or when there is something (protocol 2.4).
 pub(crate) async fn poll<T>(mut conn: Conn<T>, session: Rc<Session<T>>, after: After) -> Next<T> {
@@ -58,7 +59,10 @@ pub(crate) async fn respond<T>(
             let head = write_head(out, after, &extra);
             let ready = session.poll_get(cx, out);
             if ready {
-                head.finish(out);
+                let Conn { core, out, coding, .. } = &mut *conn;
+                if !coding.is_some_and(|coding| head.shrink(out, coding, core)) {
+                    head.finish(out);
+                }
             } else {
                 // A parked GET owns no buffer.
                 out.0.clear();
@@ -113,8 +117,32 @@ fn write_head(out: &mut OutBuf, after: After, extra: &[u8]) -> Head {
 }
 
 impl Head {
+    /// Compresses the body and finishes the head, if that is worth while.
+    fn shrink<T>(&self, out: &mut OutBuf, coding: Coding, core: &Core<T>) -> bool {
+        if out.0.len() - self.body < core.config.compression_threshold {
+            return false;
+        }
+        let mut coded = core.pool.take_send();
+        let smaller = core.deflater.shrink(coding, &out.0[self.body..], &mut coded);
+        if smaller {
+            out.0.truncate(self.length - "Content-Length: ".len());
+            let write = |out: &mut OutBuf| {
+                header_line(out, "Content-Encoding", &[coding.name()])?;
+                // RFC 9110 12.5.5: the answer depends on it.
+                header_line(out, "Vary", &["Accept-Encoding"])?;
+                header_line(out, "Content-Length", &[&coded.len().to_string()])
+            };
+            let written = write(out);
+            debug_assert!(written.is_ok(), "constants and a number");
+            out.0.extend_from_slice(b"\r\n");
+            out.0.extend_from_slice(&coded);
+        }
+        core.pool.give_send(coded);
+        smaller
+    }
+
     /// Fills in the length. What is behind its first digit moves up to make room for the others.
-    fn finish(self, out: &mut OutBuf) {
+    fn finish(&self, out: &mut OutBuf) {
         let len = out.0.len() - self.body;
         let more = len.checked_ilog10().unwrap_or(0) as usize;
         let end = out.0.len();

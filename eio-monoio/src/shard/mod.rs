@@ -32,6 +32,7 @@ use crate::shard::registry::Registry;
 use crate::shard::run::Plan;
 use crate::shard::tasks::Tasks;
 use crate::shard::timers::{Target, Timers};
+use crate::web::compress::Deflater;
 use crate::web::hooks::Hooks;
 use crate::web::proxy::Trusted;
 
@@ -53,6 +54,7 @@ pub(crate) struct Core<T> {
     pub(crate) on_plain: Option<OnPlain>,
     pub(crate) hooks: Hooks,
     pub(crate) trusted: Vec<Trusted>,
+    pub(crate) deflater: Deflater,
     /// Connections and user code.
     pub(crate) tasks: Tasks,
     /// What serves those, to the very end.
@@ -98,6 +100,7 @@ impl<T> Core<T> {
             on_plain: plan.on_plain.clone(),
             hooks: plan.hooks.clone(),
             trusted: plan.config.trusted(),
+            deflater: Deflater::fast(),
             tasks: Tasks::default(),
             services: Tasks::default(),
             connections: RefCell::default(),

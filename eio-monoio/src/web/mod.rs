@@ -1,5 +1,6 @@
 //! Web manners as pure functions: request head in, header lines (or a file) out.
 
+pub(crate) mod compress;
 pub(crate) mod cookie;
 pub(crate) mod cors;
 pub(crate) mod hooks;

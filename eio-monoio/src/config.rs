@@ -301,7 +301,7 @@ impl Config {
     }
 
     /// Whether HTTP responses are compressed (gzip or deflate, by the weights in `Accept-Encoding`) for
-    /// clients that ask for it: to polling GETs and what [`Handler::request`](crate::Handler::request)
+    /// clients that ask for it: to polling GETs, files and what [`Handler::request`](crate::Handler::request)
     /// answers with a type that shrinks. True; costs a worker about 300 KiB for each coding once it is asked
     /// for. JS `httpCompression`, Py `http_compression`.
     ///

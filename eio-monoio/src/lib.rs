@@ -47,4 +47,5 @@ pub use server::{Running, Server, serve};
 pub use socket::{ServerRef, Socket};
 pub use web::cookie::{Cookie, SameSite};
 pub use web::cors::Cors;
+pub use web::files::Files;
 pub use web::proxy::ForwardedBy;

@@ -12,16 +12,18 @@ use eio_core::packet::Message;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::conn::plain::{OnPlain, PlainSocket};
 use crate::error::ServeError;
 use crate::handler::{ConnectRequest, Handler, OnMessage, RequestInfo};
 use crate::net::{self, Driver, Mailbox, Runtime};
 use crate::remote::Remote;
+use crate::shard::disk::Disk;
 use crate::shard::mesh::{Mesh, Rate};
 use crate::shard::registry::SidKey;
 use crate::shard::run::{Plan, run};
 use crate::socket::Socket;
+use crate::web::files::Files;
 use crate::web::hooks::Hooks;
 
 /// The smallest server: everyone may connect, every message goes to `on_message`. Runs until SIGINT or SIGTERM.
@@ -80,6 +82,7 @@ pub struct Server<F> {
     config: Config,
     on_plain: Option<OnPlain>,
     hooks: Hooks,
+    files: Option<Files>,
 }
 
 impl<H, F> Server<F>
@@ -89,7 +92,7 @@ where
 {
     /// A server whose `make` is called once on each worker's thread.
     pub fn new(make: F) -> Self {
-        Self { make, config: Config::new(), on_plain: None, hooks: Hooks::default() }
+        Self { make, config: Config::new(), on_plain: None, hooks: Hooks::default(), files: None }
     }
 
     /// Sets the options.
@@ -115,6 +118,21 @@ where
         on_message: impl Fn(&PlainSocket, Message<'_>) + Send + Sync + 'static,
     ) -> Self {
         self.on_plain = Some(Arc::new(on_message));
+        self
+    }
+
+    /// Serves static files on paths other than Engine.IO's, ahead of [`Handler::request`].
+    ///
+    /// ```
+    /// # use eio_monoio::{Files, Server};
+    /// # fn server<H: eio_monoio::Handler>(make: impl Fn() -> H + Send + Sync + 'static) {
+    /// let files = Files::new().route("/", "index.html").route("/static", "./public");
+    /// Server::new(make).files(files);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn files(mut self, files: Files) -> Self {
+        self.files = Some(files);
         self
     }
 
@@ -159,6 +177,9 @@ where
     /// cannot be had, or the kernel refuses the chosen driver.
     pub fn bind(self, address: impl ToSocketAddrs) -> Result<Running, ServeError> {
         self.config.check()?;
+        if let Some(files) = &self.files {
+            files.check().map_err(|problem| ConfigError::new("files", problem))?;
+        }
         let workers = self.config.workers.unwrap_or_else(cores);
         let listeners = listen_on_any(address, self.config.backlog, workers)?;
         let local = listeners[0].local_addr()?;
@@ -181,6 +202,7 @@ where
         let config = Arc::new(self.config);
         let signals = if config.handle_signals { Some(watch_signals(&mesh)?) } else { None };
         let make = Arc::new(self.make);
+        let disk = self.files.map(|files| Disk::start(files, &mesh)).transpose()?.map(Arc::new);
         let (ready, started) = mpsc::channel();
         let mut threads = Vec::with_capacity(workers);
         for (id, (listener, ear)) in listeners.into_iter().zip(ears).enumerate() {
@@ -193,6 +215,7 @@ where
                 max_connections,
                 on_plain: self.on_plain.clone(),
                 hooks: self.hooks.clone(),
+                disk: disk.clone(),
             };
             let (make, ready, mesh) = (make.clone(), ready.clone(), mesh.clone());
             let thread = std::thread::Builder::new().name(format!("eio-{id}"));
@@ -202,7 +225,8 @@ where
                 work(plan, &*make, &ready)
             })?);
         }
-        drop(ready);
+        // The threads that read files end with the last worker.
+        drop((ready, disk));
         let mut running = Running { local, driver: Driver::Auto, workers, mesh, threads, signals };
         for _ in 0..workers {
             match started.recv() {

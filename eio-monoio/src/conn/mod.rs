@@ -2,6 +2,7 @@
 //! [`websocket`] carry sessions.
 
 pub(crate) mod dispatch;
+pub(crate) mod file;
 pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod other;
@@ -201,10 +202,17 @@ impl<T> Conn<T> {
         if self.out.0.is_empty() {
             return Ok(());
         }
+        let out = std::mem::take(&mut self.out.0);
+        let sent = self.send(out).await?;
+        self.core.pool.give_send(sent);
+        Ok(())
+    }
+
+    /// The same with bytes that did not come from the pool, which are given back.
+    pub(crate) async fn send(&mut self, out: Vec<u8>) -> Result<Vec<u8>, Ended> {
         // While the answer is under way others can use the memory: a pool has less than connections that write.
         self.rest();
         self.deadline.set(self.core.config.write_timeout);
-        let out = std::mem::take(&mut self.out.0);
         let mut cut = false;
         let (result, out) = {
             let mut write = pin!(self.socket.stream.write_all(out));
@@ -221,8 +229,7 @@ impl<T> Conn<T> {
             })
             .await
         };
-        self.core.pool.give_send(out);
-        result.map_err(|_| Ended::Closed)
+        result.map(|()| out).map_err(|_| Ended::Closed)
     }
 
     /// Sends what was answered, then closes without cutting off the answer: an unread request in the socket

@@ -11,7 +11,7 @@ use eio_core::http::{Header, RequestHead, WriteError, response};
 use crate::config::MAX_HEADERS;
 use crate::conn::http::{Body, Next};
 use crate::conn::reply::{After, Answer};
-use crate::conn::{Conn, Ended};
+use crate::conn::{Conn, Ended, file};
 use crate::handler::{Handler, to_http};
 use crate::message::OutBuf;
 use crate::shard::tasks::Stopped;
@@ -26,6 +26,13 @@ pub(crate) async fn answer<H: Handler>(
     body: Body,
     after: After,
 ) -> Next<H::Session> {
+    if let Some(disk) = conn.core.disk.clone() {
+        match file::serve(&mut conn, &disk, head, body, after).await {
+            file::Served::No => {}
+            file::Served::Yes(after) => return Next::Continue(conn, after),
+            file::Served::Gone => return Next::Gone,
+        }
+    }
     let Some(mut request) = owned(&mut conn, head) else {
         conn.reply(Answer::empty(400), After::Close);
         return Next::Continue(conn, After::Close);

@@ -12,6 +12,7 @@ use eio_core::transport::Transport;
 
 use crate::message::{Encoded, OwnedMessage};
 use crate::net::Mailbox;
+use crate::shard::disk::Reply;
 use crate::shard::registry::SidKey;
 
 /// What the shards of a server share.
@@ -36,6 +37,8 @@ pub(crate) enum Mail {
     Broadcast(Encoded),
     Disconnect(Sid),
     DisconnectAll,
+    /// What a disk thread has to say to the holder of a ticket.
+    Disk(u64, Reply),
     Transport(Sid, mpsc::SyncSender<Option<Transport>>),
     Shutdown,
 }

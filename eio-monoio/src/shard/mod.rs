@@ -1,5 +1,6 @@
 //! One thread's world: its sessions, timers, buffers and mail.
 
+pub(crate) mod disk;
 pub(crate) mod mesh;
 pub(crate) mod pool;
 pub(crate) mod registry;
@@ -26,6 +27,7 @@ use crate::config::Config;
 use crate::conn::plain::{OnPlain, PlainSocket};
 use crate::message::Encoded;
 use crate::session::{Origin, Session};
+use crate::shard::disk::{Disk, Reads};
 use crate::shard::mesh::{Mail, Mesh};
 use crate::shard::pool::Pool;
 use crate::shard::registry::Registry;
@@ -55,6 +57,9 @@ pub(crate) struct Core<T> {
     pub(crate) hooks: Hooks,
     pub(crate) trusted: Vec<Trusted>,
     pub(crate) deflater: Deflater,
+    /// The threads that read files, if any are served.
+    pub(crate) disk: Option<Arc<Disk>>,
+    pub(crate) reads: Reads,
     /// Connections and user code.
     pub(crate) tasks: Tasks,
     /// What serves those, to the very end.
@@ -101,6 +106,8 @@ impl<T> Core<T> {
             hooks: plan.hooks.clone(),
             trusted: plan.config.trusted(),
             deflater: Deflater::fast(),
+            disk: plan.disk.clone(),
+            reads: Reads::default(),
             tasks: Tasks::default(),
             services: Tasks::default(),
             connections: RefCell::default(),

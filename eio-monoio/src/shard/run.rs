@@ -17,6 +17,7 @@ use crate::conn::plain::OnPlain;
 use crate::conn::{Conn, dispatch, http};
 use crate::handler::Handler;
 use crate::net::{self, Bell, Listener, Stream};
+use crate::shard::disk::Disk;
 use crate::shard::mesh::{Mail, Mesh, Permit};
 use crate::shard::timers::{TICK, Target};
 use crate::shard::{Core, Found, Shard};
@@ -32,6 +33,7 @@ pub(crate) struct Plan {
     pub(crate) max_connections: usize,
     pub(crate) on_plain: Option<OnPlain>,
     pub(crate) hooks: Hooks,
+    pub(crate) disk: Option<Arc<Disk>>,
 }
 
 /// Runs a shard to its end. `ready` is called once connections are accepted.
@@ -101,6 +103,7 @@ fn open<H: Handler>(shard: &Rc<Shard<H>>, letter: Mail) {
         Mail::Broadcast(message) => core.broadcast_here(&message),
         Mail::Disconnect(sid) => core.disconnect(&sid),
         Mail::DisconnectAll => core.for_each(|session| session.close()),
+        Mail::Disk(ticket, reply) => core.reads.arrive(ticket, reply),
         Mail::Transport(sid, reply) => {
             let transport: Option<Transport> = here(&sid).map(|session| session.transport());
             // Whoever asked may have given up.

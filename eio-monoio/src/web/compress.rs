@@ -8,6 +8,8 @@ use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 /// How a body is coded (RFC 9110 section 8.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
+    /// Never made here; files may lie beside their originals in it.
+    Brotli,
     Gzip,
     /// The zlib format, as RFC 9110 8.4.1.2 defines this name.
     Deflate,
@@ -16,6 +18,7 @@ pub(crate) enum Coding {
 impl Coding {
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Brotli => "br",
             Self::Gzip => "gzip",
             Self::Deflate => "deflate",
         }
@@ -25,6 +28,7 @@ impl Coding {
 /// What a client accepts, as weights in thousandths; 0 is "not".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accepted {
+    brotli: u16,
     gzip: u16,
     deflate: u16,
     identity: u16,
@@ -34,26 +38,28 @@ impl Accepted {
     /// Reads `Accept-Encoding`. Without it nothing but the plain bytes is wanted: RFC 9110 12.5.3 would allow
     /// any coding, but clients that can decode say so.
     pub(crate) fn new(headers: &Headers<'_, '_>) -> Self {
-        let mut named = [None; 3];
+        let mut named = [None; 4];
         let mut any = None;
         for value in headers.all("accept-encoding") {
             for element in value.split(|b| *b == b',') {
                 let (name, weight) = weighed(element);
                 let slot = match name {
                     b"*" => &mut any,
+                    _ if name.eq_ignore_ascii_case(b"br") => &mut named[0],
                     // RFC 9110 8.4.1.3: "x-gzip" is the same.
-                    _ if name.eq_ignore_ascii_case(b"gzip") => &mut named[0],
-                    _ if name.eq_ignore_ascii_case(b"x-gzip") => &mut named[0],
-                    _ if name.eq_ignore_ascii_case(b"deflate") => &mut named[1],
-                    _ if name.eq_ignore_ascii_case(b"identity") => &mut named[2],
+                    _ if name.eq_ignore_ascii_case(b"gzip") => &mut named[1],
+                    _ if name.eq_ignore_ascii_case(b"x-gzip") => &mut named[1],
+                    _ if name.eq_ignore_ascii_case(b"deflate") => &mut named[2],
+                    _ if name.eq_ignore_ascii_case(b"identity") => &mut named[3],
                     _ => continue,
                 };
                 *slot = Some(weight);
             }
         }
-        let [gzip, deflate, identity] = named;
+        let [brotli, gzip, deflate, identity] = named;
         let or_any = |weight: Option<u16>| weight.or(any).unwrap_or(0);
         Self {
+            brotli: or_any(brotli),
             gzip: or_any(gzip),
             deflate: or_any(deflate),
             // Always acceptable unless excluded, but preferred only if it is said so.
@@ -64,6 +70,14 @@ impl Accepted {
     /// What this server would make for the client.
     pub(crate) fn made(self) -> Option<Coding> {
         self.best(&[(Coding::Gzip, self.gzip), (Coding::Deflate, self.deflate)])
+    }
+
+    /// In which codings the client takes a file, the one it likes best first.
+    pub(crate) fn stored(self) -> impl Iterator<Item = Coding> {
+        let both = [(Coding::Brotli, self.brotli), (Coding::Gzip, self.gzip)];
+        let first = self.best(&both);
+        let second = both.into_iter().find(|(coding, _)| Some(*coding) != first);
+        first.into_iter().chain(second.and_then(|second| self.best(&[second])))
     }
 
     /// The weightiest, the earlier of two equals; `None` if the plain bytes are liked better.
@@ -148,6 +162,11 @@ impl Deflater {
         Self::new(Compression::fast())
     }
 
+    /// For a thread that has the time.
+    pub(crate) fn thorough() -> Self {
+        Self::new(Compression::default())
+    }
+
     fn new(level: Compression) -> Self {
         Self { level, raw: RefCell::default(), zlib: RefCell::default() }
     }
@@ -163,6 +182,14 @@ impl Deflater {
         smaller
     }
 
+    /// `body`, coded, even if that is larger: for whoever has promised it. `None`: not a coding made here.
+    pub(crate) fn always(&self, coding: Coding, body: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        // Deflate adds five bytes for each block it cannot shrink, and blocks have kilobytes.
+        let bound = body.len() + body.len() / 64 + 64;
+        self.code(coding, body, bound, &mut out).then_some(out)
+    }
+
     /// Appends at most about `bound` bytes.
     fn code(&self, coding: Coding, body: &[u8], bound: usize, out: &mut Vec<u8>) -> bool {
         /// RFC 1952 2.3: no name, no time, no system.
@@ -170,6 +197,7 @@ impl Deflater {
         let (slot, zlib) = match coding {
             Coding::Gzip => (&self.raw, false),
             Coding::Deflate => (&self.zlib, true),
+            Coding::Brotli => return false,
         };
         let mut slot = slot.borrow_mut();
         let compress = slot.get_or_insert_with(|| Compress::new(self.level, zlib));
@@ -246,6 +274,23 @@ mod tests {
     }
 
     #[test]
+    fn stored_codings_come_in_the_order_the_client_likes() {
+        use Coding::{Brotli, Gzip};
+        for (value, expected) in [
+            ("gzip, deflate, br", &[Brotli, Gzip][..]),
+            ("br;q=0.5, gzip", &[Gzip, Brotli]),
+            ("gzip", &[Gzip]),
+            ("br", &[Brotli]),
+            ("deflate", &[]),
+            ("identity, br;q=0.9", &[]),
+            ("identity;q=0.7, br;q=0.9, gzip;q=0.5", &[Brotli]),
+        ] {
+            let lines = format!("Accept-Encoding: {value}\r\n");
+            assert_eq!(accepted(&lines).stored().collect::<Vec<_>>(), expected, "{value:?}");
+        }
+    }
+
+    #[test]
     fn what_was_coded_comes_out_again_and_the_compressor_is_used_again() {
         let deflater = Deflater::fast();
         for text in ["a".repeat(5000), "abc def ".repeat(10_000), "x".repeat(1024)] {
@@ -260,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_left_alone() {
+    fn noise_is_left_alone_unless_promised() {
         let deflater = Deflater::fast();
         let mut noise = vec![0; 100_000];
         getrandom::fill(&mut noise).unwrap();
@@ -268,7 +313,12 @@ mod tests {
             let mut out = b"before".to_vec();
             assert!(!deflater.shrink(coding, &noise, &mut out));
             assert_eq!(out, b"before");
+            for len in [0, 1, 63, 100_000] {
+                let coded = deflater.always(coding, &noise[..len]).unwrap();
+                assert_eq!(decoded(coding, &coded), &noise[..len]);
+            }
         }
+        assert_eq!(deflater.always(Coding::Brotli, &noise), None);
     }
 
     fn decoded(coding: Coding, coded: &[u8]) -> Vec<u8> {

@@ -1,0 +1,78 @@
+//! A web site with a guarded door: static files for everyone, a session for who knows the token.
+//!
+//! Open the address it prints; the token is `sesame`. Other pages are whatever lies in `--root`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use eio_monoio::{
+    Config, ConnectRequest, Cookie, Driver, Files, Handler, Message, Refusal, Server, Socket,
+};
+
+#[derive(Parser)]
+#[command(about = "Static files, and sessions for who knows the token")]
+struct Options {
+    /// Address and port to listen on
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    listen: String,
+    /// auto, io-uring or epoll
+    #[arg(long, default_value = "auto")]
+    driver: Driver,
+    /// What is served under /
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/site/public"))]
+    root: PathBuf,
+    /// What a client must know
+    #[arg(long, default_value = "sesame")]
+    token: String,
+}
+
+struct Door {
+    token: String,
+}
+
+impl Handler for Door {
+    type Session = ();
+
+    async fn connect(&self, request: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        match request.query("token") {
+            Some(token) if token == self.token => Ok(()),
+            Some(_) => Err(Refusal::with_json(r#"{"reason":"wrong token"}"#)),
+            None => Err(Refusal::unauthorized()),
+        }
+    }
+
+    async fn open(&self, socket: &Socket<()>) {
+        socket.send("Come in.").await.ok();
+    }
+
+    fn message<'s>(
+        &'s self,
+        socket: &Socket<()>,
+        message: Message<'_>,
+    ) -> impl Future<Output = ()> + use<'s> {
+        socket.try_send(message).ok();
+        async {}
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
+    let config =
+        Config::new().driver(options.driver).cookie(Cookie::new("io")).handle_signals(true);
+    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/latency/engine.io.min.js");
+    let files = Files::new()
+        .route("/", options.root)
+        .route("/engine.io.min.js", client)
+        .header("Content-Security-Policy", "default-src 'self'");
+    let token = options.token;
+    let server = Server::new(move || Door { token: token.clone() }).config(config).files(files);
+    let running = server.bind(&options.listen)?;
+    println!(
+        "listening on http://{}/ driver={} workers={}: open it in a browser; Ctrl-C ends it",
+        running.local_addr(),
+        running.driver(),
+        running.workers(),
+    );
+    running.join()?;
+    Ok(())
+}

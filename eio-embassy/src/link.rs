@@ -5,7 +5,7 @@
 //! what is left in the outbox is its last words.
 
 use eio_core::buffer::RecvBuffer;
-use eio_core::http::{BodyDecoder, EMPTY, HeadScanner, ResponseHead};
+use eio_core::http::{EMPTY, Framing, HeadScanner, ResponseHead};
 use eio_core::open::Open;
 use eio_core::packet::{Message, Packet};
 use eio_core::request::Reject;
@@ -50,8 +50,15 @@ pub(crate) struct Link<'b> {
 
 #[derive(Debug)]
 enum Phase {
-    Head { scanner: HeadScanner, key: Key },
-    Refused { status: u16, body: BodyDecoder },
+    Head {
+        scanner: HeadScanner,
+        key: Key,
+    },
+    /// So much of the body is worth waiting for.
+    Refused {
+        status: u16,
+        len: usize,
+    },
     Frames,
 }
 
@@ -222,10 +229,10 @@ impl<'b> Link<'b> {
         let room = self.out.room().saturating_sub(TX_RESERVE);
         let fits = self.fits(message);
         let whole = ws::encoded_len(len, true);
-        if let Some(begun) = self.unfinished {
-            if begun != (Unfinished { sent: begun.sent, len, binary: frame.binary, id }) {
-                return Err(Error::Unfinished);
-            }
+        if let Some(begun) = self.unfinished
+            && begun != (Unfinished { sent: begun.sent, len, binary: frame.binary, id })
+        {
+            return Err(Error::Unfinished);
         }
         if if fits { whole > room } else { !self.out.is_empty() } {
             return Ok(false);
@@ -317,23 +324,27 @@ impl<'b> Link<'b> {
             let _ = self.session.handle_connected();
             self.phase = Phase::Frames;
         } else {
-            let body = BodyDecoder::new(head.framing("GET")?, self.rx.capacity() - len);
-            self.phase = Phase::Refused { status: head.status, body };
+            // The code in the body stands at its start, behind a chunk's size if it comes in chunks: no need
+            // to take the framing off, or to wait for more than holds a code.
+            let len = match head.framing("GET")? {
+                Framing::None => 0,
+                Framing::Length(len) => usize::try_from(len).unwrap_or(usize::MAX),
+                Framing::Chunked | Framing::UntilClose => usize::MAX,
+            };
+            self.phase = Phase::Refused { status: head.status, len: len.min(REFUSAL_MAX) };
         }
         self.rx.skip(len);
         Ok(true)
     }
 
     fn decode_refusal(&mut self) -> Result<bool, Error> {
-        use eio_core::http::Step;
-
-        let Phase::Refused { status, body } = &mut self.phase else { return Ok(false) };
-        // Only the code in it is wanted, and it stands at the start: what is there must do if no more comes
-        // or fits.
-        if matches!(body.poll(&mut self.rx), Ok(Step::Need(_))) && self.cut.is_none() {
+        let Phase::Refused { status, len } = self.phase else { return Ok(false) };
+        let body = self.rx.unread();
+        let code = Reject::code_in(body);
+        if code.is_none() && body.len() < len && !body.ends_with(LAST_CHUNK) && self.cut.is_none() {
             return Ok(false);
         }
-        Err(Error::refused(*status, Reject::code_in(self.rx.kept())))
+        Err(Error::refused(status, code))
     }
 
     fn decode_frame(&mut self, rng: &mut impl RngCore, now: Instant) -> Result<bool, Error> {
@@ -459,6 +470,10 @@ impl<'b> Link<'b> {
         self.ended.get_or_insert(error);
     }
 }
+
+/// The start of a refusal's body, in which its code is looked for: that of every server that has one.
+const REFUSAL_MAX: usize = 64;
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// The longest head of a masked frame.
 const FRAME_HEAD: usize = 14;

@@ -68,11 +68,11 @@ fn nothing_is_lost_when_a_future_is_dropped_at_any_await() {
                 let (mut out, mut back) = (sent.iter(), Vec::new());
                 let mut sending = out.next();
                 while back.len() < sent.len() {
-                    if let Some(frame) = sending {
-                        if let Some(done) = impatient(client.send(message(frame)), patience).await {
-                            done.unwrap();
-                            sending = out.next();
-                        }
+                    if let Some(frame) = sending
+                        && let Some(done) = impatient(client.send(message(frame)), patience).await
+                    {
+                        done.unwrap();
+                        sending = out.next();
                     }
                     if let Some(done) = impatient(client.recv(), patience).await {
                         back.push(owned(done.unwrap()));

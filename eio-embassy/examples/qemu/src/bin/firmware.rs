@@ -107,8 +107,9 @@ impl Board {
     /// under way at once.
     async fn echo(&mut self, count: u32) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let mut client =
-            dial(&mut self.connector, &config, self.buffers, self.rng).await.map_err(failed(10))?;
+        let mut client = dial(&mut self.connector, &config, self.buffers, &mut self.rng)
+            .await
+            .map_err(failed(10))?;
         println!("open {}", client.handshake().sid);
         let began = Instant::now();
         let (mut sent, mut back) = (0, 0);
@@ -130,8 +131,9 @@ impl Board {
     /// `limit` bytes.
     async fn too_big(&mut self, limit: u32) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let mut client =
-            dial(&mut self.connector, &config, self.buffers, self.rng).await.map_err(failed(20))?;
+        let mut client = dial(&mut self.connector, &config, self.buffers, &mut self.rng)
+            .await
+            .map_err(failed(20))?;
         // More than the server takes: refused here, before the server would say 1009. The session goes on.
         let refused = client.send(&self.pattern[..limit as usize + 1]).await;
         ensure(refused == Err(Error::MessageTooLong { limit }), 21)?;
@@ -149,8 +151,9 @@ impl Board {
     /// The server goes silent or away; within `limit` milliseconds that is noticed.
     async fn gone(&mut self, limit: u32) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let mut client =
-            dial(&mut self.connector, &config, self.buffers, self.rng).await.map_err(failed(30))?;
+        let mut client = dial(&mut self.connector, &config, self.buffers, &mut self.rng)
+            .await
+            .map_err(failed(30))?;
         println!("open {}", client.handshake().sid);
         let mut last = Instant::now();
         let error = loop {
@@ -204,7 +207,7 @@ impl Board {
     /// The server refuses a path it does not know with `status`.
     async fn refused(&mut self, status: u16) -> Result<(), Failure> {
         let config = Config::new(&self.host).path("/nowhere/");
-        let refused = dial(&mut self.connector, &config, self.buffers, self.rng).await.err();
+        let refused = dial(&mut self.connector, &config, self.buffers, &mut self.rng).await.err();
         println!("refused: {}", refused.ok_or(Failure(50, None))?);
         ensure(matches!(refused, Some(Error::Refused { status: was, .. }) if was == status), 51)
     }
@@ -212,7 +215,7 @@ impl Board {
     /// Nobody listens there.
     async fn nobody(&mut self) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let error = dial(&mut self.connector, &config, self.buffers, self.rng).await.err();
+        let error = dial(&mut self.connector, &config, self.buffers, &mut self.rng).await.err();
         ensure(error == Some(Error::Connect), 60)
     }
 

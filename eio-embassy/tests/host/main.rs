@@ -4,7 +4,6 @@
 mod cancel;
 mod clock;
 mod errors;
-#[cfg(feature = "embassy-net")]
 mod net;
 mod peer;
 mod pipe;

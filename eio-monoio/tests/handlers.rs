@@ -1,8 +1,7 @@
-//! What an application may do wrong: take its time, flood, never end, panic.
+//! What an application may do wrong: take its time, flood, never end.
 
 mod support;
 
-use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
@@ -14,9 +13,7 @@ use eio_monoio::{
 };
 use support::app::{Entry, Host, Log};
 use support::matrix::{everywhere, somewhere};
-use support::wire::{
-    CLOSE, POLLING, Polling, Request, WEBSOCKET, WebSocket, Wire, opening, target,
-};
+use support::wire::{Polling, Request, WebSocket, target};
 
 /// Waits at the text `wait` until a session of the same core says `go`; echoes the rest.
 struct Waiting {
@@ -337,159 +334,6 @@ fn a_busy_sender_never_starves_the_upgrade() {
         socket.send("5");
         packets.resize_with(300, || socket.text());
         assert_eq!(packets, (0..300).map(|n| format!("4{n:0100}")).collect::<Vec<_>>());
-    });
-}
-
-/// Panics where the session's data says, for messages at the text `fatal`; echoes the rest.
-struct Fragile {
-    log: Log,
-}
-
-impl Handler for Fragile {
-    type Session = String;
-
-    async fn connect(&self, request: &ConnectRequest<'_>) -> Result<String, Refusal> {
-        let place = request.query("panic").unwrap_or_default();
-        assert_ne!(place, "connect", "as told");
-        Ok(place.to_owned())
-    }
-
-    async fn open(&self, socket: &Socket<String>) {
-        assert_ne!(socket.data(), "open", "as told");
-    }
-
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<String>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        let fatal = message == Message::Text("fatal");
-        assert!(!fatal || socket.data() != "message", "as told");
-        _ = socket.try_send(message);
-        let socket = socket.clone();
-        async move {
-            socket.drained().await;
-            assert!(!fatal || socket.data() != "future", "as told");
-        }
-    }
-
-    async fn disconnect(&self, socket: &Socket<String>, reason: CloseReason) {
-        self.log.push(socket, Entry::Closed(reason));
-        assert_ne!(socket.data(), "disconnect", "as told");
-    }
-
-    async fn request(&self, request: http::Request<Vec<u8>>) -> http::Response<Cow<'static, [u8]>> {
-        assert_ne!(request.uri().path(), "/panic", "as told");
-        http::Response::new(Cow::Borrowed(b"fine"))
-    }
-}
-
-fn fragile(config: Config) -> Host {
-    Host::run(config, |log| Fragile { log: log.clone() })
-}
-
-#[test]
-fn a_panic_in_connect_never_opens_a_session() {
-    everywhere(|config| {
-        let host = fragile(config);
-        let mut bystander = Polling::open(host.addr());
-        let mut wire = Wire::connect(host.addr());
-        for request in [
-            Request::get(&format!("{POLLING}&panic=connect")),
-            opening(&format!("{WEBSOCKET}&panic=connect")),
-        ] {
-            wire.request(&request).assert(500, r#""Internal Server Error""#);
-        }
-        bystander.assert_alive();
-        drop(wire);
-        host.settles_at(1, 2);
-    });
-}
-
-#[test]
-fn a_panic_never_ends_more_than_its_own_session() {
-    everywhere(|config| {
-        let host = fragile(config);
-        let mut bystander = Polling::open(host.addr());
-        for place in ["open", "message", "future"] {
-            let mut polling = Polling::open_with(host.addr(), &format!("&panic={place}"));
-            if place != "open" {
-                polling.say("4fatal\x1e4behind");
-            }
-            assert_eq!(
-                host.log.close_reason(&polling.sid),
-                CloseReason::HandlerPanicked,
-                "{place}"
-            );
-            polling.assert_unknown();
-
-            let target = format!("{WEBSOCKET}&panic={place}");
-            let mut socket = WebSocket::connect(host.addr(), &target);
-            let sid = support::wire::sid_of(&socket.text());
-            socket.send("4fatal");
-            if place == "future" {
-                // Its echo was sent before.
-                assert_eq!(socket.text(), "4fatal");
-            }
-            assert_eq!(socket.text(), "1", "{place}");
-            let close = socket.frame();
-            // RFC 6455 7.4.1: 1011, "an unexpected condition".
-            assert_eq!((close.first, &*close.payload), (CLOSE, &1011_u16.to_be_bytes()[..]));
-            assert_eq!(host.log.close_reason(&sid), CloseReason::HandlerPanicked, "{place}");
-        }
-        bystander.assert_alive();
-        host.settles_at(1, 2);
-    });
-}
-
-#[test]
-fn a_held_get_never_outlives_a_panic() {
-    everywhere(|config| {
-        let host = fragile(config);
-        let mut polling = Polling::open_with(host.addr(), "&panic=message");
-        polling.hold_poll_behind("4x", "4x");
-        polling.say("4fatal");
-        assert_eq!(polling.polled(), "1");
-        polling.assert_unknown();
-    });
-}
-
-#[test]
-fn a_panic_in_a_concurrent_message_never_passes_unnoticed() {
-    everywhere(|config| {
-        let host = fragile(config.dispatch(Dispatch::Concurrent));
-        for place in ["message", "future"] {
-            let mut polling = Polling::open_with(host.addr(), &format!("&panic={place}"));
-            polling.say("4fatal");
-            assert_eq!(host.log.close_reason(&polling.sid), CloseReason::HandlerPanicked);
-        }
-        host.empties();
-    });
-}
-
-#[test]
-fn a_panic_in_disconnect_never_keeps_anything() {
-    everywhere(|config| {
-        let host = fragile(config);
-        for _ in 0..10 {
-            let mut polling = Polling::open_with(host.addr(), "&panic=disconnect");
-            polling.say("1");
-            assert_eq!(host.log.close_reason(&polling.sid), CloseReason::ClientDisconnect);
-        }
-        Polling::open(host.addr()).assert_alive();
-        host.settles_at(1, 0);
-    });
-}
-
-#[test]
-fn a_panic_in_request_never_ends_the_connection() {
-    everywhere(|config| {
-        let host = fragile(config);
-        let mut wire = Wire::connect(host.addr());
-        for _ in 0..3 {
-            wire.request(&Request::get("/panic")).assert(500, "");
-            wire.request(&Request::get("/")).assert(200, "fine");
-        }
     });
 }
 

@@ -46,9 +46,6 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Bytes that may stay: the pools of three cores differ by how many connections happened to be at work at once.
-/// A leak of as little as 20 bytes a WebSocket is more than that.
-const TOLERANCE: usize = 200_000;
 const CLIENTS: usize = 4;
 
 fn descriptors() -> usize {
@@ -138,12 +135,27 @@ fn vanish(addr: SocketAddr) {
     assert!(stream.read(&mut received).expect("the server answers") > 0);
 }
 
+/// Does `count` times what `cycle` does, in five rounds, and looks at what is there after each.
+///
+/// Pools and tables grow to what was once needed at the same time, which differs from round to round; a leak
+/// grows in every one. So in one of them at least nothing may grow.
 #[track_caller]
-fn assert_nothing_left(what: &str, before: (usize, usize), after: (usize, usize)) {
-    println!("{what}: {before:?} before, {after:?} after (descriptors, bytes)");
-    assert_eq!(after.0, before.0, "{what} left descriptors");
-    assert!(after.1 <= before.1 + TOLERANCE, "{what}: {} bytes left", after.1 - before.1);
+fn assert_nothing_left(what: &str, running: &Running, count: usize, cycle: impl Fn(usize) + Sync) {
+    const ROUNDS: usize = 5;
+    let seen: Vec<_> = (0..ROUNDS)
+        .map(|_| {
+            repeat(count / ROUNDS, &cycle);
+            at_rest(running)
+        })
+        .collect();
+    println!("{} {what}: (descriptors, bytes) = {seen:?}", running.driver());
+    let steady = |(a, b): (&(usize, usize), &(usize, usize))| b.0 <= a.0 && b.1 <= a.1 + TOLERANCE;
+    assert!(seen.iter().all(|(open, _)| *open == seen[0].0), "{what} left descriptors: {seen:?}");
+    assert!(seen.iter().zip(&seen[1..]).any(steady), "{what} left memory: {seen:?}");
 }
+
+/// Bytes that a round may leave, for what the harness itself does meanwhile: less than a byte a client.
+const TOLERANCE: usize = 1000;
 
 /// The only test of its process: descriptors and memory are the whole process's.
 #[test]
@@ -154,34 +166,30 @@ fn clients_that_come_and_go_leave_nothing_behind() {
         }
         let running = start(driver, Duration::from_secs(20));
         let addr = running.local_addr();
-        repeat(1000, |n| come_and_go(addr, n));
-        let before = at_rest(&running);
-        repeat(10_000, |n| come_and_go(addr, n));
-        let after = at_rest(&running);
-        assert_nothing_left(&format!("{driver}: 10000 WebSockets"), before, after);
+        assert_nothing_left("WebSockets", &running, 10_000, |n| come_and_go(addr, n));
         drop(running);
 
         let running = start(driver, Duration::from_millis(150));
         let addr = running.local_addr();
-        repeat(1000, |_| vanish(addr));
-        let before = at_rest(&running);
-        repeat(2000, |_| vanish(addr));
-        let after = at_rest(&running);
-        assert_nothing_left(&format!("{driver}: 2000 handshakes that vanish"), before, after);
+        assert_nothing_left("handshakes that vanish", &running, 5000, |_| vanish(addr));
         drop(running);
 
-        // A server that was left with clients on it: a first, so that what is made once is made.
+        // Servers that end with clients on them; a first one, so that what is made once is made.
         let serve_once = || {
             let running = start(driver, Duration::from_secs(20));
-            let (socket, polling) =
-                (WebSocket::open(running.local_addr()), Polling::open(running.local_addr()));
-            drop((socket, polling));
+            let addr = running.local_addr();
+            let clients = (WebSocket::open(addr), Polling::open(addr));
+            drop(clients);
             drop(running);
+            (descriptors(), LIVE.load(Ordering::Relaxed))
         };
-        serve_once();
-        let before = (descriptors(), LIVE.load(Ordering::Relaxed));
-        (0..10).for_each(|_| serve_once());
-        let after = (descriptors(), LIVE.load(Ordering::Relaxed));
-        assert_nothing_left(&format!("{driver}: 10 servers"), before, after);
+        let before = serve_once();
+        let mut after = before;
+        for _ in 0..10 {
+            after = serve_once();
+        }
+        println!("{driver} 10 servers: {before:?} before, {after:?} after");
+        assert_eq!(after.0, before.0, "servers left descriptors");
+        assert!(after.1 <= before.1 + TOLERANCE, "servers left {} bytes", after.1 - before.1);
     }
 }

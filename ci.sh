@@ -30,6 +30,13 @@ interop() {
   cargo test -p eio-monoio --test interop --test browser
 }
 
+# A minute of fuzzing for each target would be a quarter of an hour: here a few seconds each, and the seeds
+# against the other implementations. `fuzz/run.sh 28800` is a night.
+fuzz() {
+  (cd fuzz && cargo test --lib)
+  fuzz/run.sh "${FUZZ_SECONDS:-5}"
+}
+
 # The examples build as a user builds them.
 examples() { cargo build --release -p eio-monoio --examples; }
 

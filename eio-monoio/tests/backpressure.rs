@@ -49,8 +49,8 @@ fn a_client_that_never_reads_its_very_first_frame_does_not_keep_its_connection()
     });
 }
 
-/// Echoes, and notes how much was ever queued for one session. A text that begins with `!nap` keeps it busy for
-/// a while.
+/// Echoes, and notes how much was ever queued for one session. The text `!nap` keeps it busy for a
+/// while, `!nap for ever` for longer than any test.
 struct Echo {
     log: Log,
     most: Arc<AtomicUsize>,
@@ -71,7 +71,7 @@ impl Handler for Echo {
         let nap = match message {
             Message::Text(text) if text.starts_with("!nap") => {
                 self.log.push(socket, Entry::Opened);
-                Duration::from_millis(700)
+                Duration::from_millis(if text == "!nap" { 700 } else { 60_000 })
             }
             echo => {
                 socket.try_send(echo).expect("an echo always has room");
@@ -126,9 +126,10 @@ impl Flood {
     fn gets_stuck(&self) {
         let deadline = Instant::now() + PATIENCE;
         let mut last = (usize::MAX, Instant::now());
-        while last.1.elapsed() < Duration::from_millis(400) {
+        while last.1.elapsed() < Duration::from_secs(1) {
             let written = self.written.load(Ordering::Relaxed);
             assert!(written < self.total, "the server read all of it");
+            assert!(!self.writer.is_finished(), "the server closed the connection");
             assert!(Instant::now() < deadline, "the server goes on reading");
             if written != last.0 {
                 last = (written, Instant::now());
@@ -245,16 +246,39 @@ fn messages_do_not_pile_up_before_a_busy_handler_and_none_is_lost() {
 }
 
 #[test]
-fn a_handler_kept_busy_over_polling_does_not_let_a_websocket_flood_in() {
+fn messages_stashed_for_a_busy_handler_are_not_answered_into_a_full_queue() {
+    everywhere(|config| {
+        let (host, _) = echo(config.outbound_high_water(1000));
+        let (mut socket, sid) = WebSocket::open(host.addr());
+        let message = format!("4{}", "x".repeat(1000));
+        let frames = [frame(TEXT, b"4!nap"), frame(TEXT, message.as_bytes()).repeat(20)];
+        socket.wire.write(frames.concat());
+        for _ in 0..20 {
+            assert_eq!(socket.text(), message);
+        }
+        assert_eq!(host.log.of(&sid), [Entry::Opened]);
+    });
+}
+
+#[test]
+fn a_busy_handler_does_not_let_a_flood_in_wherever_it_was_kept_busy() {
     everywhere(|config| {
         let (host, _) = echo(config.inbound_high_water(64 * 1024));
-        let mut polling = Polling::open(host.addr());
-        let mut stream = narrow(host.addr(), &format!("{WEBSOCKET}&sid={}", polling.sid));
-        polling.post.send(&Request::post(&target(&polling.sid), "4!nap"));
-        eventually("the handler's nap", || !host.log.of(&polling.sid).is_empty());
-        stream.write_all(&frame(TEXT, b"5")).expect("the server reads");
-        let flood = Flood::start(stream, frame(BINARY, &[0; 10_000]));
-        flood.gets_stuck();
+        let (direct, mut polling) = (narrow(host.addr(), WEBSOCKET), Polling::open(host.addr()));
+        let napping = frame(TEXT, b"4!nap for ever");
+        (&direct).write_all(&napping).expect("the server reads");
+        let direct = Flood::start(direct, frame(BINARY, &[0; 10_000]));
+
+        // Over polling; the messages come over the WebSocket that the session is upgraded to meanwhile.
+        let sid = polling.sid.clone();
+        let mut upgraded = narrow(host.addr(), &format!("{WEBSOCKET}&sid={sid}"));
+        polling.post.send(&Request::post(&target(&sid), "4!nap for ever"));
+        eventually("the handler's nap", || !host.log.of(&sid).is_empty());
+        upgraded.write_all(&frame(TEXT, b"5")).expect("the server reads");
+        let upgraded = Flood::start(upgraded, frame(BINARY, &[0; 10_000]));
+
+        direct.gets_stuck();
+        upgraded.gets_stuck();
     });
 }
 

@@ -13,8 +13,8 @@ use crate::{Buffers, Client, Config};
 
 /// One connection at a time, to be made again and again.
 ///
-/// With the feature `embassy-net` there is [`tcp::TcpConnector`](crate::tcp::TcpConnector), with `edge-nal`
-/// there is [`edge::EdgeConnector`](crate::edge::EdgeConnector). For anything else, TLS for example,
+/// With the feature `embassy-net` there is `tcp::TcpConnector`, with `edge-nal`
+/// there is `edge::EdgeConnector`. For anything else, TLS for example,
 /// implement it: whoever dials decides what lies below the halves.
 pub trait Connector {
     /// The receiving half. Dropping its `read` while it waits must lose nothing.

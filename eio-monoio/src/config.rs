@@ -9,6 +9,7 @@ use eio_core::session::Timing;
 use eio_core::transport::{Transport, TransportSet};
 
 use crate::error::SendError;
+use crate::line::Limits;
 use crate::message::OwnedMessage;
 use crate::net::Driver;
 use crate::web::cookie::Cookie;
@@ -484,6 +485,15 @@ impl Config {
             ping_timeout: millis(self.ping_timeout),
             upgrade_timeout: millis(self.upgrade_timeout),
             close_timeout: millis(self.close_timeout),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            write_timeout: millis(self.write_timeout),
+            close_timeout: millis(self.close_timeout),
+            high_water: self.outbound_high_water,
+            linger: self.max_payload.saturating_mul(4).max(1 << 20),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! An Engine.IO v4 server for Linux: one thread per core, io_uring first and epoll where it must.
+//! An Engine.IO v4 server and client for Linux: one thread per core, io_uring first and epoll where it must.
 //!
 //! ```no_run
 //! eio_monoio::serve("127.0.0.1:3000", |socket, message| {
@@ -14,15 +14,24 @@
 //! The protocol itself (framing, heartbeat, upgrade) is `eio-core`'s; this crate moves bytes, wakes tasks and
 //! owns queues.
 //!
+//! The other end is [`client`].
+//!
+//! # Features
+//! `tls`: `https` and `wss` for the client, by rustls.
+//!
 //! # What is bounded
 //! Every limit is an option of [`Config`] with its default and what happens when it is reached. A connection
 //! that owns no unfinished message and nothing to send owns no buffer.
 #![deny(unsafe_code)]
 
+mod carrier;
+pub mod client;
 mod config;
 mod conn;
 mod error;
 mod handler;
+mod line;
+mod local;
 mod message;
 mod net;
 mod remote;

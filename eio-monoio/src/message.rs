@@ -32,6 +32,18 @@ impl OwnedMessage {
     }
 }
 
+impl From<String> for OwnedMessage {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Vec<u8>> for OwnedMessage {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
 impl From<Message<'_>> for OwnedMessage {
     fn from(message: Message<'_>) -> Self {
         match message {
@@ -101,9 +113,15 @@ impl OutBuf {
     /// Appends a packet as one unmasked WebSocket frame.
     #[inline]
     pub(crate) fn frame(&mut self, packet: &Packet<'_>) {
+        self.frame_with(packet, None);
+    }
+
+    /// Appends a packet as one WebSocket frame, masked if there is a key.
+    #[inline]
+    pub(crate) fn frame_with(&mut self, packet: &Packet<'_>, mask: Option<[u8; 4]>) {
         let frame = packet.frame();
         let opcode = if frame.binary { ws::Opcode::Binary } else { ws::Opcode::Text };
-        never_full(ws::encode(self, opcode, frame.prefix, frame.data, None));
+        never_full(ws::encode(self, opcode, frame.prefix, frame.data, mask));
     }
 
     /// Appends a packet as a text frame whatever it is: binary as `b` and base64, for a session with `b64=1`.

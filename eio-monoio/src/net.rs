@@ -228,11 +228,31 @@ impl Stream {
         Self::adopt(fd)
     }
 
+    /// Connects over TCP. Dropped before it is done, it leaves no descriptor behind.
+    pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self::new(TcpStream::connect_addr(address).await?))
+    }
+
     fn adopt(fd: OwnedFd) -> io::Result<Self> {
-        let stream = TcpStream::from_std(StdStream::from(fd))?;
+        Ok(Self::new(TcpStream::from_std(StdStream::from(fd))?))
+    }
+
+    fn new(stream: TcpStream) -> Self {
         let socket = Rc::new(Socket(UnsafeCell::new(stream)));
         let readiness = RefCell::new(rearmed(socket.clone()));
-        Ok(Self { readiness, socket, writing: Cell::new(false), greedy: Cell::new(0) })
+        Self { readiness, socket, writing: Cell::new(false), greedy: Cell::new(0) }
+    }
+
+    /// Sends small writes at once or not, and has the kernel probe a silent peer after `keepalive`.
+    pub(crate) fn set_options(&self, nodelay: bool, keepalive: Option<Duration>) -> io::Result<()> {
+        // SAFETY: the descriptor is open for as long as `self` lives.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.fd()) };
+        let socket = socket2::SockRef::from(&fd);
+        socket.set_nodelay(nodelay)?;
+        if let Some(time) = keepalive {
+            socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(time))?;
+        }
+        Ok(())
     }
 
     /// Gives the socket up, to be moved to another core. No write may be in flight.
@@ -481,6 +501,8 @@ pub(crate) struct Bell {
     stream: Stream,
     /// The last call brought mail.
     brought: Cell<bool>,
+    /// Those who [step back](step_back) on this core are woken by it.
+    of_core: bool,
 }
 
 impl<T> Mailbox<T> {
@@ -543,16 +565,27 @@ impl<T> Mailbox<T> {
 }
 
 impl Bell {
-    pub(crate) fn new<T>(ear: UnixStream, mailbox: &Mailbox<T>) -> io::Result<Self> {
-        let sender = mailbox.bell.try_clone()?;
-        BENCH.with(|bench| bench.bell.replace(Some(sender)));
+    /// For a mailbox that comes and goes.
+    pub(crate) fn new(ear: UnixStream) -> io::Result<Self> {
         let stream = Stream::from_fd(OwnedFd::from(ear))?;
-        Ok(Self { stream, brought: Cell::new(false) })
+        Ok(Self { stream, brought: Cell::new(false), of_core: false })
+    }
+
+    /// For the mailbox of the core itself, which is read as long as anything runs on it.
+    pub(crate) fn of_core<T>(ear: UnixStream, mailbox: &Mailbox<T>) -> io::Result<Self> {
+        let sender = mailbox.bell.try_clone()?;
+        let mut bell = Self::new(ear)?;
+        bell.of_core = true;
+        BENCH.with(|bench| bench.bell.replace(Some(sender)));
+        Ok(bell)
     }
 }
 
 impl Drop for Bell {
     fn drop(&mut self) {
+        if !self.of_core {
+            return;
+        }
         BENCH.with(|bench| {
             bench.bell.take();
             bench.wake_all();

@@ -8,9 +8,10 @@ use std::time::SystemTime;
 use eio_core::http::{Framing, Header, RequestHead, Target, WriteError, response};
 
 use crate::config::MAX_HEADERS;
+use crate::conn::Conn;
 use crate::conn::http::Body;
 use crate::conn::reply::{After, Answer};
-use crate::conn::{Conn, Ended};
+use crate::line::Ended;
 use crate::message::OutBuf;
 use crate::shard::disk::{Disk, Found, Opened, Reply, Task, Wanted};
 use crate::web::compress::Accepted;

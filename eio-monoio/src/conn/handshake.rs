@@ -98,7 +98,7 @@ async fn open_polling<H: Handler>(
         let (shard, session) = (shard.clone(), session.clone());
         async move {
             match polling::send(conn, session, after).await {
-                Next::Continue(conn, After::Close) => conn.close_lingering().await,
+                Next::Continue(conn, After::Close) => conn.line.close_lingering().await,
                 Next::Continue(conn, _) => resume(shard, conn),
                 Next::Gone => {}
             }
@@ -119,7 +119,7 @@ async fn connect<H: Handler>(
     let mut slots = [Header { name: "", value: b"" }; MAX_HEADERS];
     let slots = &mut slots[..shard.core.config.max_headers];
     // It parsed a moment ago.
-    let bytes = conn.rx.unread().get(..head).unwrap_or_default();
+    let bytes = conn.line.rx.unread().get(..head).unwrap_or_default();
     let head = RequestHead::parse(bytes, slots).map_err(|_| Refusal::unavailable())?;
     let info = shard.core.info(head, conn.peer);
     let request = ConnectRequest { info, transport };

@@ -9,8 +9,9 @@ use eio_core::ws::handshake;
 
 use crate::config::MAX_HEADERS;
 use crate::conn::reply::{After, Answer};
-use crate::conn::{Conn, Ended, handshake as open, other, plain, polling};
+use crate::conn::{Conn, handshake as open, other, plain, polling};
 use crate::handler::Handler;
+use crate::line::Ended;
 use crate::session::Session;
 use crate::shard::mesh::Mail;
 use crate::shard::{Core, Found, Shard};
@@ -100,7 +101,7 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>, mut 
         let Next::Continue(back, after) = next else { return };
         conn = back;
         if after == After::Close || shard.core.is_shutting_down() {
-            return conn.close_lingering().await;
+            return conn.line.close_lingering().await;
         }
         if conn.flush().await.is_err() {
             return;
@@ -151,7 +152,7 @@ async fn refuse_head<T>(mut conn: Conn<T>, ended: Ended) {
     // Whoever sent this has not said from which origin.
     conn.extra.clear();
     conn.reply(Answer::empty(status), After::Close);
-    conn.close_lingering().await;
+    conn.line.close_lingering().await;
 }
 
 /// A request, decided upon.
@@ -232,7 +233,7 @@ fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<
         body: nothing,
         after: After::Close,
     };
-    let Some(bytes) = conn.rx.unread().get(..len) else { return refused(400) };
+    let Some(bytes) = conn.line.rx.unread().get(..len) else { return refused(400) };
     let head = match RequestHead::parse(bytes, slots) {
         Ok(head) => head,
         Err(error) => return refused(error.status()),

@@ -10,8 +10,9 @@ use eio_core::buffer::RecvBuffer;
 use eio_core::packet::Message;
 use eio_core::ws::{self, CloseCode, Decoder, Event, Kind, Opcode, Role, encode, encode_close};
 
+use crate::conn::Conn;
 use crate::conn::wire::{self, Wire, asked};
-use crate::conn::{Conn, rest};
+use crate::line::rest;
 use crate::message::never_full;
 use crate::session::link::{Ending, Link};
 use crate::shard::Core;
@@ -65,7 +66,7 @@ type End = wire::End<()>;
 
 /// Goes on as a task of its own.
 pub(crate) fn start<T: 'static>(core: &Rc<Core<T>>, conn: Conn<T>, on_message: OnPlain) {
-    let (wire, rx) = Wire::new(conn);
+    let (wire, rx) = Wire::new(conn.line, Role::Server);
     let core = core.clone();
     let tasks = core.clone();
     tasks.tasks.spawn(async move {
@@ -80,7 +81,7 @@ pub(crate) fn start<T: 'static>(core: &Rc<Core<T>>, conn: Conn<T>, on_message: O
 
 struct Reader<'r, T> {
     core: &'r Rc<Core<T>>,
-    wire: &'r Wire<T>,
+    wire: &'r Wire,
     socket: &'r PlainSocket,
     rx: RecvBuffer<Vec<u8>>,
     decoder: Decoder,

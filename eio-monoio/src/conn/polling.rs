@@ -12,8 +12,9 @@ use eio_core::session::{CloseReason, Lane, Violation};
 
 use crate::conn::http::{Body, Next, resume};
 use crate::conn::reply::{After, Answer, OK, TEXT};
-use crate::conn::{Conn, Ended, dispatch};
+use crate::conn::{Conn, dispatch};
 use crate::handler::Handler;
+use crate::line::{Ended, Line};
 use crate::message::OutBuf;
 use crate::net::Turn;
 use crate::session::Session;
@@ -59,14 +60,14 @@ pub(crate) async fn respond<T>(
             let head = write_head(out, after, &extra);
             let ready = session.poll_get(cx, out);
             if ready {
-                let Conn { core, out, coding, .. } = &mut *conn;
+                let Conn { core, line: Line { out, .. }, coding, .. } = &mut *conn;
                 if !coding.is_some_and(|coding| head.shrink(out, coding, core)) {
                     head.finish(out);
                 }
             } else {
                 // A parked GET owns no buffer.
                 out.0.clear();
-                conn.core.pool.give_send(std::mem::take(&mut conn.out.0));
+                conn.core.pool.give_send(std::mem::take(&mut conn.line.out.0));
             }
             conn.extra = extra;
             Poll::Ready(ready)
@@ -261,7 +262,7 @@ async fn answer<H: Handler>(
     conn.rx.release();
     conn.reply(outcome, after);
     if after == After::Close {
-        conn.close_lingering().await;
+        conn.line.close_lingering().await;
     } else if conn.flush().await.is_ok() {
         resume(shard, conn);
     }

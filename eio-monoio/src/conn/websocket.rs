@@ -13,8 +13,9 @@ use eio_core::transport::Transport;
 use eio_core::ws::{self, CloseCode, Decoder, Kind, Ready, Role};
 
 use crate::conn::wire::{self, Wire, asked};
-use crate::conn::{Conn, dispatch, rest};
+use crate::conn::{Conn, dispatch};
 use crate::handler::Handler;
+use crate::line::rest;
 use crate::session::Session;
 use crate::session::link::Ending;
 use crate::shard::Shard;
@@ -35,7 +36,7 @@ pub(crate) fn start<H: Handler>(
     session: Rc<Session<H::Session>>,
     begin: Begin,
 ) {
-    let (wire, rx) = Wire::new(conn);
+    let (wire, rx) = Wire::new(conn.line, Role::Server);
     session.set_link(wire.link.clone());
     let tasks = shard.clone();
     tasks.core.tasks.spawn(async move {
@@ -46,7 +47,7 @@ pub(crate) fn start<H: Handler>(
                 session.drained();
             }
         };
-        wire.drive(reader.run(begin), sent).await;
+        wire.drive(pin!(reader.run(begin)), sent).await;
     });
 }
 
@@ -64,7 +65,7 @@ enum Input<'b> {
 
 struct Reader<'r, H: Handler> {
     shard: &'r Rc<Shard<H>>,
-    wire: &'r Wire<H::Session>,
+    wire: &'r Wire,
     session: &'r Rc<Session<H::Session>>,
     rx: RecvBuffer<Vec<u8>>,
     decoder: Decoder,

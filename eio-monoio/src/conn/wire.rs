@@ -5,23 +5,25 @@
 //! everything one receive brought leave together.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use eio_core::buffer::RecvBuffer;
-use eio_core::ws::{self, CloseCode, Decoder, Opcode, Ready, encode, encode_close};
+use eio_core::ws::{self, CloseCode, Decoder, Opcode, Ready, Role, encode, encode_close};
 
-use crate::conn::{Conn, Deadline, Parts, Registered, make_room, rest};
+use crate::line::{Deadline, Limits, Line, Parts, Registered, make_room, rest};
 use crate::message::never_full;
 use crate::session::link::{Ending, Link};
 use crate::shard::pool::SCRATCH;
 
 /// The connection, without what its reader owns.
-pub(crate) struct Wire<T> {
-    socket: Registered<T>,
+pub(crate) struct Wire {
+    socket: Registered,
     pub(crate) link: Rc<Link>,
-    deadline: Deadline<T>,
+    deadline: Deadline,
+    limits: Rc<Limits>,
+    role: Role,
 }
 
 /// Why a reader is done.
@@ -37,18 +39,21 @@ pub(crate) enum End<R> {
     Ours,
 }
 
-impl<T> Wire<T> {
-    /// Leaves HTTP behind; also gives what was received behind the request that ended it.
-    pub(crate) fn new(conn: Conn<T>) -> (Self, RecvBuffer<Vec<u8>>) {
-        let Parts { socket, rx, out, deadline } = conn.into_parts();
+impl Wire {
+    /// Leaves HTTP behind; also gives what was received behind what ended it.
+    pub(crate) fn new(line: Line, role: Role) -> (Self, RecvBuffer<Vec<u8>>) {
+        let Parts { socket, rx, out, deadline, limits } = line.into_parts();
         deadline.clear();
         let link = Rc::new(Link::new(out));
-        (Self { socket, link, deadline }, rx)
+        (Self { socket, link, deadline, limits, role }, rx)
     }
 
-    /// Polls reader and writer to their ends.
-    pub(crate) async fn drive(&self, reader: impl Future<Output = ()>, sent: impl Fn()) {
-        let mut reading = pin!(reader);
+    /// Polls reader and writer to their ends. The reader comes pinned: by value it would take its room twice.
+    pub(crate) async fn drive(
+        &self,
+        mut reading: Pin<&mut impl Future<Output = ()>>,
+        sent: impl Fn(),
+    ) {
         let mut writing = pin!(self.write(sent));
         let (mut read, mut wrote) = (false, false);
         poll_fn(|cx| {
@@ -71,7 +76,7 @@ impl<T> Wire<T> {
             return;
         }
         if self.link.begin_last_moments() {
-            self.deadline.set(self.socket.core.config.close_timeout);
+            self.deadline.set_millis(self.limits.close_timeout);
         }
         if self.link.ending() == Ending::Cut || self.deadline.poll(cx).is_ready() {
             self.socket.stream.shutdown_both();
@@ -81,7 +86,7 @@ impl<T> Wire<T> {
 
     /// Sends whatever is appended, until the link ends.
     async fn write(&self, sent: impl Fn()) {
-        let (link, stream, pool) = (&self.link, &self.socket.stream, &self.socket.core.pool);
+        let (link, stream, pool) = (&self.link, &self.socket.stream, &self.socket.local.pool);
         loop {
             poll_fn(|_| link.poll_work()).await;
             let out = link.take();
@@ -92,7 +97,10 @@ impl<T> Wire<T> {
             }
             if out.is_empty() {
                 // Nothing more to say: RFC 6455 7.1.1, the server closes TCP first.
-                return stream.shutdown_write();
+                if self.role == Role::Server {
+                    stream.shutdown_write();
+                }
+                return;
             }
             let (result, out) = stream.write_all(out).await;
             pool.give_send(out);
@@ -108,7 +116,7 @@ impl<T> Wire<T> {
     /// Ready when there is room for what the peer causes: its pings alone must not fill the link. To be asked by
     /// the reader.
     pub(crate) fn poll_room(&self) -> Poll<()> {
-        self.link.poll_room(self.socket.core.config.outbound_high_water)
+        self.link.poll_room(self.limits.high_water)
     }
 
     /// Waits for input, owning no buffer meanwhile unless a message is unfinished.
@@ -117,8 +125,8 @@ impl<T> Wire<T> {
         rx: &mut RecvBuffer<Vec<u8>>,
         wanted: usize,
     ) -> Result<(), End<R>> {
-        let (core, stream) = (&self.socket.core, &self.socket.stream);
-        rest(core, rx);
+        let (local, stream) = (&self.socket.local, &self.socket.stream);
+        rest(local, rx);
         loop {
             stream.take_turn().await;
             poll_fn(|cx| {
@@ -128,14 +136,14 @@ impl<T> Wire<T> {
                 stream.poll_readable(cx).map(|result| result.map_err(|_| End::Closed))
             })
             .await?;
-            let room = make_room(core, rx, wanted);
+            let room = make_room(local, rx, wanted);
             match stream.try_recv(rx.spare_mut(room)) {
                 Ok(Some(0)) | Err(_) => return Err(End::Closed),
                 Ok(Some(n)) => {
                     rx.fill(n);
                     return Ok(());
                 }
-                Ok(None) => rest(core, rx),
+                Ok(None) => rest(local, rx),
             }
         }
     }
@@ -144,7 +152,7 @@ impl<T> Wire<T> {
     pub(crate) fn conclude<R>(&self, end: &End<R>) {
         let say = |code| {
             self.ensure_buffer();
-            self.link.write(|out| never_full(encode_close(out, code, "", None)));
+            self.link.write(|out| never_full(encode_close(out, code, "", self.mask())));
             self.link.end(Ending::Flush);
         };
         match end {
@@ -158,15 +166,15 @@ impl<T> Wire<T> {
 
     /// RFC 6455 7.1.1: the peer closes its side after our close frame. `poll_last_moments` bounds the wait.
     pub(crate) async fn wait_for_eof(&self) {
-        let (core, stream) = (&self.socket.core, &self.socket.stream);
+        let (local, stream) = (&self.socket.local, &self.socket.stream);
         loop {
             stream.take_turn().await;
             if poll_fn(|cx| stream.poll_readable(cx)).await.is_err() {
                 return;
             }
-            let mut void = core.pool.take_receive(SCRATCH);
+            let mut void = local.pool.take_receive(SCRATCH);
             let received = stream.try_recv(&mut void);
-            core.pool.give_receive(void);
+            local.pool.give_receive(void);
             if !matches!(received, Ok(None | Some(1..))) {
                 return;
             }
@@ -177,11 +185,16 @@ impl<T> Wire<T> {
     pub(crate) fn pong(&self, decoder: &Decoder, rx: &mut RecvBuffer<Vec<u8>>, ready: Ready) {
         let data = decoder.payload_mut(rx, ready);
         self.ensure_buffer();
-        self.link.write(|out| never_full(encode(out, Opcode::Pong, b"", data, None)));
+        self.link.write(|out| never_full(encode(out, Opcode::Pong, b"", data, self.mask())));
+    }
+
+    /// RFC 6455 5.1: "a client MUST mask all frames", and a server none.
+    fn mask(&self) -> Option<[u8; 4]> {
+        (self.role == Role::Client).then(|| self.socket.local.mask())
     }
 
     pub(crate) fn ensure_buffer(&self) {
-        self.link.ensure_buffer(&self.socket.core.pool);
+        self.link.ensure_buffer(&self.socket.local.pool);
     }
 }
 

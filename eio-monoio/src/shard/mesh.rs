@@ -49,7 +49,7 @@ pub(crate) struct Moved {
     /// Bytes received that no request has claimed: the head that names the session, and what follows.
     pub(crate) unread: Vec<u8>,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) permit: Permit,
+    pub(crate) permit: Option<Permit>,
 }
 
 /// Counts what happens in one second, for all shards.

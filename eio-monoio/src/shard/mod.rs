@@ -8,8 +8,8 @@ pub(crate) mod run;
 pub(crate) mod tasks;
 pub(crate) mod timers;
 
-use std::cell::{Cell, RefCell};
-use std::os::fd::RawFd;
+use std::cell::RefCell;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,15 +25,15 @@ use slab::Slab;
 
 use crate::config::Config;
 use crate::conn::plain::{OnPlain, PlainSocket};
+use crate::line::Limits;
+use crate::local::Local;
 use crate::message::Encoded;
 use crate::session::{Origin, Session};
 use crate::shard::disk::{Disk, Reads};
 use crate::shard::mesh::{Mail, Mesh};
-use crate::shard::pool::Pool;
 use crate::shard::registry::Registry;
 use crate::shard::run::Plan;
-use crate::shard::tasks::Tasks;
-use crate::shard::timers::{Target, Timers};
+use crate::shard::timers::Target;
 use crate::web::compress::Deflater;
 use crate::web::hooks::Hooks;
 use crate::web::proxy::Trusted;
@@ -44,14 +44,14 @@ pub(crate) struct Shard<H: crate::Handler> {
     pub(crate) core: Rc<Core<H::Session>>,
 }
 
-/// A shard without its application.
+/// A shard without its application: a core that serves.
 pub(crate) struct Core<T> {
+    pub(crate) local: Rc<Local>,
     pub(crate) id: u16,
     pub(crate) config: Arc<Config>,
     pub(crate) timing: Timing,
+    pub(crate) limits: Rc<Limits>,
     pub(crate) mesh: Arc<Mesh>,
-    pub(crate) timers: Timers,
-    pub(crate) pool: Rc<Pool>,
     /// Who takes WebSockets on other paths.
     pub(crate) on_plain: Option<OnPlain>,
     pub(crate) hooks: Hooks,
@@ -60,83 +60,45 @@ pub(crate) struct Core<T> {
     /// The threads that read files, if any are served.
     pub(crate) disk: Option<Arc<Disk>>,
     pub(crate) reads: Reads,
-    /// Connections and user code.
-    pub(crate) tasks: Tasks,
-    /// What serves those, to the very end.
-    pub(crate) services: Tasks,
     registry: RefCell<Registry<Session<T>>>,
-    /// Open connections, to be ended by a shutdown.
-    connections: RefCell<Slab<Connection>>,
     /// Open WebSockets that are not Engine.IO's.
     plain: RefCell<Slab<Rc<PlainSocket>>>,
     /// Sessions that ended and whose application does not know yet.
     ended: RefCell<Vec<Rc<Session<T>>>>,
     reaper: RefCell<Option<Waker>>,
-    shutting_down: Cell<bool>,
-    finished: Cell<bool>,
     /// Woken when a shutdown begins.
     acceptor: RefCell<Option<Waker>>,
-    origin: std::time::Instant,
-    /// The time when the current turn of a connection began.
-    turn: Cell<Instant>,
 }
 
-struct Connection {
-    fd: RawFd,
-    /// Between two requests: nothing is lost by closing it.
-    idle: bool,
-}
+impl<T> Deref for Core<T> {
+    type Target = Local;
 
-/// Names a connection of a shard.
-#[derive(Clone, Copy)]
-pub(crate) struct ConnectionId(usize);
+    fn deref(&self) -> &Local {
+        &self.local
+    }
+}
 
 impl<T> Core<T> {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let origin = std::time::Instant::now();
         Self {
+            local: Rc::default(),
             id: plan.id,
             timing: plan.config.timing(),
+            limits: Rc::new(plan.config.limits()),
             registry: RefCell::new(Registry::new(plan.mesh.key, plan.id)),
             config: plan.config.clone(),
             mesh: plan.mesh.clone(),
-            timers: Timers::new(Instant::default()),
-            pool: Rc::default(),
             on_plain: plan.on_plain.clone(),
             hooks: plan.hooks.clone(),
             trusted: plan.config.trusted(),
             deflater: Deflater::fast(),
             disk: plan.disk.clone(),
             reads: Reads::default(),
-            tasks: Tasks::default(),
-            services: Tasks::default(),
-            connections: RefCell::default(),
             plain: RefCell::default(),
             ended: RefCell::default(),
             reaper: RefCell::default(),
-            shutting_down: Cell::new(false),
-            finished: Cell::new(false),
             acceptor: RefCell::default(),
-            origin,
-            turn: Cell::new(Instant::default()),
         }
-    }
-
-    pub(crate) fn now(&self) -> Instant {
-        let now = Instant::from_millis(self.origin.elapsed().as_millis() as u64);
-        self.turn.set(now);
-        now
-    }
-
-    /// The time as of the last look at the clock on this core: for what needs no better.
-    pub(crate) fn turn_time(&self) -> Instant {
-        self.turn.get()
-    }
-
-    /// Sleeps until `at`, by the clock of this core.
-    pub(crate) fn until(&self, at: Instant) -> std::time::Duration {
-        let since = self.origin.elapsed();
-        std::time::Duration::from_millis(at.as_millis()).saturating_sub(since)
     }
 
     /// What `upgrades` announces to a session on `transport`: what is enabled and reachable from there.
@@ -281,24 +243,6 @@ pub(crate) enum Found<T> {
 
 /// Connections and shutdown.
 impl<T> Core<T> {
-    pub(crate) fn add_connection(&self, fd: RawFd) -> ConnectionId {
-        ConnectionId(self.connections.borrow_mut().insert(Connection { fd, idle: true }))
-    }
-
-    /// A connection that becomes idle in a shutdown is closed at once.
-    pub(crate) fn set_connection_idle(&self, id: ConnectionId, idle: bool) {
-        if let Some(connection) = self.connections.borrow_mut().get_mut(id.0) {
-            connection.idle = idle;
-            if idle && self.is_shutting_down() {
-                crate::net::abort(connection.fd);
-            }
-        }
-    }
-
-    pub(crate) fn remove_connection(&self, id: ConnectionId) {
-        self.connections.borrow_mut().try_remove(id.0);
-    }
-
     pub(crate) fn add_plain(&self, socket: Rc<PlainSocket>) -> usize {
         self.plain.borrow_mut().insert(socket)
     }
@@ -307,18 +251,11 @@ impl<T> Core<T> {
         self.plain.borrow_mut().try_remove(entry);
     }
 
-    pub(crate) fn is_shutting_down(&self) -> bool {
-        self.shutting_down.get()
-    }
-
     /// Begins the end: no new connections, idle ones are closed, sessions take their leave.
     pub(crate) fn begin_shutdown(&self) {
-        self.shutting_down.set(true);
+        self.local.begin_shutdown();
         if let Some(acceptor) = self.acceptor.borrow_mut().take() {
             acceptor.wake();
-        }
-        for (_, connection) in self.connections.borrow().iter().filter(|(_, c)| c.idle) {
-            crate::net::abort(connection.fd);
         }
         self.for_each(Session::close);
         self.plain.borrow().iter().for_each(|(_, socket)| socket.end(CloseCode::GOING_AWAY));
@@ -326,15 +263,10 @@ impl<T> Core<T> {
 
     /// Nothing is left but the services.
     pub(crate) fn finish(&self) {
-        self.finished.set(true);
+        self.local.finish();
         if let Some(reaper) = self.reaper.borrow_mut().take() {
             reaper.wake();
         }
-        self.timers.wake_driver();
-    }
-
-    pub(crate) fn is_finished(&self) -> bool {
-        self.finished.get()
     }
 
     /// Ends every session, whatever is queued for it.
@@ -345,10 +277,7 @@ impl<T> Core<T> {
     /// Cuts off whatever has not ended by itself.
     pub(crate) fn cut_off(&self) {
         self.end_all();
-        for (_, connection) in self.connections.borrow().iter() {
-            crate::net::abort(connection.fd);
-        }
-        self.tasks.abort();
+        self.local.cut_off();
     }
 
     /// Ready when a shutdown has begun.

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -19,7 +19,7 @@ use crate::handler::Handler;
 use crate::net::{self, Bell, Listener, Stream};
 use crate::shard::disk::Disk;
 use crate::shard::mesh::{Mail, Mesh, Permit};
-use crate::shard::timers::{TICK, Target};
+use crate::shard::timers::Target;
 use crate::shard::{Core, Found, Shard};
 use crate::web::hooks::Hooks;
 
@@ -43,8 +43,9 @@ pub(crate) async fn run<H: Handler>(
     ready: impl FnOnce(),
 ) -> io::Result<()> {
     let core = Rc::new(Core::new(&plan));
+    let _current = core.local.enter();
     let shard = Rc::new(Shard { handler, core: core.clone() });
-    let bell = Bell::new(plan.ear, &core.mesh.boxes[usize::from(plan.id)])?;
+    let bell = Bell::of_core(plan.ear, &core.mesh.boxes[usize::from(plan.id)])?;
     let listener = Listener::from_std(plan.listener)?;
     core.tasks.spawn(accept(shard.clone(), listener, plan.max_connections));
     core.services.spawn(say_goodbyes(shard.clone()));
@@ -229,7 +230,7 @@ fn take<H: Handler>(
         };
         match Permit::take(&core.mesh, max) {
             Some(permit) => {
-                http::start(shard.clone(), Conn::new(core.clone(), stream, peer, permit))
+                http::start(shard.clone(), Conn::new(core.clone(), stream, peer, Some(permit)))
             }
             None => turn_away(&stream),
         }
@@ -261,41 +262,7 @@ async fn say_goodbyes<H: Handler>(shard: Rc<Shard<H>>) {
 
 /// Drives the timer wheel.
 async fn keep_time<T>(core: Rc<Core<T>>) {
-    /// A tick this late means that this core was away: for all it knows, its peers were not.
-    const LATE: u64 = 50;
-    let mut due = Vec::new();
-    loop {
-        let Some(until) = sleep_until_next(&core).await else { return };
-        let now = core.now();
-        if now.millis_since(until) > LATE {
-            // What arrived meanwhile is read before anybody is called silent.
-            net::sleep(Duration::from_millis(TICK)).await;
-        }
-        core.timers.advance(core.now(), &mut due);
-        let now = core.turn_time();
-        due.drain(..).for_each(|slot| core.session_timeout(slot, now));
-    }
-}
-
-/// Sleeps until the next deadline and says when that was; `None`: the shard is finished.
-async fn sleep_until_next<T>(core: &Core<T>) -> Option<eio_core::time::Instant> {
-    let mut sleep: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
-    let mut armed = None;
-    poll_fn(|cx| {
-        if core.is_finished() {
-            return Poll::Ready(None);
-        }
-        let next = core.timers.next(cx);
-        if next != armed {
-            armed = next;
-            sleep = next.map(|at| Box::pin(net::sleep(core.until(at))) as _);
-        }
-        match &mut sleep {
-            Some(sleep) => sleep.as_mut().poll(cx).map(|()| next),
-            None => Poll::Pending,
-        }
-    })
-    .await
+    core.keep_time(|slot, now| core.session_timeout(slot, now)).await;
 }
 
 /// Sleeps on the wheel, shorter if a shutdown begins.

@@ -3,10 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use pin_project_lite::pin_project;
 use slab::Slab;
 
 use crate::net;
@@ -27,6 +28,24 @@ struct Live {
     waiter: RefCell<Option<Waker>>,
 }
 
+pin_project! {
+    /// A future, and what is to be dropped when it is done or dropped. An async block around it would take twice
+    /// the memory: it keeps room for what it captured beside room for what it awaits.
+    pub(crate) struct With<F, G> {
+        #[pin]
+        pub(crate) future: F,
+        pub(crate) guard: G,
+    }
+}
+
+impl<F: Future, G> Future for With<F, G> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
+    }
+}
+
 /// User code did not run to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stopped {
@@ -37,11 +56,7 @@ pub(crate) enum Stopped {
 
 impl Tasks {
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        let counted = Counted::new(self.live.clone());
-        net::spawn(async move {
-            let _counted = counted;
-            future.await;
-        });
+        net::spawn(With { future, guard: Counted::new(self.live.clone()) });
     }
 
     /// Ready when no task is left. Also then this task is woken when there were others and they have ended.

@@ -1,0 +1,117 @@
+//! [`Carrier`]: what bytes travel over, the socket itself or TLS on top of it.
+//!
+//! Both have the manners of [`Stream`]: waiting is for readiness and may be given up, receiving never blocks,
+//! and a write owns its buffer. Without the feature `tls` there is only the socket, and nothing to decide.
+
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::task::{Context, Poll};
+
+use crate::net::Stream;
+
+#[cfg(feature = "tls")]
+mod tls;
+
+#[cfg(feature = "tls")]
+pub(crate) use tls::Tls;
+
+pub(crate) enum Carrier {
+    Plain(Stream),
+    #[cfg(feature = "tls")]
+    Tls(Box<Tls>),
+}
+
+impl From<Stream> for Carrier {
+    fn from(stream: Stream) -> Self {
+        Self::Plain(stream)
+    }
+}
+
+impl Carrier {
+    /// See [`Stream::poll_readable`]. Over TLS what can then be received may still be nothing.
+    #[inline]
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => stream.poll_readable(cx),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.poll_readable(cx),
+        }
+    }
+
+    /// See [`Stream::take_turn`].
+    #[inline]
+    pub(crate) async fn take_turn(&self) {
+        self.stream().take_turn().await;
+    }
+
+    /// See [`Stream::count_step`].
+    #[inline]
+    pub(crate) fn count_step(&self) {
+        self.stream().count_step();
+    }
+
+    fn stream(&self) -> &Stream {
+        match self {
+            Self::Plain(stream) => stream,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.stream(),
+        }
+    }
+
+    /// See [`Stream::try_recv`].
+    #[inline]
+    pub(crate) fn try_recv(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        match self {
+            Self::Plain(stream) => stream.try_recv(into),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.try_recv(into),
+        }
+    }
+
+    /// See [`Stream::try_send`].
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.try_send(bytes),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.try_send(bytes),
+        }
+    }
+
+    /// See [`Stream::write_all`].
+    #[inline]
+    pub(crate) async fn write_all(&self, buf: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        match self {
+            Self::Plain(stream) => stream.write_all(buf).await,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.write_all(buf).await,
+        }
+    }
+
+    /// See [`Stream::shutdown_both`].
+    pub(crate) fn shutdown_both(&self) {
+        self.stream().shutdown_both();
+    }
+
+    /// See [`Stream::shutdown_write`].
+    pub(crate) fn shutdown_write(&self) {
+        match self {
+            Self::Plain(stream) => stream.shutdown_write(),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.shutdown_write(),
+        }
+    }
+
+    /// See [`Stream::raw`].
+    pub(crate) fn raw(&self) -> RawFd {
+        self.stream().raw()
+    }
+
+    /// See [`Stream::into_fd`]. What TLS knows of a connection cannot be moved.
+    pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Plain(stream) => stream.into_fd(),
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}

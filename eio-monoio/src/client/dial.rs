@@ -1,0 +1,135 @@
+//! A connection to the server: every address tried, through a proxy if there is one.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use eio_core::http::{EMPTY, HeadScanner, ResponseHead, request};
+
+use crate::carrier::Carrier;
+use crate::client::error::Fault;
+use crate::client::resolve::resolve;
+use crate::client::settings::{Place, Proxy, Settings};
+use crate::client::tls::secure;
+use crate::line::{Deadline, Ended, Line};
+use crate::local::Local;
+use crate::net::{self, Stream};
+
+/// Connects, within the time for that.
+pub(crate) async fn dial(local: &Rc<Local>, settings: &Settings) -> Result<Line, Fault> {
+    let deadline = Deadline::new(local.clone());
+    deadline.set(settings.options.connect_timeout);
+    let mut dialing = Box::pin(open(local, settings));
+    poll_fn(|cx| {
+        if let Poll::Ready(opened) = dialing.as_mut().poll(cx) {
+            return Poll::Ready(opened);
+        }
+        deadline.poll(cx).map(|()| Err(Fault::ConnectTimeout))
+    })
+    .await
+}
+
+async fn open(local: &Rc<Local>, settings: &Settings) -> Result<Line, Fault> {
+    let options = &settings.options;
+    let through = settings.proxy.as_ref();
+    let place = through.map_or(&settings.server, |proxy| &proxy.place);
+    let stream = race(resolve(&place.host, place.port).await?).await?;
+    let set = stream.set_options(options.nodelay, options.keepalive);
+    set.map_err(|error| Fault::Connect(error.kind()))?;
+    let connection = |carrier| Line::new(local.clone(), carrier, settings.limits.clone(), None);
+    let mut carrier = Carrier::from(stream);
+    if let Some(proxy) = through {
+        let mut line = connection(carrier);
+        tunnel(&mut line, proxy, &settings.server).await?;
+        carrier = line.into_carrier().0;
+    }
+    if let Some(trust) = &settings.trust {
+        carrier = secure(carrier, trust).await?;
+    }
+    let line = connection(carrier);
+    line.set_idle(false);
+    Ok(line)
+}
+
+/// RFC 8305 5: the next address is tried when this much time has passed without a connection.
+const NEXT_ATTEMPT: Duration = Duration::from_millis(250);
+
+type Attempt = Pin<Box<dyn Future<Output = io::Result<Stream>>>>;
+
+/// The first connection to any of `addresses`.
+async fn race(addresses: Vec<SocketAddr>) -> Result<Stream, Fault> {
+    let mut left = addresses.into_iter();
+    let mut attempts: Vec<Attempt> = Vec::new();
+    let mut pause: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async {});
+    let mut last = io::ErrorKind::AddrNotAvailable;
+    poll_fn(|cx| {
+        loop {
+            let before = attempts.len();
+            let mut at = 0;
+            while let Some(attempt) = attempts.get_mut(at) {
+                match attempt.as_mut().poll(cx) {
+                    Poll::Ready(Ok(stream)) => return Poll::Ready(Ok(stream)),
+                    Poll::Ready(Err(error)) => {
+                        last = error.kind();
+                        drop(attempts.swap_remove(at));
+                    }
+                    Poll::Pending => at += 1,
+                }
+            }
+            let failed = attempts.len() < before;
+            if left.len() == 0 && attempts.is_empty() {
+                return Poll::Ready(Err(Fault::Connect(last)));
+            }
+            if left.len() == 0 || (!failed && pause.as_mut().poll(cx).is_pending()) {
+                return Poll::Pending;
+            }
+            if let Some(address) = left.next() {
+                attempts.push(Box::pin(Stream::connect(address)));
+                pause = Box::pin(net::sleep(NEXT_ATTEMPT));
+            }
+        }
+    })
+    .await
+}
+
+/// RFC 9110 9.3.6: has a proxy pass on whatever follows.
+async fn tunnel(line: &mut Line, proxy: &Proxy, server: &Place) -> Result<(), Fault> {
+    const MAX_HEAD: usize = 8 * 1024;
+    let target = server.authority();
+    let head = request(line.answer(), "CONNECT", &target)
+        .and_then(|head| head.header("Host", &target))
+        .and_then(|head| head.raw(&proxy.lines))
+        .and_then(|head| head.end());
+    // A host is made of characters a request line can hold.
+    head.map_err(|_| Fault::Proxy(400))?;
+    line.flush().await.map_err(fault)?;
+    line.clear_deadline();
+    let mut scanner = HeadScanner::new();
+    let len = loop {
+        if let Some(len) = scanner.poll(line.rx.unread(), MAX_HEAD).map_err(Fault::Http)? {
+            break len;
+        }
+        line.receive(1).await.map_err(fault)?;
+    };
+    let status = {
+        let mut slots = [EMPTY; 64];
+        let head = line.rx.unread().get(..len).unwrap_or_default();
+        ResponseHead::parse(head, &mut slots).map_err(Fault::Http)?.status
+    };
+    line.rx.skip(len);
+    line.rx.release();
+    if (200..300).contains(&status) { Ok(()) } else { Err(Fault::Proxy(status)) }
+}
+
+/// What the end of a connection means while something is awaited on it.
+pub(crate) fn fault(ended: Ended) -> Fault {
+    match ended {
+        Ended::Closed => Fault::Lost,
+        Ended::TimedOut => Fault::RequestTimeout,
+        Ended::Bad(error) => Fault::Http(error),
+    }
+}

@@ -1,0 +1,106 @@
+//! [`Remote`]: a client, from other threads.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+use crate::client::error::SendError;
+use crate::client::session::Session;
+use crate::local::Local;
+use crate::message::OwnedMessage;
+use crate::net::{Bell, Mailbox};
+
+/// A handle to the session of a [`Client`](crate::client::Client) for other threads. What it asks for is mailed to
+/// the core of the client and done there, in order.
+#[derive(Clone)]
+pub struct Remote(Arc<Shared>);
+
+struct Shared {
+    mailbox: Mailbox<Order>,
+    /// Nobody reads the mail any more.
+    gone: AtomicBool,
+}
+
+enum Order {
+    Send(OwnedMessage),
+    Disconnect,
+}
+
+impl Remote {
+    /// Sends a message. What waits in the mail is bounded by nothing but the caller; a message the session does
+    /// not take is dropped, and logged.
+    ///
+    /// # Errors
+    /// [`SendError::NotConnected`]: the session has ended.
+    pub fn send(&self, message: impl Into<OwnedMessage>) -> Result<(), SendError> {
+        self.post(Order::Send(message.into()))
+    }
+
+    /// Ends the session after what was sent before.
+    pub fn disconnect(&self) {
+        // One that has ended needs no end.
+        _ = self.post(Order::Disconnect);
+    }
+
+    fn post(&self, order: Order) -> Result<(), SendError> {
+        if self.0.gone.load(Ordering::Acquire) {
+            return Err(SendError::NotConnected);
+        }
+        self.0.mailbox.send(order);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote").finish_non_exhaustive()
+    }
+}
+
+/// Makes a handle, and the task that does what it asks for until the session is gone.
+pub(crate) fn remote(local: &Rc<Local>, session: &Rc<Session>) -> io::Result<Remote> {
+    let (mailbox, ear) = Mailbox::new()?;
+    let bell = Bell::new(ear)?;
+    let shared = Arc::new(Shared { mailbox, gone: AtomicBool::new(false) });
+    let remote = Remote(shared.clone());
+    let session = session.clone();
+    local.tasks.spawn(async move {
+        let mut orders = Vec::new();
+        while receive(&shared, &bell, &session, &mut orders).await {
+            for order in orders.drain(..) {
+                follow(&session, order).await;
+            }
+        }
+        shared.gone.store(true, Ordering::Release);
+    });
+    Ok(remote)
+}
+
+/// False: the session is gone.
+async fn receive(shared: &Shared, bell: &Bell, session: &Session, orders: &mut Vec<Order>) -> bool {
+    let mut mail = pin!(shared.mailbox.recv(bell, orders));
+    poll_fn(|cx| {
+        if session.poll_gone(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        mail.as_mut().poll(cx).map(|received| received.is_ok())
+    })
+    .await
+}
+
+async fn follow(session: &Rc<Session>, order: Order) {
+    match order {
+        Order::Disconnect => session.close(),
+        Order::Send(message) => loop {
+            match session.try_send(message.borrow()) {
+                Ok(()) => return,
+                Err(SendError::Full) => poll_fn(|cx| session.poll_room(cx)).await,
+                Err(error) => return tracing::warn!(%error, "message dropped"),
+            }
+        },
+    }
+}

@@ -1,0 +1,62 @@
+//! SIGINT ends clients in good order.
+
+use std::future::poll_fn;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::SIGINT;
+use signal_hook::{SigId, flag, low_level};
+
+use crate::client::either;
+use crate::client::session::Session;
+use crate::local::Local;
+use crate::net::Stream;
+
+/// Closes the session when SIGINT comes, for as long as there is one.
+pub(crate) fn watch(local: &Rc<Local>, session: &Rc<Session>) {
+    let session = session.clone();
+    // Here and not in the task: from now on, not from its first turn on.
+    let registered = match Registered::new() {
+        Ok(registered) => registered,
+        Err(error) => return tracing::warn!(%error, "SIGINT cannot be watched"),
+    };
+    local.tasks.spawn(async move {
+        let interrupted =
+            poll_fn(|cx| either(registered.ear.poll_readable(cx), || session.poll_gone(cx)));
+        if interrupted.await.is_ok() {
+            session.close();
+            // Until then a second SIGINT ends the process.
+            poll_fn(|cx| session.poll_gone(cx)).await;
+        }
+    });
+}
+
+/// The handlers, taken away again when dropped.
+struct Registered {
+    ear: Stream,
+    ids: Vec<SigId>,
+}
+
+impl Registered {
+    fn new() -> std::io::Result<Self> {
+        let (ear, bell) = UnixStream::pair()?;
+        let mut this = Self { ear: Stream::from_fd(OwnedFd::from(ear))?, ids: Vec::new() };
+        // In this order: the first SIGINT finds the flag down, and raises it.
+        let again = Arc::new(AtomicBool::new(false));
+        this.ids.push(flag::register_conditional_shutdown(SIGINT, 130, again.clone())?);
+        this.ids.push(flag::register(SIGINT, again)?);
+        this.ids.push(low_level::pipe::register(SIGINT, bell)?);
+        Ok(this)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.ids.drain(..).for_each(|id| {
+            low_level::unregister(id);
+        });
+    }
+}

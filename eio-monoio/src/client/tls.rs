@@ -1,0 +1,178 @@
+//! Whom a client trusts over TLS, and who it says it is.
+
+/// Options of TLS, as the user gave them: PEM text each.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TlsOptions {
+    /// Certificates of authorities, instead of the system's.
+    pub(crate) authorities: Vec<Vec<u8>>,
+    /// Our certificate, with those between it and its authority, and its key.
+    pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// Believe anybody.
+    pub(crate) insecure: bool,
+}
+
+#[cfg(feature = "tls")]
+pub(crate) use with_tls::{Trust, secure};
+#[cfg(not(feature = "tls"))]
+pub(crate) use without_tls::{Trust, secure};
+
+#[cfg(not(feature = "tls"))]
+mod without_tls {
+    use super::TlsOptions;
+    use crate::carrier::Carrier;
+    use crate::client::error::{ConnectError, Fault};
+
+    /// There is none without the feature `tls`.
+    pub(crate) struct Trust;
+
+    impl Trust {
+        pub(crate) fn new(_: &TlsOptions, _: &str) -> Result<Self, ConnectError> {
+            let why = "https and wss need the feature `tls` of this crate";
+            Err(ConnectError::Option("url", why.into()))
+        }
+    }
+
+    pub(crate) async fn secure(carrier: Carrier, _: &Trust) -> Result<Carrier, Fault> {
+        Ok(carrier)
+    }
+}
+
+#[cfg(feature = "tls")]
+mod with_tls {
+    use std::sync::{Arc, OnceLock};
+
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+    use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+    use super::TlsOptions;
+    use crate::carrier::{Carrier, Tls};
+    use crate::client::error::{ConnectError, Fault};
+
+    /// What a TLS connection is begun with.
+    pub(crate) struct Trust {
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    }
+
+    impl Trust {
+        /// # Errors
+        /// What cannot be used, and why.
+        pub(crate) fn new(options: &TlsOptions, host: &str) -> Result<Self, ConnectError> {
+            let bad = |why: &dyn std::fmt::Display| ConnectError::Option("tls", why.to_string());
+            let name = ServerName::try_from(host.to_owned()).map_err(|error| bad(&error))?;
+            let provider = Arc::new(ring::default_provider());
+            let builder = ClientConfig::builder_with_provider(provider.clone())
+                .with_safe_default_protocol_versions()
+                .map_err(|error| bad(&error))?;
+            let builder = if options.insecure {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+            } else {
+                builder.with_root_certificates(roots(options)?)
+            };
+            let mut config = match &options.identity {
+                None => builder.with_no_client_auth(),
+                Some((chain, key)) => {
+                    let chain = certificates(chain).map_err(|error| bad(&error))?;
+                    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| bad(&error))?;
+                    builder.with_client_auth_cert(chain, key).map_err(|error| bad(&error))?
+                }
+            };
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Ok(Self { config: Arc::new(config), name })
+        }
+    }
+
+    fn certificates(
+        pem: &[u8],
+    ) -> Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
+        CertificateDer::pem_slice_iter(pem).collect()
+    }
+
+    fn roots(options: &TlsOptions) -> Result<Arc<RootCertStore>, ConnectError> {
+        if options.authorities.is_empty() {
+            return Ok(system_roots());
+        }
+        let bad = |why: String| ConnectError::Option("certificate_authority", why);
+        let mut roots = RootCertStore::empty();
+        for pem in &options.authorities {
+            let certificates = certificates(pem).map_err(|error| bad(error.to_string()))?;
+            if certificates.is_empty() {
+                return Err(bad("no certificate in it".into()));
+            }
+            for certificate in certificates {
+                roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+            }
+        }
+        Ok(Arc::new(roots))
+    }
+
+    /// Read once: they are many, and on disk.
+    fn system_roots() -> Arc<RootCertStore> {
+        static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+        ROOTS
+            .get_or_init(|| {
+                let found = rustls_native_certs::load_native_certs();
+                for error in &found.errors {
+                    tracing::warn!(%error, "some of the system's certificates cannot be read");
+                }
+                let mut roots = RootCertStore::empty();
+                // A system has certificates that no verifier takes any more.
+                roots.add_parsable_certificates(found.certs);
+                Arc::new(roots)
+            })
+            .clone()
+    }
+
+    /// Puts TLS on a connection.
+    pub(crate) async fn secure(carrier: Carrier, trust: &Trust) -> Result<Carrier, Fault> {
+        let Carrier::Plain(stream) = carrier else { return Ok(carrier) };
+        match Tls::connect(stream, trust.config.clone(), trust.name.clone()).await {
+            Ok(tls) => Ok(Carrier::Tls(Box::new(tls))),
+            Err(error) => Err(Fault::Tls(error.to_string())),
+        }
+    }
+
+    /// Takes every certificate. Signatures are checked all the same: whoever it is, it is one party.
+    #[derive(Debug)]
+    struct Anybody(Arc<CryptoProvider>);
+
+    impl ServerCertVerifier for Anybody {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let algorithms = &self.0.signature_verification_algorithms;
+            verify_tls12_signature(message, certificate, signature, algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let algorithms = &self.0.signature_verification_algorithms;
+            verify_tls13_signature(message, certificate, signature, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.0.signature_verification_algorithms.supported_schemes()
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The WebSocket of a session: opened by an HTTP request, then read and written until one side ends it.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+
+use eio_core::buffer::RecvBuffer;
+use eio_core::http::{EMPTY, ResponseHead, WriteError, request};
+use eio_core::packet::Packet;
+use eio_core::session::{CloseReason, Lane};
+use eio_core::transport::Transport;
+use eio_core::ws::handshake::{Key, Mismatch, check_response};
+use eio_core::ws::{self, CloseCode, Decoder, Event, Kind, Ready, Role};
+
+use crate::client::dial::fault;
+use crate::client::error::Fault;
+use crate::client::polling::{Cuttable, connect, refusal_decoder, scan_head, told};
+use crate::client::session::Session;
+use crate::conn::wire::{self, Wire};
+use crate::line::{Line, rest};
+use crate::message::OutBuf;
+use crate::session::link::Ending;
+
+/// Opens the WebSocket and serves it to its end.
+pub(crate) async fn run(session: Rc<Session>) {
+    // Rare and large: not part of what a connection pays for while it lives.
+    let line = match Box::pin(open(&session)).await {
+        Ok(line) => line,
+        Err(fault) => return session.lost(Lane::WebSocket, fault),
+    };
+    let (wire, rx) = Wire::new(line, Role::Client);
+    if !session.connected(&wire.link) {
+        return;
+    }
+    let decoder = Decoder::new(Role::Client, session.settings.options.max_receive);
+    let reader = Reader { session: &session, wire: &wire, rx, decoder, fault: None };
+    let sent = || {
+        if session.has_link(&wire.link) {
+            session.drained();
+        }
+    };
+    wire.drive(pin!(reader.run()), sent).await;
+}
+
+/// RFC 6455 4.1: the client's part of the opening handshake.
+async fn open(session: &Rc<Session>) -> Result<Line, Fault> {
+    let mut line = connect(session, Lane::WebSocket).await?;
+    let _cuttable = Cuttable::new(session, Lane::WebSocket, &line);
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|_| Fault::Lost)?;
+    let key = Key::new(random);
+    let sid = session.sid();
+    let target = session.settings.target(Transport::WebSocket, sid.as_ref(), sid.is_none());
+    write_request(session, line.answer(), &target, &key);
+    line.flush().await.map_err(fault)?;
+    line.set_deadline(session.settings.options.request_timeout);
+    let len = scan_head(&mut line).await?;
+    let outcome = {
+        let mut slots = [EMPTY; 100];
+        let bytes = line.rx.unread().get(..len).unwrap_or_default();
+        let head = ResponseHead::parse(bytes, &mut slots).map_err(Fault::Http)?;
+        session.cookies.borrow_mut().store(&head.headers);
+        match check_response(&key, &[], head.status, head.headers.iter()) {
+            Ok(_) => None,
+            Err(Mismatch::Status) => {
+                Some((head.status, refusal_decoder(&head).map_err(Fault::Http)?))
+            }
+            Err(mismatch) => return Err(Fault::Handshake(mismatch)),
+        }
+    };
+    line.rx.skip(len);
+    match outcome {
+        None => Ok(line),
+        Some((status, mut decoder)) => {
+            let body = told(&mut line, &mut decoder).await;
+            Err(Fault::Status { status, body })
+        }
+    }
+}
+
+fn write_request(session: &Session, out: &mut OutBuf, target: &str, key: &Key) {
+    let (host, lines, own) = session.settings.common();
+    let cookies = session.cookies.borrow().header(own);
+    let write = |out: &mut OutBuf| -> Result<(), WriteError> {
+        let mut head = request(out, "GET", target)?.header("Host", host)?.raw(lines)?;
+        if !cookies.is_empty() {
+            head = head.header("Cookie", &cookies)?;
+        }
+        head.header("Upgrade", "websocket")?
+            .header("Connection", "Upgrade")?
+            .header("Sec-WebSocket-Version", "13")?
+            .header("Sec-WebSocket-Key", key.as_str())?
+            .end()
+    };
+    let written = write(out);
+    debug_assert!(written.is_ok(), "all of it was checked before, cookies when they were read");
+}
+
+/// Why a reader is done, with what that means to the session.
+type End = wire::End<CloseReason>;
+
+struct Reader<'r> {
+    session: &'r Rc<Session>,
+    wire: &'r Wire,
+    rx: RecvBuffer<Vec<u8>>,
+    decoder: Decoder,
+    /// What to blame for the end, once there is one.
+    fault: Option<Fault>,
+}
+
+impl Reader<'_> {
+    async fn run(mut self) {
+        let end = match self.read().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        self.conclude(end);
+        // With whatever the session has not ended itself.
+        self.wire.link.end(Ending::Flush);
+        self.rx.clear();
+        rest(&self.session.local, &mut self.rx);
+        if end != End::Closed {
+            self.wire.wait_for_eof().await;
+        }
+        self.wire.link.end(Ending::Cut);
+    }
+
+    async fn read(&mut self) -> Result<Infallible, End> {
+        loop {
+            self.wait_for_room().await?;
+            let wanted = self.next()?;
+            if wanted > 0 {
+                self.wire.receive(&mut self.rx, wanted).await?;
+            }
+        }
+    }
+
+    /// An application that does not keep up is not read for, nor a server that does not take the pongs it causes.
+    async fn wait_for_room(&self) -> Result<(), End> {
+        poll_fn(|cx| {
+            if self.wire.link.ending() != Ending::Open {
+                return Poll::Ready(Err(End::Ours));
+            }
+            ready!(self.wire.poll_room());
+            self.session.poll_inbox(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// Handles one frame; the number is what is still announced, 0 if something was there.
+    fn next(&mut self) -> Result<usize, End> {
+        if self.wire.link.ending() != Ending::Open {
+            return Err(End::Ours);
+        }
+        let ready = match self.decoder.poll(&mut self.rx) {
+            Ok(ws::Step::Ready(ready)) => ready,
+            Ok(ws::Step::Need(n)) => return Ok(n),
+            Err(error) => return Err(self.broke(error)),
+        };
+        match ready.kind() {
+            Kind::Ping => self.wire.pong(&self.decoder, &mut self.rx, ready),
+            Kind::Pong => {}
+            Kind::Close => return Err(self.asked(ready)),
+            Kind::Text | Kind::Binary => self.handle(ready)?,
+        }
+        Ok(0)
+    }
+
+    /// Protocol 2.6: one packet per WebSocket message.
+    fn handle(&mut self, ready: Ready) -> Result<(), End> {
+        let payload = self.decoder.payload_mut(&mut self.rx, ready);
+        let packet = if ready.kind() == Kind::Binary {
+            Packet::parse_binary(payload)
+        } else {
+            match Packet::parse_text(payload) {
+                Ok(packet) => packet,
+                Err(error) => {
+                    self.fault = Some(Fault::Packet(error));
+                    let utf8 = error.is_utf8();
+                    let code =
+                        if utf8 { CloseCode::INVALID_PAYLOAD } else { CloseCode::PROTOCOL_ERROR };
+                    return Err(End::Broke(code, CloseReason::ParseError));
+                }
+            }
+        };
+        // What a violation does, the machine has done; the link ends with it.
+        if self.session.handle_packet(Lane::WebSocket, packet) { Ok(()) } else { Err(End::Ours) }
+    }
+
+    #[cold]
+    fn broke(&mut self, error: ws::Error) -> End {
+        self.fault = Some(Fault::WebSocket(error));
+        let code = error.close_code();
+        let reason = if code == CloseCode::TOO_BIG {
+            CloseReason::PayloadTooLarge
+        } else {
+            CloseReason::ParseError
+        };
+        End::Broke(code, reason)
+    }
+
+    fn asked(&mut self, ready: Ready) -> End {
+        let (code, reason) = match self.decoder.event(&self.rx, ready) {
+            Ok(Event::Close(code, reason)) => (code, reason.to_owned()),
+            Ok(_) | Err(_) => (None, String::new()),
+        };
+        self.fault = Some(Fault::CloseFrame { code: code.map(CloseCode::get), reason });
+        End::Asked(code)
+    }
+
+    /// Lets the peer and the session know that the reader is done.
+    fn conclude(&mut self, end: End) {
+        let current = self.session.has_link(&self.wire.link);
+        self.wire.conclude(&end);
+        let fault = self.fault.take().unwrap_or(Fault::Lost);
+        match end {
+            End::Closed | End::Asked(_) if current => self.session.lost(Lane::WebSocket, fault),
+            End::Broke(_, reason) if current => self.session.fail(Lane::WebSocket, reason, fault),
+            _ => {}
+        }
+    }
+}

@@ -21,7 +21,7 @@ use super::server;
 /// Enough for a slow network; a download that hangs must not hang the tests.
 const INSTALL_LIMIT: Duration = Duration::from_secs(180);
 
-/// A foreign client that is ready to run.
+/// A foreign client, or server, that is ready to run.
 #[derive(Debug)]
 pub(crate) struct Client {
     interpreter: PathBuf,
@@ -47,7 +47,27 @@ pub(crate) fn browser(test: &str) -> Option<&'static Client> {
     or_skip(test, CLIENT.get_or_init(install_browser))
 }
 
+/// npm engine.io, the reference server. `None` means: skip, the reason is told.
+pub(crate) fn javascript_server(test: &str) -> Option<&'static Client> {
+    static SERVER: OnceLock<Result<Client, String>> = OnceLock::new();
+    or_skip(test, SERVER.get_or_init(|| install_node("servers/js", "server.mjs")))
+}
+
+/// python-engineio's AsyncServer, from the environment of its clients. `None` means: skip, the reason is told.
+pub(crate) fn python_server(test: &str) -> Option<&'static Client> {
+    static SERVER: OnceLock<Result<Client, String>> = OnceLock::new();
+    let script = || sources("servers/python").join("server.py");
+    or_skip(test, SERVER.get_or_init(|| Ok(Client { script: script(), ..install_python()? })))
+}
+
 impl Client {
+    /// A server's script with its settings.
+    pub(crate) fn serve(&self, settings: &[&str]) -> Command {
+        let mut command = Command::new(&self.interpreter);
+        command.current_dir(&self.directory).arg(&self.script).args(settings);
+        command
+    }
+
     /// The client's script against the server at `url`.
     pub(crate) fn command(&self, url: &str, scenarios: &[&str]) -> Command {
         let mut command = Command::new(&self.interpreter);
@@ -157,7 +177,7 @@ fn install_node(name: &str, script: &str) -> Result<Client, String> {
     let node = version_of("node")?;
     version_of("npm")?;
     let files = ["package.json", "package-lock.json"].map(|name| sources.join(name));
-    let directory = install(name, &node, &files, |directory| {
+    let directory = install(&name.replace('/', "-"), &node, &files, |directory| {
         let mut npm = Command::new("npm");
         npm.current_dir(directory);
         // No package of ours needs an install script, so none may run.

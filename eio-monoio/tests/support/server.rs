@@ -157,7 +157,7 @@ impl fmt::Display for Driver {
 /// Sends a signal through the `kill` command, which needs no `unsafe` and no crate.
 ///
 /// `target` is a process id, or a process group with a leading `-`.
-pub(super) fn signal(signal: &str, target: &str) {
+pub(crate) fn signal(signal: &str, target: &str) {
     // The process may have ended by itself; whoever cares looks at its status.
     _ = Command::new("kill").args([signal, "--", target]).stderr(Stdio::null()).status();
 }
@@ -178,7 +178,7 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
 
 /// Cargo puts test binaries into `target/<profile>/deps` and examples into
 /// `target/<profile>/examples`.
-fn path_of(name: &str) -> PathBuf {
+pub(crate) fn path_of(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let profile = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps/test");
     let path = profile.join("examples").join(name);

@@ -10,6 +10,7 @@ fmt() { cargo fmt --all --check; }
 clippy() {
   cargo clippy --workspace --all-targets -- -D warnings
   cargo clippy -p eio-core --features std,defmt -- -D warnings
+  cargo clippy -p eio-monoio --all-targets --features tls -- -D warnings
 }
 
 # The documentation builds, and every link in it leads somewhere.
@@ -17,6 +18,9 @@ docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps; }
 
 # The README's own command: unit tests, doctests, wire tests, real JavaScript and Python clients, a browser.
 test() { cargo test --workspace; }
+
+# TLS is a feature that the tests above are built without.
+tls() { cargo test -p eio-monoio --features tls --test client_tls --test client; }
 
 # The core and the microcontroller client build for a Cortex-M0+ without std.
 no_std() { ./eio-embassy/ci/no-std.sh; }
@@ -27,7 +31,7 @@ package() { cargo package --workspace --allow-dirty --no-verify --quiet; }
 # What needs node and python on the other end, alone.
 interop() {
   cargo build -p eio-monoio --examples
-  cargo test -p eio-monoio --test interop --test browser
+  cargo test -p eio-monoio --test interop --test browser --test client_foreign
 }
 
 # A minute of fuzzing for each target would be a quarter of an hour: here a few seconds each, and the seeds
@@ -42,7 +46,7 @@ examples() { cargo build --release -p eio-monoio --examples; }
 
 all() {
   local job
-  for job in fmt clippy docs test no_std package examples; do
+  for job in fmt clippy docs test tls no_std package examples; do
     printf '\n== %s\n' "$job"
     "$job"
   done

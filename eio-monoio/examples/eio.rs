@@ -1,0 +1,228 @@
+//! Talks to an Engine.IO server from a terminal. See `--help`, which is the manual.
+
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+use eio_monoio::client::{self, Client, Connect, ConnectError, Event, Fault, Remote};
+use eio_monoio::{CloseReason, Driver, OwnedMessage, Transport};
+
+/// Talk to an Engine.IO server
+///
+/// Connects, prints what happens with the seconds since the start, and sends each line of standard input as a
+/// message. At its end, or on SIGINT, what is queued is sent and the session closed; a second SIGINT ends at
+/// once.
+///
+/// `<` marks what came, `>` what was sent, `*` everything else. Binary messages are shown in hexadecimal.
+#[derive(Parser)]
+#[command(name = "eio", version, after_help = EXIT)]
+struct Options {
+    /// http, https, ws or wss; a path of / means /engine.io/, the query is sent along
+    url: String,
+    /// What carries the session
+    #[arg(long, value_enum, default_value_t = Way::Upgrade)]
+    transport: Way,
+    /// Send lines as binary messages
+    #[arg(long)]
+    binary: bool,
+    /// A header for every request, as NAME:VALUE; may be repeated
+    #[arg(long, value_name = "NAME:VALUE", value_parser = header)]
+    header: Vec<(String, String)>,
+    /// The path, instead of the URL's
+    #[arg(long)]
+    path: Option<String>,
+    /// A proxy to go through by CONNECT
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+    /// Believe any certificate: whoever is in between can read and change everything
+    #[arg(long)]
+    insecure: bool,
+    /// A file of certificates (PEM) to believe instead of the system's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<std::path::PathBuf>,
+    /// Seconds until there must be a session
+    #[arg(long, default_value_t = 20)]
+    timeout: u64,
+    /// Stay after the end of standard input, until the server ends the session or SIGINT comes
+    #[arg(long)]
+    stay: bool,
+    /// Print nothing but the messages that come, one a line
+    #[arg(long)]
+    quiet: bool,
+    /// auto, io-uring or epoll
+    #[arg(long, default_value = "auto")]
+    driver: Driver,
+}
+
+const EXIT: &str = "Exit status:
+  0  we ended the session
+  1  there was no connection, or TLS or HTTP went wrong before there was a session
+  2  the command line cannot be used
+  3  the server refused the session (its status is printed)
+  4  the server ended the session
+  5  the session was lost: ping timeout, transport error, parse error";
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Way {
+    /// Polling, then an upgrade to WebSocket
+    Upgrade,
+    /// Polling only
+    Polling,
+    /// WebSocket only
+    Websocket,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match client::block_on(options.driver, run(&options)) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("eio: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+async fn run(options: &Options) -> u8 {
+    let log = Log { start: Instant::now(), quiet: options.quiet };
+    let connect = match connect(options) {
+        Ok(connect) => connect,
+        Err(error) => {
+            eprintln!("eio: {error}");
+            return 2;
+        }
+    };
+    let client = match connect.await {
+        Ok(client) => client,
+        Err(error) => {
+            eprintln!("eio: {error}");
+            return match error {
+                ConnectError::Failed(Fault::Status { .. }) => 3,
+                ConnectError::Url(_) | ConnectError::Option(..) => 2,
+                _ => 1,
+            };
+        }
+    };
+    log.note(&format!("connected, sid {}, {}", client.sid(), client.transport()));
+    match client.remote() {
+        Ok(remote) => send_lines(remote, options, log),
+        Err(error) => log.note(&format!("nothing can be sent: {error}")),
+    }
+    while let Some(event) = client.next().await {
+        match event {
+            Event::Message(message) => log.message('<', &message),
+            Event::Upgraded => log.note("upgraded to websocket"),
+            Event::UpgradeFailed(why) => log.note(&format!("not upgraded: {why}")),
+            Event::Closed(closed) => {
+                log.note(&format!("closed: {closed}"));
+                // What is still under way of our own goodbye.
+                client.wait().await;
+                return match closed.reason {
+                    CloseReason::ClientDisconnect => 0,
+                    CloseReason::ServerDisconnect => 4,
+                    CloseReason::TransportClose
+                        if matches!(closed.detail, Some(Fault::CloseFrame { .. })) =>
+                    {
+                        4
+                    }
+                    _ => 5,
+                };
+            }
+            _ => {}
+        }
+    }
+    0
+}
+
+fn connect(options: &Options) -> std::io::Result<Connect> {
+    let mut connect = Client::connect(&options.url)
+        .open_timeout(Duration::from_secs(options.timeout))
+        .danger_accept_any_certificate(options.insecure)
+        .handle_sigint(true);
+    connect = match options.transport {
+        Way::Upgrade => connect,
+        Way::Polling => connect.transports([Transport::Polling]),
+        Way::Websocket => connect.transports([Transport::WebSocket]),
+    };
+    for (name, value) in &options.header {
+        connect = connect.header(name, value);
+    }
+    if let Some(path) = &options.path {
+        connect = connect.path(path);
+    }
+    if let Some(proxy) = &options.proxy {
+        connect = connect.proxy(proxy);
+    }
+    if let Some(file) = &options.ca {
+        connect = connect.certificate_authority(std::fs::read(file)?);
+    }
+    Ok(connect)
+}
+
+/// Standard input blocks: it is read on a thread of its own.
+fn send_lines(remote: Remote, options: &Options, log: Log) {
+    let (binary, stay) = (options.binary, options.stay);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().split(b'\n').map_while(Result::ok) {
+            let message = match String::from_utf8(line) {
+                Ok(text) if !binary => OwnedMessage::Text(text),
+                Ok(text) => OwnedMessage::Binary(text.into_bytes()),
+                Err(error) if binary => OwnedMessage::Binary(error.into_bytes()),
+                Err(_) => {
+                    log.note("a line that is not UTF-8 was not sent; see --binary");
+                    continue;
+                }
+            };
+            log.message('>', &message);
+            if remote.send(message).is_err() {
+                return;
+            }
+        }
+        if !stay {
+            remote.disconnect();
+        }
+    });
+}
+
+fn header(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once(':').ok_or("expected NAME:VALUE")?;
+    Ok((name.trim().into(), value.trim().into()))
+}
+
+#[derive(Clone, Copy)]
+struct Log {
+    start: Instant,
+    quiet: bool,
+}
+
+impl Log {
+    fn message(self, mark: char, message: &OwnedMessage) {
+        let text = match message {
+            OwnedMessage::Text(text) if self.quiet => text.clone(),
+            // A terminal obeys control characters, and these are the server's.
+            OwnedMessage::Text(text) => text.escape_debug().to_string(),
+            OwnedMessage::Binary(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        };
+        match (self.quiet, mark) {
+            (true, '<') => say(format_args!("{text}")),
+            (true, _) => {}
+            (false, _) => self.line(mark, &text),
+        }
+    }
+
+    fn note(self, what: &str) {
+        if !self.quiet {
+            self.line('*', what);
+        }
+    }
+
+    fn line(self, mark: char, what: &str) {
+        say(format_args!("{:9.3} {mark} {what}", self.start.elapsed().as_secs_f64()));
+    }
+}
+
+/// Whoever reads the other end of the pipe may have had enough.
+fn say(line: std::fmt::Arguments<'_>) {
+    _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -441,3 +441,28 @@ fn what_is_left_of_a_core_ends_with_it() {
     let nested = within(Driver::Epoll, async { client::block_on(Driver::Epoll, async {}) });
     assert!(nested.is_err(), "a core within a core");
 }
+
+#[test]
+fn an_ipv6_address_is_a_host() {
+    let config = Config::new().workers(1).driver(Driver::Epoll);
+    let server = match Server::new(|| Echo).config(config).bind("[::1]:0") {
+        Ok(server) => server,
+        Err(error) if std::env::var_os("CI").is_some_and(|ci| ci == "true") => panic!("{error}"),
+        Err(error) => {
+            // Not `eprintln!`: the harness would hide it, as the test passes.
+            use std::io::Write;
+            _ = writeln!(std::io::stderr(), "SKIPPED: an_ipv6_address_is_a_host: {error}");
+            return;
+        }
+    };
+    for driver in DRIVERS {
+        for way in WAYS {
+            within(driver, async {
+                let client = by(&format!("http://{}", server.local_addr()), way).await;
+                let client = client.expect("connects");
+                client.send("hello").await.expect("queued");
+                assert_eq!(message(&client).await, OwnedMessage::Text("hello".into()));
+            });
+        }
+    }
+}

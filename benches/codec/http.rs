@@ -8,7 +8,8 @@ use eio_core::http::{EMPTY, HeadScanner, RequestHead, Target, response};
 use eio_core::request::meaning;
 use eio_core::transport::TransportSet;
 
-const SHORT: &[u8] = b"GET /engine.io/?EIO=4&transport=polling&sid=lv_VI97HAXpY6yYWAAAC HTTP/1.1\r\n\
+const SHORT: &[u8] =
+    b"GET /engine.io/?EIO=4&transport=polling&sid=lv_VI97HAXpY6yYWAAAC HTTP/1.1\r\n\
     Host: 127.0.0.1:3000\r\nAccept: */*\r\nUser-Agent: x\r\nConnection: keep-alive\r\n\r\n";
 
 const BROWSER: &[u8] = b"GET /engine.io/?EIO=4&transport=polling&t=x1&sid=lv_VI97HAXpY6yYWAAAC HTTP/1.1\r\n\

@@ -54,9 +54,7 @@ pub fn text(c: &mut Criterion) {
         });
         let shared = bytes::Bytes::from(data.clone());
         group.bench_function("rust_engineio", |b| {
-            b.iter(|| {
-                bytes::Bytes::from(Rust::new(PacketId::Message, black_box(shared.clone())))
-            });
+            b.iter(|| bytes::Bytes::from(Rust::new(PacketId::Message, black_box(shared.clone()))));
         });
         group.finish();
     }
@@ -157,7 +155,8 @@ pub fn open(c: &mut Criterion) {
     group.bench_function("rust_engineio", |b| {
         b.iter(|| {
             let data = bytes::Bytes::copy_from_slice(black_box(json.as_bytes()));
-            rust_engineio::packet::HandshakePacket::try_from(Rust::new(PacketId::Open, data)).is_ok()
+            rust_engineio::packet::HandshakePacket::try_from(Rust::new(PacketId::Open, data))
+                .is_ok()
         });
     });
     group.finish();

@@ -196,7 +196,8 @@ pub fn write(c: &mut Criterion) {
         group.bench_function("eio-core", |b| {
             b.iter(|| {
                 let mut writer = Writer::new(black_box(&mut out));
-                ws::encode(&mut writer, Opcode::Text, b"4", black_box(text.as_bytes()), None).is_ok()
+                ws::encode(&mut writer, Opcode::Text, b"4", black_box(text.as_bytes()), None)
+                    .is_ok()
             });
         });
         group.bench_function("floor", |b| {

@@ -51,8 +51,12 @@ fn measure(args: &Args) -> Reading {
 
 enum Line {
     WebSocket(Ws),
-    /// The request that is sent again and again once the session is open.
-    Polling(Vec<u8>),
+    Polling {
+        /// The GET that is held, once the session is open.
+        request: Vec<u8>,
+        /// The POST that answers a ping: some servers begin with one.
+        pong: Vec<u8>,
+    },
 }
 
 struct Idle {
@@ -74,7 +78,7 @@ impl Idle {
         let sessions = self.ramp.ready as f64;
         let pings = self.lines.iter().map(|line| match line {
             Line::WebSocket(ws) => ws.pings,
-            Line::Polling(_) => 0,
+            Line::Polling { .. } => 0,
         });
         Report::new()
             .text("mode", &self.args.mode.name())
@@ -100,18 +104,22 @@ impl Idle {
     }
 
     fn polled(&mut self, net: &mut Net, id: Id, response: &Response<'_>) {
-        let Line::Polling(request) = &mut self.lines[id] else { return };
+        let Line::Polling { request, pong } = &mut self.lines[id] else { return };
         if response.status != 200 {
             die(&response.shown());
         }
-        if request.is_empty() {
-            let sid = proto::sid(&response.body).unwrap_or_else(|error| die(&error));
-            *request = proto::request(&self.args, "GET", &format!("transport=polling&sid={sid}"));
-            self.ramp.ready += 1;
-        } else if *response.body != *b"2" {
-            die(&format!("the held GET brought {}", response.shown()));
-        } else {
-            die("held for longer than a ping interval: that is another test");
+        match &*response.body {
+            _ if request.is_empty() => {
+                let sid = proto::sid(&response.body).unwrap_or_else(|error| die(&error));
+                let query = format!("transport=polling&sid={sid}");
+                *request = proto::request(&self.args, "GET", &query);
+                *pong = proto::request(&self.args, "POST", &query);
+                pong.extend_from_slice(b"1\r\n\r\n3");
+                self.ramp.ready += 1;
+            }
+            b"2" => return net.out(id).extend_from_slice(pong),
+            b"ok" | b"OK" => {}
+            _ => die(&format!("the held GET brought {}", response.shown())),
         }
         net.out(id).extend_from_slice(request);
     }
@@ -128,7 +136,7 @@ impl App for Idle {
     fn opened(&mut self, net: &mut Net, id: Id) {
         let request = match self.lines[id] {
             Line::WebSocket(_) => proto::upgrade(&self.args, ""),
-            Line::Polling(_) => proto::request(&self.args, "GET", "transport=polling"),
+            Line::Polling { .. } => proto::request(&self.args, "GET", "transport=polling"),
         };
         net.out(id).extend_from_slice(&request);
     }
@@ -159,7 +167,7 @@ impl App for Idle {
         while self.ramp.next(all).is_some() {
             net.connect();
             self.lines.push(match self.args.transport {
-                Transport::Polling => Line::Polling(Vec::new()),
+                Transport::Polling => Line::Polling { request: Vec::new(), pong: Vec::new() },
                 Transport::Websocket => Line::WebSocket(Ws::new(self.args.mode == Mode::Idle)),
             });
         }

@@ -1,0 +1,59 @@
+//! Engine.IO echo server on engineioxide + hyper. usage: peer-engineioxide PORT THREADS
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engineioxide::Str;
+use engineioxide::config::EngineIoConfig;
+use engineioxide::handler::EngineIoHandler;
+use engineioxide::service::EngineIoService;
+use engineioxide::socket::{DisconnectReason, Socket};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+
+#[derive(Debug, Clone)]
+struct Echo;
+
+impl EngineIoHandler for Echo {
+    type Data = ();
+    fn on_connect(self: Arc<Self>, _s: Arc<Socket<()>>) {}
+    fn on_disconnect(&self, _s: Arc<Socket<()>>, _r: DisconnectReason) {}
+    fn on_message(self: &Arc<Self>, msg: Str, s: Arc<Socket<()>>) {
+        s.emit(msg).ok();
+    }
+    fn on_binary(self: &Arc<Self>, data: Bytes, s: Arc<Socket<()>>) {
+        s.emit_binary(data).ok();
+    }
+}
+
+async fn serve(port: u16) {
+    let config = EngineIoConfig::builder()
+        .ping_interval(Duration::from_secs(25))
+        .ping_timeout(Duration::from_secs(20))
+        .max_payload(1_000_000)
+        .max_buffer_size(4096)
+        .build();
+    let svc = EngineIoService::with_config(Arc::new(Echo), config);
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        let io = TokioIo::new(stream);
+        let svc = svc.clone();
+        tokio::spawn(async move {
+            let _ = http1::Builder::new().serve_connection(io, svc).with_upgrades().await;
+        });
+    }
+}
+
+fn main() {
+    let mut a = std::env::args().skip(1);
+    let port: u16 = a.next().unwrap().parse().unwrap();
+    let threads: usize = a.next().unwrap().parse().unwrap();
+    let rt = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .unwrap();
+    rt.block_on(async move { tokio::spawn(serve(port)).await.unwrap() });
+}

@@ -1,0 +1,160 @@
+"""BENCHMARKS.md and its plots, from what run.py measured."""
+
+import statistics
+
+# What a server is compared as: a peer, or a floor that is no Engine.IO server.
+FLOORS = ("fastwebsockets", "tcp-echo-monoio", "tcp-echo-tokio", "http-hello-monoio")
+OURS = ("eio", "eio-epoll")
+
+TITLES = {
+    "ws-echo-1": "WebSocket echo, 64 connections, 1 in flight, 32 B",
+    "ws-echo-16": "WebSocket echo, 64 connections, 16 in flight, 32 B",
+    "ws-echo-1k": "WebSocket echo, 256 connections, 1 KB",
+    "ws-echo-64k": "WebSocket echo, 16 connections, 64 KB",
+    "polling-1": "Polling round trip (POST and GET), 64 sessions, 32 B",
+    "polling-10": "Polling round trip with 10 messages in a POST",
+    "connect-ws": "WebSocket session opened and closed, 32 at a time",
+    "connect-polling": "Polling session opened and closed, 32 at a time",
+    "upgrade": "Handshake, probe, upgrade, one echo, close, 128 at a time",
+    "mixed": "64 busy WebSocket sessions beside 5,000 idle ones",
+    "idle-ws": "5,000 idle WebSocket sessions",
+    "idle-ws-19000": "19,000 idle WebSocket sessions",
+    "idle-ws-touched": "2,000 WebSocket sessions, idle after a 64 KB message each",
+    "idle-polling": "5,000 polling sessions with a held GET",
+}
+
+HEAD = """# Benchmarks
+
+Written by `benches/compare/run.py{command}`; do not edit.
+
+The figure to compare is the **CPU time of the server for one operation**: user and system time of its whole
+process, from `/proc`, over the measured time. It holds on a busy machine, where throughput says more about what
+else ran. Every server has one thread on a core of its own, the load generator another core; servers take turns.
+Every echo was compared byte for byte. "x peer" and "x floor" are ratios to the cheapest peer and to the cheapest
+floor of the same test, of medians and of minima: below 1 is cheaper.
+
+{machine}
+
+Versions: engineioxide 0.17.9, fastwebsockets 0.10.0, monoio 0.2.4 (lock file in `benches/compare/peers`); engine.io
+in `benches/compare/node/package-lock.json`; python-engineio in `benches/compare/python/requirements.txt`.
+
+Limits of these figures:
+
+- Loopback: a sender's `send` also does the receiver's TCP input, so most of a server's time here is the kernel's.
+- The operating system counts process time in steps of 10 ms.
+- The load generator is one core; where its share is near 1.00 and the server's is not, only the CPU time compares.
+- Latencies of a saturated closed loop say how long the queue is. Compare them within one test only.
+- Resident memory does not hold what the kernel keeps for sockets and rings.
+- Floors do less: raw TCP echo knows no frames, `http-hello` no sessions; one trip is two of its requests.
+- "load" is the machine's load average while the test ran; more than 2 means that something else ran too.
+"""
+
+
+def write(setting, results, commands, root):
+    tests = {}
+    for result in results:
+        tests.setdefault(result["test"], {}).setdefault(result["server"], []).append(result)
+    machine = "\n".join(f"- {key}: {value}" for key, value in setting["machine"].items())
+    command = setting["command"]
+    parts = [HEAD.format(command=f" {command}" if command else "", machine=machine)]
+    plots = root / "benches/plots"
+    plots.mkdir(exist_ok=True)
+    for test, servers in tests.items():
+        rows = {name: good for name, runs in servers.items() if (good := [r for r in runs if "fatal" not in r])}
+        parts.append(f"## {TITLES[test]}\n\n`eio-load … {commands[test]}`, load {load(servers):.1f}\n")
+        idle = test.startswith("idle")
+        unit = "rss_per_session" if idle else "server_cpu_us_per_op"
+        parts.append((memory if idle else table)(test, rows))
+        for name in servers:
+            failed = [r for r in servers[name] if "fatal" in r]
+            if failed:
+                parts.append(f"{name}: {len(failed)} runs failed: {failed[0]['fatal']}\n")
+        figures = {name: median(runs, unit) for name, runs in rows.items()}
+        if figures:
+            label = "bytes of memory per session" if idle else "µs of CPU per operation"
+            (plots / f"{test}.svg").write_text(plot(f"{TITLES[test]}: {label}", figures))
+            parts.append(f"![{TITLES[test]}](benches/plots/{test}.svg)\n")
+    (root / "BENCHMARKS.md").write_text("\n".join(parts))
+
+
+def median(runs, key):
+    return statistics.median([run.get(key) or 0 for run in runs])
+
+
+def least(runs, key):
+    return min(run.get(key) or 0 for run in runs)
+
+
+def load(servers):
+    return statistics.median(run["load"] for runs in servers.values() for run in runs)
+
+
+def factor(test, name):
+    """One polling trip is two requests."""
+    return 2 if test == "polling-1" and name == "http-hello-monoio" else 1
+
+
+def best(test, rows, floors, of):
+    figures = [of(runs, "server_cpu_us_per_op") * factor(test, name) for name, runs in rows.items()
+               if name not in OURS and (name in FLOORS) == floors]
+    return min(figures, default=None)
+
+
+def ratio(test, name, rows, floors):
+    cells = []
+    for of in (median, least):
+        beside = best(test, rows, floors, of)
+        own = of(rows[name], "server_cpu_us_per_op") * factor(test, name)
+        cells.append(f"{own / beside:.2f}" if beside else "-")
+    return "; ".join(cells) if cells[0] != "-" else "-"
+
+
+def table(test, rows):
+    lines = [
+        "| server | runs | CPU µs, median (min-max) | x peer | x floor | system share | per second | core, load's core"
+        " | p50 / p99 / p99.9 µs | errors, lost |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    key = "server_cpu_us_per_op"
+    for name, runs in rows.items():
+        most = max(run.get(key) or 0 for run in runs)
+        shown = f"**{name}**" if name in OURS else name
+        digits = 3 if median(runs, key) < 2 else 2
+        lines.append(
+            f"| {shown} | {len(runs)} | {median(runs, key):.{digits}f} ({least(runs, key):.{digits}f}-{most:.{digits}f})"
+            f" | {ratio(test, name, rows, False)} | {ratio(test, name, rows, True)}"
+            f" | {median(runs, 'server_system_share'):.2f} | {median(runs, 'per_second'):,.0f}"
+            f" | {median(runs, 'server_core'):.2f}, {median(runs, 'load_core'):.2f}"
+            f" | {median(runs, 'p50_us'):.0f} / {median(runs, 'p99_us'):.0f} / {median(runs, 'p999_us'):.0f}"
+            f" | {sum(run['errors'] for run in runs)}, {sum(run['lost'] for run in runs)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def memory(_, rows):
+    lines = ["| server | memory per session, B | CPU µs to open one | memory before, KB |", "|---|---:|---:|---:|"]
+    for name, runs in rows.items():
+        shown = f"**{name}**" if name in OURS else name
+        lines.append(f"| {shown} | {median(runs, 'rss_per_session'):,.0f} | {median(runs, 'setup_cpu_us_per_session'):.1f}"
+                     f" | {median(runs, 'rss_before') / 1024:,.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(title, figures):
+    """Bars, the cheapest on top; ours in colour. Readable on a light and on a dark page."""
+    width, name_width, bar, gap, top = 760, 190, 22, 8, 40
+    height = top + len(figures) * (bar + gap)
+    room, most = width - name_width - 90, max(figures.values()) or 1
+    rows = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif"'
+        f' font-size="13" fill="#888">',
+        f'<text x="0" y="18" font-size="15">{title}</text>',
+    ]
+    for i, (name, figure) in enumerate(sorted(figures.items(), key=lambda item: item[1])):
+        y, length = top + i * (bar + gap), max(figure / most * room, 1)
+        colour = "#d9622b" if name in OURS else "#b5b5b5" if name in FLOORS else "#5b8db8"
+        text = f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
+        rows.append(f'<text x="{name_width - 8}" y="{y + 16}" text-anchor="end">{name}</text>'
+                    f'<rect x="{name_width}" y="{y}" width="{length:.1f}" height="{bar}" fill="{colour}"/>'
+                    f'<text x="{name_width + length + 6:.1f}" y="{y + 16}">{text}</text>')
+    return "\n".join([*rows, "</svg>"]) + "\n"

@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""Measures eio beside its peers and floors, and writes BENCHMARKS.md and the plots.
+
+    benches/compare/run.py                  everything (about two hours)
+    benches/compare/run.py --quick          three rounds of a second, the peers in Rust only
+    benches/compare/run.py --tests ws-echo-1,connect-ws --servers eio,engineioxide
+    benches/compare/run.py --write          writes again what was measured last
+
+Every server has one thread and one core, the load generator another. Servers take turns: a round runs each once,
+every second round in reverse, so that neighbours in the table are neighbours in time. A server that does not
+belong to a test (a TCP echo to polling) is left out of it. Servers are ended by their own process number.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import resource
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+import report
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+SYSTEM = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Server:
+    """How one server is made and started."""
+
+    def __init__(self, kind, command, build, slow=False):
+        self.kind, self.command, self.build, self.slow = kind, command, build, slow
+
+
+def target(where):
+    """The build directory of a cargo workspace."""
+    command = ["cargo", "metadata", "--format-version", "1", "--no-deps"]
+    out = subprocess.run(command, cwd=where, check=True, capture_output=True, text=True).stdout
+    return pathlib.Path(json.loads(out)["target_directory"]) / "release"
+
+
+def built(where, *arguments):
+    def build():
+        subprocess.run(["cargo", "build", "--quiet", "--release", *arguments], cwd=where, check=True)
+
+    return build
+
+
+def npm():
+    subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=HERE / "node", check=True)
+
+
+def pip():
+    if not (HERE / "python/venv").exists():
+        subprocess.run([sys.executable, "-m", "venv", HERE / "python/venv"], check=True)
+    requirements = HERE / "python/requirements.txt"
+    command = [HERE / "python/venv/bin/pip", "install", "--quiet", "--require-hashes", "-r", requirements]
+    subprocess.run(command, check=True)
+
+
+def servers():
+    ours, peers = target(ROOT), target(HERE / "peers")
+    peer = built(HERE / "peers")
+    eio = [ours / "examples/echo", "--workers", "1", "--listen", "127.0.0.1:{port}", "--driver"]
+    example = built(ROOT, "-p", "eio-monoio", "--example", "echo")
+    python = [HERE / "python/venv/bin/python", HERE / "python/server.py", "{port}"]
+    return {
+        "eio": Server("eio", [*eio, "io-uring"], example),
+        "eio-epoll": Server("eio", [*eio, "epoll"], example),
+        "engineioxide": Server("eio", [peers / "engineioxide", "{port}", "1"], peer),
+        "engine.io": Server("eio", ["node", HERE / "node/server.js", "{port}"], npm, slow=True),
+        "python-engineio-asgi": Server("eio", [*python, "asgi"], pip, slow=True),
+        "python-engineio-aiohttp": Server("eio", [*python, "aiohttp"], pip, slow=True),
+        "fastwebsockets": Server("ws", [peers / "fastwebsockets", "{port}"], peer),
+        "tcp-echo-monoio": Server("tcp", [peers / "monoio-tcp-echo", "{port}"], peer),
+        "tcp-echo-tokio": Server("tcp", [peers / "tokio-tcp-echo", "{port}"], peer),
+        "http-hello-monoio": Server("http", [peers / "monoio-http-hello", "{port}"], peer),
+    }
+
+
+ECHO = {"eio": "ws-echo", "ws": "raw-ws-echo", "tcp": "tcp-echo"}
+# By name: the mode for each kind of server, and what it is run with.
+TESTS = {
+    "ws-echo-1": (ECHO, "--connections 64 --size 32"),
+    "ws-echo-16": (ECHO, "--connections 64 --in-flight 16 --size 32"),
+    "ws-echo-1k": (ECHO, "--connections 256 --size 1024"),
+    "ws-echo-64k": (ECHO, "--connections 16 --size 65536"),
+    "polling-1": ({"eio": "polling-echo", "http": "http-hello"}, "--connections 64 --size 32"),
+    "polling-10": ({"eio": "polling-echo"}, "--connections 64 --size 32 --batch 10"),
+    "connect-ws": ({"eio": "connect"}, "--connections 32 --transport websocket"),
+    "connect-polling": ({"eio": "connect"}, "--connections 32 --transport polling"),
+    "upgrade": ({"eio": "upgrade"}, "--connections 128"),
+    "mixed": ({"eio": "mixed"}, "--connections 64 --size 32 --idle 5000"),
+    "idle-ws": ({"eio": "idle", "ws": "idle-raw"}, "--connections 5000"),
+    "idle-ws-19000": ({"eio": "idle"}, "--connections 19000"),
+    "idle-ws-touched": ({"eio": "idle"}, "--connections 2000 --touch 65536"),
+    "idle-polling": ({"eio": "idle"}, "--connections 5000 --transport polling"),
+}
+
+
+def is_idle(test):
+    return test.startswith("idle")
+
+
+class Running:
+    """A server at work."""
+
+    def __init__(self, name, server, core, log):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        command = ["taskset", "-c", core, *(str(part).format(port=self.port) for part in server.command)]
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=SYSTEM)
+        for _ in range(300):
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{name} ended with {self.process.returncode}; see the log")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 0.2).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        self.stop()
+        raise RuntimeError(f"{name} does not listen")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def one(test, server, running, options):
+    """Runs one test on one server; what went wrong is a result too."""
+    modes, arguments = TESTS[test]
+    seconds = 2 if is_idle(test) else options.seconds
+    command = ["taskset", "-c", options.load_core, str(target(ROOT) / "eio-load"), modes[server.kind], *arguments.split(),
+               "--url", f"http://127.0.0.1:{running.port}/engine.io/", "--pid", str(running.process.pid),
+               "--seconds", str(seconds), "--warmup", str(options.warmup)]
+    if server.kind == "http":
+        # Two connections for each session, one request at a time on each.
+        command[command.index("--connections") + 1] = "128"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        return json.loads(done.stdout.splitlines()[-1])
+    except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
+        return {"fatal": repr(error)}
+
+
+def measure(options, out):
+    known = servers()
+    chosen = {name: known[name] for name in options.servers.split(",")}
+    built(ROOT, "-p", "eio-benches", "--bin", "eio-load")()
+    for build in {server.build.__qualname__ + str(i): server.build for i, server in enumerate(chosen.values())}.values():
+        build()
+    running = {}
+    with open(HERE / "servers.log", "ab") as log:
+        def record(test, name, server, at, turn):
+            result = one(test, server, at, options)
+            result = {"test": test, "server": name, "round": turn, "load": os.getloadavg()[0], **result}
+            out.write(json.dumps(result) + "\n")
+            out.flush()
+            shown = result.get("server_cpu_us_per_op", result.get("rss_per_session", result.get("fatal")))
+            print(f"{test:18} {turn:2} {name:24} {shown}", flush=True)
+
+        try:
+            for test in options.tests.split(","):
+                here = [name for name in chosen if chosen[name].kind in TESTS[test][0]]
+                for turn in range(1 if is_idle(test) else options.rounds):
+                    for name in here if turn % 2 == 0 else here[::-1]:
+                        server = chosen[name]
+                        if server.slow and turn >= options.slow_rounds:
+                            continue
+                        if is_idle(test):
+                            # Memory is that of a server that has done nothing else.
+                            fresh = Running(name, server, options.server_core, log)
+                            record(test, name, server, fresh, turn)
+                            fresh.stop()
+                        else:
+                            if name not in running:
+                                running[name] = Running(name, server, options.server_core, log)
+                            record(test, name, server, running[name], turn)
+        finally:
+            for each in running.values():
+                each.stop()
+
+
+def first_line(*command):
+    try:
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.splitlines()[0]
+    except (OSError, IndexError):
+        return "none"
+
+
+def machine():
+    """What the figures were taken on."""
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    return {
+        "CPU": f"{cpu}, {os.cpu_count()} cores seen",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "compiler": first_line("rustc", "--version"),
+        "node": first_line("node", "--version"),
+        "python": platform.python_version(),
+        "eio": first_line("git", "describe", "--always", "--dirty"),
+        "taken": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--slow-rounds", type=int, default=3, help="of the servers in node and Python")
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--warmup", type=float, default=1)
+    parser.add_argument("--server-core", default="0")
+    parser.add_argument("--load-core", default="1")
+    parser.add_argument("--tests", default=",".join(TESTS))
+    parser.add_argument("--servers", default="")
+    parser.add_argument("--results", default=str(HERE / "results.jsonl"))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--write", action="store_true", help="only write the report of the results there are")
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.seconds, options.warmup = 3, 1, 0.3
+    if not options.servers:
+        known = servers()
+        options.servers = ",".join(name for name in known if not (options.quick and known[name].slow))
+    if not options.write:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with open(options.results, "w") as out:
+            out.write(json.dumps({"machine": machine(), "command": " ".join(sys.argv[1:])}) + "\n")
+            measure(options, out)
+    lines = [json.loads(line) for line in open(options.results)]
+    report.write(lines[0], lines[1:], {name: arguments for name, (_, arguments) in TESTS.items()}, ROOT)
+
+
+if __name__ == "__main__":
+    main()

@@ -157,7 +157,7 @@ def measure(options, out):
     known = servers()
     chosen = {name: known[name] for name in options.servers.split(",")}
     built(ROOT, "-p", "eio-benches", "--bin", "eio-load")()
-    for build in {server.build.__qualname__ + str(i): server.build for i, server in enumerate(chosen.values())}.values():
+    for build in dict.fromkeys(server.build for server in chosen.values()):
         build()
     running = {}
     with open(HERE / "servers.log", "ab") as log:

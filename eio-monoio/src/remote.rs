@@ -51,7 +51,8 @@ impl Remote {
     /// Sends to every session of every core, with one encoding.
     pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) {
         let message = Encoded::new(message.into());
-        self.mesh.post_all(None, || Mail::Broadcast(message.clone()));
+        let call = self.mesh.calls.next();
+        self.mesh.post_all(None, || Mail::Broadcast(call, message.clone()));
     }
 
     /// Ends a session after what is queued for it.
@@ -61,7 +62,8 @@ impl Remote {
 
     /// Ends every session.
     pub fn disconnect_all(&self) {
-        self.mesh.post_all(None, || Mail::DisconnectAll);
+        let call = self.mesh.calls.next();
+        self.mesh.post_all(None, || Mail::DisconnectAll(call));
     }
 
     /// What carries a session; `None` if there is no such session. Waits for the core that owns it, at most a

@@ -19,7 +19,7 @@ use crate::handler::{ConnectRequest, Handler, OnMessage, RequestInfo};
 use crate::net::{self, Driver, Mailbox, Runtime};
 use crate::remote::Remote;
 use crate::shard::disk::Disk;
-use crate::shard::mesh::{Mesh, Rate};
+use crate::shard::mesh::{Calls, Mesh, Rate};
 use crate::shard::registry::SidKey;
 use crate::shard::run::{Plan, run};
 use crate::socket::Socket;
@@ -197,6 +197,7 @@ where
             connections: AtomicUsize::new(0),
             shutting_down: AtomicBool::new(false),
             handshakes: Rate::new(),
+            calls: Calls::default(),
         });
         let max_connections = self.config.max_connections.unwrap_or_else(default_max_connections);
         let config = Arc::new(self.config);

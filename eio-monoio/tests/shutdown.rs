@@ -5,7 +5,7 @@ mod support;
 
 use std::future::pending;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -62,6 +62,23 @@ impl Handler for Worker {
 
     async fn disconnect(&self, socket: &Socket<()>, reason: CloseReason) {
         self.log.push(socket, Entry::Closed(reason));
+    }
+}
+
+/// Does nothing, and holds something for as long as it lives.
+struct Holder {
+    _held: Arc<()>,
+}
+
+impl Handler for Holder {
+    type Session = ();
+
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn message<'s>(&'s self, _: &Socket<()>, _: Message<'_>) -> impl Future<Output = ()> + use<'s> {
+        async {}
     }
 }
 
@@ -154,6 +171,22 @@ fn polling_clients_between_two_polls_do_not_hold_up_the_end() {
 }
 
 #[test]
+fn an_ended_server_keeps_nothing_of_the_application() {
+    everywhere(|config| {
+        let held = Arc::new(());
+        let theirs = held.clone();
+        let server = Server::new(move || Holder { _held: theirs.clone() })
+            .config(config.shutdown_timeout(LONG));
+        let running = server.bind("127.0.0.1:0").expect("a server");
+        // These are between two polls: nothing can be said to them.
+        let _polling: Vec<_> = (0..5).map(|_| Polling::open(running.local_addr())).collect();
+        running.shutdown();
+        running.join().expect("ends well");
+        assert_eq!(Arc::strong_count(&held), 1);
+    });
+}
+
+#[test]
 fn a_handler_at_work_is_not_cut_off_before_its_time() {
     everywhere(|config| {
         let site = Site::start(config.shutdown_timeout(LONG));
@@ -171,6 +204,8 @@ fn a_handler_at_work_is_not_cut_off_before_its_time() {
         let response = polling.post.response();
         assert!(matches!(response.status, 200 | 400), "{response:?}");
         polling.post.expect_gone();
+        // The core of the other session may hear of the end later.
+        assert_eq!(socket.text(), "1");
         drop((socket, polling.get));
         let log = site.ends();
         for sid in [over_socket, polling.sid] {

@@ -24,6 +24,7 @@ use crate::message::{Encoded, OutBuf, never_full};
 use crate::session::link::{Ending, Link};
 use crate::session::queue::Queue;
 use crate::shard::Core;
+use crate::shard::mesh::Call;
 use crate::shard::timers::TimerId;
 
 /// One session on its shard. Never leaves it.
@@ -33,6 +34,8 @@ pub(crate) struct Session<T> {
     pub(crate) slot: u32,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) data: T,
+    /// Calls to every session that came later are for this one too.
+    pub(crate) opened: Call,
     machine: RefCell<ServerSession>,
     /// What no lane could take yet.
     outbox: RefCell<Queue>,
@@ -75,6 +78,7 @@ impl<T> Session<T> {
             slot,
             peer: origin.peer,
             data: origin.data,
+            opened: core.mesh.calls.latest(),
             machine: RefCell::new(machine),
             outbox: RefCell::default(),
             link: RefCell::default(),

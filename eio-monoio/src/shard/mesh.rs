@@ -26,6 +26,7 @@ pub(crate) struct Mesh {
     pub(crate) shutting_down: AtomicBool,
     /// New sessions of all shards.
     pub(crate) handshakes: Rate,
+    pub(crate) calls: Calls,
 }
 
 pub(crate) enum Mail {
@@ -34,9 +35,9 @@ pub(crate) enum Mail {
     Send(Sid, OwnedMessage),
     /// One message to sessions of the receiver.
     SendMany(Arc<[Sid]>, Encoded),
-    Broadcast(Encoded),
+    Broadcast(Call, Encoded),
     Disconnect(Sid),
-    DisconnectAll,
+    DisconnectAll(Call),
     /// What a disk thread has to say to the holder of a ticket.
     Disk(u64, Reply),
     Transport(Sid, mpsc::SyncSender<Option<Transport>>),
@@ -50,6 +51,27 @@ pub(crate) struct Moved {
     pub(crate) unread: Vec<u8>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) permit: Option<Permit>,
+}
+
+/// Orders calls to every session against the opening of sessions. A shard may read its mail after it has taken a
+/// connection that came later: what was said before a session existed is not for it.
+#[derive(Default)]
+pub(crate) struct Calls(AtomicU64);
+
+/// A moment between two calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Call(u64);
+
+impl Calls {
+    /// A call to every session that exists now: those opened before [`Call`].
+    pub(crate) fn next(&self) -> Call {
+        Call(self.0.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    /// When a session is opened.
+    pub(crate) fn latest(&self) -> Call {
+        Call(self.0.load(Ordering::Acquire))
+    }
 }
 
 /// Counts what happens in one second, for all shards.
@@ -128,6 +150,15 @@ impl Mesh {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_is_for_those_who_were_there() {
+        let calls = Calls::default();
+        let early = calls.latest();
+        let call = calls.next();
+        let late = calls.latest();
+        assert!(early < call && late >= call && late < calls.next());
+    }
 
     #[test]
     fn no_more_than_so_many_in_a_second() {

@@ -30,7 +30,7 @@ use crate::local::Local;
 use crate::message::Encoded;
 use crate::session::{Origin, Session};
 use crate::shard::disk::{Disk, Reads};
-use crate::shard::mesh::{Mail, Mesh};
+use crate::shard::mesh::{Call, Mail, Mesh};
 use crate::shard::registry::Registry;
 use crate::shard::run::Plan;
 use crate::shard::timers::Target;
@@ -190,6 +190,15 @@ impl<T> Core<T> {
         }
     }
 
+    /// Those that were there at `call`.
+    pub(crate) fn for_each_before(&self, call: Call, mut each: impl FnMut(&Session<T>)) {
+        self.for_each(|session| {
+            if session.opened < call {
+                each(session);
+            }
+        });
+    }
+
     pub(crate) fn session_count(&self) -> usize {
         self.registry.borrow().len()
     }
@@ -199,12 +208,13 @@ impl<T> Core<T> {
 impl<T> Core<T> {
     pub(crate) fn broadcast(&self, message: Message<'_>) {
         let message = Encoded::new(message);
-        self.mesh.post_all(Some(self.id), || Mail::Broadcast(message.clone()));
-        self.broadcast_here(&message);
+        let call = self.mesh.calls.next();
+        self.mesh.post_all(Some(self.id), || Mail::Broadcast(call, message.clone()));
+        self.broadcast_here(call, &message);
     }
 
-    pub(crate) fn broadcast_here(&self, message: &Encoded) {
-        self.for_each(|session| {
+    pub(crate) fn broadcast_here(&self, call: Call, message: &Encoded) {
+        self.for_each_before(call, |session| {
             if let Err(error) = session.try_send_encoded(message) {
                 tracing::debug!(sid = %session.sid, %error, "broadcast skipped a session");
             }

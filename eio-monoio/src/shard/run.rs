@@ -17,6 +17,7 @@ use crate::conn::plain::OnPlain;
 use crate::conn::{Conn, dispatch, http};
 use crate::handler::Handler;
 use crate::net::{self, Bell, Listener, Stream};
+use crate::session::Session;
 use crate::shard::disk::Disk;
 use crate::shard::mesh::{Mail, Mesh, Permit};
 use crate::shard::timers::Target;
@@ -101,9 +102,9 @@ fn open<H: Handler>(shard: &Rc<Shard<H>>, letter: Mail) {
                 }
             }
         }
-        Mail::Broadcast(message) => core.broadcast_here(&message),
+        Mail::Broadcast(call, message) => core.broadcast_here(call, &message),
         Mail::Disconnect(sid) => core.disconnect(&sid),
-        Mail::DisconnectAll => core.for_each(|session| session.close()),
+        Mail::DisconnectAll(call) => core.for_each_before(call, Session::close),
         Mail::Disk(ticket, reply) => core.reads.arrive(ticket, reply),
         Mail::Transport(sid, reply) => {
             let transport: Option<Transport> = here(&sid).map(|session| session.transport());

@@ -41,11 +41,16 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// So many allocations of the whole process `run` makes: the client's side must have its memory before.
-fn allocations(run: impl FnOnce()) -> usize {
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    run();
-    ALLOCATIONS.load(Ordering::Relaxed) - before
+/// So many allocations of the whole process `run` makes, the least of three: the client's side must have its memory
+/// before. On a busy machine a list that holds what waits may reach its length after the warm-up; what a message
+/// costs, it costs each time.
+fn allocations(mut run: impl FnMut()) -> usize {
+    let once = |_| {
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        run();
+        ALLOCATIONS.load(Ordering::Relaxed) - before
+    };
+    (0..3).map(once).min().unwrap_or_default()
 }
 
 struct Echo;

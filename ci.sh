@@ -25,8 +25,8 @@ tls() { cargo test -p eio-monoio --features tls --test client_tls --test client;
 # The core and the microcontroller client build for a Cortex-M0+ without std.
 no_std() { ./eio-embassy/ci/no-std.sh; }
 
-# Every crate packs, with what its manifest promises.
-package() { cargo package --workspace --allow-dirty --no-verify --quiet; }
+# Every crate packs, and builds from what was packed.
+package() { cargo package --workspace --allow-dirty --quiet; }
 
 # What needs node and python on the other end, alone.
 interop() {

@@ -46,6 +46,12 @@ impl<'b> Decoder<'b> {
     pub fn is_message_next(&self) -> bool {
         matches!(self.rest.as_deref(), Some([b'4' | b'b', ..]))
     }
+
+    /// Whether the next packet, if it is one at all, ends the session: for drivers that receive the requests of
+    /// a session in several places, and must not let it overtake a GET.
+    pub fn is_close_next(&self) -> bool {
+        matches!(self.rest.as_deref(), Some([b'1', ..]))
+    }
 }
 
 impl<'b> Iterator for Decoder<'b> {
@@ -188,17 +194,19 @@ mod tests {
     }
 
     #[test]
-    fn says_of_a_message_that_it_is_next_and_of_nothing_else() {
-        let mut body = *b"3\x1e4a\x1ebAA==\x1e4";
+    fn says_of_a_message_or_an_end_that_it_is_next_and_of_nothing_else() {
+        let mut body = *b"3\x1e4a\x1ebAA==\x1e4\x1e1";
         let mut packets = Decoder::new(&mut body);
-        let mut said = Vec::new();
+        let (mut said, mut closes) = (Vec::new(), Vec::new());
         loop {
             said.push(packets.is_message_next());
+            closes.push(packets.is_close_next());
             if packets.next().is_none() {
                 break;
             }
         }
-        assert_eq!(said, [false, true, true, true, false]);
+        assert_eq!(said, [false, true, true, true, false, false]);
+        assert_eq!(closes, [false, false, false, false, true, false]);
     }
 
     #[test]

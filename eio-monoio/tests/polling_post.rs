@@ -188,6 +188,25 @@ fn a_close_packet_never_leaves_a_get_hanging_or_a_post_unanswered() {
 }
 
 #[test]
+fn a_close_packet_never_overtakes_a_get_that_came_first_at_another_core() {
+    everywhere(|config| {
+        let host = Host::start(config);
+        for round in 0..100 {
+            let mut polling = Polling::open(host.addr());
+            if round % 2 == 0 {
+                // As clients without keep-alive: each request comes to whichever core the kernel picks.
+                polling.get = Wire::connect(host.addr());
+                polling.post = Wire::connect(host.addr());
+            }
+            polling.start_poll();
+            polling.say("1");
+            assert_eq!(polling.polled(), "6", "round {round}");
+            polling.assert_unknown();
+        }
+    });
+}
+
+#[test]
 fn messages_before_a_close_packet_are_never_lost() {
     everywhere(|config| {
         let host = Host::start(config);

@@ -145,7 +145,7 @@ fn understand<T>(conn: &Conn<T>, disk: &Disk, head: usize) -> Option<Request> {
 async fn ask<T>(conn: &Conn<T>, disk: &Disk, task: Task) -> Option<Reply> {
     let core = &conn.core;
     conn.set_deadline(core.config.connect_timeout);
-    let mut asking = pin!(core.tasks.run(core.reads.ask(disk, core.id, task)));
+    let mut asking = pin!(core.tasks.run(disk.ask(&core.reads, core.id, task)));
     poll_fn(|cx| match asking.as_mut().poll(cx) {
         Poll::Ready(reply) => Poll::Ready(reply.ok()),
         Poll::Pending => conn.poll_deadline(cx).map(|()| None),

@@ -181,6 +181,10 @@ pub(crate) async fn push<H: Handler>(
             // Not before the peer has taken its answers: a client that does not read is not read from.
             poll_fn(|cx| session.poll_room(cx)).await;
         }
+        if records.is_close_next() && !session.is_polled() {
+            // Protocol 2.3.8: a "pending GET is answered `6`", also one that came first at another core.
+            shard.core.settle().await;
+        }
         match next(&session, &mut records) {
             Step::Done => {}
             Step::Message(message) if session.is_busy() => session.stash(message),

@@ -100,6 +100,11 @@ impl<T> Session<T> {
         self.machine.borrow().transport()
     }
 
+    /// Whether a GET is held.
+    pub(crate) fn is_polled(&self) -> bool {
+        self.machine.borrow().attached(Lane::Get)
+    }
+
     pub(crate) fn is_upgrading(&self) -> bool {
         self.machine.borrow().is_upgrading()
     }

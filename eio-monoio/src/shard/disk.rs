@@ -1,20 +1,17 @@
 //! Reading files on threads of their own: a disk may take its time, and a core must not wait for it.
 //!
-//! A connection asks by [`Reads::ask`]; the job goes to whichever thread is free, and what was read comes back
+//! A connection asks by [`Disk::ask`]; the job goes to whichever thread is free, and what was read comes back
 //! as mail of the shard, where the connection is woken: wakers must not be used across threads.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::task::{Poll, Waker};
 
 use crate::shard::mesh::{Mail, Mesh};
+use crate::shard::replies::Replies;
 use crate::web::compress::{Accepted, Coding, Deflater, is_compressible};
 use crate::web::conditional::{Conditions, Decision, Validators, whole_seconds};
 use crate::web::files::{Candidate, Files};
@@ -105,6 +102,15 @@ impl Disk {
             thread.spawn(move || work(&queue, &mesh, &files))?;
         }
         Ok(Self { files, lines, jobs })
+    }
+
+    /// Has a thread do something for a shard. Dropping this is allowed; the reply is then dropped as well.
+    pub(crate) async fn ask(&self, replies: &Replies<Reply>, shard: u16, task: Task) -> Reply {
+        let expected = replies.expect();
+        if self.jobs.send(Job { shard, ticket: expected.number, task }).is_err() {
+            return Reply::Failed(io::Error::other("no thread reads files any more"));
+        }
+        expected.reply().await
     }
 }
 
@@ -293,71 +299,5 @@ impl Source {
         self.left -= buffer.len() as u64;
         let rest = (self.left > 0).then_some(self);
         Ok((buffer, rest))
-    }
-}
-
-/// What connections of a shard wait for from the disk.
-#[derive(Default)]
-pub(crate) struct Reads {
-    /// Never used twice: a reply that comes after its asker is gone must not find another.
-    last: Cell<u64>,
-    waiting: RefCell<HashMap<u64, Waiting>>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    reply: Option<Reply>,
-    waker: Option<Waker>,
-}
-
-impl Reads {
-    /// Has a thread do something. Dropping this is allowed; the reply is then dropped as well.
-    pub(crate) async fn ask(&self, disk: &Disk, shard: u16, task: Task) -> Reply {
-        let ticket = Ticket::new(self);
-        if disk.jobs.send(Job { shard, ticket: ticket.number, task }).is_err() {
-            return Reply::Failed(io::Error::other("no thread reads files any more"));
-        }
-        poll_fn(|cx| {
-            let mut waiting = self.waiting.borrow_mut();
-            let waiting = waiting.entry(ticket.number).or_default();
-            match waiting.reply.take() {
-                Some(reply) => Poll::Ready(reply),
-                None => {
-                    waiting.waker = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
-
-    /// A reply came by mail.
-    pub(crate) fn arrive(&self, ticket: u64, reply: Reply) {
-        let mut waiting = self.waiting.borrow_mut();
-        let Some(waiting) = waiting.get_mut(&ticket) else { return };
-        waiting.reply = Some(reply);
-        if let Some(waker) = waiting.waker.take() {
-            waker.wake();
-        }
-    }
-}
-
-struct Ticket<'r> {
-    reads: &'r Reads,
-    number: u64,
-}
-
-impl<'r> Ticket<'r> {
-    fn new(reads: &'r Reads) -> Self {
-        let number = reads.last.get() + 1;
-        reads.last.set(number);
-        reads.waiting.borrow_mut().insert(number, Waiting::default());
-        Self { reads, number }
-    }
-}
-
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        self.reads.waiting.borrow_mut().remove(&self.number);
     }
 }

@@ -40,6 +40,9 @@ pub(crate) enum Mail {
     DisconnectAll(Call),
     /// What a disk thread has to say to the holder of a ticket.
     Disk(u64, Reply),
+    /// The first, a shard, wants to be told by [`Settled`](Self::Settled) when what came in here is passed on.
+    Settle(u16, u64),
+    Settled(u64),
     Transport(Sid, mpsc::SyncSender<Option<Transport>>),
     Shutdown,
 }

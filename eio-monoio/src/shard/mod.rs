@@ -4,7 +4,9 @@ pub(crate) mod disk;
 pub(crate) mod mesh;
 pub(crate) mod pool;
 pub(crate) mod registry;
+pub(crate) mod replies;
 pub(crate) mod run;
+mod settle;
 pub(crate) mod tasks;
 pub(crate) mod timers;
 
@@ -29,9 +31,10 @@ use crate::line::Limits;
 use crate::local::Local;
 use crate::message::Encoded;
 use crate::session::{Origin, Session};
-use crate::shard::disk::{Disk, Reads};
+use crate::shard::disk::{Disk, Reply};
 use crate::shard::mesh::{Call, Mail, Mesh};
 use crate::shard::registry::Registry;
+use crate::shard::replies::Replies;
 use crate::shard::run::Plan;
 use crate::shard::timers::Target;
 use crate::web::compress::Deflater;
@@ -59,7 +62,10 @@ pub(crate) struct Core<T> {
     pub(crate) deflater: Deflater,
     /// The threads that read files, if any are served.
     pub(crate) disk: Option<Arc<Disk>>,
-    pub(crate) reads: Reads,
+    /// What connections wait for from the disk.
+    pub(crate) reads: Replies<Reply>,
+    /// Cores that passed on what they had.
+    settled: Replies<()>,
     registry: RefCell<Registry<Session<T>>>,
     /// Open WebSockets that are not Engine.IO's.
     plain: RefCell<Slab<Rc<PlainSocket>>>,
@@ -93,7 +99,8 @@ impl<T> Core<T> {
             trusted: plan.config.trusted(),
             deflater: Deflater::fast(),
             disk: plan.disk.clone(),
-            reads: Reads::default(),
+            reads: Replies::default(),
+            settled: Replies::default(),
             plain: RefCell::default(),
             ended: RefCell::default(),
             reaper: RefCell::default(),

@@ -106,6 +106,8 @@ fn open<H: Handler>(shard: &Rc<Shard<H>>, letter: Mail) {
         Mail::Disconnect(sid) => core.disconnect(&sid),
         Mail::DisconnectAll(call) => core.for_each_before(call, Session::close),
         Mail::Disk(ticket, reply) => core.reads.arrive(ticket, reply),
+        Mail::Settle(asker, number) => core.pass_on(asker, number),
+        Mail::Settled(number) => core.settled.arrive(number, ()),
         Mail::Transport(sid, reply) => {
             let transport: Option<Transport> = here(&sid).map(|session| session.transport());
             // Whoever asked may have given up.

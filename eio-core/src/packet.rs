@@ -94,7 +94,12 @@ impl<'a> Packet<'a> {
     /// Every [`Error`] ends the session the record belongs to.
     #[inline]
     pub fn parse_text(record: &'a mut [u8]) -> Result<Self, Error> {
-        let (kind, data) = record.split_first_mut().ok_or(Error::Empty)?;
+        let kind = *record.first().ok_or(Error::Empty)?;
+        // Inside the match the record would be lent already.
+        if !matches!(kind, b'0'..=b'6' | b'b') {
+            return Err(no_type(record));
+        }
+        let data = record.get_mut(1..).unwrap_or_default();
         // Messages first: they are what there is most of.
         Ok(match kind {
             b'4' => Self::Message(Message::Text(utf8(data)?)),
@@ -104,8 +109,7 @@ impl<'a> Packet<'a> {
             b'0' => Self::Open(utf8(data)?),
             b'1' => utf8(data).map(|_| Self::Close)?,
             b'5' => utf8(data).map(|_| Self::Upgrade)?,
-            b'6' => utf8(data).map(|_| Self::Noop)?,
-            _ => return Err(Error::UnknownType),
+            _ => utf8(data).map(|_| Self::Noop)?,
         })
     }
 
@@ -198,11 +202,12 @@ pub struct Frame<'a> {
 pub enum Error {
     /// No byte at all, so no type.
     Empty,
-    /// The first byte is neither `0` to `6` nor `b`.
+    /// The first byte is neither `0` to `6` nor `b`, in a record that is UTF-8.
     UnknownType,
-    /// The data is not UTF-8.
+    /// The record is not UTF-8.
     Utf8,
-    /// Not base64 of the standard alphabet (RFC 4648 section 4).
+    /// Not base64 of the standard alphabet (RFC 4648 section 4); other bytes than ASCII are not looked at
+    /// more closely.
     Base64,
 }
 
@@ -229,6 +234,16 @@ impl core::error::Error for Error {}
 #[inline]
 fn utf8(data: &[u8]) -> Result<&str, Error> {
     simdutf8::basic::from_utf8(data).map_err(|_| Error::Utf8)
+}
+
+/// Text that is not text is refused as that, whatever it begins with: a message that came in pieces was
+/// refused so before its type was looked at, and where it was cut must not show.
+///
+/// > When an endpoint is to interpret a byte stream as UTF-8 but finds that the byte stream is not, in fact, a
+/// > valid UTF-8 stream, that endpoint MUST _Fail the WebSocket Connection_. (RFC 6455 8.1)
+#[cold]
+fn no_type(record: &[u8]) -> Error {
+    utf8(record).err().unwrap_or(Error::UnknownType)
 }
 
 /// Decodes in place. Clients that leave out padding are understood, as JS does; a byte outside the
@@ -293,6 +308,11 @@ mod tests {
                 assert!(error.is_utf8());
             }
         }
+        // Also where a type should stand, and behind what is none.
+        for bad in [&b"\xff"[..], b"\x804", b"\xe2\x82", b"x\xff", b"\0\xc0\x80"] {
+            assert_eq!(parse(bad), Err(Error::Utf8), "{}", bad.escape_ascii());
+        }
+        assert_eq!(parse("\u{20ac}".as_bytes()), Err(Error::UnknownType));
         assert!(![Error::Empty, Error::UnknownType, Error::Base64].iter().any(|e| e.is_utf8()));
     }
 

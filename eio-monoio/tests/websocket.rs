@@ -87,7 +87,14 @@ fn a_packet_that_is_none_ends_the_session_at_once() {
 fn text_that_is_not_utf8_is_refused_with_its_own_code() {
     everywhere(|config| {
         let host = Host::start(config);
-        for text in [b"4\xff".as_slice(), b"4\xc0\x80", b"4\xed\xa0\x80", b"4abc\xe2\x82"] {
+        for text in [
+            b"4\xff".as_slice(),
+            b"4\xc0\x80",
+            b"4\xed\xa0\x80",
+            b"4abc\xe2\x82",
+            b"\xff",
+            b"x\xff",
+        ] {
             ends(&host, &frame(TEXT, text), INVALID_PAYLOAD, CloseReason::ParseError);
         }
         // At the first wrong byte, without waiting for the rest of the message.

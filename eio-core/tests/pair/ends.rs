@@ -1,52 +1,206 @@
-//! What both drivers keep, and what passes between a session and its connections.
+//! What both drivers keep, and how they turn packets into bytes and back, as real ones do.
 
 use std::collections::VecDeque;
 
+use eio_core::buffer::{Overflow, RecvBuffer, Sink};
 use eio_core::packet::{Message, Packet};
+use eio_core::payload;
 use eio_core::session::client::{self, ClientSession, Figures};
 use eio_core::session::{CloseReason, Event, Lane, ServerSession, Transmit, Violation};
 use eio_core::time::Instant;
+use eio_core::transport::Transport;
+use eio_core::ws::{self, Decoder, Kind, Opcode, Role, Step};
 
-use crate::world::SERVER;
+use crate::plan::Rng;
+use crate::world::{CLOSE_TIMEOUT, SERVER};
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Wire {
-    Open,
-    Control(Packet<'static>),
-    Message(u32),
+pub(crate) type Connection = u32;
+
+/// Either session, seen alike.
+pub(crate) trait Machine {
+    const ROLE: Role;
+
+    fn next(&mut self, lane: Lane, queued: bool) -> Option<Next>;
+    fn take<'p>(
+        &mut self,
+        lane: Lane,
+        packet: Packet<'p>,
+        now: Instant,
+    ) -> Result<Option<Message<'p>>, Violation>;
+    fn reason(&self) -> Option<CloseReason>;
+    fn lose(&mut self, lane: Lane);
+    fn turn(&mut self, now: Instant, waiting: bool);
+    fn deadline(&self) -> Option<Instant>;
+    fn news(&mut self) -> Option<Event>;
+    fn leave(&mut self, now: Instant, abort: bool) -> bool;
+    fn carried_by(&self) -> Transport;
+}
+
+/// What is to be written next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Next {
+    Packet(Packet<'static>),
+    Message,
     Hangup,
 }
 
-impl Wire {
-    fn packet(self, bytes: &mut [u8; 4]) -> Packet<'_> {
-        match self {
-            Self::Control(packet) => packet,
-            Self::Message(index) => {
-                *bytes = index.to_be_bytes();
-                Packet::Message(Message::Binary(bytes))
-            }
-            Self::Open | Self::Hangup => unreachable!("not a packet that comes here"),
+impl Machine for ServerSession {
+    const ROLE: Role = Role::Server;
+
+    fn next(&mut self, lane: Lane, queued: bool) -> Option<Next> {
+        Some(match self.poll_transmit(lane, queued)? {
+            // Its figures are known to both ends here; how they are written is tested with the packet.
+            Transmit::Open => Next::Packet(Packet::Open("{}")),
+            Transmit::Control(packet) => Next::Packet(packet),
+            Transmit::Message => Next::Message,
+            Transmit::Hangup => Next::Hangup,
+        })
+    }
+
+    fn take<'p>(
+        &mut self,
+        lane: Lane,
+        packet: Packet<'p>,
+        now: Instant,
+    ) -> Result<Option<Message<'p>>, Violation> {
+        self.handle_packet(lane, packet, now)
+    }
+
+    fn reason(&self) -> Option<CloseReason> {
+        self.ended()
+    }
+
+    fn lose(&mut self, lane: Lane) {
+        self.lost(lane);
+    }
+
+    fn turn(&mut self, now: Instant, waiting: bool) {
+        if waiting {
+            self.extend(now);
         }
+        self.handle_timeout(now);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.poll_timeout()
+    }
+
+    fn news(&mut self) -> Option<Event> {
+        self.poll_event()
+    }
+
+    fn leave(&mut self, now: Instant, abort: bool) -> bool {
+        match abort {
+            true => self.abort(CloseReason::ServerDisconnect),
+            false => self.close(now),
+        }
+        self.is_closing()
+    }
+
+    fn carried_by(&self) -> Transport {
+        self.transport()
     }
 }
 
-pub(crate) type Connection = u32;
+impl Machine for ClientSession {
+    const ROLE: Role = Role::Client;
+
+    fn next(&mut self, lane: Lane, queued: bool) -> Option<Next> {
+        Some(match self.poll_transmit(lane, queued)? {
+            client::Transmit::Control(packet) => Next::Packet(packet),
+            client::Transmit::Message => Next::Message,
+            client::Transmit::Hangup => Next::Hangup,
+        })
+    }
+
+    fn take<'p>(
+        &mut self,
+        lane: Lane,
+        packet: Packet<'p>,
+        now: Instant,
+    ) -> Result<Option<Message<'p>>, Violation> {
+        if let Packet::Open(_) = packet
+            && !self.is_open()
+        {
+            let figures = Figures {
+                ping_interval: SERVER.ping_interval,
+                ping_timeout: SERVER.ping_timeout,
+                offers_websocket: lane == Lane::Get,
+            };
+            return self.handle_open(figures, now).map(|()| None);
+        }
+        self.handle_packet(lane, packet, now)
+    }
+
+    fn reason(&self) -> Option<CloseReason> {
+        self.ended()
+    }
+
+    fn lose(&mut self, lane: Lane) {
+        self.lost(lane);
+    }
+
+    fn turn(&mut self, now: Instant, waiting: bool) {
+        if waiting {
+            self.extend(now);
+        }
+        self.handle_timeout(now);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.poll_timeout()
+    }
+
+    fn news(&mut self) -> Option<Event> {
+        self.poll_event()
+    }
+
+    fn leave(&mut self, now: Instant, abort: bool) -> bool {
+        match abort {
+            true => self.abort(CloseReason::ClientDisconnect),
+            false => self.close(now),
+        }
+        self.is_closing()
+    }
+
+    fn carried_by(&self) -> Transport {
+        self.transport()
+    }
+}
+
+/// One end of a WebSocket.
+pub(crate) struct Socket {
+    pub(crate) id: Connection,
+    rx: RecvBuffer<Vec<u8>>,
+    decoder: Decoder,
+}
+
+impl Socket {
+    pub(crate) fn new(id: Connection, role: Role) -> Self {
+        // Small, so that what is kept and what is cut off are moved about.
+        Self { id, rx: RecvBuffer::new(vec![0; 192]), decoder: Decoder::new(role, 128) }
+    }
+}
 
 /// What both drivers keep.
 pub(crate) struct End<S> {
     pub(crate) session: S,
+    /// The messages that wait, by their numbers.
     pub(crate) outbox: VecDeque<u32>,
     pub(crate) queued: u32,
     pub(crate) received: u32,
     pub(crate) get: Option<Connection>,
     pub(crate) post: Option<Connection>,
-    pub(crate) websocket: Option<Connection>,
+    pub(crate) websocket: Option<Socket>,
     pub(crate) closed: Option<(CloseReason, u64)>,
     /// Told to close gracefully, with this many messages queued by then.
     pub(crate) flushing: Option<u32>,
+    /// By when it must be closed, on its own clock.
+    closed_by: Option<Instant>,
+    aborted: bool,
 }
 
-impl<S> End<S> {
+impl<S: Machine> End<S> {
     pub(crate) fn new(session: S) -> Self {
         Self {
             session,
@@ -58,6 +212,8 @@ impl<S> End<S> {
             websocket: None,
             closed: None,
             flushing: None,
+            closed_by: None,
+            aborted: false,
         }
     }
 
@@ -68,96 +224,225 @@ impl<S> End<S> {
         }
     }
 
-    pub(crate) fn receive(&mut self, message: Option<Message<'_>>) {
-        if let Some(Message::Binary(bytes)) = message {
-            let index = u32::from_be_bytes(bytes.try_into().unwrap());
-            assert_eq!(index, self.received, "lost, doubled or out of order");
-            self.received += 1;
+    pub(crate) fn leave(&mut self, now: Instant, abort: bool) {
+        self.aborted |= abort;
+        if self.session.leave(now, abort) && self.flushing.is_none() {
+            self.flushing = Some(self.queued);
+            self.closed_by = Some(now.after(CLOSE_TIMEOUT));
         }
     }
 
-    pub(crate) fn take(&mut self) -> Wire {
-        Wire::Message(self.outbox.pop_front().expect("asked for a message there is not"))
+    /// What the application hears; `late` is how late a timer may be.
+    pub(crate) fn hear(&mut self, world: u64, now: Instant, late: u64) {
+        while let Some(event) = self.session.news() {
+            assert_eq!(self.closed, None, "{event:?} after the end");
+            if let Event::Closed(reason) = event {
+                self.closed = Some((reason, world));
+                self.check_the_close(reason, now);
+            }
+        }
+        assert_eq!(self.closed.map(|(reason, _)| reason), self.session.reason());
+        let overdue = self.closed_by.is_some_and(|by| now.millis_since(by) > late);
+        assert!(self.closed.is_some() || !overdue, "a close that takes for ever");
     }
 
-    pub(crate) fn hear(&mut self, event: Event, now: u64) {
-        if let Event::Closed(reason) = event {
-            assert_eq!(self.closed.replace((reason, now)), None, "told twice");
+    /// A graceful close sends everything first, unless it takes too long.
+    fn check_the_close(&self, reason: CloseReason, now: Instant) {
+        let own = match S::ROLE {
+            Role::Server => CloseReason::ServerDisconnect,
+            Role::Client => CloseReason::ClientDisconnect,
+        };
+        let in_time = self.closed_by.is_some_and(|by| now < by);
+        if reason == own && in_time && !self.aborted {
+            assert!(self.outbox.is_empty(), "closed over the head of messages");
         }
     }
 
     /// The lane this connection serves here, if it still does.
     pub(crate) fn lane(&self, connection: Connection) -> Option<Lane> {
-        [(Lane::Get, self.get), (Lane::Post, self.post), (Lane::WebSocket, self.websocket)]
+        let websocket = self.websocket.as_ref().map(|socket| socket.id);
+        [(Lane::Get, self.get), (Lane::Post, self.post), (Lane::WebSocket, websocket)]
             .into_iter()
             .find_map(|(lane, serving)| (serving == Some(connection)).then_some(lane))
     }
 
-    pub(crate) fn forget(&mut self, lane: Lane) {
+    /// The connection broke, here.
+    pub(crate) fn lose(&mut self, connection: Connection) {
+        let Some(lane) = self.lane(connection) else { return };
         match lane {
             Lane::Get => self.get = None,
             Lane::Post => self.post = None,
             Lane::WebSocket => self.websocket = None,
         }
+        let carried =
+            (lane == Lane::WebSocket) == (self.session.carried_by() == Transport::WebSocket);
+        self.session.lose(lane);
+        assert!(!carried || self.session.reason().is_some(), "a loss that nobody minds");
     }
-}
 
-/// Whether the server took it.
-pub(crate) fn server_hears(
-    server: &mut End<ServerSession>,
-    lane: Lane,
-    wire: Wire,
-    now: Instant,
-) -> bool {
-    match server.session.handle_packet(lane, wire.packet(&mut [0; 4]), now) {
-        Ok(message) => server.receive(message),
-        Err(violation) => {
-            assert_eq!(violation, Violation::Ended);
-            return server.session.ended() == Some(CloseReason::ClientDisconnect);
+    /// What goes out next: no more than last words after the end, and those come to an end.
+    fn next(&mut self, lane: Lane) -> Option<Next> {
+        let over = self.session.reason().is_some();
+        let next = self.session.next(lane, !self.outbox.is_empty())?;
+        let last = matches!(next, Next::Packet(Packet::Close | Packet::Noop) | Next::Hangup);
+        assert!(last || !over, "{next:?} after the end");
+        Some(next)
+    }
+
+    /// Fills the body of a response or a POST, up to so many packets and bytes; says whether it is full.
+    pub(crate) fn fill(&mut self, lane: Lane, packets: usize, bytes: usize) -> (Vec<u8>, bool) {
+        let mut body = Bytes::default();
+        let mut encoder = payload::Encoder::new(bytes, packets);
+        loop {
+            let mut text = [0; LONGEST];
+            let front =
+                self.outbox.front().map(|index| Packet::Message(compose(*index, &mut text)));
+            // To ask for more than fits would be to lose it.
+            if !encoder.has_room(front.as_ref()) {
+                return (body.0, true);
+            }
+            let packet = match self.next(lane) {
+                None => return (body.0, false),
+                Some(Next::Packet(packet)) => packet,
+                Some(Next::Message) => front.expect("asked for a message there is not"),
+                Some(Next::Hangup) => panic!("a body cannot hang up"),
+            };
+            let pushed = encoder.push(&mut body, &packet);
+            assert_eq!(pushed, Ok(payload::Pushed::Yes));
+            if let Packet::Message(_) = packet {
+                self.outbox.pop_front();
+            }
         }
     }
-    true
-}
 
-pub(crate) fn server_says(server: &mut End<ServerSession>, lane: Lane) -> Option<Wire> {
-    let over = server.session.ended().is_some();
-    let transmit = server.session.poll_transmit(lane, !server.outbox.is_empty())?;
-    let last =
-        matches!(transmit, Transmit::Control(Packet::Close | Packet::Noop) | Transmit::Hangup);
-    assert!(last || !over, "{transmit:?} after the end");
-    Some(match transmit {
-        Transmit::Open => Wire::Open,
-        Transmit::Control(packet) => Wire::Control(packet),
-        Transmit::Message => server.take(),
-        Transmit::Hangup => Wire::Hangup,
-    })
-}
-
-pub(crate) fn client_says(client: &mut End<ClientSession>, lane: Lane) -> Option<Wire> {
-    let over = client.session.ended().is_some();
-    let transmit = client.session.poll_transmit(lane, !client.outbox.is_empty())?;
-    let last =
-        matches!(transmit, client::Transmit::Control(Packet::Close) | client::Transmit::Hangup);
-    assert!(last || !over, "{transmit:?} after the end");
-    Some(match transmit {
-        client::Transmit::Control(packet) => Wire::Control(packet),
-        client::Transmit::Message => client.take(),
-        client::Transmit::Hangup => Wire::Hangup,
-    })
-}
-
-pub(crate) fn client_hears(client: &mut End<ClientSession>, lane: Lane, wire: Wire, now: Instant) {
-    if let Wire::Open = wire {
-        let figures = Figures {
-            ping_interval: SERVER.ping_interval,
-            ping_timeout: SERVER.ping_timeout,
-            offers_websocket: lane == Lane::Get,
-        };
-        let opened = client.session.handle_open(figures, now);
-        return assert!(opened.is_ok() || client.session.ended().is_some());
+    /// A whole body came; says whether all of it was taken.
+    pub(crate) fn read_body(&mut self, lane: Lane, mut body: Vec<u8>, now: Instant) -> bool {
+        for packet in payload::Decoder::new(&mut body) {
+            let packet = packet.expect("only whole packets were written");
+            match self.session.take(lane, packet, now) {
+                Ok(message) => receive(&mut self.received, message),
+                Err(violation) => {
+                    assert_eq!(violation, Violation::Ended);
+                    return self.session.reason() == Some(CloseReason::ClientDisconnect);
+                }
+            }
+        }
+        true
     }
-    match client.session.handle_packet(lane, wire.packet(&mut [0; 4]), now) {
-        Ok(message) => client.receive(message),
-        Err(violation) => assert_eq!(violation, Violation::Ended),
+
+    /// Frames for the WebSocket, at most so many, and whether there may be more.
+    pub(crate) fn frames(&mut self, room: u64, rng: &mut Rng) -> (Vec<u8>, bool) {
+        let mut out = Bytes::default();
+        for _ in 0..room {
+            let key = (S::ROLE == Role::Client)
+                .then(|| rng.below(1 << 32).to_be_bytes()[4..].try_into().unwrap());
+            let mut text = [0; LONGEST];
+            let packet = match self.next(Lane::WebSocket) {
+                None => return (out.0, false),
+                Some(Next::Hangup) => {
+                    ws::encode_close(&mut out, None, "", key).expect("room without end");
+                    self.websocket = None;
+                    return (out.0, false);
+                }
+                Some(Next::Packet(packet)) => packet,
+                Some(Next::Message) => {
+                    let index = self.outbox.pop_front().expect("asked for a message there is not");
+                    Packet::Message(compose(index, &mut text))
+                }
+            };
+            let frame = packet.frame();
+            let opcode = if frame.binary { Opcode::Binary } else { Opcode::Text };
+            let [data, tail] = match rng.below(4) {
+                // In two fragments; the first cut may fall into a character.
+                0 if frame.data.len() > 1 => {
+                    let (data, tail) =
+                        frame.data.split_at(1 + rng.below(frame.data.len() as u64 - 1) as usize);
+                    [data, tail]
+                }
+                _ => [frame.data, &[]],
+            };
+            let whole = tail.is_empty();
+            ws::encode_fragment(&mut out, whole, opcode, frame.prefix, data, key)
+                .expect("room without end");
+            if !whole {
+                ws::encode_fragment(&mut out, true, Opcode::Continuation, b"", tail, key)
+                    .expect("room without end");
+            }
+        }
+        (out.0, true)
+    }
+
+    /// Bytes came over the WebSocket.
+    pub(crate) fn read_frames(&mut self, mut bytes: &[u8], now: Instant) {
+        while !bytes.is_empty() {
+            let Some(socket) = &mut self.websocket else { return };
+            let wanted = bytes.len().min(64);
+            let n = socket.rx.spare_mut(wanted).len().min(wanted);
+            assert!(n > 0, "a buffer that a frame does not fit into");
+            socket.rx.append(&bytes[..n]).expect("room was there");
+            bytes = &bytes[n..];
+            while let Step::Ready(ready) = socket.decoder.poll(&mut socket.rx).expect("frames") {
+                let payload = socket.decoder.payload_mut(&mut socket.rx, ready);
+                let packet = match ready.kind() {
+                    Kind::Text => Packet::parse_text(payload).expect("a packet"),
+                    Kind::Binary => Packet::parse_binary(payload),
+                    Kind::Close => {
+                        self.websocket = None;
+                        return self.session.lose(Lane::WebSocket);
+                    }
+                    Kind::Ping | Kind::Pong => panic!("nobody sends those here"),
+                };
+                match self.session.take(Lane::WebSocket, packet, now) {
+                    Ok(message) => receive(&mut self.received, message),
+                    Err(violation) => assert_eq!(violation, Violation::Ended),
+                }
+            }
+        }
+    }
+}
+
+/// Every message is another, and longer or shorter than its neighbours.
+const LONGEST: usize = 64;
+
+fn compose(index: u32, bytes: &mut [u8; LONGEST]) -> Message<'_> {
+    let len = 4 + (index as usize * 7) % 40;
+    if index % 2 == 1 {
+        bytes[..4].copy_from_slice(&index.to_be_bytes());
+        bytes[4..len].fill(index as u8);
+        return Message::Binary(&bytes[..len]);
+    }
+    let mut left = index;
+    for digit in bytes[..4].iter_mut().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+    }
+    bytes[4..len].fill(b'x');
+    // Three bytes that must stay together.
+    bytes[len..len + 3].copy_from_slice("\u{20ac}".as_bytes());
+    Message::Text(std::str::from_utf8(&bytes[..len + 3]).expect("text"))
+}
+
+fn receive(received: &mut u32, message: Option<Message<'_>>) {
+    if let Some(message) = message {
+        let expected = &mut [0; LONGEST];
+        assert_eq!(message, compose(*received, expected), "lost, doubled, changed or out of order");
+        *received += 1;
+    }
+}
+
+/// Output without end.
+#[derive(Default)]
+struct Bytes(Vec<u8>);
+
+impl Sink for Bytes {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn claim(&mut self, n: usize) -> Result<&mut [u8], Overflow> {
+        let len = self.0.len();
+        self.0.resize(len + n, 0);
+        Ok(&mut self.0[len..])
     }
 }

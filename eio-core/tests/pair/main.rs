@@ -1,11 +1,14 @@
-//! Both ends of a session on a virtual clock, joined by simulated connections, with faults.
+//! Both ends of a session on virtual clocks, joined by simulated connections, with faults.
 //!
-//! One seed is one run. `EIO_PAIR_SEED=n` replays a single one and prints what happens;
-//! `EIO_PAIR_SEEDS=n` runs that many.
+//! One seed is one run: what is sent and when, how long each piece of it takes, which connection breaks at which
+//! byte, who closes, whose clock leaps, who stands still. A run that fails says how to replay it:
+//! `EIO_PAIR_SEED=n` runs a single one and prints what happens; `EIO_PAIR_SEEDS=n` runs that many.
 
 mod ends;
 mod plan;
 mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use eio_core::packet::{Message, Packet};
 use eio_core::session::{CloseReason, Event, Lane, ServerSession, Timing, Transmit};
@@ -18,31 +21,46 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
-/// Runs `run` for every seed; one that fails says which.
-fn for_each_seed(count: u64, run: impl Fn(u64, bool)) {
-    struct Replay(u64);
-    impl Drop for Replay {
+/// Runs `run` for every seed, on every core; one that fails says which.
+fn for_each_seed(count: u64, run: impl Fn(u64, bool) + Sync) {
+    struct Replay<'n>(u64, &'n AtomicU64);
+    impl Drop for Replay<'_> {
         fn drop(&mut self) {
             if std::thread::panicking() {
                 eprintln!("replay this run with EIO_PAIR_SEED={}", self.0);
+                // One is enough to look at.
+                self.1.store(u64::MAX / 2, Ordering::Relaxed);
             }
         }
     }
-    let single = setting("EIO_PAIR_SEED");
-    let seeds = match single {
-        Some(seed) => seed..seed + 1,
-        None => 0..setting("EIO_PAIR_SEEDS").unwrap_or(count),
-    };
-    for seed in seeds {
-        let replay = Replay(seed);
-        run(seed, single.is_some());
-        drop(replay);
+    if let Some(seed) = setting("EIO_PAIR_SEED") {
+        return run(seed, true);
     }
+    const SHARE: u64 = 64;
+    let count = setting("EIO_PAIR_SEEDS").unwrap_or(count);
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let from = next.fetch_add(SHARE, Ordering::Relaxed);
+                    for seed in from..(from + SHARE).min(count) {
+                        let replay = Replay(seed, &next);
+                        run(seed, false);
+                        drop(replay);
+                    }
+                    if from >= count {
+                        return;
+                    }
+                }
+            });
+        }
+    });
 }
 
 #[test]
 fn no_fault_loses_doubles_or_reorders_a_message_or_leaves_one_end_behind() {
-    for_each_seed(3_000, |seed, trace| {
+    for_each_seed(1_000_000, |seed, trace| {
         let mut rng = Rng::new(seed);
         let plan = Plan::random(&mut rng);
         World::new(plan, rng, trace).run();
@@ -51,7 +69,7 @@ fn no_fault_loses_doubles_or_reorders_a_message_or_leaves_one_end_behind() {
 
 #[test]
 fn without_faults_everything_arrives_and_the_session_ends_up_on_websocket() {
-    for_each_seed(500, |seed, trace| {
+    for_each_seed(5_000, |seed, trace| {
         let mut rng = Rng::new(seed);
         let plan = Plan::calm(&mut rng);
         let upgrade = plan.upgrade;
@@ -63,7 +81,7 @@ fn without_faults_everything_arrives_and_the_session_ends_up_on_websocket() {
 
 #[test]
 fn an_upgrade_into_the_void_does_not_hurt_polling() {
-    for_each_seed(500, |seed, trace| {
+    for_each_seed(5_000, |seed, trace| {
         let mut rng = Rng::new(seed);
         let plan = Plan { upgrade: true, mute_websocket: true, ..Plan::calm(&mut rng) };
         let mut world = World::new(Plan { direct: false, ..plan }, rng, trace);
@@ -87,7 +105,7 @@ fn no_order_of_calls_breaks_a_server_session() {
         Packet::Upgrade,
         Packet::Noop,
     ];
-    for_each_seed(3_000, |seed, _| {
+    for_each_seed(30_000, |seed, _| {
         let mut rng = Rng::new(seed);
         let mut now = Instant::from_millis(0);
         let transport = *rng.pick(&[Transport::Polling, Transport::WebSocket]);

@@ -27,23 +27,33 @@ impl Rng {
     }
 }
 
-/// What one run is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Server,
+    Client,
+}
+
+/// What one run is like. Times are milliseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// WebSocket from the start.
     pub(crate) direct: bool,
     pub(crate) upgrade: bool,
-    /// The slowest way of a packet, in milliseconds.
+    /// The slowest way of a packet.
     pub(crate) delay: u64,
     pub(crate) messages: u64,
-    /// Connections that break, each at a random moment.
-    pub(crate) breaks: u64,
+    /// When connections break: the latest one, or any.
+    pub(crate) breaks: Vec<u64>,
     /// WebSockets connect, and then carry nothing.
     pub(crate) mute_websocket: bool,
     /// From this moment on nothing is carried at all.
     pub(crate) mute_from: Option<u64>,
     /// Who closes, when, and whether at once.
     pub(crate) close: Vec<(Side, u64, bool)>,
+    /// Whose clock leaps ahead, when, and by how much: a machine that slept, a timer that lied.
+    pub(crate) leaps: Vec<(Side, u64, u64)>,
+    /// Who does nothing at all, from when, and for how long: a stalled process, a full disk.
+    pub(crate) stalls: Vec<(Side, u64, u64)>,
 }
 
 impl Plan {
@@ -52,32 +62,50 @@ impl Plan {
             direct: rng.one_in(4),
             upgrade: !rng.one_in(4),
             delay: 8,
-            messages: rng.below(60),
-            breaks: 0,
+            messages: *rng.pick(&[0, 3, 10, 30]),
+            breaks: Vec::new(),
             mute_websocket: false,
             mute_from: None,
             close: Vec::new(),
+            leaps: Vec::new(),
+            stalls: Vec::new(),
         }
     }
 
     pub(crate) fn random(rng: &mut Rng) -> Self {
         let mut plan = Self::calm(rng);
         plan.delay = *rng.pick(&[8, 8, 30, 60]);
-        plan.breaks = rng.below(3);
+        plan.breaks = (0..rng.below(3)).map(|_| moment(rng)).collect();
         plan.mute_websocket = rng.one_in(8);
-        // Most of what is delicate happens while the session opens and upgrades.
-        let moment = |rng: &mut Rng| if rng.one_in(2) { rng.below(120) } else { rng.below(ACTIVE) };
         plan.mute_from = rng.one_in(6).then(|| moment(rng));
-        for _ in 0..rng.below(3) {
-            let side = *rng.pick(&[Side::Server, Side::Client]);
-            plan.close.push((side, moment(rng), rng.one_in(4)));
+        plan.close = (0..rng.below(3)).map(|_| (side(rng), moment(rng), rng.one_in(4))).collect();
+        if rng.one_in(3) {
+            plan.leaps.push((side(rng), moment(rng), 1 + rng.below(700)));
+        }
+        if rng.one_in(3) {
+            plan.stalls.push((side(rng), moment(rng), 1 + rng.below(700)));
         }
         plan
     }
+
+    /// Whether nothing goes wrong but what the two ends decide.
+    pub(crate) fn is_fair(&self) -> bool {
+        let quiet = self.breaks.is_empty() && self.leaps.is_empty() && self.stalls.is_empty();
+        // Where every way is long, a pong behind another POST may come too late.
+        quiet && self.delay <= 8 && !self.mute_websocket && self.mute_from.is_none()
+    }
+
+    /// How long anyone stands still, in all.
+    pub(crate) fn stalled(&self) -> u64 {
+        self.stalls.iter().map(|(_, _, time)| time).sum()
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    Server,
-    Client,
+fn side(rng: &mut Rng) -> Side {
+    *rng.pick(&[Side::Server, Side::Client])
+}
+
+/// Most of what is delicate happens while the session opens and upgrades.
+fn moment(rng: &mut Rng) -> u64 {
+    if rng.one_in(2) { rng.below(120) } else { rng.below(ACTIVE) }
 }

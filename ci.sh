@@ -41,6 +41,13 @@ fuzz() {
   fuzz/run.sh "${FUZZ_SECONDS:-5}"
 }
 
+# Both protocols by other people's judgement: Autobahn's 301 cases for WebSockets, h1spec's 33 requests for HTTP.
+conformance() {
+  cargo build --release -p eio-monoio --example ws_echo --example echo
+  eio-monoio/conformance/h1spec.py
+  eio-monoio/conformance/server.py
+}
+
 # The examples build as a user builds them.
 examples() { cargo build --release -p eio-monoio --examples; }
 

@@ -70,3 +70,21 @@ build_echo() {
   echo=${CARGO_TARGET_DIR:-$root/target}/debug/examples/echo
   npm=$(modules peer)
 }
+
+# judge <port> <seconds>: starts the server that examines a sensor. Sets $judge, the process.
+judge() {
+  (cd "$npm" && exec timeout "$2" node "$ci/peer/sensor.mjs" "$1") >"$work/judge" 2>&1 &
+  judge=$!
+  pids+=("$judge")
+  listening "$1"
+}
+
+# verdict <name>: waits for what it says.
+verdict() {
+  local status=0
+  wait "$judge" || status=$?
+  sed 's/^/     /' "$work/judge"
+  [[ $status == 0 ]] && { echo "ok   $1"; return; }
+  echo "FAIL $1: exit status $status" >&2
+  exit 1
+}

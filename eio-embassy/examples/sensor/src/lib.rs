@@ -1,0 +1,158 @@
+//! A sensor: publishes readings as binary messages and obeys commands that come as text. It is the same on
+//! every board; a board brings the network, the thermometer and the light.
+//!
+//! | the server sends | the sensor answers |
+//! |---|---|
+//! | `every <ms>`, 10 to 3600000 | `ok`, and a reading each so many milliseconds from now on |
+//! | `led on`, `led off` | `ok` |
+//! | other text | `no such command` |
+//! | binary | `<n> bytes, sum <s>`: what a firmware update or a table for calibration would begin with |
+//!
+//! A reading is twelve bytes, big-endian: its number in this session, milliseconds since the start of the
+//! device, thousandths of a degree Celsius (signed).
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::fmt::Write as _;
+use core::future::Future;
+
+use eio_embassy::{Backoff, Buffers, Config, Connector, Error, Message, dial};
+use embassy_futures::select::{Either, select};
+use embassy_time::{Duration, Instant, Ticker};
+use rand_core::RngCore;
+
+/// All the memory the client has: messages of 1,399 bytes can be received.
+pub type Memory = Buffers<1536, 512>;
+
+/// What differs from board to board.
+pub trait Board {
+    /// The temperature in thousandths of a degree Celsius.
+    fn temperature(&mut self) -> impl Future<Output = i32>;
+    /// Switches the light.
+    fn led(&mut self, on: bool) -> impl Future<Output = ()>;
+    /// Says what happens to whoever has a cable plugged in.
+    fn log(&mut self, what: fmt::Arguments<'_>);
+}
+
+/// Publishes for ever, over every loss of the connection.
+pub async fn run(
+    mut network: impl Connector,
+    config: &Config<'_>,
+    memory: &mut Memory,
+    mut board: impl Board,
+    mut rng: impl RngCore,
+) -> ! {
+    let mut backoff = Backoff::default();
+    loop {
+        let lost = session(&mut network, config, memory, &mut board, &mut rng, &mut backoff).await;
+        if let Err(error) = lost {
+            board.log(format_args!("lost: {error}"));
+        }
+        network.hang_up().await;
+        backoff.wait(&mut rng).await;
+    }
+}
+
+/// One connection, as long as it lasts.
+async fn session(
+    network: &mut impl Connector,
+    config: &Config<'_>,
+    memory: &mut Memory,
+    board: &mut impl Board,
+    rng: &mut impl RngCore,
+    backoff: &mut Backoff,
+) -> Result<(), Error> {
+    let mut client = dial(network, config, memory, rng).await?;
+    backoff.reset();
+    board.log(format_args!("open {}", client.handshake().sid));
+    let mut ticker = Ticker::every(Duration::from_secs(1));
+    let mut number = 0_u32;
+    loop {
+        // Whichever future loses is dropped, and nothing is lost with it.
+        match select(client.recv(), ticker.next()).await {
+            Either::First(message) => {
+                // The message lies in the receive buffer, until the client is used again.
+                let mut answer = heapless::String::<32>::new();
+                match message? {
+                    Message::Text(text) => match Command::parse(text) {
+                        Some(command) => {
+                            match command {
+                                Command::Every(interval) => ticker = Ticker::every(interval),
+                                Command::Led(on) => board.led(on).await,
+                            }
+                            let _ = answer.push_str("ok");
+                        }
+                        None => {
+                            let _ = answer.push_str("no such command");
+                        }
+                    },
+                    Message::Binary(bytes) => {
+                        let sum = bytes.iter().fold(0_u32, |sum, &byte| sum + u32::from(byte));
+                        let _ = write!(answer, "{} bytes, sum {sum}", bytes.len());
+                    }
+                }
+                client.send(answer.as_str()).await?;
+            }
+            Either::Second(()) => {
+                let reading = reading(number, Instant::now(), board.temperature().await);
+                client.send(&reading).await?;
+                number = number.wrapping_add(1);
+            }
+        }
+    }
+}
+
+/// What the server may want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    Every(Duration),
+    Led(bool),
+}
+
+impl Command {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "led on" => Some(Self::Led(true)),
+            "led off" => Some(Self::Led(false)),
+            _ => {
+                let millis = text.strip_prefix("every ")?.parse::<u32>().ok()?;
+                (10..=3_600_000)
+                    .contains(&millis)
+                    .then(|| Self::Every(Duration::from_millis(millis.into())))
+            }
+        }
+    }
+}
+
+fn reading(number: u32, now: Instant, temperature: i32) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    bytes[4..8].copy_from_slice(&(now.as_millis() as u32).to_be_bytes());
+    bytes[8..].copy_from_slice(&temperature.to_be_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_command_but_those_that_are_documented() {
+        assert_eq!(Command::parse("led on"), Some(Command::Led(true)));
+        assert_eq!(Command::parse("led off"), Some(Command::Led(false)));
+        let every = |millis| Some(Command::Every(Duration::from_millis(millis)));
+        assert_eq!(Command::parse("every 10"), every(10));
+        assert_eq!(Command::parse("every 3600000"), every(3_600_000));
+        for bad in ["", "led", "led  on", "every", "every 9", "every 3600001", "every -10"] {
+            assert_eq!(Command::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_reading_in_another_order() {
+        let bytes = reading(1, Instant::from_millis(0x0203), -2);
+        assert_eq!(bytes, [0, 0, 0, 1, 0, 0, 2, 3, 0xff, 0xff, 0xff, 0xfe]);
+    }
+}

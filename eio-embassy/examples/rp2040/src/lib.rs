@@ -1,0 +1,117 @@
+//! What both boards have: the serial line, the thermometer in the chip, and the sensor that runs on top.
+
+#![no_std]
+
+use core::fmt;
+use core::fmt::Write as _;
+
+use eio_embassy::tcp::TcpConnector;
+use eio_embassy::{Buffers, Config};
+use eio_embassy_sensor::{Board, Memory};
+use embassy_net::Stack;
+use embassy_rp::adc::{Adc, Blocking, Channel};
+use embassy_rp::clocks::RoscRng;
+use embassy_rp::peripherals::{ADC, ADC_TEMP_SENSOR, PIN_0, UART0};
+use embassy_rp::uart::{self, UartTx};
+use embassy_rp::{Peri, adc};
+use static_cell::ConstStaticCell;
+
+/// Where the server is: `EIO_SERVER` when this is compiled.
+const SERVER: &str = match option_env!("EIO_SERVER") {
+    Some(server) => server,
+    None => "192.168.1.10:3000",
+};
+
+static TCP_RX: ConstStaticCell<[u8; 1536]> = ConstStaticCell::new([0; 1536]);
+static TCP_TX: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
+static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Buffers::new());
+
+/// The light of a board, which on a Pico W hangs on the radio.
+pub trait Light {
+    /// Switches it.
+    fn set(&mut self, on: bool) -> impl Future<Output = ()>;
+}
+
+/// UART0, 115200 baud, on GPIO 0.
+pub struct Serial(UartTx<'static, uart::Blocking>);
+
+impl Serial {
+    /// Takes the pin.
+    pub fn new(uart: Peri<'static, UART0>, tx: Peri<'static, PIN_0>) -> Self {
+        Self(UartTx::new_blocking(uart, tx, uart::Config::default()))
+    }
+
+    /// A line.
+    pub fn say(&mut self, what: fmt::Arguments<'_>) {
+        let _ = writeln!(self, "{what}");
+    }
+}
+
+impl fmt::Write for Serial {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.blocking_write(text.as_bytes()).map_err(|_| fmt::Error)
+    }
+}
+
+/// The chip's own thermometer.
+pub struct Thermometer {
+    adc: Adc<'static, Blocking>,
+    channel: Channel<'static>,
+}
+
+impl Thermometer {
+    /// Takes the converter.
+    pub fn new(adc: Peri<'static, ADC>, sensor: Peri<'static, ADC_TEMP_SENSOR>) -> Self {
+        let adc = Adc::new_blocking(adc, adc::Config::default());
+        Self { adc, channel: Channel::new_temp_sensor(sensor) }
+    }
+
+    /// > T = 27 - (ADC_voltage - 0.706)/0.001721 (RP2040 datasheet, section 4.9.5), in thousandths of a degree.
+    fn read(&mut self) -> i32 {
+        let raw = i32::from(self.adc.blocking_read(&mut self.channel).unwrap_or(0));
+        let microvolts = raw * 3300 / 4096 * 1000;
+        27_000 - (microvolts - 706_000) / 1721 * 1000
+    }
+}
+
+struct Pico<L> {
+    serial: Serial,
+    thermometer: Thermometer,
+    light: L,
+}
+
+impl<L: Light> Board for Pico<L> {
+    async fn temperature(&mut self) -> i32 {
+        self.thermometer.read()
+    }
+
+    async fn led(&mut self, on: bool) {
+        self.light.set(on).await;
+    }
+
+    fn log(&mut self, what: fmt::Arguments<'_>) {
+        self.serial.say(what);
+    }
+}
+
+/// The sensor, for ever.
+pub async fn run(
+    stack: Stack<'static>,
+    mut serial: Serial,
+    thermometer: Thermometer,
+    light: impl Light,
+) -> ! {
+    stack.wait_config_up().await;
+    if let Some(config) = stack.config_v4() {
+        serial.say(format_args!("address {}", config.address));
+    }
+    let network = TcpConnector::new(stack, TCP_RX.take(), TCP_TX.take());
+    let board = Pico { serial, thermometer, light };
+    eio_embassy_sensor::run(network, &Config::new(SERVER), MEMORY.take(), board, RoscRng).await
+}
+
+/// A panic is an error of the program: there is nothing left to do but to say so and to start again.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    cortex_m::peripheral::SCB::sys_reset()
+}

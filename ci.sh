@@ -25,6 +25,21 @@ tls() { cargo test -p eio-monoio --features tls --test client_tls --test client;
 # The core and the microcontroller client build for a Cortex-M0+ without std.
 no_std() { ./eio-embassy/ci/no-std.sh; }
 
+# Firmware with the client on an emulated Cortex-M, against our server and engine.io from npm.
+qemu() { ./eio-embassy/ci/qemu.sh; }
+
+# The client's examples for Linux, against the same.
+mcu_examples() { ./eio-embassy/ci/examples.sh; }
+
+# Not in `all`: the firmware of the boards compiles; that of an RP2040 runs on an emulated one.
+mcu_boards() {
+  ./eio-embassy/ci/compile.sh
+  ./eio-embassy/ci/rp2040.sh
+}
+
+# Not in `all`: half an hour of traffic on the emulated Cortex-M, over twenty restarts of the server.
+mcu_soak() { SOAK="${SOAK:-1800}" ./eio-embassy/ci/qemu.sh 'ours soak'; }
+
 # Every crate packs, and builds from what was packed.
 package() { cargo package --workspace --allow-dirty --quiet; }
 
@@ -53,7 +68,7 @@ examples() { cargo build --release -p eio-monoio --examples; }
 
 all() {
   local job
-  for job in fmt clippy docs test tls no_std package examples; do
+  for job in fmt clippy docs test tls no_std qemu mcu_examples package examples; do
     printf '\n== %s\n' "$job"
     "$job"
   done

@@ -38,6 +38,10 @@ free_port() {
   node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })'
 }
 
+free_udp_port() {
+  node -e 'const s = require("dgram").createSocket("udp4"); s.bind(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })'
+}
+
 # listening <port> [seconds]
 listening() {
   for ((i = 0; i < ${2:-10} * 10; i++)); do

@@ -69,8 +69,9 @@ impl Thermometer {
     /// > T = 27 - (ADC_voltage - 0.706)/0.001721 (RP2040 datasheet, section 4.9.5), in thousandths of a degree.
     fn read(&mut self) -> i32 {
         let raw = i32::from(self.adc.blocking_read(&mut self.channel).unwrap_or(0));
-        let microvolts = raw * 3300 / 4096 * 1000;
-        27_000 - (microvolts - 706_000) / 1721 * 1000
+        // 3.3 V is 4096. The factors are split so that nothing exceeds 31 bits.
+        let microvolts = raw * 103_125 / 128;
+        27_000 - (microvolts - 706_000) * 250 / 1721 * 4
     }
 }
 

@@ -1,0 +1,261 @@
+//! [`Session`]: the core's state machine of one session, what is to be sent and what came, and who is woken.
+//!
+//! The only place that calls the machine's `handle_*` and `poll_*`. Each lane the machine asks for becomes a
+//! task ([`polling`], [`websocket`]) that ends with the lane; one more task keeps the machine's deadline. A
+//! session that ends cuts the sockets of its tasks, so that all of them end within a turn of the core.
+
+mod application;
+mod lanes;
+mod settle;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::os::fd::RawFd;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use eio_core::open::Open;
+use eio_core::session::{ClientSession, CloseReason, Lane};
+use eio_core::sid::Sid;
+use eio_core::transport::Transport;
+
+use crate::client::cookies::Jar;
+use crate::client::error::Fault;
+use crate::client::inbox::Inbox;
+use crate::client::polling;
+use crate::client::settings::Settings;
+use crate::line::Deadline;
+use crate::local::{Local, Resident};
+use crate::session::link::Link;
+use crate::session::queue::Queue;
+use crate::shard::tasks::With;
+
+/// One session of a client, on the core it was begun on.
+pub(crate) struct Session {
+    pub(crate) local: Rc<Local>,
+    pub(crate) settings: Rc<Settings>,
+    pub(crate) cookies: RefCell<Jar>,
+    machine: RefCell<ClientSession>,
+    /// What the open packet said.
+    opened: RefCell<Option<Open>>,
+    /// What no lane could take yet.
+    outbox: RefCell<Queue>,
+    inbox: RefCell<Inbox>,
+    /// The WebSocket, from its 101 on, also while it is only probed.
+    link: RefCell<Option<Rc<Link>>>,
+    /// One that came to nothing, while it takes its leave.
+    leaving: RefCell<Option<Rc<Link>>>,
+    /// Connections between two polling requests, and until when they may be used again.
+    idle: RefCell<Vec<polling::Idle>>,
+    /// The sockets of GET, POST and a WebSocket being opened, to be cut.
+    sockets: [Cell<Option<RawFd>>; 3],
+    /// The first thing that went wrong on the wire.
+    fault: RefCell<Option<Fault>>,
+    closed: Cell<Option<CloseReason>>,
+    /// The application does not wait for last words.
+    aborted: Cell<bool>,
+    /// Nothing of this session is to be waited for any more.
+    cut: Cell<bool>,
+    /// A WebSocket that is still being opened is not wanted any more.
+    hung_up: Cell<bool>,
+    /// Tasks of this session.
+    tasks: Cell<usize>,
+    /// Whoever waits in `next`.
+    receivers: Waiting,
+    /// Whoever waits for room in the queue, or for it to run empty.
+    senders: Waiting,
+    /// Whoever waits for anything else: the open packet, room in the inbox, the end.
+    watchers: Waiting,
+    timer: Deadline,
+    /// The core has ended.
+    retired: Cell<bool>,
+    resident: Cell<usize>,
+}
+
+/// Wakers of tasks that wait for the same thing.
+#[derive(Default)]
+struct Waiting(RefCell<Vec<Waker>>);
+
+impl Waiting {
+    fn add(&self, cx: &Context<'_>) {
+        let mut wakers = self.0.borrow_mut();
+        if !wakers.iter().any(|known| known.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    fn wake(&self) {
+        self.0.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Session {
+    /// Begins a session on `transport`.
+    pub(crate) fn start(
+        local: Rc<Local>,
+        settings: Rc<Settings>,
+        transport: Transport,
+        upgrade: bool,
+    ) -> Rc<Self> {
+        let machine = ClientSession::new(transport, upgrade, settings.timing(), local.now());
+        let session = Rc::new(Self {
+            machine: RefCell::new(machine),
+            settings,
+            cookies: RefCell::default(),
+            opened: RefCell::default(),
+            outbox: RefCell::default(),
+            inbox: RefCell::default(),
+            link: RefCell::default(),
+            leaving: RefCell::default(),
+            idle: RefCell::default(),
+            sockets: Default::default(),
+            fault: RefCell::default(),
+            closed: Cell::new(None),
+            aborted: Cell::new(false),
+            cut: Cell::new(false),
+            hung_up: Cell::new(false),
+            tasks: Cell::new(0),
+            receivers: Waiting::default(),
+            senders: Waiting::default(),
+            watchers: Waiting::default(),
+            timer: Deadline::new(local.clone()),
+            retired: Cell::new(false),
+            resident: Cell::new(0),
+            local,
+        });
+        let resident: Weak<Self> = Rc::downgrade(&session);
+        session.resident.set(session.local.add_resident(resident));
+        let clock = session.clone();
+        session.spawn(async move { clock.keep_time().await });
+        session.settle();
+        session
+    }
+
+    /// Lets time take effect until the session has ended.
+    async fn keep_time(self: Rc<Self>) {
+        while self.closed.get().is_none() {
+            let expired = poll_fn(|cx| {
+                if self.closed.get().is_some() {
+                    return Poll::Ready(false);
+                }
+                self.watchers.add(cx);
+                self.timer.poll(cx).map(|()| true)
+            });
+            if expired.await {
+                let now = self.local.now();
+                {
+                    let mut machine = self.machine.borrow_mut();
+                    // What the server sent in time lies unread because the application is slow.
+                    if self.is_inbox_full() && machine.poll_timeout().is_some_and(|due| due <= now)
+                    {
+                        machine.extend(now);
+                    }
+                    machine.handle_timeout(now);
+                }
+                self.settle();
+            }
+        }
+    }
+
+    fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        /// Says that a task is done, also if it is dropped.
+        struct Counted(Rc<Session>);
+
+        impl Drop for Counted {
+            fn drop(&mut self) {
+                self.0.tasks.set(self.0.tasks.get() - 1);
+                self.0.watchers.wake();
+            }
+        }
+
+        self.tasks.set(self.tasks.get() + 1);
+        self.local.tasks.spawn(With { future: task, guard: Counted(self.clone()) });
+    }
+}
+
+/// Getters.
+impl Session {
+    pub(crate) fn transport(&self) -> Transport {
+        self.machine.borrow().transport()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.machine.borrow().is_open() && self.closed.get().is_none()
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.machine.borrow().is_closing()
+    }
+
+    pub(crate) fn closed(&self) -> Option<CloseReason> {
+        self.closed.get()
+    }
+
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault.borrow().clone()
+    }
+
+    pub(crate) fn sid(&self) -> Option<Sid> {
+        self.opened.borrow().as_ref().map(|open| open.sid.clone())
+    }
+
+    pub(crate) fn max_payload(&self) -> usize {
+        let opened = self.opened.borrow();
+        opened.as_ref().map_or(usize::MAX, |open| match open.max_payload {
+            // Protocol: no limit was announced.
+            u32::MAX => usize::MAX,
+            max => max as usize,
+        })
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn queued(&self) -> usize {
+        let link = self.link.borrow();
+        self.outbox.borrow().bytes() + link.as_ref().map_or(0, |link| link.queued())
+    }
+
+    fn is_slow(&self) -> bool {
+        self.queued() >= self.settings.options.outbound_high_water
+    }
+
+    fn is_inbox_full(&self) -> bool {
+        self.inbox.borrow().bytes() >= self.settings.options.inbound_high_water
+    }
+}
+
+impl Resident for Session {
+    fn close(self: Rc<Self>) {
+        Session::close(&self);
+    }
+
+    fn retire(self: Rc<Self>) {
+        // Its tasks have ended, or never will.
+        if self.closed.get().is_none() {
+            self.on_closed(CloseReason::TransportClose);
+        }
+        self.retired.set(true);
+        self.timer.disarm();
+        drop((self.link.take(), self.leaving.take(), self.idle.take()));
+        for waiting in [&self.receivers, &self.senders, &self.watchers] {
+            waiting.0.borrow_mut().clear();
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.local.remove_resident(self.resident.get());
+    }
+}
+
+fn index(lane: Lane) -> usize {
+    match lane {
+        Lane::Get => 0,
+        Lane::Post => 1,
+        Lane::WebSocket => 2,
+    }
+}

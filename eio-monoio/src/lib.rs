@@ -30,6 +30,7 @@ mod config;
 mod conn;
 mod error;
 mod handler;
+mod interrupt;
 mod line;
 mod local;
 mod message;

@@ -487,6 +487,17 @@ pub(crate) fn descriptor_limit() -> u64 {
     }
 }
 
+/// Whether a signal does what the kernel has it do by default.
+pub(crate) fn is_default(signal: libc::c_int) -> io::Result<bool> {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a null action changes nothing, and the old one is written to memory that lives.
+    if unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so it has written the action.
+    Ok(unsafe { action.assume_init() }.sa_sigaction == libc::SIG_DFL)
+}
+
 /// Mail from any thread to one core: a vector under a mutex, and a socket pair as the bell. One bell per batch.
 pub(crate) struct Mailbox<T> {
     /// None once the owner has ended.

@@ -16,6 +16,7 @@ use crate::config::{Config, ConfigError};
 use crate::conn::plain::{OnPlain, PlainSocket};
 use crate::error::ServeError;
 use crate::handler::{ConnectRequest, Handler, OnMessage, RequestInfo};
+use crate::interrupt::Claim;
 use crate::net::{self, Driver, Mailbox, Runtime};
 use crate::remote::Remote;
 use crate::shard::disk::Disk;
@@ -320,7 +321,8 @@ fn default_max_connections() -> usize {
 }
 
 /// SIGINT or SIGTERM begins an orderly end; a second one ends the process.
-fn watch_signals(mesh: &Arc<Mesh>) -> io::Result<Handle> {
+fn watch_signals(mesh: &Arc<Mesh>) -> io::Result<Signalled> {
+    let claim = Claim::new()?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let handle = signals.handle();
     let mesh = mesh.clone();
@@ -333,7 +335,13 @@ fn watch_signals(mesh: &Arc<Mesh>) -> io::Result<Handle> {
             mesh.shut_down();
         }
     })?;
-    Ok(handle)
+    Ok(Signalled { handle, _claim: claim })
+}
+
+/// SIGINT and SIGTERM are this server's.
+struct Signalled {
+    handle: Handle,
+    _claim: Claim,
 }
 
 /// A server at work. Dropping it shuts the server down and waits for that.
@@ -343,7 +351,7 @@ pub struct Running {
     workers: usize,
     mesh: Arc<Mesh>,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    signals: Option<Handle>,
+    signals: Option<Signalled>,
 }
 
 impl Running {
@@ -390,7 +398,7 @@ impl Running {
             result = result.and(ended);
         }
         if let Some(signals) = self.signals.take() {
-            signals.close();
+            signals.handle.close();
         }
         result.map_err(ServeError::Io)
     }

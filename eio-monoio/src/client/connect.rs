@@ -180,8 +180,11 @@ impl Connect {
         self
     }
 
-    /// Whether SIGINT [disconnects](Client::disconnect) the client; a second one ends the process with status
-    /// 130. Off by default. Py `handle_sigint`.
+    /// Whether SIGINT [disconnects](Client::disconnect) the client; a second one meanwhile ends the process with
+    /// status 130. Off by default. Py `handle_sigint`.
+    ///
+    /// When no client is left that wants it, SIGINT does what it did before the first one did: an application that
+    /// has a handler of its own installs it first.
     pub fn handle_sigint(mut self, handle: bool) -> Self {
         self.options.handle_sigint = handle;
         self
@@ -197,11 +200,7 @@ impl IntoFuture for Connect {
             let settings = Rc::new(Settings::new(self.options)?);
             let local = Local::current().ok_or(ConnectError::NoRuntime)?;
             let session = open(&local, &settings).await?;
-            let client = Client { local, settings, session: RefCell::new(session) };
-            if client.settings.options.handle_sigint {
-                signal::watch(&client.local, &client.session());
-            }
-            Ok(client)
+            Ok(Client { local, settings, session: RefCell::new(session) })
         })
     }
 }
@@ -238,6 +237,9 @@ pub(crate) async fn open(
         let mut begun = Begun(Some(session.clone()));
         if poll_fn(|cx| session.poll_open(cx)).await {
             begun.0 = None;
+            if options.handle_sigint {
+                signal::watch(local, &session);
+            }
             return Ok(session);
         }
         last = match (session.fault(), session.closed()) {

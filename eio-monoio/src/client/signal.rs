@@ -12,6 +12,7 @@ use signal_hook::{SigId, flag, low_level};
 
 use crate::client::either;
 use crate::client::session::Session;
+use crate::interrupt::Claim;
 use crate::local::Local;
 use crate::net::Stream;
 
@@ -38,12 +39,15 @@ pub(crate) fn watch(local: &Rc<Local>, session: &Rc<Session>) {
 struct Registered {
     ear: Stream,
     ids: Vec<SigId>,
+    _claim: Claim,
 }
 
 impl Registered {
     fn new() -> std::io::Result<Self> {
+        let claim = Claim::new()?;
         let (ear, bell) = UnixStream::pair()?;
-        let mut this = Self { ear: Stream::from_fd(OwnedFd::from(ear))?, ids: Vec::new() };
+        let ear = Stream::from_fd(OwnedFd::from(ear))?;
+        let mut this = Self { ear, ids: Vec::new(), _claim: claim };
         // In this order: the first SIGINT finds the flag down, and raises it.
         let again = Arc::new(AtomicBool::new(false));
         this.ids.push(flag::register_conditional_shutdown(SIGINT, 130, again.clone())?);

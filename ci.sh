@@ -10,7 +10,7 @@ fmt() { cargo fmt --all --check; }
 clippy() {
   cargo clippy --workspace --all-targets -- -D warnings
   cargo clippy -p eio-core --features std,defmt -- -D warnings
-  cargo clippy -p eio-monoio --all-targets --features tls -- -D warnings
+  cargo clippy -p eio-monoio --all-targets --all-features -- -D warnings
 }
 
 # The documentation builds, and every link in it leads somewhere.
@@ -19,8 +19,11 @@ docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps; }
 # The README's own command: unit tests, doctests, wire tests, real JavaScript and Python clients, a browser.
 test() { cargo test --workspace; }
 
-# TLS is a feature that the tests above are built without.
-tls() { cargo test -p eio-monoio --features tls --test client_tls --test client; }
+# What the tests above are built without.
+tls() {
+  cargo test -p eio-monoio --features tls,json --test client_tls --test client
+  cargo test -p eio-monoio --features tls,json --doc
+}
 
 # The core and the microcontroller client build for a Cortex-M0+ without std.
 no_std() { ./eio-embassy/ci/no-std.sh; }

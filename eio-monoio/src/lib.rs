@@ -17,7 +17,8 @@
 //! The other end is [`client`].
 //!
 //! # Features
-//! `tls`: `https` and `wss` for the client, by rustls.
+//! - `tls`: `https` and `wss` for the client, by rustls.
+//! - `json`: messages from and to what serde knows: the module `json`, `Client::send_json`, `Received::json`.
 //!
 //! # What is bounded
 //! Every limit is an option of [`Config`] with its default and what happens when it is reached. A connection
@@ -31,6 +32,8 @@ mod conn;
 mod error;
 mod handler;
 mod interrupt;
+#[cfg(feature = "json")]
+pub mod json;
 mod line;
 mod local;
 mod message;

@@ -370,6 +370,30 @@ fn another_thread_reaches_a_client_in_order_and_not_beyond_its_end() {
     });
 }
 
+#[cfg(feature = "json")]
+#[test]
+fn a_value_travels_as_json() {
+    on_every_transport(|connect, _| async move {
+        let client = connect.await.expect("connects");
+        client.send_json(&("gr\u{fc}\u{df}", [1.5, 2.0], None::<u8>)).await.expect("queued");
+        assert_eq!(
+            message(&client).await,
+            OwnedMessage::Text("[\"gr\u{fc}\u{df}\",[1.5,2.0],null]".into())
+        );
+        client.send_json(&[1, 2]).await.expect("queued");
+        let received = loop {
+            match client.next().await {
+                Some(Event::Message(received)) => break received,
+                Some(Event::Upgraded) => {}
+                other => panic!("expected a message, got {other:?}"),
+            }
+        };
+        assert_eq!(received.json::<[u8; 2]>().expect("two numbers"), [1, 2]);
+        let keys = std::collections::HashMap::from([(vec![1], 2)]);
+        assert_eq!(client.send_json(&keys).await, Err(SendError::NotJson));
+    });
+}
+
 /// Asks another server for the answer.
 struct Relay(String);
 

@@ -177,6 +177,8 @@ pub enum SendError {
         /// The server's `maxPayload`.
         max: usize,
     },
+    /// The value cannot be JSON: a key of a map is no string or number, or its `Serialize` fails.
+    NotJson,
     /// Text with U+001E, which separates packets over polling, where it would become another packet.
     Separator,
 }
@@ -189,6 +191,7 @@ impl fmt::Display for SendError {
             Self::TooLarge { len, max } => {
                 write!(f, "a packet of {len} bytes, and the server takes {max}")
             }
+            Self::NotJson => f.write_str("the value cannot be JSON"),
             Self::Separator => f.write_str("text with U+001E cannot be carried by polling"),
         }
     }

@@ -67,6 +67,15 @@ impl Received {
         }
     }
 
+    /// The value the message holds as JSON.
+    ///
+    /// # Errors
+    /// As those of [`from_message`](crate::json::from_message).
+    #[cfg(feature = "json")]
+    pub fn json<'r, T: serde::Deserialize<'r>>(&'r self) -> serde_json::Result<T> {
+        crate::json::from_message(self)
+    }
+
     /// Takes the message out, with its memory.
     pub fn into_owned(mut self) -> OwnedMessage {
         std::mem::replace(&mut self.message, OwnedMessage::Binary(Vec::new()))

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use eio_core::packet::Message;
+use eio_core::session::UpgradeFailure;
 
 use crate::client::{Client, Closed, Event};
 
@@ -21,6 +22,11 @@ pub trait ClientHandler {
         async {}
     }
 
+    /// The session goes on over polling.
+    fn upgrade_failed(&self, _client: &Client, _why: UpgradeFailure) -> impl Future<Output = ()> {
+        async {}
+    }
+
     /// The session has ended.
     fn disconnect(&self, _client: &Client, _closed: &Closed) -> impl Future<Output = ()> {
         async {}
@@ -35,7 +41,7 @@ impl Client {
             match event {
                 Event::Message(message) => handler.message(self, Message::from(&message)).await,
                 Event::Upgraded => handler.upgrade(self).await,
-                Event::UpgradeFailed(_) => {}
+                Event::UpgradeFailed(why) => handler.upgrade_failed(self, why).await,
                 Event::Closed(closed) => {
                     handler.disconnect(self, &closed).await;
                     return closed;

@@ -62,6 +62,7 @@ use settings::{Options, Settings};
 
 pub use backoff::Backoff;
 pub use connect::Connect;
+pub use eio_core::session::UpgradeFailure;
 pub use error::{Closed, ConnectError, Fault, SendError};
 pub use event::{Event, Received};
 pub use handler::ClientHandler;
@@ -168,6 +169,19 @@ impl Client {
     /// [`SendError`]
     pub fn try_send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         self.session().try_send(message.into())
+    }
+
+    /// The same with a value as JSON text, as python-engineio sends dicts and lists.
+    ///
+    /// # Errors
+    /// [`SendError`], but never [`SendError::Full`]; [`SendError::NotJson`] if that cannot be made of the value.
+    #[cfg(feature = "json")]
+    pub async fn send_json<T: serde::Serialize + ?Sized>(
+        &self,
+        value: &T,
+    ) -> Result<(), SendError> {
+        let message = crate::json::to_message(value).map_err(|_| SendError::NotJson)?;
+        self.send(&message).await
     }
 
     /// Waits until nothing is queued: all of it was taken by the kernel, or over polling by the server; or the

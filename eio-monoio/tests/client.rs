@@ -318,6 +318,34 @@ fn a_name_is_resolved_and_every_address_tried() {
     }
 }
 
+#[test]
+fn every_transport_goes_through_a_proxy() {
+    let (_server, url) = serve(|config| config);
+    let (proxy, told) = support::client::proxy();
+    let proxy = proxy.replace("http://", "http://user:p%40ss@");
+    for driver in DRIVERS {
+        for way in WAYS {
+            within(driver, async {
+                let client = by(&url, way).proxy(&proxy).await.expect("connects");
+                for n in 0..50 {
+                    client.send(n.to_string().as_str()).await.expect("queued");
+                }
+                for n in 0..50 {
+                    assert_eq!(message(&client).await, OwnedMessage::Text(n.to_string()));
+                }
+                assert_eq!(client.transport(), way.unwrap_or(Transport::WebSocket));
+                client.disconnect().await;
+            });
+            let heads: Vec<_> = told.try_iter().collect();
+            // An upgrade is a connection of its own.
+            assert!(heads.len() > usize::from(way.is_none()), "{heads:?}");
+            for head in heads {
+                assert!(head.contains("\r\nProxy-Authorization: Basic dXNlcjpwQHNz\r\n"), "{head}");
+            }
+        }
+    }
+}
+
 /// Answers the first message with `bye`, then ends.
 struct Polite(std::cell::RefCell<Vec<String>>);
 

@@ -7,6 +7,7 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::pin::Pin;
 use std::task::Poll;
@@ -161,7 +162,7 @@ fn nothing_stays(driver: Driver) {
         // Whatever a core opens once is open.
         drop(Client::connect(&url).await.expect("connects"));
         client::sleep(Duration::from_millis(500)).await;
-        let before = descriptors();
+        let mut before = descriptors();
         for url in [&url, &deaf] {
             for way in WAYS {
                 for polls in 0..25 {
@@ -178,6 +179,19 @@ fn nothing_stays(driver: Driver) {
                 }
             }
         }
+        // Servers that refuse, cheat and vanish, the last one in the middle of an upgrade.
+        for answer in MISBEHAVIOUR {
+            let url = misbehaving(answer);
+            for way in WAYS {
+                let connected = by(&url, way).upgrade_timeout(Duration::from_millis(100)).await;
+                if let Ok(client) = connected {
+                    while !matches!(client.next().await, None | Some(Event::UpgradeFailed(_))) {}
+                }
+            }
+            // The listener, in its thread, stays.
+            before += 1;
+            settled(before).await;
+        }
         // A client that is being resolved, and one that never gets an answer.
         for polls in 0..4 {
             dies_after(polls, Box::pin(async { by("http://localhost:1", None).await })).await;
@@ -186,6 +200,7 @@ fn nothing_stays(driver: Driver) {
     });
     // The server's side of the last ones may still be closing.
     drop(server);
+    let outside = outside + MISBEHAVIOUR.len();
     for _ in 0..100 {
         if descriptors() <= outside {
             return;
@@ -193,6 +208,31 @@ fn nothing_stays(driver: Driver) {
         std::thread::sleep(Duration::from_millis(20));
     }
     panic!("{:?}, {outside} before", open_files());
+}
+
+const MISBEHAVIOUR: [&[u8]; 7] = [
+    b"",
+    b"garbage\r\n\r\n",
+    b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0{",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n0{}",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 82\r\n\r\n0{\"sid\":\"a\",\"upgrades\":[\"websocket\"],\"pingInterval\":9000,\"pingTimeout\":9000,\"x\":1}",
+];
+
+/// A server that answers the first request of a connection with this, then resets the connection.
+fn misbehaving(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            // A client may be gone at any time.
+            _ = stream.read(&mut [0; 4096]);
+            _ = stream.write_all(answer);
+            _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    });
+    url
 }
 
 fn local_server() -> (Running, String) {

@@ -427,12 +427,16 @@ fn a_polling_session_ends_with_its_requests() {
     let vanish: Rule = |request| drop(request);
     let garbage: Rule = |request| drop(request.answer("200 OK", "4a\u{1e}?"));
     let close: Rule = |request| drop(request.answer("200 OK", "4a\u{1e}1\u{1e}4b"));
+    let cut: Rule = |mut request| request.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n4a");
     let status = Fault::Status { status: 400, body: r#"{"code":1}"#.into() };
-    let cases: [(Rule, Rule, CloseReason, Option<Fault>); 6] = [
+    let cases: [(Rule, Rule, CloseReason, Option<Fault>); 9] = [
         (refuse, hold, CloseReason::TransportError, Some(status.clone())),
         (vanish, hold, CloseReason::TransportError, Some(Fault::Lost)),
         (hold, refuse, CloseReason::TransportError, Some(status)),
         (hold, vanish, CloseReason::TransportError, Some(Fault::Lost)),
+        (hold, hold, CloseReason::TransportError, Some(Fault::RequestTimeout)),
+        (cut, hold, CloseReason::TransportError, Some(Fault::Http(HttpError::Truncated))),
+        (hold, cut, CloseReason::TransportError, Some(Fault::Http(HttpError::Truncated))),
         (close, hold, CloseReason::ServerDisconnect, None),
         (
             garbage,
@@ -454,7 +458,8 @@ fn a_polling_session_ends_with_its_requests() {
             }
         });
         within(Driver::Epoll, async {
-            let client = polling(&url).await.expect("connects");
+            let connect = polling(&url).request_timeout(Duration::from_secs(1));
+            let client = connect.await.expect("connects");
             // Against the GET's rule if that ends it first.
             client.send("x").await.ok();
             let closed = end(&client).await;
@@ -527,6 +532,114 @@ fn what_a_session_sends_is_what_was_asked_for() {
         .flat_map(|(_, body)| [body, &b"\x1e"[..]].concat())
         .collect();
     assert!(sent.starts_with(b"4hello\x1ebAQID\x1e"), "{}", sent.escape_ascii());
+}
+
+#[test]
+fn the_websocket_of_an_upgrade_reaches_the_process_that_has_the_session() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let url = requests(move |request| {
+        if request.is_websocket() {
+            tell.send(request.head.clone()).ok();
+            return drop(request.accept());
+        }
+        let open = open_packet(r#""websocket""#, 25_000, 20_000);
+        let cookie = "200 OK\r\nSet-Cookie: lb=gr\u{fc}n; Path=/; HttpOnly";
+        if let Some(next) = request.answer(cookie, &open) {
+            next.hold();
+        }
+    });
+    let url = url.replace("http://", "http://user:secret@") + "/chat/?room=1";
+    within(Driver::Epoll, async {
+        let connect = Client::connect(&url).header("X-Token", "t").header("User-Agent", "own/1");
+        let client = connect.header("Cookie", "own=1").await.expect("connects");
+        assert!(matches!(client.next().await, Some(Event::UpgradeFailed(_))));
+    });
+    let head = told.recv().unwrap();
+    let target = "GET /chat/?room=1&EIO=4&transport=websocket&sid=abc HTTP/1.1\r\n";
+    assert!(head.starts_with(target), "{head}");
+    for line in [
+        "Authorization: Basic dXNlcjpzZWNyZXQ=",
+        "X-Token: t",
+        "User-Agent: own/1",
+        "Cookie: own=1; lb=gr\u{fc}n",
+    ] {
+        assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
+    }
+    assert_eq!(head.matches("User-Agent").count(), 1, "{head}");
+}
+
+#[test]
+fn a_slow_server_is_waited_for_but_not_for_ever() {
+    /// Sends this byte for byte.
+    fn drip(stream: &mut TcpStream, bytes: &[u8], pause: u64) {
+        for byte in bytes {
+            std::thread::sleep(Duration::from_millis(pause));
+            if stream.write_all(&[*byte]).is_err() {
+                return;
+            }
+        }
+    }
+    let dripping = |pause| {
+        requests(move |mut request| {
+            let open = open_packet("", 25_000, 20_000);
+            if request.is_websocket() {
+                let mut stream = request.accept();
+                drip(&mut stream, &frame(Opcode::Text, open.as_bytes(), None), pause);
+                drip(&mut stream, &frame(Opcode::Text, b"4slow", None), pause);
+                while matches!(stream.read(&mut [0; 64]), Ok(1..)) {}
+                return;
+            }
+            let body = if request.is_first() { &open } else { "4slow" };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            drip(&mut request.stream, head.as_bytes(), pause);
+            drip(&mut request.stream, body.as_bytes(), pause);
+        })
+    };
+    let patient = dripping(1);
+    for driver in DRIVERS {
+        for transport in [Transport::Polling, Transport::WebSocket] {
+            within(driver, async {
+                let connect = Client::connect(&patient).transports([transport]);
+                let client = connect.await.expect("connects");
+                assert_eq!(message(&client).await, OwnedMessage::Text("slow".into()));
+            });
+        }
+    }
+    let endless = polling(&dripping(100)).request_timeout(Duration::from_millis(500));
+    assert_eq!(fault(endless), Fault::RequestTimeout);
+    let endless = websocket(&dripping(100)).open_timeout(Duration::from_millis(500));
+    assert_eq!(fault(endless), Fault::OpenTimeout);
+}
+
+#[test]
+fn a_server_that_floods_with_pings_and_takes_no_pong_does_not_take_all_memory() {
+    const HIGH_WATER: usize = 20_000;
+    // With all that a ping may carry: the kernels' buffers are to be filled by the pongs.
+    let flood = frame(Opcode::Ping, &[b'x'; 125], None).repeat(100);
+    let url = requests(move |request| {
+        socket2::SockRef::from(&request.stream).set_recv_buffer_size(4096).unwrap();
+        let mut stream = request.accept();
+        let open = open_packet("", 25_000, 20_000);
+        _ = stream.write_all(&frame(Opcode::Text, open.as_bytes(), None));
+        while stream.write_all(&flood).is_ok() {}
+    });
+    for driver in DRIVERS {
+        within(driver, async {
+            let connect = websocket(&url).outbound_high_water(HIGH_WATER);
+            let client = connect.await.expect("connects");
+            while client.queued() < HIGH_WATER {
+                client::sleep(Duration::from_millis(10)).await;
+            }
+            for _ in 0..30 {
+                let queued = client.queued();
+                assert!(queued < HIGH_WATER + 200, "{queued} bytes of pongs");
+                client::sleep(Duration::from_millis(10)).await;
+            }
+            // Nor does it hold up the end.
+            client.abort();
+            client.wait().await;
+        });
+    }
 }
 
 #[test]

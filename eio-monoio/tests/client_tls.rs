@@ -203,6 +203,28 @@ fn what_is_sent_over_tls_comes_back() {
 }
 
 #[test]
+fn tls_goes_through_a_proxy_to_the_server_and_not_to_the_proxy() {
+    let pki = Pki::new();
+    let (_server, url) = serve(pki.server("127.0.0.1", false));
+    let (proxy, told) = support::client::proxy();
+    for driver in DRIVERS {
+        for way in WAYS {
+            within(driver, async {
+                let connect = by(&url, way).certificate_authority(pki.pem()).proxy(&proxy);
+                let client = connect.header("X-Secret", "s").await.expect("connects");
+                client.send("hello").await.expect("queued");
+                assert_eq!(message(&client).await, OwnedMessage::Text("hello".into()));
+                client.disconnect().await;
+            });
+            for head in told.try_iter() {
+                assert!(head.starts_with("CONNECT 127.0.0.1:"), "{head}");
+                assert!(!head.contains("Secret"), "told the proxy: {head}");
+            }
+        }
+    }
+}
+
+#[test]
 fn nobody_is_believed_without_a_certificate_of_a_known_authority() {
     let (pki, other) = (Pki::new(), Pki::new());
     let (_server, url) = serve(pki.server("127.0.0.1", false));

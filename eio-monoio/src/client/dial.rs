@@ -133,3 +133,73 @@ pub(crate) fn fault(ended: Ended) -> Fault {
         Ended::Bad(error) => Fault::Http(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    use crate::client::block_on;
+    use crate::net::Driver;
+
+    /// An address that takes no connection and refuses none: its backlog is full.
+    fn deaf() -> (socket2::Socket, Vec<TcpStream>, SocketAddr) {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let knock = || TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
+        let full = (0..4).map_while(|_| knock()).collect();
+        (socket, full, address)
+    }
+
+    fn refusing() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
+    #[test]
+    fn an_address_that_refuses_or_does_not_answer_does_not_hide_the_next() {
+        let (_deaf, _full, deaf) = deaf();
+        let living = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = living.local_addr().unwrap();
+        for driver in [Driver::IoUring, Driver::Epoll] {
+            for addresses in [
+                vec![address],
+                vec![refusing(), address],
+                vec![deaf, address],
+                vec![deaf, refusing(), refusing(), deaf, address],
+                vec![address, deaf],
+            ] {
+                // Far below what the kernel takes to give the deaf one up: two minutes.
+                let begun = std::time::Instant::now();
+                let stream = block_on(driver, async { race(addresses.clone()).await });
+                assert!(stream.expect("a runtime").is_ok(), "{addresses:?}");
+                assert!(begun.elapsed() < Duration::from_secs(20), "{addresses:?}");
+                let (_, peer) = living.accept().unwrap();
+                assert!(peer.ip().is_loopback());
+            }
+            let refused = block_on(driver, race(vec![refusing(), refusing()])).unwrap();
+            assert_eq!(refused.err(), Some(Fault::Connect(io::ErrorKind::ConnectionRefused)));
+        }
+    }
+
+    #[test]
+    fn a_connection_has_the_options_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        block_on(Driver::Epoll, async {
+            for (nodelay, keepalive) in [(true, None), (false, Some(Duration::from_secs(77)))] {
+                let stream = Stream::connect(address).await.unwrap();
+                stream.set_options(nodelay, keepalive).unwrap();
+                let socket = socket2::Socket::from(stream.into_fd().unwrap());
+                assert_eq!(socket.nodelay().unwrap(), nodelay);
+                assert_eq!(socket.keepalive().unwrap(), keepalive.is_some());
+                if let Some(time) = keepalive {
+                    assert_eq!(socket.keepalive_time().unwrap(), time);
+                }
+            }
+        })
+        .unwrap();
+    }
+}

@@ -23,6 +23,14 @@
 //! in tasks of that core while nobody waits for it: pings are answered, messages received and sent. What came
 //! waits in an inbox of [bounded](Connect::inbound_high_water) size.
 //!
+//! # What it costs
+//!
+//! Over a WebSocket no message allocates once queues and pools have grown to what the traffic needs. An idle client
+//! takes 3.7 KB of heap over a WebSocket and 4.8 KB over polling (x86-64; `tests/client_footprint.rs` measures it),
+//! plus what rustls keeps of a TLS connection, and one descriptor. Beside that it holds at most
+//! [`inbound_high_water`](Connect::inbound_high_water), [`outbound_high_water`](Connect::outbound_high_water) and one
+//! message of [`max_receive`](Connect::max_receive); a server that causes more is not read from.
+//!
 //! Every future here may be dropped at any time. A [`Client`] that is dropped ends its session at once, and its
 //! sockets and tasks are gone at the next turn of the core.
 

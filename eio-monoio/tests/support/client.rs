@@ -1,6 +1,9 @@
 //! What tests of the client share.
 
 use std::future::{Future, poll_fn};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -59,4 +62,40 @@ pub(crate) async fn end(client: &Client) -> Closed {
             other => panic!("expected the end, got {other:?}"),
         }
     }
+}
+
+/// A proxy that does what CONNECT asks for: its address, and the heads of the requests it gets.
+pub(crate) fn proxy() -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let tell = tell.clone();
+            // Either side may go away at any time.
+            std::thread::spawn(move || _ = pass_on(client, &tell));
+        }
+    });
+    (url, told)
+}
+
+fn pass_on(mut client: TcpStream, tell: &Sender<String>) -> io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    tell.send(head).ok();
+    let mut server = TcpStream::connect(target)?;
+    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+    let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
+    std::thread::spawn(move || {
+        _ = io::copy(&mut from_client, &mut to_server);
+        to_server.shutdown(Shutdown::Both)
+    });
+    _ = io::copy(&mut server, &mut client);
+    client.shutdown(Shutdown::Both)
 }

@@ -43,6 +43,7 @@ mod server;
 mod session;
 mod shard;
 mod socket;
+mod task;
 mod web;
 
 pub use config::{Config, ConfigError, Dispatch};
@@ -58,6 +59,7 @@ pub use net::Driver;
 pub use remote::Remote;
 pub use server::{Running, Server, serve};
 pub use socket::{ServerRef, Socket};
+pub use task::{Task, sleep, spawn};
 pub use web::cookie::{Cookie, SameSite};
 pub use web::cors::Cors;
 pub use web::files::Files;

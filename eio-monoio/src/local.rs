@@ -22,6 +22,8 @@ pub(crate) struct Local {
     pub(crate) pool: Rc<Pool>,
     /// Connections and user code.
     pub(crate) tasks: Tasks,
+    /// What the application runs beside its handlers; nothing waits for it.
+    pub(crate) background: Tasks,
     /// What serves those, to the very end.
     pub(crate) services: Tasks,
     /// Open connections, to be ended by a shutdown.
@@ -54,6 +56,7 @@ impl Default for Local {
             timers: Timers::new(Instant::default()),
             pool: Rc::default(),
             tasks: Tasks::default(),
+            background: Tasks::default(),
             services: Tasks::default(),
             connections: RefCell::default(),
             residents: RefCell::default(),
@@ -246,6 +249,7 @@ impl Local {
             net::abort(connection.fd);
         }
         self.tasks.abort();
+        self.background.abort();
     }
 
     /// Nothing is left but the services.

@@ -1,6 +1,7 @@
 //! [`Remote`]: the server from any thread.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -64,6 +65,33 @@ impl Remote {
     pub fn disconnect_all(&self) {
         let call = self.mesh.calls.next();
         self.mesh.post_all(None, || Mail::DisconnectAll(call));
+    }
+
+    /// Calls `make` on one of the cores, in turn, and runs its future there as [`spawn`](crate::spawn) does: what
+    /// this thread can send goes into `make`, what it makes of that stays on the core. After the server's end
+    /// nothing happens.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use eio_monoio::Running;
+    ///
+    /// fn tell_the_time(running: &Running) {
+    ///     let remote = running.remote();
+    ///     running.remote().spawn(move || async move {
+    ///         loop {
+    ///             eio_monoio::sleep(Duration::from_secs(60)).await;
+    ///             remote.broadcast("another minute");
+    ///         }
+    ///     });
+    /// }
+    /// ```
+    pub fn spawn<F: Future<Output = ()> + 'static>(
+        &self,
+        make: impl FnOnce() -> F + Send + 'static,
+    ) {
+        let shard = self.mesh.jobs.fetch_add(1, Ordering::Relaxed) % self.mesh.boxes.len();
+        let job = Box::new(move || drop(crate::task::spawn(make())));
+        self.mesh.post(shard as u16, Mail::Run(job));
     }
 
     /// What carries a session; `None` if there is no such session. Waits for the core that owns it, at most a

@@ -199,6 +199,7 @@ where
             shutting_down: AtomicBool::new(false),
             handshakes: Rate::new(),
             calls: Calls::default(),
+            jobs: AtomicUsize::new(0),
         });
         let max_connections = self.config.max_connections.unwrap_or_else(default_max_connections);
         let config = Arc::new(self.config);
@@ -260,8 +261,7 @@ fn work<H: Handler>(
     let mut runtime = Runtime::build(plan.config.driver)?;
     let driver = runtime.driver();
     tracing::debug!(worker = plan.id, %driver, "worker started");
-    let handler = make();
-    runtime.block_on(run(plan, handler, || {
+    runtime.block_on(run(plan, make, || {
         // Nobody waits for it only if the start failed elsewhere.
         let _ = ready.send(driver);
     }))

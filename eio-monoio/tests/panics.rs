@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use eio_monoio::{
     CloseReason, Config, ConnectRequest, Dispatch, Handler, Message, Refusal, Socket,
 };
-use support::app::{Entry, Host, Log};
+use support::app::{Entry, Host, Log, eventually};
 use support::matrix::everywhere;
 use support::wire::{CLOSE, POLLING, Polling, Request, WEBSOCKET, WebSocket, Wire, opening};
 
@@ -161,5 +161,72 @@ fn a_panic_in_request_never_ends_the_connection() {
             wire.request(&Request::get("/panic")).assert(500, "");
             wire.request(&Request::get("/")).assert(200, "fine");
         }
+    });
+}
+
+/// Panics when it is dropped.
+struct Bomb(Log, String);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        self.0.note(&self.1);
+        panic!("as told");
+    }
+}
+
+/// Keeps what panics when it is dropped in sessions, in futures that do not end, and in itself.
+struct Mined {
+    log: Log,
+    _own: Bomb,
+}
+
+impl Handler for Mined {
+    type Session = Bomb;
+
+    async fn connect(&self, request: &ConnectRequest<'_>) -> Result<Bomb, Refusal> {
+        Ok(Bomb(self.log.clone(), request.query("name").unwrap_or_default().to_owned()))
+    }
+
+    fn message<'s>(
+        &'s self,
+        socket: &Socket<Bomb>,
+        message: Message<'_>,
+    ) -> impl Future<Output = ()> + use<'s> {
+        _ = socket.try_send(message);
+        let held = (message == Message::Text("hold"))
+            .then(|| Bomb(self.log.clone(), "a future".to_owned()));
+        async move {
+            if held.is_some() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_panic_while_data_is_dropped_never_takes_a_core_down() {
+    everywhere(|config| {
+        let host = Host::run(config, |log| Mined {
+            log: log.clone(),
+            _own: Bomb(log.clone(), "the handler".to_owned()),
+        });
+        let mut bystander = Polling::open_with(host.addr(), "&name=bystander");
+        let (log, remote) = (host.log.clone(), host.remote());
+        let noted = |what: &str| log.notes().iter().filter(|note| *note == what).count();
+        for _ in 0..3 {
+            Polling::open_with(host.addr(), "&name=polling").say("1");
+            let mut socket = WebSocket::connect(host.addr(), &format!("{WEBSOCKET}&name=socket"));
+            socket.text();
+            drop(socket);
+        }
+        eventually("the sessions' ends", || noted("polling") == 3 && noted("socket") == 3);
+        bystander.assert_alive();
+        assert_eq!(noted("bystander"), 0);
+        Polling::open_with(host.addr(), "&name=stuck").say("4hold");
+        // Cuts off what does not end.
+        drop(host);
+        assert_eq!((noted("a future"), noted("stuck"), noted("bystander")), (1, 1, 1));
+        assert!(noted("the handler") >= 1);
+        assert_eq!((remote.sessions(), remote.connections()), (0, 0));
     });
 }

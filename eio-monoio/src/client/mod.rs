@@ -68,6 +68,7 @@ use connect::open;
 use session::Session;
 use settings::{Options, Settings};
 
+pub use crate::task::{sleep, spawn};
 pub use backoff::Backoff;
 pub use connect::Connect;
 pub use eio_core::session::UpgradeFailure;
@@ -75,7 +76,7 @@ pub use error::{Closed, ConnectError, Fault, SendError};
 pub use event::{Event, Received};
 pub use handler::ClientHandler;
 pub use remote::Remote;
-pub use runtime::{block_on, sleep, spawn};
+pub use runtime::block_on;
 
 /// A connected client. Its methods take `&self`: in an [`Rc`] it serves several tasks of its core.
 pub struct Client {
@@ -140,7 +141,7 @@ impl Client {
                 return self.reconnect().await;
             };
             attempt += 1;
-            runtime::sleep_on(&self.local, pause).await;
+            crate::task::sleep_on(&self.local, pause).await;
             match self.reconnect().await {
                 Err(ConnectError::Failed(fault)) => {
                     tracing::debug!(attempt, %fault, "not reconnected");

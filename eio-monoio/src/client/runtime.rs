@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::config::millis;
 use crate::line::Deadline;
 use crate::local::Local;
 use crate::net::{Bell, Driver, Mailbox, Runtime};
@@ -84,7 +83,7 @@ async fn end(local: &Rc<Local>) {
     let deadline = Deadline::new(local.clone());
     deadline.set(UNWIND);
     let ended = poll_fn(|cx| {
-        if local.tasks.poll_none(cx).is_ready() {
+        if local.tasks.poll_none(cx).is_ready() && local.background.poll_none(cx).is_ready() {
             return Poll::Ready(true);
         }
         deadline.poll(cx).map(|()| false)
@@ -95,36 +94,4 @@ async fn end(local: &Rc<Local>) {
     drop(deadline);
     local.finish();
     poll_fn(|cx| local.services.poll_none(cx)).await;
-}
-
-/// Runs `future` as a task of this core. It is dropped when the core ends; a panic ends it and nothing else.
-///
-/// # Panics
-/// Outside of [`block_on`] and of a server.
-pub fn spawn(future: impl Future<Output = ()> + 'static) {
-    let local = core();
-    let tasks = local.clone();
-    tasks.tasks.spawn(async move {
-        if local.tasks.run(future).await == Err(crate::shard::tasks::Stopped::Panicked) {
-            tracing::error!("a spawned task panicked");
-        }
-    });
-}
-
-/// Completes after `duration`, to within 10 ms.
-///
-/// # Panics
-/// Outside of [`block_on`] and of a server.
-pub async fn sleep(duration: Duration) {
-    sleep_on(&core(), duration).await;
-}
-
-pub(crate) async fn sleep_on(local: &Rc<Local>, duration: Duration) {
-    let deadline = Deadline::new(local.clone());
-    deadline.set_millis(millis(duration));
-    poll_fn(|cx| deadline.poll(cx)).await;
-}
-
-fn core() -> Rc<Local> {
-    Local::current().expect("a core runs on this thread: see client::block_on")
 }

@@ -19,7 +19,7 @@ use crate::conn::{Conn, dispatch, polling, websocket};
 use crate::handler::{ConnectRequest, Handler, Refusal, RequestInfo};
 use crate::message::{OutBuf, never_full};
 use crate::session::{Origin, Session};
-use crate::shard::tasks::Stopped;
+use crate::shard::tasks::{Guarded, Stopped};
 use crate::shard::{Core, Shard};
 use crate::web::{hooks, proxy};
 
@@ -115,7 +115,7 @@ async fn connect<H: Handler>(
     conn: &mut Conn<H::Session>,
     head: usize,
     transport: Transport,
-) -> Result<(H::Session, Option<SocketAddr>), Refusal> {
+) -> Result<(Guarded<H::Session>, Option<SocketAddr>), Refusal> {
     let mut slots = [Header { name: "", value: b"" }; MAX_HEADERS];
     let slots = &mut slots[..shard.core.config.max_headers];
     // It parsed a moment ago.
@@ -135,6 +135,7 @@ async fn connect<H: Handler>(
     });
     match outcome.await {
         Ok(Ok(data)) => {
+            let data = Guarded::new(data);
             if let Some(add) = &shard.core.hooks.initial {
                 shard.core.add_headers(&mut conn.extra, |headers| add(&request, headers));
             }

@@ -25,6 +25,7 @@ use crate::session::link::{Ending, Link};
 use crate::session::queue::Queue;
 use crate::shard::Core;
 use crate::shard::mesh::Call;
+use crate::shard::tasks::Guarded;
 use crate::shard::timers::TimerId;
 
 /// One session on its shard. Never leaves it.
@@ -33,7 +34,7 @@ pub(crate) struct Session<T> {
     pub(crate) sid: Sid,
     pub(crate) slot: u32,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) data: T,
+    pub(crate) data: Guarded<T>,
     /// Calls to every session that came later are for this one too.
     pub(crate) opened: Call,
     machine: RefCell<ServerSession>,
@@ -61,7 +62,7 @@ pub(crate) struct Origin<T> {
     pub(crate) transport: Transport,
     pub(crate) base64: bool,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) data: T,
+    pub(crate) data: Guarded<T>,
 }
 
 impl<T> Session<T> {

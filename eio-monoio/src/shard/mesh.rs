@@ -27,6 +27,8 @@ pub(crate) struct Mesh {
     /// New sessions of all shards.
     pub(crate) handshakes: Rate,
     pub(crate) calls: Calls,
+    /// Where the next job goes, modulo the number of shards.
+    pub(crate) jobs: AtomicUsize,
 }
 
 pub(crate) enum Mail {
@@ -44,8 +46,12 @@ pub(crate) enum Mail {
     Settle(u16, u64),
     Settled(u64),
     Transport(Sid, mpsc::SyncSender<Option<Transport>>),
+    Run(Job),
     Shutdown,
 }
+
+/// What another thread wants done on a core.
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// A connection on its way to another shard: nothing is in flight on it, no response is owed but to `unread`.
 pub(crate) struct Moved {

@@ -36,6 +36,7 @@ use crate::shard::mesh::{Call, Mail, Mesh};
 use crate::shard::registry::Registry;
 use crate::shard::replies::Replies;
 use crate::shard::run::Plan;
+use crate::shard::tasks::Guarded;
 use crate::shard::timers::Target;
 use crate::web::compress::Deflater;
 use crate::web::hooks::Hooks;
@@ -43,7 +44,7 @@ use crate::web::proxy::Trusted;
 
 /// A shard with its application.
 pub(crate) struct Shard<H: crate::Handler> {
-    pub(crate) handler: H,
+    pub(crate) handler: Guarded<H>,
     pub(crate) core: Rc<Core<H::Session>>,
 }
 

@@ -20,6 +20,7 @@ use crate::net::{self, Bell, Listener, Stream};
 use crate::session::Session;
 use crate::shard::disk::Disk;
 use crate::shard::mesh::{Mail, Mesh, Permit};
+use crate::shard::tasks::Guarded;
 use crate::shard::timers::Target;
 use crate::shard::{Core, Found, Shard};
 use crate::web::hooks::Hooks;
@@ -40,12 +41,13 @@ pub(crate) struct Plan {
 /// Runs a shard to its end. `ready` is called once connections are accepted.
 pub(crate) async fn run<H: Handler>(
     plan: Plan,
-    handler: H,
+    make: impl FnOnce() -> H,
     ready: impl FnOnce(),
 ) -> io::Result<()> {
     let core = Rc::new(Core::new(&plan));
     let _current = core.local.enter();
-    let shard = Rc::new(Shard { handler, core: core.clone() });
+    // Not before: the application may spawn tasks.
+    let shard = Rc::new(Shard { handler: Guarded::new(make()), core: core.clone() });
     let bell = Bell::of_core(plan.ear, &core.mesh.boxes[usize::from(plan.id)])?;
     let listener = Listener::from_std(plan.listener)?;
     core.tasks.spawn(accept(shard.clone(), listener, plan.max_connections));
@@ -113,6 +115,11 @@ fn open<H: Handler>(shard: &Rc<Shard<H>>, letter: Mail) {
             // Whoever asked may have given up.
             let _ = reply.try_send(transport);
         }
+        Mail::Run(job) => {
+            if core.tasks.call(job).is_err() {
+                tracing::error!("a job of another thread panicked");
+            }
+        }
         Mail::Shutdown => core.begin_shutdown(),
     }
 }
@@ -152,7 +159,11 @@ impl<'a, T> Patience<'a, T> {
         // A task that ends may leave a goodbye behind.
         if core.tasks.poll_none(cx).is_ready() && core.all_goodbyes_said() {
             if core.session_count() == 0 {
-                return Poll::Ready(());
+                // Nobody is left whom they could be of use to.
+                core.background.abort();
+                if core.background.poll_none(cx).is_ready() {
+                    return Poll::Ready(());
+                }
             }
             // Polling clients that are between two polls: nothing is accepted any more, so nothing will come of
             // them. Their application hears of the end, in tasks of its own.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -78,10 +79,13 @@ impl Tasks {
 
     /// Runs a future of the user's.
     pub(crate) async fn run<F: Future>(&self, future: F) -> Result<F::Output, Stopped> {
-        let mut future = pin!(future);
+        let mut guarded = pin!(GuardedFuture { future: Some(future) });
         let mut registered = Registered { tasks: self, key: None };
-        poll_fn(|cx| {
-            match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        let outcome = poll_fn(|cx| {
+            let Some(future) = guarded.as_mut().project().future.as_pin_mut() else {
+                return Poll::Ready(Err(Stopped::Aborted));
+            };
+            match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
                 Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
                 // Not before the first poll: a goodbye that awaits nothing is said also in an abort.
                 Ok(Poll::Pending) if self.aborting.get() => Poll::Ready(Err(Stopped::Aborted)),
@@ -92,7 +96,56 @@ impl Tasks {
                 Err(_) => Poll::Ready(Err(Stopped::Panicked)),
             }
         })
-        .await
+        .await;
+        if guarded.clear() { outcome } else { Err(Stopped::Panicked) }
+    }
+}
+
+pin_project! {
+    /// A future of the user's. What it holds is the user's, too, and must not take the core down when it is dropped.
+    struct GuardedFuture<F> {
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for GuardedFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            this.clear();
+        }
+    }
+}
+
+impl<F> GuardedFuture<F> {
+    /// Drops the future. False: it panicked.
+    fn clear(self: Pin<&mut Self>) -> bool {
+        let mut future = self.project().future;
+        catch_unwind(AssertUnwindSafe(|| future.set(None))).is_ok()
+    }
+}
+
+/// A value of the user's, whose `Drop` may panic: that is logged, and goes no further.
+pub(crate) struct Guarded<T>(Option<T>);
+
+impl<T> Guarded<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<T> Deref for Guarded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
+    }
+}
+
+impl<T> Drop for Guarded<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+            tracing::error!("the application panicked while its data was dropped");
+        }
     }
 }
 

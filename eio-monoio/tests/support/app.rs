@@ -100,6 +100,21 @@ impl Log {
         self.lock().push((socket.sid().to_string(), entry));
     }
 
+    /// What concerns no session.
+    pub(crate) fn note(&self, what: &str) {
+        let text = OwnedMessage::Text(what.to_owned());
+        self.lock().push((String::new(), Entry::Message(text)));
+    }
+
+    /// What was [noted](Self::note).
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let texts = self.messages("").into_iter().filter_map(|message| match message {
+            OwnedMessage::Text(text) => Some(text),
+            OwnedMessage::Binary(_) => None,
+        });
+        texts.collect()
+    }
+
     /// Everything.
     pub(crate) fn all(&self) -> Vec<(String, Entry)> {
         self.lock().clone()

@@ -51,6 +51,7 @@ pub struct Config {
     pub(crate) max_connections: Option<usize>,
     pub(crate) outbound_high_water: usize,
     pub(crate) inbound_high_water: usize,
+    pub(crate) mailbox_high_water: usize,
     pub(crate) transports: TransportSet,
     pub(crate) allow_upgrades: bool,
     pub(crate) path: String,
@@ -101,6 +102,7 @@ impl Default for Config {
             max_connections: None,
             outbound_high_water: 1 << 20,
             inbound_high_water: 1 << 20,
+            mailbox_high_water: 16 << 20,
             transports: TransportSet::ALL,
             allow_upgrades: true,
             path: "/engine.io/".into(),
@@ -261,6 +263,16 @@ impl Config {
     #[must_use]
     pub fn inbound_high_water(mut self, bytes: usize) -> Self {
         self.inbound_high_water = bytes;
+        self
+    }
+
+    /// Bytes of messages that wait for one core, sent by other threads and cores, above which it is sent no more:
+    /// a [`Remote`](crate::Remote) answers [`Full`](crate::SendError::Full), and what a handler sends to sessions
+    /// of other cores is dropped and logged. Each counts 64 bytes more than it has; one may overshoot, and as much
+    /// again may be at work. 16 MiB; 1 to 2^31.
+    #[must_use]
+    pub fn mailbox_high_water(mut self, bytes: usize) -> Self {
+        self.mailbox_high_water = bytes;
         self
     }
 
@@ -426,6 +438,7 @@ impl Config {
             ("max_connections", self.max_connections.unwrap_or(1), 1, MOST),
             ("outbound_high_water", self.outbound_high_water, 1, MOST),
             ("inbound_high_water", self.inbound_high_water, 1, MOST),
+            ("mailbox_high_water", self.mailbox_high_water, 1, MOST),
             ("compression_threshold", self.compression_threshold, 0, MOST),
             ("max_handshakes_per_second", self.max_handshakes_per_second.unwrap_or(1), 1, MOST),
             ("workers", self.workers.unwrap_or(1), 1, 1024),
@@ -562,6 +575,7 @@ mod tests {
             (Config::new().max_connections(0), "max_connections"),
             (Config::new().outbound_high_water(0), "outbound_high_water"),
             (Config::new().inbound_high_water(0), "inbound_high_water"),
+            (Config::new().mailbox_high_water(0), "mailbox_high_water"),
             (Config::new().workers(0), "workers"),
             (Config::new().backlog(0), "backlog"),
             (Config::new().transports([]), "transports"),

@@ -49,7 +49,8 @@ impl From<io::Error> for ServeError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
-    /// [`outbound_high_water`](crate::Config::outbound_high_water) bytes wait already.
+    /// [`outbound_high_water`](crate::Config::outbound_high_water) bytes wait already, or for a
+    /// [`Remote`](crate::Remote) [`mailbox_high_water`](crate::Config::mailbox_high_water).
     Full,
     /// The session has ended, or is closing.
     Closed,
@@ -62,7 +63,7 @@ pub enum SendError {
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "too much is queued for this session",
+            Self::Full => "too much is queued",
             Self::Closed => "the session has ended",
             Self::TooLarge => "a message cannot have 4 GiB",
             Self::Separator => "text with U+001E cannot be carried by polling",

@@ -501,10 +501,25 @@ pub(crate) fn is_default(signal: libc::c_int) -> io::Result<bool> {
 /// Mail from any thread to one core: a vector under a mutex, and a socket pair as the bell. One bell per batch.
 pub(crate) struct Mailbox<T> {
     /// None once the owner has ended.
-    queue: Mutex<Option<Vec<T>>>,
+    queue: Mutex<Option<Waiting<T>>>,
     /// The owner may be asleep: the next sender rings.
     armed: AtomicBool,
     bell: UnixStream,
+}
+
+struct Waiting<T> {
+    items: Vec<T>,
+    /// What they were said to weigh.
+    bytes: usize,
+}
+
+/// Why a mailbox did not take an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Undelivered {
+    /// So much waits already.
+    Full,
+    /// The owner has ended.
+    Closed,
 }
 
 /// The owner's end of a [`Mailbox`], made on the core that reads it.
@@ -520,19 +535,29 @@ impl<T> Mailbox<T> {
     pub(crate) fn new() -> io::Result<(Self, UnixStream)> {
         let (bell, ear) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
-        let queue = Mutex::new(Some(Vec::new()));
+        let queue = Mutex::new(Some(Waiting { items: Vec::new(), bytes: 0 }));
         Ok((Self { queue, armed: AtomicBool::new(true), bell }, ear))
     }
 
     /// Posts one item. An owner that has ended does not get it.
     pub(crate) fn send(&self, item: T) {
+        let _ = self.offer(item, 0, usize::MAX);
+    }
+
+    /// Posts one item of so many bytes, unless `limit` of them wait already. One may overshoot.
+    pub(crate) fn offer(&self, item: T, bytes: usize, limit: usize) -> Result<(), Undelivered> {
         match &mut *self.lock() {
-            Some(queue) => queue.push(item),
-            None => return,
+            Some(queue) if queue.bytes >= limit => return Err(Undelivered::Full),
+            Some(queue) => {
+                queue.items.push(item);
+                queue.bytes = queue.bytes.saturating_add(bytes);
+            }
+            None => return Err(Undelivered::Closed),
         }
         if self.armed.swap(false, Ordering::AcqRel) {
             ring(&self.bell);
         }
+        Ok(())
     }
 
     /// Waits for mail and swaps it into `into`, which must be empty.
@@ -543,7 +568,8 @@ impl<T> Mailbox<T> {
             self.armed.store(true, Ordering::SeqCst);
             if may_take {
                 if let Some(queue) = &mut *self.lock() {
-                    std::mem::swap(queue, into);
+                    std::mem::swap(&mut queue.items, into);
+                    queue.bytes = 0;
                 }
                 if !into.is_empty() {
                     // What a sender rang for in between costs one empty turn.
@@ -551,7 +577,7 @@ impl<T> Mailbox<T> {
                     bell.brought.set(true);
                     return Ok(());
                 }
-            } else if self.lock().as_ref().is_some_and(|queue| !queue.is_empty()) {
+            } else if self.lock().as_ref().is_some_and(|queue| !queue.items.is_empty()) {
                 ring(&self.bell);
             }
             may_take = true;
@@ -569,7 +595,7 @@ impl<T> Mailbox<T> {
         drop(unread);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Vec<T>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Waiting<T>>> {
         // Nothing that can panic runs under the lock.
         self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -601,5 +627,27 @@ impl Drop for Bell {
             bench.bell.take();
             bench.wake_all();
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_mailbox_takes_nothing_but_what_weighs_nothing_until_it_is_read() {
+        let (mailbox, _ear) = Mailbox::new().unwrap();
+        assert_eq!(mailbox.offer(1, 60, 100), Ok(()));
+        assert_eq!(mailbox.offer(2, 60, 100), Ok(()));
+        assert_eq!(mailbox.offer(3, 1, 100), Err(Undelivered::Full));
+        mailbox.send(4);
+        let read = {
+            let mut queue = mailbox.lock();
+            let queue = queue.as_mut().unwrap();
+            (queue.bytes, std::mem::take(&mut queue.items))
+        };
+        assert_eq!(read, (120, vec![1, 2, 4]));
+        mailbox.close();
+        assert_eq!(mailbox.offer(5, 0, 100), Err(Undelivered::Closed));
     }
 }

@@ -11,11 +11,13 @@ use eio_core::packet::Message;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
+use crate::error::SendError;
 use crate::message::Encoded;
 use crate::shard::mesh::{Mail, Mesh};
 
 /// A handle to a running server for other threads. What it asks for is mailed to the core that owns the
-/// session; one that has ended meanwhile is ignored.
+/// session; one that has ended meanwhile is ignored. Messages wait there up to
+/// [`mailbox_high_water`](crate::Config::mailbox_high_water); what is no message is always taken.
 #[derive(Clone)]
 pub struct Remote {
     mesh: Arc<Mesh>,
@@ -27,16 +29,25 @@ impl Remote {
     }
 
     /// Sends to one session. Above its high-water mark the message is dropped, and that is logged.
-    pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) {
-        self.route(sid, |sid| Mail::Send(sid, message.into().into()));
+    ///
+    /// # Errors
+    /// [`SendError::Full`] above [`mailbox_high_water`](crate::Config::mailbox_high_water): the core of the session
+    /// is behind, the message is dropped. [`SendError::Closed`]: the server has ended, or never had such a session.
+    pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) -> Result<(), SendError> {
+        let message = message.into();
+        let route = self.mesh.key.route(sid).ok_or(SendError::Closed)?;
+        self.mesh.offer(route.shard, message.len(), Mail::Send(sid.clone(), message.into()))
     }
 
     /// Sends to some sessions, with one encoding.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send), if it is so for one core; the sessions of the others get the message.
     pub fn send_many<'m>(
         &self,
         sids: impl IntoIterator<Item = Sid>,
         message: impl Into<Message<'m>>,
-    ) {
+    ) -> Result<(), SendError> {
         let mut shards = vec![Vec::new(); self.mesh.boxes.len()];
         for sid in sids {
             if let Some(route) = self.mesh.key.route(&sid) {
@@ -44,16 +55,21 @@ impl Remote {
             }
         }
         let message = Encoded::new(message.into());
-        for (shard, sids) in shards.into_iter().enumerate().filter(|(_, sids)| !sids.is_empty()) {
-            self.mesh.post(shard as u16, Mail::SendMany(sids.into(), message.clone()));
-        }
+        let shards = shards.into_iter().enumerate().filter(|(_, sids)| !sids.is_empty());
+        shards.fold(Ok(()), |result, (shard, sids)| {
+            let size = message.frame().len() + sids.len() * size_of::<Sid>();
+            let mail = Mail::SendMany(sids.into(), message.clone());
+            result.and(self.mesh.offer(shard as u16, size, mail))
+        })
     }
 
     /// Sends to every session of every core, with one encoding.
-    pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) {
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send), if it is so for one core; the sessions of the others get the message.
+    pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         let message = Encoded::new(message.into());
-        let call = self.mesh.calls.next();
-        self.mesh.post_all(None, || Mail::Broadcast(call, message.clone()));
+        self.mesh.offer_all(None, self.mesh.calls.next(), &message)
     }
 
     /// Ends a session after what is queued for it.
@@ -64,7 +80,7 @@ impl Remote {
     /// Ends every session.
     pub fn disconnect_all(&self) {
         let call = self.mesh.calls.next();
-        self.mesh.post_all(None, || Mail::DisconnectAll(call));
+        self.mesh.post_all(|| Mail::DisconnectAll(call));
     }
 
     /// Calls `make` on one of the cores, in turn, and runs its future there as [`spawn`](crate::spawn) does: what
@@ -80,7 +96,7 @@ impl Remote {
     ///     running.remote().spawn(move || async move {
     ///         loop {
     ///             eio_monoio::sleep(Duration::from_secs(60)).await;
-    ///             remote.broadcast("another minute");
+    ///             remote.broadcast("another minute").ok();
     ///         }
     ///     });
     /// }

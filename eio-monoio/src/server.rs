@@ -199,6 +199,7 @@ where
             shutting_down: AtomicBool::new(false),
             handshakes: Rate::new(),
             calls: Calls::default(),
+            mail_limit: self.config.mailbox_high_water,
             jobs: AtomicUsize::new(0),
         });
         let max_connections = self.config.max_connections.unwrap_or_else(default_max_connections);

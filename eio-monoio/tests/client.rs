@@ -476,7 +476,7 @@ fn what_is_left_of_a_core_ends_with_it() {
         let begun = std::time::Instant::now();
         // A client that outlives its core, and tasks that would never end.
         let client = client::block_on(driver, async {
-            client::spawn(std::future::pending());
+            client::spawn(std::future::pending::<()>());
             client::spawn(async { panic!("expected in the output: a task that panics") });
             Client::connect(&url).await.expect("connects")
         });
@@ -517,4 +517,23 @@ fn an_ipv6_address_is_a_host() {
             });
         }
     }
+}
+
+#[test]
+fn a_thread_that_floods_a_busy_client_never_fills_the_memory() {
+    on_every_transport(|connect, _| async move {
+        let client = connect.outbound_high_water(10_000).await.expect("connects");
+        let remote = client.remote().expect("descriptors");
+        let text = "x".repeat(1000);
+        // The core of the client is this thread: nothing is read from the mail meanwhile.
+        let taken = (0..100).find(|_| remote.send(text.clone()) == Err(SendError::Full));
+        assert_eq!(taken, Some(10));
+        for _ in 0..10 {
+            assert_eq!(message(&client).await, OwnedMessage::Text(text.clone()));
+        }
+        remote.send("room again".to_owned()).expect("room");
+        assert_eq!(message(&client).await, OwnedMessage::Text("room again".to_owned()));
+        remote.disconnect();
+        assert_eq!(end(&client).await.reason, CloseReason::ClientDisconnect);
+    });
 }

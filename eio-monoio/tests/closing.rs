@@ -6,7 +6,8 @@ mod support;
 use std::time::Duration;
 
 use eio_monoio::{
-    CloseReason, Config, ConnectRequest, Handler, Message, Refusal, Sid, Socket, Transport,
+    CloseReason, Config, ConnectRequest, Handler, Message, Refusal, SendError, Sid, Socket,
+    Transport,
 };
 
 use support::app::{Entry, Host, Log, eventually};
@@ -217,15 +218,15 @@ fn other_threads_reach_every_session_wherever_it_lives() {
             assert_eq!((socket.text(), after.text()), (packet.into(), packet.into()));
             assert_eq!(polling.poll(), packet);
         };
-        sids.iter().for_each(|sid| remote.send(sid, "to each"));
+        sids.iter().for_each(|sid| remote.send(sid, "to each").expect("room"));
         expect("4to each");
-        remote.send_many(sids.clone(), "to many");
+        remote.send_many(sids.clone(), "to many").expect("room");
         expect("4to many");
-        remote.broadcast("to all");
+        remote.broadcast("to all").expect("room");
         expect("4to all");
         // Its order is kept, and binary is binary.
-        remote.broadcast(Message::Binary(&[1, 2]));
-        (0..50).for_each(|n| remote.broadcast(n.to_string().as_str()));
+        remote.broadcast(Message::Binary(&[1, 2])).expect("room");
+        (0..50).for_each(|n| remote.broadcast(n.to_string().as_str()).expect("room"));
         assert_eq!((socket.binary(), after.binary()), (vec![1, 2], vec![1, 2]));
         for n in 0..50 {
             assert_eq!((socket.text(), after.text()), (format!("4{n}"), format!("4{n}")));
@@ -256,13 +257,15 @@ fn other_threads_end_one_session_or_all() {
             assert_eq!(host.log.close_reason(sid.as_str()), CloseReason::ServerDisconnect);
             assert_eq!(remote.transport(sid), None);
             // Nobody is there any more: nothing happens.
-            remote.send(sid, "too late");
+            _ = remote.send(sid, "too late");
             remote.disconnect(sid);
         }
         // A sid that was never issued, and one that cannot be.
         for foreign in ["AAAAAAAAAAAAAAAAAAAAAAAA", "x"] {
-            remote.send(&Sid::new(foreign).expect("a sid"), "nobody");
-            assert_eq!(remote.transport(&Sid::new(foreign).expect("a sid")), None);
+            let sid = Sid::new(foreign).expect("a sid");
+            let sent = remote.send(&sid, "nobody");
+            assert!(foreign.len() > 1 || sent == Err(SendError::Closed));
+            assert_eq!(remote.transport(&sid), None);
         }
         WebSocket::open(host.addr()).0.assert_alive();
     });

@@ -260,7 +260,7 @@ fn a_peer_that_does_not_read_its_response_is_never_kept() {
         let mut polling = Polling::open(host.addr());
         let sid = eio_monoio::Sid::new(&polling.sid).expect("a sid of the server's");
         polling.start_poll();
-        host.remote().send(&sid, "x".repeat(LARGE).as_str());
+        host.remote().send(&sid, "x".repeat(LARGE).as_str()).expect("room");
         // What it was sent is lost with it: the session cannot go on.
         assert_eq!(host.log.close_reason(&polling.sid), CloseReason::TransportError);
         polling.assert_unknown();

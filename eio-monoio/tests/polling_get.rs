@@ -82,8 +82,8 @@ fn no_response_is_larger_than_the_payload_announced() {
         }
         assert_eq!(packets, (0..40).map(|n| format!("4{n}")).collect::<Vec<_>>());
         // One packet that is larger by itself must go all the same, or nothing behind it ever would.
-        host.remote().broadcast("x".repeat(60).as_str());
-        host.remote().broadcast("behind");
+        host.remote().broadcast("x".repeat(60).as_str()).expect("room");
+        host.remote().broadcast("behind").expect("room");
         assert_eq!(polling.poll().len(), 61);
         assert_eq!(polling.poll(), "4behind");
     });
@@ -323,13 +323,13 @@ fn a_remote_never_misses_a_polling_session() {
         let mut sessions: Vec<_> = (0..6).map(|_| Polling::open(host.addr())).collect();
         let remote = host.remote();
         sessions.iter_mut().for_each(Polling::hold_poll);
-        remote.broadcast("to all");
+        remote.broadcast("to all").expect("room");
         for polling in &mut sessions {
             assert_eq!(polling.polled(), "4to all");
         }
         for (n, polling) in sessions.iter_mut().enumerate() {
             let sid = eio_monoio::Sid::new(&polling.sid).expect("a sid of the server's");
-            remote.send(&sid, n.to_string().as_str());
+            remote.send(&sid, n.to_string().as_str()).expect("room");
             assert_eq!(polling.poll(), format!("4{n}"));
             assert_eq!(remote.transport(&sid), Some(eio_monoio::Transport::Polling));
             remote.disconnect(&sid);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use eio_monoio::{
     CloseReason, Config, ConnectRequest, Handler, Message, OwnedMessage, Refusal, Remote, Running,
-    Server, Socket,
+    SendError, Server, Socket,
 };
 
 use support::app::{Entry, Log, eventually};
@@ -275,8 +275,8 @@ fn an_ended_server_does_not_hold_up_those_who_still_ask_it() {
         let asked = std::time::Instant::now();
         assert_eq!(remote.transport(&sid), None);
         assert!(asked.elapsed() < Duration::from_millis(900), "it waited for an answer");
-        remote.send(&sid, "too late");
-        remote.broadcast("too late");
+        assert_eq!(remote.send(&sid, "too late"), Err(SendError::Closed));
+        assert_eq!(remote.broadcast("too late"), Err(SendError::Closed));
         remote.shutdown();
     });
 }

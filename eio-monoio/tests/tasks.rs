@@ -2,12 +2,13 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use eio_monoio::{
-    Config, ConnectRequest, Handler, Message, OwnedMessage, Refusal, Server, Socket, Task, sleep,
-    spawn,
+    Config, ConnectRequest, Handler, Message, OwnedMessage, Refusal, SendError, Server, Socket,
+    Task, sleep, spawn,
 };
 use support::app::{App, Host, Log, eventually};
 use support::matrix::{everywhere, somewhere};
@@ -139,7 +140,7 @@ fn a_job_of_another_thread_never_stays_on_that_thread() {
             let name = thread::current().name().map(str::to_owned);
             done.send(name.expect("a worker has a name")).expect("the test listens");
             assert_ne!(n, 2, "as told");
-            remote.send(&sid, "done");
+            remote.send(&sid, "done").expect("room");
         });
     }
     host.remote().spawn(|| -> std::future::Ready<()> { panic!("as told") });
@@ -167,4 +168,61 @@ fn a_job_for_a_server_that_has_ended_is_never_kept() {
         let _dropped = dropped;
     });
     assert_eq!(log.notes(), ["dropped"]);
+}
+
+/// Blocks its core at the text `block`, until the gate opens.
+struct Blocking {
+    log: Log,
+    gate: Arc<Mutex<()>>,
+}
+
+impl Handler for Blocking {
+    type Session = ();
+
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn message<'s>(
+        &'s self,
+        _: &Socket<()>,
+        message: Message<'_>,
+    ) -> impl Future<Output = ()> + use<'s> {
+        if message == Message::Text("block") {
+            self.log.note("blocked");
+            drop(self.gate.lock());
+        }
+        async {}
+    }
+}
+
+#[test]
+fn what_waits_for_a_core_that_is_behind_never_fills_the_memory() {
+    everywhere(|config| {
+        let gate = Arc::new(Mutex::new(()));
+        let theirs = gate.clone();
+        let config = config.workers(1).mailbox_high_water(10_000);
+        let host =
+            Host::run(config, move |log| Blocking { log: log.clone(), gate: theirs.clone() });
+        let remote = host.remote();
+        let (mut socket, sid) = WebSocket::open(host.addr());
+        let sid = sid.parse().expect("a sid");
+        let closed = gate.lock().expect("nobody panicked");
+        socket.send("4block");
+        eventually("a core that is behind", || host.log.notes() == ["blocked"]);
+        let news = "x".repeat(1000);
+        let taken = (0..100).find(|_| remote.send(&sid, news.as_str()) == Err(SendError::Full));
+        // Each counts 64 bytes more than it has, and the last one may overshoot.
+        assert_eq!(taken, Some(10));
+        assert_eq!(remote.broadcast("to all"), Err(SendError::Full));
+        assert_eq!(remote.send_many([sid.clone()], "to some"), Err(SendError::Full));
+        // Orders that are no messages are taken.
+        remote.spawn({
+            let (remote, sid) = (host.remote(), sid.clone());
+            move || async move { remote.send(&sid, "behind").expect("room") }
+        });
+        drop(closed);
+        (0..10).for_each(|_| assert_eq!(socket.text(), format!("4{news}")));
+        assert_eq!(socket.text(), "4behind");
+    });
 }

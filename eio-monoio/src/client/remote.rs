@@ -12,7 +12,7 @@ use crate::client::error::SendError;
 use crate::client::session::Session;
 use crate::local::Local;
 use crate::message::OwnedMessage;
-use crate::net::{Bell, Mailbox};
+use crate::net::{Bell, Mailbox, Undelivered};
 
 /// A handle to the session of a [`Client`](crate::client::Client) for other threads. What it asks for is mailed to
 /// the core of the client and done there, in order.
@@ -21,6 +21,8 @@ pub struct Remote(Arc<Shared>);
 
 struct Shared {
     mailbox: Mailbox<Order>,
+    /// How much may wait in it.
+    limit: usize,
     /// Nobody reads the mail any more.
     gone: AtomicBool,
 }
@@ -31,27 +33,33 @@ enum Order {
 }
 
 impl Remote {
-    /// Sends a message. What waits in the mail is bounded by nothing but the caller; a message the session does
-    /// not take is dropped, and logged.
+    /// Sends a message. One the session does not take is dropped, and logged.
     ///
     /// # Errors
-    /// [`SendError::NotConnected`]: the session has ended.
+    /// [`SendError::Full`]: the client's [`outbound_high_water`](crate::client::Connect::outbound_high_water) waits
+    /// for its core, besides what waits for the network. [`SendError::NotConnected`]: the session has ended.
     pub fn send(&self, message: impl Into<OwnedMessage>) -> Result<(), SendError> {
-        self.post(Order::Send(message.into()))
+        let message = message.into();
+        let size = message.borrow().len();
+        self.post(Order::Send(message), size, self.0.limit)
     }
 
     /// Ends the session after what was sent before.
     pub fn disconnect(&self) {
         // One that has ended needs no end.
-        _ = self.post(Order::Disconnect);
+        _ = self.post(Order::Disconnect, 0, usize::MAX);
     }
 
-    fn post(&self, order: Order) -> Result<(), SendError> {
+    fn post(&self, order: Order, size: usize, limit: usize) -> Result<(), SendError> {
+        /// What an order costs beside its message, about.
+        const ORDER: usize = 64;
         if self.0.gone.load(Ordering::Acquire) {
             return Err(SendError::NotConnected);
         }
-        self.0.mailbox.send(order);
-        Ok(())
+        self.0.mailbox.offer(order, ORDER + size, limit).map_err(|undelivered| match undelivered {
+            Undelivered::Full => SendError::Full,
+            Undelivered::Closed => SendError::NotConnected,
+        })
     }
 }
 
@@ -65,7 +73,8 @@ impl std::fmt::Debug for Remote {
 pub(crate) fn remote(local: &Rc<Local>, session: &Rc<Session>) -> io::Result<Remote> {
     let (mailbox, ear) = Mailbox::new()?;
     let bell = Bell::new(ear)?;
-    let shared = Arc::new(Shared { mailbox, gone: AtomicBool::new(false) });
+    let limit = session.settings.options.outbound_high_water;
+    let shared = Arc::new(Shared { mailbox, limit, gone: AtomicBool::new(false) });
     let remote = Remote(shared.clone());
     let session = session.clone();
     local.tasks.spawn(async move {

@@ -10,8 +10,9 @@ use std::time::Instant;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
+use crate::error::SendError;
 use crate::message::{Encoded, OwnedMessage};
-use crate::net::Mailbox;
+use crate::net::{Mailbox, Undelivered};
 use crate::shard::disk::Reply;
 use crate::shard::registry::SidKey;
 
@@ -27,6 +28,8 @@ pub(crate) struct Mesh {
     /// New sessions of all shards.
     pub(crate) handshakes: Rate,
     pub(crate) calls: Calls,
+    /// See [`mailbox_high_water`](crate::Config::mailbox_high_water).
+    pub(crate) mail_limit: usize,
     /// Where the next job goes, modulo the number of shards.
     pub(crate) jobs: AtomicUsize,
 }
@@ -139,19 +142,43 @@ impl Mesh {
         }
     }
 
-    /// Posts to every shard but `except`.
-    pub(crate) fn post_all(&self, except: Option<u16>, mail: impl Fn() -> Mail) {
-        for shard in 0..self.boxes.len() as u16 {
-            if Some(shard) != except {
-                self.post(shard, mail());
-            }
-        }
+    /// Posts to every shard.
+    pub(crate) fn post_all(&self, mail: impl Fn() -> Mail) {
+        (0..self.boxes.len() as u16).for_each(|shard| self.post(shard, mail()));
+    }
+
+    /// Posts what carries a message of `len` bytes to one shard, unless too much waits for it already: see
+    /// [`mailbox_high_water`](crate::Config::mailbox_high_water).
+    pub(crate) fn offer(&self, shard: u16, len: usize, mail: Mail) -> Result<(), SendError> {
+        /// What a letter costs beside its message, about.
+        const LETTER: usize = 64;
+        let mailbox = self.boxes.get(usize::from(shard)).ok_or(SendError::Closed)?;
+        mailbox.offer(mail, LETTER + len, self.mail_limit).map_err(
+            |undelivered| match undelivered {
+                Undelivered::Full => SendError::Full,
+                Undelivered::Closed => SendError::Closed,
+            },
+        )
+    }
+
+    /// [Offers](Self::offer) a message to every shard but `except`. An error: not all of them took it.
+    pub(crate) fn offer_all(
+        &self,
+        except: Option<u16>,
+        call: Call,
+        message: &Encoded,
+    ) -> Result<(), SendError> {
+        let shards = (0..self.boxes.len() as u16).filter(|shard| Some(*shard) != except);
+        shards.fold(Ok(()), |result, shard| {
+            let mail = Mail::Broadcast(call, message.clone());
+            result.and(self.offer(shard, message.frame().len(), mail))
+        })
     }
 
     /// Tells every shard to end, once.
     pub(crate) fn shut_down(&self) {
         if !self.shutting_down.swap(true, Ordering::AcqRel) {
-            self.post_all(None, || Mail::Shutdown);
+            self.post_all(|| Mail::Shutdown);
         }
     }
 }

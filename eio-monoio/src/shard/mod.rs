@@ -217,7 +217,9 @@ impl<T> Core<T> {
     pub(crate) fn broadcast(&self, message: Message<'_>) {
         let message = Encoded::new(message);
         let call = self.mesh.calls.next();
-        self.mesh.post_all(Some(self.id), || Mail::Broadcast(call, message.clone()));
+        if let Err(error) = self.mesh.offer_all(Some(self.id), call, &message) {
+            tracing::warn!(%error, "a broadcast did not reach every core");
+        }
         self.broadcast_here(call, &message);
     }
 
@@ -237,7 +239,10 @@ impl<T> Core<T> {
                 }
             }
             Found::Elsewhere(shard) => {
-                self.mesh.post(shard, Mail::Send(sid.clone(), message.into()))
+                let mail = Mail::Send(sid.clone(), message.into());
+                if let Err(error) = self.mesh.offer(shard, message.len(), mail) {
+                    tracing::warn!(%sid, %error, "message dropped on its way to another core");
+                }
             }
             Found::Nowhere => {}
         }

@@ -53,12 +53,12 @@ pub(crate) async fn message(client: &Client) -> OwnedMessage {
     }
 }
 
-/// The end; only messages and an upgrade may come before it.
+/// The end; only messages and an upgrade may come before it, also one that fails: a server that closes drops a probe.
 pub(crate) async fn end(client: &Client) -> Closed {
     loop {
         match client.next().await {
             Some(Event::Closed(closed)) => return closed,
-            Some(Event::Message(_) | Event::Upgraded) => {}
+            Some(Event::Message(_) | Event::Upgraded | Event::UpgradeFailed(_)) => {}
             other => panic!("expected the end, got {other:?}"),
         }
     }

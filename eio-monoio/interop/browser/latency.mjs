@@ -2,68 +2,13 @@
 //
 //     npm ci && node latency.mjs http://127.0.0.1:3000/ /tmp/screenshots
 //
-// Prints one line per check and exits with 0 if all hold, else with 1. The browser is $CHROMIUM, or
-// /usr/bin/chromium.
+// Prints one line per check and exits with 0 if all hold, else with 1.
 
-import { mkdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-// The packages are installed outside the source tree, in the directory this runs in.
-const require = createRequire(process.cwd() + "/");
-const { chromium } = require("playwright-core");
+import { PATIENCE, check, directory, expect, open, require, visit } from "./visit.mjs";
 
-const [url, directory] = process.argv.slice(2);
-if (!url || !directory) {
-  console.error("usage: node latency.mjs <page URL> <directory for screenshots>");
-  process.exit(1);
-}
-mkdirSync(directory, { recursive: true });
-const { origin, host } = new URL(url);
-
-let failures = 0;
-async function check(what, verify) {
-  try {
-    const detail = await verify();
-    console.log(`ok    ${what}${detail ? `: ${detail}` : ""}`);
-  } catch (error) {
-    failures++;
-    console.log(`FAIL  ${what}: ${error.message.split("\n")[0]}`);
-  }
-}
-function expect(condition, message) {
-  if (!condition) throw new Error(message);
-}
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  // The flags after the second keep the browser from calling its maker's servers on its own account.
-  args: [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-  ],
-});
-
-const complaints = []; // errors on the console, exceptions, failed requests
-const strangers = []; // addresses on any other origin
-
-async function open(options) {
-  const page = await browser.newPage(options);
-  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("request", (request) => new URL(request.url()).origin === origin || strangers.push(request.url()));
-  page.on("websocket", (socket) => new URL(socket.url()).host === host || strangers.push(socket.url()));
-  page.on("response", (response) => response.status() >= 400 && complaints.push(`${response.status()} ${response.url()}`));
-  page.on("requestfailed", (request) => {
-    // The client gives up a pending poll when it is told to reconnect otherwise.
-    const { errorText } = request.failure();
-    if (errorText !== "net::ERR_ABORTED") complaints.push(`${errorText} ${request.url()}`);
-  });
-  await page.goto(url);
-  return page;
-}
-
-const PATIENCE = { timeout: 30_000 };
 const data = (page) => page.evaluate(() => ({ ...document.body.dataset }));
 const text = (page, id) => page.locator(`#${id}`).innerText();
 const choose = (page, name, value) => page.locator(`input[name=${name}][value="${value}"]`).check(PATIENCE);
@@ -94,7 +39,7 @@ const painted = (page, transport) => page.evaluate((transport) => {
   return count;
 }, transport);
 
-try {
+await visit(async () => {
   const page = await open({ viewport: { width: 1280, height: 900 }, deviceScaleFactor: 2, colorScheme: "light" });
 
   await check("the connection is upgraded to WebSocket", async () => {
@@ -180,10 +125,4 @@ try {
     expect(served === readFileSync(path, "utf8"), "they differ");
   });
   await phone.close();
-
-  await check("the browser has nothing to complain about", () => expect(complaints.length === 0, complaints.join("; ")));
-  await check("nothing is asked of any other origin", () => expect(strangers.length === 0, strangers.join("; ")));
-} finally {
-  await browser.close();
-}
-process.exit(failures ? 1 : 0);
+});

@@ -22,7 +22,7 @@ use super::server;
 const INSTALL_LIMIT: Duration = Duration::from_secs(180);
 
 /// A foreign client, or server, that is ready to run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     interpreter: PathBuf,
     script: PathBuf,
@@ -66,6 +66,11 @@ impl Client {
         let mut command = Command::new(&self.interpreter);
         command.current_dir(&self.directory).arg(&self.script).args(settings);
         command
+    }
+
+    /// Another script beside this one.
+    pub(crate) fn with_script(&self, name: &str) -> Self {
+        Self { script: self.script.with_file_name(name), ..self.clone() }
     }
 
     /// The client's script against the server at `url`.

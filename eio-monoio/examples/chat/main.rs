@@ -1,0 +1,94 @@
+//! A chat room: everyone who opens the page and gives a name hears what everyone says, on whatever core they are.
+//!
+//! A session's first message is the name, the others are what is said. What the server sends is a line with the
+//! name, or an empty one for news of the room, and then the text.
+
+use std::cell::OnceCell;
+use std::future::{Ready, ready};
+use std::path::PathBuf;
+
+use clap::Parser;
+use eio_monoio::{
+    CloseReason, Config, ConnectRequest, Driver, Files, Handler, Message, Refusal, Server, Socket,
+};
+
+#[derive(Parser)]
+#[command(about = "A chat room for browsers")]
+struct Options {
+    /// Address and port to listen on
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    listen: String,
+    /// auto, io-uring or epoll
+    #[arg(long, default_value = "auto")]
+    driver: Driver,
+    /// What is served under /
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/chat/public"))]
+    root: PathBuf,
+}
+
+/// The most characters of a name.
+const NAME: usize = 30;
+
+struct Room;
+
+impl Handler for Room {
+    /// The name, once it is given.
+    type Session = OnceCell<String>;
+
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<OnceCell<String>, Refusal> {
+        Ok(OnceCell::new())
+    }
+
+    fn message<'s>(
+        &'s self,
+        socket: &Socket<OnceCell<String>>,
+        message: Message<'_>,
+    ) -> impl Future<Output = ()> + use<'s> {
+        if let Message::Text(text) = message {
+            match socket.data().get() {
+                Some(name) => socket.server().broadcast(format!("{name}\n{text}").as_str()),
+                None => join(socket, text),
+            }
+        }
+        done()
+    }
+
+    async fn disconnect(&self, socket: &Socket<OnceCell<String>>, _: CloseReason) {
+        if let Some(name) = socket.data().get() {
+            socket.server().broadcast(format!("\n{name} left").as_str());
+        }
+    }
+}
+
+fn join(socket: &Socket<OnceCell<String>>, text: &str) {
+    let name: String = text.trim().chars().filter(|c| !c.is_control()).take(NAME).collect();
+    if name.is_empty() {
+        return socket.disconnect();
+    }
+    let name = socket.data().get_or_init(|| name);
+    socket.server().broadcast(format!("\n{name} joined").as_str());
+}
+
+/// Nothing to wait for: the next message may come.
+fn done() -> Ready<()> {
+    ready(())
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
+    let config = Config::new().driver(options.driver).max_payload(4_000).handle_signals(true);
+    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/latency/engine.io.min.js");
+    let files = Files::new()
+        .route("/", options.root)
+        .route("/engine.io.min.js", client)
+        .header("Content-Security-Policy", "default-src 'self'");
+    let running = Server::new(|| Room).config(config).files(files).bind(&options.listen)?;
+    println!(
+        "listening on http://{}/ driver={} workers={}: open it in two windows; Ctrl-C ends it",
+        running.local_addr(),
+        running.driver(),
+        running.workers(),
+    );
+    running.join()?;
+    Ok(())
+}

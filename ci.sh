@@ -14,14 +14,17 @@ clippy() {
 }
 
 # The documentation builds, and every link in it leads somewhere.
-docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps; }
+docs() {
+  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+  RUSTDOCFLAGS="-D warnings" cargo doc -p eio-monoio --features tls --no-deps
+}
 
 # The README's own command: unit tests, doctests, wire tests, real JavaScript and Python clients, a browser.
 test() { cargo test --workspace; }
 
 # What the tests above are built without.
 tls() {
-  cargo test -p eio-monoio --features tls,json --test client_tls --test client
+  cargo test -p eio-monoio --features tls,json --test tls --test client_tls --test client
   cargo test -p eio-monoio --features tls,json --doc
 }
 

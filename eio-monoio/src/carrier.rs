@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 use crate::net::Stream;
 
 #[cfg(feature = "tls")]
+pub(crate) mod pem;
+#[cfg(feature = "tls")]
 mod tls;
 
 #[cfg(feature = "tls")]
@@ -106,12 +108,50 @@ impl Carrier {
         self.stream().raw()
     }
 
-    /// See [`Stream::into_fd`]. What TLS knows of a connection cannot be moved.
-    pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
+    /// Whether what passes is hidden from others.
+    pub(crate) fn is_secure(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
+
+    /// The certificate with which the peer has proved who it is, in DER.
+    pub(crate) fn peer_certificate(&self) -> Option<&[u8]> {
         match self {
-            Self::Plain(stream) => stream.into_fd(),
+            Self::Plain(_) => None,
             #[cfg(feature = "tls")]
-            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Tls(tls) => tls.peer_certificate(),
         }
     }
+
+    /// Gives the socket up, to be moved to another core, with all that TLS knows of it. No write may be in flight.
+    pub(crate) fn pack(self) -> io::Result<Packed> {
+        match self {
+            Self::Plain(stream) => Ok(Packed {
+                fd: stream.into_fd()?,
+                #[cfg(feature = "tls")]
+                tls: None,
+            }),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => {
+                let (stream, state) = tls.into_parts();
+                Ok(Packed { fd: stream.into_fd()?, tls: Some(state) })
+            }
+        }
+    }
+
+    /// Takes over what another core gave up.
+    pub(crate) fn unpack(packed: Packed) -> io::Result<Self> {
+        let stream = Stream::from_fd(packed.fd)?;
+        #[cfg(feature = "tls")]
+        if let Some(state) = packed.tls {
+            return Ok(Self::Tls(Box::new(Tls::from_parts(stream, state))));
+        }
+        Ok(Self::Plain(stream))
+    }
+}
+
+/// A carrier on its way from core to core.
+pub(crate) struct Packed {
+    fd: OwnedFd,
+    #[cfg(feature = "tls")]
+    tls: Option<Box<tls::State>>,
 }

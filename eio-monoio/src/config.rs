@@ -408,8 +408,6 @@ impl Config {
     /// # Errors
     /// The first option that is outside its range.
     pub fn check(&self) -> Result<(), ConfigError> {
-        const DAY: Duration = Duration::from_secs(86_400);
-        const SHORTEST: Duration = Duration::from_millis(10);
         for (option, value, least) in [
             ("ping_interval", self.ping_interval, SHORTEST),
             ("ping_timeout", self.ping_timeout, SHORTEST),
@@ -422,12 +420,7 @@ impl Config {
             ("write_timeout", self.write_timeout, SHORTEST),
             ("shutdown_timeout", self.shutdown_timeout, Duration::ZERO),
         ] {
-            if value < least || value > DAY {
-                return Err(ConfigError::new(
-                    option,
-                    format!("{value:?} is outside {least:?} to {DAY:?}"),
-                ));
-            }
+            check_range(option, value, least)?;
         }
         const MOST: usize = 1 << 31;
         for (option, value, least, most) in [
@@ -509,6 +502,22 @@ impl Config {
             linger: self.max_payload.saturating_mul(4).max(1 << 20),
         }
     }
+}
+
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// Checks a time that is an option elsewhere.
+#[cfg(feature = "tls")]
+pub(crate) fn check_time(option: &'static str, value: Duration) -> Result<(), ConfigError> {
+    check_range(option, value, SHORTEST)
+}
+
+fn check_range(option: &'static str, value: Duration, least: Duration) -> Result<(), ConfigError> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    if (least..=DAY).contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::new(option, format!("{value:?} is outside {least:?} to {DAY:?}")))
 }
 
 /// The slots a parsed head has room for: the upper bound of `max_headers`.

@@ -11,6 +11,7 @@ use eio_core::packet::Message;
 use eio_core::session::CloseReason;
 use eio_core::transport::Transport;
 
+use crate::carrier::Carrier;
 use crate::socket::Socket;
 
 /// An application. One value lives on each core; nothing of it needs to be `Send`.
@@ -142,6 +143,7 @@ impl fmt::Debug for ConnectRequest<'_> {
 pub struct RequestInfo<'r> {
     pub(crate) head: RequestHead<'r, 'r>,
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) carrier: &'r Carrier,
 }
 
 impl RequestInfo<'_> {
@@ -171,6 +173,17 @@ impl RequestInfo<'_> {
     /// for a Unix-domain socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// Whether it came over TLS of this server's; a proxy's does not count.
+    pub fn is_secure(&self) -> bool {
+        self.carrier.is_secure()
+    }
+
+    /// The certificate by which the client has proved who it is, in DER: its own, without those between it and its
+    /// authority. `None` without TLS, or if it has shown none.
+    pub fn client_certificate(&self) -> Option<&[u8]> {
+        self.carrier.peer_certificate()
     }
 
     /// The whole head in the vocabulary of the `http` crate. Header fields it cannot hold are left out.

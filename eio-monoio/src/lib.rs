@@ -17,7 +17,7 @@
 //! The other end is [`client`].
 //!
 //! # Features
-//! - `tls`: `https` and `wss` for the client, by rustls.
+//! - `tls`: `https` and `wss` for the client and the server, by rustls.
 //! - `json`: messages from and to what serde knows: the module `json`, `Client::send_json`, `Received::json`.
 //!
 //! # What is bounded
@@ -44,6 +44,8 @@ mod session;
 mod shard;
 mod socket;
 mod task;
+#[cfg(feature = "tls")]
+mod tls;
 mod web;
 
 pub use config::{Config, ConfigError, Dispatch};
@@ -60,6 +62,8 @@ pub use remote::Remote;
 pub use server::{Running, Server, serve};
 pub use socket::{ServerRef, Socket};
 pub use task::{Task, sleep, spawn};
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 pub use web::cookie::{Cookie, SameSite};
 pub use web::cors::Cors;
 pub use web::files::Files;

@@ -128,6 +128,17 @@ impl Remote {
         self.mesh.connections.load(Ordering::Relaxed)
     }
 
+    /// Reads the files of [`Tls`](crate::Tls) again: connections that come from now on see what is in them, those
+    /// that are there go on as they are. Does nothing for a server without TLS. It reads from disk: not to be
+    /// called from a handler. Only with the feature `tls`.
+    ///
+    /// # Errors
+    /// What is wrong with the files, and which of them it is. Then everything stays as it was.
+    #[cfg(feature = "tls")]
+    pub fn reload_tls(&self) -> Result<(), crate::ConfigError> {
+        self.mesh.identity.as_ref().map_or(Ok(()), crate::tls::Identity::reload)
+    }
+
     /// Begins an orderly end, see [`Running::shutdown`](crate::Running::shutdown).
     pub fn shutdown(&self) {
         self.mesh.shut_down();

@@ -24,6 +24,8 @@ use crate::shard::mesh::{Calls, Mesh, Rate};
 use crate::shard::registry::SidKey;
 use crate::shard::run::{Plan, run};
 use crate::socket::Socket;
+#[cfg(feature = "tls")]
+use crate::tls::{Identity, Tls};
 use crate::web::files::Files;
 use crate::web::hooks::Hooks;
 
@@ -84,6 +86,8 @@ pub struct Server<F> {
     on_plain: Option<OnPlain>,
     hooks: Hooks,
     files: Option<Files>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
 }
 
 impl<H, F> Server<F>
@@ -93,7 +97,15 @@ where
 {
     /// A server whose `make` is called once on each worker's thread.
     pub fn new(make: F) -> Self {
-        Self { make, config: Config::new(), on_plain: None, hooks: Hooks::default(), files: None }
+        Self {
+            make,
+            config: Config::new(),
+            on_plain: None,
+            hooks: Hooks::default(),
+            files: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 
     /// Sets the options.
@@ -171,16 +183,26 @@ where
         self
     }
 
+    /// Speaks TLS, `https` and `wss`, and nothing else. Only with the feature `tls`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Checks the options, listens on `address` and starts the workers.
     ///
     /// # Errors
-    /// [`ServeError::Config`] for an option outside its range; [`ServeError::Io`] if the address is taken or
+    /// [`ServeError::Config`] for an option outside its range, or a file of TLS that cannot be used; [`ServeError::Io`] if the address is taken or
     /// cannot be had, or the kernel refuses the chosen driver.
     pub fn bind(self, address: impl ToSocketAddrs) -> Result<Running, ServeError> {
         self.config.check()?;
         if let Some(files) = &self.files {
             files.check().map_err(|problem| ConfigError::new("files", problem))?;
         }
+        #[cfg(feature = "tls")]
+        let identity = self.tls.map(Identity::new).transpose()?;
         let workers = self.config.workers.unwrap_or_else(cores);
         let listeners = listen_on_any(address, self.config.backlog, workers)?;
         let local = listeners[0].local_addr()?;
@@ -201,6 +223,8 @@ where
             calls: Calls::default(),
             mail_limit: self.config.mailbox_high_water,
             jobs: AtomicUsize::new(0),
+            #[cfg(feature = "tls")]
+            identity,
         });
         let max_connections = self.config.max_connections.unwrap_or_else(default_max_connections);
         let config = Arc::new(self.config);

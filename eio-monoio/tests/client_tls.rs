@@ -4,20 +4,15 @@
 mod support;
 
 use std::future::Future;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::time::Duration;
 
 use eio_monoio::client::{Client, ConnectError, Fault};
 use eio_monoio::{
     CloseReason, Config, ConnectRequest, Driver, Handler, Message, OwnedMessage, Refusal, Running,
     Server, Socket, Transport,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection};
+use rustls::ServerConfig;
 use support::client::{DRIVERS, WAYS, by, message, within};
+use support::tls::{Pki, terminate};
 
 struct Echo;
 
@@ -35,135 +30,6 @@ impl Handler for Echo {
     ) -> impl Future<Output = ()> + use<'s> {
         socket.try_send(message).ok();
         async {}
-    }
-}
-
-/// An authority and what it has certified.
-struct Pki {
-    authority: CertifiedKey,
-}
-
-impl Pki {
-    fn new() -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key_pair = KeyPair::generate().unwrap();
-        let cert = params.self_signed(&key_pair).unwrap();
-        Self { authority: CertifiedKey { cert, key_pair } }
-    }
-
-    fn pem(&self) -> String {
-        self.authority.cert.pem()
-    }
-
-    fn certify(&self, name: &str) -> CertifiedKey {
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
-        let key_pair = KeyPair::generate().unwrap();
-        let CertifiedKey { cert, key_pair: key } = &self.authority;
-        let cert = params.signed_by(&key_pair, cert, key).unwrap();
-        CertifiedKey { cert, key_pair }
-    }
-
-    /// A server certificate for 127.0.0.1; with `clients`, of them it wants one too.
-    fn server(&self, name: &str, clients: bool) -> ServerConfig {
-        let certified = self.certify(name);
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let builder = if clients {
-            let mut roots = RootCertStore::empty();
-            roots.add(self.authority.cert.der().clone()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
-            builder.with_client_cert_verifier(verifier.build().unwrap())
-        } else {
-            builder.with_no_client_auth()
-        };
-        let key = certified.key_pair.serialize_der().try_into().unwrap();
-        builder.with_single_cert(vec![certified.cert.der().clone()], key).unwrap()
-    }
-}
-
-/// Takes TLS off what comes and passes it on.
-fn terminate(config: ServerConfig, behind: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let config = Arc::new(config);
-    std::thread::spawn(move || {
-        for outside in listener.incoming().map_while(Result::ok) {
-            let config = config.clone();
-            std::thread::spawn(move || {
-                // A client that goes away is none of the terminator's troubles.
-                _ = pass_on(outside, TcpStream::connect(behind)?, config);
-                std::io::Result::Ok(())
-            });
-        }
-    });
-    address
-}
-
-fn pass_on(
-    mut outside: TcpStream,
-    mut inside: TcpStream,
-    config: Arc<ServerConfig>,
-) -> std::io::Result<()> {
-    let mut tls = ServerConnection::new(config).map_err(std::io::Error::other)?;
-    tls.set_buffer_limit(None);
-    outside.set_nodelay(true)?;
-    outside.set_nonblocking(true)?;
-    inside.set_nonblocking(true)?;
-    let mut memory = [0; 32 * 1024];
-    let would_block = |error: &std::io::Error| error.kind() == ErrorKind::WouldBlock;
-    loop {
-        let mut idle = true;
-        while tls.wants_write() {
-            match tls.write_tls(&mut outside) {
-                Ok(_) => idle = false,
-                Err(error) if would_block(&error) => break,
-                Err(error) => return Err(error),
-            }
-        }
-        match tls.read_tls(&mut outside) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {
-                idle = false;
-                if let Err(error) = tls.process_new_packets() {
-                    _ = tls.write_tls(&mut outside);
-                    return Err(std::io::Error::other(error));
-                }
-            }
-            Err(error) if would_block(&error) => {}
-            Err(error) => return Err(error),
-        }
-        match tls.reader().read(&mut memory) {
-            Ok(0) => return Ok(()),
-            Ok(n) => {
-                inside.set_nonblocking(false)?;
-                inside.write_all(&memory[..n])?;
-                inside.set_nonblocking(true)?;
-                idle = false;
-            }
-            Err(error) if would_block(&error) => {}
-            Err(error) => return Err(error),
-        }
-        if !tls.is_handshaking() {
-            match inside.read(&mut memory) {
-                Ok(0) => {
-                    tls.send_close_notify();
-                    tls.write_tls(&mut outside)?;
-                    return Ok(());
-                }
-                Ok(n) => {
-                    tls.writer().write_all(&memory[..n])?;
-                    idle = false;
-                }
-                Err(error) if would_block(&error) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if idle {
-            std::thread::sleep(Duration::from_millis(1));
-        }
     }
 }
 

@@ -11,6 +11,7 @@
 
 import assert from "node:assert/strict";
 import http from "node:http";
+import https from "node:https";
 import { once } from "node:events";
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { Peer, forget, same, stillWaiting } from "./peer.mjs";
@@ -78,7 +79,8 @@ function isText([, sample]) {
 // By default the client opens a connection per request, which on a server of several threads also
 // spreads one session's requests over them. Browsers keep connections.
 async function pollingOverKeptConnections(base) {
-  const agent = new http.Agent({ keepAlive: true });
+  const { Agent } = base.startsWith("https:") ? https : http;
+  const agent = new Agent({ keepAlive: true });
   await everySample(base, { ...POLLING, agent });
   agent.destroy();
 }

@@ -1,25 +1,34 @@
 //! [`Tls`]: rustls's state of a connection, fed from and to a socket.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use crate::net::Stream;
 
 pub(crate) struct Tls {
     stream: Stream,
-    state: RefCell<ClientConnection>,
-    /// Decrypted bytes wait: there may be no more to come that would make the socket readable.
+    state: Box<State>,
+}
+
+/// What TLS knows of a connection; goes with it from core to core.
+pub(crate) struct State {
+    session: RefCell<Connection>,
+    /// Decrypted bytes, or the end, wait: there may be no more to come that would make the socket readable.
     pending: Cell<bool>,
+    /// The peer has said that nothing more comes.
+    ended: Cell<bool>,
     /// Received behind those, not decrypted yet.
-    late: Cell<Vec<u8>>,
+    late: RefCell<Vec<u8>>,
     /// Memory for the next write.
     encrypted: Cell<Vec<u8>>,
+    /// Who the peer has proved to be.
+    certificate: OnceCell<Box<[u8]>>,
 }
 
 /// What one receive may bring: the largest record, with its head and tag.
@@ -28,40 +37,72 @@ const RECORD: usize = 18 * 1024;
 const KEEP: usize = 64 * 1024;
 
 impl Tls {
-    /// Agrees with the server; the name is who it has to be.
-    pub(crate) async fn connect(
+    /// The client's end, before [`agree`](Self::agree); the name is who the server has to be.
+    pub(crate) fn client(
         stream: Stream,
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> io::Result<Self> {
-        let mut state = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        Ok(Self::new(stream, session.into()))
+    }
+
+    /// The server's end, before [`agree`](Self::agree).
+    pub(crate) fn server(stream: Stream, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let session = ServerConnection::new(config).map_err(io::Error::other)?;
+        Ok(Self::new(stream, session.into()))
+    }
+
+    fn new(stream: Stream, mut session: Connection) -> Self {
         // What a session sends is queued, and bounded, elsewhere.
-        state.set_buffer_limit(None);
-        let this = Self {
-            stream,
-            state: RefCell::new(state),
+        session.set_buffer_limit(None);
+        let state = State {
+            session: RefCell::new(session),
             // Bytes for us may come right behind the handshake.
             pending: Cell::new(true),
-            late: Cell::default(),
+            ended: Cell::new(false),
+            late: RefCell::default(),
             encrypted: Cell::default(),
+            certificate: OnceCell::new(),
         };
+        Self::from_parts(stream, Box::new(state))
+    }
+
+    pub(crate) fn from_parts(stream: Stream, state: Box<State>) -> Self {
+        Self { stream, state }
+    }
+
+    pub(crate) fn into_parts(self) -> (Stream, Box<State>) {
+        (self.stream, self.state)
+    }
+
+    /// Agrees with the peer on keys, and on who it is.
+    pub(crate) async fn agree(&self) -> io::Result<()> {
         loop {
-            this.flush().await?;
-            if !this.state.borrow().is_handshaking() {
-                return Ok(this);
+            self.flush().await?;
+            if !self.state.session.borrow().is_handshaking() {
+                break;
             }
-            poll_fn(|cx| this.stream.poll_readable(cx)).await?;
-            if let Err(error) = this.receive() {
+            poll_fn(|cx| self.stream.poll_readable(cx)).await?;
+            if let Err(error) = self.receive() {
                 // With the alert that says why.
-                _ = this.flush().await;
+                _ = self.flush().await;
                 return Err(error);
             }
         }
+        if let Some([own, ..]) = self.state.session.borrow().peer_certificates() {
+            _ = self.state.certificate.set(own.as_ref().into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn peer_certificate(&self) -> Option<&[u8]> {
+        self.state.certificate.get().map(|certificate| &**certificate)
     }
 
     /// Sends what the state has to say.
     async fn flush(&self) -> io::Result<()> {
-        let mut encrypted = self.encrypted.take();
+        let mut encrypted = self.state.encrypted.take();
         self.take_encrypted(&mut encrypted)?;
         let result = if encrypted.is_empty() {
             Ok(())
@@ -72,13 +113,13 @@ impl Tls {
         };
         encrypted.clear();
         if encrypted.capacity() <= KEEP {
-            self.encrypted.set(encrypted);
+            self.state.encrypted.set(encrypted);
         }
         result
     }
 
     fn take_encrypted(&self, into: &mut Vec<u8>) -> io::Result<()> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state.session.borrow_mut();
         while state.wants_write() {
             state.write_tls(into)?;
         }
@@ -89,7 +130,7 @@ impl Tls {
     /// wait. False if nothing is there.
     fn receive(&self) -> io::Result<bool> {
         let mut memory = [0; RECORD];
-        let late = self.late.take();
+        let late = self.state.late.take();
         let mut received = if late.is_empty() {
             match self.stream.try_recv(&mut memory)? {
                 None => return Ok(false),
@@ -100,19 +141,20 @@ impl Tls {
         } else {
             &late
         };
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state.session.borrow_mut();
         while !received.is_empty() && state.read_tls(&mut received)? > 0 {
             let now = state.process_new_packets().map_err(io::Error::other)?;
+            self.state.ended.set(now.peer_has_closed());
             if now.plaintext_bytes_to_read() > 0 {
                 break;
             }
         }
-        self.late.set(received.to_vec());
+        self.state.late.replace(received.to_vec());
         Ok(true)
     }
 
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.pending.get() {
+        if self.state.pending.get() {
             return Poll::Ready(Ok(()));
         }
         self.stream.poll_readable(cx)
@@ -120,16 +162,20 @@ impl Tls {
 
     pub(crate) fn try_recv(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
-            let read = self.state.borrow_mut().reader().read(into);
+            let read = self.state.session.borrow_mut().reader().read(into);
             match read {
                 Ok(n) => {
-                    self.pending.set(n > 0);
+                    let state = &self.state;
+                    let late = !state.late.borrow().is_empty();
+                    // After less than there was room for, nothing more is decrypted.
+                    let more = n == into.len() || late || state.ended.get();
+                    state.pending.set(n > 0 && more);
                     return Ok(Some(n));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
-            self.pending.set(false);
+            self.state.pending.set(false);
             match self.receive() {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
@@ -142,13 +188,13 @@ impl Tls {
     }
 
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.state.borrow_mut().writer().write_all(bytes)?;
+        self.state.session.borrow_mut().writer().write_all(bytes)?;
         self.say_last();
         Ok(bytes.len())
     }
 
     pub(crate) async fn write_all(&self, buf: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        let encrypted = self.state.borrow_mut().writer().write_all(&buf);
+        let encrypted = self.state.session.borrow_mut().writer().write_all(&buf);
         match encrypted {
             Ok(()) => (self.flush().await, buf),
             Err(error) => (Err(error), buf),
@@ -156,7 +202,7 @@ impl Tls {
     }
 
     pub(crate) fn shutdown_write(&self) {
-        self.state.borrow_mut().send_close_notify();
+        self.state.session.borrow_mut().send_close_notify();
         self.say_last();
         self.stream.shutdown_write();
     }

@@ -42,13 +42,12 @@ mod with_tls {
     use std::sync::{Arc, OnceLock};
 
     use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+    use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
     use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
     use super::TlsOptions;
-    use crate::carrier::{Carrier, Tls};
+    use crate::carrier::{Carrier, Tls, pem};
     use crate::client::error::{ConnectError, Fault};
 
     /// What a TLS connection is begun with.
@@ -63,7 +62,7 @@ mod with_tls {
         pub(crate) fn new(options: &TlsOptions, host: &str) -> Result<Self, ConnectError> {
             let bad = |why: &dyn std::fmt::Display| ConnectError::Option("tls", why.to_string());
             let name = ServerName::try_from(host.to_owned()).map_err(|error| bad(&error))?;
-            let provider = Arc::new(ring::default_provider());
+            let provider = pem::provider();
             let builder = ClientConfig::builder_with_provider(provider.clone())
                 .with_safe_default_protocol_versions()
                 .map_err(|error| bad(&error))?;
@@ -75,38 +74,24 @@ mod with_tls {
             let mut config = match &options.identity {
                 None => builder.with_no_client_auth(),
                 Some((chain, key)) => {
-                    let chain = certificates(chain).map_err(|error| bad(&error))?;
-                    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| bad(&error))?;
+                    let chain = pem::chain(chain).map_err(|error| bad(&error))?;
+                    let key = pem::key(key).map_err(|error| bad(&error))?;
                     builder.with_client_auth_cert(chain, key).map_err(|error| bad(&error))?
                 }
             };
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            config.alpn_protocols = pem::protocols();
             Ok(Self { config: Arc::new(config), name })
         }
-    }
-
-    fn certificates(
-        pem: &[u8],
-    ) -> Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
-        CertificateDer::pem_slice_iter(pem).collect()
     }
 
     fn roots(options: &TlsOptions) -> Result<Arc<RootCertStore>, ConnectError> {
         if options.authorities.is_empty() {
             return Ok(system_roots());
         }
-        let bad = |why: String| ConnectError::Option("certificate_authority", why);
-        let mut roots = RootCertStore::empty();
-        for pem in &options.authorities {
-            let certificates = certificates(pem).map_err(|error| bad(error.to_string()))?;
-            if certificates.is_empty() {
-                return Err(bad("no certificate in it".into()));
-            }
-            for certificate in certificates {
-                roots.add(certificate).map_err(|error| bad(error.to_string()))?;
-            }
+        match pem::authorities(&options.authorities) {
+            Ok(roots) => Ok(Arc::new(roots)),
+            Err(why) => Err(ConnectError::Option("certificate_authority", why)),
         }
-        Ok(Arc::new(roots))
     }
 
     /// Read once: they are many, and on disk.
@@ -129,7 +114,12 @@ mod with_tls {
     /// Puts TLS on a connection.
     pub(crate) async fn secure(carrier: Carrier, trust: &Trust) -> Result<Carrier, Fault> {
         let Carrier::Plain(stream) = carrier else { return Ok(carrier) };
-        match Tls::connect(stream, trust.config.clone(), trust.name.clone()).await {
+        let agreed = async {
+            let tls = Tls::client(stream, trust.config.clone(), trust.name.clone())?;
+            tls.agree().await?;
+            std::io::Result::Ok(tls)
+        };
+        match agreed.await {
             Ok(tls) => Ok(Carrier::Tls(Box::new(tls))),
             Err(error) => Err(Fault::Tls(error.to_string())),
         }

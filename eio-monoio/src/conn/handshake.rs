@@ -12,6 +12,7 @@ use eio_core::transport::Transport;
 use eio_core::ws::{CloseCode, encode_close};
 use http::HeaderMap;
 
+use crate::carrier::Carrier;
 use crate::config::MAX_HEADERS;
 use crate::conn::http::{Accept, Next, resume};
 use crate::conn::reply::{After, Answer};
@@ -121,7 +122,7 @@ async fn connect<H: Handler>(
     // It parsed a moment ago.
     let bytes = conn.line.rx.unread().get(..head).unwrap_or_default();
     let head = RequestHead::parse(bytes, slots).map_err(|_| Refusal::unavailable())?;
-    let info = shard.core.info(head, conn.peer);
+    let info = shard.core.info(head, conn.line.stream(), conn.peer);
     let request = ConnectRequest { info, transport };
     conn.set_deadline(shard.core.config.connect_timeout);
     let tasks = &shard.core.tasks;
@@ -155,6 +156,7 @@ impl<T> Core<T> {
     pub(crate) fn info<'r>(
         &self,
         head: RequestHead<'r, 'r>,
+        carrier: &'r Carrier,
         peer: Option<SocketAddr>,
     ) -> RequestInfo<'r> {
         let by = self.config.forwarded_by;
@@ -163,7 +165,7 @@ impl<T> Core<T> {
         } else {
             proxy::client(peer, &head.headers, &self.trusted, by)
         };
-        RequestInfo { head, peer }
+        RequestInfo { head, peer, carrier }
     }
 
     /// Appends the lines that a function of the application's makes.

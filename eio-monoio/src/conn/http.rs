@@ -7,6 +7,7 @@ use eio_core::request::{Intent, Reject, meaning};
 use eio_core::transport::Transport;
 use eio_core::ws::handshake;
 
+use crate::carrier::Carrier;
 use crate::config::MAX_HEADERS;
 use crate::conn::reply::{After, Answer};
 use crate::conn::{Conn, handshake as open, other, plain, polling};
@@ -246,9 +247,9 @@ fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<
     let after = After::new(head.keep_alive() && !core.is_shutting_down(), head.minor_version);
     let is_engine_io = core.is_engine_path(target.path);
     let (what, preflight) = if is_engine_io {
-        engine_io(core, &head, target.query, &mut conn.extra)
+        engine_io(core, &head, target.query, conn.line.stream(), &mut conn.extra)
     } else if core.on_plain.is_some() && asks_for_websocket(&head) {
-        (plain_websocket(core, &head), None)
+        (plain_websocket(core, &head, conn.line.stream()), None)
     } else {
         (What::Other, None)
     };
@@ -263,7 +264,7 @@ fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<
         && is_engine_io
         && !matches!(what, What::Elsewhere(_))
     {
-        let info = core.info(head, conn.peer);
+        let info = core.info(head, conn.line.stream(), conn.peer);
         core.add_headers(&mut conn.extra, |headers| add(&info, headers));
     }
     if let Some(preflight) = preflight {
@@ -283,9 +284,10 @@ fn engine_io<T>(
     core: &Rc<Core<T>>,
     head: &RequestHead<'_, '_>,
     query: &str,
+    carrier: &Carrier,
     extra: &mut Vec<u8>,
 ) -> (What<T>, Preflight) {
-    let verdict = core.config.cors.judge(&head.headers);
+    let verdict = core.config.cors.judge(&head.headers, carrier.is_secure());
     match verdict {
         Verdict::Silent => {}
         Verdict::Allowed(origin) => cors::write_allowed(extra, origin),
@@ -369,8 +371,8 @@ fn accept(head: &RequestHead<'_, '_>) -> Result<Accept, Answer<'static>> {
 }
 
 /// A page of another origin must not open a WebSocket with the user's cookies.
-fn plain_websocket<T>(core: &Core<T>, head: &RequestHead<'_, '_>) -> What<T> {
-    match core.config.cors.judge(&head.headers) {
+fn plain_websocket<T>(core: &Core<T>, head: &RequestHead<'_, '_>, carrier: &Carrier) -> What<T> {
+    match core.config.cors.judge(&head.headers, carrier.is_secure()) {
         Verdict::Refused => What::Refused(Answer::empty(403)),
         Verdict::Silent | Verdict::Allowed(_) => {
             accept(head).map_or_else(What::Refused, What::Plain)

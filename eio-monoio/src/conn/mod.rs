@@ -9,6 +9,8 @@ pub(crate) mod other;
 pub(crate) mod plain;
 pub(crate) mod polling;
 pub(crate) mod reply;
+#[cfg(feature = "tls")]
+pub(crate) mod secure;
 pub(crate) mod websocket;
 pub(crate) mod wire;
 
@@ -20,9 +22,9 @@ use std::rc::Rc;
 use eio_core::buffer::RecvBuffer;
 use eio_core::http::{BodyDecoder, Step};
 
+use crate::carrier::Carrier;
 use crate::conn::http::Body;
 use crate::line::{Ended, Line};
-use crate::net::Stream;
 use crate::shard::Core;
 use crate::shard::mesh::{Moved, Permit};
 use crate::shard::pool::SCRATCH;
@@ -56,17 +58,17 @@ impl<T> DerefMut for Conn<T> {
 impl<T> Conn<T> {
     pub(crate) fn new(
         core: Rc<Core<T>>,
-        stream: Stream,
+        carrier: impl Into<Carrier>,
         peer: Option<SocketAddr>,
         permit: Option<Permit>,
     ) -> Self {
-        let line = Line::new(core.local.clone(), stream, core.limits.clone(), permit);
+        let line = Line::new(core.local.clone(), carrier, core.limits.clone(), permit);
         Self { core, line, peer, extra: Vec::new(), coding: None }
     }
 
     /// Takes over a connection from another shard.
     pub(crate) fn from_moved(core: Rc<Core<T>>, moved: Moved) -> io::Result<Self> {
-        let mut conn = Self::new(core, Stream::from_fd(moved.fd)?, moved.peer, moved.permit);
+        let mut conn = Self::new(core, Carrier::unpack(moved.carrier)?, moved.peer, moved.permit);
         let storage = conn.core.pool.take_receive(moved.unread.len().max(SCRATCH));
         conn.rx = RecvBuffer::new(storage);
         // The storage was made for it.
@@ -79,7 +81,7 @@ impl<T> Conn<T> {
         debug_assert!(self.out.0.is_empty());
         let unread = self.rx.unread().to_vec();
         let (carrier, permit) = self.line.into_carrier();
-        Ok(Moved { fd: carrier.into_fd()?, unread, peer: self.peer, permit })
+        Ok(Moved { carrier: carrier.pack()?, unread, peer: self.peer, permit })
     }
 
     /// Receives a body, if the head promises one that is allowed, until it is whole; it is then what `rx` keeps.

@@ -1,7 +1,6 @@
 //! Mail between shards, and from other threads to them.
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -10,6 +9,7 @@ use std::time::Instant;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
+use crate::carrier::Packed;
 use crate::error::SendError;
 use crate::message::{Encoded, OwnedMessage};
 use crate::net::{Mailbox, Undelivered};
@@ -32,6 +32,9 @@ pub(crate) struct Mesh {
     pub(crate) mail_limit: usize,
     /// Where the next job goes, modulo the number of shards.
     pub(crate) jobs: AtomicUsize,
+    /// What the server proves who it is with, if it does.
+    #[cfg(feature = "tls")]
+    pub(crate) identity: Option<crate::tls::Identity>,
 }
 
 pub(crate) enum Mail {
@@ -58,7 +61,7 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// A connection on its way to another shard: nothing is in flight on it, no response is owed but to `unread`.
 pub(crate) struct Moved {
-    pub(crate) fd: OwnedFd,
+    pub(crate) carrier: Packed,
     /// Bytes received that no request has claimed: the head that names the session, and what follows.
     pub(crate) unread: Vec<u8>,
     pub(crate) peer: Option<SocketAddr>,
@@ -135,6 +138,14 @@ impl Drop for Permit {
 }
 
 impl Mesh {
+    /// Whether connections begin with TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.identity.is_some();
+        #[cfg(not(feature = "tls"))]
+        return false;
+    }
+
     /// Posts to one shard. A shard that has ended drops its mail unread.
     pub(crate) fn post(&self, shard: u16, mail: Mail) {
         if let Some(mailbox) = self.boxes.get(usize::from(shard)) {

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
@@ -12,8 +12,12 @@ use std::time::Duration;
 
 use eio_core::transport::Transport;
 
+#[cfg(feature = "tls")]
+use crate::carrier::{Carrier, Tls};
 use crate::config::Config;
 use crate::conn::plain::OnPlain;
+#[cfg(feature = "tls")]
+use crate::conn::secure;
 use crate::conn::{Conn, dispatch, http};
 use crate::handler::Handler;
 use crate::net::{self, Bell, Listener, Stream};
@@ -243,20 +247,44 @@ fn take<H: Handler>(
             Err(error) => return Err(error),
         };
         match Permit::take(&core.mesh, max) {
-            Some(permit) => {
-                http::start(shard.clone(), Conn::new(core.clone(), stream, peer, Some(permit)))
-            }
-            None => turn_away(&stream),
+            Some(permit) => begin(shard, stream, peer, permit),
+            None => turn_away(core, &stream),
         }
     }
     Ok(batch)
 }
 
+/// Serves a connection, over TLS if the server has an identity.
+fn begin<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    stream: Stream,
+    peer: Option<SocketAddr>,
+    permit: Permit,
+) {
+    let core = &shard.core;
+    #[cfg(feature = "tls")]
+    if let Some(identity) = &core.mesh.identity {
+        return match Tls::server(stream, identity.current()) {
+            Ok(tls) => {
+                let tls = Carrier::Tls(Box::new(tls));
+                let conn = Conn::new(core.clone(), tls, peer, Some(permit));
+                secure::start(shard.clone(), conn, identity.options.handshake_timeout);
+            }
+            Err(error) => tracing::error!(%error, "no TLS"),
+        };
+    }
+    http::start(shard.clone(), Conn::new(core.clone(), stream, peer, Some(permit)));
+}
+
 /// Answers a connection too many, without waiting for its request.
-fn turn_away(stream: &Stream) {
+fn turn_away<T>(core: &Core<T>, stream: &Stream) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
         Content-Length: 0\r\nConnection: close\r\n\r\n";
     tracing::debug!("max_connections reached; a connection was turned away");
+    if core.mesh.is_secure() {
+        // It would take that for a part of the handshake.
+        return;
+    }
     // Reading what is there first keeps the close from becoming a reset that overtakes the answer.
     let _ = stream.try_recv(&mut [0; 4096]);
     let _ = stream.try_send(FULL);

@@ -37,8 +37,8 @@ impl Cors {
         }
     }
 
-    /// Decides about a request.
-    pub(crate) fn judge<'b>(&self, headers: &Headers<'_, 'b>) -> Verdict<'b> {
+    /// Decides about a request. `secure`: it came over TLS.
+    pub(crate) fn judge<'b>(&self, headers: &Headers<'_, 'b>, secure: bool) -> Verdict<'b> {
         if *self == Self::Off {
             return Verdict::Silent;
         }
@@ -53,10 +53,10 @@ impl Cors {
         }
         let allowed = match self {
             Self::Any | Self::Off => true,
-            Self::SameOrigin => same_origin(origin, headers),
+            Self::SameOrigin => same_origin(origin, headers, secure),
             Self::Origins(list) => {
                 list.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
-                    || same_origin(origin, headers)
+                    || same_origin(origin, headers, secure)
             }
         };
         if allowed { Verdict::Allowed(origin) } else { Verdict::Refused }
@@ -123,8 +123,9 @@ fn is_origin(text: &str) -> bool {
 }
 
 /// Whether `origin` is the host that the request was sent to, directly or through a proxy. The scheme is
-/// compared where the proxy names it; without TLS of our own the plain one is not known to be wrong.
-fn same_origin(origin: &str, headers: &Headers<'_, '_>) -> bool {
+/// compared where the proxy names it, or we know it: without TLS of our own there may be a proxy that has it and
+/// does not say so.
+fn same_origin(origin: &str, headers: &Headers<'_, '_>, secure: bool) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return false;
@@ -133,7 +134,7 @@ fn same_origin(origin: &str, headers: &Headers<'_, '_>) -> bool {
         host.is_some_and(|host| same_authority(authority, host, scheme))
             && proto.is_none_or(|proto| proto.eq_ignore_ascii_case(scheme))
     };
-    let proto = first_of_list(headers.text("x-forwarded-proto"));
+    let proto = first_of_list(headers.text("x-forwarded-proto")).or(secure.then_some("https"));
     matches(headers.text("host"), proto)
         || matches(first_of_list(headers.text("x-forwarded-host")), proto)
 }
@@ -156,10 +157,14 @@ mod tests {
     use super::*;
 
     fn judge(cors: &Cors, lines: &str) -> &'static str {
+        judge_over(false, cors, lines)
+    }
+
+    fn judge_over(tls: bool, cors: &Cors, lines: &str) -> &'static str {
         let head = format!("GET / HTTP/1.1\r\n{lines}\r\n");
         let mut slots = [eio_core::http::Header { name: "", value: b"" }; 8];
         let head = RequestHead::parse(head.as_bytes(), &mut slots).unwrap();
-        match cors.judge(&head.headers) {
+        match cors.judge(&head.headers, tls) {
             Verdict::Silent => "silent",
             Verdict::Allowed(_) => "allowed",
             Verdict::Refused => "refused",
@@ -196,6 +201,15 @@ mod tests {
         ] {
             assert_eq!(judge(&Cors::SameOrigin, lines), expected, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn a_page_without_tls_is_of_another_origin_than_a_server_with_it() {
+        let judge = |lines| judge_over(true, &Cors::SameOrigin, lines);
+        assert_eq!(judge("Host: a.example\r\nOrigin: https://a.example\r\n"), "allowed");
+        assert_eq!(judge("Host: a.example\r\nOrigin: http://a.example\r\n"), "refused");
+        let behind = "Host: a.example\r\nX-Forwarded-Proto: http\r\nOrigin: http://a.example\r\n";
+        assert_eq!(judge(behind), "allowed");
     }
 
     #[test]

@@ -8,4 +8,6 @@ pub(crate) mod client;
 pub(crate) mod foreign;
 pub(crate) mod matrix;
 pub(crate) mod server;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 pub(crate) mod wire;

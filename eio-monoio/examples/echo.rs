@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use clap::Parser;
 use eio_monoio::{
-    Config, ConnectRequest, Cors, Driver, Handler, Message, Refusal, Server, Socket, Transport,
+    Config, ConnectRequest, Cors, Driver, Handler, Listener, Message, Refusal, Server, Socket,
+    Transport,
 };
 use http::{Request, Response};
 
 #[derive(Parser)]
 #[command(about = "An Engine.IO server that echoes every message")]
 struct Options {
-    /// Address and port to listen on; port 0 lets the kernel choose
+    /// Address and port to listen on (port 0 lets the kernel choose), unix:PATH, or `inherited` from systemd
     #[arg(long, default_value = "127.0.0.1:3000")]
     listen: String,
     /// Threads, each with its share of the sessions [default: the machine's cores]
@@ -81,14 +82,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(workers) = options.workers {
         config = config.workers(workers);
     }
-    let running = Server::new(|| Echo).config(config).bind(options.listen)?;
-    println!(
-        "listening on http://{}{} driver={} workers={}",
-        running.local_addr(),
-        options.path,
-        running.driver(),
-        running.workers(),
-    );
+    let server = Server::new(|| Echo).config(config);
+    let running = match (options.listen.strip_prefix("unix:"), options.listen.as_str()) {
+        (Some(path), _) => server.bind_unix(path)?,
+        (None, "inherited") => server.listen(Listener::inherited()?)?,
+        (None, address) => server.bind(address)?,
+    };
+    for endpoint in running.endpoints() {
+        println!(
+            "listening on http://{endpoint}{} driver={} workers={}",
+            options.path,
+            running.driver(),
+            running.workers(),
+        );
+    }
     running.join()?;
     Ok(())
 }

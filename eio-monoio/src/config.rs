@@ -67,6 +67,7 @@ pub struct Config {
     pub(crate) workers: Option<usize>,
     pub(crate) driver: Driver,
     pub(crate) backlog: u32,
+    pub(crate) unix_socket_mode: Option<u32>,
     pub(crate) handle_signals: bool,
 }
 
@@ -118,6 +119,7 @@ impl Default for Config {
             workers: None,
             driver: Driver::Auto,
             backlog: 1024,
+            unix_socket_mode: None,
             handle_signals: false,
         }
     }
@@ -395,6 +397,14 @@ impl Config {
         self
     }
 
+    /// Who may connect to the socket that [`Server::bind_unix`](crate::Server::bind_unix) makes: its permissions, such
+    /// as `0o660`. By default what the umask leaves; 0 to `0o777`.
+    #[must_use]
+    pub fn unix_socket_mode(mut self, mode: u32) -> Self {
+        self.unix_socket_mode = Some(mode);
+        self
+    }
+
     /// Whether SIGINT and SIGTERM shut the server down; a second one ends the process at once. False for a
     /// [`Server`](crate::Server), true for [`serve`](crate::serve).
     #[must_use]
@@ -443,6 +453,10 @@ impl Config {
                     format!("{value} is outside {least} to {most}"),
                 ));
             }
+        }
+        if let Some(mode) = self.unix_socket_mode.filter(|mode| *mode > 0o777) {
+            let problem = format!("{mode:#o} is outside 0 to 0o777");
+            return Err(ConfigError::new("unix_socket_mode", problem));
         }
         if self.transports.is_empty() {
             return Err(ConfigError::new(
@@ -587,6 +601,7 @@ mod tests {
             (Config::new().mailbox_high_water(0), "mailbox_high_water"),
             (Config::new().workers(0), "workers"),
             (Config::new().backlog(0), "backlog"),
+            (Config::new().unix_socket_mode(0o1000), "unix_socket_mode"),
             (Config::new().transports([]), "transports"),
             (Config::new().path("engine.io"), "path"),
             (Config::new().path("/a b"), "path"),

@@ -35,6 +35,7 @@ mod interrupt;
 #[cfg(feature = "json")]
 pub mod json;
 mod line;
+mod listener;
 mod local;
 mod message;
 mod net;
@@ -56,6 +57,7 @@ pub use eio_core::sid::Sid;
 pub use eio_core::transport::Transport;
 pub use error::{SendError, ServeError};
 pub use handler::{ConnectRequest, Handler, Refusal, RequestInfo};
+pub use listener::{Endpoint, Listener};
 pub use message::OwnedMessage;
 pub use net::Driver;
 pub use remote::Remote;

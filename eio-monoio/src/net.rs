@@ -422,10 +422,10 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn from_std(listener: StdListener) -> io::Result<Self> {
+    pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         // Always non-blocking: only readiness goes through the runtime, accept4 is our own call.
-        listener.set_nonblocking(true)?;
-        Ok(Self { stream: Stream::adopt(OwnedFd::from(listener))? })
+        socket2::SockRef::from(&fd).set_nonblocking(true)?;
+        Ok(Self { stream: Stream::adopt(fd)? })
     }
 
     /// Ready when a connection is there to be taken.
@@ -468,6 +468,21 @@ pub(crate) fn listen(address: SocketAddr, backlog: u32, shared: bool) -> io::Res
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
+}
+
+/// The first `count` descriptors behind standard error, which whoever started this process has left to it. To be
+/// called once. An error if one of them is not open; then none is taken.
+pub(crate) fn inherited(count: u16) -> io::Result<Vec<OwnedFd>> {
+    // sd_listen_fds(3): SD_LISTEN_FDS_START.
+    let fds = 3..3 + RawFd::from(count);
+    for fd in fds.clone() {
+        // SAFETY: takes no pointer; a descriptor that is not open makes it fail, nothing else.
+        if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // SAFETY: they are open, and by the caller's word nothing else of this process owns them.
+    Ok(fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect())
 }
 
 /// The most descriptors this process may have open, after raising the soft limit to the hard one.

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -17,6 +18,7 @@ use crate::conn::plain::{OnPlain, PlainSocket};
 use crate::error::ServeError;
 use crate::handler::{ConnectRequest, Handler, OnMessage, RequestInfo};
 use crate::interrupt::Claim;
+use crate::listener::{Endpoint, Listener, SocketFile, Sockets};
 use crate::net::{self, Driver, Mailbox, Runtime};
 use crate::remote::Remote;
 use crate::shard::disk::Disk;
@@ -183,7 +185,8 @@ where
         self
     }
 
-    /// Speaks TLS, `https` and `wss`, and nothing else. Only with the feature `tls`.
+    /// Speaks TLS, `https` and `wss`, and nothing else over TCP; what comes over a Unix-domain socket stays without.
+    /// Only with the feature `tls`.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
@@ -194,9 +197,41 @@ where
     /// Checks the options, listens on `address` and starts the workers.
     ///
     /// # Errors
-    /// [`ServeError::Config`] for an option outside its range, or a file of TLS that cannot be used; [`ServeError::Io`] if the address is taken or
-    /// cannot be had, or the kernel refuses the chosen driver.
+    /// [`ServeError::Config`] for an option outside its range, or a file of TLS that cannot be used;
+    /// [`ServeError::Io`] if the address is taken or cannot be had, or the kernel refuses the chosen driver.
     pub fn bind(self, address: impl ToSocketAddrs) -> Result<Running, ServeError> {
+        self.start(|config, workers| Sockets::tcp(address, config.backlog, workers))
+    }
+
+    /// The same on a Unix-domain socket at `path`, which all workers share. A socket that a server left behind that
+    /// is gone is replaced; the end of this server removes its own. See also
+    /// [`unix_socket_mode`](Config::unix_socket_mode).
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind). A file that is not an abandoned socket is never touched.
+    pub fn bind_unix(self, path: impl AsRef<Path>) -> Result<Running, ServeError> {
+        self.start(|config, workers| {
+            Sockets::unix(path.as_ref(), config.unix_socket_mode, config.backlog, workers)
+        })
+    }
+
+    /// The same on sockets that listen already, which all workers share: which of them takes a connection is not
+    /// as even as with [`bind`](Self::bind), where each has a socket of its own. [`backlog`](Config::backlog) is up to
+    /// whoever made them.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind), and if there is none.
+    pub fn listen(
+        self,
+        listeners: impl IntoIterator<Item = Listener>,
+    ) -> Result<Running, ServeError> {
+        self.start(|_, workers| Sockets::given(listeners, workers))
+    }
+
+    fn start(
+        self,
+        sockets: impl FnOnce(&Config, usize) -> io::Result<Sockets>,
+    ) -> Result<Running, ServeError> {
         self.config.check()?;
         if let Some(files) = &self.files {
             files.check().map_err(|problem| ConfigError::new("files", problem))?;
@@ -204,8 +239,7 @@ where
         #[cfg(feature = "tls")]
         let identity = self.tls.map(Identity::new).transpose()?;
         let workers = self.config.workers.unwrap_or_else(cores);
-        let listeners = listen_on_any(address, self.config.backlog, workers)?;
-        let local = listeners[0].local_addr()?;
+        let Sockets { endpoints, listening, file } = sockets(&self.config, workers)?;
 
         let (boxes, ears): (Vec<_>, Vec<_>) = (0..workers)
             .map(|_| Mailbox::new())
@@ -233,13 +267,13 @@ where
         let disk = self.files.map(|files| Disk::start(files, &mesh)).transpose()?.map(Arc::new);
         let (ready, started) = mpsc::channel();
         let mut threads = Vec::with_capacity(workers);
-        for (id, (listener, ear)) in listeners.into_iter().zip(ears).enumerate() {
+        for (id, (listening, ear)) in listening.into_iter().zip(ears).enumerate() {
             let plan = Plan {
                 id: id as u16,
                 config: config.clone(),
                 mesh: mesh.clone(),
                 ear,
-                listener,
+                listening,
                 max_connections,
                 on_plain: self.on_plain.clone(),
                 hooks: self.hooks.clone(),
@@ -255,7 +289,8 @@ where
         }
         // The threads that read files end with the last worker.
         drop((ready, disk));
-        let mut running = Running { local, driver: Driver::Auto, workers, mesh, threads, signals };
+        let mut running =
+            Running { endpoints, file, driver: Driver::Auto, workers, mesh, threads, signals };
         for _ in 0..workers {
             match started.recv() {
                 Ok(driver) => running.driver = driver,
@@ -266,7 +301,9 @@ where
                 }
             }
         }
-        tracing::info!(address = %local, driver = %running.driver, workers, "listening");
+        for endpoint in &running.endpoints {
+            tracing::info!(address = %endpoint, driver = %running.driver, workers, "listening");
+        }
         Ok(running)
     }
 }
@@ -298,41 +335,6 @@ impl Drop for EndAll {
     fn drop(&mut self) {
         self.0.shut_down();
     }
-}
-
-/// The first address of a name that can be had.
-fn listen_on_any(
-    addresses: impl ToSocketAddrs,
-    backlog: u32,
-    workers: usize,
-) -> io::Result<Vec<std::net::TcpListener>> {
-    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in addresses.to_socket_addrs()? {
-        match listen(address, backlog, workers) {
-            Ok(listeners) => return Ok(listeners),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-/// One listener a worker, all on the same address.
-fn listen(
-    address: SocketAddr,
-    backlog: u32,
-    workers: usize,
-) -> io::Result<Vec<std::net::TcpListener>> {
-    if workers == 1 {
-        return Ok(vec![net::listen(address, backlog, false)?]);
-    }
-    if address.port() != 0 {
-        // SO_REUSEPORT would let a second server take the same address without a word: see that it is free.
-        net::listen(address, backlog, false)?;
-    }
-    let first = net::listen(address, backlog, true)?;
-    let address = first.local_addr()?;
-    let others = (1..workers).map(|_| net::listen(address, backlog, true));
-    std::iter::once(Ok(first)).chain(others).collect()
 }
 
 fn cores() -> usize {
@@ -371,7 +373,8 @@ struct Signalled {
 
 /// A server at work. Dropping it shuts the server down and waits for that.
 pub struct Running {
-    local: SocketAddr,
+    endpoints: Vec<Endpoint>,
+    file: Option<SocketFile>,
     driver: Driver,
     workers: usize,
     mesh: Arc<Mesh>,
@@ -380,9 +383,19 @@ pub struct Running {
 }
 
 impl Running {
-    /// The address listened on, with the port the kernel chose if 0 was asked for.
+    /// The address listened on, the first if there are several, with the port the kernel chose if 0 was asked for;
+    /// `0.0.0.0:0` if there are only Unix-domain sockets.
     pub fn local_addr(&self) -> SocketAddr {
-        self.local
+        let tcp = self.endpoints.iter().find_map(|endpoint| match endpoint {
+            Endpoint::Tcp(address) => Some(*address),
+            Endpoint::Unix(_) => None,
+        });
+        tcp.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into())
+    }
+
+    /// Everything listened on.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
     }
 
     /// Which kernel interface carries the I/O.
@@ -422,6 +435,7 @@ impl Running {
                 thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
             result = result.and(ended);
         }
+        drop(self.file.take());
         if let Some(signals) = self.signals.take() {
             signals.handle.close();
         }
@@ -441,7 +455,7 @@ impl Drop for Running {
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running")
-            .field("local_addr", &self.local)
+            .field("endpoints", &self.endpoints)
             .field("driver", &self.driver)
             .field("workers", &self.workers)
             .finish_non_exhaustive()

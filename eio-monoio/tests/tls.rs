@@ -61,19 +61,10 @@ fn serve_and_originate(config: Config, test: &str) -> (Running, SocketAddr, File
     (running, address, files)
 }
 
-/// The names of directories must differ between runs at the same time.
-fn name_of(test: &str, config: &Config) -> String {
-    let combination = format!("{config:?}");
-    let driver = if combination.contains("IoUring") { "io-uring" } else { "epoll" };
-    let workers = if combination.contains("workers: Some(3)") { 3 } else { 1 };
-    format!("{test}-{driver}-{workers}")
-}
-
 #[test]
 fn a_connection_goes_on_whichever_core_its_requests_are_for() {
     everywhere(|config| {
-        let test = name_of("moving", &config);
-        let (running, address, _files) = serve_and_originate(config, &test);
+        let (running, address, _files) = serve_and_originate(config, "moving");
         let sessions: Vec<_> = (0..6).map(|_| Polling::open(address)).collect();
         let mut wires: Vec<_> = (0..6).map(|_| Wire::connect(address)).collect();
         let large = "x".repeat(300_000);
@@ -111,8 +102,7 @@ fn a_connection_goes_on_whichever_core_its_requests_are_for() {
 #[test]
 fn a_session_is_upgraded_over_tls() {
     everywhere(|config| {
-        let test = name_of("upgrade", &config);
-        let (running, address, _files) = serve_and_originate(config, &test);
+        let (running, address, _files) = serve_and_originate(config, "upgrade");
         for _ in 0..4 {
             let mut session = Polling::open(address);
             let mut socket = WebSocket::attach(address, &session.sid);
@@ -135,7 +125,7 @@ fn a_session_is_upgraded_over_tls() {
 #[test]
 fn what_begins_no_handshake_is_closed_in_time() {
     everywhere(|config| {
-        let (pki, files) = (Pki::new(), Files::new(&name_of("deadline", &config)));
+        let (pki, files) = (Pki::new(), Files::new("deadline"));
         let (certificate, key) = files.write_identity(&pki.certify("127.0.0.1"));
         let tls = Tls::new(certificate, key).handshake_timeout(Duration::from_millis(200));
         let running = serve(config, tls);
@@ -288,7 +278,7 @@ fn foreign_client_gets_back_what_it_sends(client: &foreign::Client, test: &str) 
         if driver == Driver::IoUring && !support::matrix::has_io_uring() {
             continue;
         }
-        let (pki, files) = (Pki::new(), Files::new(&format!("{test}-{driver}")));
+        let (pki, files) = (Pki::new(), Files::new(test));
         let (certificate, key) = files.write_identity(&pki.certify("127.0.0.1"));
         let authority = files.write("authority.pem", &pki.pem());
         let config = Config::new().driver(driver).workers(workers);

@@ -138,7 +138,7 @@ impl Drop for Permit {
 }
 
 impl Mesh {
-    /// Whether connections begin with TLS.
+    /// Whether connections over TCP begin with TLS.
     pub(crate) fn is_secure(&self) -> bool {
         #[cfg(feature = "tls")]
         return self.identity.is_some();

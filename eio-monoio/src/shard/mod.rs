@@ -74,7 +74,7 @@ pub(crate) struct Core<T> {
     ended: RefCell<Vec<Rc<Session<T>>>>,
     reaper: RefCell<Option<Waker>>,
     /// Woken when a shutdown begins.
-    acceptor: RefCell<Option<Waker>>,
+    acceptors: RefCell<Vec<Waker>>,
 }
 
 impl<T> Deref for Core<T> {
@@ -105,7 +105,7 @@ impl<T> Core<T> {
             plain: RefCell::default(),
             ended: RefCell::default(),
             reaper: RefCell::default(),
-            acceptor: RefCell::default(),
+            acceptors: RefCell::default(),
         }
     }
 
@@ -277,9 +277,7 @@ impl<T> Core<T> {
     /// Begins the end: no new connections, idle ones are closed, sessions take their leave.
     pub(crate) fn begin_shutdown(&self) {
         self.local.begin_shutdown();
-        if let Some(acceptor) = self.acceptor.borrow_mut().take() {
-            acceptor.wake();
-        }
+        self.acceptors.borrow_mut().drain(..).for_each(Waker::wake);
         self.for_each(Session::close);
         self.plain.borrow().iter().for_each(|(_, socket)| socket.end(CloseCode::GOING_AWAY));
     }
@@ -308,7 +306,10 @@ impl<T> Core<T> {
         if self.is_shutting_down() {
             return Poll::Ready(());
         }
-        *self.acceptor.borrow_mut() = Some(cx.waker().clone());
+        let mut acceptors = self.acceptors.borrow_mut();
+        if !acceptors.iter().any(|known| known.will_wake(cx.waker())) {
+            acceptors.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 }

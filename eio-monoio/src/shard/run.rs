@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
@@ -20,6 +20,7 @@ use crate::conn::plain::OnPlain;
 use crate::conn::secure;
 use crate::conn::{Conn, dispatch, http};
 use crate::handler::Handler;
+use crate::listener::Listening;
 use crate::net::{self, Bell, Listener, Stream};
 use crate::session::Session;
 use crate::shard::disk::Disk;
@@ -35,7 +36,7 @@ pub(crate) struct Plan {
     pub(crate) config: Arc<Config>,
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) ear: UnixStream,
-    pub(crate) listener: TcpListener,
+    pub(crate) listening: Vec<Listening>,
     pub(crate) max_connections: usize,
     pub(crate) on_plain: Option<OnPlain>,
     pub(crate) hooks: Hooks,
@@ -53,8 +54,10 @@ pub(crate) async fn run<H: Handler>(
     // Not before: the application may spawn tasks.
     let shard = Rc::new(Shard { handler: Guarded::new(make()), core: core.clone() });
     let bell = Bell::of_core(plan.ear, &core.mesh.boxes[usize::from(plan.id)])?;
-    let listener = Listener::from_std(plan.listener)?;
-    core.tasks.spawn(accept(shard.clone(), listener, plan.max_connections));
+    for Listening { fd, drain } in plan.listening {
+        let listener = Listener::from_fd(fd)?;
+        core.tasks.spawn(accept(shard.clone(), listener, drain, plan.max_connections));
+    }
     core.services.spawn(say_goodbyes(shard.clone()));
     core.services.spawn(keep_time(core.clone()));
     ready();
@@ -190,7 +193,7 @@ impl<'a, T> Patience<'a, T> {
 }
 
 /// Takes connections until a shutdown begins.
-async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, max: usize) {
+async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, drain: bool, max: usize) {
     /// Connections taken in one turn, before others get theirs.
     const BATCH: usize = 64;
     let core = &shard.core;
@@ -202,8 +205,11 @@ async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, max: usize)
             }
             listener.poll_readable(cx).map(|_| false)
         });
-        // A closing listener resets what it has queued: those clients were promised a server.
         let stopping = stopping.await;
+        if stopping && !drain {
+            return;
+        }
+        // A closing listener resets what it has queued: those clients were promised a server.
         let result = take(&shard, &listener, max, if stopping { usize::MAX } else { BATCH });
         match result {
             Ok(taken) => {
@@ -248,13 +254,13 @@ fn take<H: Handler>(
         };
         match Permit::take(&core.mesh, max) {
             Some(permit) => begin(shard, stream, peer, permit),
-            None => turn_away(core, &stream),
+            None => turn_away(&stream, core.mesh.is_secure() && peer.is_some()),
         }
     }
     Ok(batch)
 }
 
-/// Serves a connection, over TLS if the server has an identity.
+/// Serves a connection, over TLS if the server has an identity and the connection leaves the machine.
 fn begin<H: Handler>(
     shard: &Rc<Shard<H>>,
     stream: Stream,
@@ -263,7 +269,9 @@ fn begin<H: Handler>(
 ) {
     let core = &shard.core;
     #[cfg(feature = "tls")]
-    if let Some(identity) = &core.mesh.identity {
+    if let Some(identity) = &core.mesh.identity
+        && peer.is_some()
+    {
         return match Tls::server(stream, identity.current()) {
             Ok(tls) => {
                 let tls = Carrier::Tls(Box::new(tls));
@@ -276,12 +284,12 @@ fn begin<H: Handler>(
     http::start(shard.clone(), Conn::new(core.clone(), stream, peer, Some(permit)));
 }
 
-/// Answers a connection too many, without waiting for its request.
-fn turn_away<T>(core: &Core<T>, stream: &Stream) {
+/// Answers a connection too many, without waiting for its request. `secure`: over TLS.
+fn turn_away(stream: &Stream, secure: bool) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
         Content-Length: 0\r\nConnection: close\r\n\r\n";
     tracing::debug!("max_connections reached; a connection was turned away");
-    if core.mesh.is_secure() {
+    if secure {
         // It would take that for a part of the handshake.
         return;
     }

@@ -55,12 +55,13 @@ impl Remote {
             }
         }
         let message = Encoded::new(message.into());
-        let shards = shards.into_iter().enumerate().filter(|(_, sids)| !sids.is_empty());
-        shards.fold(Ok(()), |result, (shard, sids)| {
+        let mut result = Ok(());
+        for (shard, sids) in shards.into_iter().enumerate().filter(|(_, sids)| !sids.is_empty()) {
             let size = message.frame().len() + sids.len() * size_of::<Sid>();
             let mail = Mail::SendMany(sids.into(), message.clone());
-            result.and(self.mesh.offer(shard as u16, size, mail))
-        })
+            result = result.and(self.mesh.offer(shard as u16, size, mail));
+        }
+        result
     }
 
     /// Sends to every session of every core, with one encoding.

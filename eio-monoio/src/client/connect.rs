@@ -17,7 +17,7 @@ use crate::local::Local;
 
 /// Options of a connection; awaited, it connects and is done when the server has opened a session.
 ///
-/// An upgrade goes on meanwhile ([`Event::Upgraded`]). Dropped before it is done, nothing is left of it.
+/// An upgrade goes on meanwhile ([`Event::Upgraded`](crate::client::Event::Upgraded)). Dropped before it is done, nothing is left of it.
 ///
 /// ```no_run
 /// # use eio_monoio::{Transport, client::{Client, ConnectError}};

@@ -179,11 +179,12 @@ impl Mesh {
         call: Call,
         message: &Encoded,
     ) -> Result<(), SendError> {
-        let shards = (0..self.boxes.len() as u16).filter(|shard| Some(*shard) != except);
-        shards.fold(Ok(()), |result, shard| {
+        let mut result = Ok(());
+        for shard in (0..self.boxes.len() as u16).filter(|shard| Some(*shard) != except) {
             let mail = Mail::Broadcast(call, message.clone());
-            result.and(self.offer(shard, message.frame().len(), mail))
-        })
+            result = result.and(self.offer(shard, message.frame().len(), mail));
+        }
+        result
     }
 
     /// Tells every shard to end, once.

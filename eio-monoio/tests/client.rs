@@ -10,7 +10,7 @@ use eio_monoio::{
     CloseReason, Config, ConnectRequest, Driver, Handler, Message, OwnedMessage, Refusal, Running,
     Server, Socket, Transport,
 };
-use support::client::{DRIVERS, WAYS, by, end, message, within};
+use support::client::{WAYS, arrives, by, drivers, end, message, within};
 
 /// Echoes; text that is a command does as it says.
 struct Echo;
@@ -51,7 +51,7 @@ fn serve(adjust: impl FnOnce(Config) -> Config) -> (Running, String) {
 /// Runs `test` on both drivers, with the ways a session can be carried.
 fn on_every_transport<F: Future<Output = ()>>(test: impl Fn(Connect, Option<Transport>) -> F) {
     let (server, url) = serve(|config| config);
-    for driver in DRIVERS {
+    for driver in drivers() {
         for way in WAYS {
             within(driver, test(by(&url, way), way));
         }
@@ -80,8 +80,7 @@ fn what_is_sent_comes_back_whatever_carries_it() {
             client.send(sent).await.expect("queued");
             assert_eq!(message(&client).await.borrow(), sent);
         }
-        let carried = way.unwrap_or(Transport::WebSocket);
-        assert_eq!(client.transport(), carried);
+        arrives(&client, way).await;
         client.disconnect().await;
         assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
         assert_eq!(client.try_send("late"), Err(SendError::NotConnected));
@@ -101,7 +100,7 @@ fn nothing_is_lost_or_reordered_while_the_transport_changes() {
         for n in 0..500 {
             assert_eq!(message(&client).await, OwnedMessage::Text(n.to_string()));
         }
-        assert_eq!(client.transport(), way.unwrap_or(Transport::WebSocket));
+        arrives(&client, way).await;
     });
 }
 
@@ -248,7 +247,7 @@ fn a_slow_application_holds_the_server_up_and_loses_nothing() {
 fn an_idle_session_lives_by_its_heartbeat() {
     let brief = Duration::from_millis(100);
     let (_server, url) = serve(|config| config.ping_interval(brief).ping_timeout(brief * 5));
-    for driver in DRIVERS {
+    for driver in drivers() {
         for way in WAYS {
             within(driver, async {
                 let client = by(&url, way).await.expect("connects");
@@ -306,7 +305,7 @@ fn a_server_that_is_not_there_is_an_error_and_is_tried_again() {
 fn a_name_is_resolved_and_every_address_tried() {
     let (server, _) = serve(|config| config);
     let port = server.local_addr().port();
-    for driver in DRIVERS {
+    for driver in drivers() {
         within(driver, async {
             // On many machines this is ::1 first, where nobody listens.
             let client = Client::connect(&format!("http://localhost:{port}")).await;
@@ -323,7 +322,7 @@ fn every_transport_goes_through_a_proxy() {
     let (_server, url) = serve(|config| config);
     let (proxy, told) = support::client::proxy();
     let proxy = proxy.replace("http://", "http://user:p%40ss@");
-    for driver in DRIVERS {
+    for driver in drivers() {
         for way in WAYS {
             within(driver, async {
                 let client = by(&url, way).proxy(&proxy).await.expect("connects");
@@ -333,7 +332,7 @@ fn every_transport_goes_through_a_proxy() {
                 for n in 0..50 {
                     assert_eq!(message(&client).await, OwnedMessage::Text(n.to_string()));
                 }
-                assert_eq!(client.transport(), way.unwrap_or(Transport::WebSocket));
+                arrives(&client, way).await;
                 client.disconnect().await;
             });
             let heads: Vec<_> = told.try_iter().collect();
@@ -450,7 +449,7 @@ impl Handler for Relay {
 #[test]
 fn a_server_is_a_client_of_another_on_its_own_core() {
     let (_echo, url) = serve(|config| config);
-    for driver in DRIVERS {
+    for driver in drivers() {
         let url = url.clone();
         let config = Config::new().workers(2).driver(driver);
         let relay = Server::new(move || Relay(url.clone())).config(config).bind("127.0.0.1:0");
@@ -472,7 +471,7 @@ fn a_server_is_a_client_of_another_on_its_own_core() {
 #[test]
 fn what_is_left_of_a_core_ends_with_it() {
     let (_server, url) = serve(|config| config);
-    for driver in DRIVERS {
+    for driver in drivers() {
         let begun = std::time::Instant::now();
         // A client that outlives its core, and tasks that would never end.
         let client = client::block_on(driver, async {
@@ -507,7 +506,7 @@ fn an_ipv6_address_is_a_host() {
             return;
         }
     };
-    for driver in DRIVERS {
+    for driver in drivers() {
         for way in WAYS {
             within(driver, async {
                 let client = by(&format!("http://{}", server.local_addr()), way).await;

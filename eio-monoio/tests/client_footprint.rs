@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use eio_monoio::client::{self, Client, Event};
 use eio_monoio::{Config, Driver, Message, Running, Server, Transport};
-use support::client::{DRIVERS, WAYS, by, message, within};
+use support::client::{WAYS, by, drivers, message, within};
 
 /// The system's allocator, counting what this thread asks for.
 struct Counting;
@@ -60,7 +60,7 @@ fn a_client_costs_little_and_leaves_nothing() {
     let config = Config::new().workers(1).driver(Driver::Epoll);
     let echo = eio_monoio::Server::new(echo).config(config).bind("127.0.0.1:0").expect("binds");
     let url = format!("http://{}", echo.local_addr());
-    for driver in DRIVERS {
+    for driver in drivers() {
         no_message_allocates(driver, &url);
         let (polling, websocket) = (
             idle_memory(driver, &url, Transport::Polling),
@@ -71,7 +71,7 @@ fn a_client_costs_little_and_leaves_nothing() {
         assert!(websocket < 4 * 1024, "{websocket}");
     }
     drop(echo);
-    for driver in DRIVERS {
+    for driver in drivers() {
         nothing_stays(driver);
     }
 }

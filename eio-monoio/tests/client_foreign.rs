@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use eio_monoio::client::{self, Fault, SendError};
 use eio_monoio::{CloseReason, Driver, Message, OwnedMessage, Transport};
-use support::client::{DRIVERS, WAYS, by, end, message, within};
+use support::client::{WAYS, arrives, by, drivers, end, message, within};
 use support::foreign;
 use support::server::{Server, signal};
 
@@ -78,7 +78,7 @@ each! {
 
 fn what_is_sent_comes_back(kind: Kind, test: &str) {
     let Some(server) = kind.start(test, kind.default, "1000000") else { return };
-    for driver in DRIVERS {
+    for driver in drivers() {
         for way in WAYS {
             within(driver, async {
                 let client = by(server.url(), way).await.expect("connects");
@@ -115,7 +115,7 @@ fn what_is_sent_comes_back(kind: Kind, test: &str) {
 
 fn nothing_is_lost_while_the_transport_changes(kind: Kind, test: &str) {
     let Some(server) = kind.start(test, kind.default, "1000000") else { return };
-    for driver in DRIVERS {
+    for driver in drivers() {
         for way in WAYS {
             within(driver, async {
                 let client = by(server.url(), way).await.expect("connects");
@@ -128,7 +128,7 @@ fn nothing_is_lost_while_the_transport_changes(kind: Kind, test: &str) {
                 for n in 0..500 {
                     assert_eq!(message(&client).await, OwnedMessage::Text(n.to_string()));
                 }
-                assert_eq!(client.transport(), way.unwrap_or(Transport::WebSocket));
+                arrives(&client, way).await;
             });
         }
     }

@@ -8,10 +8,10 @@ use std::future::Future;
 use eio_monoio::client::{Client, ConnectError, Fault};
 use eio_monoio::{
     CloseReason, Config, ConnectRequest, Driver, Handler, Message, OwnedMessage, Refusal, Running,
-    Server, Socket, Transport,
+    Server, Socket,
 };
 use rustls::ServerConfig;
-use support::client::{DRIVERS, WAYS, by, message, within};
+use support::client::{WAYS, arrives, by, drivers, message, within};
 use support::tls::{Pki, terminate};
 
 struct Echo;
@@ -44,7 +44,7 @@ fn serve(config: ServerConfig) -> (Running, String) {
 fn what_is_sent_over_tls_comes_back() {
     let pki = Pki::new();
     let (_server, url) = serve(pki.server("127.0.0.1", false));
-    for driver in DRIVERS {
+    for driver in drivers() {
         for way in WAYS {
             within(driver, async {
                 let client = by(&url, way).certificate_authority(pki.pem()).await;
@@ -60,7 +60,7 @@ fn what_is_sent_over_tls_comes_back() {
                 for n in 0..200 {
                     assert_eq!(message(&client).await, OwnedMessage::Text(n.to_string()));
                 }
-                assert_eq!(client.transport(), way.unwrap_or(Transport::WebSocket));
+                arrives(&client, way).await;
                 client.disconnect().await;
                 assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
             });
@@ -73,7 +73,7 @@ fn tls_goes_through_a_proxy_to_the_server_and_not_to_the_proxy() {
     let pki = Pki::new();
     let (_server, url) = serve(pki.server("127.0.0.1", false));
     let (proxy, told) = support::client::proxy();
-    for driver in DRIVERS {
+    for driver in drivers() {
         for way in WAYS {
             within(driver, async {
                 let connect = by(&url, way).certificate_authority(pki.pem()).proxy(&proxy);

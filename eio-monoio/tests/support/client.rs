@@ -10,7 +10,13 @@ use std::time::Duration;
 use eio_monoio::client::{self, Client, Closed, Connect, Event};
 use eio_monoio::{Driver, OwnedMessage, Transport};
 
-pub(crate) const DRIVERS: [Driver; 2] = [Driver::IoUring, Driver::Epoll];
+use super::matrix::has_io_uring;
+
+/// The drivers that can be tested here.
+pub(crate) fn drivers() -> impl Iterator<Item = Driver> {
+    let drivers = [Driver::IoUring, Driver::Epoll].into_iter();
+    drivers.filter(|driver| *driver != Driver::IoUring || has_io_uring())
+}
 
 /// The ways a session can be carried: upgraded, or all the time by one transport.
 pub(crate) const WAYS: [Option<Transport>; 3] =
@@ -50,6 +56,14 @@ pub(crate) async fn message(client: &Client) -> OwnedMessage {
             Some(Event::Upgraded) => {}
             other => panic!("expected a message, got {other:?}"),
         }
+    }
+}
+
+/// Exchanges messages with an echo until the session is where its way ends; an upgrade takes its time.
+pub(crate) async fn arrives(client: &Client, way: Option<Transport>) {
+    while client.transport() != way.unwrap_or(Transport::WebSocket) {
+        client.send("there yet?").await.expect("queued");
+        assert_eq!(message(client).await, OwnedMessage::Text("there yet?".into()));
     }
 }
 

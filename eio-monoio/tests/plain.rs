@@ -4,7 +4,10 @@ mod support;
 
 use eio_monoio::{Config, Cors, Running, Server};
 
+use eio_monoio::Message;
+use eio_monoio::client::{self, Client};
 use support::app::{App, Log, eventually};
+use support::client::{DRIVERS, within};
 use support::matrix::everywhere;
 use support::wire::{BINARY, CLOSE, PING, PONG, Request, TEXT, WebSocket, Wire, frame, opening};
 
@@ -106,4 +109,81 @@ fn other_requests_for_the_same_path_are_not_taken_for_one() {
         let mut wire = Wire::connect(running.local_addr());
         assert_ne!(wire.request(&Request::get("/chat")).status, 101);
     });
+}
+
+#[test]
+fn our_client_is_served_until_either_side_ends_it() {
+    let log = Log::default();
+    let running = Server::new(move || App::new(&log))
+        .config(Config::new().workers(1))
+        .plain_websockets(|socket, message| match message {
+            Message::Text("close") => socket.close(),
+            message => socket.send(message),
+        })
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    let url = format!("ws://{}/chat?room=1", running.local_addr());
+    for driver in DRIVERS {
+        let came = std::cell::RefCell::new(Vec::new());
+        let greet = |socket: &std::rc::Rc<eio_monoio::PlainSocket>| {
+            socket.send("hello");
+            socket.send(&[0, 1, 0xff]);
+            socket.send("");
+        };
+        let take = |socket: &eio_monoio::PlainSocket, message: Message<'_>| {
+            came.borrow_mut().push(format!("{message:?}"));
+            if message == Message::Text("") {
+                socket.close();
+            }
+        };
+        let code = within(driver, Client::connect(&url).plain_websocket(greet, take));
+        assert_eq!(code.expect("a WebSocket"), None, "we closed it");
+        assert_eq!(came.into_inner(), [r#"Text("hello")"#, "Binary([0, 1, 255])", r#"Text("")"#]);
+        let ask = |socket: &std::rc::Rc<eio_monoio::PlainSocket>| socket.send("close");
+        let code = within(driver, Client::connect(&url).plain_websocket(ask, |_, _| ()));
+        assert_eq!(code.expect("a WebSocket"), Some(1000), "the server closed it");
+    }
+    eventually("the connections are gone", || running.remote().connections() == 0);
+}
+
+#[test]
+fn a_client_that_is_dropped_leaves_no_connection_and_its_socket_is_deaf() {
+    let running = start(Config::new().workers(1));
+    let url = format!("ws://{}/", running.local_addr());
+    for driver in DRIVERS {
+        within(driver, async {
+            let kept = std::rc::Rc::new(std::cell::RefCell::new(None));
+            let (keep, stay) = (kept.clone(), Client::connect(&url));
+            let mut serving = Box::pin(stay.plain_websocket(
+                move |socket| *keep.borrow_mut() = Some(socket.clone()),
+                |_, _| (),
+            ));
+            while kept.borrow().is_none() {
+                let turn = std::future::poll_fn(|cx| {
+                    assert!(serving.as_mut().poll(cx).is_pending());
+                    std::task::Poll::Ready(())
+                });
+                turn.await;
+                client::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            drop(serving);
+            let socket = kept.take().expect("kept");
+            socket.send("into the void");
+            assert_eq!(socket.queued(), 0);
+        });
+        eventually("the connection is gone", || running.remote().connections() == 0);
+    }
+}
+
+#[test]
+fn a_server_without_a_websocket_is_told_from_one_that_has_it() {
+    let log = Log::default();
+    let running = Server::new(move || App::new(&log))
+        .config(Config::new().workers(1))
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    let url = format!("ws://{}/", running.local_addr());
+    let refused = within(DRIVERS[1], Client::connect(&url).plain_websocket(|_| (), |_, _| ()));
+    let error = refused.expect_err("not served");
+    assert_eq!(error.fault().and_then(client::Fault::status), Some(404), "{error}");
 }

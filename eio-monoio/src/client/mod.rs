@@ -42,6 +42,7 @@ mod error;
 mod event;
 mod handler;
 mod inbox;
+mod plain;
 mod polling;
 mod remote;
 mod resolve;

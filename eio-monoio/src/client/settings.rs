@@ -193,6 +193,14 @@ impl Settings {
         target
     }
 
+    /// The request target of a WebSocket without Engine.IO: the URL's, or the path asked for with its query.
+    pub(crate) fn plain_target(&self) -> Result<String, ConnectError> {
+        let url = Url::parse(&self.options.url)?;
+        let path = self.options.path.as_deref().unwrap_or(url.path);
+        let mark = if url.query.is_empty() { "" } else { "?" };
+        Ok(format!("{path}{mark}{}", url.query))
+    }
+
     /// What stands in every request: the value of Host, header lines, and the user's own cookies.
     pub(crate) fn common(&self) -> (&str, &[u8], &str) {
         (&self.authority, &self.lines, &self.cookie)
@@ -328,6 +336,17 @@ mod tests {
             settings.target(Transport::WebSocket, Some(&sid), false),
             "/engine.io/?EIO=4&transport=websocket&sid=abc"
         );
+    }
+
+    #[test]
+    fn a_plain_websocket_is_asked_for_as_the_url_says() {
+        let target = |url, path: Option<&str>| {
+            let path = |options: &mut Options| options.path = path.map(Into::into);
+            settings(url, path).unwrap().plain_target().unwrap()
+        };
+        assert_eq!(target("ws://a", None), "/");
+        assert_eq!(target("ws://a/x?sid=1&EIO=2", None), "/x?sid=1&EIO=2");
+        assert_eq!(target("ws://a/x?y", Some("/z")), "/z?y");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The WebSocket of a session: opened by an HTTP request, then read and written until one side ends it.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,10 +15,12 @@ use eio_core::transport::Transport;
 use eio_core::ws::handshake::{Key, Mismatch, check_response};
 use eio_core::ws::{self, CloseCode, Decoder, Event, Kind, Ready, Role};
 
+use crate::client::cookies::Jar;
 use crate::client::dial::fault;
 use crate::client::error::Fault;
 use crate::client::polling::{Cuttable, connect, refusal_decoder, scan_head, told};
 use crate::client::session::Session;
+use crate::client::settings::Settings;
 use crate::conn::wire::{self, Wire};
 use crate::line::{Line, rest};
 use crate::message::OutBuf;
@@ -44,24 +47,33 @@ pub(crate) async fn run(session: Rc<Session>) {
     wire.drive(pin!(reader.run()), sent).await;
 }
 
-/// RFC 6455 4.1: the client's part of the opening handshake.
 async fn open(session: &Rc<Session>) -> Result<Line, Fault> {
-    let mut line = connect(session, Lane::WebSocket).await?;
+    let line = connect(session, Lane::WebSocket).await?;
     let _cuttable = Cuttable::new(session, Lane::WebSocket, &line);
+    let sid = session.sid();
+    let target = session.settings.target(Transport::WebSocket, sid.as_ref(), sid.is_none());
+    handshake(line, &session.settings, &session.cookies, &target).await
+}
+
+/// RFC 6455 4.1: the client's part of the opening handshake.
+pub(crate) async fn handshake(
+    mut line: Line,
+    settings: &Settings,
+    cookies: &RefCell<Jar>,
+    target: &str,
+) -> Result<Line, Fault> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|_| Fault::Lost)?;
     let key = Key::new(random);
-    let sid = session.sid();
-    let target = session.settings.target(Transport::WebSocket, sid.as_ref(), sid.is_none());
-    write_request(session, line.answer(), &target, &key);
+    write_request(settings, &cookies.borrow(), line.answer(), target, &key);
     line.flush().await.map_err(fault)?;
-    line.set_deadline(session.settings.options.request_timeout);
+    line.set_deadline(settings.options.request_timeout);
     let len = scan_head(&mut line).await?;
     let outcome = {
         let mut slots = [EMPTY; 100];
         let bytes = line.rx.unread().get(..len).unwrap_or_default();
         let head = ResponseHead::parse(bytes, &mut slots).map_err(Fault::Http)?;
-        session.cookies.borrow_mut().store(&head.headers);
+        cookies.borrow_mut().store(&head.headers);
         match check_response(&key, &[], head.status, head.headers.iter()) {
             Ok(_) => None,
             Err(Mismatch::Status) => {
@@ -80,9 +92,9 @@ async fn open(session: &Rc<Session>) -> Result<Line, Fault> {
     }
 }
 
-fn write_request(session: &Session, out: &mut OutBuf, target: &str, key: &Key) {
-    let (host, lines, own) = session.settings.common();
-    let cookies = session.cookies.borrow().header(own);
+fn write_request(settings: &Settings, jar: &Jar, out: &mut OutBuf, target: &str, key: &Key) {
+    let (host, lines, own) = settings.common();
+    let cookies = jar.header(own);
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
         let mut head = request(out, "GET", target)?.header("Host", host)?.raw(lines)?;
         if !cookies.is_empty() {

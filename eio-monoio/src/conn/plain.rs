@@ -1,5 +1,6 @@
 //! WebSockets that are not Engine.IO's: RFC 6455 on other paths.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -12,31 +13,38 @@ use eio_core::ws::{self, CloseCode, Decoder, Event, Kind, Opcode, Role, encode, 
 
 use crate::conn::Conn;
 use crate::conn::wire::{self, Wire, asked};
-use crate::line::rest;
+use crate::line::{Line, rest};
+use crate::local::Local;
 use crate::message::never_full;
 use crate::session::link::{Ending, Link};
 use crate::shard::Core;
-use crate::shard::pool::Pool;
+use crate::shard::tasks::Stopped;
 
 /// What the application does with a message of a plain WebSocket.
 pub(crate) type OnPlain = Arc<dyn Fn(&PlainSocket, Message<'_>) + Send + Sync>;
 
-/// A WebSocket without Engine.IO; see [`Server::plain_websockets`](crate::Server::plain_websockets).
+/// A WebSocket without Engine.IO; see [`Server::plain_websockets`](crate::Server::plain_websockets) and
+/// [`Connect::plain_websocket`](crate::client::Connect::plain_websocket).
 pub struct PlainSocket {
     link: Rc<Link>,
-    pool: Rc<Pool>,
+    local: Rc<Local>,
+    role: Role,
 }
 
 impl PlainSocket {
-    /// Queues a message. A peer that does not read is not read from above
+    fn new(wire: &Wire, local: &Rc<Local>, role: Role) -> Rc<Self> {
+        Rc::new(Self { link: wire.link.clone(), local: local.clone(), role })
+    }
+
+    /// Queues a message; after the end it goes nowhere. A peer that does not read is not read from above
     /// [`outbound_high_water`](crate::Config::outbound_high_water); what is sent beside that is up to the caller.
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) {
         let (opcode, data) = match message.into() {
             Message::Text(text) => (Opcode::Text, text.as_bytes()),
             Message::Binary(bytes) => (Opcode::Binary, bytes),
         };
-        self.link.ensure_buffer(&self.pool);
-        self.link.write(|out| never_full(encode(out, opcode, b"", data, None)));
+        self.link.ensure_buffer(&self.local.pool);
+        self.link.write(|out| never_full(encode(out, opcode, b"", data, self.mask())));
     }
 
     /// Bytes that wait to be sent.
@@ -50,9 +58,13 @@ impl PlainSocket {
     }
 
     pub(crate) fn end(&self, code: CloseCode) {
-        self.link.ensure_buffer(&self.pool);
-        self.link.write(|out| never_full(encode_close(out, Some(code), "", None)));
+        self.link.ensure_buffer(&self.local.pool);
+        self.link.write(|out| never_full(encode_close(out, Some(code), "", self.mask())));
         self.link.end(Ending::Flush);
+    }
+
+    fn mask(&self) -> Option<[u8; 4]> {
+        (self.role == Role::Client).then(|| self.local.mask())
     }
 }
 
@@ -70,26 +82,76 @@ pub(crate) fn start<T: 'static>(core: &Rc<Core<T>>, conn: Conn<T>, on_message: O
     let core = core.clone();
     let tasks = core.clone();
     tasks.tasks.spawn(async move {
-        let socket = Rc::new(PlainSocket { link: wire.link.clone(), pool: core.pool.clone() });
+        let socket = PlainSocket::new(&wire, &core.local, Role::Server);
         let entry = core.add_plain(socket.clone());
         let decoder = Decoder::new(Role::Server, core.config.max_payload);
-        let reader = Reader { core: &core, wire: &wire, socket: &socket, rx, decoder, on_message };
-        wire.drive(pin!(reader.run()), || {}).await;
+        let on_message = |socket: &PlainSocket, message: Message<'_>| {
+            core.tasks.call(|| on_message(socket, message))
+        };
+        let local = &core.local;
+        let reader =
+            Reader { local, wire: &wire, socket: &socket, rx, decoder, on_message: &on_message };
+        wire.drive(pin!(async { _ = reader.run().await }), || {}).await;
         core.remove_plain(entry);
     });
 }
 
-struct Reader<'r, T> {
-    core: &'r Rc<Core<T>>,
+/// The same at the other end, and in this future: done when the WebSocket is. The code is that of the server's
+/// close frame, if the server closed first.
+pub(crate) async fn run(
+    line: Line,
+    max_message: usize,
+    on_open: impl FnOnce(&Rc<PlainSocket>),
+    on_message: impl Fn(&PlainSocket, Message<'_>),
+) -> Option<CloseCode> {
+    /// What is sent after the end, also after that of the future, goes nowhere.
+    struct Cut(Rc<Link>);
+
+    impl Drop for Cut {
+        fn drop(&mut self) {
+            self.0.end(Ending::Cut);
+        }
+    }
+
+    let local = line.local.clone();
+    let (wire, rx) = Wire::new(line, Role::Client);
+    let _cut = Cut(wire.link.clone());
+    let socket = PlainSocket::new(&wire, &local, Role::Client);
+    on_open(&socket);
+    let on_message = |socket: &PlainSocket, message: Message<'_>| {
+        on_message(socket, message);
+        Ok(())
+    };
+    let decoder = Decoder::new(Role::Client, max_message);
+    let reader = Reader {
+        local: &local,
+        wire: &wire,
+        socket: &socket,
+        rx,
+        decoder,
+        on_message: &on_message,
+    };
+    let told = Cell::new(None);
+    let reading = async {
+        if let End::Asked(code) = reader.run().await {
+            told.set(code);
+        }
+    };
+    wire.drive(pin!(reading), || {}).await;
+    told.get()
+}
+
+struct Reader<'r> {
+    local: &'r Local,
     wire: &'r Wire,
     socket: &'r PlainSocket,
     rx: RecvBuffer<Vec<u8>>,
     decoder: Decoder,
-    on_message: OnPlain,
+    on_message: &'r dyn Fn(&PlainSocket, Message<'_>) -> Result<(), Stopped>,
 }
 
-impl<T> Reader<'_, T> {
-    async fn run(mut self) {
+impl Reader<'_> {
+    async fn run(mut self) -> End {
         let end = loop {
             poll_fn(|_| self.wire.poll_room()).await;
             match self.next() {
@@ -104,11 +166,12 @@ impl<T> Reader<'_, T> {
         };
         self.wire.conclude(&end);
         self.rx.clear();
-        rest(self.core, &mut self.rx);
+        rest(self.local, &mut self.rx);
         if end != End::Closed {
             self.wire.wait_for_eof().await;
         }
         self.wire.link.end(Ending::Cut);
+        end
     }
 
     /// Handles one frame; the number is what is still announced, 0 if something was there.
@@ -131,7 +194,7 @@ impl<T> Reader<'_, T> {
                     Event::Binary(bytes) => Message::Binary(bytes),
                     Event::Ping(_) | Event::Pong(_) | Event::Close(..) => return Ok(0),
                 };
-                let called = self.core.tasks.call(|| (self.on_message)(self.socket, message));
+                let called = (self.on_message)(self.socket, message);
                 called.map_err(|_| End::Broke(CloseCode::INTERNAL_ERROR, ()))?;
             }
         }

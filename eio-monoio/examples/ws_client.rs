@@ -1,0 +1,54 @@
+//! Drives the Autobahn fuzzing server: the client of RFC 6455 conformance suites. See `--help`.
+
+use std::cell::Cell;
+
+use clap::Parser;
+use eio_monoio::client::{self, Client, Connect, ConnectError};
+use eio_monoio::{Driver, Message};
+
+/// Echo whatever an Autobahn fuzzing server sends, case after case
+///
+/// Prints the number of cases; what became of them is in the server's report.
+#[derive(Parser)]
+struct Options {
+    /// The fuzzing server
+    #[arg(long, env = "AUTOBAHN_URL", default_value = "ws://127.0.0.1:9001")]
+    url: String,
+    /// Who the report says that we are
+    #[arg(long, env = "AUTOBAHN_AGENT", default_value = "eio")]
+    agent: String,
+    /// auto, io-uring or epoll
+    #[arg(long, default_value = "auto")]
+    driver: Driver,
+    /// The largest message, in bytes
+    #[arg(long, default_value_t = 64 << 20)]
+    max_message: usize,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
+    client::block_on(options.driver, run(&options))??;
+    Ok(())
+}
+
+async fn run(options: &Options) -> Result<(), ConnectError> {
+    let Options { url, agent, .. } = options;
+    let connect = |target: String| -> Connect {
+        Client::connect(&format!("{url}/{target}")).max_receive(options.max_message)
+    };
+    let cases = Cell::new(0);
+    let count = |_: &_, message: Message<'_>| {
+        if let Message::Text(text) = message {
+            cases.set(text.parse().unwrap_or(0));
+        }
+    };
+    connect("getCaseCount".into()).plain_websocket(|_| (), count).await?;
+    println!("{} cases", cases.get());
+    for case in 1..=cases.get() {
+        let connect = connect(format!("runCase?case={case}&agent={agent}"));
+        connect.plain_websocket(|_| (), |socket, message| socket.send(message)).await?;
+    }
+    let report = connect(format!("updateReports?agent={agent}"));
+    report.plain_websocket(|_| (), |_, _| ()).await?;
+    Ok(())
+}

@@ -41,6 +41,12 @@ struct Options {
     /// A file of certificates (PEM) to believe instead of the system's
     #[arg(long, value_name = "FILE")]
     ca: Option<std::path::PathBuf>,
+    /// A file with our certificate (PEM), for servers that want to know who we are; needs --key
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<std::path::PathBuf>,
+    /// A file with the key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<std::path::PathBuf>,
     /// Seconds until there must be a session
     #[arg(long, default_value_t = 20)]
     timeout: u64,
@@ -156,6 +162,9 @@ fn connect(options: &Options) -> std::io::Result<Connect> {
     }
     if let Some(file) = &options.ca {
         connect = connect.certificate_authority(std::fs::read(file)?);
+    }
+    if let (Some(chain), Some(key)) = (&options.cert, &options.key) {
+        connect = connect.identity(std::fs::read(chain)?, std::fs::read(key)?);
     }
     Ok(connect)
 }

@@ -49,6 +49,19 @@ fn a_client_that_never_reads_its_very_first_frame_does_not_keep_its_connection()
     });
 }
 
+#[test]
+fn a_session_does_not_outlive_a_client_that_goes_while_it_is_sent_to() {
+    everywhere(|config| {
+        // The first heartbeat is further away than the patience of this test.
+        let host = Host::run(config, |_| Verbose);
+        let deaf = WebSocket::connect(host.addr(), WEBSOCKET);
+        host.settles_at(1, 1);
+        // What it has not read makes that a reset, which the write under way meets.
+        drop(deaf);
+        host.empties();
+    });
+}
+
 /// Echoes, and notes how much was ever queued for one session. The text `!nap` keeps it busy for a
 /// while, `!nap for ever` for longer than any test.
 struct Echo {

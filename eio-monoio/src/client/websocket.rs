@@ -153,7 +153,7 @@ impl Reader<'_> {
     async fn wait_for_room(&self) -> Result<(), End> {
         poll_fn(|cx| {
             if self.wire.link.ending() != Ending::Open {
-                return Poll::Ready(Err(End::Ours));
+                return Poll::Ready(Err(self.wire.ended()));
             }
             ready!(self.wire.poll_room());
             self.session.poll_inbox(cx).map(Ok)

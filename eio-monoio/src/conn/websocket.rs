@@ -171,7 +171,7 @@ impl<H: Handler> Reader<'_, H> {
     async fn wait_for_room(&self) -> Result<(), End> {
         poll_fn(|cx| {
             if self.wire.link.ending() != Ending::Open {
-                return Poll::Ready(Err(End::Ours));
+                return Poll::Ready(Err(self.wire.ended()));
             }
             ready!(self.wire.poll_room());
             // What waits for polling is no reason not to read a probe: an upgrade may be the way out.

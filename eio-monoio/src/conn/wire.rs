@@ -4,6 +4,7 @@
 //! takes all there is in one send. In one turn of the task the reader goes first, so that the answers to
 //! everything one receive brought leave together.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -24,6 +25,8 @@ pub(crate) struct Wire {
     deadline: Deadline,
     limits: Rc<Limits>,
     role: Role,
+    /// A write has failed: there is no peer any more.
+    broken: Cell<bool>,
 }
 
 /// Why a reader is done.
@@ -45,7 +48,7 @@ impl Wire {
         let Parts { socket, rx, out, deadline, limits } = line.into_parts();
         deadline.clear();
         let link = Rc::new(Link::new(out));
-        (Self { socket, link, deadline, limits, role }, rx)
+        (Self { socket, link, deadline, limits, role, broken: Cell::new(false) }, rx)
     }
 
     /// Polls reader and writer to their ends. The reader comes pinned: by value it would take its room twice.
@@ -106,6 +109,7 @@ impl Wire {
             pool.give_send(out);
             link.sent();
             if result.is_err() {
+                self.broken.set(true);
                 link.end(Ending::Cut);
                 return stream.shutdown_both();
             }
@@ -131,7 +135,7 @@ impl Wire {
             stream.take_turn().await;
             poll_fn(|cx| {
                 if self.link.ending() != Ending::Open {
-                    return Poll::Ready(Err(End::Ours));
+                    return Poll::Ready(Err(self.ended()));
                 }
                 stream.poll_readable(cx).map(|result| result.map_err(|_| End::Closed))
             })
@@ -146,6 +150,11 @@ impl Wire {
                 Ok(None) => rest(local, rx),
             }
         }
+    }
+
+    /// What the end of the link means to its reader. The writer may be the first to find out that the peer is gone.
+    pub(crate) fn ended<R>(&self) -> End<R> {
+        if self.broken.get() { End::Closed } else { End::Ours }
     }
 
     /// Says goodbye as `end` demands.

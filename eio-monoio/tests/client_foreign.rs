@@ -77,7 +77,8 @@ each! {
 }
 
 fn what_is_sent_comes_back(kind: Kind, test: &str) {
-    let Some(server) = kind.start(test, kind.default, "1000000") else { return };
+    // Over polling binary is base64: 900 KB are 1.2 MB.
+    let Some(server) = kind.start(test, kind.default, "2000000") else { return };
     for driver in drivers() {
         for way in WAYS {
             within(driver, async {
@@ -93,14 +94,13 @@ fn what_is_sent_comes_back(kind: Kind, test: &str) {
                     Message::Binary(b""),
                     Message::Binary(&[0, 1, 0x1e, 0x80, 0xff]),
                 ];
-                if way != Some(Transport::Polling) {
+                if way.is_none() {
                     while client.transport() == Transport::Polling {
                         client::sleep(Duration::from_millis(10)).await;
                     }
-                    messages.push(Message::Binary(&binary));
                 }
                 if kind.large_posts || way != Some(Transport::Polling) {
-                    messages.push(Message::Text(&large));
+                    messages.extend([Message::Text(&large), Message::Binary(&binary)]);
                 }
                 for sent in messages {
                     client.send(sent).await.expect("queued");
@@ -192,7 +192,7 @@ fn a_killed_server_is_noticed_at_once(kind: Kind, test: &str) {
             };
             assert_eq!(closed.reason, expected, "{closed}");
             assert_eq!(closed.detail, Some(Fault::Lost));
-            assert!(begun.elapsed() < Duration::from_secs(5));
+            assert!(begun.elapsed() < Duration::from_secs(20));
         });
     }
 }
@@ -209,7 +209,7 @@ fn a_silent_server_is_given_up_in_time(kind: Kind, test: &str) {
             let begun = Instant::now();
             let closed = end(&client).await;
             assert_eq!(closed.reason, CloseReason::PingTimeout, "{closed}");
-            assert!(begun.elapsed() < kind.patience + Duration::from_secs(2));
+            assert!(begun.elapsed() < kind.patience + Duration::from_secs(20));
         });
     }
 }

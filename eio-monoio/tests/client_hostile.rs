@@ -358,7 +358,7 @@ fn missing_pings_end_a_session_at_interval_and_timeout() {
                 assert_eq!((closed.reason, closed.detail), (CloseReason::PingTimeout, None));
                 let took = begun.elapsed();
                 assert!(took >= Duration::from_millis(380), "{took:?}");
-                assert!(took < Duration::from_secs(5), "{took:?}");
+                assert!(took < Duration::from_secs(20), "{took:?}");
                 assert_eq!(client.send("late").await, Err(SendError::NotConnected));
             });
         }

@@ -10,7 +10,8 @@ only=${1:-.}
 need qemu-system-arm qemu-system-arm
 
 target=thumbv6m-none-eabi
-firmware=$("$ci/build.sh" "$root/eio-embassy/examples/qemu" "$target" --locked --bin firmware)/firmware
+built=$("$ci/build.sh" "$root/eio-embassy/examples/qemu" "$target" --locked --bin firmware --bin polling)
+firmware=$built/firmware
 build_echo
 
 # boot <port> <scenario> <number> <seconds>: the gateway 192.0.2.2 of the guest is 127.0.0.1 of this host.
@@ -55,14 +56,19 @@ run() {
 wanted() { [[ "$1" =~ $only ]]; }
 
 for kind in ours npm; do
-  for transport in echo; do
-    if wanted "$kind $transport"; then
-      port=$(free_port)
-      serve "$kind" "$port" 500 1000 100000
-      run "$kind $transport: 1000 messages of either kind there and back" "$port" "$transport" 1000
-      stop
-    fi
-  done
+  if wanted "$kind echo"; then
+    port=$(free_port)
+    serve "$kind" "$port" 500 1000 100000
+    run "$kind echo: 1000 messages of either kind there and back" "$port" echo 1000
+    stop
+  fi
+
+  if wanted "$kind polling"; then
+    port=$(free_port)
+    serve "$kind" "$port" 500 5000 100000
+    firmware=$built/polling run "$kind polling: 400 messages there and back" "$port" polling 400
+    stop
+  fi
 
   if wanted "$kind toobig"; then
     port=$(free_port)

@@ -108,6 +108,23 @@ impl<'a> Config<'a> {
             .end()
     }
 
+    /// Writes the head of a polling request, of the session `sid` if there is one already: a GET, or a POST
+    /// with a body of that many bytes.
+    pub(crate) fn polling_request(
+        &self,
+        out: &mut Outbox<'_>,
+        sid: Option<&Sid>,
+        body: Option<usize>,
+    ) -> Result<(), WriteError> {
+        let Some(len) = body else {
+            return self.head(out, "GET", Transport::Polling, sid)?.end();
+        };
+        self.head(out, "POST", Transport::Polling, sid)?
+            .header("Content-Type", "text/plain;charset=UTF-8")?
+            .number("Content-Length", len as u64)?
+            .end()
+    }
+
     fn head<'o, 'b>(
         &self,
         out: &'o mut Outbox<'b>,

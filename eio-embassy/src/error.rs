@@ -3,6 +3,7 @@
 use core::fmt;
 
 use eio_core::http::{self, WriteError};
+use eio_core::session::CloseReason;
 use eio_core::ws::handshake::Mismatch;
 use eio_core::ws::{self, CloseCode};
 use eio_core::{open, packet};
@@ -66,8 +67,6 @@ pub enum Error {
     Unfinished,
     /// Text with the character U+001E cannot travel over polling. Nothing was sent; the session goes on.
     HoldsSeparator,
-    /// The connection of the upgrade was lost, and there is no second one to go on polling by.
-    UpgradeFailed,
 }
 
 /// What was waited for in vain.
@@ -114,6 +113,18 @@ impl defmt::Format for IoError {
 impl Error {
     pub(crate) fn io<E: embedded_io_async::Error>(error: &E) -> Self {
         Self::Io(IoError(error.kind()))
+    }
+
+    /// What the end of a session, `open` or not, is to the application.
+    pub(crate) const fn ended(reason: CloseReason, open: bool) -> Self {
+        match reason {
+            CloseReason::ServerDisconnect => Self::Closed(Closed::ByPacket),
+            CloseReason::PingTimeout => Self::TimedOut(Waiting::Ping),
+            CloseReason::ClientDisconnect => Self::Closed(Closed::ByUs),
+            CloseReason::ParseError => Self::NotOpened,
+            _ if !open => Self::TimedOut(Waiting::Handshake),
+            _ => Self::Closed(Closed::Silently),
+        }
     }
 
     /// What the answer to a handshake says that is no handshake.
@@ -182,7 +193,6 @@ impl fmt::Display for Error {
             Self::MessageTooLong { limit } => write!(f, "the message is longer than {limit} bytes"),
             Self::Unfinished => f.write_str("another message has to be finished first"),
             Self::HoldsSeparator => f.write_str("the text cannot travel over polling"),
-            Self::UpgradeFailed => f.write_str("the upgrade failed, and polling had ended for it"),
         }
     }
 }

@@ -12,9 +12,12 @@ mod connector;
 #[cfg(feature = "edge-nal")]
 pub mod edge;
 mod error;
+mod exchange;
 mod fmt;
 mod io;
 mod link;
+mod poller;
+mod polling;
 #[cfg(feature = "embassy-net")]
 pub mod tcp;
 
@@ -26,3 +29,4 @@ pub use eio_core::open::Open;
 pub use eio_core::packet::Message;
 pub use eio_core::session::client::ClientTiming;
 pub use error::{Closed, Error, IoError, Waiting};
+pub use polling::PollingClient;

@@ -19,11 +19,11 @@ use rand_core::RngCore;
 
 use crate::Config;
 use crate::buffers::{Outbox, RX_RESERVE, TX_RESERVE};
-use crate::error::{Closed, Error, Waiting};
+use crate::error::{Closed, Error};
 use crate::fmt::debug;
 
 /// More headers than a server behind a proxy sends.
-const MAX_HEADERS: usize = 24;
+pub(crate) const MAX_HEADERS: usize = 24;
 
 #[derive(Debug)]
 pub(crate) struct Link<'b> {
@@ -64,10 +64,26 @@ enum Phase {
 
 /// Where a message lies in what is kept: behind its type, or at the start.
 #[derive(Clone, Copy, Debug)]
-struct Held {
+pub(crate) struct Held {
     start: usize,
     len: usize,
     binary: bool,
+}
+
+impl Held {
+    /// That message, which begins at `start`.
+    pub(crate) const fn new(start: usize, message: Message<'_>) -> Self {
+        Self { start, len: message.len(), binary: matches!(message, Message::Binary(_)) }
+    }
+
+    pub(crate) fn message(self, kept: &[u8]) -> Message<'_> {
+        let bytes = kept.get(self.start..self.start + self.len).unwrap_or_default();
+        match self.binary {
+            true => Message::Binary(bytes),
+            // It was text when it was decoded; to keep that in mind takes more memory than to look again.
+            false => Message::Text(core::str::from_utf8(bytes).unwrap_or_default()),
+        }
+    }
 }
 
 /// A message of which some frames were written and some not.
@@ -138,13 +154,7 @@ impl<'b> Link<'b> {
 
     /// The message [`advance`](Self::advance) found.
     pub(crate) fn take(&mut self) -> Option<Message<'_>> {
-        let Held { start, len, binary } = self.held.take()?;
-        let bytes = self.rx.kept().get(start..start + len).unwrap_or_default();
-        Some(match binary {
-            true => Message::Binary(bytes),
-            // It was text when it was decoded; to keep that in mind takes more memory than to look again.
-            false => Message::Text(core::str::from_utf8(bytes).unwrap_or_default()),
-        })
+        Some(self.held.take()?.message(self.rx.kept()))
     }
 
     /// Drops what [`advance`](Self::advance) finds.
@@ -393,8 +403,7 @@ impl<'b> Link<'b> {
         }
         // A violation ends the session, which `answer` learns.
         if let Ok(Some(message)) = self.session.handle_packet(Lane::WebSocket, packet, now) {
-            let (binary, len) = (matches!(message, Message::Binary(_)), message.len());
-            self.held = Some(Held { start: usize::from(!binary_frame), len, binary });
+            self.held = Some(Held::new(usize::from(!binary_frame), message));
         }
         Ok(())
     }
@@ -444,14 +453,7 @@ impl<'b> Link<'b> {
         while let Some(event) = self.session.poll_event() {
             let SessionEvent::Closed(reason) = event else { continue };
             debug!("the session has ended");
-            self.ended.get_or_insert(match reason {
-                CloseReason::ServerDisconnect => Error::Closed(Closed::ByPacket),
-                CloseReason::PingTimeout => Error::TimedOut(Waiting::Ping),
-                CloseReason::ClientDisconnect => Error::Closed(Closed::ByUs),
-                CloseReason::ParseError => Error::NotOpened,
-                _ if !self.session.is_open() => Error::TimedOut(Waiting::Handshake),
-                _ => Error::Closed(Closed::Silently),
-            });
+            self.ended.get_or_insert(Error::ended(reason, self.session.is_open()));
         }
     }
 

@@ -7,6 +7,7 @@ mod errors;
 mod net;
 mod peer;
 mod pipe;
+mod polling;
 mod websocket;
 
 /// Random enough for a test, and the same every time.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use eio_embassy::edge::EdgeConnector;
-use eio_embassy::{Buffers, Config, Error, Message, dial};
+use eio_embassy::{Buffers, Config, Error, Message, PollingClient, dial};
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::channel::Channel;
@@ -18,9 +18,14 @@ static LINES: Channel<CriticalSectionRawMutex, Option<String>, 4> = Channel::new
 const LINGER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let Some(host) = std::env::args().nth(1) else {
-        eprintln!("usage: eio-embassy-host HOST[:PORT]");
-        return ExitCode::from(64);
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let (host, polling) = match arguments.as_slice() {
+        [host] => (host.clone(), false),
+        [polling, host] if polling == "--polling" => (host.clone(), true),
+        _ => {
+            eprintln!("usage: eio-embassy-host [--polling] HOST[:PORT]");
+            return ExitCode::from(64);
+        }
     };
     // Reading a terminal blocks: a thread of its own.
     thread::spawn(|| {
@@ -29,7 +34,7 @@ fn main() -> ExitCode {
         }
         async_io::block_on(LINES.send(None));
     });
-    match async_io::block_on(run(&host)) {
+    match async_io::block_on(run(&host, polling)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -38,23 +43,38 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(host: &str) -> Result<(), Error> {
+/// Lines there, messages back, until there are no more. Both clients are used in the same way.
+macro_rules! talk {
+    ($client:ident) => {{
+        eprintln!("open {}", $client.handshake().sid);
+        loop {
+            match select($client.recv(), LINES.receive()).await {
+                Either::First(message) => print(message?),
+                Either::Second(Some(line)) => $client.send(line.as_str()).await?,
+                Either::Second(None) => break,
+            }
+        }
+        while let Ok(message) = with_timeout(LINGER, $client.recv()).await {
+            print(message?);
+        }
+        $client.close().await
+    }};
+}
+
+async fn run(host: &str, polling: bool) -> Result<(), Error> {
     let stack = edge_nal_std::Stack::new();
+    let config = Config::new(host);
     let mut network = EdgeConnector::new(&stack);
     let mut buffers = Buffers::<4096, 1024>::new();
-    let mut client = dial(&mut network, &Config::new(host), &mut buffers, rand::rng()).await?;
-    eprintln!("open {}", client.handshake().sid);
-    loop {
-        match select(client.recv(), LINES.receive()).await {
-            Either::First(message) => print(message?),
-            Either::Second(Some(line)) => client.send(line.as_str()).await?,
-            Either::Second(None) => break,
-        }
+    if polling {
+        let (mut up, mut send) = (EdgeConnector::new(&stack), Buffers::<512, 4096>::new());
+        let (down, up) = ((&mut network, &mut buffers), (&mut up, &mut send));
+        let mut client = PollingClient::connect(down, up, &config).await?;
+        talk!(client)
+    } else {
+        let mut client = dial(&mut network, &config, &mut buffers, rand::rng()).await?;
+        talk!(client)
     }
-    while let Ok(message) = with_timeout(LINGER, client.recv()).await {
-        print(message?);
-    }
-    client.close().await
 }
 
 fn print(message: Message<'_>) {

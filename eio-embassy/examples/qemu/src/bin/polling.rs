@@ -1,0 +1,88 @@
+//! Messages there and back over HTTP long-polling.
+//!
+//! `-semihosting-config enable=on,target=native,arg=polling,arg=<port>,arg=<scenario>,arg=<messages>`
+
+#![no_std]
+#![no_main]
+
+use core::fmt::Write as _;
+
+use eio_embassy::tcp::TcpConnector;
+use eio_embassy::{Buffers, Config, Error, Message, PollingClient};
+use eio_embassy_qemu::{network, run, stack_used};
+use embassy_executor::Spawner;
+use embassy_time::Instant;
+use semihosting::{println, process};
+use static_cell::ConstStaticCell;
+
+static DOWN_RX: ConstStaticCell<[u8; 1536]> = ConstStaticCell::new([0; 1536]);
+static DOWN_TX: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
+static UP_RX: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
+static UP_TX: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
+static RECEIVE: ConstStaticCell<Buffers<1536, 384>> = ConstStaticCell::new(Buffers::new());
+static SEND: ConstStaticCell<Buffers<512, 1536>> = ConstStaticCell::new(Buffers::new());
+
+/// In base64 and with the head of a request it fits the send buffer.
+const LONGEST: usize = 900;
+
+#[cortex_m_rt::entry]
+fn start() -> ! {
+    run(|spawner| main(spawner).expect("spawned once"))
+}
+
+#[embassy_executor::task]
+async fn main(spawner: Spawner) {
+    let code = match echo(spawner).await {
+        Ok(None) => 0,
+        Ok(Some(number)) => {
+            println!("message {number} came back as another");
+            1
+        }
+        Err(error) => {
+            println!("failed: {error}");
+            2
+        }
+    };
+    println!("exit {code} at {} ms, stack {} bytes", Instant::now().as_millis(), stack_used());
+    process::exit(code)
+}
+
+/// All messages, or the number of one that came back as another.
+async fn echo(spawner: Spawner) -> Result<Option<u32>, Error> {
+    let arguments = semihosting::experimental::env::args::<96>().expect("a command line");
+    let mut arguments = (&arguments).into_iter().skip(1);
+    let mut next = || arguments.next().and_then(Result::ok).expect("an argument");
+    let (port, _, count) = (next(), next(), next().parse::<u32>().expect("a number"));
+
+    let stack = network(spawner).await;
+    let gateway = stack.config_v4().and_then(|config| config.gateway).ok_or(Error::Connect)?;
+    let mut host = heapless::String::<24>::new();
+    write!(host, "{gateway}:{port}").map_err(|_| Error::Dns)?;
+
+    let mut down = TcpConnector::new(stack, DOWN_RX.take(), DOWN_TX.take());
+    let mut up = TcpConnector::new(stack, UP_RX.take(), UP_TX.take());
+    let (down, up) = ((&mut down, RECEIVE.take()), (&mut up, SEND.take()));
+    let config = Config::new(&host);
+    let mut client = PollingClient::connect(down, up, &config).await?;
+    println!("open {}", client.handshake().sid);
+
+    let began = Instant::now();
+    let mut bytes = [0; LONGEST];
+    for number in 0..count {
+        let len = number as usize * 37 % LONGEST;
+        let letters = bytes.iter_mut().take(len).enumerate();
+        letters.for_each(|(at, byte)| *byte = b' ' + ((at as u32 + number) % 90) as u8);
+        let bytes = bytes.get(..len).unwrap_or_default();
+        let message = match core::str::from_utf8(bytes) {
+            Ok(text) if number % 2 == 0 => Message::Text(text),
+            _ => Message::Binary(bytes),
+        };
+        client.send(message).await?;
+        if client.recv().await? != message {
+            return Ok(Some(number));
+        }
+    }
+    println!("echoed {count} messages in {} ms", began.elapsed().as_millis());
+    client.close().await?;
+    Ok(None)
+}

@@ -1,0 +1,414 @@
+//! The polling client against a server in memory that is as awkward as HTTP allows.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use eio_core::buffer::RecvBuffer;
+use eio_core::http::{BodyDecoder, EMPTY, HeadScanner, RequestHead, Step};
+use eio_core::open::OPEN_MAX;
+use eio_core::packet::{Message, Packet};
+use eio_core::payload::{self, SEPARATOR};
+use eio_core::session::Timing;
+use eio_core::transport::TransportSet;
+use eio_embassy::{Buffers, Closed, Config, Connector, Error, PollingClient, Waiting};
+use embassy_futures::select::{Either, select};
+use embassy_time::{Duration, Instant, Timer};
+use embedded_io_async::{Read, Write};
+
+use crate::clock::run;
+use crate::peer::{Frame, Growing, QUIET, open, owned};
+use crate::pipe::{Manner, Reader, SMOOTH, Writer, pair};
+
+/// How a server uses HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Http {
+    KeepAlive,
+    /// Says that it ends the connection, and does.
+    Close,
+    /// Ends the connection without having said so.
+    Leave,
+    Chunked,
+}
+
+/// A server of one session that echoes.
+#[derive(Debug)]
+struct Server {
+    http: Http,
+    manner: Manner,
+    timing: Timing,
+    /// Connections that were dialed and not yet accepted.
+    dialed: VecDeque<(Reader, Writer)>,
+    /// Records for the next GET.
+    queue: VecDeque<Vec<u8>>,
+    /// With each answer to a GET comes a ping.
+    pings: bool,
+    /// Answers to handshakes, GETs and POSTs that are none.
+    refusals: [Option<&'static str>; 3],
+    pongs: usize,
+    closed: bool,
+    /// Dials so far.
+    dials: usize,
+}
+
+type Shared = Rc<RefCell<Server>>;
+
+fn server(http: Http, manner: Manner, timing: Timing) -> Shared {
+    Rc::new(RefCell::new(Server {
+        http,
+        manner,
+        timing,
+        dialed: VecDeque::new(),
+        queue: VecDeque::new(),
+        pings: false,
+        refusals: [None; 3],
+        pongs: 0,
+        closed: false,
+        dials: 0,
+    }))
+}
+
+/// A cable to a server.
+#[derive(Debug)]
+struct Cable(Shared, Option<(Reader, Writer)>);
+
+impl Connector for Cable {
+    type Reader<'a> = &'a mut Reader;
+    type Writer<'a> = &'a mut Writer;
+
+    async fn dial(&mut self, _: &str, _: u16) -> Result<(), Error> {
+        let mut server = self.0.borrow_mut();
+        let (near, far) = pair(server.manner);
+        server.dials += 1;
+        server.dialed.push_back(far);
+        self.1 = Some(near);
+        Ok(())
+    }
+
+    fn split(&mut self) -> (&mut Reader, &mut Writer) {
+        let (reader, writer) = self.1.as_mut().expect("dialed before");
+        (reader, writer)
+    }
+
+    async fn hang_up(&mut self) {
+        self.1 = None;
+    }
+}
+
+/// Runs `near` while the server serves.
+fn beside<T>(server: &Shared, near: impl AsyncFnOnce(Cable, Cable) -> T) -> T {
+    let cable = || Cable(Rc::clone(server), None);
+    let serve = async {
+        let mut connections = Vec::new();
+        std::future::poll_fn(|context| {
+            while let Some(far) = server.borrow_mut().dialed.pop_front() {
+                connections.push(Box::pin(connection(Rc::clone(server), far)));
+            }
+            connections.retain_mut(|it| it.as_mut().poll(context).is_pending());
+            // Looked at again with the next event, whatever it is: one task drives both ends.
+            Poll::<()>::Pending
+        })
+        .await;
+    };
+    let near = near(cable(), cable());
+    match run(select(pin!(near), pin!(serve))) {
+        Either::First(result) => result,
+        Either::Second(()) => unreachable!("a server serves for ever"),
+    }
+}
+
+/// One connection of a client, request by request.
+async fn connection(server: Shared, (mut reader, mut writer): (Reader, Writer)) {
+    let mut rx = RecvBuffer::new(vec![0; 1 << 16]);
+    loop {
+        let mut scanner = HeadScanner::new();
+        let len = loop {
+            if let Some(len) = scanner.poll(rx.unread(), 8192).expect("a well-formed head") {
+                break len;
+            }
+            match reader.read(rx.spare_mut(1)).await {
+                Ok(n) if n > 0 => rx.fill(n),
+                _ => return,
+            }
+        };
+        let (post, handshake, framing) = {
+            let mut slots = [EMPTY; 16];
+            let head = RequestHead::parse(&rx.unread()[..len], &mut slots).expect("a legal head");
+            assert!(head.target.starts_with("/engine.io/?EIO=4&transport=polling"));
+            (head.method == "POST", !head.target.contains("&sid=a_session"), head.framing())
+        };
+        rx.skip(len);
+        let mut decoder = BodyDecoder::new(framing.expect("legal framing"), 1 << 15);
+        while let Step::Need(_) = decoder.poll(&mut rx).expect("a legal body") {
+            match reader.read(rx.spare_mut(1)).await {
+                Ok(n) if n > 0 => rx.fill(n),
+                _ => return,
+            }
+        }
+        let which = if handshake { 0 } else { 1 + usize::from(post) };
+        let refusal = server.borrow().refusals[which];
+        let body = if let Some(refusal) = refusal {
+            let _ = writer.write_all(refusal.as_bytes()).await;
+            return;
+        } else if handshake {
+            let mut memory = [0; OPEN_MAX];
+            let open = open(server.borrow().timing, 10_000, TransportSet::EMPTY);
+            format!("0{}", open.json(&mut memory)).into_bytes()
+        } else if post {
+            received(&server, rx.kept_mut());
+            b"ok".to_vec()
+        } else {
+            while server.borrow().queue.is_empty() {
+                Timer::after_millis(1).await;
+            }
+            let mut server = server.borrow_mut();
+            let mut records: Vec<_> = server.queue.drain(..).collect();
+            if server.pings {
+                records.push(b"2".to_vec());
+            }
+            records.join(&SEPARATOR)
+        };
+        rx.release();
+        let http = server.borrow().http;
+        let _ = writer.write_all(&answer(http, &body)).await;
+        if http != Http::KeepAlive && http != Http::Chunked {
+            return;
+        }
+    }
+}
+
+fn answer(http: Http, body: &[u8]) -> Vec<u8> {
+    let mut answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n".to_vec();
+    if http == Http::Chunked {
+        answer.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+        for chunk in body.chunks(7) {
+            answer.extend(format!("{:x}\r\n", chunk.len()).bytes());
+            answer.extend(chunk);
+            answer.extend(b"\r\n");
+        }
+        answer.extend(b"0\r\n\r\n");
+    } else {
+        if http == Http::Close {
+            answer.extend(b"Connection: close\r\n");
+        }
+        answer.extend(format!("Content-Length: {}\r\n\r\n", body.len()).bytes());
+        answer.extend(body);
+    }
+    answer
+}
+
+/// What a POST brought.
+fn received(server: &Shared, body: &mut [u8]) {
+    let mut server = server.borrow_mut();
+    for packet in payload::Decoder::new(body) {
+        match packet.expect("a client that keeps to the rules") {
+            packet @ Packet::Message(_) => {
+                let mut record = Growing::default();
+                packet.encode_text(&mut record).unwrap();
+                server.queue.push_back(record.0);
+            }
+            Packet::Pong("") => server.pongs += 1,
+            Packet::Close => {
+                server.closed = true;
+                server.queue.push_back(b"6".to_vec());
+            }
+            other => panic!("{other:?} is nothing a client says"),
+        }
+    }
+}
+
+/// Drops `future` when it has waited `patience` times. `None`: it was dropped.
+async fn impatient<F: Future>(future: F, patience: usize) -> Option<F::Output> {
+    let patience = async {
+        for _ in 0..patience {
+            embassy_futures::yield_now().await;
+        }
+        // So that time passes, too.
+        Timer::after_micros(200).await;
+    };
+    match select(future, patience).await {
+        Either::First(output) => Some(output),
+        Either::Second(()) => None,
+    }
+}
+
+fn messages() -> Vec<Frame> {
+    [0, 1, 60, 125, 126, 300, 374, 373, 500, 3]
+        .into_iter()
+        .map(|len| match len % 2 {
+            0 => Frame::Binary((0..len).map(|i| i as u8).collect()),
+            _ => Frame::Text("abcdefghij".repeat(70)[..len].to_owned()),
+        })
+        .collect()
+}
+
+fn message(frame: &Frame) -> Message<'_> {
+    match frame {
+        Frame::Text(text) => Message::Text(text),
+        Frame::Binary(bytes) => Message::Binary(bytes),
+        other => unreachable!("{other:?} is no message"),
+    }
+}
+
+#[test]
+fn nothing_is_lost_when_a_polling_future_is_dropped_at_any_await() {
+    for http in [Http::KeepAlive, Http::Close, Http::Chunked] {
+        for patience in 0..4 {
+            for step in [1, 7, 64, 4096] {
+                let manner = Manner { capacity: 4096, step, stutter: true };
+                let server = server(http, manner, QUIET);
+                server.borrow_mut().pings = true;
+                beside(&server, async |mut down, mut up| {
+                    let sent = messages();
+                    let mut receive = Buffers::<4096, 384>::new();
+                    let mut send = Buffers::<512, 1536>::new();
+                    let config = Config::new("test");
+                    let (down, up) = ((&mut down, &mut receive), (&mut up, &mut send));
+                    let mut client = PollingClient::connect(down, up, &config).await.unwrap();
+                    let (mut out, mut back) = (sent.iter(), Vec::new());
+                    let mut sending = out.next();
+                    while back.len() < sent.len() {
+                        if let Some(frame) = sending
+                            && let Some(done) =
+                                impatient(client.send(message(frame)), patience).await
+                        {
+                            done.unwrap();
+                            sending = out.next();
+                        }
+                        if let Some(done) = impatient(client.recv(), patience).await {
+                            back.push(owned(done.unwrap()));
+                        }
+                        impatient(client.flush(), patience).await.unwrap_or(Ok(())).unwrap();
+                    }
+                    assert_eq!(back, sent, "{http:?}, patience {patience}, step {step}");
+                    client.close().await.unwrap();
+                });
+                let server = server.borrow();
+                assert!(server.closed, "the server was not told");
+                assert!(server.pongs > 0, "no ping was answered");
+            }
+        }
+    }
+}
+
+/// A session in which nothing is awkward.
+async fn smooth(
+    down: &mut Cable,
+    up: &mut Cable,
+    session: impl AsyncFnOnce(PollingClient<'_, Cable, Cable>),
+) {
+    let (mut receive, mut send) = (Buffers::<1024, 384>::new(), Buffers::<512, 768>::new());
+    let config = Config::new("test");
+    let client = PollingClient::connect((down, &mut receive), (up, &mut send), &config).await;
+    session(client.expect("a session")).await;
+}
+
+#[test]
+fn a_connection_that_the_server_left_is_never_the_end_of_the_session() {
+    let server = server(Http::Leave, SMOOTH, QUIET);
+    beside(&server, async |mut down, mut up| {
+        smooth(&mut down, &mut up, async |mut client| {
+            for text in ["a", "b", "c"] {
+                client.send(text).await.unwrap();
+                assert_eq!(client.recv().await, Ok(Message::Text(text)));
+                client.flush().await.unwrap();
+            }
+            client.close().await.unwrap();
+        })
+        .await;
+    });
+    assert!(server.borrow().dials >= 8, "each answer takes a connection");
+}
+
+#[test]
+fn a_message_that_polling_cannot_carry_never_harms_the_session() {
+    let server = server(Http::KeepAlive, SMOOTH, QUIET);
+    beside(&server, async |mut down, mut up| {
+        smooth(&mut down, &mut up, async |mut client| {
+            assert_eq!(client.send("a\u{1e}4b").await, Err(Error::HoldsSeparator));
+            let long = [b'x'; 700];
+            let Err(Error::MessageTooLong { limit }) = client.send(&long[..]).await else {
+                panic!("longer than the buffer")
+            };
+            let fits = str::from_utf8(&long[..limit as usize - 1]).unwrap();
+            assert_eq!(
+                client.send(format!("{fits}x").as_str()).await,
+                Err(Error::MessageTooLong { limit })
+            );
+            client.send(fits).await.unwrap();
+            assert_eq!(client.recv().await, Ok(Message::Text(fits)));
+            client.close().await.unwrap();
+        })
+        .await;
+    });
+}
+
+#[test]
+fn an_answer_beyond_the_buffer_is_never_taken_in_part() {
+    for http in [Http::KeepAlive, Http::Chunked] {
+        let server = server(http, SMOOTH, QUIET);
+        server.borrow_mut().queue.push_back([b"4", &[b'x'; 1100][..]].concat());
+        beside(&server, async |mut down, mut up| {
+            smooth(&mut down, &mut up, async |mut client| {
+                assert_eq!(client.recv().await, Err(Error::TooLarge));
+                assert_eq!(client.send("x").await, Err(Error::TooLarge));
+            })
+            .await;
+        });
+    }
+}
+
+#[test]
+fn a_refusal_is_never_without_its_status() {
+    const OLD: &str = "HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\n{\"code\":5}";
+    const GONE: &str = "HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\n{\"code\":1}";
+    const BIG: &str = "HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\n\r\n";
+    let cases = [
+        (0, OLD, Error::WrongVersion),
+        (1, GONE, Error::Refused { status: 400, code: Some(1) }),
+        (2, BIG, Error::Refused { status: 413, code: None }),
+    ];
+    for (which, refusal, expected) in cases {
+        let server = server(Http::KeepAlive, SMOOTH, QUIET);
+        server.borrow_mut().refusals[which] = Some(refusal);
+        let error = beside(&server, async |mut down, mut up| {
+            let (mut receive, mut send) = (Buffers::<1024, 384>::new(), Buffers::<512, 768>::new());
+            let config = Config::new("test");
+            let (down, up) = ((&mut down, &mut receive), (&mut up, &mut send));
+            let mut client = PollingClient::connect(down, up, &config).await?;
+            client.send("x").await?;
+            client.recv().await.map(|_| ())
+        });
+        assert_eq!(error, Err(expected));
+    }
+}
+
+#[test]
+fn a_silent_server_is_never_waited_for_longer_than_it_announced() {
+    let timing = Timing { ping_interval: 2_000, ping_timeout: 1_000, ..QUIET };
+    let server = server(Http::KeepAlive, SMOOTH, timing);
+    beside(&server, async |mut down, mut up| {
+        smooth(&mut down, &mut up, async |mut client| {
+            let began = Instant::now();
+            assert_eq!(client.recv().await, Err(Error::TimedOut(Waiting::Ping)));
+            assert_eq!(began.elapsed(), Duration::from_millis(3_000));
+        })
+        .await;
+    });
+}
+
+#[test]
+fn what_came_before_a_close_is_never_lost_with_it() {
+    let server = server(Http::KeepAlive, SMOOTH, QUIET);
+    server.borrow_mut().queue.extend([b"4a".to_vec(), b"bAQI=".to_vec(), b"1".to_vec()]);
+    beside(&server, async |mut down, mut up| {
+        smooth(&mut down, &mut up, async |mut client| {
+            assert_eq!(client.recv().await, Ok(Message::Text("a")));
+            assert_eq!(client.recv().await, Ok(Message::Binary(&[1, 2])));
+            assert_eq!(client.recv().await, Err(Error::Closed(Closed::ByPacket)));
+        })
+        .await;
+    });
+}

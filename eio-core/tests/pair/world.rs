@@ -230,6 +230,8 @@ impl World {
             matches!(reason, CloseReason::ServerDisconnect | CloseReason::ClientDisconnect)
         };
         assert!(said(server) || said(client), "a fault was made up: {server:?}, {client:?}");
+        let told = said(server) || client != CloseReason::ClientDisconnect;
+        assert!(told || !self.client.session.is_open(), "gone without a word: {server:?}");
     }
 
     pub(crate) fn assert_alive_and_drained(&self, upgraded: bool) {

@@ -1,11 +1,11 @@
 //! Clients that come and go, in an orderly way or not, leave nothing behind: no descriptor, no memory.
 
+#[path = "support/live.rs"]
+mod live;
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,35 +16,6 @@ use eio_monoio::{
 use support::app::eventually;
 use support::matrix::has_io_uring;
 use support::wire::{CLOSE, POLLING, Polling, Request, TEXT, WEBSOCKET, WebSocket, frame, opening};
-
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call is passed on to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise about `layout` is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the pointer came from `alloc` above, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        LIVE.fetch_add(size, Ordering::Relaxed);
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the pointer came from `alloc` above, with this layout.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
 
 const CLIENTS: usize = 4;
 
@@ -81,11 +52,11 @@ fn at_rest(running: &Running) -> (usize, usize) {
     let remote = running.remote();
     eventually("the last session's end", || remote.sessions() == 0 && remote.connections() == 0);
     // The kernel closes what the last connections had a moment later.
-    let mut seen = (descriptors(), LIVE.load(Ordering::Relaxed));
+    let mut seen = (descriptors(), live::bytes());
     let deadline = Instant::now() + Duration::from_millis(200);
     while Instant::now() < deadline {
         thread::sleep(Duration::from_millis(10));
-        let now = (descriptors(), LIVE.load(Ordering::Relaxed));
+        let now = (descriptors(), live::bytes());
         seen = (seen.0.min(now.0), seen.1.min(now.1));
     }
     seen
@@ -181,7 +152,7 @@ fn clients_that_come_and_go_leave_nothing_behind() {
             let clients = (WebSocket::open(addr), Polling::open(addr));
             drop(clients);
             drop(running);
-            (descriptors(), LIVE.load(Ordering::Relaxed))
+            (descriptors(), live::bytes())
         };
         let before = serve_once();
         let mut after = before;

@@ -1,0 +1,162 @@
+//! The memory formula in the crate's documentation, held under clients that do nothing and under the worst.
+
+#[path = "support/live.rs"]
+mod live;
+mod support;
+
+use std::future::{Future, pending};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use eio_monoio::{
+    Config, ConnectRequest, Driver, Handler, Message, Refusal, Running, Server, Sid, Socket,
+};
+use support::app::eventually;
+use support::client::DRIVERS;
+use support::matrix::has_io_uring;
+use support::wire::{BINARY, POLLING, Request, TEXT, WebSocket, Wire, frame, sid_of, target};
+
+/// Never done with a message, except that it echoes `ready`.
+struct Stuck;
+
+impl Handler for Stuck {
+    type Session = ();
+
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn message<'s>(
+        &'s self,
+        socket: &Socket<()>,
+        message: Message<'_>,
+    ) -> impl Future<Output = ()> + use<'s> {
+        let stuck = message != Message::Text("ready");
+        if !stuck {
+            socket.try_send(message).ok();
+        }
+        async move {
+            if stuck {
+                pending().await
+            }
+        }
+    }
+}
+
+/// What the crate's documentation promises of each, in bytes.
+const IDLE_CONNECTION: usize = 6 * 1024;
+const IDLE_SESSION: usize = 4 * 1024;
+const PAYLOAD: usize = 64 * 1024;
+const HIGH_WATER: usize = 128 * 1024;
+const LARGEST_SENT: usize = 16 * 1024;
+
+fn start(driver: Driver) -> Running {
+    let config = Config::new().driver(driver).workers(2).max_payload(PAYLOAD);
+    let config = config.outbound_high_water(HIGH_WATER).inbound_high_water(HIGH_WATER);
+    // Nothing is to happen but what is made to.
+    let config = config.idle_timeout(Duration::from_secs(3600)).shutdown_timeout(Duration::ZERO);
+    Server::new(|| Stuck).config(config).bind("127.0.0.1:0").expect("a server")
+}
+
+/// What is allocated once nothing changes any more.
+fn settled() -> usize {
+    let mut seen = live::bytes();
+    let mut since = Instant::now();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while since.elapsed() < Duration::from_millis(300) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+        let now = live::bytes();
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+    }
+    seen
+}
+
+/// Bytes for each of `count` that `make` makes, beside what is made once.
+#[track_caller]
+fn cost<T>(what: &str, count: usize, make: impl Fn() -> T) -> usize {
+    // Pools, tables and stacks of threads.
+    let first: Vec<_> = (0..count / 4).map(|_| make()).collect();
+    drop(first);
+    let mut held = Vec::with_capacity(count);
+    let before = settled();
+    held.extend((0..count).map(|_| make()));
+    let each = settled().saturating_sub(before) / count;
+    println!("{what}: {each} bytes");
+    each
+}
+
+/// Only the socket: what a client of ours keeps is not the server's.
+fn only_socket(wire: Wire) -> TcpStream {
+    wire.stream().try_clone().expect("a descriptor")
+}
+
+fn connection(addr: SocketAddr) -> TcpStream {
+    let mut wire = Wire::connect(addr);
+    assert_eq!(wire.request(&Request::get("/engine.io/")).status, 400);
+    only_socket(wire)
+}
+
+fn websocket(addr: SocketAddr) -> TcpStream {
+    let (mut socket, _) = WebSocket::open(addr);
+    socket.send("4ready");
+    assert_eq!(socket.text(), "4ready");
+    only_socket(socket.wire)
+}
+
+fn worst(running: &Running) -> TcpStream {
+    let (mut socket, sid) = WebSocket::open(running.local_addr());
+    socket2::SockRef::from(socket.wire.stream()).set_recv_buffer_size(4096).expect("SO_RCVBUF");
+    let mut all = frame(TEXT, b"4stuck");
+    // Small messages have the largest share of overhead.
+    for _ in 0..(HIGH_WATER / 100) {
+        all.extend(frame(BINARY, &[0; 100]));
+    }
+    // One that is never whole.
+    all.extend(frame(BINARY, &[0; PAYLOAD]));
+    all.pop();
+    socket.wire.stream().set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    _ = socket.wire.try_write(&all);
+    drop(all);
+    // And messages that nobody reads, until there is room for no more.
+    let (remote, sid) = (running.remote(), Sid::new(&sid).expect("a sid"));
+    for _ in 0..400 {
+        remote.send(&sid, Message::Binary(&[0; LARGEST_SENT]));
+    }
+    only_socket(socket.wire)
+}
+
+/// The only test of its process: memory is the whole process's.
+#[test]
+fn no_client_ever_costs_more_than_the_formula() {
+    for driver in DRIVERS {
+        if driver == Driver::IoUring && !has_io_uring() {
+            continue;
+        }
+        let running = start(driver);
+        let addr = running.local_addr();
+        let each = cost("an idle connection", 200, || connection(addr));
+        assert!(each <= IDLE_CONNECTION, "{each} bytes");
+        let each = cost("a session nobody polls", 200, || {
+            let mut wire = Wire::connect(addr);
+            let sid = sid_of(wire.request(&Request::get(POLLING)).text());
+            wire.request(&Request::post(&target(&sid), "4ready")).assert(200, "ok");
+        });
+        assert!(each <= IDLE_SESSION, "{each} bytes");
+        let each = cost("an idle WebSocket", 200, || websocket(addr));
+        assert!(each <= IDLE_CONNECTION + IDLE_SESSION, "{each} bytes");
+
+        let each = cost("the worst WebSocket", 12, || worst(&running));
+        let outbound = HIGH_WATER + LARGEST_SENT;
+        let inbound = HIGH_WATER + PAYLOAD;
+        let formula = IDLE_CONNECTION + IDLE_SESSION + 2 * (PAYLOAD + outbound + inbound);
+        assert!(each <= formula, "{each} bytes, and the formula says {formula}");
+        // It really was that bad.
+        assert!(each >= HIGH_WATER, "{each} bytes: not the worst");
+        let remote = running.remote();
+        drop(running);
+        eventually("the end", || remote.sessions() == 0);
+    }
+}

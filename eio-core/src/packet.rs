@@ -283,6 +283,25 @@ mod tests {
     }
 
     #[test]
+    fn no_type_is_taken_for_another() {
+        assert_eq!(parse(b"0{}"), Ok(Packet::Open("{}")));
+        assert_eq!(parse(b"1"), Ok(Packet::Close));
+        assert_eq!(parse(b"2probe"), Ok(Packet::Ping("probe")));
+        assert_eq!(parse(b"3probe"), Ok(Packet::Pong("probe")));
+        assert_eq!(parse(b"4a"), Ok(Packet::Message("a".into())));
+        assert_eq!(parse(b"5"), Ok(Packet::Upgrade));
+        assert_eq!(parse(b"6"), Ok(Packet::Noop));
+    }
+
+    #[test]
+    fn the_length_of_a_message_is_its_bytes() {
+        assert_eq!(Message::Text("\u{20ac}a").len(), 4);
+        assert_eq!(Message::Binary(&[0; 5]).len(), 5);
+        assert!(Message::Text("").is_empty() && Message::Binary(&[]).is_empty());
+        assert!(!Message::Text("a").is_empty() && !Message::Binary(&[0]).is_empty());
+    }
+
+    #[test]
     fn an_empty_message_is_a_message() {
         assert_eq!(parse(b"4"), Ok(Packet::Message("".into())));
         assert_eq!(parse(b"b"), Ok(Packet::Message((&[]).into())));

@@ -296,5 +296,6 @@ mod tests {
         assert_eq!((out.written(), encoder), (&b"4abc"[..], before));
         assert_eq!(encoder.push(&mut out, &Packet::Noop), Ok(Pushed::Yes));
         assert_eq!(out.written(), b"4abc\x1e6");
+        assert_eq!((encoder.packets(), encoder.len()), (2, 6));
     }
 }

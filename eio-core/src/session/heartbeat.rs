@@ -142,3 +142,21 @@ impl Patience {
         left.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says when the peer is given up, if the ping that was due at 100 is noticed at `noticed`.
+    fn given_up(noticed: u64) -> u64 {
+        let mut heartbeat = Heartbeat::new(100, 40, Instant::from_millis(0));
+        assert!(!heartbeat.handle_timeout(Instant::from_millis(noticed)));
+        heartbeat.deadline().as_millis()
+    }
+
+    #[test]
+    fn only_a_driver_that_stalled_gives_the_peer_more_time() {
+        assert_eq!([100, 101, 109, 110].map(given_up), [140; 4]);
+        assert_eq!([111, 200, 5_000].map(given_up), [151, 240, 5_040]);
+    }
+}

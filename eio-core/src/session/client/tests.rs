@@ -122,6 +122,7 @@ mod opening {
             let mut session = ClientSession::new(transport, true, TIMING, at(0));
             assert_eq!(session.poll_timeout(), Some(at(1_000)));
             session.handle_timeout(at(999));
+            assert_eq!(session.ended(), None, "too soon");
             assert!(!session.extend(at(1_000)));
             session.handle_timeout(at(1_000));
             assert_over(&mut session, CloseReason::TransportError);
@@ -137,6 +138,17 @@ mod opening {
             assert_eq!(result, Err(Violation::NotOpened));
             assert_over(&mut session, CloseReason::ParseError);
         }
+    }
+
+    #[test]
+    fn nothing_is_taken_from_a_request_that_was_not_made() {
+        let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
+        let result = session.handle_packet(Lane::Get, TEXT, at(1));
+        assert_eq!(result, Err(Violation::NotAttached));
+        let mut session = websocket();
+        let result = session.handle_packet(Lane::Get, TEXT, at(1));
+        assert_eq!(result, Err(Violation::NotAttached));
+        assert_eq!(session.ended(), None);
     }
 
     #[test]

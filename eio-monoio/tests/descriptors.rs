@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use eio_monoio::{Config, Driver};
 use support::app::{Host, eventually};
-use support::client::DRIVERS;
-use support::matrix::has_io_uring;
+use support::client::drivers;
 use support::wire::{PATIENCE, POLLING, Polling, Request, WebSocket, Wire, sid_of};
 
 const LIMIT: usize = 160;
@@ -90,10 +89,8 @@ fn on_each_driver(test: &str, connections: &str, attack: impl Fn(&Server)) {
     if let Ok(role) = std::env::var(ROLE) {
         return serve(&role);
     }
-    for driver in DRIVERS {
-        if driver == Driver::Epoll || has_io_uring() {
-            attack(&Server::start(test, driver, connections));
-        }
+    for driver in drivers() {
+        attack(&Server::start(test, driver, connections));
     }
 }
 

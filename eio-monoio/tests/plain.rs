@@ -2,12 +2,12 @@
 
 mod support;
 
-use eio_monoio::{Config, Cors, Running, Server};
+use eio_monoio::{Config, Cors, Driver, Running, Server};
 
 use eio_monoio::Message;
 use eio_monoio::client::{self, Client};
 use support::app::{App, Log, eventually};
-use support::client::{DRIVERS, within};
+use support::client::{drivers, within};
 use support::matrix::everywhere;
 use support::wire::{BINARY, CLOSE, PING, PONG, Request, TEXT, WebSocket, Wire, frame, opening};
 
@@ -123,7 +123,7 @@ fn our_client_is_served_until_either_side_ends_it() {
         .bind("127.0.0.1:0")
         .expect("a free port");
     let url = format!("ws://{}/chat?room=1", running.local_addr());
-    for driver in DRIVERS {
+    for driver in drivers() {
         let came = std::cell::RefCell::new(Vec::new());
         let greet = |socket: &std::rc::Rc<eio_monoio::PlainSocket>| {
             socket.send("hello");
@@ -150,7 +150,7 @@ fn our_client_is_served_until_either_side_ends_it() {
 fn a_client_that_is_dropped_leaves_no_connection_and_its_socket_is_deaf() {
     let running = start(Config::new().workers(1));
     let url = format!("ws://{}/", running.local_addr());
-    for driver in DRIVERS {
+    for driver in drivers() {
         within(driver, async {
             let kept = std::rc::Rc::new(std::cell::RefCell::new(None));
             let (keep, stay) = (kept.clone(), Client::connect(&url));
@@ -183,7 +183,7 @@ fn a_server_without_a_websocket_is_told_from_one_that_has_it() {
         .bind("127.0.0.1:0")
         .expect("a free port");
     let url = format!("ws://{}/", running.local_addr());
-    let refused = within(DRIVERS[1], Client::connect(&url).plain_websocket(|_| (), |_, _| ()));
+    let refused = within(Driver::Epoll, Client::connect(&url).plain_websocket(|_| (), |_, _| ()));
     let error = refused.expect_err("not served");
     assert_eq!(error.fault().and_then(client::Fault::status), Some(404), "{error}");
 }

@@ -69,6 +69,44 @@ conformance() {
   eio-monoio/conformance/server.py
 }
 
+# What is in the tree of dependencies: licences, sources, duplicates, advisories. See deny.toml.
+deny() {
+  cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked || skip "cargo-deny cannot be installed"
+  cargo deny check bans licenses sources
+  # The database of advisories is a repository of its own, which not every machine reaches.
+  cargo deny fetch db 2>/dev/null || skip "the database of advisories cannot be reached"
+  cargo deny check advisories
+}
+
+# The server and its clients under AddressSanitizer: what io_uring is handed must live until it is done.
+asan() {
+  rustup toolchain list 2>/dev/null | grep -q '^nightly' || skip "AddressSanitizer needs a nightly toolchain"
+  local tests=()
+  local name
+  # Not those that count allocations, which have an allocator of their own, nor those that start other programs.
+  for name in attack backpressure closing files framing heartbeat http limits panics polling_get polling_post shutdown \
+    upgrade websocket client client_hostile; do
+    tests+=(--test "$name")
+  done
+  # Its leak check is not used: threads that outlive main keep what they have.
+  RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/asan" \
+    cargo +nightly test -p eio-monoio --target x86_64-unknown-linux-gnu "${tests[@]}"
+}
+
+# Which changes of the core no test notices; an hour or three. `./ci.sh mutants` after `MUTANTS_FILE=...` for one file.
+mutants() {
+  cargo mutants --version >/dev/null 2>&1 || cargo install cargo-mutants --locked || skip "cargo-mutants cannot be installed"
+  EIO_PAIR_SEEDS=2000 PROPTEST_CASES=64 cargo mutants -p eio-core --timeout 120 -j1 \
+    --file "${MUTANTS_FILE:-eio-core/src/**}"
+}
+
+# No silent skip: on a developer's machine it is said, in CI it is an error.
+function skip {
+  echo "SKIPPED: $1" >&2
+  [[ "${CI:-}" != true ]] || exit 1
+  exit 0
+}
+
 # The examples build as a user builds them.
 examples() { cargo build --release -p eio-monoio --examples; }
 

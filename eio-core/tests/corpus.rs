@@ -36,6 +36,7 @@ replay! {
     no_response_breaks_a_law: "http_response", laws::http::responses;
     no_body_breaks_a_law: "chunked_body", laws::chunked_body::run;
     no_query_breaks_a_law: "query", laws::query::run;
+    no_path_leads_out: "file_path", laws::file_path::run;
     no_handshake_breaks_a_law: "open_json", laws::open_json::run;
     no_calls_of_a_server_session_break_a_law: "server_session", laws::server_session::run;
     no_calls_of_a_client_session_break_a_law: "client_session", laws::client_session::run;

@@ -36,6 +36,8 @@ targets! {
     chunked_body: laws::chunked_body::run, peers::picohttpparser::chunked;
     /// A query, a request target and a URL.
     query: laws::query::run, peers::web::query, peers::web::target, peers::web::url;
+    /// The path of a static file.
+    file_path: laws::file_path::run, peers::web::file_path;
     /// The JSON of an open packet.
     open_json: laws::open_json::run, peers::json::open;
     /// Any calls of a server session.

@@ -7,6 +7,7 @@ use eio_core::http::header_line;
 
 use crate::message::OutBuf;
 use crate::web::content_type;
+use crate::web::path::{decode, is_hidden};
 
 /// Static files beside Engine.IO, with the rules of python-engineio's `static_files`. A request is for
 /// Engine.IO if its path is [`Config::path`](crate::Config::path), else for a file if a rule leads to one, else
@@ -288,42 +289,6 @@ pub(crate) struct Candidate {
     /// If it is a directory, its default file is meant; a file is meant only if `rest` is empty.
     pub(crate) is_directory: bool,
     content_type: Option<Arc<str>>,
-}
-
-/// RFC 8615 keeps this name for what every site may have to offer.
-fn is_hidden(segment: &str) -> bool {
-    segment.starts_with('.') && segment != ".well-known"
-}
-
-/// Percent-decodes a path. `None` if it holds what no file of ours is called.
-fn decode(path: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut bytes = path.bytes();
-    while let Some(byte) = bytes.next() {
-        let is_encoded = byte == b'%';
-        let byte = if is_encoded {
-            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-            let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
-            u8::try_from(high * 16 + low).ok()?
-        } else {
-            byte
-        };
-        // An encoded slash is data within a segment (RFC 3986 2.2), and no file name holds one; Windows tools
-        // take a backslash for a slash.
-        if (is_encoded && byte == b'/') || byte == b'\\' || byte.is_ascii_control() {
-            return None;
-        }
-        decoded.push(byte);
-    }
-    let decoded = String::from_utf8(decoded).ok()?;
-    let segments = decoded.strip_prefix('/')?;
-    let segments = segments.strip_suffix('/').unwrap_or(segments);
-    let is_walk = |segment: &str| matches!(segment, "" | "." | "..");
-    if !segments.is_empty() && segments.split('/').any(is_walk) {
-        return None;
-    }
-    // "//" alone: an empty segment.
-    if decoded == "//" { None } else { Some(decoded) }
 }
 
 #[cfg(test)]

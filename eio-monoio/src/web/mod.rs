@@ -7,4 +7,5 @@ pub(crate) mod cookie;
 pub(crate) mod cors;
 pub(crate) mod files;
 pub(crate) mod hooks;
+pub(crate) mod path;
 pub(crate) mod proxy;

@@ -7,6 +7,7 @@ use eio_core::transport::Transport;
 use http::Uri;
 
 use crate::laws::Input;
+use crate::laws::file_path::decode;
 
 pub(crate) fn query(data: &[u8]) {
     let Some(text) = text(data) else { return };
@@ -28,6 +29,16 @@ pub(crate) fn query(data: &[u8]) {
         sid => Some(Sid::new(&sid).map_err(|_| InvalidSid)),
     };
     assert_eq!(ours.sid(), sid);
+}
+
+/// A path as the value of a form: what we take, they read alike. What is malformed, they leave as it is.
+pub(crate) fn file_path(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let Some(ours) = decode(text) else { return };
+    let form = format!("path={}", text.replace('&', "%26").replace('+', "%2b"));
+    let theirs =
+        form_urlencoded::parse(form.as_bytes()).next().map(|(_, value)| value.into_owned());
+    assert_eq!(theirs, Some(ours));
 }
 
 pub(crate) fn target(data: &[u8]) {

@@ -1,0 +1,37 @@
+//! The path of a URL into one that may be looked for below a directory. Pure, so that it can be fuzzed.
+
+/// Percent-decodes a path. `None` if it holds what no file of ours is called.
+pub(crate) fn decode(path: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        let is_encoded = byte == b'%';
+        let byte = if is_encoded {
+            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+            let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
+            u8::try_from(high * 16 + low).ok()?
+        } else {
+            byte
+        };
+        // An encoded slash is data within a segment (RFC 3986 2.2), and no file name holds one; Windows tools
+        // take a backslash for a slash.
+        if (is_encoded && byte == b'/') || byte == b'\\' || byte.is_ascii_control() {
+            return None;
+        }
+        decoded.push(byte);
+    }
+    let decoded = String::from_utf8(decoded).ok()?;
+    let segments = decoded.strip_prefix('/')?;
+    let segments = segments.strip_suffix('/').unwrap_or(segments);
+    let is_walk = |segment: &str| matches!(segment, "" | "." | "..");
+    if !segments.is_empty() && segments.split('/').any(is_walk) {
+        return None;
+    }
+    // "//" alone: an empty segment.
+    if decoded == "//" { None } else { Some(decoded) }
+}
+
+/// RFC 8615 keeps this name for what every site may have to offer.
+pub(crate) fn is_hidden(segment: &str) -> bool {
+    segment.starts_with('.') && segment != ".well-known"
+}

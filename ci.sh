@@ -81,15 +81,15 @@ deny() {
 # The server and its clients under AddressSanitizer: what io_uring is handed must live until it is done.
 asan() {
   rustup toolchain list 2>/dev/null | grep -q '^nightly' || skip "AddressSanitizer needs a nightly toolchain"
+  # Not those that count allocations, which have an allocator of their own, nor those that start other programs.
+  local names=${ASAN_TESTS:-attack backpressure closing files framing heartbeat http limits panics polling_get
+    polling_post shutdown upgrade websocket client client_hostile}
   local tests=()
   local name
-  # Not those that count allocations, which have an allocator of their own, nor those that start other programs.
-  for name in attack backpressure closing files framing heartbeat http limits panics polling_get polling_post shutdown \
-    upgrade websocket client client_hostile; do
-    tests+=(--test "$name")
-  done
+  for name in $names; do tests+=(--test "$name"); done
   # Its leak check is not used: threads that outlive main keep what they have.
   RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/asan" \
+    CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only \
     cargo +nightly test -p eio-monoio --target x86_64-unknown-linux-gnu "${tests[@]}"
 }
 

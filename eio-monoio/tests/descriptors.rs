@@ -129,7 +129,7 @@ fn a_server_without_descriptors_does_not_spin_and_recovers() {
         let before = server.busy();
         std::thread::sleep(Duration::from_secs(1));
         let spent = server.busy() - before;
-        assert!(spent < 0.5, "it spins: {spent} s of processor time in a second of nothing");
+        assert!(spent < 0.25, "it spins: {spent} s of processor time in a second of nothing");
         // Who is in is served.
         bystander.assert_alive();
         drop(crowd);

@@ -644,6 +644,21 @@ mod tests {
     }
 
     #[test]
+    fn an_event_is_as_long_as_its_payload() {
+        for (wire, kind, len) in [
+            (&b"\x81\x05hello"[..], Kind::Text, 5),
+            (b"\x82\x00", Kind::Binary, 0),
+            (b"\x89\x01x", Kind::Ping, 1),
+            (b"\x88\x02\x03\xe8", Kind::Close, 2),
+        ] {
+            let mut rx = RecvBuffer::with_unread(wire.to_vec(), wire.len());
+            let mut decoder = Decoder::new(Role::Client, 1000);
+            let Ok(Step::Ready(ready)) = decoder.poll(&mut rx) else { panic!("not ready") };
+            assert_eq!((ready.kind(), ready.len(), ready.is_empty()), (kind, len, len == 0));
+        }
+    }
+
+    #[test]
     fn whole_frames_are_lent_where_they_lie() {
         let wire =
             *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x89\x81\0\0\0\0!\x82\x82\0\0\0\0ab";

@@ -197,7 +197,7 @@ pub(crate) struct End<S> {
     pub(crate) flushing: Option<u32>,
     /// By when it must be closed, on its own clock.
     closed_by: Option<Instant>,
-    aborted: bool,
+    pub(crate) aborted: bool,
 }
 
 impl<S: Machine> End<S> {

@@ -210,14 +210,14 @@ impl World {
         if self.plan.is_fair() && server.session.reason().is_some() {
             self.check_a_fair_end(one.0, other.0);
         }
-        // Who is told of a graceful close has everything that was sent before it.
-        if let (CloseReason::ServerDisconnect, Some(sent), true, None) =
-            (other.0, server.flushing, server.outbox.is_empty(), client.flushing)
+        // Who is told of a graceful close, and of no more than that, has everything that was sent before it.
+        if let (CloseReason::ServerDisconnect, Some(sent), true, None, false) =
+            (other.0, server.flushing, server.outbox.is_empty(), client.flushing, server.aborted)
         {
             assert_eq!(client.received, sent, "closed over the head of messages");
         }
-        if let (CloseReason::ClientDisconnect, Some(sent), true, None) =
-            (one.0, client.flushing, client.outbox.is_empty(), server.flushing)
+        if let (CloseReason::ClientDisconnect, Some(sent), true, None, false) =
+            (one.0, client.flushing, client.outbox.is_empty(), server.flushing, client.aborted)
         {
             assert_eq!(server.received, sent, "closed over the head of messages");
         }

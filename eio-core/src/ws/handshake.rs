@@ -441,6 +441,7 @@ mod tests {
 
     #[test]
     fn no_upgrade_but_with_get_and_http_1_1() {
+        assert_eq!(Refusal::Method.headers(), [("Allow", "GET")]);
         let refused = |method, minor| check_request(method, minor, request().into_iter()).err();
         assert_eq!(refused("POST", 1), Some(Refusal::Method));
         assert_eq!(refused("get", 1), Some(Refusal::Method));

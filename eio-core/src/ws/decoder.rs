@@ -641,6 +641,10 @@ mod tests {
         assert_eq!(need(b"\x7e"), Ok(Step::Need(2)));
         assert_eq!(need(b"\x03\xe8"), Ok(Step::Need(1000)));
         assert_eq!(need(b"abc"), Ok(Step::Need(997)));
+
+        // A control frame is not kept in pieces: what is there is not announced again.
+        let mut rx = RecvBuffer::with_unread(*b"\x89\x05he", 4);
+        assert_eq!(Decoder::new(Role::Client, 1000).poll(&mut rx), Ok(Step::Need(3)));
     }
 
     #[test]

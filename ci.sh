@@ -64,9 +64,10 @@ fuzz() {
 
 # Both protocols by other people's judgement: Autobahn's 301 cases for WebSockets, h1spec's 33 requests for HTTP.
 conformance() {
-  cargo build --release -p eio-monoio --example ws_echo --example echo
+  cargo build --release -p eio-monoio --example ws_echo --example ws_client --example echo
   eio-monoio/conformance/h1spec.py
   eio-monoio/conformance/server.py
+  eio-monoio/conformance/client.py
 }
 
 # What is in the tree of dependencies: licences, sources, duplicates, advisories. See deny.toml.

@@ -191,13 +191,14 @@ fn posts_are_cut_to_what_the_server_takes() {
 #[test]
 fn what_is_queued_goes_before_the_end() {
     on_every_transport(|connect, way| async move {
-        let client = connect.upgrade(false).await.expect("connects");
+        let limit = Duration::from_secs(50);
+        let client = connect.upgrade(false).close_timeout(limit).await.expect("connects");
         for n in 0..100 {
             client.try_send(n.to_string().as_str()).expect("queued");
         }
         let begun = std::time::Instant::now();
         client.disconnect().await;
-        assert!(begun.elapsed() < Duration::from_secs(5), "{way:?} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < limit / 2, "{way:?} took {:?}", begun.elapsed());
         assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
         client.reconnect().await.expect("the server lives");
     });
@@ -451,7 +452,8 @@ fn a_server_is_a_client_of_another_on_its_own_core() {
     let (_echo, url) = serve(|config| config);
     for driver in drivers() {
         let url = url.clone();
-        let config = Config::new().workers(2).driver(driver);
+        let limit = Duration::from_secs(50);
+        let config = Config::new().workers(2).driver(driver).shutdown_timeout(limit);
         let relay = Server::new(move || Relay(url.clone())).config(config).bind("127.0.0.1:0");
         let relay = relay.expect("binds");
         within(driver, async {
@@ -464,7 +466,7 @@ fn a_server_is_a_client_of_another_on_its_own_core() {
         });
         let begun = std::time::Instant::now();
         drop(relay);
-        assert!(begun.elapsed() < Duration::from_secs(5), "a client kept its server from ending");
+        assert!(begun.elapsed() < limit / 2, "a client kept its server from ending");
     }
 }
 
@@ -480,7 +482,7 @@ fn what_is_left_of_a_core_ends_with_it() {
             Client::connect(&url).await.expect("connects")
         });
         let client = client.expect("a runtime");
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(begun.elapsed() < Duration::from_secs(20));
         assert_eq!(client.state(), State::Closed);
         assert_eq!(client.try_send("late"), Err(SendError::NotConnected));
         assert!(client.remote().is_err());

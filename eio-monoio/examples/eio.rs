@@ -120,6 +120,7 @@ async fn run(options: &Options) -> u8 {
             Event::Message(message) => log.message('<', &message),
             Event::Upgraded => log.note("upgraded to websocket"),
             Event::UpgradeFailed(why) => log.note(&format!("not upgraded: {why}")),
+            Event::Unsent(why) => eprintln!("eio: not sent: {why}"),
             Event::Closed(closed) => {
                 log.note(&format!("closed: {closed}"));
                 // What is still under way of our own goodbye.
@@ -184,8 +185,12 @@ fn send_lines(remote: Remote, options: &Options, log: Log) {
                 }
             };
             log.message('>', &message);
-            if remote.send(message).is_err() {
-                return;
+            // As fast as the server takes them, however long standard input is.
+            while let Err(error) = remote.send(message.clone()) {
+                if error != client::SendError::Full {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(10));
             }
         }
         if !stay {

@@ -108,6 +108,28 @@ fn the_exit_status_says_who_ended_it() {
 }
 
 #[test]
+fn a_long_input_is_sent_to_its_end_and_what_cannot_be_sent_is_told() {
+    const LINES: usize = 30_000;
+    let server = Server::start(&Options { max_payload: 1000, ..Options::default() });
+    let mut eio = Eio::start(&[server.url(), "--quiet", "--transport", "websocket"]);
+    let mut input = eio.child.stdin.take().expect("piped");
+    let writer = std::thread::spawn(move || {
+        let line = "x".repeat(99) + "\n";
+        input.write_all(("y".repeat(1000) + "\n").as_bytes())?;
+        input.write_all(line.repeat(LINES).as_bytes())
+    });
+    // To its end: a full pipe would hold it up.
+    eio.stdout.read_to_string(&mut eio.printed).expect("text");
+    let (output, status) = eio.finish();
+    writer.join().expect("no panic").expect("all of it is read");
+    assert_eq!(status, Some(0));
+    let lines = output.lines().filter(|line| line.len() == 99).count();
+    // The server's echoes of the last ones may be cut off by our end.
+    assert!(lines > 0, "{lines}");
+    assert!(output.contains("not sent: a packet of 1001 bytes, and the server takes 1000"));
+}
+
+#[test]
 fn sigint_ends_a_session_in_good_order() {
     let server = Server::start(&Options::default());
     let mut eio = Eio::start(&[server.url(), "--stay"]);

@@ -422,6 +422,32 @@ fn a_value_travels_as_json() {
     });
 }
 
+#[test]
+fn another_thread_cannot_lose_a_message_in_silence() {
+    let (_server, url) = serve(|config| config.max_payload(1000));
+    within(Driver::Epoll, async {
+        let client = by(&url, Some(Transport::WebSocket)).await.expect("connects");
+        let remote = client.remote().expect("descriptors");
+        remote.send("x".repeat(1000)).expect("mailed");
+        remote.send("fits".to_owned()).expect("mailed");
+        let told = client.next().await;
+        let why = SendError::TooLarge { len: 1001, max: 1000 };
+        assert!(matches!(told, Some(Event::Unsent(told)) if told == why), "{told:?}");
+        assert_eq!(message(&client).await, OwnedMessage::Text("fits".into()));
+        // Whoever takes no events is not told without bound, and hears of the end all the same.
+        for _ in 0..100 {
+            remote.send("x".repeat(1000)).expect("mailed");
+        }
+        remote.disconnect();
+        client.wait().await;
+        for _ in 0..16 {
+            assert!(matches!(client.next().await, Some(Event::Unsent(_))));
+        }
+        assert!(matches!(client.next().await, Some(Event::Closed(_))));
+        assert!(client.next().await.is_none());
+    });
+}
+
 /// Asks another server for the answer.
 struct Relay(String);
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use eio_core::packet::Message;
 use eio_core::session::UpgradeFailure;
 
-use crate::client::error::Closed;
+use crate::client::error::{Closed, SendError};
 use crate::message::OwnedMessage;
 use crate::shard::pool::Pool;
 
@@ -21,6 +21,9 @@ pub enum Event {
     Upgraded,
     /// The session goes on over polling.
     UpgradeFailed(UpgradeFailure),
+    /// A message that a [`Remote`](crate::client::Remote) sent was not taken, and why. Told as long as no more than
+    /// sixteen events other than messages wait.
+    Unsent(SendError),
     /// The session has ended. The last event.
     Closed(Closed),
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use eio_core::packet::Message;
 use eio_core::session::UpgradeFailure;
 
-use crate::client::{Client, Closed, Event};
+use crate::client::{Client, Closed, Event, SendError};
 
 /// What an application does with the events of a [`Client`], run by [`Client::run`]. One event at a time.
 pub trait ClientHandler {
@@ -27,6 +27,11 @@ pub trait ClientHandler {
         async {}
     }
 
+    /// A message that a [`Remote`](crate::client::Remote) sent was not taken.
+    fn unsent(&self, _client: &Client, _why: SendError) -> impl Future<Output = ()> {
+        async {}
+    }
+
     /// The session has ended.
     fn disconnect(&self, _client: &Client, _closed: &Closed) -> impl Future<Output = ()> {
         async {}
@@ -42,6 +47,7 @@ impl Client {
                 Event::Message(message) => handler.message(self, Message::from(&message)).await,
                 Event::Upgraded => handler.upgrade(self).await,
                 Event::UpgradeFailed(why) => handler.upgrade_failed(self, why).await,
+                Event::Unsent(why) => handler.unsent(self, why).await,
                 Event::Closed(closed) => {
                     handler.disconnect(self, &closed).await;
                     return closed;

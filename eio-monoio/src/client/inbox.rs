@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use eio_core::packet::Message;
 use eio_core::session::{CloseReason, UpgradeFailure};
 
+use crate::client::error::SendError;
 use crate::session::queue::Queue;
 
 /// Messages in one block of memory, and the rare other things that stand between them.
@@ -24,6 +25,7 @@ pub(crate) struct Inbox {
 pub(crate) enum Notice {
     Upgraded,
     UpgradeFailed(UpgradeFailure),
+    Unsent(SendError),
     Closed(CloseReason),
 }
 
@@ -42,6 +44,11 @@ impl Inbox {
 
     pub(crate) fn tell(&mut self, notice: Notice) {
         self.notices.push_back((self.came, notice));
+    }
+
+    /// How many notices wait.
+    pub(crate) fn notices(&self) -> usize {
+        self.notices.len()
     }
 
     pub(crate) fn front(&self) -> Option<Item<'_>> {

@@ -33,7 +33,8 @@ enum Order {
 }
 
 impl Remote {
-    /// Sends a message. One the session does not take is dropped, and logged.
+    /// Sends a message. One the session does not take is dropped, which the client is told by
+    /// [`Event::Unsent`](crate::client::Event::Unsent).
     ///
     /// # Errors
     /// [`SendError::Full`]: the client's [`outbound_high_water`](crate::client::Connect::outbound_high_water) waits
@@ -108,7 +109,7 @@ async fn follow(session: &Rc<Session>, order: Order) {
             match session.try_send(message.borrow()) {
                 Ok(()) => return,
                 Err(SendError::Full) => poll_fn(|cx| session.poll_room(cx)).await,
-                Err(error) => return tracing::warn!(%error, "message dropped"),
+                Err(error) => return session.tell_unsent(error),
             }
         },
     }

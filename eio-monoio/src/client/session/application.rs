@@ -65,6 +65,16 @@ impl Session {
         Ok(())
     }
 
+    /// Tells the application of a message that [`try_send`](Self::try_send) refused to somebody who cannot tell it.
+    pub(crate) fn tell_unsent(&self, why: SendError) {
+        /// An application that takes no events is not told without bound.
+        const MOST: usize = 16;
+        tracing::warn!(error = %why, "message dropped");
+        if self.closed.get().is_none() && self.inbox.borrow().notices() < MOST {
+            self.tell(Notice::Unsent(why));
+        }
+    }
+
     /// Ready when [`try_send`](Self::try_send) would not answer Full.
     pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         if self.closed.get().is_some() || !self.is_slow() {
@@ -119,6 +129,7 @@ impl Session {
             }
             Some(Item::Notice(Notice::Upgraded)) => event::Event::Upgraded,
             Some(Item::Notice(Notice::UpgradeFailed(why))) => event::Event::UpgradeFailed(why),
+            Some(Item::Notice(Notice::Unsent(why))) => event::Event::Unsent(why),
             Some(Item::Notice(Notice::Closed(reason))) => {
                 event::Event::Closed(Closed { reason, detail: self.fault() })
             }

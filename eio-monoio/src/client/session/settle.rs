@@ -163,7 +163,7 @@ impl Session {
         }
     }
 
-    fn tell(&self, notice: Notice) {
+    pub(super) fn tell(&self, notice: Notice) {
         self.inbox.borrow_mut().tell(notice);
         self.receivers.wake();
         self.watchers.wake();

@@ -1,6 +1,7 @@
 //! The client against our own server: every transport, on both drivers.
 
 use std::future::{Future, IntoFuture};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 mod support;
@@ -202,6 +203,62 @@ fn what_is_queued_goes_before_the_end() {
         assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
         client.reconnect().await.expect("the server lives");
     });
+}
+
+/// Counts messages, and the sessions that ended in good order.
+#[derive(Clone, Default)]
+struct Counted(std::sync::Arc<(AtomicUsize, AtomicUsize)>);
+
+impl Handler for Counted {
+    type Session = ();
+
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn message<'s>(&'s self, _: &Socket<()>, _: Message<'_>) -> impl Future<Output = ()> + use<'s> {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+        async {}
+    }
+
+    async fn disconnect(&self, _: &Socket<()>, reason: CloseReason) {
+        if reason == CloseReason::ClientDisconnect {
+            self.0.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn an_end_in_the_middle_of_an_upgrade_loses_nothing_that_was_queued() {
+    const MESSAGES: usize = 40;
+    let counted = Counted::default();
+    let (make, config) = (counted.clone(), Config::new().workers(1).driver(Driver::Epoll));
+    let server = Server::new(move || make.clone()).config(config).bind("127.0.0.1:0");
+    let server = server.expect("binds");
+    let url = format!("http://{}", server.local_addr());
+    let mut sessions = 0;
+    for driver in drivers() {
+        within(driver, async {
+            for pause in [0, 0, 1, 2, 3, 5, 10, 20] {
+                let client = Client::connect(&url).await.expect("connects");
+                if pause > 0 {
+                    client::sleep(Duration::from_millis(pause)).await;
+                }
+                for n in 0..MESSAGES {
+                    client.send(n.to_string().as_str()).await.expect("queued");
+                }
+                client.disconnect().await;
+                assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
+                sessions += 1;
+            }
+            // The server hears of the last ones a little later than we are done.
+            let (messages, ended) = &*counted.0;
+            while ended.load(Ordering::Relaxed) < sessions {
+                client::sleep(Duration::from_millis(10)).await;
+            }
+            assert_eq!(messages.load(Ordering::Relaxed), sessions * MESSAGES);
+        });
+    }
 }
 
 #[test]

@@ -35,6 +35,7 @@ use crate::web::proxy::{ForwardedBy, Trusted};
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) ping_interval: Duration,
+    pub(crate) ping_grace: Duration,
     pub(crate) ping_timeout: Duration,
     pub(crate) upgrade_timeout: Duration,
     pub(crate) close_timeout: Duration,
@@ -56,6 +57,7 @@ pub struct Config {
     pub(crate) allow_upgrades: bool,
     pub(crate) path: String,
     pub(crate) cors: Cors,
+    pub(crate) cors_credentials: bool,
     pub(crate) cookie: Option<Cookie>,
     pub(crate) http_compression: bool,
     pub(crate) compression_threshold: usize,
@@ -87,6 +89,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             ping_interval: Duration::from_millis(25_000),
+            ping_grace: Duration::ZERO,
             ping_timeout: Duration::from_millis(20_000),
             upgrade_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(10),
@@ -108,6 +111,7 @@ impl Default for Config {
             allow_upgrades: true,
             path: "/engine.io/".into(),
             cors: Cors::SameOrigin,
+            cors_credentials: true,
             cookie: None,
             http_compression: true,
             compression_threshold: 1024,
@@ -138,6 +142,14 @@ impl Config {
     #[must_use]
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.ping_interval = interval;
+        self
+    }
+
+    /// By how much the interval that clients are told is longer than the one the server keeps: a ping that a slow
+    /// link delays by no more than that is not missed. 0; to a day. Py the second part of `ping_interval`.
+    #[must_use]
+    pub fn ping_grace(mut self, grace: Duration) -> Self {
+        self.ping_grace = grace;
         self
     }
 
@@ -308,6 +320,14 @@ impl Config {
         self
     }
 
+    /// Whether pages of other origins that may call may do so with the user's cookies. True.
+    /// JS `cors.credentials`, Py `cors_credentials`.
+    #[must_use]
+    pub fn cors_credentials(mut self, allow: bool) -> Self {
+        self.cors_credentials = allow;
+        self
+    }
+
     /// A cookie with the sid, set by the response to a polling handshake. None. JS and Py `cookie`.
     #[must_use]
     pub fn cookie(mut self, cookie: Cookie) -> Self {
@@ -429,6 +449,7 @@ impl Config {
             ("idle_timeout", self.idle_timeout, SHORTEST),
             ("write_timeout", self.write_timeout, SHORTEST),
             ("shutdown_timeout", self.shutdown_timeout, Duration::ZERO),
+            ("ping_grace", self.ping_grace, Duration::ZERO),
         ] {
             check_range(option, value, least)?;
         }
@@ -583,6 +604,7 @@ mod tests {
         for (config, option) in [
             (Config::new().ping_interval(Duration::ZERO), "ping_interval"),
             (Config::new().ping_timeout(day_and_more), "ping_timeout"),
+            (Config::new().ping_grace(day_and_more), "ping_grace"),
             (Config::new().upgrade_timeout(Duration::ZERO), "upgrade_timeout"),
             (Config::new().close_timeout(Duration::ZERO), "close_timeout"),
             (Config::new().connect_timeout(Duration::ZERO), "connect_timeout"),

@@ -56,6 +56,9 @@ pub enum SendError {
     Closed,
     /// 4 GiB or more.
     TooLarge,
+    /// A packet that the session sends by itself, when it is due; see
+    /// [`Socket::try_send_packet`](crate::Socket::try_send_packet).
+    Reserved,
     /// Text with U+001E, which separates packets over polling, where it would become another packet.
     Separator,
 }
@@ -66,6 +69,7 @@ impl fmt::Display for SendError {
             Self::Full => "too much is queued",
             Self::Closed => "the session has ended",
             Self::TooLarge => "a message cannot have 4 GiB",
+            Self::Reserved => "a packet of this kind is sent by the session itself",
             Self::Separator => "text with U+001E cannot be carried by polling",
         })
     }

@@ -241,6 +241,16 @@ impl Refusal {
         Self { status: 403, body: Cow::Borrowed(r#"{"code":4,"message":"Forbidden"}"#) }
     }
 
+    /// 500: the application failed.
+    pub(crate) fn broken() -> Self {
+        Self { status: 500, body: Cow::Borrowed("\"Internal Server Error\"") }
+    }
+
+    /// 400 with code 3: what engine.io answers to a request that makes no sense.
+    pub fn bad_request() -> Self {
+        Self { status: 400, body: Cow::Borrowed(r#"{"code":3,"message":"Bad request"}"#) }
+    }
+
     /// 503: not now.
     pub fn unavailable() -> Self {
         Self { status: 503, body: Cow::Borrowed("\"Service Unavailable\"") }

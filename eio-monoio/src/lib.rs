@@ -69,9 +69,9 @@ mod web;
 
 pub use config::{Config, ConfigError, Dispatch};
 pub use conn::plain::PlainSocket;
-pub use eio_core::packet::Message;
+pub use eio_core::packet::{Message, Packet};
 pub use eio_core::session::CloseReason;
-pub use eio_core::sid::Sid;
+pub use eio_core::sid::{InvalidSid, Sid};
 pub use eio_core::transport::Transport;
 pub use error::{SendError, ServeError};
 pub use handler::{ConnectRequest, Handler, Refusal, RequestInfo};
@@ -85,6 +85,7 @@ pub use task::{Task, sleep, spawn};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use web::cookie::{Cookie, SameSite};
-pub use web::cors::Cors;
+pub use web::cors::{Cors, OriginPredicate};
 pub use web::files::Files;
 pub use web::proxy::ForwardedBy;
+pub use web::refused::ConnectionError;

@@ -2,11 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::io::Write;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use eio_core::time::Instant;
 use slab::Slab;
@@ -38,7 +39,12 @@ pub(crate) struct Local {
     origin: std::time::Instant,
     /// The time when the current turn of a connection began.
     turn: Cell<Instant>,
+    /// The header line, and the second it was made for.
+    date: Cell<(u64, DateLine)>,
 }
+
+/// `Date: Sun, 06 Nov 1994 08:49:37 GMT` and the end of the line.
+pub(crate) type DateLine = [u8; 37];
 
 struct Connection {
     fd: RawFd,
@@ -66,6 +72,7 @@ impl Default for Local {
             masks: RefCell::default(),
             origin: std::time::Instant::now(),
             turn: Cell::new(Instant::default()),
+            date: Cell::new((u64::MAX, [0; 37])),
         }
     }
 }
@@ -137,6 +144,20 @@ impl Local {
     /// The time as of the last look at the clock on this core: for what needs no better.
     pub(crate) fn turn_time(&self) -> Instant {
         self.turn.get()
+    }
+
+    /// RFC 9110 6.6.1: "An origin server with a clock MUST generate a Date header field in all 2xx (Successful),
+    /// 3xx (Redirection), and 4xx (Client Error) responses". Made once a second.
+    pub(crate) fn date(&self) -> DateLine {
+        let second = self.now().as_millis() / 1000;
+        let (made, mut line) = self.date.get();
+        if made != second {
+            let now = httpdate::HttpDate::from(SystemTime::now());
+            // It fits: the format has a fixed length.
+            let _ = write!(&mut line[..], "Date: {now}\r\n");
+            self.date.set((second, line));
+        }
+        line
     }
 
     /// How long it is until `at`, by the clock of this core.

@@ -35,7 +35,7 @@ impl Remote {
     /// is behind, the message is dropped. [`SendError::Closed`]: the server has ended, or never had such a session.
     pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         let message = message.into();
-        let route = self.mesh.key.route(sid).ok_or(SendError::Closed)?;
+        let route = self.mesh.route(sid).ok_or(SendError::Closed)?;
         self.mesh.offer(route.shard, message.len(), Mail::Send(sid.clone(), message.into()))
     }
 
@@ -50,7 +50,7 @@ impl Remote {
     ) -> Result<(), SendError> {
         let mut shards = vec![Vec::new(); self.mesh.boxes.len()];
         for sid in sids {
-            if let Some(route) = self.mesh.key.route(&sid) {
+            if let Some(route) = self.mesh.route(&sid) {
                 shards[usize::from(route.shard)].push(sid);
             }
         }
@@ -59,6 +59,7 @@ impl Remote {
         for (shard, sids) in shards.into_iter().enumerate().filter(|(_, sids)| !sids.is_empty()) {
             let size = message.frame().len() + sids.len() * size_of::<Sid>();
             let mail = Mail::SendMany(sids.into(), message.clone());
+            // Also after an error: the others are to have it.
             result = result.and(self.mesh.offer(shard as u16, size, mail));
         }
         result
@@ -146,7 +147,7 @@ impl Remote {
     }
 
     fn route(&self, sid: &Sid, mail: impl FnOnce(Sid) -> Mail) {
-        if let Some(route) = self.mesh.key.route(sid) {
+        if let Some(route) = self.mesh.route(sid) {
             self.mesh.post(route.shard, mail(sid.clone()));
         }
     }

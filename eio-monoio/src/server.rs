@@ -10,13 +10,14 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use eio_core::packet::Message;
+use eio_core::sid::{InvalidSid, Sid};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::config::{Config, ConfigError};
 use crate::conn::plain::{OnPlain, PlainSocket};
 use crate::error::ServeError;
-use crate::handler::{ConnectRequest, Handler, OnMessage, RequestInfo};
+use crate::handler::{ConnectRequest, Handler, OnMessage, Refusal, RequestInfo};
 use crate::interrupt::Claim;
 use crate::listener::{Endpoint, Listener, SocketFile, Sockets};
 use crate::net::{self, Driver, Mailbox, Runtime};
@@ -30,6 +31,7 @@ use crate::socket::Socket;
 use crate::tls::{Identity, Tls};
 use crate::web::files::Files;
 use crate::web::hooks::Hooks;
+use crate::web::refused::ConnectionError;
 
 /// The smallest server: everyone may connect, every message goes to `on_message`. Runs until SIGINT or SIGTERM.
 ///
@@ -194,6 +196,72 @@ where
         self
     }
 
+    /// Asks `allows` about every request for Engine.IO's path, handshakes, polls, POSTs and upgrades alike, before
+    /// it has an effect; preflights and what [`Cors`](crate::Cors) refuses are left out. Several are asked in the
+    /// order they were added. It is called on the core that answers the request and must not block. JS
+    /// `engine.use`, whose errors are [`Refusal::bad_request`].
+    ///
+    /// ```
+    /// # use eio_monoio::{Refusal, Server};
+    /// # fn server<H: eio_monoio::Handler>(make: impl Fn() -> H + Send + Sync + 'static) {
+    /// Server::new(make).middleware(|request| match request.header("x-key") {
+    ///     Some("sesame") => Ok(()),
+    ///     _ => Err(Refusal::unauthorized()),
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn middleware(
+        mut self,
+        allows: impl Fn(&RequestInfo<'_>) -> Result<(), Refusal> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.middlewares.push(Arc::new(allows));
+        self
+    }
+
+    /// Hears of every request for Engine.IO's path that is refused, and why, on the core that refuses it. A panic
+    /// is logged. JS the event `connection_error`.
+    ///
+    /// ```
+    /// # use eio_monoio::Server;
+    /// # fn server<H: eio_monoio::Handler>(make: impl Fn() -> H + Send + Sync + 'static) {
+    /// Server::new(make).on_connection_error(|request, error| {
+    ///     eprintln!("{:?}: {error}, code {:?}", request.peer_addr(), error.code());
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_connection_error(
+        mut self,
+        hears: impl Fn(&RequestInfo<'_>, ConnectionError) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.refused = Some(Arc::new(hears));
+        self
+    }
+
+    /// Makes the sids of sessions, once [`Handler::connect`] has let them. One that is in use, illegal, or whose
+    /// making panics, is no session: the request is answered 400 with code 3. JS `generateId`, Py `generate_id`.
+    ///
+    /// A sid is all that a client needs to take part in a session: who can guess it can read along. By default it
+    /// has 96 random bits and says which core the session lives on; one that is made here is looked up in a table
+    /// that all cores share, at about 150 bytes for each session.
+    ///
+    /// ```
+    /// # use eio_monoio::{Server, Sid};
+    /// # fn server<H: eio_monoio::Handler>(make: impl Fn() -> H + Send + Sync + 'static) {
+    /// # fn random() -> u128 { 0 }
+    /// Server::new(make).generate_id(|_request| Sid::new(&format!("eu-1.{:032x}", random())));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn generate_id(
+        mut self,
+        make: impl Fn(&ConnectRequest<'_>) -> Result<Sid, InvalidSid> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.ids = Some(Arc::new(make));
+        self
+    }
+
     /// Checks the options, listens on `address` and starts the workers.
     ///
     /// # Errors
@@ -250,6 +318,7 @@ where
             boxes,
             key: SidKey::new(workers as u16)
                 .map_err(|error| io::Error::other(error.to_string()))?,
+            directory: self.hooks.ids.is_some().then(Arc::default),
             sessions: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             shutting_down: AtomicBool::new(false),
@@ -289,11 +358,11 @@ where
         }
         // The threads that read files end with the last worker.
         drop((ready, disk));
-        let mut running =
-            Running { endpoints, file, driver: Driver::Auto, workers, mesh, threads, signals };
+        let drivers = Vec::with_capacity(workers);
+        let mut running = Running { endpoints, file, drivers, workers, mesh, threads, signals };
         for _ in 0..workers {
             match started.recv() {
-                Ok(driver) => running.driver = driver,
+                Ok(driver) => running.drivers.push(driver),
                 Err(_) => {
                     running.shutdown();
                     running.join()?;
@@ -301,8 +370,11 @@ where
                 }
             }
         }
+        if running.drivers.iter().any(|driver| *driver != running.driver()) {
+            tracing::warn!("some workers have no ring; see `ulimit -l`");
+        }
         for endpoint in &running.endpoints {
-            tracing::info!(address = %endpoint, driver = %running.driver, workers, "listening");
+            tracing::info!(address = %endpoint, driver = %running.driver(), workers, "listening");
         }
         Ok(running)
     }
@@ -327,6 +399,14 @@ fn work<H: Handler>(
         // Nobody waits for it only if the start failed elsewhere.
         let _ = ready.send(driver);
     }))
+}
+
+/// The driver of all workers, or the one that any has to do with.
+fn common(drivers: &[Driver]) -> Driver {
+    match drivers.first() {
+        Some(first) if drivers.iter().all(|driver| driver == first) => *first,
+        _ => Driver::Epoll,
+    }
 }
 
 struct EndAll(Arc<Mesh>);
@@ -375,7 +455,7 @@ struct Signalled {
 pub struct Running {
     endpoints: Vec<Endpoint>,
     file: Option<SocketFile>,
-    driver: Driver,
+    drivers: Vec<Driver>,
     workers: usize,
     mesh: Arc<Mesh>,
     threads: Vec<JoinHandle<io::Result<()>>>,
@@ -398,9 +478,10 @@ impl Running {
         &self.endpoints
     }
 
-    /// Which kernel interface carries the I/O.
+    /// Which kernel interface carries the I/O. With [`Driver::Auto`] a limit on locked memory may give a ring to
+    /// some workers and not to others: [`Driver::Epoll`] then, and a warning in the log.
     pub fn driver(&self) -> Driver {
-        self.driver
+        common(&self.drivers)
     }
 
     /// How many threads serve.
@@ -456,8 +537,26 @@ impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running")
             .field("endpoints", &self.endpoints)
-            .field("driver", &self.driver)
+            .field("driver", &self.driver())
             .field("workers", &self.workers)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_with_any_worker_on_epoll_never_claims_to_have_rings() {
+        use Driver::{Epoll, IoUring};
+        for (drivers, expected) in [
+            (&[IoUring, IoUring][..], IoUring),
+            (&[Epoll, Epoll], Epoll),
+            (&[IoUring, Epoll, IoUring], Epoll),
+            (&[Epoll, IoUring], Epoll),
+        ] {
+            assert_eq!(common(drivers), expected, "{drivers:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use eio_core::packet::Message;
+use eio_core::packet::{Message, Packet};
 use eio_core::session::CloseReason;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
@@ -13,6 +13,7 @@ use eio_core::transport::Transport;
 use crate::error::SendError;
 use crate::remote::Remote;
 use crate::session::Session;
+use crate::shard::Found;
 
 /// One session. Cheap to clone; stays on its core.
 pub struct Socket<T> {
@@ -87,6 +88,41 @@ impl<T> Socket<T> {
         let _ = self.session.try_send(message.into());
     }
 
+    /// Queues a packet, as python-engineio's `send_packet` does: a message as [`try_send`](Self::try_send), a close
+    /// packet as [`disconnect`](Self::disconnect).
+    ///
+    /// # Errors
+    /// As for [`try_send`](Self::try_send). [`SendError::Reserved`] for every other packet: the protocol says when
+    /// those are due, and one more would break the session.
+    pub fn try_send_packet(&self, packet: Packet<'_>) -> Result<(), SendError> {
+        match packet {
+            Packet::Message(message) => self.try_send(message),
+            Packet::Close => {
+                self.disconnect();
+                Ok(())
+            }
+            _ => Err(SendError::Reserved),
+        }
+    }
+
+    /// Completes when nothing waits any more, because the transport took it or the session has ended. JS the event
+    /// `drain`, and the callback of `send`.
+    pub async fn flushed(&self) {
+        poll_fn(|cx| self.session.poll_flushed(cx)).await;
+    }
+
+    /// Completes when a WebSocket carries the session, or it has ended. JS the event `upgrade`.
+    pub async fn upgraded(&self) {
+        poll_fn(|cx| self.session.poll_upgraded(cx)).await;
+    }
+
+    /// Completes when the session has ended, and says why: for a task beside the handlers. They themselves hear of
+    /// it in [`Handler::disconnect`](crate::Handler::disconnect).
+    pub async fn ended(&self) -> CloseReason {
+        poll_fn(|cx| self.session.poll_closed(cx)).await;
+        self.closed().unwrap_or(CloseReason::TransportClose)
+    }
+
     /// Completes when there is room for a message, or the session has ended.
     pub async fn drained(&self) {
         poll_fn(|cx| self.session.poll_room(cx)).await;
@@ -143,6 +179,15 @@ impl<T> ServerRef<'_, T> {
     /// Sends to one session, wherever it lives; an unknown one is ignored.
     pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) {
         self.session.core.send_to(sid, message.into());
+    }
+
+    /// A session of this core by its sid: with it its data, python-engineio's `session(sid)`. `None` for one of
+    /// another core, too.
+    pub fn socket(&self, sid: &Sid) -> Option<Socket<T>> {
+        match self.session.core.find(sid) {
+            Found::Here(session) => Some(Socket::new(session)),
+            Found::Elsewhere(_) | Found::Nowhere => None,
+        }
     }
 
     /// Ends one session, wherever it lives, after what is queued.

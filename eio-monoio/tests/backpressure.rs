@@ -94,7 +94,7 @@ impl Handler for Echo {
         };
         async move {
             if !nap.is_zero() {
-                monoio::time::sleep(nap).await;
+                eio_monoio::sleep(nap).await;
             }
         }
     }

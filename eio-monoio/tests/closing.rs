@@ -39,7 +39,7 @@ impl Handler for Quitter {
     async fn open(&self, socket: &Socket<()>) {
         if self.at_open {
             socket.abort();
-            monoio::time::sleep(NAP).await;
+            eio_monoio::sleep(NAP).await;
         }
         self.log.push(socket, Entry::Opened);
     }
@@ -52,7 +52,7 @@ impl Handler for Quitter {
         socket.disconnect();
         let (socket, message) = (socket.clone(), message.into());
         async move {
-            monoio::time::sleep(NAP).await;
+            eio_monoio::sleep(NAP).await;
             self.log.push(&socket, Entry::Message(message));
         }
     }

@@ -223,6 +223,46 @@ fn switched_off_it_never_says_or_checks_anything() {
 }
 
 #[test]
+fn the_application_s_word_about_an_origin_is_never_overruled() {
+    let cors = Cors::predicate(|origin, request| match origin {
+        "http://panic.example" => panic!("as told"),
+        origin => origin.ends_with(".example") && request.query("tenant") == Some("a"),
+    });
+    let host = Host::start(somewhere().cors(cors));
+    let mut wire = Wire::connect(host.addr());
+    for (origin, query, status) in [
+        (FOREIGN, "&tenant=a", 200),
+        (FOREIGN, "&tenant=b", 400),
+        // The same origin is none of its own accord.
+        (SAME, "&tenant=a", 400),
+        ("http://panic.example", "&tenant=a", 400),
+    ] {
+        let target = format!("{POLLING}{query}");
+        let response = wire.request(&from(origin, Request::get(&target)));
+        assert_eq!(response.status, status, "{origin}{query}");
+        if status == 200 {
+            assert_allowed(&response, origin);
+        }
+        let opened = Wire::connect(host.addr())
+            .request(&from(origin, opening(&format!("{WEBSOCKET}{query}"))));
+        assert_eq!(opened.status, if status == 200 { 101 } else { 400 }, "{origin}{query}");
+    }
+    // Who names no origin is no page.
+    Polling::open(host.addr()).assert_alive();
+}
+
+#[test]
+fn without_credentials_they_are_never_spoken_of() {
+    let host = Host::start(somewhere().cors(Cors::Any).cors_credentials(false));
+    for request in [Request::get(POLLING), Request::new("OPTIONS", POLLING)] {
+        let response = Wire::connect(host.addr()).request(&from(FOREIGN, request));
+        assert_eq!(response.header("Access-Control-Allow-Origin"), Some(FOREIGN), "{response:?}");
+        assert_eq!(response.header("Access-Control-Allow-Credentials"), None, "{response:?}");
+        assert_eq!(response.header("Vary"), Some("Origin"), "{response:?}");
+    }
+}
+
+#[test]
 fn other_routes_never_get_the_lines_of_engine_io() {
     let host = Host::start(somewhere().cors(Cors::Any));
     let response = Wire::connect(host.addr()).request(&from(FOREIGN, Request::get("/other")));

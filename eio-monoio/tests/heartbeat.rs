@@ -9,7 +9,7 @@ use eio_monoio::CloseReason;
 
 use support::app::{Entry, Host};
 use support::matrix::everywhere;
-use support::wire::WebSocket;
+use support::wire::{POLLING, Request, WebSocket, Wire};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -77,6 +77,22 @@ fn messages_do_not_stand_in_for_pongs() {
             assert!(pinged.elapsed() < Duration::from_secs(5), "messages kept it alive");
             _ = socket.wire.try_write(support::wire::frame(support::wire::TEXT, b"4a"));
             std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+}
+
+#[test]
+fn the_grace_is_announced_and_never_waited_for() {
+    everywhere(|config| {
+        let config = config.ping_interval(INTERVAL).ping_timeout(Duration::from_secs(5));
+        let host = Host::start(config.ping_grace(Duration::from_secs(3600)));
+        let opened = Wire::connect(host.addr()).request(&Request::get(POLLING));
+        let announced = format!("\"pingInterval\":{}", 3_600_000 + INTERVAL.as_millis());
+        assert!(opened.text().contains(&announced), "{opened:?}");
+        let (mut socket, _) = WebSocket::open(host.addr());
+        for _ in 0..3 {
+            assert_eq!(socket.text(), "2");
+            socket.send("3");
         }
     });
 }

@@ -5,7 +5,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use support::app::Host;
 use support::matrix::{everywhere, somewhere};
@@ -308,4 +308,30 @@ fn the_path_never_decides_by_its_beginning() {
         let request = Request::get(&format!("{path}?EIO=4&transport=polling"));
         assert_eq!(Wire::connect(host.addr()).request(&request).status, status, "{path}");
     }
+}
+
+#[test]
+fn no_response_is_ever_without_a_date() {
+    everywhere(|config| {
+        let host = Host::start(config);
+        let mut polling = Polling::open(host.addr());
+        polling.say("4a");
+        let session = target(&polling.sid);
+        let mut wire = Wire::connect(host.addr());
+        for (request, status) in [
+            (Request::get(POLLING), 200),
+            (Request::get(&session), 200),
+            (Request::post(&session, "4b"), 200),
+            (Request::get("/engine.io/"), 400),
+            (Request::new("OPTIONS", POLLING).header("Origin", "http://test"), 204),
+            (Request::get("/elsewhere"), 404),
+        ] {
+            let before = SystemTime::now() - Duration::from_secs(2);
+            let response = wire.request(&request);
+            assert_eq!(response.status, status, "{request:?}");
+            let date = response.header("Date").unwrap_or_else(|| panic!("no date: {response:?}"));
+            let date = httpdate::parse_http_date(date).expect("RFC 9110 5.6.7");
+            assert!((before..=SystemTime::now()).contains(&date), "{response:?}");
+        }
+    });
 }

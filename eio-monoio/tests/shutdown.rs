@@ -32,7 +32,7 @@ impl Handler for Worker {
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<(), Refusal> {
         if request.query("nap").is_some() {
-            monoio::time::sleep(NAP).await;
+            eio_monoio::sleep(NAP).await;
         }
         Ok(())
     }
@@ -49,7 +49,7 @@ impl Handler for Worker {
         let (socket, message) = (socket.clone(), OwnedMessage::from(message));
         async move {
             match message.borrow() {
-                Message::Text("nap") => monoio::time::sleep(NAP).await,
+                Message::Text("nap") => eio_monoio::sleep(NAP).await,
                 Message::Text("never") => pending().await,
                 Message::Text("large") => {
                     socket.try_send(Message::Binary(&vec![0; 32 << 20])).expect("room");

@@ -6,8 +6,8 @@ mod support;
 use std::time::Duration;
 
 use eio_monoio::{
-    Config, ConnectRequest, Dispatch, Handler, Message, OwnedMessage, Refusal, SendError, Sid,
-    Socket, Transport,
+    Config, ConnectRequest, Dispatch, Handler, Message, OwnedMessage, Packet, Refusal, SendError,
+    Sid, Socket, Transport, spawn,
 };
 
 use support::app::{Entry, Host, Log, eventually};
@@ -77,8 +77,48 @@ impl Actor {
             "disconnect" => socket.server().disconnect(&Sid::new(argument).expect("a sid")),
             "who" => note(format!("{} {}", socket.data(), socket.server().sessions())),
             "nap" => {
-                monoio::time::sleep(Duration::from_millis(argument.parse().expect("ms"))).await;
+                eio_monoio::sleep(Duration::from_millis(argument.parse().expect("ms"))).await;
                 note(format!("napped {argument}"));
+            }
+            "watch" => {
+                let (log, socket) = (self.log.clone(), socket.clone());
+                spawn(async move {
+                    let note = |text: String| {
+                        log.push(&socket, Entry::Message(OwnedMessage::Text(text)));
+                    };
+                    socket.upgraded().await;
+                    note(format!("upgraded to {}", socket.transport()));
+                    note(format!("ended: {:?}", socket.ended().await));
+                });
+            }
+            "flush" => {
+                socket.send("going").await.expect("it is open");
+                note(format!("waits: {}", socket.queued() > 0));
+                socket.flushed().await;
+                note(format!("queued: {}", socket.queued()));
+            }
+            "packets" => {
+                let packets = [
+                    Packet::Ping(""),
+                    Packet::Pong(""),
+                    Packet::Open(""),
+                    Packet::Noop,
+                    Packet::Upgrade,
+                ];
+                let reserved = Err(SendError::Reserved);
+                assert!(packets.iter().all(|packet| socket.try_send_packet(*packet) == reserved));
+                let message = Packet::Message(Message::Text("a packet"));
+                socket.try_send_packet(message).expect("room");
+                socket.try_send_packet(Packet::Close).expect("open");
+                note(format!("{:?}", socket.try_send_packet(message)));
+            }
+            "find" => {
+                let (here, there) = argument.split_once(' ').expect("two sids");
+                let find = |sid: &str| {
+                    let sid = Sid::new(sid).expect("a sid");
+                    socket.server().socket(&sid).map(|socket| socket.data().clone())
+                };
+                note(format!("{:?} {:?}", find(here), find(there)));
             }
             other => panic!("unknown order {other:?}"),
         }
@@ -281,4 +321,77 @@ fn a_heartbeat_does_not_wait_for_a_busy_handler() {
             polling.say("3");
         }
     });
+}
+
+#[test]
+fn who_waits_for_an_upgrade_or_an_end_is_never_told_too_early_nor_forgotten() {
+    everywhere(|config| {
+        let host = Actor::start(config);
+        let mut polling = Polling::open(host.addr());
+        polling.say("4watch");
+        let mut socket = WebSocket::attach(host.addr(), &polling.sid);
+        socket.send("2probe");
+        assert_eq!(socket.text(), "3probe");
+        assert_eq!(host.log.messages(&polling.sid), []);
+        socket.send("5");
+        assert_eq!(notes(&host, &polling.sid, 1), ["upgraded to websocket"]);
+        socket.send("1");
+        assert_eq!(notes(&host, &polling.sid, 2)[1], "ended: ClientDisconnect");
+        // One that never upgrades hears of its end.
+        let mut polling = Polling::open(host.addr());
+        polling.say("4watch\x1e1");
+        let ended = ["upgraded to polling", "ended: ClientDisconnect"];
+        assert_eq!(notes(&host, &polling.sid, 2), ended);
+    });
+}
+
+#[test]
+fn flushed_never_completes_before_the_transport_took_everything() {
+    everywhere(|config| {
+        let host = Actor::start(config);
+        let mut polling = Polling::open(host.addr());
+        polling.say("4flush");
+        assert_eq!(notes(&host, &polling.sid, 1), ["waits: true"]);
+        assert_eq!(polling.poll(), "4going");
+        assert_eq!(notes(&host, &polling.sid, 2)[1], "queued: 0");
+        let (mut socket, sid) = WebSocket::open(host.addr());
+        socket.send("4flush");
+        assert_eq!(socket.text(), "4going");
+        assert_eq!(notes(&host, &sid, 2)[1], "queued: 0");
+    });
+}
+
+#[test]
+fn a_packet_that_would_break_the_session_is_never_sent() {
+    everywhere(|config| {
+        let host = Actor::start(config);
+        let (mut socket, sid) = WebSocket::open(host.addr());
+        socket.send("4packets");
+        assert_eq!(socket.text(), "4a packet");
+        assert_eq!(notes(&host, &sid, 1), ["Err(Closed)"]);
+        assert_eq!(socket.text(), "1");
+        socket.expect_close();
+    });
+}
+
+#[test]
+fn a_session_of_another_core_is_never_lent() {
+    let host = Actor::start(Config::new().workers(2));
+    // Until there are two sessions on one core, and one on the other.
+    let (mut polling, mut found) = (Vec::new(), None);
+    for n in 0..200 {
+        polling.push(Polling::open_with(host.addr(), &format!("&name={n}")));
+        let (first, last) = (&polling[0].sid.clone(), polling[n].sid.clone());
+        polling[0].say(format!("4find {first} {last}"));
+        let note = notes(&host, first, n + 1).pop().expect("a note");
+        assert!(
+            note == format!("Some(\"0\") Some(\"{n}\")") || note == "Some(\"0\") None",
+            "{note}"
+        );
+        found = found.or(note.ends_with("None").then_some(n));
+        if found.is_some() && n > 0 {
+            return;
+        }
+    }
+    panic!("every session is on one core");
 }

@@ -3,7 +3,6 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
-use std::time::SystemTime;
 
 use eio_core::http::{Framing, Header, RequestHead, Target, WriteError, response};
 
@@ -67,9 +66,10 @@ pub(crate) async fn serve<T>(
             return Served::Yes(after);
         }
     };
+    let date = conn.core.date();
     let out = conn.answer();
     let start = out.0.len();
-    if write_head(out, &opened, disk, after).is_err() {
+    if write_head(out, &opened, disk, &date, after).is_err() {
         tracing::error!("a file has a header that cannot be sent");
         out.0.truncate(start);
         conn.reply(plain(500), after);
@@ -157,6 +157,7 @@ fn write_head(
     out: &mut OutBuf,
     opened: &Opened,
     disk: &Disk,
+    date: &[u8],
     after: After,
 ) -> Result<(), WriteError> {
     let (status, length) = match &opened.decision {
@@ -167,8 +168,7 @@ fn write_head(
         Decision::Failed => (412, Some(0)),
         Decision::NotSatisfiable => (416, Some(0)),
     };
-    let mut head = response(out, status)?;
-    head = head.header("Date", &httpdate::fmt_http_date(SystemTime::now()))?;
+    let mut head = response(out, status)?.raw(date)?;
     match &opened.decision {
         Decision::Whole | Decision::Part(_) => {
             head = head.header("Content-Type", &opened.content_type)?;
@@ -204,10 +204,11 @@ fn write_head(
 
 /// Relative links of a page work only below the slash.
 fn redirect<T>(conn: &mut Conn<T>, location: &str, after: After) {
+    let date = conn.core.date();
     let out = conn.answer();
     let start = out.0.len();
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
-        let head = response(out, 301)?.header("Location", location)?;
+        let head = response(out, 301)?.raw(&date)?.header("Location", location)?;
         head.number("Content-Length", 0)?.raw(after.line())?.end()
     };
     if write(out).is_err() {

@@ -8,6 +8,7 @@ use std::task::Poll;
 
 use eio_core::http::{Header, RequestHead, WriteError, response};
 use eio_core::session::Lane;
+use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 use eio_core::ws::{CloseCode, encode_close};
 use http::HeaderMap;
@@ -20,8 +21,10 @@ use crate::conn::{Conn, dispatch, polling, websocket};
 use crate::handler::{ConnectRequest, Handler, Refusal, RequestInfo};
 use crate::message::{OutBuf, never_full};
 use crate::session::{Origin, Session};
+use crate::shard::registry::NoSid;
 use crate::shard::tasks::{Guarded, Stopped};
 use crate::shard::{Core, Shard};
+use crate::web::refused::ConnectionError;
 use crate::web::{hooks, proxy};
 
 /// A session that a request asks for.
@@ -40,11 +43,12 @@ pub(crate) async fn open<H: Handler>(
     head: usize,
     asked: Asked,
 ) -> Next<H::Session> {
-    let (data, peer) = match connect(shard, &mut conn, head, asked.transport).await {
+    let Accepted { data, peer, sid } = match connect(shard, &mut conn, head, asked.transport).await
+    {
         Ok(accepted) => accepted,
         Err(refusal) => {
             conn.rx.skip(head);
-            conn.reply(Answer::json(refusal.status, refusal.body.as_bytes()), asked.after);
+            conn.reply(Answer::refusal(&refusal), asked.after);
             return Next::Continue(conn, asked.after);
         }
     };
@@ -54,11 +58,15 @@ pub(crate) async fn open<H: Handler>(
         conn.reply(Answer::empty(503), After::Close);
         return Next::Continue(conn, After::Close);
     }
-    let origin = Origin { transport: asked.transport, base64: asked.base64, peer, data };
+    let origin = Origin { transport: asked.transport, base64: asked.base64, peer, sid, data };
     let session = match shard.core.open(origin) {
         Ok(session) => session,
-        Err(error) => {
-            tracing::error!(%error, "the operating system gave no random bytes");
+        Err(NoSid::Taken) => {
+            conn.reply(Answer::refusal(&Refusal::bad_request()), asked.after);
+            return Next::Continue(conn, asked.after);
+        }
+        Err(error @ NoSid::Random(_)) => {
+            tracing::error!(%error, "a session could not be opened");
             conn.reply(Answer::empty(503), After::Close);
             return Next::Continue(conn, After::Close);
         }
@@ -110,13 +118,21 @@ async fn open_polling<H: Handler>(
     Next::Gone
 }
 
+/// What the application makes of a request.
+struct Accepted<T> {
+    data: Guarded<T>,
+    peer: Option<SocketAddr>,
+    /// If it makes that, too.
+    sid: Option<Sid>,
+}
+
 /// Runs the application's `connect` within its time.
 async fn connect<H: Handler>(
     shard: &Shard<H>,
     conn: &mut Conn<H::Session>,
     head: usize,
     transport: Transport,
-) -> Result<(Guarded<H::Session>, Option<SocketAddr>), Refusal> {
+) -> Result<Accepted<H::Session>, Refusal> {
     let mut slots = [Header { name: "", value: b"" }; MAX_HEADERS];
     let slots = &mut slots[..shard.core.config.max_headers];
     // It parsed a moment ago.
@@ -126,29 +142,68 @@ async fn connect<H: Handler>(
     let request = ConnectRequest { info, transport };
     conn.set_deadline(shard.core.config.connect_timeout);
     let tasks = &shard.core.tasks;
-    let connecting = tasks.call(|| shard.handler.connect(&request)).map_err(|_| broken())?;
-    let mut connecting = pin!(tasks.run(connecting));
-    let outcome = poll_fn(|cx| {
-        if let Poll::Ready(outcome) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(outcome);
+    let hooks = &shard.core.hooks;
+    let outcome = match tasks.call(|| shard.handler.connect(&request)) {
+        Err(stopped) => Err(stopped),
+        Ok(connecting) => {
+            let mut connecting = pin!(tasks.run(connecting));
+            let outcome = poll_fn(|cx| {
+                if let Poll::Ready(outcome) = connecting.as_mut().poll(cx) {
+                    return Poll::Ready(outcome);
+                }
+                conn.poll_deadline(cx).map(|()| Err(Stopped::Aborted))
+            });
+            outcome.await
         }
-        conn.poll_deadline(cx).map(|()| Err(Stopped::Aborted))
-    });
-    match outcome.await {
+    };
+    match outcome {
         Ok(Ok(data)) => {
             let data = Guarded::new(data);
-            if let Some(add) = &shard.core.hooks.initial {
+            let sid = match generate_id(&shard.core, &request) {
+                Ok(sid) => sid,
+                Err(NotMade) => {
+                    hooks.report(&request, ConnectionError::IdGeneration);
+                    return Err(Refusal::bad_request());
+                }
+            };
+            if let Some(add) = &hooks.initial {
                 shard.core.add_headers(&mut conn.extra, |headers| add(&request, headers));
             }
-            Ok((data, request.info.peer))
+            Ok(Accepted { data, peer: request.info.peer, sid })
         }
-        Ok(Err(refusal)) => Err(refusal),
+        Ok(Err(refusal)) => {
+            hooks.report(&request, ConnectionError::Forbidden);
+            Err(refusal)
+        }
         Err(Stopped::Panicked) => {
             tracing::error!("handler panicked in connect; the session is refused");
-            Err(broken())
+            hooks.report(&request, ConnectionError::Unavailable);
+            Err(Refusal::broken())
         }
-        Err(Stopped::Aborted) => Err(Refusal::unavailable()),
+        Err(Stopped::Aborted) => {
+            hooks.report(&request, ConnectionError::Unavailable);
+            Err(Refusal::unavailable())
+        }
     }
+}
+
+/// The application has made no identifier, or none that can be used.
+struct NotMade;
+
+/// Has the application make an identifier, if it does that.
+fn generate_id<T>(core: &Core<T>, request: &ConnectRequest<'_>) -> Result<Option<Sid>, NotMade> {
+    let Some(make) = &core.hooks.ids else { return Ok(None) };
+    let made = core.tasks.call(|| make(request));
+    let Ok(Ok(sid)) = made else {
+        tracing::error!(panicked = made.is_err(), "the application made no legal sid");
+        return Err(NotMade);
+    };
+    // Another core may take it still, before the session is opened: that is refused then.
+    if core.mesh.route(&sid).is_some() {
+        tracing::warn!(%sid, "the application made a sid that is in use");
+        return Err(NotMade);
+    }
+    Ok(Some(sid))
 }
 
 /// What the application may look at, and add.
@@ -176,10 +231,6 @@ impl<T> Core<T> {
             Err(_) => tracing::error!("the application panicked while adding headers"),
         }
     }
-}
-
-fn broken() -> Refusal {
-    Refusal { status: 500, body: "\"Internal Server Error\"".into() }
 }
 
 /// Takes a WebSocket for a session that polling carries so far (protocol 2.7).

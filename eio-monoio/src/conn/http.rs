@@ -1,5 +1,6 @@
 //! The keep-alive loop: head → poll | push | handshake | upgrade | another shard | another route.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use eio_core::http::{Framing, HeadScanner, Header, RequestHead, Target};
@@ -7,17 +8,17 @@ use eio_core::request::{Intent, Reject, meaning};
 use eio_core::transport::Transport;
 use eio_core::ws::handshake;
 
-use crate::carrier::Carrier;
 use crate::config::MAX_HEADERS;
 use crate::conn::reply::{After, Answer};
 use crate::conn::{Conn, handshake as open, other, plain, polling};
-use crate::handler::Handler;
+use crate::handler::{Handler, Refusal, RequestInfo};
 use crate::line::Ended;
 use crate::session::Session;
 use crate::shard::mesh::Mail;
 use crate::shard::{Core, Found, Shard};
 use crate::web::compress::Accepted;
-use crate::web::cors::{self, Verdict};
+use crate::web::cors::{self, OriginPredicate, Verdict};
+use crate::web::refused::ConnectionError;
 
 /// Serves a connection that was accepted just now, or came from another shard, as a task of its own.
 pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Conn<H::Session>) {
@@ -92,6 +93,11 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>, mut 
             What::Refused(answer) => {
                 conn.rx.skip(head);
                 conn.reply(answer, after);
+                Next::Continue(conn, after)
+            }
+            What::Denied(refusal) => {
+                conn.rx.skip(head);
+                conn.reply(Answer::refusal(&refusal), after);
                 Next::Continue(conn, after)
             }
             What::Answered => {
@@ -187,6 +193,8 @@ enum What<T> {
     /// A WebSocket that is not Engine.IO's.
     Plain(Accept),
     Refused(Answer<'static>),
+    /// By the application, before anything is looked at.
+    Denied(Refusal),
     /// The answer is written already.
     Answered,
 }
@@ -246,10 +254,13 @@ fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<
     let body = Body { framing, expects_continue: head.expects_continue() };
     let after = After::new(head.keep_alive() && !core.is_shutting_down(), head.minor_version);
     let is_engine_io = core.is_engine_path(target.path);
+    let info = core.info(head, conn.line.stream(), conn.peer);
+    let refused = Cell::new(None);
     let (what, preflight) = if is_engine_io {
-        engine_io(core, &head, target.query, conn.line.stream(), &mut conn.extra)
+        let (what, preflight) = engine_io(core, &info, target.query, &mut conn.extra, &refused);
+        (guard(core, &info, what, &refused), preflight)
     } else if core.on_plain.is_some() && asks_for_websocket(&head) {
-        (plain_websocket(core, &head, conn.line.stream()), None)
+        (plain_websocket(core, &info), None)
     } else {
         (What::Other, None)
     };
@@ -264,13 +275,16 @@ fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<
         && is_engine_io
         && !matches!(what, What::Elsewhere(_))
     {
-        let info = core.info(head, conn.line.stream(), conn.peer);
         core.add_headers(&mut conn.extra, |headers| add(&info, headers));
+    }
+    if let Some(error) = refused.get() {
+        core.hooks.report(&info, error);
     }
     if let Some(preflight) = preflight {
         let extra = std::mem::take(&mut conn.extra);
         let wanted = allowed.then_some(&*preflight);
-        cors::write_preflight(conn.answer(), wanted, &extra, after);
+        let date = core.date();
+        cors::write_preflight(conn.answer(), wanted, &date, &extra, after);
         conn.extra = extra;
     }
     Request { what, body, after }
@@ -279,43 +293,62 @@ fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<
 /// What a preflight wants to send, if the request is one.
 type Preflight = Option<Vec<u8>>;
 
-/// Decides about a request for Engine.IO's own path.
+/// Decides about a request for Engine.IO's own path. `refused` is why, if it is.
 fn engine_io<T>(
     core: &Rc<Core<T>>,
-    head: &RequestHead<'_, '_>,
+    request: &RequestInfo<'_>,
     query: &str,
-    carrier: &Carrier,
     extra: &mut Vec<u8>,
+    refused: &Cell<Option<ConnectionError>>,
 ) -> (What<T>, Preflight) {
-    let verdict = core.config.cors.judge(&head.headers, carrier.is_secure());
-    match verdict {
+    let refuse = |error: ConnectionError, answer| {
+        refused.set(Some(error));
+        What::Refused(answer)
+    };
+    let reject = |reject: Reject| refuse(reject.into(), Answer::reject(reject));
+    let head = &request.head;
+    match judge_origin(core, request) {
         Verdict::Silent => {}
-        Verdict::Allowed(origin) => cors::write_allowed(extra, origin),
+        Verdict::Allowed(origin) => {
+            cors::write_allowed(extra, origin, core.config.cors_credentials);
+        }
         // python-engineio and engine.io both answer 400, before anything else is looked at.
-        Verdict::Refused => return (What::Refused(Answer::reject(Reject::BadRequest)), None),
+        Verdict::Refused => {
+            let answer = Answer::reject(Reject::BadRequest);
+            return (refuse(ConnectionError::InvalidOrigin, answer), None);
+        }
     }
     let websocket = asks_for_websocket(head);
     let meaning = match meaning(head.method, query, websocket, core.config.transports) {
         Ok(meaning) => meaning,
-        Err(reject) => return (What::Refused(Answer::reject(reject)), None),
+        Err(no) => return (reject(no), None),
     };
     let find = |sid| match core.find(sid) {
         Found::Here(session) => Ok(session),
         Found::Elsewhere(shard) => Err(What::Elsewhere(shard)),
-        Found::Nowhere => Err(What::Refused(Answer::reject(Reject::UnknownSid))),
+        Found::Nowhere => Err(reject(Reject::UnknownSid)),
     };
+    // The session itself will say so, in answer to the request.
+    let polled = |session: Rc<Session<T>>| {
+        if session.transport() != Transport::Polling {
+            refused.set(Some(ConnectionError::TransportMismatch));
+        }
+        session
+    };
+    let bad_handshake = |answer| refuse(ConnectionError::TransportHandshake, answer);
+    let unavailable = |answer| refuse(ConnectionError::Unavailable, answer);
     let what = match &meaning.intent {
         Intent::Preflight if core.config.cors == cors::Cors::Off => {
-            What::Refused(Answer::reject(Reject::BadHandshakeMethod))
+            reject(Reject::BadHandshakeMethod)
         }
         Intent::Preflight => {
             let wanted = head.headers.get("access-control-request-headers").unwrap_or_default();
             return (What::Answered, Some(wanted.to_vec()));
         }
         // JSONP: no current client asks for it, and answering scripts to other origins is a hole.
-        _ if meaning.jsonp.is_some() => What::Refused(Answer::reject(Reject::BadRequest)),
-        Intent::Handshake(_) if core.is_shutting_down() => What::Refused(Answer::empty(503)),
-        Intent::Handshake(_) if !core.admits_handshake() => What::Refused(BUSY),
+        _ if meaning.jsonp.is_some() => reject(Reject::BadRequest),
+        Intent::Handshake(_) if core.is_shutting_down() => unavailable(Answer::empty(503)),
+        Intent::Handshake(_) if !core.admits_handshake() => unavailable(BUSY),
         Intent::Handshake(Transport::Polling) => What::Open {
             transport: Transport::Polling,
             base64: meaning.base64,
@@ -325,20 +358,39 @@ fn engine_io<T>(
             Ok(accept) => {
                 What::Open { transport: Transport::WebSocket, base64: meaning.base64, accept }
             }
-            Err(answer) => What::Refused(answer),
+            Err(answer) => bad_handshake(answer),
         },
-        Intent::Poll(sid) => find(sid).map_or_else(|other| other, What::Poll),
-        Intent::Push(sid) => find(sid).map_or_else(|other| other, What::Push),
-        Intent::Upgrade(_) if !core.config.allow_upgrades => {
-            What::Refused(Answer::reject(Reject::BadRequest))
-        }
+        Intent::Poll(sid) => find(sid).map(polled).map_or_else(|other| other, What::Poll),
+        Intent::Push(sid) => find(sid).map(polled).map_or_else(|other| other, What::Push),
+        Intent::Upgrade(_) if !core.config.allow_upgrades => reject(Reject::BadRequest),
         Intent::Upgrade(sid) => match (find(sid), accept(head)) {
             (Ok(session), Ok(accept)) => What::Upgrade { session, accept },
-            (Ok(_), Err(answer)) => What::Refused(answer),
+            (Ok(_), Err(answer)) => bad_handshake(answer),
             (Err(other), _) => other,
         },
     };
     (what, None)
+}
+
+/// Asks the application about a request: once, on the core that answers it, and not about what other origins try.
+fn guard<T>(
+    core: &Core<T>,
+    request: &RequestInfo<'_>,
+    what: What<T>,
+    refused: &Cell<Option<ConnectionError>>,
+) -> What<T> {
+    let not_asked = matches!(what, What::Elsewhere(_) | What::Answered)
+        || refused.get() == Some(ConnectionError::InvalidOrigin);
+    if core.hooks.middlewares.is_empty() || not_asked {
+        return what;
+    }
+    match core.hooks.admit(request) {
+        Ok(()) => what,
+        Err(refusal) => {
+            refused.set(Some(ConnectionError::Middleware));
+            What::Denied(refusal)
+        }
+    }
 }
 
 /// Clients that all come back at once after a restart are told to come later; see
@@ -371,13 +423,19 @@ fn accept(head: &RequestHead<'_, '_>) -> Result<Accept, Answer<'static>> {
 }
 
 /// A page of another origin must not open a WebSocket with the user's cookies.
-fn plain_websocket<T>(core: &Core<T>, head: &RequestHead<'_, '_>, carrier: &Carrier) -> What<T> {
-    match core.config.cors.judge(&head.headers, carrier.is_secure()) {
+fn plain_websocket<T>(core: &Core<T>, request: &RequestInfo<'_>) -> What<T> {
+    match judge_origin(core, request) {
         Verdict::Refused => What::Refused(Answer::empty(403)),
         Verdict::Silent | Verdict::Allowed(_) => {
-            accept(head).map_or_else(What::Refused, What::Plain)
+            accept(&request.head).map_or_else(What::Refused, What::Plain)
         }
     }
+}
+
+fn judge_origin<'r, T>(core: &Core<T>, request: &RequestInfo<'r>) -> Verdict<'r> {
+    let secure = request.carrier.is_secure();
+    let ask = |predicate: &OriginPredicate, origin: &str| predicate.allows(origin, request);
+    core.config.cors.judge(&request.head.headers, secure, ask)
 }
 
 impl<T> Core<T> {

@@ -95,8 +95,13 @@ fn write<T>(
     bodiless: bool,
     after: After,
 ) {
-    const OURS: [http::HeaderName; 3] =
-        [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING, http::header::CONNECTION];
+    const OURS: [http::HeaderName; 4] = [
+        http::header::CONTENT_LENGTH,
+        http::header::TRANSFER_ENCODING,
+        http::header::CONNECTION,
+        http::header::DATE,
+    ];
+    let date = conn.core.date();
     let status = answer.status().as_u16();
     let may_code = is_worth_coding(&conn.core, answer);
     let mut coded = Vec::new();
@@ -109,7 +114,7 @@ fn write<T>(
         if status < 200 {
             return Err(WriteError::IllegalValue);
         }
-        let mut head = response(out, status)?;
+        let mut head = response(out, status)?.raw(&date)?;
         for (name, value) in answer.headers().iter().filter(|(name, _)| !OURS.contains(name)) {
             let value = value.to_str().map_err(|_| WriteError::IllegalValue)?;
             // RFC 9110 8.8.3.3: a strong tag is for these bytes, and these are others now.

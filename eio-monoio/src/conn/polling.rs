@@ -56,8 +56,9 @@ pub(crate) async fn respond<T>(
     loop {
         let ready = poll_fn(|cx| {
             let extra = std::mem::take(&mut conn.extra);
+            let date = conn.core.date();
             let out = conn.answer();
-            let head = write_head(out, after, &extra);
+            let head = write_head(out, after, &date, &extra);
             let ready = session.poll_get(cx, out);
             if ready {
                 let Conn { core, line: Line { out, .. }, coding, .. } = &mut *conn;
@@ -99,11 +100,12 @@ struct Head {
 }
 
 /// The head of a GET's response goes before the body into the same buffer, so that both leave in one send.
-fn write_head(out: &mut OutBuf, after: After, extra: &[u8]) -> Head {
+fn write_head(out: &mut OutBuf, after: After, date: &[u8], extra: &[u8]) -> Head {
     out.0.clear();
     let write = |out: &mut OutBuf| {
         // Its end is written below, behind a line with room for a number.
         let _unended = response(out, 200)?
+            .raw(date)?
             .header("Content-Type", TEXT)?
             .header("Cache-Control", "no-store")?
             .raw(after.line())?
@@ -326,7 +328,7 @@ mod tests {
     fn the_length_is_the_body_s() {
         for len in [0, 1, 9, 10, 1_000_000] {
             let mut out = OutBuf::default();
-            let head = write_head(&mut out, After::Close, b"Vary: Origin\r\n");
+            let head = write_head(&mut out, After::Close, b"", b"Vary: Origin\r\n");
             out.0.resize(out.0.len() + len, b'x');
             head.finish(&mut out);
             let text = String::from_utf8(out.0).unwrap();

@@ -5,6 +5,7 @@ use eio_core::request::Reject;
 use eio_core::session::Violation;
 
 use crate::conn::Conn;
+use crate::handler::Refusal;
 use crate::message::OutBuf;
 
 /// A whole response.
@@ -35,6 +36,10 @@ impl<'a> Answer<'a> {
         let answer =
             if body.is_empty() { Answer::empty(status) } else { Answer::json(status, body) };
         Answer { headers: reject.headers(), ..answer }
+    }
+
+    pub(crate) fn refusal(refusal: &'a Refusal) -> Self {
+        Self::json(refusal.status, refusal.body.as_bytes())
     }
 
     pub(crate) const fn violation(violation: Violation) -> Answer<'static> {
@@ -82,9 +87,10 @@ impl<T> Conn<T> {
     /// Writes a whole response, to be flushed.
     pub(crate) fn reply(&mut self, answer: Answer<'_>, after: After) {
         let extra = std::mem::take(&mut self.extra);
+        let date = self.core.date();
         let out = self.answer();
         let start = out.0.len();
-        if write(out, answer, after, &extra).is_err() {
+        if write(out, answer, after, &date, &extra).is_err() {
             // Everything written is a constant but the CORS lines, which were checked when they were made.
             out.0.truncate(start);
         }
@@ -96,9 +102,10 @@ fn write(
     out: &mut OutBuf,
     answer: Answer<'_>,
     after: After,
+    date: &[u8],
     extra: &[u8],
 ) -> Result<(), WriteError> {
-    let mut head = response(out, answer.status)?;
+    let mut head = response(out, answer.status)?.raw(date)?;
     if !answer.content_type.is_empty() {
         head = head.header("Content-Type", answer.content_type)?;
     }

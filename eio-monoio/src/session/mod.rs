@@ -19,6 +19,7 @@ use eio_core::time::Instant;
 use eio_core::transport::Transport;
 use eio_core::ws::{self, CloseCode};
 
+use crate::config::millis;
 use crate::error::SendError;
 use crate::message::{Encoded, OutBuf, never_full};
 use crate::session::link::{Ending, Link};
@@ -62,6 +63,8 @@ pub(crate) struct Origin<T> {
     pub(crate) transport: Transport,
     pub(crate) base64: bool,
     pub(crate) peer: Option<SocketAddr>,
+    /// What the application wants it to be called.
+    pub(crate) sid: Option<Sid>,
     pub(crate) data: Guarded<T>,
 }
 
@@ -153,10 +156,7 @@ impl<T> Session<T> {
         if self.closed.get().is_some() || self.machine.borrow().is_closing() {
             return Err(SendError::Closed);
         }
-        // A record of the queue has a 32-bit length.
-        if u32::try_from(len).is_err() {
-            return Err(SendError::TooLarge);
-        }
+        Queue::check(len)?;
         if self.is_slow() { Err(SendError::Full) } else { Ok(()) }
     }
 
@@ -200,6 +200,24 @@ impl<T> Session<T> {
     /// Ready when [`try_send`](Self::try_send) would not answer Full; else wakes the task when that changes.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.closed.get().is_some() || !self.is_slow() {
+            return Poll::Ready(());
+        }
+        self.add_sender(cx);
+        Poll::Pending
+    }
+
+    /// Ready when nothing waits to be sent, or the session has ended.
+    pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closed.get().is_some() || self.queued() == 0 {
+            return Poll::Ready(());
+        }
+        self.add_sender(cx);
+        Poll::Pending
+    }
+
+    /// Ready when a WebSocket carries the session, or it has ended.
+    pub(crate) fn poll_upgraded(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closed.get().is_some() || self.transport() == Transport::WebSocket {
             return Poll::Ready(());
         }
         self.add_sender(cx);
@@ -383,7 +401,7 @@ impl<T> Session<T> {
         let open = Open {
             sid: self.sid.clone(),
             upgrades: self.core.upgrades_from(transport),
-            ping_interval: self.core.timing.ping_interval,
+            ping_interval: self.core.timing.ping_interval + millis(config.ping_grace),
             ping_timeout: self.core.timing.ping_timeout,
             max_payload: u32::try_from(config.max_payload).unwrap_or(u32::MAX),
         };
@@ -402,7 +420,10 @@ impl<T> Session<T> {
             let event = self.machine.borrow_mut().poll_event();
             match event {
                 Some(Event::Closed(reason)) => self.on_closed(reason),
-                Some(Event::Upgraded) => tracing::trace!(sid = %self.sid, "upgraded"),
+                Some(Event::Upgraded) => {
+                    tracing::trace!(sid = %self.sid, "upgraded");
+                    self.wake_senders();
+                }
                 Some(Event::UpgradeFailed(why)) => {
                     self.drop_probe();
                     tracing::debug!(sid = %self.sid, %why, "upgrade failed");

@@ -2,6 +2,8 @@
 
 use eio_core::packet::Message;
 
+use crate::error::SendError;
+
 /// A first-in first-out queue of messages without an allocation for each: records of a five-byte head (kind,
 /// length) and the data, in one vector.
 #[derive(Debug, Default)]
@@ -18,6 +20,11 @@ const HEAD: usize = 5;
 const KEEP: usize = 16 * 1024;
 
 impl Queue {
+    /// Whether a message of `len` bytes can be queued: a record has a 32-bit length.
+    pub(crate) fn check(len: usize) -> Result<(), SendError> {
+        u32::try_from(len).map(drop).map_err(|_| SendError::TooLarge)
+    }
+
     pub(crate) fn push(&mut self, message: Message<'_>) {
         let (text, data) = match message {
             Message::Text(text) => (1, text.as_bytes()),
@@ -108,6 +115,18 @@ mod tests {
             queue.pop();
         }
         assert!(queue.records.capacity() < 128 * 1024, "{}", queue.records.capacity());
+    }
+
+    #[test]
+    fn a_message_of_4_gib_is_never_taken_and_one_byte_less_always() {
+        for (len, taken) in [
+            (0, Ok(())),
+            ((1 << 32) - 1, Ok(())),
+            (1 << 32, Err(SendError::TooLarge)),
+            (usize::MAX, Err(SendError::TooLarge)),
+        ] {
+            assert_eq!(Queue::check(len), taken, "{len}");
+        }
     }
 
     #[test]

@@ -14,12 +14,14 @@ use crate::error::SendError;
 use crate::message::{Encoded, OwnedMessage};
 use crate::net::{Mailbox, Undelivered};
 use crate::shard::disk::Reply;
-use crate::shard::registry::SidKey;
+use crate::shard::registry::{Directory, Route, SidKey};
 
 /// What the shards of a server share.
 pub(crate) struct Mesh {
     pub(crate) boxes: Vec<Mailbox<Mail>>,
     pub(crate) key: SidKey,
+    /// There is one if the application makes the sids.
+    pub(crate) directory: Option<Arc<Directory>>,
     /// Live sessions of all shards.
     pub(crate) sessions: AtomicUsize,
     /// Open connections of all shards.
@@ -146,6 +148,14 @@ impl Mesh {
         return false;
     }
 
+    /// Where the session of a sid lives, if there can be one.
+    pub(crate) fn route(&self, sid: &Sid) -> Option<Route> {
+        match &self.directory {
+            Some(directory) => directory.get(sid),
+            None => self.key.route(sid),
+        }
+    }
+
     /// Posts to one shard. A shard that has ended drops its mail unread.
     pub(crate) fn post(&self, shard: u16, mail: Mail) {
         if let Some(mailbox) = self.boxes.get(usize::from(shard)) {
@@ -182,6 +192,7 @@ impl Mesh {
         let mut result = Ok(());
         for shard in (0..self.boxes.len() as u16).filter(|shard| Some(*shard) != except) {
             let mail = Mail::Broadcast(call, message.clone());
+            // Also after an error: the others are to have it.
             result = result.and(self.offer(shard, message.frame().len(), mail));
         }
         result

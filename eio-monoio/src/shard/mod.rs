@@ -33,7 +33,7 @@ use crate::message::Encoded;
 use crate::session::{Origin, Session};
 use crate::shard::disk::{Disk, Reply};
 use crate::shard::mesh::{Call, Mail, Mesh};
-use crate::shard::registry::Registry;
+use crate::shard::registry::{NoSid, Registry};
 use crate::shard::replies::Replies;
 use crate::shard::run::Plan;
 use crate::shard::tasks::Guarded;
@@ -92,7 +92,11 @@ impl<T> Core<T> {
             id: plan.id,
             timing: plan.config.timing(),
             limits: Rc::new(plan.config.limits()),
-            registry: RefCell::new(Registry::new(plan.mesh.key, plan.id)),
+            registry: RefCell::new(Registry::new(
+                plan.mesh.key,
+                plan.id,
+                plan.mesh.directory.clone(),
+            )),
             config: plan.config.clone(),
             mesh: plan.mesh.clone(),
             on_plain: plan.on_plain.clone(),
@@ -119,11 +123,9 @@ impl<T> Core<T> {
 /// Sessions.
 impl<T> Core<T> {
     /// Opens a session.
-    pub(crate) fn open(
-        self: &Rc<Self>,
-        origin: Origin<T>,
-    ) -> Result<Rc<Session<T>>, getrandom::Error> {
-        let session = self.registry.borrow_mut().insert_with(|sid, slot| {
+    pub(crate) fn open(self: &Rc<Self>, mut origin: Origin<T>) -> Result<Rc<Session<T>>, NoSid> {
+        let own = origin.sid.take();
+        let session = self.registry.borrow_mut().insert_with(own, |sid, slot| {
             let timer = self.timers.insert(Target::Session(slot));
             Rc::new(Session::new(self.clone(), origin, sid, slot, timer))
         })?;
@@ -134,7 +136,7 @@ impl<T> Core<T> {
 
     /// The session of a sid, if it lives here.
     pub(crate) fn find(&self, sid: &Sid) -> Found<T> {
-        match self.mesh.key.route(sid) {
+        match self.mesh.route(sid) {
             None => Found::Nowhere,
             Some(route) if route.shard != self.id => Found::Elsewhere(route.shard),
             Some(route) => match self.registry.borrow().find(route, sid) {

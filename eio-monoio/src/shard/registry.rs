@@ -5,7 +5,11 @@
 //! comparison: no hash, nothing to flood. The first six bytes are masked with a secret of the process, so
 //! that a sid shows neither the number of shards nor how many sessions there are.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
 use std::rc::Rc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use eio_core::sid::Sid;
 use slab::Slab;
@@ -15,6 +19,50 @@ use slab::Slab;
 pub(crate) struct SidKey {
     mask: [u8; 6],
     shards: u16,
+}
+
+/// Which session has which identifier, where the application made it: nothing in it says so.
+#[derive(Default)]
+pub(crate) struct Directory(RwLock<HashMap<Sid, Route>>);
+
+impl Directory {
+    pub(crate) fn get(&self, sid: &Sid) -> Option<Route> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(sid).copied()
+    }
+
+    /// False: it is taken.
+    fn claim(&self, sid: &Sid, route: Route) -> bool {
+        let mut sids = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match sids.entry(sid.clone()) {
+            Entry::Vacant(free) => {
+                free.insert(route);
+                true
+            }
+            Entry::Occupied(_) => false,
+        }
+    }
+
+    fn release(&self, sid: &Sid) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(sid);
+    }
+}
+
+/// Why there is no identifier for a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NoSid {
+    /// The operating system gave no random bytes.
+    Random(getrandom::Error),
+    /// The one the application made is in use.
+    Taken,
+}
+
+impl fmt::Display for NoSid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Random(error) => write!(f, "the operating system gave no random bytes: {error}"),
+            Self::Taken => f.write_str("the identifier is in use"),
+        }
+    }
 }
 
 /// Where a sid says its session lives.
@@ -70,21 +118,32 @@ pub(crate) struct Registry<S> {
     key: SidKey,
     shard: u16,
     slots: Slab<(Sid, Rc<S>)>,
+    /// There is one if the application makes the identifiers.
+    directory: Option<Arc<Directory>>,
 }
 
 impl<S> Registry<S> {
-    pub(crate) fn new(key: SidKey, shard: u16) -> Self {
-        Self { key, shard, slots: Slab::new() }
+    pub(crate) fn new(key: SidKey, shard: u16, directory: Option<Arc<Directory>>) -> Self {
+        Self { key, shard, slots: Slab::new(), directory }
     }
 
-    /// Makes a session that knows its identifier and slot, and takes it in.
+    /// Makes a session that knows its identifier, which is `own` if that is given, and slot, and takes it in.
     pub(crate) fn insert_with(
         &mut self,
+        own: Option<Sid>,
         make: impl FnOnce(Sid, u32) -> Rc<S>,
-    ) -> Result<Rc<S>, getrandom::Error> {
+    ) -> Result<Rc<S>, NoSid> {
         let vacant = self.slots.vacant_entry();
         let slot = vacant.key() as u32;
-        let sid = self.key.make(self.shard, slot)?;
+        let sid = match own {
+            Some(sid) => sid,
+            None => self.key.make(self.shard, slot).map_err(NoSid::Random)?,
+        };
+        if let Some(directory) = &self.directory
+            && !directory.claim(&sid, Route { shard: self.shard, slot })
+        {
+            return Err(NoSid::Taken);
+        }
         let session = make(sid.clone(), slot);
         vacant.insert((sid, session.clone()));
         Ok(session)
@@ -101,7 +160,11 @@ impl<S> Registry<S> {
     }
 
     pub(crate) fn remove(&mut self, slot: u32) {
-        self.slots.try_remove(slot as usize);
+        if let Some((sid, _)) = self.slots.try_remove(slot as usize)
+            && let Some(directory) = &self.directory
+        {
+            directory.release(&sid);
+        }
     }
 
     /// Slots come and go while their sessions are called: walk numbers, not references.
@@ -121,9 +184,9 @@ mod tests {
     #[test]
     fn a_sid_leads_to_its_slot_and_no_other() {
         let key = SidKey::new(3).unwrap();
-        let mut registry = Registry::new(key, 2);
-        let sessions: Vec<_> =
-            (0..100).map(|_| registry.insert_with(|sid, _| Rc::new(sid)).unwrap()).collect();
+        let mut registry = Registry::new(key, 2, None);
+        let mut insert = || registry.insert_with(None, |sid, _| Rc::new(sid)).unwrap();
+        let sessions: Vec<_> = (0..100).map(|_| insert()).collect();
         for sid in &sessions {
             let route = key.route(sid).unwrap();
             assert_eq!((route.shard, sid.as_str().len()), (2, 24));
@@ -134,15 +197,38 @@ mod tests {
         registry.remove(7);
         assert_eq!(registry.find(route, &sessions[7]), None);
         // A new tenant of the slot has another name.
-        registry.insert_with(|sid, _| Rc::new(sid)).unwrap();
+        registry.insert_with(None, |sid, _| Rc::new(sid)).unwrap();
         assert_eq!(registry.find(route, &sessions[7]), None);
+    }
+
+    #[test]
+    fn a_made_sid_leads_to_its_session_and_is_free_again_after_it() {
+        let key = SidKey::new(3).unwrap();
+        let directory = Arc::new(Directory::default());
+        let mut registries = [1, 2].map(|shard| Registry::new(key, shard, Some(directory.clone())));
+        let sid = Sid::new("alice").unwrap();
+        let mut insert = |n: usize| {
+            registries[n].insert_with(Some(sid.clone()), |sid, slot| Rc::new((sid, slot)))
+        };
+        let (_, slot) = *insert(0).unwrap();
+        assert!(matches!(insert(0), Err(NoSid::Taken)) && matches!(insert(1), Err(NoSid::Taken)));
+        let route = directory.get(&sid).unwrap();
+        assert_eq!(route.shard, 1);
+        assert!(registries[0].find(route, &sid).is_some());
+        registries[0].remove(slot);
+        assert_eq!(directory.get(&sid), None);
+        let mut insert = |n: usize| {
+            registries[n].insert_with(Some(sid.clone()), |sid, slot| Rc::new((sid, slot)))
+        };
+        assert!(insert(1).is_ok());
+        assert_eq!(directory.get(&sid).map(|route| route.shard), Some(2));
     }
 
     #[test]
     fn forged_sids_lead_nowhere() {
         let key = SidKey::new(1).unwrap();
-        let mut registry = Registry::new(key, 0);
-        let real = registry.insert_with(|sid, _| Rc::new(sid)).unwrap();
+        let mut registry = Registry::new(key, 0, None);
+        let real = registry.insert_with(None, |sid, _| Rc::new(sid)).unwrap();
         for length in 1..=64 {
             let forged = Sid::new(&"A".repeat(length)).unwrap();
             let found = key.route(&forged).and_then(|route| registry.find(route, &forged));

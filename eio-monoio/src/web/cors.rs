@@ -1,8 +1,13 @@
 //! Cross-origin requests: which `Origin` may call, and what the browser must hear.
 
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
 use eio_core::http::{Headers, WriteError, header_line, response};
 
 use crate::conn::reply::After;
+use crate::handler::RequestInfo;
 use crate::message::OutBuf;
 
 /// Which origins a browser may call from. A request without an `Origin` does not come from a page of another
@@ -18,14 +23,63 @@ pub enum Cors {
     Any,
     /// Pages of these origins, besides the same one; see [`Cors::origins`].
     Origins(Vec<String>),
+    /// Pages of the origins for which a function says so, and no others; see [`Cors::predicate`].
+    Predicate(OriginPredicate),
     /// No check and no headers.
     Off,
 }
+
+/// Decides about an origin; see [`Cors::predicate`]. Equal to its clones.
+#[derive(Clone)]
+pub struct OriginPredicate(Arc<Predicate>);
+
+type Predicate = dyn Fn(&str, &RequestInfo<'_>) -> bool + Send + Sync;
+
+impl OriginPredicate {
+    /// A panic is a no.
+    pub(crate) fn allows(&self, origin: &str, request: &RequestInfo<'_>) -> bool {
+        catch_unwind(AssertUnwindSafe(|| (self.0)(origin, request))).unwrap_or_else(|_| {
+            tracing::error!("the application panicked about an origin; it is refused");
+            false
+        })
+    }
+}
+
+impl fmt::Debug for OriginPredicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OriginPredicate").finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for OriginPredicate {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for OriginPredicate {}
 
 impl Cors {
     /// Pages of these origins, each `scheme://host` or `scheme://host:port`.
     pub fn origins<S: Into<String>>(origins: impl IntoIterator<Item = S>) -> Self {
         Self::Origins(origins.into_iter().map(Into::into).collect())
+    }
+
+    /// Pages of the origins for which `allows` says true; it also sees the request. It is asked for every request
+    /// that names an origin, on the core that serves it: it must not block. A panic is a no, and logged.
+    ///
+    /// ```
+    /// use eio_monoio::{Config, Cors};
+    ///
+    /// let config = Config::new().cors(Cors::predicate(|origin, _request| {
+    ///     origin.strip_prefix("https://").is_some_and(|host| host.ends_with(".example.org"))
+    /// }));
+    /// assert!(config.check().is_ok());
+    /// ```
+    pub fn predicate(
+        allows: impl Fn(&str, &RequestInfo<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self::Predicate(OriginPredicate(Arc::new(allows)))
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -37,8 +91,13 @@ impl Cors {
         }
     }
 
-    /// Decides about a request. `secure`: it came over TLS.
-    pub(crate) fn judge<'b>(&self, headers: &Headers<'_, 'b>, secure: bool) -> Verdict<'b> {
+    /// Decides about a request. `secure`: it came over TLS; `allows` asks the application.
+    pub(crate) fn judge<'b>(
+        &self,
+        headers: &Headers<'_, 'b>,
+        secure: bool,
+        allows: impl FnOnce(&OriginPredicate, &str) -> bool,
+    ) -> Verdict<'b> {
         if *self == Self::Off {
             return Verdict::Silent;
         }
@@ -58,6 +117,7 @@ impl Cors {
                 list.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
                     || same_origin(origin, headers, secure)
             }
+            Self::Predicate(predicate) => allows(predicate, origin),
         };
         if allowed { Verdict::Allowed(origin) } else { Verdict::Refused }
     }
@@ -76,11 +136,13 @@ pub(crate) enum Verdict<'b> {
 
 /// The header lines of a response to an allowed origin. `Vary`, because the answer depends on who asks
 /// (Fetch, "CORS protocol and HTTP caches").
-pub(crate) fn write_allowed(lines: &mut Vec<u8>, origin: &str) {
+pub(crate) fn write_allowed(lines: &mut Vec<u8>, origin: &str, credentials: bool) {
     let mut out = OutBuf(std::mem::take(lines));
     let write = |out: &mut OutBuf| {
         header_line(out, "Access-Control-Allow-Origin", &[origin])?;
-        header_line(out, "Access-Control-Allow-Credentials", &["true"])?;
+        if credentials {
+            header_line(out, "Access-Control-Allow-Credentials", &["true"])?;
+        }
         header_line(out, "Vary", &["Origin"])
     };
     if write(&mut out).is_err() {
@@ -92,7 +154,13 @@ pub(crate) fn write_allowed(lines: &mut Vec<u8>, origin: &str) {
 
 /// The answer to a preflight. `wanted`: the request's `Access-Control-Request-Headers` if its origin is allowed;
 /// `extra`: the lines of [`write_allowed`] and whatever else the answer must have.
-pub(crate) fn write_preflight(out: &mut OutBuf, wanted: Option<&[u8]>, extra: &[u8], after: After) {
+pub(crate) fn write_preflight(
+    out: &mut OutBuf,
+    wanted: Option<&[u8]>,
+    date: &[u8],
+    extra: &[u8],
+    after: After,
+) {
     let start = out.0.len();
     let is_allowed = wanted.is_some();
     let wanted = wanted.unwrap_or_default();
@@ -101,7 +169,7 @@ pub(crate) fn write_preflight(out: &mut OutBuf, wanted: Option<&[u8]>, extra: &[
     let wanted =
         if wanted.iter().all(name) { str::from_utf8(wanted).unwrap_or_default() } else { "" };
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
-        let mut head = response(out, 204)?.raw(after.line())?.raw(extra)?;
+        let mut head = response(out, 204)?.raw(date)?.raw(after.line())?.raw(extra)?;
         if is_allowed {
             head = head.header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")?;
             if !wanted.is_empty() {
@@ -164,7 +232,7 @@ mod tests {
         let head = format!("GET / HTTP/1.1\r\n{lines}\r\n");
         let mut slots = [eio_core::http::Header { name: "", value: b"" }; 8];
         let head = RequestHead::parse(head.as_bytes(), &mut slots).unwrap();
-        match cors.judge(&head.headers, tls) {
+        match cors.judge(&head.headers, tls, |_, origin| origin == "http://evil") {
             Verdict::Silent => "silent",
             Verdict::Allowed(_) => "allowed",
             Verdict::Refused => "refused",
@@ -220,5 +288,11 @@ mod tests {
         assert_eq!(judge(&Cors::origins(["http://evil"]), evil), "allowed");
         assert_eq!(judge(&Cors::origins(["http://good"]), evil), "refused");
         assert_eq!(judge(&Cors::Any, "Host: a\r\nOrigin: http://e vil\r\n"), "refused");
+        // It alone decides, but what is no origin is not asked about.
+        let predicate = Cors::predicate(|_, _| unreachable!("the test stands in for it"));
+        assert_eq!(judge(&predicate, evil), "allowed");
+        assert_eq!(judge(&predicate, "Host: b\r\nOrigin: http://b\r\n"), "refused");
+        assert_eq!(judge(&predicate, "Host: a.example\r\n"), "silent");
+        assert_eq!(judge(&predicate, "Host: a\r\nOrigin: http://e vil\r\n"), "refused");
     }
 }

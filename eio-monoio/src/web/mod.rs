@@ -9,3 +9,4 @@ pub(crate) mod files;
 pub(crate) mod hooks;
 pub(crate) mod path;
 pub(crate) mod proxy;
+pub(crate) mod refused;

@@ -46,6 +46,8 @@ const special = {
   "silence": [10, silence],
   // --max-payload 10000
   "over-limit": [15, overLimit],
+  // the server of tests/options.rs
+  "options": [30, serverOptions],
   // somebody ends the server when this says so
   "shutdown": [10, shutdown],
 };
@@ -187,6 +189,33 @@ async function heartbeat(base) {
     await peer.echo(["still here"]);
     await peer.close();
   });
+}
+
+async function serverOptions(base) {
+  const peers = await Promise.all([POLLING, WEBSOCKET, UPGRADE].map(async options => {
+    const peer = new Peer(base, options);
+    const handshake = once(peer.socket, "handshake");
+    await peer.opened;
+    const [{ sid, pingInterval }] = await handshake;
+    assert.match(sid, /^made-\d+$/, "not the sid that the application makes");
+    assert.equal(pingInterval, 10_400, "the grace is not announced");
+    return peer;
+  }));
+  // Due after 400 ms, and after 10,400 if the grace were waited for.
+  for (const peer of peers) {
+    if (peer.pings === 0) await once(peer.socket, "ping", { signal: AbortSignal.timeout(8_000) });
+    await peer.echo(["still here"]);
+  }
+  const sids = new Set(peers.map(peer => peer.socket.id));
+  assert.equal(sids.size, peers.length, "two sessions of one name");
+  const answer = await fetch(`${base}?EIO=4&transport=polling`);
+  const { sid } = JSON.parse((await answer.text()).slice(1));
+  assert.equal(answer.headers.get("set-cookie"), `io=${sid}.shard; Path=/; HttpOnly; SameSite=Lax`);
+  assert.equal(answer.headers.get("x-served-by"), "eio");
+  assert.ok(Math.abs(Date.parse(answer.headers.get("date")) - Date.now()) < 60_000, "no date");
+  const refused = await fetch(`${base}?EIO=4&transport=polling&sid=${sid}`, { method: "PUT" });
+  assert.equal(refused.status, 403, "not asked about");
+  for (const peer of peers) await peer.close();
 }
 
 async function silence(base) {

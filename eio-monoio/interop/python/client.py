@@ -229,6 +229,20 @@ async def heartbeat(url):
     await each(client)
 
 
+async def options(url):
+    """For the server of tests/options.rs."""
+
+    async def client(kind, transport):
+        peer = await open_peer(kind, url, transport)
+        expect(peer.client.sid.startswith("made-"), True, f"the application's sid {peer.client.sid}")
+        expect(round(peer.client.ping_interval * 1000), 10_400, "the interval with its grace")
+        await asyncio.sleep(1.5)
+        await echo(peer, "still here", "after pings")
+        await close(peer, url)
+
+    await each(client)
+
+
 async def over_limit(url):
     """For a server with --max-payload 10000."""
 
@@ -287,7 +301,12 @@ EVERYDAY = {
     **{f"async-{transport}": everything(AsyncPeer, transport) for transport in TRANSPORTS},
     "crowd": crowd,
 }
-SPECIAL = {"heartbeat": heartbeat, "over-limit": over_limit, "shutdown": shutdown}
+SPECIAL = {
+    "heartbeat": heartbeat,
+    "options": options,
+    "over-limit": over_limit,
+    "shutdown": shutdown,
+}
 LIMIT = 30  # seconds for a scenario
 
 

@@ -1,0 +1,96 @@
+//! Engine.IO beside a web service that is there already, in one process: axum answers HTTP on its port, eio serves
+//! sessions on another, and each reaches the other from its own threads.
+//!
+//! `POST /say` on axum's side is a broadcast to every session; `GET /last` tells what a session said last.
+//!
+//! A page that axum serves is of another origin than the sessions, the port being another: `Cors` names it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use clap::Parser;
+use eio_monoio::{Config, ConnectRequest, Cors, Handler, Message, Refusal, Remote, Server, Socket};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+#[derive(Parser)]
+#[command(about = "Engine.IO beside axum, in one process")]
+struct Options {
+    /// Address and port of the sessions
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    listen: String,
+    /// Address and port of axum
+    #[arg(long, default_value = "127.0.0.1:8000")]
+    http: String,
+}
+
+/// The side of the sessions: one on each core.
+struct Sessions {
+    // Sending wakes a task on a thread of tokio: its channels may be fed from anywhere, and await only there.
+    last: Arc<watch::Sender<String>>,
+}
+
+impl Handler for Sessions {
+    type Session = ();
+
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn message<'s>(
+        &'s self,
+        _: &Socket<()>,
+        message: Message<'_>,
+    ) -> impl Future<Output = ()> + use<'s> {
+        if let Message::Text(text) = message {
+            self.last.send_replace(text.to_owned());
+        }
+        async {}
+    }
+}
+
+/// The side of axum.
+#[derive(Clone)]
+struct Web {
+    sessions: Remote,
+    last: watch::Receiver<String>,
+}
+
+async fn say(State(web): State<Web>, text: String) -> StatusCode {
+    match web.sessions.broadcast(text.as_str()) {
+        Ok(()) => StatusCode::NO_CONTENT,
+        // The cores are behind, or the server has ended.
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+async fn last(State(web): State<Web>) -> String {
+    web.last.borrow().clone()
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let listener = runtime.block_on(TcpListener::bind(&options.http))?;
+    let http = listener.local_addr()?;
+
+    let (sender, receiver) = watch::channel(String::new());
+    let sender = Arc::new(sender);
+    let config = Config::new().cors(Cors::origins([format!("http://{http}")])).handle_signals(true);
+    let running = Server::new(move || Sessions { last: sender.clone() })
+        .config(config)
+        .bind(&options.listen)?;
+    println!("listening on http://{}/engine.io/ and http://{http}", running.local_addr());
+
+    let web = Web { sessions: running.remote(), last: receiver };
+    let app = Router::new().route("/say", post(say)).route("/last", get(last)).with_state(web);
+    runtime.block_on(async {
+        // A signal ends the server, and its end is axum's.
+        let ended = tokio::task::spawn_blocking(|| running.join());
+        axum::serve(listener, app).with_graceful_shutdown(async { drop(ended.await) }).await
+    })?;
+    Ok(())
+}

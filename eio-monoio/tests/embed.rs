@@ -28,6 +28,8 @@ fn what_one_side_says_never_misses_the_other() {
     first.send("4from a session");
     eventually("the session's word", || ask(&Request::get("/last")).text() == "from a session");
 
+    // Clients that do not say goodbye are waited for.
+    drop((first, second));
     server.terminate();
     let status = server.wait(Duration::from_secs(20)).expect("SIGTERM ends both");
     assert!(status.success(), "{status}");

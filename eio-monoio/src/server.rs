@@ -219,8 +219,9 @@ where
         self
     }
 
-    /// Hears of every request for Engine.IO's path that is refused, and why, on the core that refuses it. A panic
-    /// is logged. JS the event `connection_error`.
+    /// Hears of every request for Engine.IO's path that is refused, and why, on the core that refuses it. What a
+    /// session itself does not suffer, such as two polls at once, ends it, and is heard in
+    /// [`Handler::disconnect`]. A panic is logged. JS the event `connection_error`.
     ///
     /// ```
     /// # use eio_monoio::Server;

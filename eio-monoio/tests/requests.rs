@@ -13,6 +13,8 @@ use support::wire::{
     POLLING, Polling, Request, WEBSOCKET, WebSocket, Wire, opening, sid_of, target,
 };
 
+const UNKNOWN_TRANSPORT: &str = r#"{"code":0,"message":"Transport unknown"}"#;
+
 type Make = Box<dyn Fn() -> App + Send + Sync>;
 
 /// Runs an [`App`] with more of a [`Server`].
@@ -136,6 +138,10 @@ fn no_request_ever_passes_a_middleware_that_says_no() {
             let panicked = ask(addr, &request.header("X-Key", "panic"));
             panicked.assert(500, r#""Internal Server Error""#);
         }
+        let mut wire = Wire::connect(addr);
+        wire.send(&Request::new("HEAD", &session));
+        wire.response_to_head().assert(400, "");
+        wire.request(&sesame(Request::get("/engine.io/"))).assert(400, UNKNOWN_TRANSPORT);
         let opened = ask(addr, &sesame(opening(&format!("{WEBSOCKET}&sid={sid}"))));
         assert_eq!(opened.status, 101);
         // What is not Engine.IO's is not asked about.

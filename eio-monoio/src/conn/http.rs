@@ -95,9 +95,9 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>, mut 
                 conn.reply(answer, after);
                 Next::Continue(conn, after)
             }
-            What::Denied(refusal) => {
+            What::Denied { refusal, head_only } => {
                 conn.rx.skip(head);
-                conn.reply(Answer::refusal(&refusal), after);
+                conn.reply(Answer { head_only, ..Answer::refusal(&refusal) }, after);
                 Next::Continue(conn, after)
             }
             What::Answered => {
@@ -194,7 +194,10 @@ enum What<T> {
     Plain(Accept),
     Refused(Answer<'static>),
     /// By the application, before anything is looked at.
-    Denied(Refusal),
+    Denied {
+        refusal: Refusal,
+        head_only: bool,
+    },
     /// The answer is written already.
     Answered,
 }
@@ -210,6 +213,7 @@ impl<T> What<T> {
                 Self::Refused(Answer::reject(Reject::BadRequest))
             }
             Self::Refused(answer) => Self::Refused(Answer { head_only: is_head, ..answer }),
+            Self::Denied { refusal, .. } => Self::Denied { refusal, head_only: is_head },
             other => other,
         }
     }
@@ -388,7 +392,7 @@ fn guard<T>(
         Ok(()) => what,
         Err(refusal) => {
             refused.set(Some(ConnectionError::Middleware));
-            What::Denied(refusal)
+            What::Denied { refusal, head_only: false }
         }
     }
 }

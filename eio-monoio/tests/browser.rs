@@ -22,6 +22,11 @@ fn two_windows_of_chromium_talk_to_each_other() {
 }
 
 #[test]
+fn the_door_of_the_site_opens_in_chromium_for_the_token_only() {
+    visit("the_door_of_the_site_opens_in_chromium_for_the_token_only", "site");
+}
+
+#[test]
 fn chromium_lets_a_page_reach_the_servers_that_let_it_in_and_no_others() {
     let test = "chromium_lets_a_page_reach_the_servers_that_let_it_in_and_no_others";
     let Some(browser) = foreign::browser(test) else { return };

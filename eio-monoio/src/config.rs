@@ -1,6 +1,7 @@
 //! [`Config`]: every option, its default and its range.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use eio_core::packet::Message;
@@ -11,6 +12,7 @@ use eio_core::transport::{Transport, TransportSet};
 use crate::error::SendError;
 use crate::line::Limits;
 use crate::message::OwnedMessage;
+use crate::metrics::Counters;
 use crate::net::Driver;
 use crate::web::cookie::Cookie;
 use crate::web::cors::Cors;
@@ -529,12 +531,13 @@ impl Config {
         }
     }
 
-    pub(crate) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self, counters: Arc<Counters>) -> Limits {
         Limits {
             write_timeout: millis(self.write_timeout),
             close_timeout: millis(self.close_timeout),
             high_water: self.outbound_high_water,
             linger: self.max_payload.saturating_mul(4).max(1 << 20),
+            counters: Some(counters),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use eio_core::time::Instant;
 use crate::carrier::Carrier;
 use crate::local::{ConnectionId, Local};
 use crate::message::OutBuf;
+use crate::metrics::{BYTES_RECEIVED, BYTES_SENT, Counters, Slots};
 use crate::shard::mesh::Permit;
 use crate::shard::pool::SCRATCH;
 use crate::shard::timers::{Target, TimerId};
@@ -28,7 +30,7 @@ pub(crate) struct Line {
 }
 
 /// How much a line bears with its peer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// Until what was written is taken, in milliseconds.
     pub(crate) write_timeout: u32,
@@ -38,6 +40,17 @@ pub(crate) struct Limits {
     pub(crate) high_water: usize,
     /// Bytes a refused peer may go on sending into the void.
     pub(crate) linger: usize,
+    /// Where a server counts what passes.
+    pub(crate) counters: Option<Arc<Counters>>,
+}
+
+impl Limits {
+    #[inline]
+    pub(crate) fn count(&self, what: Slots, bytes: usize) {
+        if let Some(counters) = &self.counters {
+            counters.add(what, 0, bytes as u64);
+        }
+    }
 }
 
 /// A line that is not HTTP any more.
@@ -140,6 +153,7 @@ impl Line {
         match self.socket.stream.try_recv(self.rx.spare_mut(wanted)) {
             Ok(Some(0)) | Err(_) => Err(Ended::Closed),
             Ok(Some(n)) => {
+                self.limits.count(BYTES_RECEIVED, n);
                 self.rx.fill(n);
                 Ok(true)
             }
@@ -199,7 +213,9 @@ impl Line {
             })
             .await
         };
-        result.map(|()| out).map_err(|_| Ended::Closed)
+        result.map_err(|_| Ended::Closed)?;
+        self.limits.count(BYTES_SENT, out.len());
+        Ok(out)
     }
 
     /// Sends what was written, then closes without cutting that off: an unread request in the socket would turn

@@ -1,5 +1,6 @@
 //! [`Remote`]: the server from any thread.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use eio_core::transport::Transport;
 
 use crate::error::SendError;
 use crate::message::Encoded;
+use crate::metrics::Metrics;
 use crate::shard::mesh::{Mail, Mesh};
 
 /// A handle to a running server for other threads. What it asks for is mailed to the core that owns the
@@ -26,6 +28,16 @@ pub struct Remote {
 impl Remote {
     pub(crate) fn new(mesh: Arc<Mesh>) -> Self {
         Self { mesh }
+    }
+
+    /// The server whose worker this thread is, for handlers and what they call; `None` on other threads.
+    pub fn here() -> Option<Self> {
+        HERE.with(|here| here.borrow().clone())
+    }
+
+    /// Makes this thread a worker of a server until the guard is dropped.
+    pub(crate) fn enter(mesh: Arc<Mesh>) -> Entered {
+        Entered(HERE.with(|here| here.replace(Some(Self { mesh }))))
     }
 
     /// Sends to one session. Above its high-water mark the message is dropped, and that is logged.
@@ -125,6 +137,11 @@ impl Remote {
         self.mesh.sessions.load(Ordering::Relaxed)
     }
 
+    /// What the workers have done and hold. Cheap: it reads what they have written down, and waits for nobody.
+    pub fn metrics(&self) -> Metrics {
+        self.mesh.metrics()
+    }
+
     /// How many connections there are.
     pub fn connections(&self) -> usize {
         self.mesh.connections.load(Ordering::Relaxed)
@@ -150,6 +167,19 @@ impl Remote {
         if let Some(route) = self.mesh.route(sid) {
             self.mesh.post(route.shard, mail(sid.clone()));
         }
+    }
+}
+
+thread_local! {
+    static HERE: RefCell<Option<Remote>> = const { RefCell::new(None) };
+}
+
+/// See [`Remote::enter`]; holds what was there before.
+pub(crate) struct Entered(Option<Remote>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        HERE.with(|here| *here.borrow_mut() = self.0.take());
     }
 }
 

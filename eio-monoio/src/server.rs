@@ -327,6 +327,7 @@ where
             calls: Calls::default(),
             mail_limit: self.config.mailbox_high_water,
             jobs: AtomicUsize::new(0),
+            counters: (0..workers).map(|_| Arc::default()).collect(),
             #[cfg(feature = "tls")]
             identity,
         });

@@ -1,13 +1,17 @@
 //! A web site with a guarded door: static files for everyone, a session for who knows the token.
 //!
-//! Open the address it prints; the token is `sesame`. Other pages are whatever lies in `--root`.
+//! Open the address it prints; the token is `sesame`. Other pages are whatever lies in `--root`; `/metrics` is for
+//! Prometheus.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use clap::Parser;
 use eio_monoio::{
-    Config, ConnectRequest, Cookie, Driver, Files, Handler, Message, Refusal, Server, Socket,
+    Config, ConnectRequest, Cookie, Driver, Files, Handler, Message, Metrics, Refusal, Remote,
+    Server, Socket,
 };
+use http::{HeaderValue, Request, Response, StatusCode, header};
 
 #[derive(Parser)]
 #[command(about = "Static files, and sessions for who knows the token")]
@@ -52,6 +56,19 @@ impl Handler for Door {
     ) -> impl Future<Output = ()> + use<'s> {
         socket.try_send(message).ok();
         async {}
+    }
+
+    async fn request(&self, request: Request<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
+        let mut response = Response::new(Cow::Borrowed(&b""[..]));
+        match (request.uri().path(), Remote::here()) {
+            ("/metrics", Some(server)) => {
+                let kind = HeaderValue::from_static(Metrics::CONTENT_TYPE);
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                *response.body_mut() = server.metrics().to_string().into_bytes().into();
+            }
+            _ => *response.status_mut() = StatusCode::NOT_FOUND,
+        }
+        response
     }
 }
 

@@ -156,6 +156,7 @@ impl Settings {
                 close_timeout: millis(options.close_timeout),
                 high_water: options.outbound_high_water,
                 linger: 0,
+                counters: None,
             }),
             proxy,
             trust,

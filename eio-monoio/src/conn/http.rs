@@ -13,6 +13,7 @@ use crate::conn::reply::{After, Answer};
 use crate::conn::{Conn, handshake as open, other, plain, polling};
 use crate::handler::{Handler, Refusal, RequestInfo};
 use crate::line::Ended;
+use crate::metrics::MOVED;
 use crate::session::Session;
 use crate::shard::mesh::Mail;
 use crate::shard::{Core, Found, Shard};
@@ -76,7 +77,10 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>, mut 
             }
             What::Elsewhere(owner) => {
                 match conn.into_moved() {
-                    Ok(moved) => shard.core.mesh.post(owner, Mail::Connection(moved)),
+                    Ok(moved) => {
+                        shard.core.counters.add(MOVED, 0, 1);
+                        shard.core.mesh.post(owner, Mail::Connection(moved));
+                    }
                     Err(error) => tracing::warn!(%error, "a connection could not change its core"),
                 }
                 Next::Gone

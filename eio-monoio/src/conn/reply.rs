@@ -86,6 +86,9 @@ impl After {
 impl<T> Conn<T> {
     /// Writes a whole response, to be flushed.
     pub(crate) fn reply(&mut self, answer: Answer<'_>, after: After) {
+        if answer.status >= 400 {
+            self.core.counters.refused(answer.status);
+        }
         let extra = std::mem::take(&mut self.extra);
         let date = self.core.date();
         let out = self.answer();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::carrier::{Carrier, Tls};
 use crate::conn::{Conn, http};
 use crate::handler::Handler;
+use crate::metrics::TLS_FAILURES;
 use crate::shard::Shard;
 
 /// Agrees with the client on keys, within `time`, and serves it.
@@ -20,7 +21,10 @@ pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Conn<H::Session>, tim
         match agree(&conn, tls, time).await {
             // A task of its own: what the handshake needed is freed.
             Ok(()) => http::start(shard, conn),
-            Err(error) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(error) => {
+                shard.core.counters.add(TLS_FAILURES, 0, 1);
+                tracing::debug!(%error, "TLS handshake failed");
+            }
         }
     });
 }

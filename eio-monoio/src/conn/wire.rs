@@ -15,6 +15,7 @@ use eio_core::ws::{self, CloseCode, Decoder, Opcode, Ready, Role, encode, encode
 
 use crate::line::{Deadline, Limits, Line, Parts, Registered, make_room, rest};
 use crate::message::never_full;
+use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
 use crate::session::link::{Ending, Link};
 use crate::shard::pool::SCRATCH;
 
@@ -106,6 +107,7 @@ impl Wire {
                 return;
             }
             let (result, out) = stream.write_all(out).await;
+            let len = out.len();
             pool.give_send(out);
             link.sent();
             if result.is_err() {
@@ -113,6 +115,7 @@ impl Wire {
                 link.end(Ending::Cut);
                 return stream.shutdown_both();
             }
+            self.limits.count(BYTES_SENT, len);
             sent();
         }
     }
@@ -144,6 +147,7 @@ impl Wire {
             match stream.try_recv(rx.spare_mut(room)) {
                 Ok(Some(0)) | Err(_) => return Err(End::Closed),
                 Ok(Some(n)) => {
+                    self.limits.count(BYTES_RECEIVED, n);
                     rx.fill(n);
                     return Ok(());
                 }

@@ -22,6 +22,7 @@ use eio_core::ws::{self, CloseCode};
 use crate::config::millis;
 use crate::error::SendError;
 use crate::message::{Encoded, OutBuf, never_full};
+use crate::metrics::{MESSAGES_RECEIVED, MESSAGES_SENT, QUEUED, UPGRADES, by};
 use crate::session::link::{Ending, Link};
 use crate::session::queue::Queue;
 use crate::shard::Core;
@@ -55,6 +56,8 @@ pub(crate) struct Session<T> {
     /// The client cannot take binary frames (`b64=1`).
     base64: bool,
     closed: Cell<Option<CloseReason>>,
+    /// By what carries it, and how many bytes of it wait, the session is in the counters of the core.
+    counted: Cell<(Transport, usize)>,
     timer: TimerId,
 }
 
@@ -94,6 +97,7 @@ impl<T> Session<T> {
             busy: Cell::new(true),
             base64: origin.base64,
             closed: Cell::new(None),
+            counted: Cell::new((origin.transport, 0)),
             timer,
             core,
         }
@@ -142,22 +146,31 @@ impl<T> Session<T> {
 /// From the application.
 impl<T> Session<T> {
     pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
-        self.admit(message.len())?;
-        self.enqueue(message, |out| out.frame(&Packet::Message(message)))
+        let queued = self.admit(message.len())?;
+        self.enqueue(message, |out| out.frame(&Packet::Message(message)))?;
+        self.count_sent(queued + message.len());
+        Ok(())
     }
 
     /// The same for a message that is already a frame.
     pub(crate) fn try_send_encoded(&self, message: &Encoded) -> Result<(), SendError> {
-        self.admit(message.frame().len())?;
-        self.enqueue(message.message(), |out| out.0.extend_from_slice(message.frame()))
+        let queued = self.admit(message.frame().len())?;
+        self.enqueue(message.message(), |out| out.0.extend_from_slice(message.frame()))?;
+        self.count_sent(queued + message.frame().len());
+        Ok(())
     }
 
-    fn admit(&self, len: usize) -> Result<(), SendError> {
+    /// Says how much is queued before a message, if it may be.
+    fn admit(&self, len: usize) -> Result<usize, SendError> {
         if self.closed.get().is_some() || self.machine.borrow().is_closing() {
             return Err(SendError::Closed);
         }
         Queue::check(len)?;
-        if self.is_slow() { Err(SendError::Full) } else { Ok(()) }
+        let queued = self.queued();
+        if queued >= self.core.config.outbound_high_water {
+            return Err(SendError::Full);
+        }
+        Ok(queued)
     }
 
     /// Straight into the WebSocket's frames where the machine allows that, else into the queue.
@@ -249,6 +262,47 @@ impl<T> Session<T> {
     }
 }
 
+/// For the counters of the core.
+impl<T> Session<T> {
+    /// A message was queued, which makes it about so many bytes.
+    fn count_sent(&self, queued: usize) {
+        self.core.counters.add(MESSAGES_SENT, 0, 1);
+        self.count_queued(queued);
+    }
+
+    fn count_received(&self, lane: Lane) {
+        let transport =
+            if lane == Lane::WebSocket { Transport::WebSocket } else { Transport::Polling };
+        self.core.counters.add(MESSAGES_RECEIVED, by(transport), 1);
+    }
+
+    fn count_queued(&self, queued: usize) {
+        let (transport, before) = self.counted.get();
+        if queued != before {
+            self.counted.set((transport, queued));
+            self.core.counters.add(QUEUED, 0, (queued as u64).wrapping_sub(before as u64));
+        }
+    }
+
+    /// What waits has changed, also where no message was queued.
+    fn recount_queued(&self) {
+        if self.closed.get().is_none() {
+            self.count_queued(self.queued());
+        }
+    }
+
+    fn count_upgrade(&self) {
+        let (_, queued) = self.counted.get();
+        self.counted.set((Transport::WebSocket, queued));
+        self.core.counters.upgraded();
+    }
+
+    fn count_closed(&self, reason: CloseReason) {
+        self.count_queued(0);
+        self.core.counters.closed(self.counted.get().0, reason);
+    }
+}
+
 /// From connections and the clock.
 impl<T> Session<T> {
     pub(crate) fn attach(&self, lane: Lane) -> Result<(), Violation> {
@@ -295,8 +349,10 @@ impl<T> Session<T> {
                 self.machine.borrow_mut().handle_packet(lane, packet, self.core.turn_time());
             // A message changes nothing that others wait for: no settling on the hot path. But one that is
             // out of place, a probe's, ends something.
-            if result.is_err() {
-                self.settle();
+            match result {
+                Ok(Some(_)) => self.count_received(lane),
+                Ok(None) => {}
+                Err(_) => self.settle(),
             }
             return result;
         }
@@ -336,6 +392,7 @@ impl<T> Session<T> {
     /// Something was sent: there may be room for more.
     pub(crate) fn drained(&self) {
         self.flush_link();
+        self.recount_queued();
         if !self.senders.borrow().is_empty() && !self.is_slow() {
             self.wake_senders();
         }
@@ -421,10 +478,12 @@ impl<T> Session<T> {
             match event {
                 Some(Event::Closed(reason)) => self.on_closed(reason),
                 Some(Event::Upgraded) => {
+                    self.count_upgrade();
                     tracing::trace!(sid = %self.sid, "upgraded");
                     self.wake_senders();
                 }
                 Some(Event::UpgradeFailed(why)) => {
+                    self.core.counters.add(UPGRADES, 1, 1);
                     self.drop_probe();
                     tracing::debug!(sid = %self.sid, %why, "upgrade failed");
                 }
@@ -432,6 +491,7 @@ impl<T> Session<T> {
             }
         }
         self.wake_poller();
+        self.recount_queued();
         if self.closed.get().is_none()
             && let Some(due) = self.machine.borrow().poll_timeout()
         {
@@ -520,6 +580,7 @@ impl<T> Session<T> {
 
     fn on_closed(&self, reason: CloseReason) {
         self.closed.set(Some(reason));
+        self.count_closed(reason);
         self.core.timers.remove(self.timer);
         self.outbox.borrow_mut().clear();
         self.wake_senders();

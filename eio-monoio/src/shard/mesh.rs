@@ -12,6 +12,7 @@ use eio_core::transport::Transport;
 use crate::carrier::Packed;
 use crate::error::SendError;
 use crate::message::{Encoded, OwnedMessage};
+use crate::metrics::{Counters, Metrics};
 use crate::net::{Mailbox, Undelivered};
 use crate::shard::disk::Reply;
 use crate::shard::registry::{Directory, Route, SidKey};
@@ -34,6 +35,8 @@ pub(crate) struct Mesh {
     pub(crate) mail_limit: usize,
     /// Where the next job goes, modulo the number of shards.
     pub(crate) jobs: AtomicUsize,
+    /// What each shard counts.
+    pub(crate) counters: Vec<Arc<Counters>>,
     /// What the server proves who it is with, if it does.
     #[cfg(feature = "tls")]
     pub(crate) identity: Option<crate::tls::Identity>,
@@ -140,6 +143,13 @@ impl Drop for Permit {
 }
 
 impl Mesh {
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics {
+            workers: self.counters.iter().map(|counters| counters.read()).collect(),
+            connections: self.connections.load(Ordering::Relaxed) as u64,
+        }
+    }
+
     /// Whether connections over TCP begin with TLS.
     pub(crate) fn is_secure(&self) -> bool {
         #[cfg(feature = "tls")]

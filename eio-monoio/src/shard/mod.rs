@@ -30,6 +30,7 @@ use crate::conn::plain::{OnPlain, PlainSocket};
 use crate::line::Limits;
 use crate::local::Local;
 use crate::message::Encoded;
+use crate::metrics::Counters;
 use crate::session::{Origin, Session};
 use crate::shard::disk::{Disk, Reply};
 use crate::shard::mesh::{Call, Mail, Mesh};
@@ -55,6 +56,7 @@ pub(crate) struct Core<T> {
     pub(crate) config: Arc<Config>,
     pub(crate) timing: Timing,
     pub(crate) limits: Rc<Limits>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) mesh: Arc<Mesh>,
     /// Who takes WebSockets on other paths.
     pub(crate) on_plain: Option<OnPlain>,
@@ -87,11 +89,13 @@ impl<T> Deref for Core<T> {
 
 impl<T> Core<T> {
     pub(crate) fn new(plan: &Plan) -> Self {
+        let counters = plan.mesh.counters[usize::from(plan.id)].clone();
         Self {
             local: Rc::default(),
             id: plan.id,
             timing: plan.config.timing(),
-            limits: Rc::new(plan.config.limits()),
+            limits: Rc::new(plan.config.limits(counters.clone())),
+            counters,
             registry: RefCell::new(Registry::new(
                 plan.mesh.key,
                 plan.id,
@@ -131,6 +135,7 @@ impl<T> Core<T> {
         })?;
         session.started();
         self.mesh.sessions.fetch_add(1, Ordering::Relaxed);
+        self.counters.opened(session.transport());
         Ok(session)
     }
 

@@ -21,7 +21,9 @@ use crate::conn::secure;
 use crate::conn::{Conn, dispatch, http};
 use crate::handler::Handler;
 use crate::listener::Listening;
+use crate::metrics::ACCEPTED;
 use crate::net::{self, Bell, Listener, Stream};
+use crate::remote::Remote;
 use crate::session::Session;
 use crate::shard::disk::Disk;
 use crate::shard::mesh::{Mail, Mesh, Permit};
@@ -51,6 +53,7 @@ pub(crate) async fn run<H: Handler>(
 ) -> io::Result<()> {
     let core = Rc::new(Core::new(&plan));
     let _current = core.local.enter();
+    let _server = Remote::enter(core.mesh.clone());
     // Not before: the application may spawn tasks.
     let shard = Rc::new(Shard { handler: Guarded::new(make()), core: core.clone() });
     let bell = Bell::of_core(plan.ear, &core.mesh.boxes[usize::from(plan.id)])?;
@@ -252,9 +255,13 @@ fn take<H: Handler>(
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => return Err(error),
         };
+        core.counters.add(ACCEPTED, 0, 1);
         match Permit::take(&core.mesh, max) {
             Some(permit) => begin(shard, stream, peer, permit),
-            None => turn_away(&stream, core.mesh.is_secure() && peer.is_some()),
+            None => {
+                core.counters.refused(503);
+                turn_away(&stream, core.mesh.is_secure() && peer.is_some());
+            }
         }
     }
     Ok(batch)

@@ -29,6 +29,7 @@
 //! | each | bytes |
 //! |---|---|
 //! | idle connection, kept alive | 6 KiB, the future of its task included |
+//! | connection over TLS | 10 KiB more, and once more what is being sent |
 //! | session | 4 KiB, and what [`Handler::Session`] owns; an idle WebSocket is 3 KiB with its session |
 //! | message being received | 2 x [`max_payload`](Config::max_payload): buffers are powers of two |
 //! | what waits to be sent | 2 x ([`outbound_high_water`](Config::outbound_high_water) + one message) |

@@ -128,10 +128,49 @@ fn worst(running: &Running) -> TcpStream {
     only_socket(socket.wire)
 }
 
+/// What TLS adds to an idle connection.
+#[cfg(feature = "tls")]
+const TLS: usize = 10 * 1024;
+
+/// Only the socket, again; its client has sent a request that is as long as they get.
+#[cfg(feature = "tls")]
+fn secure_connection(addr: SocketAddr, config: &std::sync::Arc<rustls::ClientConfig>) -> TcpStream {
+    use std::io::{Read, Write};
+    let name = "127.0.0.1".try_into().expect("a name");
+    let tls = rustls::ClientConnection::new(config.clone(), name).expect("a client");
+    let stream = TcpStream::connect(addr).expect("somebody listens");
+    let mut stream = rustls::StreamOwned::new(tls, stream);
+    let padding = "x".repeat(15_000);
+    let request = Request::get("/engine.io/").header("X-Padding", &padding).bytes();
+    stream.write_all(&request).expect("the server reads");
+    assert!(stream.read(&mut [0; 1000]).expect("an answer") > 0);
+    stream.sock
+}
+
+#[cfg(feature = "tls")]
+fn no_idle_connection_over_tls_costs_more(driver: Driver) {
+    use support::tls::{Files, Pki};
+    let (pki, files) = (Pki::new(), Files::new("footprint"));
+    let (certificate, key) = files.write_identity(&pki.certify("127.0.0.1"));
+    let config = Config::new().driver(driver).workers(2).idle_timeout(Duration::from_secs(3600));
+    let server = Server::new(|| Stuck).config(config.shutdown_timeout(Duration::ZERO));
+    let running = server.tls(eio_monoio::Tls::new(certificate, key)).bind("127.0.0.1:0");
+    let running = running.expect("a server");
+    let mut config = pki.client(None);
+    config.resumption = rustls::client::Resumption::disabled();
+    let config = std::sync::Arc::new(config);
+    let each = cost("an idle connection over TLS", 200, || {
+        secure_connection(running.local_addr(), &config)
+    });
+    assert!(each <= IDLE_CONNECTION + TLS, "{each} bytes");
+}
+
 /// The only test of its process: memory is the whole process's.
 #[test]
 fn no_client_ever_costs_more_than_the_formula() {
     for driver in drivers() {
+        #[cfg(feature = "tls")]
+        no_idle_connection_over_tls_costs_more(driver);
         let running = start(driver);
         let addr = running.local_addr();
         let each = cost("an idle connection", 200, || connection(addr));

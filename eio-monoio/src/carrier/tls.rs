@@ -25,16 +25,12 @@ pub(crate) struct State {
     ended: Cell<bool>,
     /// Received behind those, not decrypted yet.
     late: RefCell<Vec<u8>>,
-    /// Memory for the next write.
-    encrypted: Cell<Vec<u8>>,
     /// Who the peer has proved to be.
     certificate: OnceCell<Box<[u8]>>,
 }
 
 /// What one receive may bring: the largest record, with its head and tag.
 const RECORD: usize = 18 * 1024;
-/// A write that has grown past this is not kept.
-const KEEP: usize = 64 * 1024;
 
 impl Tls {
     /// The client's end, before [`agree`](Self::agree); the name is who the server has to be.
@@ -62,7 +58,6 @@ impl Tls {
             pending: Cell::new(true),
             ended: Cell::new(false),
             late: RefCell::default(),
-            encrypted: Cell::default(),
             certificate: OnceCell::new(),
         };
         Self::from_parts(stream, Box::new(state))
@@ -102,20 +97,13 @@ impl Tls {
 
     /// Sends what the state has to say.
     async fn flush(&self) -> io::Result<()> {
-        let mut encrypted = self.state.encrypted.take();
+        // Not kept: a connection that has nothing to send owns no buffer.
+        let mut encrypted = Vec::new();
         self.take_encrypted(&mut encrypted)?;
-        let result = if encrypted.is_empty() {
-            Ok(())
-        } else {
-            let (result, buf) = self.stream.write_all(encrypted).await;
-            encrypted = buf;
-            result
-        };
-        encrypted.clear();
-        if encrypted.capacity() <= KEEP {
-            self.state.encrypted.set(encrypted);
+        if encrypted.is_empty() {
+            return Ok(());
         }
-        result
+        self.stream.write_all(encrypted).await.0
     }
 
     fn take_encrypted(&self, into: &mut Vec<u8>) -> io::Result<()> {
@@ -157,7 +145,12 @@ impl Tls {
         if self.state.pending.get() {
             return Poll::Ready(Ok(()));
         }
-        self.stream.poll_readable(cx)
+        let ready = self.stream.poll_readable(cx);
+        if ready.is_pending() {
+            // Rustls lets go of what it grew for large records when it sees that nothing more is there.
+            _ = self.state.session.borrow_mut().read_tls(&mut Nothing);
+        }
+        ready
     }
 
     pub(crate) fn try_recv(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
@@ -217,5 +210,14 @@ impl Tls {
         if self.take_encrypted(&mut encrypted).is_ok() && !encrypted.is_empty() {
             _ = self.stream.try_send(&encrypted);
         }
+    }
+}
+
+/// A socket with nothing to receive.
+struct Nothing;
+
+impl Read for Nothing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
     }
 }

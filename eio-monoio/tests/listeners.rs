@@ -216,6 +216,21 @@ fn a_socket_that_listens_already_is_served_by_every_core() {
 }
 
 #[test]
+fn a_proxy_on_a_unix_socket_is_believed_if_it_is_trusted() {
+    for (trusted, greeting) in [(&["unix"][..], "4Some(192.0.2.7:0)"), (&[], "4None")] {
+        let directory = Directory::new("proxy");
+        let path = directory.socket();
+        let config = somewhere().trusted_proxies(trusted);
+        let _running = echo(config).bind_unix(&path).expect("a server");
+        let forwarded = Request::get(POLLING).header("X-Forwarded-For", "192.0.2.7");
+        let answer = ask(&path, &[forwarded]);
+        let sid = sid_of(answer.split_once("\r\n\r\n").expect("a response").1);
+        let answer = ask(&path, &[Request::get(&target(&sid))]);
+        assert!(answer.ends_with(greeting), "{answer}");
+    }
+}
+
+#[test]
 fn what_does_not_listen_is_not_taken() {
     let (stream, _other) = UnixStream::pair().expect("a pair");
     let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a socket");

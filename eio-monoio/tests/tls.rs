@@ -143,6 +143,38 @@ fn what_begins_no_handshake_is_closed_in_time() {
     });
 }
 
+#[test]
+fn a_shutdown_does_not_wait_for_a_handshake_and_says_goodbye_over_tls() {
+    everywhere(|config| {
+        let (pki, files) = (Pki::new(), Files::new("shutdown"));
+        let (certificate, key) = files.write_identity(&pki.certify("127.0.0.1"));
+        let long = Duration::from_secs(3600);
+        let server = Server::new(|| Echo).config(config.shutdown_timeout(long));
+        let tls = Tls::new(certificate, key).handshake_timeout(long);
+        let running = server.tls(tls).bind("127.0.0.1:0").expect("a server");
+        let mut silent = Wire::connect(running.local_addr());
+        let (mut socket, _) = WebSocket::open(originate(pki.client(None), running.local_addr()));
+        socket.assert_alive();
+        running.shutdown();
+        silent.expect_gone();
+        assert_eq!(socket.text(), "1");
+        assert_eq!(socket.expect_close(), Some(1001));
+        socket.wire.expect_eof();
+        running.join().expect("an orderly end");
+    });
+}
+
+#[test]
+fn a_connection_too_many_is_closed_without_a_word_that_is_not_tls() {
+    let (pki, files) = (Pki::new(), Files::new("too-many"));
+    let (certificate, key) = files.write_identity(&pki.certify("127.0.0.1"));
+    let running = serve(somewhere().max_connections(1), Tls::new(certificate, key));
+    let mut first = Wire::connect(originate(pki.client(None), running.local_addr()));
+    sid_of(first.request(&Request::get(POLLING)).text());
+    let mut second = Wire::connect(running.local_addr());
+    second.expect_eof();
+}
+
 /// One handshake, and a request over it.
 fn ask(config: &Arc<ClientConfig>, address: SocketAddr) -> std::io::Result<(String, Agreed)> {
     let name = "127.0.0.1".try_into().expect("a name");
@@ -205,10 +237,14 @@ fn clients_show_a_certificate_if_they_are_asked_for_one() {
     let (known, unknown) = (Arc::new(pki.client(Some(&own))), Arc::new(pki.client(None)));
     let forged = Arc::new(pki.client(Some(&forged)));
     for running in [&strict, &lenient] {
-        let mut wire = Wire::connect(originate((*known).clone(), running.local_addr()));
-        let sid = sid_of(wire.request(&Request::get(POLLING)).text());
-        let shown = format!("4secure: true, certificate: {}", own.cert.der().len());
-        wire.request(&Request::get(&target(&sid))).assert(200, &shown);
+        let address = originate((*known).clone(), running.local_addr());
+        // The second resumes what the first agreed on.
+        for _ in 0..2 {
+            let mut wire = Wire::connect(address);
+            let sid = sid_of(wire.request(&Request::get(POLLING)).text());
+            let shown = format!("4secure: true, certificate: {}", own.cert.der().len());
+            wire.request(&Request::get(&target(&sid))).assert(200, &shown);
+        }
         ask(&forged, running.local_addr()).map(drop).expect_err("signed by a stranger");
     }
     ask(&unknown, strict.local_addr()).map(drop).expect_err("nothing shown");

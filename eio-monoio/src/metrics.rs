@@ -33,10 +33,13 @@ impl Counters {
         self.add(what, index, n.wrapping_neg());
     }
 
-    /// An answer that is none the client hoped for.
-    pub(crate) fn refused(&self, status: u16) {
+    /// An answer that is none the client hoped for. `code`: Engine.IO's, if it has one.
+    pub(crate) fn refused(&self, status: u16, code: Option<u8>) {
         let index = STATUSES.iter().position(|known| *known == status);
         self.add(REFUSALS, index.unwrap_or(STATUSES.len()), 1);
+        if let Some(code) = code.map(usize::from).filter(|code| *code < CODES.len()) {
+            self.add(ERRORS, code, 1);
+        }
     }
 
     pub(crate) fn opened(&self, transport: Transport) {
@@ -97,7 +100,8 @@ pub(crate) const ACCEPTED: Slots = Slots::after(QUEUED, 1);
 pub(crate) const MOVED: Slots = Slots::after(ACCEPTED, 1);
 pub(crate) const TLS_FAILURES: Slots = Slots::after(MOVED, 1);
 const REFUSALS: Slots = Slots::after(TLS_FAILURES, STATUSES.len() + 1);
-const COUNT: usize = REFUSALS.first + REFUSALS.len;
+const ERRORS: Slots = Slots::after(REFUSALS, CODES.len());
+const COUNT: usize = ERRORS.first + ERRORS.len;
 
 const TRANSPORTS: [Transport; 2] = [Transport::Polling, Transport::WebSocket];
 const REASONS: [CloseReason; 8] = [
@@ -112,6 +116,8 @@ const REASONS: [CloseReason; 8] = [
 ];
 /// What else an application refuses with counts as `other`.
 const STATUSES: [u16; 13] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 431, 500, 503];
+/// Of [`Reject`](eio_core::request::Reject).
+const CODES: [u8; 6] = [0, 1, 2, 3, 4, 5];
 
 /// What one worker has done since the server began, and what it holds now.
 ///
@@ -193,6 +199,14 @@ impl WorkerMetrics {
         self.get(REFUSALS, index.unwrap_or(STATUSES.len()))
     }
 
+    /// Requests that were refused with this code of Engine.IO's (JS `connection_error`): 0 an unknown transport, 1 an
+    /// unknown session, 2 a handshake that is no GET, 3 a bad request, 4
+    /// [forbidden](crate::Refusal::forbidden) by the application, 5 another version. They count as
+    /// [refusals](Self::refusals) too.
+    pub fn connection_errors(&self, code: u8) -> u64 {
+        if usize::from(code) < CODES.len() { self.get(ERRORS, usize::from(code)) } else { 0 }
+    }
+
     fn get(&self, what: Slots, index: usize) -> u64 {
         self.0.get(what.first + index).copied().unwrap_or(0)
     }
@@ -261,9 +275,10 @@ enum Label {
     Reason,
     Result,
     Status,
+    Code,
 }
 
-const FAMILIES: [Family; 14] = [
+const FAMILIES: [Family; 15] = [
     Family {
         name: "eio_sessions",
         help: "Sessions that are open, by what carries them.",
@@ -343,6 +358,12 @@ const FAMILIES: [Family; 14] = [
         label: Label::Status,
     },
     Family {
+        name: "eio_connection_errors_total",
+        help: "Requests refused, by the code of Engine.IO.",
+        slots: ERRORS,
+        label: Label::Code,
+    },
+    Family {
         name: "eio_connections",
         help: "Connections that are open, of all workers.",
         slots: Slots { first: 0, len: 0 },
@@ -377,6 +398,7 @@ impl Label {
             (Self::Transport, _) => labelled(f, "transport", TRANSPORTS.get(index)),
             (Self::Reason, _) => labelled(f, "reason", REASONS.get(index)),
             (Self::Result, _) => labelled(f, "result", ["completed", "failed"].get(index)),
+            (Self::Code, _) => labelled(f, "code", CODES.get(index)),
             (Self::Status, None) => labelled(f, "status", Some(&"other")),
             (Self::Status, status) => labelled(f, "status", status),
         }
@@ -435,8 +457,9 @@ mod tests {
     #[test]
     fn an_unknown_status_is_counted_with_its_like() {
         let counters = Counters::default();
-        [400, 418, 451].into_iter().for_each(|status| counters.refused(status));
+        [400, 418, 451].into_iter().for_each(|status| counters.refused(status, Some(9)));
         let read = counters.read();
         assert_eq!((read.refusals(400), read.refusals(418), read.refusals(451)), (1, 2, 2));
+        assert_eq!((0..=9).map(|code| read.connection_errors(code)).sum::<u64>(), 0);
     }
 }

@@ -164,6 +164,8 @@ fn what_happens_is_counted_once() {
             ("eio_refusals_total", "status=\"400\"", 3.0),
             ("eio_refusals_total", "status=\"401\"", 1.0),
             ("eio_refusals_total", "status=\"503\"", 0.0),
+            ("eio_connection_errors_total", "code=\"1\"", 3.0),
+            ("eio_connection_errors_total", "", 3.0),
             ("eio_queued_bytes", "", 0.0),
             ("eio_tls_failures_total", "", 0.0),
         ];

@@ -87,7 +87,7 @@ impl<T> Conn<T> {
     /// Writes a whole response, to be flushed.
     pub(crate) fn reply(&mut self, answer: Answer<'_>, after: After) {
         if answer.status >= 400 {
-            self.core.counters.refused(answer.status);
+            self.core.counters.refused(answer.status, Reject::code_in(answer.body));
         }
         let extra = std::mem::take(&mut self.extra);
         let date = self.core.date();

@@ -259,7 +259,7 @@ fn take<H: Handler>(
         match Permit::take(&core.mesh, max) {
             Some(permit) => begin(shard, stream, peer, permit),
             None => {
-                core.counters.refused(503);
+                core.counters.refused(503, None);
                 turn_away(&stream, core.mesh.is_secure() && peer.is_some());
             }
         }

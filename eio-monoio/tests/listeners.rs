@@ -17,6 +17,7 @@ use eio_monoio::{
     Config, ConnectRequest, Endpoint, Handler, Listener, Message, Refusal, Running, ServeError,
     Server, Socket,
 };
+use support::app::eventually;
 use support::foreign;
 use support::matrix::{everywhere, somewhere};
 use support::server;
@@ -152,6 +153,8 @@ fn an_abandoned_socket_is_replaced_and_nothing_else_is() {
     let path = directory.socket();
     drop(UnixListener::bind(&path).expect("a socket"));
     assert!(is_there(&path));
+    // A process that another test starts holds it, too, until it runs its program.
+    eventually("nobody to listen", || UnixStream::connect(&path).is_err());
     let running = echo(somewhere()).bind_unix(&path).expect("nobody listens there");
     let taken = |result: Result<Running, ServeError>| match result {
         Err(ServeError::Io(error)) => {

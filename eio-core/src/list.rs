@@ -43,13 +43,17 @@ fn element(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
 }
 
 /// > OWS = *( SP / HTAB ) (5.6.3)
-fn ows(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
+pub(crate) fn ows(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
     take_while(|b| matches!(b, b' ' | b'\t'))(input)
 }
 
 /// > token = 1*tchar (5.6.2)
-fn token(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
-    take_while1(|b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))(input)
+pub(crate) fn token(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
+    take_while1(is_tchar)(input)
+}
+
+pub(crate) fn is_tchar(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
 #[cfg(test)]

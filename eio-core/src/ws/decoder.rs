@@ -7,7 +7,7 @@
 //! The state knows nothing of the bytes but positions: the buffer may move, grow or change its storage
 //! between two polls.
 
-use super::frame::{Head, Opcode, Stop};
+use super::frame::{Head, Opcode, RSV1, Stop};
 use super::{CloseCode, Error, Role, close, mask};
 use crate::buffer::RecvBuffer;
 
@@ -16,6 +16,8 @@ use crate::buffer::RecvBuffer;
 pub struct Decoder {
     role: Role,
     max_message: usize,
+    /// permessage-deflate was negotiated.
+    deflate: bool,
     state: State,
     /// The message of which something is kept but not yet the end.
     partial: Option<Partial>,
@@ -28,7 +30,8 @@ pub struct Decoder {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Step {
     /// At least so many more bytes are announced (the rest of a head or of a frame's payload), and at least
-    /// one: what to size the next buffer by. Never more than `max_message` or 125, whichever is larger.
+    /// one: what to size the next buffer by. Never more than `max_message` or 125, whichever is larger; with
+    /// [`allow_compressed`](Decoder::allow_compressed) a little more.
     Need(usize),
     /// There is an event.
     Ready(Ready),
@@ -39,6 +42,7 @@ pub enum Step {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ready {
     kind: Kind,
+    compressed: bool,
     len: usize,
 }
 
@@ -48,7 +52,12 @@ impl Ready {
         self.kind
     }
 
-    /// The length of its payload in bytes. A close code counts as two.
+    /// Whether it is a message that is to be inflated, see [`Decoder::allow_compressed`].
+    pub const fn is_compressed(self) -> bool {
+        self.compressed
+    }
+
+    /// The length of its payload in bytes, as it was on the wire. A close code counts as two.
     pub const fn len(self) -> usize {
         self.len
     }
@@ -95,7 +104,20 @@ pub enum Event<'b> {
 impl Decoder {
     /// Before the first frame. A message may have `max_message` bytes over all its fragments.
     pub const fn new(role: Role, max_message: usize) -> Self {
-        Self { role, max_message, state: State::Head, partial: None, lent: 0 }
+        Self { role, max_message, deflate: false, state: State::Head, partial: None, lent: 0 }
+    }
+
+    /// The same, where permessage-deflate was negotiated: RSV1 may be set where a message begins, and means that
+    /// [`Ready::is_compressed`].
+    ///
+    /// Such a message is lent as it came. Whoever inflates it appends `00 00 ff ff` first (RFC 7692 7.2.2), ends the
+    /// connection with [`Error::TooBig`] before more than `max_message` bytes come out and with
+    /// [`Error::NotDeflate`] if it is none, and checks that text is UTF-8. It may be longer than `max_message` by a
+    /// part in 1024 and 64 bytes, because noise grows when it is compressed.
+    #[must_use]
+    pub const fn allow_compressed(mut self) -> Self {
+        self.deflate = true;
+        self
     }
 
     /// Releases the event of the previous [`Step::Ready`], then goes on to the next. Poll again after each
@@ -131,7 +153,8 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Error::TextNotUtf8`], which ends the connection like an error of [`poll`](Self::poll). Text that
-    /// arrived in pieces was refused there already, at its first wrong byte.
+    /// arrived in pieces was refused there already, at its first wrong byte. A compressed message of either kind
+    /// comes as [`Event::Binary`], not inflated.
     #[inline]
     pub fn event<'b, S: AsRef<[u8]> + AsMut<[u8]>>(
         &self,
@@ -141,10 +164,10 @@ impl Decoder {
         let held = if ready.kind.is_message() { rx.kept() } else { rx.unread() };
         let payload = held.get(..ready.len).unwrap_or_default();
         Ok(match ready.kind {
-            Kind::Text => {
+            Kind::Text if !ready.compressed => {
                 Event::Text(simdutf8::basic::from_utf8(payload).map_err(|_| Error::TextNotUtf8)?)
             }
-            Kind::Binary => Event::Binary(payload),
+            Kind::Text | Kind::Binary => Event::Binary(payload),
             Kind::Ping => Event::Ping(payload),
             Kind::Pong => Event::Pong(payload),
             Kind::Close => {
@@ -175,7 +198,7 @@ impl Decoder {
         rx: &mut RecvBuffer<S>,
     ) -> Result<Option<Step>, Error> {
         let unread = rx.unread();
-        let (rest, head) = match Head::parse(unread, self.role) {
+        let (rest, head) = match Head::parse(unread, self.role, self.deflate) {
             Ok(parsed) => parsed,
             Err(Stop::Need(n)) => return Ok(Some(Step::Need(n))),
             Err(Stop::Broken(error)) => return Err(error),
@@ -199,18 +222,31 @@ impl Decoder {
             self.state = State::Control(Control { kind, len: head.len as u8, key: head.key });
             return Ok(None);
         }
-        let room = self.max_message.saturating_sub(rx.kept().len());
+        let (mut compressed, mut max) = (false, self.max_message);
+        if self.deflate {
+            (compressed, max) = self.compressed(unread);
+        }
+        let room = max.saturating_sub(rx.kept().len());
         let left =
             usize::try_from(head.len).ok().filter(|len| *len <= room).ok_or(Error::TooBig)?;
         rx.skip(size);
         // What most messages are: one frame, all there. Nothing to remember, nothing to check twice.
         if head.fin && self.partial.is_none() && left <= arrived {
             take(rx, left, head.key);
-            return Ok(Some(Step::Ready(Ready { kind, len: left })));
+            return Ok(Some(Step::Ready(Ready { kind, compressed, len: left })));
         }
-        self.partial.get_or_insert(Partial { kind, checked: 0 });
+        self.partial.get_or_insert(Partial { kind, compressed, checked: 0 });
         self.state = State::Payload(Payload { left, key: head.key, fin: head.fin });
         Ok(None)
+    }
+
+    /// Whether the data frame that begins here is of a compressed message, and what that may have.
+    #[cold]
+    fn compressed(&self, frame: &[u8]) -> (bool, usize) {
+        // A message is what its first frame says; RSV1 of another was refused.
+        let says = frame.first().is_some_and(|first| first & RSV1 != 0);
+        let compressed = says || self.partial.is_some_and(|partial| partial.compressed);
+        (compressed, if compressed { deflated(self.max_message) } else { self.max_message })
     }
 
     /// Whatever is not one whole message in one frame.
@@ -261,7 +297,7 @@ impl Decoder {
         frame.key = take(rx, n, frame.key);
         frame.left -= n;
         let ends = frame.fin && frame.left == 0;
-        if partial.kind == Kind::Text {
+        if partial.kind == Kind::Text && !partial.compressed {
             partial.check(rx.kept(), ends)?;
         }
         if frame.left > 0 {
@@ -272,7 +308,8 @@ impl Decoder {
         if !ends {
             return Ok(None);
         }
-        let ready = Ready { kind: partial.kind, len: rx.kept().len() };
+        let Partial { kind, compressed, .. } = *partial;
+        let ready = Ready { kind, compressed, len: rx.kept().len() };
         self.partial = None;
         Ok(Some(Step::Ready(ready)))
     }
@@ -295,7 +332,7 @@ impl Decoder {
             self.state = State::Closed;
         }
         self.lent = frame.len;
-        Ok(Some(Step::Ready(Ready { kind: frame.kind, len })))
+        Ok(Some(Step::Ready(Ready { kind: frame.kind, compressed: false, len })))
     }
 }
 
@@ -331,6 +368,7 @@ struct Control {
 #[derive(Clone, Copy, Debug)]
 struct Partial {
     kind: Kind,
+    compressed: bool,
     /// So many kept bytes are known to be whole characters.
     checked: usize,
 }
@@ -357,6 +395,12 @@ impl Kind {
     const fn is_message(self) -> bool {
         matches!(self, Self::Text | Self::Binary)
     }
+}
+
+/// What a message of so many bytes may have when it is compressed: DEFLATE adds five bytes to a block it cannot
+/// shrink, and compressors in use make blocks of kilobytes.
+const fn deflated(len: usize) -> usize {
+    len.saturating_add(len / 1024).saturating_add(64)
 }
 
 /// Unmasks and keeps the next `n` unread bytes; returns the key for those that follow.
@@ -605,7 +649,7 @@ mod tests {
     fn no_text_is_checked_again_with_each_piece() {
         let text = "aé€😀".as_bytes();
         let whole_characters = [0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10];
-        let mut partial = Partial { kind: Kind::Text, checked: 0 };
+        let mut partial = Partial { kind: Kind::Text, compressed: false, checked: 0 };
         for (arrived, checked) in whole_characters.into_iter().enumerate() {
             partial.check(&text[..arrived], false).unwrap();
             assert_eq!(partial.checked, checked, "after {arrived} bytes");
@@ -682,5 +726,81 @@ mod tests {
             };
             assert_eq!(lent.as_ptr_range(), place);
         }
+    }
+
+    /// What comes out where permessage-deflate was negotiated, each message with whether it is compressed.
+    fn decode_deflated(wire: &[u8]) -> (Vec<(bool, Got)>, Option<Error>) {
+        let mut rx = RecvBuffer::with_unread(wire.to_vec(), wire.len());
+        let mut decoder = Decoder::new(Role::Client, 1000).allow_compressed();
+        let mut got = Vec::new();
+        loop {
+            match decoder.poll(&mut rx) {
+                Ok(Step::Need(_)) => return (got, None),
+                Ok(Step::Ready(ready)) => {
+                    let event = decoder.event(&rx, ready).unwrap();
+                    got.push((ready.is_compressed(), event.into()));
+                }
+                Err(error) => return (got, Some(error)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_compressed_message_is_told_from_a_plain_one_and_lent_as_it_came() {
+        let hello = || Got::Binary(b"\xf2\x48\xcd\xc9\xc9\x07\x00".to_vec());
+        let pong = || Got::Pong(vec![]);
+        // RFC 7692 7.2.3.1, whole and in fragments, with a control frame between them.
+        let wire = b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00\x81\x01a\
+            \x41\x03\xf2\x48\xcd\x8a\x00\x80\x04\xc9\xc9\x07\x00\xc2\x00\x82\x00";
+        let (got, error) = decode_deflated(wire);
+        assert_eq!(error, None);
+        assert_eq!(
+            got,
+            [
+                (true, hello()),
+                (false, text("a")),
+                (false, pong()),
+                (true, hello()),
+                (true, Got::Binary(vec![])),
+                (false, Got::Binary(vec![])),
+            ]
+        );
+    }
+
+    #[test]
+    fn no_rsv1_on_control_frames_and_continuations_though_negotiated() {
+        for (wire, before) in [
+            (&b"\xc8\x00"[..], 0),
+            (b"\xc9\x00", 0),
+            (b"\xca\x00", 0),
+            (b"\x41\x01a\xc0\x01b", 0),
+            (b"\x01\x01a\xc0\x01b", 0),
+            (b"\x41\x01a\xc9\x00", 0),
+            (b"\x81\x00\xa1\x00", 1),
+            (b"\xd1\x00", 0),
+        ] {
+            let (got, error) = decode_deflated(wire);
+            assert_eq!((got.len(), error), (before, Some(Error::ReservedBits)), "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn compressed_text_is_not_judged_before_it_is_inflated() {
+        for wire in [&b"\xc1\x02\xc3\x28"[..], b"\x41\x01\xff\x80\x01\xff"] {
+            let (got, error) = decode_deflated(wire);
+            assert_eq!((got.len(), error), (1, None));
+        }
+        // A plain message still is.
+        assert_eq!(decode_deflated(b"\x01\x01\xff\x80\x00").1, Some(Error::TextNotUtf8));
+    }
+
+    #[test]
+    fn a_compressed_message_is_bounded_too() {
+        assert_eq!(deflated(1000), 1064);
+        assert_eq!(deflated(usize::MAX), usize::MAX);
+        assert_eq!(decode_deflated(b"\xc2\x7e\x04\x28").1, None);
+        assert_eq!(decode_deflated(b"\xc2\x7e\x04\x29").1, Some(Error::TooBig));
+        assert_eq!(decode_deflated(b"\x42\x01a\x80\x7e\x04\x28").1, Some(Error::TooBig));
+        assert_eq!(decode_deflated(b"\x82\x7e\x03\xe9").1, Some(Error::TooBig), "a plain one");
     }
 }

@@ -1,7 +1,7 @@
 //! Frames on their way out, RFC 6455 section 5.2.
 
 use super::close::MAX_REASON;
-use super::frame::{FIN, LENGTH_16, LENGTH_64, MASK, MAX_CONTROL, Opcode};
+use super::frame::{FIN, LENGTH_16, LENGTH_64, MASK, MAX_CONTROL, Opcode, RSV1};
 use super::{CloseCode, mask};
 use crate::buffer::{Overflow, Sink, Writer};
 
@@ -44,6 +44,36 @@ pub fn encode_fragment<K: Sink>(
         return Err(Overflow);
     }
     let first = opcode as u8 | if fin || opcode.is_control() { FIN } else { 0 };
+    write(out, first, len, [prefix, payload], mask)
+}
+
+/// Writes one unfragmented message that permessage-deflate has compressed: `payload` is the DEFLATE data without
+/// its last four bytes (RFC 7692 7.2.1). Only where that was negotiated, see [`deflate`](super::deflate).
+///
+/// # Errors
+/// [`Overflow`], with nothing written, if the frame does not fit, or if `opcode` is not [`Opcode::Text`] or
+/// [`Opcode::Binary`], which nothing else may be compressed as.
+pub fn encode_compressed<K: Sink>(
+    out: &mut K,
+    opcode: Opcode,
+    payload: &[u8],
+    mask: Option<[u8; 4]>,
+) -> Result<(), Overflow> {
+    if !matches!(opcode, Opcode::Text | Opcode::Binary) {
+        return Err(Overflow);
+    }
+    write(out, FIN | RSV1 | opcode as u8, payload.len(), [&[], payload], mask)
+}
+
+/// Writes a frame whose payload is so long, in two parts, and whose first byte is `first`.
+#[inline(always)]
+fn write<K: Sink>(
+    out: &mut K,
+    first: u8,
+    len: usize,
+    [prefix, payload]: [&[u8]; 2],
+    mask: Option<[u8; 4]>,
+) -> Result<(), Overflow> {
     let masked = if mask.is_some() { MASK } else { 0 };
     // The whole frame is claimed at once: all or nothing.
     let mut frame = Writer::new(out.claim(encoded_len(len, mask.is_some()))?);
@@ -208,5 +238,18 @@ mod tests {
         let frame = close(Some(CloseCode::POLICY), &"é".repeat(100));
         assert_eq!(frame[..4], *b"\x88\x7c\x03\xf0");
         assert_eq!(&frame[4..], "é".repeat(61).as_bytes());
+    }
+
+    #[test]
+    fn nothing_but_a_message_is_compressed() {
+        // RFC 7692 7.2.3.1: "Hello".
+        let hello = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
+        let frame = written(|out| encode_compressed(out, Opcode::Text, hello, None)).unwrap();
+        assert_eq!(frame, b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00");
+        let frame = written(|out| encode_compressed(out, Opcode::Binary, hello, Some(KEY)));
+        assert_eq!(frame.unwrap()[..6], *b"\xc2\x87\x37\xfa\x21\x3d");
+        for opcode in [Opcode::Continuation, Opcode::Close, Opcode::Ping, Opcode::Pong] {
+            assert_eq!(written(|out| encode_compressed(out, opcode, hello, None)), Err(Overflow));
+        }
     }
 }

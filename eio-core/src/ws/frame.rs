@@ -13,6 +13,8 @@ pub(super) const MAX_CONTROL: usize = 125;
 
 pub(super) const FIN: u8 = 0x80;
 const RSV: u8 = 0x70;
+/// permessage-deflate's bit: the message that begins here is compressed (RFC 7692 6).
+pub(super) const RSV1: u8 = 0x40;
 const OPCODE: u8 = 0x0f;
 pub(super) const MASK: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
@@ -91,14 +93,12 @@ impl From<nom::Err<()>> for Stop {
 }
 
 impl Head {
-    /// Reads a head that is sent *to* `role`; what follows it comes back. Faults are found in the order of
-    /// the bytes, so that the same one is found however they arrive.
+    /// Reads a head that is sent *to* `role`; what follows it comes back. `deflate`: permessage-deflate was
+    /// negotiated. Faults are found in the order of the bytes, so that the same one is found however they arrive.
     #[inline]
-    pub(super) fn parse(input: &[u8], role: Role) -> Result<(&[u8], Self), Stop> {
+    pub(super) fn parse(input: &[u8], role: Role, deflate: bool) -> Result<(&[u8], Self), Stop> {
         let (rest, [first, second]) = start(input)?;
-        // > If a nonzero value is received and none of the negotiated extensions defines the meaning of
-        // > such a nonzero value, the receiving endpoint MUST _Fail the WebSocket Connection_. (5.2)
-        if first & RSV != 0 {
+        if first & RSV != 0 && !(deflate && may_be_compressed(first)) {
             return Err(Stop::Broken(Error::ReservedBits));
         }
         // > If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket
@@ -127,6 +127,18 @@ impl Head {
         let (rest, key) = if masked { be_u32::<_, ()>(rest)? } else { (rest, 0) };
         Ok((rest, Self { fin, opcode, len, key: key.to_be_bytes() }))
     }
+}
+
+/// Whether the reserved bits of a frame's first byte are what permessage-deflate gives a meaning.
+///
+/// > If a nonzero value is received and none of the negotiated extensions defines the meaning of such a nonzero
+/// > value, the receiving endpoint MUST _Fail the WebSocket Connection_. (5.2)
+///
+/// > An endpoint MUST NOT set the "Per-Message Compressed" bit of control frames and non-first fragments of a data
+/// > message. An endpoint receiving such a frame MUST _Fail the WebSocket Connection_. (RFC 7692 6)
+#[cold]
+const fn may_be_compressed(first: u8) -> bool {
+    first & RSV == RSV1 && matches!(first & OPCODE, 0x1 | 0x2)
 }
 
 #[inline]
@@ -168,7 +180,7 @@ mod tests {
     use super::*;
 
     fn client(input: &[u8]) -> Result<Head, Stop> {
-        Head::parse(input, Role::Client).map(|(_, head)| head)
+        Head::parse(input, Role::Client, false).map(|(_, head)| head)
     }
 
     #[test]
@@ -183,7 +195,7 @@ mod tests {
         ] {
             assert_eq!(client(input), Err(Stop::Need(missing)), "{}", input.escape_ascii());
         }
-        let server = |input| Head::parse(input, Role::Server).map(|(rest, _)| rest.len());
+        let server = |input| Head::parse(input, Role::Server, false).map(|(rest, _)| rest.len());
         assert_eq!(server(b"\x81\x80"), Err(Stop::Need(4)));
         assert_eq!(server(b"\x81\x81\x01\x02\x03"), Err(Stop::Need(1)));
         assert_eq!(server(b"\x81\x81\x01\x02\x03\x04\x05"), Ok(1));
@@ -206,7 +218,24 @@ mod tests {
     fn a_broken_rule_is_found_before_the_rest_of_the_head() {
         assert_eq!(client(b"\x81\xff"), Err(Stop::Broken(Error::Masked)));
         assert_eq!(client(b"\x89\x7e"), Err(Stop::Broken(Error::ControlTooLong)));
-        let server = Head::parse(b"\x81\x7f", Role::Server);
+        let server = Head::parse(b"\x81\x7f", Role::Server, false);
         assert_eq!(server, Err(Stop::Broken(Error::Unmasked)));
+    }
+
+    #[test]
+    fn no_reserved_bit_has_a_meaning_but_rsv1_where_a_negotiated_message_begins() {
+        for first in 0..=u8::MAX {
+            if first & RSV == 0 || Opcode::new(first & OPCODE).is_none() {
+                continue;
+            }
+            let refused = Err(Stop::Broken(Error::ReservedBits));
+            assert_eq!(client(&[first, 0]), refused, "{first:#x} without negotiation");
+            let head = Head::parse(&[first, 0], Role::Client, true).map(|(_, head)| head);
+            match first {
+                0x41 | 0x42 | 0xc1 | 0xc2 => assert!(head.is_ok()),
+                _ => assert_eq!(head, refused, "{first:#x}"),
+            }
+        }
+        assert!(Head::parse(&[0x81, 0], Role::Client, true).is_ok());
     }
 }

@@ -20,6 +20,7 @@
 //! assert_eq!(check_response(&key, &[], 101, response.into_iter()), Ok(None));
 //! ```
 
+use super::deflate::Terms;
 use crate::list::{has_token, tokens};
 use base64_simd::{AsOut, STANDARD};
 use sha1_smol::Sha1;
@@ -118,8 +119,8 @@ impl<'h, H: Iterator<Item = (&'h str, &'h [u8])> + Clone> Offer<H> {
             .filter_map(|token| core::str::from_utf8(token).ok())
     }
 
-    /// The extensions the client offers: the values of `Sec-WebSocket-Extensions`, not looked into. Leaving
-    /// the header out of the answer declines them all.
+    /// The extensions the client offers: the values of `Sec-WebSocket-Extensions`, not looked into; see
+    /// [`Terms::accept`]. Leaving the header out of the answer declines them all.
     pub fn extensions(&self) -> impl Iterator<Item = &'h [u8]> + use<'h, H> {
         values(self.headers.clone(), EXTENSIONS)
     }
@@ -227,10 +228,46 @@ pub fn check_response<'h, H>(
 where
     H: Iterator<Item = (&'h str, &'h [u8])>,
 {
+    let check = |value: &[u8], ()| match value.trim_ascii() {
+        [] => Ok(()),
+        _ => Err(Mismatch::Extension),
+    };
+    respond(key, offered, status, headers, check).map(|(protocol, ())| protocol)
+}
+
+/// The same where permessage-deflate was [offered](Terms::offer): also what the server agreed to, `None` if it
+/// declined.
+///
+/// # Errors
+/// As [`check_response`]; see also [`Terms::check`].
+pub fn check_response_deflate<'h, H>(
+    key: &Key,
+    offered: &[&str],
+    deflate: &Terms,
+    status: u16,
+    headers: H,
+) -> Result<(Option<&'h str>, Option<Terms>), Mismatch>
+where
+    H: Iterator<Item = (&'h str, &'h [u8])>,
+{
+    respond(key, offered, status, headers, |value, agreed| deflate.check_value(value, agreed))
+}
+
+/// `check`: what one value of `Sec-WebSocket-Extensions` comes to, after those before it.
+fn respond<'h, H, E: Default>(
+    key: &Key,
+    offered: &[&str],
+    status: u16,
+    headers: H,
+    check: impl Fn(&[u8], E) -> Result<E, Mismatch>,
+) -> Result<(Option<&'h str>, E), Mismatch>
+where
+    H: Iterator<Item = (&'h str, &'h [u8])>,
+{
     if status != 101 {
         return Err(Mismatch::Status);
     }
-    let (mut upgrade, mut connection, mut extensions) = (false, false, false);
+    let (mut upgrade, mut connection, mut extensions) = (false, false, Ok(E::default()));
     let (mut accept, mut protocol) = (Single::Absent, Single::Absent);
     for (name, value) in headers {
         if name.eq_ignore_ascii_case(UPGRADE) {
@@ -240,7 +277,7 @@ where
         } else if name.eq_ignore_ascii_case(ACCEPT) {
             accept.add(value);
         } else if name.eq_ignore_ascii_case(EXTENSIONS) {
-            extensions |= !value.trim_ascii().is_empty();
+            extensions = extensions.and_then(|before| check(value, before));
         } else if name.eq_ignore_ascii_case(PROTOCOL) {
             protocol.add(value);
         }
@@ -257,20 +294,19 @@ where
     // > If the response includes a |Sec-WebSocket-Extensions| header field and this header field indicates
     // > the use of an extension that was not present in the client's handshake [...], the client MUST _Fail
     // > the WebSocket Connection_. (4.1)
-    if extensions {
-        return Err(Mismatch::Extension);
-    }
+    let extensions = extensions?;
     // > If the response includes a |Sec-WebSocket-Protocol| header field and this header field indicates the
     // > use of a subprotocol that was not present in the client's handshake [...], the client MUST _Fail the
     // > WebSocket Connection_. (4.1)
-    match protocol {
-        Single::Absent => Ok(None),
+    let protocol = match protocol {
+        Single::Absent => None,
         Single::Value(name) => match core::str::from_utf8(name) {
-            Ok(name) if offered.contains(&name) => Ok(Some(name)),
-            _ => Err(Mismatch::Protocol),
+            Ok(name) if offered.contains(&name) => Some(name),
+            _ => return Err(Mismatch::Protocol),
         },
-        Single::Repeated => Err(Mismatch::Protocol),
-    }
+        Single::Repeated => return Err(Mismatch::Protocol),
+    };
+    Ok((protocol, extensions))
 }
 
 /// Why a response does not open the WebSocket that was asked for.
@@ -285,7 +321,7 @@ pub enum Mismatch {
     Connection,
     /// Not exactly one `Sec-WebSocket-Accept` with the value that belongs to the key.
     Accept,
-    /// An extension that was not offered.
+    /// An extension that was not offered, or an answer that does not keep to the offer.
     Extension,
     /// A subprotocol that was not offered, or more than one.
     Protocol,
@@ -298,7 +334,7 @@ impl core::fmt::Display for Mismatch {
             Self::Upgrade => "the response has no Upgrade: websocket",
             Self::Connection => "the response has no Connection: upgrade",
             Self::Accept => "the response has no Sec-WebSocket-Accept that belongs to the key",
-            Self::Extension => "the server uses an extension that was not offered",
+            Self::Extension => "the server uses an extension as it was not offered",
             Self::Protocol => "the server chose a subprotocol that was not offered",
         })
     }
@@ -532,5 +568,24 @@ mod tests {
         }
         assert_eq!(mismatch(twice(response(), "Sec-WebSocket-Protocol")), Err(Mismatch::Protocol));
         assert_eq!(mismatch(without(response(), "Sec-WebSocket-Protocol")), Ok(None));
+    }
+
+    #[test]
+    fn compression_is_what_both_agreed_to_and_nothing_else() {
+        let key = Key::new(*b"the sample nonce");
+        let deflate = Terms { server_no_context_takeover: true, ..Terms::default() };
+        let check = |headers: Headers| {
+            check_response_deflate(&key, &["chat"], &deflate, 101, headers.into_iter())
+        };
+        let answer = |value| with(response(), "Sec-WebSocket-Extensions", value);
+        let agreed = check(answer(b"permessage-deflate; server_no_context_takeover"));
+        assert_eq!(agreed, Ok((Some("chat"), Some(deflate))));
+        assert_eq!(check(response()), Ok((Some("chat"), None)));
+        assert_eq!(check(answer(b" ")), Ok((Some("chat"), None)));
+        for value in [&b"permessage-deflate"[..], b"foo", b"permessage-deflate;"] {
+            assert_eq!(check(answer(value)), Err(Mismatch::Extension));
+        }
+        let granted = answer(b"permessage-deflate; server_no_context_takeover");
+        assert_eq!(check(twice(granted, "Sec-WebSocket-Extensions")), Err(Mismatch::Extension));
     }
 }

@@ -1,8 +1,9 @@
 //! The WebSocket protocol, RFC 6455: frames and opening handshake, for both ends.
 //!
 //! [`Decoder`] turns received bytes into whole messages and control frames, in the buffer they arrived in;
-//! [`encode`] writes frames; [`handshake`] checks the HTTP request or response that starts it all. Nothing
-//! here answers a ping or a close: the driver does, because it knows when the output has room.
+//! [`encode`] writes frames; [`handshake`] checks the HTTP request or response that starts it all; [`deflate`]
+//! negotiates compression. Nothing here answers a ping or a close, or inflates a message: the driver does, because
+//! it knows when the output has room, and has the memory.
 //!
 //! ```
 //! use eio_core::buffer::{RecvBuffer, Writer};
@@ -26,14 +27,16 @@
 
 mod close;
 mod decoder;
+pub mod deflate;
 mod encoder;
+mod extension;
 mod frame;
 pub mod handshake;
 mod mask;
 
 pub use close::CloseCode;
 pub use decoder::{Decoder, Event, Kind, Ready, Step};
-pub use encoder::{encode, encode_close, encode_fragment, encoded_len};
+pub use encoder::{encode, encode_close, encode_compressed, encode_fragment, encoded_len};
 pub use frame::Opcode;
 
 /// Which end we are.
@@ -51,7 +54,7 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Error {
-    /// RSV1, RSV2 or RSV3 is set and no extension gives it a meaning (5.2).
+    /// RSV1, RSV2 or RSV3 is set and no extension gives it a meaning there (5.2; RFC 7692 6).
     ReservedBits,
     /// Opcode 3 to 7 or 11 to 15 (5.2).
     ReservedOpcode,
@@ -71,8 +74,11 @@ pub enum Error {
     NothingToContinue,
     /// A text or binary frame before the fragmented message was finished (5.4).
     MessageUnfinished,
-    /// The message is announced to be longer than the limit.
+    /// The message is announced to be longer than the limit, or inflates to more.
     TooBig,
+    /// A compressed message is not DEFLATE data that ends where the message does (RFC 7692 7.2). Found by whoever
+    /// inflates it.
+    NotDeflate,
     /// A text message is not UTF-8 (8.1).
     TextNotUtf8,
     /// A close frame of one byte: too short for a code (5.5.1).
@@ -88,7 +94,10 @@ impl Error {
     pub const fn close_code(self) -> CloseCode {
         match self {
             Self::TooBig => CloseCode::TOO_BIG,
-            Self::TextNotUtf8 | Self::ReasonNotUtf8 => CloseCode::INVALID_PAYLOAD,
+            // RFC 7692 names no code; ws and Autobahn's own library use this one.
+            Self::TextNotUtf8 | Self::ReasonNotUtf8 | Self::NotDeflate => {
+                CloseCode::INVALID_PAYLOAD
+            }
             _ => CloseCode::PROTOCOL_ERROR,
         }
     }
@@ -108,6 +117,7 @@ impl core::fmt::Display for Error {
             Self::NothingToContinue => "a continuation frame continues nothing",
             Self::MessageUnfinished => "a message starts inside an unfinished one",
             Self::TooBig => "a message is too big",
+            Self::NotDeflate => "a compressed message is not DEFLATE data",
             Self::TextNotUtf8 => "a text message is not UTF-8",
             Self::CloseTruncated => "a close frame is too short for its code",
             Self::CloseCodeInvalid => "a close frame has an invalid code",

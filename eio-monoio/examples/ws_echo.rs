@@ -1,7 +1,10 @@
 //! A bare WebSocket echo on any path, without Engine.IO, for RFC 6455 conformance suites. See `--help`.
 
 use clap::Parser;
-use eio_monoio::{Config, ConnectRequest, Cors, Driver, Handler, Message, Refusal, Server, Socket};
+use eio_monoio::{
+    Config, ConnectRequest, Cors, Driver, Handler, Message, PerMessageDeflate, Refusal, Server,
+    Socket,
+};
 
 #[derive(Parser)]
 #[command(about = "A bare WebSocket echo on any path")]
@@ -18,6 +21,12 @@ struct Options {
     /// The largest message, in bytes
     #[arg(long, default_value_t = 64 << 20)]
     max_message: usize,
+    /// Compress by permessage-deflate, messages of any length
+    #[arg(long)]
+    deflate: bool,
+    /// The same, with messages that may refer to earlier ones
+    #[arg(long)]
+    deflate_takeover: bool,
 }
 
 /// Engine.IO is not what this server is about: whoever finds its path is sent away.
@@ -45,6 +54,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .handle_signals(true);
     if let Some(workers) = options.workers {
         config = config.workers(workers);
+    }
+    if options.deflate || options.deflate_takeover {
+        let alone = !options.deflate_takeover;
+        let deflate = PerMessageDeflate::new()
+            .threshold(0)
+            .server_no_context_takeover(alone)
+            .client_no_context_takeover(alone);
+        config = config.per_message_deflate(deflate);
     }
     let running = Server::new(|| Nobody)
         .config(config)

@@ -9,6 +9,7 @@ use eio_core::payload::SEPARATOR;
 use eio_core::session::Timing;
 use eio_core::transport::{Transport, TransportSet};
 
+use crate::deflate::PerMessageDeflate;
 use crate::error::SendError;
 use crate::line::Limits;
 use crate::message::OwnedMessage;
@@ -63,6 +64,7 @@ pub struct Config {
     pub(crate) cookie: Option<Cookie>,
     pub(crate) http_compression: bool,
     pub(crate) compression_threshold: usize,
+    pub(crate) per_message_deflate: Option<PerMessageDeflate>,
     pub(crate) initial_packet: Option<OwnedMessage>,
     pub(crate) max_handshakes_per_second: Option<usize>,
     pub(crate) trusted_proxies: Vec<Result<Trusted, String>>,
@@ -117,6 +119,7 @@ impl Default for Config {
             cookie: None,
             http_compression: true,
             compression_threshold: 1024,
+            per_message_deflate: None,
             initial_packet: None,
             max_handshakes_per_second: None,
             trusted_proxies: Vec::new(),
@@ -358,6 +361,14 @@ impl Config {
         self
     }
 
+    /// Compresses WebSocket messages for clients that can do so too, by permessage-deflate. None: the extension is
+    /// declined. JS `perMessageDeflate`, off there too. What it costs is told at [`PerMessageDeflate`].
+    #[must_use]
+    pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
+        self.per_message_deflate = Some(deflate);
+        self
+    }
+
     /// A message for every new session, ahead of all others and in the same response as the handshake. None;
     /// text without U+001E, at most [`max_payload`](Self::max_payload) bytes. JS `initialPacket`. There are
     /// clients that cannot read a handshake with more in it.
@@ -496,6 +507,9 @@ impl Config {
         if let Some(cookie) = &self.cookie {
             cookie.check().map_err(|rule| ConfigError::new("cookie", rule))?;
         }
+        if let Some(deflate) = &self.per_message_deflate {
+            deflate.check().map_err(|rule| ConfigError::new("per_message_deflate", rule))?;
+        }
         if let Some(wrong) = self.trusted_proxies.iter().find_map(|proxy| proxy.as_ref().err()) {
             return Err(ConfigError::new("trusted_proxies", wrong.clone()));
         }
@@ -603,6 +617,7 @@ mod tests {
 
     #[test]
     fn an_option_out_of_range_is_named() {
+        let deflate = |deflate| Config::new().per_message_deflate(deflate);
         let day_and_more = Duration::from_secs(86_401);
         for (config, option) in [
             (Config::new().ping_interval(Duration::ZERO), "ping_interval"),
@@ -633,6 +648,9 @@ mod tests {
             (Config::new().cors(Cors::origins(["no scheme"])), "cors"),
             (Config::new().cookie(Cookie::new("a b")), "cookie"),
             (Config::new().compression_threshold((1 << 31) + 1), "compression_threshold"),
+            (deflate(PerMessageDeflate::new().threshold((1 << 31) + 1)), "per_message_deflate"),
+            (deflate(PerMessageDeflate::new().server_max_window_bits(8)), "per_message_deflate"),
+            (deflate(PerMessageDeflate::new().client_max_window_bits(16)), "per_message_deflate"),
             (Config::new().initial_packet("a\u{1e}b"), "initial_packet"),
             (Config::new().max_payload(2).initial_packet("abc"), "initial_packet"),
             (Config::new().max_handshakes_per_second(0), "max_handshakes_per_second"),

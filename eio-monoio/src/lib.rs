@@ -41,13 +41,14 @@
 //! handler busy, reads nothing, and leaves its largest message unfinished. With the defaults that is about
 //! 10 MiB for each such client; where strangers connect, lower the three figures to what the application needs,
 //! and set [`max_connections`](Config::max_connections). Beside that the kernel has its own socket buffers. A
-//! test holds a server to these figures.
+//! test holds a server to these figures. Where messages are compressed, [`PerMessageDeflate`] says what that adds.
 #![deny(unsafe_code)]
 
 mod carrier;
 pub mod client;
 mod config;
 mod conn;
+mod deflate;
 mod error;
 mod handler;
 mod interrupt;
@@ -71,6 +72,7 @@ mod web;
 
 pub use config::{Config, ConfigError, Dispatch};
 pub use conn::plain::PlainSocket;
+pub use deflate::PerMessageDeflate;
 pub use eio_core::packet::{Message, Packet};
 pub use eio_core::session::CloseReason;
 pub use eio_core::sid::{InvalidSid, Sid};

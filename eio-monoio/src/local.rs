@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use eio_core::time::Instant;
 use slab::Slab;
 
+use crate::deflate::Codecs;
 use crate::net;
 use crate::shard::pool::Pool;
 use crate::shard::tasks::Tasks;
@@ -21,6 +22,8 @@ use crate::shard::timers::{TICK, Timers};
 pub(crate) struct Local {
     pub(crate) timers: Timers,
     pub(crate) pool: Rc<Pool>,
+    /// For WebSockets that are compressed.
+    pub(crate) codecs: Codecs,
     /// Connections and user code.
     pub(crate) tasks: Tasks,
     /// What the application runs beside its handlers; nothing waits for it.
@@ -61,6 +64,7 @@ impl Default for Local {
         Self {
             timers: Timers::new(Instant::default()),
             pool: Rc::default(),
+            codecs: Codecs::default(),
             tasks: Tasks::default(),
             background: Tasks::default(),
             services: Tasks::default(),

@@ -1,6 +1,6 @@
 //! Messages that own or share their bytes, for those who cannot borrow them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use eio_core::buffer::{Overflow, Sink};
 use eio_core::packet::{Message, Packet};
@@ -62,10 +62,17 @@ impl<'a> From<&'a OwnedMessage> for Message<'a> {
 /// A message encoded once for many receivers: the whole WebSocket frame, of which the data is the end.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoded {
-    frame: Arc<[u8]>,
+    frames: Arc<Frames>,
     /// Where the data begins.
     data: usize,
     text: bool,
+}
+
+#[derive(Debug)]
+struct Frames {
+    plain: Box<[u8]>,
+    /// The same compressed by permessage-deflate, if anybody wanted that; `None` within: it does not become smaller.
+    compressed: OnceLock<Option<Vec<u8>>>,
 }
 
 impl Encoded {
@@ -73,16 +80,22 @@ impl Encoded {
         let mut frame = OutBuf::default();
         frame.frame(&Packet::Message(message));
         let data = frame.0.len() - message.len();
-        Self { frame: frame.0.into(), data, text: matches!(message, Message::Text(_)) }
+        let frames = Frames { plain: frame.0.into(), compressed: OnceLock::new() };
+        Self { frames: Arc::new(frames), data, text: matches!(message, Message::Text(_)) }
     }
 
     /// The frame as a server sends it.
     pub(crate) fn frame(&self) -> &[u8] {
-        &self.frame
+        &self.frames.plain
+    }
+
+    /// The compressed frame, made by whoever is first to ask.
+    pub(crate) fn compressed(&self, make: impl FnOnce() -> Option<Vec<u8>>) -> Option<&[u8]> {
+        self.frames.compressed.get_or_init(make).as_deref()
     }
 
     pub(crate) fn message(&self) -> Message<'_> {
-        let data = &self.frame[self.data..];
+        let data = &self.frames.plain[self.data..];
         match std::str::from_utf8(data) {
             Ok(text) if self.text => Message::Text(text),
             _ => Message::Binary(data),

@@ -13,6 +13,7 @@ use crate::client::error::{ConnectError, Fault};
 use crate::client::session::Session;
 use crate::client::settings::{Options, Settings};
 use crate::client::{Client, signal};
+use crate::deflate::PerMessageDeflate;
 use crate::local::Local;
 
 /// Options of a connection; awaited, it connects and is done when the server has opened a session.
@@ -136,6 +137,13 @@ impl Connect {
     /// `timestampRequests`, Py `timestamp_requests`.
     pub fn timestamp(mut self, parameter: Option<&str>) -> Self {
         self.options.timestamp = parameter.map(Into::into);
+        self
+    }
+
+    /// Offers to compress WebSocket messages by permessage-deflate; whether that is done is up to the server. None by
+    /// default. What it costs is told at [`PerMessageDeflate`]. JS `perMessageDeflate`, on there.
+    pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
+        self.options.per_message_deflate = Some(deflate);
         self
     }
 

@@ -53,8 +53,9 @@ impl Connect {
             handshake(line, &settings, &cookies, &target).await
         };
         // Rare and large: not part of what the socket pays for while it lives.
-        let line = Box::pin(opening).await.map_err(ConnectError::Failed)?;
+        let (line, terms) = Box::pin(opening).await.map_err(ConnectError::Failed)?;
         let max = settings.options.max_receive;
-        Ok(plain::run(line, max, on_open, on_message).await.map(|code| code.get()))
+        let deflate = settings.deflate(&local, terms);
+        Ok(plain::run(line, max, deflate, on_open, on_message).await.map(|code| code.get()))
     }
 }

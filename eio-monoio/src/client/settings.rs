@@ -9,11 +9,15 @@ use eio_core::http::{Scheme, Url, WriteError, header_line};
 use eio_core::session::client::ClientTiming;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
+use eio_core::ws::Role;
+use eio_core::ws::deflate::Terms;
 
 use crate::client::error::ConnectError;
 use crate::client::tls::{TlsOptions, Trust};
 use crate::config::millis;
+use crate::deflate::{Inward, Outward, PerMessageDeflate};
 use crate::line::Limits;
+use crate::local::Local;
 use crate::message::OutBuf;
 
 /// The options of a client, see [`Connect`](crate::client::Connect), as the user gave them.
@@ -39,6 +43,7 @@ pub(crate) struct Options {
     pub(crate) keepalive: Option<Duration>,
     pub(crate) proxy: Option<String>,
     pub(crate) handle_sigint: bool,
+    pub(crate) per_message_deflate: Option<PerMessageDeflate>,
     pub(crate) tls: TlsOptions,
 }
 
@@ -65,6 +70,7 @@ impl Options {
             keepalive: None,
             proxy: None,
             handle_sigint: false,
+            per_message_deflate: None,
             tls: TlsOptions::default(),
         }
     }
@@ -127,6 +133,9 @@ impl Settings {
         let url = Url::parse(&options.url)?;
         if options.transports.is_empty() {
             return Err(ConnectError::Option("transports", "none".into()));
+        }
+        if let Some(Err(wrong)) = options.per_message_deflate.as_ref().map(|d| d.check()) {
+            return Err(ConnectError::Option("per_message_deflate", wrong));
         }
         let path = match &options.path {
             Some(path) => absolute(path),
@@ -200,6 +209,19 @@ impl Settings {
         let path = self.options.path.as_deref().unwrap_or(url.path);
         let mark = if url.query.is_empty() { "" } else { "?" };
         Ok(format!("{path}{mark}{}", url.query))
+    }
+
+    /// The two directions of a WebSocket that is compressed.
+    pub(crate) fn deflate(
+        &self,
+        local: &Rc<Local>,
+        terms: Option<Terms>,
+    ) -> (Option<Outward>, Option<Box<Inward>>) {
+        let both = self.options.per_message_deflate.as_ref().zip(terms);
+        let begin = |(wishes, terms): (&PerMessageDeflate, Terms)| {
+            wishes.begin(local, Role::Client, &terms, self.options.max_receive)
+        };
+        both.map(begin).unzip()
     }
 
     /// What stands in every request: the value of Host, header lines, and the user's own cookies.

@@ -12,8 +12,9 @@ use eio_core::http::{EMPTY, ResponseHead, WriteError, request};
 use eio_core::packet::Packet;
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
-use eio_core::ws::handshake::{Key, Mismatch, check_response};
-use eio_core::ws::{self, CloseCode, Decoder, Event, Kind, Ready, Role};
+use eio_core::ws::deflate::Terms;
+use eio_core::ws::handshake::{Key, Mismatch, check_response, check_response_deflate};
+use eio_core::ws::{self, CloseCode, Event, Kind, Ready, Role};
 
 use crate::client::cookies::Jar;
 use crate::client::dial::fault;
@@ -21,7 +22,9 @@ use crate::client::error::Fault;
 use crate::client::polling::{Cuttable, connect, refusal_decoder, scan_head, told};
 use crate::client::session::Session;
 use crate::client::settings::Settings;
+use crate::conn::inbound::Inbound;
 use crate::conn::wire::{self, Wire};
+use crate::deflate::PerMessageDeflate;
 use crate::line::{Line, rest};
 use crate::message::OutBuf;
 use crate::session::link::Ending;
@@ -29,16 +32,17 @@ use crate::session::link::Ending;
 /// Opens the WebSocket and serves it to its end.
 pub(crate) async fn run(session: Rc<Session>) {
     // Rare and large: not part of what a connection pays for while it lives.
-    let line = match Box::pin(open(&session)).await {
-        Ok(line) => line,
+    let (line, terms) = match Box::pin(open(&session)).await {
+        Ok(opened) => opened,
         Err(fault) => return session.lost(Lane::WebSocket, fault),
     };
-    let (wire, rx) = Wire::new(line, Role::Client);
+    let (outward, inward) = session.settings.deflate(&session.local, terms);
+    let (wire, rx) = Wire::new(line, Role::Client, outward);
     if !session.connected(&wire.link) {
         return;
     }
-    let decoder = Decoder::new(Role::Client, session.settings.options.max_receive);
-    let reader = Reader { session: &session, wire: &wire, rx, decoder, fault: None };
+    let inbound = Inbound::new(Role::Client, session.settings.options.max_receive, inward);
+    let reader = Reader { session: &session, wire: &wire, rx, inbound, fault: None };
     let sent = || {
         if session.has_link(&wire.link) {
             session.drained();
@@ -47,7 +51,7 @@ pub(crate) async fn run(session: Rc<Session>) {
     wire.drive(pin!(reader.run()), sent).await;
 }
 
-async fn open(session: &Rc<Session>) -> Result<Line, Fault> {
+async fn open(session: &Rc<Session>) -> Result<(Line, Option<Terms>), Fault> {
     let line = connect(session, Lane::WebSocket).await?;
     let _cuttable = Cuttable::new(session, Lane::WebSocket, &line);
     let sid = session.sid();
@@ -55,17 +59,18 @@ async fn open(session: &Rc<Session>) -> Result<Line, Fault> {
     handshake(line, &session.settings, &session.cookies, &target).await
 }
 
-/// RFC 6455 4.1: the client's part of the opening handshake.
+/// RFC 6455 4.1: the client's part of the opening handshake. Also gives how messages are compressed.
 pub(crate) async fn handshake(
     mut line: Line,
     settings: &Settings,
     cookies: &RefCell<Jar>,
     target: &str,
-) -> Result<Line, Fault> {
+) -> Result<(Line, Option<Terms>), Fault> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|_| Fault::Lost)?;
     let key = Key::new(random);
-    write_request(settings, &cookies.borrow(), line.answer(), target, &key);
+    let deflate = settings.options.per_message_deflate.as_ref().map(PerMessageDeflate::terms);
+    write_request(settings, &cookies.borrow(), line.answer(), target, &key, deflate.as_ref());
     line.flush().await.map_err(fault)?;
     line.set_deadline(settings.options.request_timeout);
     let len = scan_head(&mut line).await?;
@@ -74,31 +79,45 @@ pub(crate) async fn handshake(
         let bytes = line.rx.unread().get(..len).unwrap_or_default();
         let head = ResponseHead::parse(bytes, &mut slots).map_err(Fault::Http)?;
         cookies.borrow_mut().store(&head.headers);
-        match check_response(&key, &[], head.status, head.headers.iter()) {
-            Ok(_) => None,
-            Err(Mismatch::Status) => {
-                Some((head.status, refusal_decoder(&head).map_err(Fault::Http)?))
-            }
+        let (status, headers) = (head.status, head.headers.iter());
+        let checked = match &deflate {
+            Some(offered) => check_response_deflate(&key, &[], offered, status, headers)
+                .map(|(_, agreed)| agreed),
+            None => check_response(&key, &[], status, headers).map(|_| None),
+        };
+        match checked {
+            Ok(agreed) => Ok(agreed),
+            Err(Mismatch::Status) => Err((status, refusal_decoder(&head).map_err(Fault::Http)?)),
             Err(mismatch) => return Err(Fault::Handshake(mismatch)),
         }
     };
     line.rx.skip(len);
     match outcome {
-        None => Ok(line),
-        Some((status, mut decoder)) => {
+        Ok(agreed) => Ok((line, agreed)),
+        Err((status, mut decoder)) => {
             let body = told(&mut line, &mut decoder).await;
             Err(Fault::Status { status, body })
         }
     }
 }
 
-fn write_request(settings: &Settings, jar: &Jar, out: &mut OutBuf, target: &str, key: &Key) {
+fn write_request(
+    settings: &Settings,
+    jar: &Jar,
+    out: &mut OutBuf,
+    target: &str,
+    key: &Key,
+    deflate: Option<&Terms>,
+) {
     let (host, lines, own) = settings.common();
     let cookies = jar.header(own);
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
         let mut head = request(out, "GET", target)?.header("Host", host)?.raw(lines)?;
         if !cookies.is_empty() {
             head = head.header("Cookie", &cookies)?;
+        }
+        if let Some(deflate) = deflate {
+            head = head.header("Sec-WebSocket-Extensions", &deflate.offer().to_string())?;
         }
         head.header("Upgrade", "websocket")?
             .header("Connection", "Upgrade")?
@@ -117,7 +136,7 @@ struct Reader<'r> {
     session: &'r Rc<Session>,
     wire: &'r Wire,
     rx: RecvBuffer<Vec<u8>>,
-    decoder: Decoder,
+    inbound: Inbound,
     /// What to blame for the end, once there is one.
     fault: Option<Fault>,
 }
@@ -166,13 +185,13 @@ impl Reader<'_> {
         if self.wire.link.ending() != Ending::Open {
             return Err(End::Ours);
         }
-        let ready = match self.decoder.poll(&mut self.rx) {
+        let ready = match self.inbound.poll(&mut self.rx) {
             Ok(ws::Step::Ready(ready)) => ready,
             Ok(ws::Step::Need(n)) => return Ok(n),
             Err(error) => return Err(self.broke(error)),
         };
         match ready.kind() {
-            Kind::Ping => self.wire.pong(&self.decoder, &mut self.rx, ready),
+            Kind::Ping => self.wire.pong(&mut self.inbound, &mut self.rx, ready),
             Kind::Pong => {}
             Kind::Close => return Err(self.asked(ready)),
             Kind::Text | Kind::Binary => self.handle(ready)?,
@@ -182,7 +201,7 @@ impl Reader<'_> {
 
     /// Protocol 2.6: one packet per WebSocket message.
     fn handle(&mut self, ready: Ready) -> Result<(), End> {
-        let payload = self.decoder.payload_mut(&mut self.rx, ready);
+        let payload = self.inbound.payload_mut(&mut self.rx, ready);
         let packet = if ready.kind() == Kind::Binary {
             Packet::parse_binary(payload)
         } else {
@@ -214,7 +233,7 @@ impl Reader<'_> {
     }
 
     fn asked(&mut self, ready: Ready) -> End {
-        let (code, reason) = match self.decoder.event(&self.rx, ready) {
+        let (code, reason) = match self.inbound.event(&self.rx, ready) {
             Ok(Event::Close(code, reason)) => (code, reason.to_owned()),
             Ok(_) | Err(_) => (None, String::new()),
         };

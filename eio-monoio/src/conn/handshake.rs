@@ -76,7 +76,8 @@ pub(crate) async fn open<H: Handler>(
         Transport::Polling => open_polling(shard, conn, session, asked.after).await,
         Transport::WebSocket => {
             switch_protocols(&mut conn, &asked.accept);
-            websocket::start(shard.clone(), conn, session, websocket::Begin::Open);
+            let deflate = asked.accept.deflate;
+            websocket::start(shard.clone(), conn, session, websocket::Begin::Open, deflate);
             Next::Gone
         }
     }
@@ -249,7 +250,7 @@ pub(crate) fn upgrade<H: Handler>(
         never_full(encode_close(&mut conn.out, Some(CloseCode::POLICY), "", None));
         return Next::Continue(conn, After::Close);
     }
-    websocket::start(shard.clone(), conn, session, websocket::Begin::Probe);
+    websocket::start(shard.clone(), conn, session, websocket::Begin::Probe, accept.deflate);
     Next::Gone
 }
 
@@ -264,6 +265,9 @@ pub(crate) fn switch_protocols<T>(conn: &mut Conn<T>, accept: &Accept) {
             .header("Sec-WebSocket-Accept", key)?;
         if let Some(protocol) = &accept.protocol {
             head = head.header("Sec-WebSocket-Protocol", protocol)?;
+        }
+        if let Some(deflate) = &accept.deflate {
+            head = head.header("Sec-WebSocket-Extensions", &deflate.to_string())?;
         }
         head.raw(&extra)?.end()
     };

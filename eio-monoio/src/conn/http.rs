@@ -6,6 +6,7 @@ use std::rc::Rc;
 use eio_core::http::{Framing, HeadScanner, Header, RequestHead, Target};
 use eio_core::request::{Intent, Reject, meaning};
 use eio_core::transport::Transport;
+use eio_core::ws::deflate::Terms;
 use eio_core::ws::handshake;
 
 use crate::config::MAX_HEADERS;
@@ -89,7 +90,7 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>, mut 
                 conn.rx.skip(head);
                 open::switch_protocols(&mut conn, &accept);
                 if let Some(on_plain) = shard.core.on_plain.clone() {
-                    plain::start(&shard.core, conn, on_plain);
+                    plain::start(&shard.core, conn, accept.deflate, on_plain);
                 }
                 Next::Gone
             }
@@ -362,7 +363,7 @@ fn engine_io<T>(
             base64: meaning.base64,
             accept: Accept::default(),
         },
-        Intent::Handshake(Transport::WebSocket) => match accept(head) {
+        Intent::Handshake(Transport::WebSocket) => match accept(core, head) {
             Ok(accept) => {
                 What::Open { transport: Transport::WebSocket, base64: meaning.base64, accept }
             }
@@ -371,7 +372,7 @@ fn engine_io<T>(
         Intent::Poll(sid) => find(sid).map(polled).map_or_else(|other| other, What::Poll),
         Intent::Push(sid) => find(sid).map(polled).map_or_else(|other| other, What::Push),
         Intent::Upgrade(_) if !core.config.allow_upgrades => reject(Reject::BadRequest),
-        Intent::Upgrade(sid) => match (find(sid), accept(head)) {
+        Intent::Upgrade(sid) => match (find(sid), accept(core, head)) {
             (Ok(session), Ok(accept)) => What::Upgrade { session, accept },
             (Ok(_), Err(answer)) => bad_handshake(answer),
             (Err(other), _) => other,
@@ -418,14 +419,24 @@ pub(crate) struct Accept {
     /// The first subprotocol offered, if any is: engine.io's choice. To choose none would fail the connection in
     /// browsers, and nothing here depends on it.
     pub(crate) protocol: Option<Box<str>>,
+    /// How messages are compressed.
+    pub(crate) deflate: Option<Terms>,
 }
 
 /// Checks the opening handshake of RFC 6455 4.2.1 and gives what accepts it.
-fn accept(head: &RequestHead<'_, '_>) -> Result<Accept, Answer<'static>> {
+fn accept<T>(core: &Core<T>, head: &RequestHead<'_, '_>) -> Result<Accept, Answer<'static>> {
     let offer = handshake::check_request(head.method, head.minor_version, head.headers.iter());
     let offer =
         offer.map_err(|no| Answer { headers: no.headers(), ..Answer::empty(no.status()) })?;
-    let mut accept = Accept { key: [0; 28], protocol: offer.protocols().next().map(Box::from) };
+    let deflate = match &core.config.per_message_deflate {
+        // Whoever does not compress declines all extensions by not looking at them.
+        None => None,
+        Some(wishes) => {
+            wishes.terms().accept(offer.extensions()).map_err(|_| Answer::empty(400))?
+        }
+    };
+    let protocol = offer.protocols().next().map(Box::from);
+    let mut accept = Accept { key: [0; 28], protocol, deflate };
     accept.key.copy_from_slice(offer.accept().as_bytes());
     Ok(accept)
 }
@@ -435,7 +446,7 @@ fn plain_websocket<T>(core: &Core<T>, request: &RequestInfo<'_>) -> What<T> {
     match judge_origin(core, request) {
         Verdict::Refused => What::Refused(Answer::empty(403)),
         Verdict::Silent | Verdict::Allowed(_) => {
-            accept(&request.head).map_or_else(What::Refused, What::Plain)
+            accept(core, &request.head).map_or_else(What::Refused, What::Plain)
         }
     }
 }

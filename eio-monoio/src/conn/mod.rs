@@ -5,6 +5,7 @@ pub(crate) mod dispatch;
 pub(crate) mod file;
 pub(crate) mod handshake;
 pub(crate) mod http;
+pub(crate) mod inbound;
 pub(crate) mod other;
 pub(crate) mod plain;
 pub(crate) mod polling;

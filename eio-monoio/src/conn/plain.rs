@@ -9,10 +9,13 @@ use std::sync::Arc;
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::packet::Message;
-use eio_core::ws::{self, CloseCode, Decoder, Event, Kind, Opcode, Role, encode, encode_close};
+use eio_core::ws::deflate::Terms;
+use eio_core::ws::{self, CloseCode, Event, Kind, Role, encode_close};
 
 use crate::conn::Conn;
+use crate::conn::inbound::Inbound;
 use crate::conn::wire::{self, Wire, asked};
+use crate::deflate::{Inward, Outward};
 use crate::line::{Line, rest};
 use crate::local::Local;
 use crate::message::never_full;
@@ -39,12 +42,8 @@ impl PlainSocket {
     /// Queues a message; after the end it goes nowhere. A peer that does not read is not read from above
     /// [`outbound_high_water`](crate::Config::outbound_high_water); what is sent beside that is up to the caller.
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) {
-        let (opcode, data) = match message.into() {
-            Message::Text(text) => (Opcode::Text, text.as_bytes()),
-            Message::Binary(bytes) => (Opcode::Binary, bytes),
-        };
         self.link.ensure_buffer(&self.local.pool);
-        self.link.write(|out| never_full(encode(out, opcode, b"", data, self.mask())));
+        self.link.plain(message.into(), self.mask());
     }
 
     /// Bytes that wait to be sent.
@@ -77,20 +76,26 @@ impl fmt::Debug for PlainSocket {
 type End = wire::End<()>;
 
 /// Goes on as a task of its own.
-pub(crate) fn start<T: 'static>(core: &Rc<Core<T>>, conn: Conn<T>, on_message: OnPlain) {
-    let (wire, rx) = Wire::new(conn.line, Role::Server);
+pub(crate) fn start<T: 'static>(
+    core: &Rc<Core<T>>,
+    conn: Conn<T>,
+    deflate: Option<Terms>,
+    on_message: OnPlain,
+) {
+    let (outward, inward) = core.deflate(deflate);
+    let (wire, rx) = Wire::new(conn.line, Role::Server, outward);
     let core = core.clone();
     let tasks = core.clone();
     tasks.tasks.spawn(async move {
         let socket = PlainSocket::new(&wire, &core.local, Role::Server);
         let entry = core.add_plain(socket.clone());
-        let decoder = Decoder::new(Role::Server, core.config.max_payload);
+        let inbound = Inbound::new(Role::Server, core.config.max_payload, inward);
         let on_message = |socket: &PlainSocket, message: Message<'_>| {
             core.tasks.call(|| on_message(socket, message))
         };
         let local = &core.local;
         let reader =
-            Reader { local, wire: &wire, socket: &socket, rx, decoder, on_message: &on_message };
+            Reader { local, wire: &wire, socket: &socket, rx, inbound, on_message: &on_message };
         wire.drive(pin!(async { _ = reader.run().await }), || {}).await;
         core.remove_plain(entry);
     });
@@ -101,6 +106,7 @@ pub(crate) fn start<T: 'static>(core: &Rc<Core<T>>, conn: Conn<T>, on_message: O
 pub(crate) async fn run(
     line: Line,
     max_message: usize,
+    (outward, inward): (Option<Outward>, Option<Box<Inward>>),
     on_open: impl FnOnce(&Rc<PlainSocket>),
     on_message: impl Fn(&PlainSocket, Message<'_>),
 ) -> Option<CloseCode> {
@@ -114,7 +120,7 @@ pub(crate) async fn run(
     }
 
     let local = line.local.clone();
-    let (wire, rx) = Wire::new(line, Role::Client);
+    let (wire, rx) = Wire::new(line, Role::Client, outward);
     let _cut = Cut(wire.link.clone());
     let socket = PlainSocket::new(&wire, &local, Role::Client);
     on_open(&socket);
@@ -122,13 +128,13 @@ pub(crate) async fn run(
         on_message(socket, message);
         Ok(())
     };
-    let decoder = Decoder::new(Role::Client, max_message);
+    let inbound = Inbound::new(Role::Client, max_message, inward);
     let reader = Reader {
         local: &local,
         wire: &wire,
         socket: &socket,
         rx,
-        decoder,
+        inbound,
         on_message: &on_message,
     };
     let told = Cell::new(None);
@@ -146,7 +152,7 @@ struct Reader<'r> {
     wire: &'r Wire,
     socket: &'r PlainSocket,
     rx: RecvBuffer<Vec<u8>>,
-    decoder: Decoder,
+    inbound: Inbound,
     on_message: &'r dyn Fn(&PlainSocket, Message<'_>) -> Result<(), Stopped>,
 }
 
@@ -180,16 +186,16 @@ impl Reader<'_> {
             return Err(End::Ours);
         }
         let broke = |error: ws::Error| End::Broke(error.close_code(), ());
-        let ready = match self.decoder.poll(&mut self.rx).map_err(broke)? {
+        let ready = match self.inbound.poll(&mut self.rx).map_err(broke)? {
             ws::Step::Ready(ready) => ready,
             ws::Step::Need(n) => return Ok(n),
         };
         match ready.kind() {
-            Kind::Ping => self.wire.pong(&self.decoder, &mut self.rx, ready),
+            Kind::Ping => self.wire.pong(&mut self.inbound, &mut self.rx, ready),
             Kind::Pong => {}
-            Kind::Close => return Err(asked(&self.decoder, &self.rx, ready)),
+            Kind::Close => return Err(asked(&self.inbound, &self.rx, ready)),
             Kind::Text | Kind::Binary => {
-                let message = match self.decoder.event(&self.rx, ready).map_err(broke)? {
+                let message = match self.inbound.event(&self.rx, ready).map_err(broke)? {
                     Event::Text(text) => Message::Text(text),
                     Event::Binary(bytes) => Message::Binary(bytes),
                     Event::Ping(_) | Event::Pong(_) | Event::Close(..) => return Ok(0),

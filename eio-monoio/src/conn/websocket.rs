@@ -10,8 +10,10 @@ use eio_core::buffer::RecvBuffer;
 use eio_core::packet::{Message, Packet};
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
-use eio_core::ws::{self, CloseCode, Decoder, Kind, Ready, Role};
+use eio_core::ws::deflate::Terms;
+use eio_core::ws::{self, CloseCode, Kind, Ready, Role};
 
+use crate::conn::inbound::Inbound;
 use crate::conn::wire::{self, Wire, asked};
 use crate::conn::{Conn, dispatch};
 use crate::handler::Handler;
@@ -35,13 +37,15 @@ pub(crate) fn start<H: Handler>(
     conn: Conn<H::Session>,
     session: Rc<Session<H::Session>>,
     begin: Begin,
+    deflate: Option<Terms>,
 ) {
-    let (wire, rx) = Wire::new(conn.line, Role::Server);
+    let (outward, inward) = shard.core.deflate(deflate);
+    let (wire, rx) = Wire::new(conn.line, Role::Server, outward);
     session.set_link(wire.link.clone());
     let tasks = shard.clone();
     tasks.core.tasks.spawn(async move {
-        let decoder = Decoder::new(Role::Server, shard.core.config.max_payload);
-        let reader = Reader { shard: &shard, wire: &wire, session: &session, rx, decoder };
+        let inbound = Inbound::new(Role::Server, shard.core.config.max_payload, inward);
+        let reader = Reader { shard: &shard, wire: &wire, session: &session, rx, inbound };
         let sent = || {
             if session.has_link(&wire.link) {
                 session.drained();
@@ -68,7 +72,7 @@ struct Reader<'r, H: Handler> {
     wire: &'r Wire,
     session: &'r Rc<Session<H::Session>>,
     rx: RecvBuffer<Vec<u8>>,
-    decoder: Decoder,
+    inbound: Inbound,
 }
 
 impl<H: Handler> Reader<'_, H> {
@@ -191,7 +195,7 @@ impl<H: Handler> Reader<'_, H> {
     /// Decodes up to the next message. Frames and packets that are none take effect on the way.
     fn next(&mut self) -> Result<Input<'_>, End> {
         let ready = loop {
-            let ready = match self.decoder.poll(&mut self.rx) {
+            let ready = match self.inbound.poll(&mut self.rx) {
                 Ok(ws::Step::Ready(ready)) => ready,
                 Ok(ws::Step::Need(n)) => return Ok(Input::Need(n)),
                 Err(error) => return Err(broke(error)),
@@ -204,9 +208,9 @@ impl<H: Handler> Reader<'_, H> {
                         return Err(End::Ours);
                     }
                 }
-                Kind::Ping => self.wire.pong(&self.decoder, &mut self.rx, ready),
+                Kind::Ping => self.wire.pong(&mut self.inbound, &mut self.rx, ready),
                 Kind::Pong => {}
-                Kind::Close => return Err(asked(&self.decoder, &self.rx, ready)),
+                Kind::Close => return Err(asked(&self.inbound, &self.rx, ready)),
             }
         };
         Ok(self.handle(ready)?.map_or(Input::Nothing, Input::Message))
@@ -214,13 +218,13 @@ impl<H: Handler> Reader<'_, H> {
 
     /// Whether a data frame can be a message: asked first, because a loop cannot lend what it may go on with.
     fn is_message(&mut self, ready: Ready) -> bool {
-        let first = self.decoder.payload_mut(&mut self.rx, ready).first();
+        let first = self.inbound.payload_mut(&mut self.rx, ready).first();
         ready.kind() == Kind::Binary || matches!(first, Some(b'4' | b'b'))
     }
 
     /// Protocol 2.6: one packet per WebSocket message.
     fn handle(&mut self, ready: Ready) -> Result<Option<Message<'_>>, End> {
-        let payload = self.decoder.payload_mut(&mut self.rx, ready);
+        let payload = self.inbound.payload_mut(&mut self.rx, ready);
         let packet = if ready.kind() == Kind::Binary {
             Packet::parse_binary(payload)
         } else {

@@ -11,8 +11,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use eio_core::buffer::RecvBuffer;
-use eio_core::ws::{self, CloseCode, Decoder, Opcode, Ready, Role, encode, encode_close};
+use eio_core::ws::{self, CloseCode, Opcode, Ready, Role, encode, encode_close};
 
+use crate::conn::inbound::Inbound;
+use crate::deflate::Outward;
 use crate::line::{Deadline, Limits, Line, Parts, Registered, make_room, rest};
 use crate::message::never_full;
 use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
@@ -44,11 +46,15 @@ pub(crate) enum End<R> {
 }
 
 impl Wire {
-    /// Leaves HTTP behind; also gives what was received behind what ended it.
-    pub(crate) fn new(line: Line, role: Role) -> (Self, RecvBuffer<Vec<u8>>) {
+    /// Leaves HTTP behind; also gives what was received behind what ended it. `deflate`: what compresses messages.
+    pub(crate) fn new(
+        line: Line,
+        role: Role,
+        deflate: Option<Outward>,
+    ) -> (Self, RecvBuffer<Vec<u8>>) {
         let Parts { socket, rx, out, deadline, limits } = line.into_parts();
         deadline.clear();
-        let link = Rc::new(Link::new(out));
+        let link = Rc::new(Link::new(out, deflate));
         (Self { socket, link, deadline, limits, role, broken: Cell::new(false) }, rx)
     }
 
@@ -195,8 +201,8 @@ impl Wire {
     }
 
     /// RFC 6455 5.5.3: "A Pong frame sent in response to a Ping frame must have identical 'Application data'".
-    pub(crate) fn pong(&self, decoder: &Decoder, rx: &mut RecvBuffer<Vec<u8>>, ready: Ready) {
-        let data = decoder.payload_mut(rx, ready);
+    pub(crate) fn pong(&self, inbound: &mut Inbound, rx: &mut RecvBuffer<Vec<u8>>, ready: Ready) {
+        let data = inbound.payload_mut(rx, ready);
         self.ensure_buffer();
         self.link.write(|out| never_full(encode(out, Opcode::Pong, b"", data, self.mask())));
     }
@@ -212,8 +218,8 @@ impl Wire {
 }
 
 /// What a close frame asks for.
-pub(crate) fn asked<R>(decoder: &Decoder, rx: &RecvBuffer<Vec<u8>>, ready: Ready) -> End<R> {
-    match decoder.event(rx, ready) {
+pub(crate) fn asked<R>(inbound: &Inbound, rx: &RecvBuffer<Vec<u8>>, ready: Ready) -> End<R> {
+    match inbound.event(rx, ready) {
         Ok(ws::Event::Close(code, _)) => End::Asked(code),
         Ok(_) | Err(_) => End::Asked(None),
     }

@@ -3,13 +3,19 @@
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
 
-use crate::message::OutBuf;
+use eio_core::packet::{Frame, Message, Packet};
+use eio_core::ws::{Opcode, encode};
+
+use crate::deflate::Outward;
+use crate::message::{Encoded, OutBuf, never_full};
 use crate::shard::pool::Pool;
 
 /// Frames appended by anyone on this core; the connection's task sends all of them at once.
 #[derive(Default)]
 pub(crate) struct Link {
     out: RefCell<OutBuf>,
+    /// What compresses messages, if that was agreed.
+    deflate: Option<Outward>,
     /// Bytes the running write operation holds.
     in_flight: Cell<usize>,
     /// The connection's own reader waits for something to be sent.
@@ -34,8 +40,38 @@ pub(crate) enum Ending {
 
 impl Link {
     /// A link that first sends `out`.
-    pub(crate) fn new(out: OutBuf) -> Self {
-        Self { out: RefCell::new(out), ..Self::default() }
+    pub(crate) fn new(out: OutBuf, deflate: Option<Outward>) -> Self {
+        Self { out: RefCell::new(out), deflate, ..Self::default() }
+    }
+
+    /// Appends a message, compressed if that was agreed and is worth while.
+    #[inline]
+    pub(crate) fn message(&self, packet: &Packet<'_>, mask: Option<[u8; 4]>) {
+        self.write(|out| match &self.deflate {
+            Some(deflate) if deflate.write(packet.frame(), mask, out) => {}
+            _ => out.frame_with(packet, mask),
+        });
+    }
+
+    /// The same for a message that is already a frame.
+    pub(crate) fn encoded(&self, message: &Encoded) {
+        self.write(|out| match &self.deflate {
+            Some(deflate) if deflate.write_encoded(message, out) => {}
+            _ => out.0.extend_from_slice(message.frame()),
+        });
+    }
+
+    /// The same for a message that is not Engine.IO's.
+    pub(crate) fn plain(&self, message: Message<'_>, mask: Option<[u8; 4]>) {
+        let (binary, data) = match message {
+            Message::Text(text) => (false, text.as_bytes()),
+            Message::Binary(bytes) => (true, bytes),
+        };
+        let opcode = if binary { Opcode::Binary } else { Opcode::Text };
+        self.write(|out| match &self.deflate {
+            Some(deflate) if deflate.write(Frame { binary, prefix: b"", data }, mask, out) => {}
+            _ => never_full(encode(out, opcode, b"", data, mask)),
+        });
     }
 
     /// Appends to what will be sent, unless the link is ending.

@@ -147,7 +147,7 @@ impl<T> Session<T> {
 impl<T> Session<T> {
     pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
         let queued = self.admit(message.len())?;
-        self.enqueue(message, |out| out.frame(&Packet::Message(message)))?;
+        self.enqueue(message, |link| link.message(&Packet::Message(message), None))?;
         self.count_sent(queued + message.len());
         Ok(())
     }
@@ -155,7 +155,7 @@ impl<T> Session<T> {
     /// The same for a message that is already a frame.
     pub(crate) fn try_send_encoded(&self, message: &Encoded) -> Result<(), SendError> {
         let queued = self.admit(message.frame().len())?;
-        self.enqueue(message.message(), |out| out.0.extend_from_slice(message.frame()))?;
+        self.enqueue(message.message(), |link| link.encoded(message))?;
         self.count_sent(queued + message.frame().len());
         Ok(())
     }
@@ -174,11 +174,7 @@ impl<T> Session<T> {
     }
 
     /// Straight into the WebSocket's frames where the machine allows that, else into the queue.
-    fn enqueue(
-        &self,
-        message: Message<'_>,
-        frame: impl FnOnce(&mut OutBuf),
-    ) -> Result<(), SendError> {
+    fn enqueue(&self, message: Message<'_>, write: impl FnOnce(&Link)) -> Result<(), SendError> {
         if self.outbox.borrow().is_empty()
             && let Some(link) = &*self.link.borrow()
         {
@@ -190,7 +186,7 @@ impl<T> Session<T> {
                         if self.base64 && matches!(message, Message::Binary(_)) {
                             link.write(|out| out.text_frame(&Packet::Message(message)));
                         } else {
-                            link.write(frame);
+                            write(link);
                         }
                         return Ok(());
                     }
@@ -523,7 +519,7 @@ impl<T> Session<T> {
         if self.base64 && matches!(message, Message::Binary(_)) {
             link.write(|out| out.text_frame(&packet));
         } else {
-            link.write(|out| out.frame(&packet));
+            link.message(&packet, None);
         }
     }
 

@@ -22,11 +22,13 @@ use eio_core::session::Timing;
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
 use eio_core::transport::{Transport, TransportSet};
-use eio_core::ws::CloseCode;
+use eio_core::ws::deflate::Terms;
+use eio_core::ws::{CloseCode, Role};
 use slab::Slab;
 
 use crate::config::Config;
 use crate::conn::plain::{OnPlain, PlainSocket};
+use crate::deflate::{Inward, Outward, PerMessageDeflate};
 use crate::line::Limits;
 use crate::local::Local;
 use crate::message::Encoded;
@@ -121,6 +123,18 @@ impl<T> Core<T> {
     pub(crate) fn upgrades_from(&self, transport: Transport) -> TransportSet {
         let may = self.config.allow_upgrades && transport == Transport::Polling;
         if may { self.config.transports.without(Transport::Polling) } else { TransportSet::EMPTY }
+    }
+}
+
+/// WebSockets.
+impl<T> Core<T> {
+    /// The two directions of a connection that is compressed.
+    pub(crate) fn deflate(&self, terms: Option<Terms>) -> (Option<Outward>, Option<Box<Inward>>) {
+        let both = self.config.per_message_deflate.as_ref().zip(terms);
+        let begin = |(wishes, terms): (&PerMessageDeflate, Terms)| {
+            wishes.begin(&self.local, Role::Server, &terms, self.config.max_payload)
+        };
+        both.map(begin).unzip()
     }
 }
 

@@ -123,7 +123,11 @@ impl Session {
 
     pub(super) fn write_frame(&self, link: &Link, packet: &Packet<'_>) {
         link.ensure_buffer(&self.local.pool);
-        link.write(|out| out.frame_with(packet, Some(self.local.mask())));
+        let mask = Some(self.local.mask());
+        match packet {
+            Packet::Message(_) => link.message(packet, mask),
+            _ => link.write(|out| out.frame_with(packet, mask)),
+        }
     }
 
     /// Anything but a message, on the WebSocket.

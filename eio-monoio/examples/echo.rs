@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use eio_monoio::{
-    Config, ConnectRequest, Cors, Driver, Handler, Listener, Message, Refusal, Server, Socket,
-    Transport,
+    Config, ConnectRequest, Cors, Driver, Handler, Listener, Message, PerMessageDeflate, Refusal,
+    Server, Socket, Transport,
 };
 use http::{Request, Response};
 
@@ -37,6 +37,12 @@ struct Options {
     /// same-origin, * or an origin such as https://example.org
     #[arg(long, default_value = "same-origin", value_parser = cors)]
     cors: Cors,
+    /// Compress WebSocket messages by permessage-deflate
+    #[arg(long)]
+    deflate: bool,
+    /// The same, with messages that may refer to earlier ones
+    #[arg(long)]
+    deflate_takeover: bool,
 }
 
 struct Echo;
@@ -81,6 +87,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .handle_signals(true);
     if let Some(workers) = options.workers {
         config = config.workers(workers);
+    }
+    if options.deflate || options.deflate_takeover {
+        let alone = !options.deflate_takeover;
+        let deflate = PerMessageDeflate::new()
+            .server_no_context_takeover(alone)
+            .client_no_context_takeover(alone);
+        config = config.per_message_deflate(deflate);
     }
     let server = Server::new(|| Echo).config(config);
     let running = match (options.listen.strip_prefix("unix:"), options.listen.as_str()) {

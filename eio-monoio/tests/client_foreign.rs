@@ -2,10 +2,15 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use eio_monoio::client::{self, Fault, SendError};
-use eio_monoio::{CloseReason, Driver, Message, OwnedMessage, Transport};
+use eio_monoio::{CloseReason, Driver, Message, OwnedMessage, PerMessageDeflate, Transport};
 use support::client::{WAYS, arrives, by, drivers, end, message, within};
 use support::foreign;
 use support::server::{Server, signal};
@@ -67,6 +72,7 @@ macro_rules! each {
 
 each! {
     what_is_sent_comes_back
+    what_is_compressed_comes_back_compressed
     nothing_is_lost_while_the_transport_changes
     the_end_has_the_right_reason
     a_refusal_is_told_with_its_status
@@ -111,6 +117,99 @@ fn what_is_sent_comes_back(kind: Kind, test: &str) {
             });
         }
     }
+}
+
+fn what_is_compressed_comes_back_compressed(kind: Kind, test: &str) {
+    let Some(server) = kind.start(test, kind.default, "1000000") else { return };
+    let both = |alone| {
+        PerMessageDeflate::new()
+            .threshold(10)
+            .server_no_context_takeover(alone)
+            .client_no_context_takeover(alone)
+    };
+    for offer in [
+        both(true),
+        both(false),
+        both(true).server_max_window_bits(9).client_max_window_bits(9),
+        both(false).server_max_window_bits(12).client_max_window_bits(12),
+    ] {
+        for way in [None, Some(Transport::WebSocket)] {
+            let relay = Relay::start(server.addr());
+            within(Driver::Auto, async {
+                let connect = by(&relay.url, way).per_message_deflate(offer.clone());
+                let client = connect.await.expect("connects");
+                while client.transport() == Transport::Polling {
+                    client::sleep(Duration::from_millis(10)).await;
+                }
+                let before = relay.bytes();
+                let (text, binary) = ("hello \u{e9} ".repeat(2500), [1, 2, 3, 4].repeat(6000));
+                for n in 0..10 {
+                    let text = format!("{n} {text}");
+                    for sent in [Message::Text(&text), Message::Binary(&binary)] {
+                        client.send(sent).await.expect("queued");
+                        assert_eq!(message(&client).await.borrow(), sent);
+                    }
+                }
+                let (there, back) = relay.bytes();
+                let (there, back) = (there - before.0, back - before.1);
+                // Half a megabyte.
+                assert!(there < 100_000 && back < 100_000, "{there} and {back} bytes");
+                let mut noise = vec![0; 100_000];
+                getrandom::fill(&mut noise).expect("random bytes");
+                for sent in [Message::Text(""), Message::Text("short"), Message::Binary(&noise)] {
+                    client.send(sent).await.expect("queued");
+                    assert_eq!(message(&client).await.borrow(), sent);
+                }
+                client.disconnect().await;
+                assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
+            });
+        }
+    }
+}
+
+/// Passes bytes on in both directions, and counts them.
+struct Relay {
+    url: String,
+    counts: Arc<[AtomicUsize; 2]>,
+}
+
+impl Relay {
+    fn start(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let counts = Arc::<[AtomicUsize; 2]>::default();
+        let counting = counts.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(server) else { return };
+                let pairs = [(&client, &server), (&server, &client)];
+                for (n, (from, to)) in pairs.into_iter().enumerate() {
+                    let from = from.try_clone().expect("a descriptor");
+                    let to = to.try_clone().expect("a descriptor");
+                    let counts = counting.clone();
+                    thread::spawn(move || pass_on(from, to, &counts[n]));
+                }
+            }
+        });
+        Self { url, counts }
+    }
+
+    /// So many went to the server, and so many back.
+    fn bytes(&self) -> (usize, usize) {
+        let [there, back] = &*self.counts;
+        (there.load(Ordering::SeqCst), back.load(Ordering::SeqCst))
+    }
+}
+
+fn pass_on(mut from: TcpStream, mut to: TcpStream, count: &AtomicUsize) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
+        count.fetch_add(n, Ordering::SeqCst);
+        if to.write_all(&buffer[..n]).is_err() {
+            break;
+        }
+    }
+    _ = to.shutdown(Shutdown::Write);
 }
 
 fn nothing_is_lost_while_the_transport_changes(kind: Kind, test: &str) {

@@ -53,6 +53,11 @@ macro_rules! matrix {
             }
 
             #[test]
+            fn what_the_javascript_client_compresses_comes_back_compressed() {
+                super::what_the_javascript_client_compresses_comes_back_compressed(options());
+            }
+
+            #[test]
             fn a_stopping_server_tells_every_client() {
                 super::a_stopping_server_tells_every_client(options());
             }
@@ -110,6 +115,16 @@ fn clients_are_told_that_a_message_is_too_large(options: Options) {
     for client in [javascript, python].into_iter().flatten() {
         let server = Server::start(&options);
         succeed(&mut client.command(server.url(), &["over-limit"]));
+    }
+}
+
+fn what_the_javascript_client_compresses_comes_back_compressed(options: Options) {
+    let test = "what_the_javascript_client_compresses_comes_back_compressed";
+    let Some(client) = foreign::javascript(test) else { return };
+    let _shared = QUIET.read().unwrap_or_else(PoisonError::into_inner);
+    for deflate in ["--deflate", "--deflate-takeover"] {
+        let server = Server::start(&Options { deflate: Some(deflate), ..options.clone() });
+        succeed(&mut client.command(server.url(), &["deflate"]));
     }
 }
 

@@ -48,6 +48,8 @@ const special = {
   "over-limit": [15, overLimit],
   // the server of tests/options.rs
   "options": [30, serverOptions],
+  // --deflate or --deflate-takeover
+  "deflate": [60, deflate],
   // somebody ends the server when this says so
   "shutdown": [10, shutdown],
 };
@@ -306,6 +308,36 @@ async function expectUnknown(base, sid) {
   const answer = await fetch(base + query, { signal: AbortSignal.timeout(2_000) });
   assert.equal(answer.status, 400, "a closed session was still served");
   assert.match(await answer.text(), /"code":\s*1\b/, "a closed session was not unknown");
+}
+
+// permessage-deflate, which the client offers by default. Also with what a client may ask for.
+async function deflate(base) {
+  for (const perMessageDeflate of [
+    undefined,
+    { threshold: 10 },
+    { threshold: 10, serverNoContextTakeover: true, clientNoContextTakeover: true },
+    { threshold: 10, serverMaxWindowBits: 9, clientMaxWindowBits: 9 },
+  ]) {
+    for (const options of [WEBSOCKET, UPGRADE]) {
+      const peer = await Peer.open(base, perMessageDeflate ? { ...options, perMessageDeflate } : options);
+      const { ws } = peer.socket.transport;
+      assert.equal(ws.extensions, "permessage-deflate");
+      for (const [name, sample] of [...Object.entries(texts), ...Object.entries(binaries)]) {
+        await peer.echo([sample], name);
+      }
+      // Below 64 of the smallest windows, beyond which nothing is compressed.
+      const text = "what is said again and again is soon said ".repeat(700);
+      const messages = Array.from({ length: 20 }, (_, i) => `${i} ${text}`);
+      const { bytesRead, bytesWritten } = ws._socket;
+      await peer.echo(messages, "compressed");
+      const size = messages.length * text.length;
+      const { bytesRead: read, bytesWritten: written } = ws._socket;
+      assert.ok(read - bytesRead < size / 4, `${read - bytesRead} bytes came for ${size}`);
+      assert.ok(written - bytesWritten < size / 4, `${written - bytesWritten} bytes went for ${size}`);
+      await peer.echo([largeText(LARGE), largeBinary(LARGE)], "large");
+      await peer.close();
+    }
+  }
 }
 
 async function main([base, ...names]) {

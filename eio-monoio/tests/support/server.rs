@@ -31,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) max_payload: usize,
     pub(crate) path: &'static str,
     pub(crate) transports: &'static str,
+    /// `--deflate` or `--deflate-takeover`.
+    pub(crate) deflate: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,7 @@ impl Default for Options {
             max_payload: 1_000_000,
             path: "/engine.io/",
             transports: "polling,websocket",
+            deflate: None,
         }
     }
 }
@@ -69,6 +72,7 @@ impl Server {
         command.args(["--max-payload", &options.max_payload.to_string()]);
         command.args(["--path", options.path]);
         command.args(["--transports", options.transports]);
+        command.args(options.deflate);
         Self::run(command)
     }
 

@@ -3,6 +3,8 @@
 //   cd target/tmp/foreign/servers-js-*
 //   node .../interop/servers/js/server.mjs [ping interval ms] [ping timeout ms] [max payload]
 //
+// Messages are compressed for a client that offers it, as python-engineio's server on aiohttp does.
+//
 // It runs where its package.json is installed, as the clients in ../../js do. A message `close` ends
 // the session, `kill` the process; a request with `X-Refuse` is refused.
 
@@ -24,6 +26,7 @@ const engine = new Server({
     answer(refused ? "refused" : null, !refused);
   },
   cookie: true,
+  perMessageDeflate: { threshold: 10 },
 });
 engine.attach(http);
 engine.on("connection", socket => {

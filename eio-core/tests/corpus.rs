@@ -32,6 +32,7 @@ replay! {
     no_payload_breaks_a_law: "payload", laws::payload::run;
     no_frame_from_a_client_breaks_a_law: "ws_server", laws::ws::server;
     no_frame_from_a_server_breaks_a_law: "ws_client", laws::ws::client;
+    no_compressed_message_breaks_a_law: "deflate", laws::deflate::run;
     no_request_breaks_a_law: "http_request", laws::http::requests;
     no_response_breaks_a_law: "http_response", laws::http::responses;
     no_body_breaks_a_law: "chunked_body", laws::chunked_body::run;

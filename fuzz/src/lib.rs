@@ -28,6 +28,8 @@ targets! {
     ws_server: laws::ws::server, peers::tungstenite::server;
     /// WebSocket frames from a server.
     ws_client: laws::ws::client, peers::tungstenite::client;
+    /// Compressed messages, and how they are agreed on.
+    deflate: laws::deflate::run, peers::deflate::payload;
     /// HTTP requests on one connection.
     http_request: laws::http::requests, peers::picohttpparser::request;
     /// HTTP responses on one connection.

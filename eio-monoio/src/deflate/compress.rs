@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use eio_core::packet::{Frame, Packet};
 use eio_core::ws::{Opcode, encode_compressed};
-use flate2::{Compress, Compression, FlushCompress};
+use flate2::{Compress, Compression};
 
+use super::codec::{self, LARGEST_WINDOW};
 use crate::local::Local;
 use crate::message::{Encoded, OutBuf, never_full};
 
@@ -13,8 +14,6 @@ use crate::message::{Encoded, OutBuf, never_full};
 const COMPRESSORS: usize = 32;
 /// The most windows of less than 32 KiB in one message: each costs as much to begin as kilobytes to compress.
 const WINDOWS: usize = 64;
-/// As far as DEFLATE refers.
-const LARGEST_WINDOW: usize = 1 << 15;
 /// Room for compressed bytes that is kept from one message to the next.
 const KEPT: usize = 128 * 1024;
 
@@ -128,7 +127,7 @@ impl Compressors {
         let len = parts[0].len() + parts[1].len();
         // Short messages hardly shrink until there are others to refer to.
         let bound = if owner.is_some() { len + len / 16 + 64 } else { len };
-        let done = run(compress, window, parts, bound, &mut self.scratch);
+        let done = codec::compress(compress, window, parts, bound, &mut self.scratch);
         if !done {
             // The peer is not to be referred to what it does not get in this form.
             compress.reset();
@@ -177,48 +176,4 @@ fn find(all: &mut Vec<Owned>, owner: u64) -> &mut Owned {
 fn new() -> Compress {
     // As for HTTP: a core does nothing else meanwhile.
     Compress::new(Compression::fast(), false)
-}
-
-/// Compresses into `out`, which is empty. False if that is not less than `bound`; `out` is of no use then.
-///
-/// > Remove 4 octets (that are 0x00 0x00 0xff 0xff) from the tail end. (RFC 7692 7.2.1)
-fn run(
-    compress: &mut Compress,
-    window: usize,
-    parts: [&[u8]; 2],
-    bound: usize,
-    out: &mut Vec<u8>,
-) -> bool {
-    const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
-    out.reserve(bound + TAIL.len());
-    let mut put = |bytes: &[u8], flush| {
-        let before = compress.total_in();
-        let done = compress.compress_vec(bytes, out, flush).is_ok();
-        // It writes into the capacity there is: when that is used up something may be missing.
-        let all = compress.total_in() - before == bytes.len() as u64;
-        done && all && out.len() < out.capacity()
-    };
-    let mut in_window = 0;
-    for mut part in parts {
-        while !part.is_empty() {
-            let room = if window < LARGEST_WINDOW { window - in_window } else { part.len() };
-            let (piece, rest) = part.split_at(room.min(part.len()));
-            part = rest;
-            in_window += piece.len();
-            let full = window < LARGEST_WINDOW && in_window == window;
-            // A full flush forgets what was there: nothing behind it refers to what is before it.
-            let flush = if full { FlushCompress::Full } else { FlushCompress::None };
-            if full {
-                in_window = 0;
-            }
-            if !put(piece, flush) {
-                return false;
-            }
-        }
-    }
-    if !put(&[], FlushCompress::Sync) || !out.ends_with(&TAIL) {
-        return false;
-    }
-    out.truncate(out.len() - TAIL.len());
-    out.len() < bound
 }

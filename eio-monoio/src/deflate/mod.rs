@@ -3,6 +3,7 @@
 //! [`Outward`] and [`Inward`] are the two directions of one connection. What both need only for the length of a call
 //! is the core's: [`Codecs`].
 
+mod codec;
 mod compress;
 mod inflate;
 #[cfg(test)]
@@ -173,7 +174,7 @@ impl PerMessageDeflate {
 /// What the compressed connections of a core share.
 #[derive(Default)]
 pub(crate) struct Codecs {
-    inflater: RefCell<Option<Box<inflate::Inflater>>>,
+    inflater: RefCell<Option<Box<codec::Inflater>>>,
     compressors: RefCell<compress::Compressors>,
     /// How many connections ever wanted a compressor of their own.
     owners: Cell<u64>,

@@ -9,6 +9,7 @@ mod out;
 
 pub(crate) mod chunked_body;
 pub(crate) mod client_session;
+pub(crate) mod deflate;
 pub(crate) mod file_path;
 pub(crate) mod http;
 pub(crate) mod open_json;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use eio_monoio::client::{self, Client, Connect, ConnectError, Event, Fault, Remote};
-use eio_monoio::{CloseReason, Driver, OwnedMessage, Transport};
+use eio_monoio::{CloseReason, Driver, OwnedMessage, PerMessageDeflate, Transport};
 
 /// Talk to an Engine.IO server
 ///
@@ -47,6 +47,9 @@ struct Options {
     /// A file with the key of that certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<std::path::PathBuf>,
+    /// Offer to compress WebSocket messages by permessage-deflate
+    #[arg(long)]
+    deflate: bool,
     /// Seconds until there must be a session
     #[arg(long, default_value_t = 20)]
     timeout: u64,
@@ -152,6 +155,9 @@ fn connect(options: &Options) -> std::io::Result<Connect> {
         Way::Polling => connect.transports([Transport::Polling]),
         Way::Websocket => connect.transports([Transport::WebSocket]),
     };
+    if options.deflate {
+        connect = connect.per_message_deflate(PerMessageDeflate::new());
+    }
     for (name, value) in &options.header {
         connect = connect.header(name, value);
     }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use clap::Parser;
 use eio_monoio::client::{self, Client, Connect, ConnectError};
-use eio_monoio::{Driver, Message};
+use eio_monoio::{Driver, Message, PerMessageDeflate};
 
 /// Echo whatever an Autobahn fuzzing server sends, case after case
 ///
@@ -23,6 +23,12 @@ struct Options {
     /// The largest message, in bytes
     #[arg(long, default_value_t = 64 << 20)]
     max_message: usize,
+    /// Offer to compress by permessage-deflate, messages of any length
+    #[arg(long)]
+    deflate: bool,
+    /// The same, with messages that may refer to earlier ones
+    #[arg(long)]
+    deflate_takeover: bool,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,7 +40,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn run(options: &Options) -> Result<(), ConnectError> {
     let Options { url, agent, .. } = options;
     let connect = |target: String| -> Connect {
-        Client::connect(&format!("{url}/{target}")).max_receive(options.max_message)
+        let connect = Client::connect(&format!("{url}/{target}")).max_receive(options.max_message);
+        if !options.deflate && !options.deflate_takeover {
+            return connect;
+        }
+        let alone = !options.deflate_takeover;
+        let deflate = PerMessageDeflate::new()
+            .threshold(0)
+            .server_no_context_takeover(alone)
+            .client_no_context_takeover(alone);
+        connect.per_message_deflate(deflate)
     };
     let cases = Cell::new(0);
     let count = |_: &_, message: Message<'_>| {

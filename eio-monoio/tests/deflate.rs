@@ -2,12 +2,18 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
 
-use eio_monoio::{CloseReason, Config, PerMessageDeflate, Server};
+use eio_core::ws;
+use eio_core::ws::handshake::{Mismatch, accept_key};
+use eio_monoio::client::Fault;
+use eio_monoio::{CloseReason, Config, Driver, OwnedMessage, PerMessageDeflate, Server, Transport};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
 use support::app::{App, Host, Log};
+use support::client::{by, end, message, within};
 use support::matrix::{everywhere, somewhere};
 use support::wire::{
     BINARY, CLOSE, Frame, PING, PONG, Polling, Response, TEXT, WEBSOCKET, WebSocket, Wire, frame,
@@ -369,4 +375,105 @@ fn a_plain_websocket_is_compressed_too() {
     assert_eq!(Peer::new().read(&echo, TEXT), text.as_bytes());
     socket.wire.write(frame(TEXT | RSV1, &Peer::new().compress(b"\xff")));
     assert_eq!(socket.expect_close(), Some(1007));
+}
+
+#[test]
+fn our_own_ends_agree_on_any_terms() {
+    let modes = [(true, true), (true, false), (false, true), (false, false)];
+    let wishes = |(server, client)| {
+        deflate()
+            .threshold(10)
+            .server_no_context_takeover(server)
+            .client_no_context_takeover(client)
+    };
+    for server in modes {
+        let host = Host::start(somewhere().per_message_deflate(wishes(server)));
+        let url = format!("http://{}/", host.addr());
+        for client in modes {
+            within(Driver::Auto, async {
+                let offer = wishes(client).client_max_window_bits(12);
+                let client = by(&url, Some(Transport::WebSocket)).per_message_deflate(offer).await;
+                let client = client.expect("connects");
+                for n in 0..50 {
+                    let text = format!("{n} {}", "again and again ".repeat(n * 20));
+                    client.send(text.as_str()).await.expect("queued");
+                    assert_eq!(message(&client).await, OwnedMessage::Text(text));
+                }
+            });
+        }
+    }
+}
+
+/// A server that opens a WebSocket with this line in its answer, sends these bytes and waits for the end.
+fn scripted(extensions: &'static str, bytes: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}/", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a request");
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).expect("ASCII");
+        let key = head.split("Sec-WebSocket-Key: ").nth(1).expect("a key");
+        let accept = accept_key(key.split("\r\n").next().expect("its end"));
+        let accept = str::from_utf8(&accept).expect("base64");
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n{extensions}\r\n"
+        );
+        stream.write_all(answer.as_bytes()).expect("the client reads");
+        _ = stream.write_all(&bytes);
+        _ = stream.read_to_end(&mut Vec::new());
+    });
+    url
+}
+
+/// A short frame as a server sends it.
+fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(payload.len()).ok().filter(|len| *len < 126).expect("short");
+    [&[first, len], payload].concat()
+}
+
+#[test]
+fn a_client_takes_no_answer_that_does_not_keep_to_its_offer() {
+    for (offers, answer) in [
+        (false, "Sec-WebSocket-Extensions: permessage-deflate\r\n"),
+        (true, "Sec-WebSocket-Extensions: permessage-deflate\r\n"),
+        (true, "Sec-WebSocket-Extensions: x-webkit-deflate-frame\r\n"),
+        (true, "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; x\r\n"),
+        (true, "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover;\r\n"),
+    ] {
+        let url = scripted(answer, Vec::new());
+        within(Driver::Auto, async {
+            let connect = by(&url, Some(Transport::WebSocket));
+            let connect = if offers { connect.per_message_deflate(deflate()) } else { connect };
+            let error = connect.await.expect_err("no session");
+            assert_eq!(error.fault(), Some(&Fault::Handshake(Mismatch::Extension)), "{answer}");
+        });
+    }
+}
+
+#[test]
+fn a_server_cannot_bomb_a_client_nor_send_it_what_is_no_deflate_data() {
+    let open = br#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000}"#;
+    let open = [&[TEXT, open.len() as u8][..], open].concat();
+    let answer = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n";
+    let bomb = Peer::new().compress(&[0; 100_001]);
+    for (bytes, expected) in [
+        (unmasked(BINARY | RSV1, &bomb), ws::Error::TooBig),
+        (unmasked(BINARY | RSV1, &bomb[..bomb.len() - 9]), ws::Error::NotDeflate),
+        (unmasked(TEXT | RSV1, &[0xff; 100]), ws::Error::NotDeflate),
+        (unmasked(PING | RSV1, b""), ws::Error::ReservedBits),
+    ] {
+        let limit = if expected == ws::Error::TooBig { 100_000 } else { 200_000 };
+        let url = scripted(answer, [&*open, &*bytes].concat());
+        within(Driver::Auto, async {
+            let connect = by(&url, Some(Transport::WebSocket)).max_receive(limit);
+            let client = connect.per_message_deflate(deflate()).await.expect("connects");
+            assert_eq!(end(&client).await.detail, Some(Fault::WebSocket(expected)));
+        });
+    }
 }

@@ -8,8 +8,10 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eio_monoio::{
-    Config, ConnectRequest, Driver, Handler, Message, Refusal, Running, Server, Socket,
+    Config, ConnectRequest, Driver, Handler, Message, PerMessageDeflate, Refusal, Running, Server,
+    Socket,
 };
+use flate2::{Compress, Compression, FlushCompress};
 
 use support::matrix::has_io_uring;
 use support::wire::{BINARY, POLLING, Request, TEXT, WEBSOCKET, frame, opening, sid_of, target};
@@ -104,17 +106,39 @@ fn receive(stream: &mut TcpStream) -> Vec<u8> {
 
 /// Echoes `count` messages of `len` bytes in each round trip.
 fn websocket(running: &Running, opcode: u8, len: usize, count: usize) -> RoundTrip {
+    let stream = open(running, &opening(WEBSOCKET));
+    let request = frame(opcode, &vec![b'4'; len]).repeat(count);
+    // An answer lacks the mask of four bytes.
+    let response = vec![0; request.len() - 4 * count];
+    RoundTrip { stream, request, response }
+}
+
+/// Echoes a message of `len` bytes that is compressed both ways.
+fn deflated(running: &Running, len: usize) -> RoundTrip {
+    let offer = opening(WEBSOCKET).header("Sec-WebSocket-Extensions", "permessage-deflate");
+    let mut stream = open(running, &offer);
+    let mut payload = Vec::with_capacity(len + 100);
+    Compress::new(Compression::fast(), false)
+        .compress_vec(&vec![b'4'; len], &mut payload, FlushCompress::Sync)
+        .expect("room");
+    payload.truncate(payload.len() - 4);
+    let request = frame(TEXT | 0x40, &payload);
+    stream.write_all(&request).expect("the server reads");
+    let response = receive(&mut stream);
+    assert!(response[0] == TEXT | 0x40 && response.len() < len, "compressed");
+    RoundTrip { stream, request, response }
+}
+
+/// A new session.
+fn open(running: &Running, opening: &Request) -> TcpStream {
     let mut stream = connect(running);
-    stream.write_all(&opening(WEBSOCKET).bytes()).expect("the server reads");
+    stream.write_all(&opening.bytes()).expect("the server reads");
     let mut open = Vec::new();
     // The open packet ends with a brace and nothing follows it.
     while open.last() != Some(&b'}') {
         open.extend(receive(&mut stream));
     }
-    let request = frame(opcode, &vec![b'4'; len]).repeat(count);
-    // An answer lacks the mask of four bytes.
-    let response = vec![0; request.len() - 4 * count];
-    RoundTrip { stream, request, response }
+    stream
 }
 
 /// A POST and the GET that brings its echo.
@@ -155,6 +179,15 @@ fn an_echo_does_not_allocate() {
             echo.run(WARM_UP);
             let count = allocations(|| echo.run(rounds));
             assert_eq!(count, 0, "allocations in {rounds} round trips of {what} on {driver}");
+        }
+        let config = Config::new().driver(driver).workers(1);
+        let config = config.per_message_deflate(PerMessageDeflate::new());
+        let deflating = Server::new(|| Echo).config(config).bind("127.0.0.1:0").expect("a server");
+        for len in [1024, 100_000] {
+            let mut echo = deflated(&deflating, len);
+            echo.run(WARM_UP);
+            let count = allocations(|| echo.run(200));
+            assert_eq!(count, 0, "allocations for {len} bytes, compressed, on {driver}");
         }
         let mut polls = polling(&running);
         polls.run(WARM_UP);

@@ -44,7 +44,7 @@ free_udp_port() {
 
 # listening <port> [seconds]
 listening() {
-  for ((i = 0; i < ${2:-10} * 10; i++)); do
+  for ((i = 0; i < ${2:-30} * 10; i++)); do
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
     sleep 0.1
   done

@@ -58,14 +58,14 @@ wanted() { [[ "$1" =~ $only ]]; }
 for kind in ours npm; do
   if wanted "$kind echo"; then
     port=$(free_port)
-    serve "$kind" "$port" 500 1000 100000
+    serve "$kind" "$port" 500 20000 100000
     run "$kind echo: 1000 messages of either kind there and back" "$port" echo 1000
     stop
   fi
 
   if wanted "$kind polling"; then
     port=$(free_port)
-    serve "$kind" "$port" 500 5000 100000
+    serve "$kind" "$port" 500 20000 100000
     firmware=$built/polling run "$kind polling: 400 messages there and back" "$port" polling 400
     stop
   fi
@@ -77,13 +77,20 @@ for kind in ours npm; do
     stop
   fi
 
+  if wanted "$kind refused"; then
+    port=$(free_port)
+    serve "$kind" "$port" 25000 20000 100000
+    run "$kind refused: says the status" "$port" refused 400
+    stop
+  fi
+
   # Killed: its host says so at once. Stopped: it is as silent as a host without power.
   for signal in KILL STOP; do
     if wanted "$kind gone $signal"; then
       port=$(free_port)
       serve "$kind" "$port" 1500 1000 100000
-      # The announced figures, and half a second for a busy machine.
-      boot "$port" gone $([[ $signal == STOP ]] && echo 3000 || echo 500) 30 >"$work/out" &
+      # The announced figures, and as much again for a busy machine.
+      boot "$port" gone 5000 30 >"$work/out" &
       guest=$!
       said "$work/out" open
       sleep 1
@@ -99,7 +106,7 @@ for kind in ours npm; do
     guest=$!
     for round in 1 2 3 4; do
       sleep 0.5
-      serve "$kind" "$port" 500 1000 100000
+      serve "$kind" "$port" 500 20000 100000
       said "$work/out" "connection $round"
       stop
     done
@@ -124,13 +131,6 @@ for kind in ours npm; do
     stop
   fi
 done
-
-if wanted refused; then
-  port=$(free_port)
-  serve ours "$port" 25000 20000 100000
-  run "ours refused: says the status" "$port" refused 404
-  stop
-fi
 
 if wanted nobody; then
   run "nobody: no connection, and it says so" "$(free_port)" nobody 0

@@ -204,9 +204,9 @@ impl Board {
         Ok(())
     }
 
-    /// The server refuses a path it does not know with `status`.
+    /// The server refuses a session it does not know with `status`.
     async fn refused(&mut self, status: u16) -> Result<(), Failure> {
-        let config = Config::new(&self.host).path("/nowhere/");
+        let config = Config::new(&self.host).query("sid=nobody");
         let refused = dial(&mut self.connector, &config, self.buffers, &mut self.rng).await.err();
         println!("refused: {}", refused.ok_or(Failure(50, None))?);
         ensure(matches!(refused, Some(Error::Refused { status: was, .. }) if was == status), 51)

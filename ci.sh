@@ -44,6 +44,9 @@ mcu_boards() {
   ./eio-embassy/ci/rp2040.sh
 }
 
+# Not in `all`, because other compilers lay code out in another way: no way to panic but those with a proof.
+mcu_panics() { ./eio-embassy/ci/panics.sh; }
+
 # Not in `all`: half an hour of traffic on the emulated Cortex-M, over twenty restarts of the server.
 mcu_soak() { SOAK="${SOAK:-1800}" ./eio-embassy/ci/qemu.sh 'ours soak'; }
 

@@ -35,6 +35,9 @@ no_std() { ./eio-embassy/ci/no-std.sh; }
 # Firmware with the client on an emulated Cortex-M, against our server and engine.io from npm.
 qemu() { ./eio-embassy/ci/qemu.sh; }
 
+# What the client costs in flash and RAM, against limits.
+mcu_size() { ./eio-embassy/ci/size.sh; }
+
 # The client's examples for Linux, against the same.
 mcu_examples() { ./eio-embassy/ci/examples.sh; }
 
@@ -118,7 +121,7 @@ examples() { cargo build --release -p eio-monoio --examples; }
 
 all() {
   local job
-  for job in fmt clippy docs test tls no_std qemu mcu_examples package examples; do
+  for job in fmt clippy docs test tls no_std qemu mcu_size mcu_examples package examples; do
     printf '\n== %s\n' "$job"
     "$job"
   done

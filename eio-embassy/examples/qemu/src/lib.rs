@@ -5,7 +5,7 @@
 
 use embassy_executor::{SpawnToken, Spawner};
 use embassy_net::{Config, Stack, StackResources};
-use semihosting::{eprintln, process};
+use semihosting::process;
 use static_cell::StaticCell;
 
 mod executor;
@@ -16,15 +16,17 @@ mod time_driver;
 use stellaris_eth::Stellaris;
 
 #[panic_handler]
-fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    eprintln!("{info}");
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    #[cfg(feature = "messages")]
+    semihosting::eprintln!("{_info}");
     process::exit(101)
 }
 
 // SAFETY: it only reports and ends the emulator.
 #[cortex_m_rt::exception]
-unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
-    eprintln!("{frame:?}");
+unsafe fn HardFault(_frame: &cortex_m_rt::ExceptionFrame) -> ! {
+    #[cfg(feature = "messages")]
+    semihosting::eprintln!("{_frame:?}");
     process::exit(102)
 }
 

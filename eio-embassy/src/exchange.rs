@@ -40,7 +40,7 @@ enum Stage {
     Idle,
     Head(HeadScanner),
     Body { status: u16, keep_alive: bool, decoder: BodyDecoder },
-    Complete { status: u16, keep_alive: bool },
+    Complete { status: u16, keep_alive: bool, at: Instant },
 }
 
 impl<'b> Exchange<'b> {
@@ -76,7 +76,7 @@ impl<'b> Exchange<'b> {
     ///
     /// # Errors
     /// There will be no response.
-    pub(crate) fn poll(&mut self) -> Result<Option<u16>, Error> {
+    pub(crate) fn poll(&mut self, now: Instant) -> Result<Option<u16>, Error> {
         loop {
             match &mut self.stage {
                 Stage::Idle => {
@@ -108,7 +108,7 @@ impl<'b> Exchange<'b> {
                 Stage::Body { status, keep_alive, decoder } => match decoder.poll(&mut self.rx) {
                     Ok(Step::Done) => {
                         let (status, keep_alive) = (*status, *keep_alive);
-                        self.stage = Stage::Complete { status, keep_alive };
+                        self.stage = Stage::Complete { status, keep_alive, at: now };
                     }
                     Ok(Step::Need(n)) => {
                         if let Some(error) = self.cut {
@@ -129,12 +129,12 @@ impl<'b> Exchange<'b> {
         }
     }
 
-    /// The response was handled.
-    pub(crate) fn finish(&mut self, now: Instant) {
+    /// The response was handled, however long that took.
+    pub(crate) fn finish(&mut self) {
         self.rx.release();
         match self.stage {
-            Stage::Complete { keep_alive: true, .. } if self.cut.is_none() => {
-                self.idle_since = Some(now);
+            Stage::Complete { keep_alive: true, at, .. } if self.cut.is_none() => {
+                self.idle_since = Some(at);
             }
             _ => self.disconnect(),
         }

@@ -88,10 +88,10 @@ impl<'b> Poller<'b> {
 
     /// Looks at the answer to a POST. Whether there was one.
     fn settle(&mut self, now: Instant) -> Result<bool, Error> {
-        match self.post.poll()? {
+        match self.post.poll(now)? {
             None => Ok(false),
             Some(200) => {
-                self.post.finish(now);
+                self.post.finish();
                 self.session.detach(Lane::Post);
                 Ok(true)
             }
@@ -219,7 +219,7 @@ impl<'b> Poller<'b> {
 
     /// Moves on by one response or one packet of it. `Ok(false)`: more has to come first.
     fn decode(&mut self, now: Instant) -> Result<bool, Error> {
-        match self.get.poll() {
+        match self.get.poll(now) {
             Ok(None) => Ok(false),
             Ok(Some(200)) => self.decode_packet(now).map(|()| true),
             Ok(Some(status)) => Err(Error::refused(status, Reject::code_in(self.get.rx.kept()))),
@@ -235,7 +235,7 @@ impl<'b> Poller<'b> {
     fn decode_packet(&mut self, now: Instant) -> Result<(), Error> {
         let start = self.handled;
         if start > self.get.rx.kept().len() {
-            self.get.finish(now);
+            self.get.finish();
             self.session.detach(Lane::Get);
             return Ok(());
         }

@@ -323,6 +323,29 @@ fn a_connection_that_the_server_left_is_never_the_end_of_the_session() {
 }
 
 #[test]
+fn an_application_that_takes_its_time_never_meets_the_end_of_a_connection() {
+    let server = server(Http::KeepAlive, SMOOTH, QUIET);
+    // In one answer.
+    server.borrow_mut().queue.extend([b"4a".to_vec(), b"4b".to_vec()]);
+    beside(&server, async |mut down, mut up| {
+        smooth(&mut down, &mut up, async |mut client| {
+            client.send("c").await.unwrap();
+            client.flush().await.unwrap();
+            assert_eq!(client.recv().await, Ok(Message::Text("a")));
+            // Servers end a connection that carries nothing for 5 s.
+            Timer::after_secs(10).await;
+            assert_eq!(client.recv().await, Ok(Message::Text("b")));
+            assert_eq!(client.recv().await, Ok(Message::Text("c")));
+            client.send("d").await.unwrap();
+            assert_eq!(client.recv().await, Ok(Message::Text("d")));
+            client.close().await.unwrap();
+        })
+        .await;
+    });
+    assert_eq!(server.borrow().dials, 4, "neither connection is used again after 10 s");
+}
+
+#[test]
 fn a_message_that_polling_cannot_carry_never_harms_the_session() {
     let server = server(Http::KeepAlive, SMOOTH, QUIET);
     beside(&server, async |mut down, mut up| {

@@ -17,12 +17,12 @@ build_echo
 # Two lines, one of them twice as long as a segment.
 lines=$(printf 'hello\nw\xc3\xb6rld\n%03000d' 7)
 for kind in ours npm; do
-  for transport in websocket polling; do
+  for transport in websocket polling upgrade; do
     port=$(free_port)
     # Often enough that there is a ping while the terminal waits for its last messages.
     serve "$kind" "$port" 300 20000 100000
     # shellcheck disable=SC2046 # no word or one
-    said=$(timeout 60 "$built/debug/eio-embassy-host" $([[ $transport == polling ]] && echo --polling) "127.0.0.1:$port" <<<"$lines")
+    said=$(timeout 60 "$built/debug/eio-embassy-host" $([[ $transport != websocket ]] && echo "--$transport") "127.0.0.1:$port" <<<"$lines")
     [[ $said == "$lines" ]] || { echo "FAIL host: $kind, $transport: it said: $said" >&2; exit 1; }
     echo "ok   host: lines there and back, $kind, $transport"
   done

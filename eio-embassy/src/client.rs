@@ -7,6 +7,7 @@ use rand_core::RngCore;
 
 use crate::Config;
 use crate::buffers::Buffers;
+use crate::early::Early;
 use crate::error::{Closed, Error, Waiting};
 use crate::io::{Driven, now};
 use crate::link::Link;
@@ -44,6 +45,8 @@ use crate::link::Link;
 pub struct Client<'b, R, W, G> {
     io: Driven<'b, R, W, G>,
     open: Open,
+    /// Messages that came before the WebSocket did.
+    early: Early<'b>,
     close_timeout: u32,
 }
 
@@ -71,7 +74,27 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
                 None => io.exchange().await,
             }
         };
-        Ok(Self { io, open, close_timeout: config.timing.close_timeout })
+        Ok(Self { io, open, early: Early::default(), close_timeout: config.timing.close_timeout })
+    }
+
+    /// Goes on with a session that began by polling, on a connection that is up, until it is the WebSocket's.
+    pub(crate) async fn take_over(
+        reader: R,
+        writer: W,
+        link: Link<'b>,
+        open: Open,
+        early: Early<'b>,
+        close_timeout: u32,
+        rng: G,
+    ) -> Result<Self, Error> {
+        let mut io = Driven { link, reader, writer, rng };
+        loop {
+            io.advance().await?;
+            if io.link.is_upgraded() {
+                return Ok(Self { io, open, early, close_timeout });
+            }
+            io.exchange().await;
+        }
     }
 
     /// The next message of the server. Answers pings and writes what is left of messages on the way.
@@ -83,6 +106,9 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     /// # Errors
     /// The session has ended. Messages that came before its end are handed out first.
     pub async fn recv(&mut self) -> Result<Message<'_>, Error> {
+        if !self.early.is_empty() {
+            return Ok(self.early.take());
+        }
         while !self.io.link.has_message() {
             self.io.advance().await?;
             if !self.io.link.has_message() {

@@ -67,6 +67,9 @@ pub enum Error {
     Unfinished,
     /// Text with the character U+001E cannot travel over polling. Nothing was sent; the session goes on.
     HoldsSeparator,
+    /// The server did not let the session move from polling to a WebSocket, and without a second connection
+    /// it cannot go on by polling.
+    UpgradeFailed,
 }
 
 /// What was waited for in vain.
@@ -193,6 +196,7 @@ impl fmt::Display for Error {
             Self::MessageTooLong { limit } => write!(f, "the message is longer than {limit} bytes"),
             Self::Unfinished => f.write_str("another message has to be finished first"),
             Self::HoldsSeparator => f.write_str("the text cannot travel over polling"),
+            Self::UpgradeFailed => f.write_str("the server does not upgrade the session"),
         }
     }
 }

@@ -150,6 +150,11 @@ impl<'b> Exchange<'b> {
             && self.rx.is_empty()
     }
 
+    /// Whether there is a connection, for all that is known.
+    pub(crate) const fn is_connected(&self) -> bool {
+        self.connected
+    }
+
     /// The next request goes over a new connection.
     pub(crate) fn disconnect(&mut self) {
         self.connected = false;

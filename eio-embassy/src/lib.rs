@@ -9,6 +9,7 @@ mod buffers;
 mod client;
 mod config;
 mod connector;
+mod early;
 #[cfg(feature = "edge-nal")]
 pub mod edge;
 mod error;
@@ -20,6 +21,7 @@ mod poller;
 mod polling;
 #[cfg(feature = "embassy-net")]
 pub mod tcp;
+mod upgrade;
 
 pub use buffers::Buffers;
 pub use client::Client;
@@ -30,3 +32,4 @@ pub use eio_core::packet::Message;
 pub use eio_core::session::client::ClientTiming;
 pub use error::{Closed, Error, IoError, Waiting};
 pub use polling::PollingClient;
+pub use upgrade::dial_by_polling;

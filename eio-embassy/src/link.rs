@@ -106,11 +106,23 @@ impl<'b> Link<'b> {
     ) -> Result<Self, Error> {
         let mut session = ClientSession::new(Transport::WebSocket, false, config.timing, now);
         let _ = session.poll_lane(false);
+        Self::begin(config, session, None, rx, tx, rng)
+    }
+
+    /// Begins a WebSocket for a session whose lane it is: a new one, or the one with this open packet.
+    pub(crate) fn begin(
+        config: &Config<'_>,
+        session: ClientSession,
+        open: Option<&Open>,
+        rx: &'b mut [u8],
+        tx: &'b mut [u8],
+        rng: &mut impl RngCore,
+    ) -> Result<Self, Error> {
         let mut nonce = [0; 16];
         rng.fill_bytes(&mut nonce);
         let key = Key::new(nonce);
         let mut out = Outbox::new(tx);
-        config.websocket_request(&mut out, None, &key)?;
+        config.websocket_request(&mut out, open.map(|open| &open.sid), &key)?;
         let max_message = rx.len().saturating_sub(RX_RESERVE);
         Ok(Self {
             rx: RecvBuffer::new(rx),
@@ -120,7 +132,7 @@ impl<'b> Link<'b> {
             phase: Phase::Head { scanner: HeadScanner::new(), key },
             need: 1,
             open: None,
-            max_payload: u32::MAX,
+            max_payload: open.map_or(u32::MAX, |open| open.max_payload),
             held: None,
             unfinished: None,
             cut: None,
@@ -163,6 +175,11 @@ impl<'b> Link<'b> {
         while self.held.take().is_some() {
             self.advance(rng, now);
         }
+    }
+
+    /// Whether the session has become this WebSocket's.
+    pub(crate) fn is_upgraded(&self) -> bool {
+        self.session.transport() == Transport::WebSocket
     }
 
     pub(crate) const fn has_message(&self) -> bool {
@@ -451,7 +468,14 @@ impl<'b> Link<'b> {
 
     fn learn(&mut self) {
         while let Some(event) = self.session.poll_event() {
-            let SessionEvent::Closed(reason) = event else { continue };
+            let reason = match event {
+                SessionEvent::Closed(reason) => reason,
+                SessionEvent::Upgraded => continue,
+                SessionEvent::UpgradeFailed(_) => {
+                    self.ended.get_or_insert(Error::UpgradeFailed);
+                    continue;
+                }
+            };
             debug!("the session has ended");
             self.ended.get_or_insert(Error::ended(reason, self.session.is_open()));
         }

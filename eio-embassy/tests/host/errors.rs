@@ -343,6 +343,7 @@ fn no_two_errors_read_the_same() {
         Error::MessageTooLong { limit: 7 },
         Error::Unfinished,
         Error::HoldsSeparator,
+        Error::UpgradeFailed,
     ];
     let texts: std::collections::HashSet<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(texts.len(), errors.len());

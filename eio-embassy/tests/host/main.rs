@@ -8,6 +8,7 @@ mod net;
 mod peer;
 mod pipe;
 mod polling;
+mod upgrade;
 mod websocket;
 
 /// Random enough for a test, and the same every time.

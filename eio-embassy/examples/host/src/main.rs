@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use eio_embassy::edge::EdgeConnector;
-use eio_embassy::{Buffers, Config, Error, Message, PollingClient, dial};
+use eio_embassy::{Buffers, Config, Error, Message, PollingClient, dial, dial_by_polling};
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::channel::Channel;
@@ -17,13 +17,22 @@ static LINES: Channel<CriticalSectionRawMutex, Option<String>, 4> = Channel::new
 /// How long messages are awaited after the last line.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// What carries the session.
+enum How {
+    WebSocket,
+    Polling,
+    /// Polling at first, then a WebSocket.
+    Upgrade,
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let (host, polling) = match arguments.as_slice() {
-        [host] => (host.clone(), false),
-        [polling, host] if polling == "--polling" => (host.clone(), true),
+    let (host, how) = match arguments.as_slice() {
+        [host] => (host, How::WebSocket),
+        [polling, host] if polling == "--polling" => (host, How::Polling),
+        [upgrade, host] if upgrade == "--upgrade" => (host, How::Upgrade),
         _ => {
-            eprintln!("usage: eio-embassy-host [--polling] HOST[:PORT]");
+            eprintln!("usage: eio-embassy-host [--polling|--upgrade] HOST[:PORT]");
             return ExitCode::from(64);
         }
     };
@@ -34,7 +43,7 @@ fn main() -> ExitCode {
         }
         async_io::block_on(LINES.send(None));
     });
-    match async_io::block_on(run(&host, polling)) {
+    match async_io::block_on(run(host, how)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -61,19 +70,27 @@ macro_rules! talk {
     }};
 }
 
-async fn run(host: &str, polling: bool) -> Result<(), Error> {
+async fn run(host: &str, how: How) -> Result<(), Error> {
     let stack = edge_nal_std::Stack::new();
     let config = Config::new(host);
     let mut network = EdgeConnector::new(&stack);
     let mut buffers = Buffers::<4096, 1024>::new();
-    if polling {
-        let (mut up, mut send) = (EdgeConnector::new(&stack), Buffers::<512, 4096>::new());
-        let (down, up) = ((&mut network, &mut buffers), (&mut up, &mut send));
-        let mut client = PollingClient::connect(down, up, &config).await?;
-        talk!(client)
-    } else {
-        let mut client = dial(&mut network, &config, &mut buffers, rand::rng()).await?;
-        talk!(client)
+    match how {
+        How::WebSocket => {
+            let mut client = dial(&mut network, &config, &mut buffers, rand::rng()).await?;
+            talk!(client)
+        }
+        How::Polling => {
+            let (mut up, mut send) = (EdgeConnector::new(&stack), Buffers::<512, 4096>::new());
+            let (down, up) = ((&mut network, &mut buffers), (&mut up, &mut send));
+            let mut client = PollingClient::connect(down, up, &config).await?;
+            talk!(client)
+        }
+        How::Upgrade => {
+            let client = dial_by_polling(&mut network, &config, &mut buffers, rand::rng());
+            let mut client = client.await?;
+            talk!(client)
+        }
     }
 }
 

@@ -1,0 +1,102 @@
+//! [`Early`]: messages that came with the handshake by polling, until the application takes them.
+
+use eio_core::packet::{Message, Packet};
+use eio_core::payload::{self, SEPARATOR};
+
+use crate::error::{Closed, Error};
+
+/// Messages behind one another, each behind its kind and length.
+#[derive(Debug, Default)]
+pub(crate) struct Early<'b>(&'b [u8]);
+
+/// As long as the separator and the type that stand before a message in a body, so that it can be packed where
+/// it lies.
+const HEAD: usize = 2;
+/// In the head, beside the length.
+const BINARY: u16 = 0x8000;
+
+/// Packs the messages of `body`, in which each packet stands behind a separator, at its start. How long that is.
+pub(crate) fn pack(body: &mut [u8]) -> Result<usize, Error> {
+    let (mut from, mut to) = (0, 0);
+    while from < body.len() {
+        let start = from + 1;
+        let rest = body.get_mut(start..).unwrap_or_default();
+        let len = rest.iter().position(|&byte| byte == SEPARATOR).unwrap_or(rest.len());
+        from = start + len;
+        let record = rest.get_mut(..len).unwrap_or_default();
+        let Some(packet) = payload::Decoder::new(record).next() else { continue };
+        let message = match packet.map_err(Error::Packet)? {
+            Packet::Message(message) => message,
+            Packet::Close => return Err(Error::Closed(Closed::ByPacket)),
+            // Nothing else means anything yet.
+            _ => continue,
+        };
+        let len = u16::try_from(message.len()).ok().filter(|&len| len < BINARY);
+        let len = len.ok_or(Error::TooLarge)?;
+        let kind = if let Message::Binary(_) = message { BINARY } else { 0 };
+        // Behind its type, in either kind: base64 was decoded where it lies.
+        let at = start + 1;
+        let packed = to + HEAD + usize::from(len);
+        for (slot, at) in (to + HEAD..packed).zip(at..) {
+            let byte = body.get(at).copied().unwrap_or_default();
+            if let Some(slot) = body.get_mut(slot) {
+                *slot = byte;
+            }
+        }
+        if let Some(head) = body.get_mut(to..).and_then(<[u8]>::first_chunk_mut) {
+            *head = (len | kind).to_be_bytes();
+        }
+        to = packed;
+    }
+    Ok(to)
+}
+
+impl<'b> Early<'b> {
+    /// What [`pack`] packed.
+    pub(crate) const fn new(packed: &'b [u8]) -> Self {
+        Self(packed)
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first of them; an empty one once there is none.
+    pub(crate) fn take(&mut self) -> Message<'b> {
+        let (head, rest) = self.0.split_first_chunk::<HEAD>().unwrap_or((&[0; HEAD], &[]));
+        let head = u16::from_be_bytes(*head);
+        let (message, rest) = rest.split_at_checked((head & !BINARY).into()).unwrap_or_default();
+        self.0 = rest;
+        match head & BINARY {
+            // It was text when it was packed.
+            0 => Message::Text(core::str::from_utf8(message).unwrap_or_default()),
+            _ => Message::Binary(message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_is_torn_when_it_is_packed() {
+        let mut body = *b"\x1e4h\xc3\xa9llo\x1e6\x1ebAQIDBA==\x1e4\x1e2\x1ebAA==\x1e4end";
+        let len = pack(&mut body).unwrap();
+        let mut early = Early::new(&body[..len]);
+        for expected in [
+            Message::Text("h\u{e9}llo"),
+            Message::Binary(&[1, 2, 3, 4]),
+            Message::Text(""),
+            Message::Binary(&[0]),
+            Message::Text("end"),
+        ] {
+            assert!(!early.is_empty());
+            assert_eq!(early.take(), expected);
+        }
+        assert!(early.is_empty());
+        assert_eq!(pack(&mut []), Ok(0));
+        assert_eq!(pack(&mut { *b"\x1e4a\x1e1" }), Err(Error::Closed(Closed::ByPacket)));
+        assert!(matches!(pack(&mut { *b"\x1e4a\x1e" }), Err(Error::Packet(_))));
+    }
+}

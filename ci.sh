@@ -3,8 +3,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-# Formatting is what rustfmt says.
-fmt() { cargo fmt --all --check; }
+# Formatting is what rustfmt says, also in the examples with workspaces of their own.
+fmt() {
+  local example
+  cargo fmt --all --check
+  for example in eio-embassy/examples/*/; do (cd "$example" && cargo fmt --check); done
+}
 
 # No warning, in any target or feature of the core.
 clippy() {

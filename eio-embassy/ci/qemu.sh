@@ -63,12 +63,14 @@ for kind in ours npm; do
     stop
   fi
 
-  if wanted "$kind polling"; then
-    port=$(free_port)
-    serve "$kind" "$port" 500 20000 100000
-    firmware=$built/polling run "$kind polling: 400 messages there and back" "$port" polling 400
-    stop
-  fi
+  for transport in polling upgrade; do
+    if wanted "$kind $transport"; then
+      port=$(free_port)
+      serve "$kind" "$port" 500 20000 100000
+      firmware=$built/polling run "$kind $transport: 1000 messages there and back" "$port" "$transport" 1000
+      stop
+    fi
+  done
 
   if wanted "$kind toobig"; then
     port=$(free_port)

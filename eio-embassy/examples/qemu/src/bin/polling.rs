@@ -1,4 +1,4 @@
-//! Messages there and back over HTTP long-polling.
+//! Messages there and back over HTTP long-polling, or over a WebSocket that a session moves to from there.
 //!
 //! `-semihosting-config enable=on,target=native,arg=polling,arg=<port>,arg=<scenario>,arg=<messages>`
 
@@ -8,8 +8,8 @@
 use core::fmt::Write as _;
 
 use eio_embassy::tcp::TcpConnector;
-use eio_embassy::{Buffers, Config, Error, Message, PollingClient};
-use eio_embassy_qemu::{network, run, stack_used};
+use eio_embassy::{Buffers, Config, Error, Message, PollingClient, dial_by_polling};
+use eio_embassy_qemu::{Toy, network, run, stack_used};
 use embassy_executor::Spawner;
 use embassy_time::Instant;
 use semihosting::{println, process};
@@ -47,42 +47,59 @@ async fn main(spawner: Spawner) {
     process::exit(code)
 }
 
+/// So many messages, each of which has to come back before the next goes. Both clients are used in the same way.
+macro_rules! talk {
+    ($client:ident, $count:ident) => {{
+        println!("open {}", $client.handshake().sid);
+        let began = Instant::now();
+        let mut bytes = [0; LONGEST];
+        for number in 0..$count {
+            let message = message(&mut bytes, number);
+            $client.send(message).await?;
+            if $client.recv().await? != message {
+                return Ok(Some(number));
+            }
+        }
+        println!("echoed {} messages in {} ms", $count, began.elapsed().as_millis());
+        $client.close().await?;
+        Ok(None)
+    }};
+}
+
+/// The message with this number: every other one is text, lengths of all sizes.
+fn message(bytes: &mut [u8; LONGEST], number: u32) -> Message<'_> {
+    let len = number as usize * 37 % LONGEST;
+    let letters = bytes.iter_mut().take(len).enumerate();
+    letters.for_each(|(at, byte)| *byte = b' ' + ((at as u32 + number) % 90) as u8);
+    let bytes = bytes.get(..len).unwrap_or_default();
+    match core::str::from_utf8(bytes) {
+        Ok(text) if number % 2 == 0 => Message::Text(text),
+        _ => Message::Binary(bytes),
+    }
+}
+
 /// All messages, or the number of one that came back as another.
 async fn echo(spawner: Spawner) -> Result<Option<u32>, Error> {
     let arguments = semihosting::experimental::env::args::<96>().expect("a command line");
     let mut arguments = (&arguments).into_iter().skip(1);
     let mut next = || arguments.next().and_then(Result::ok).expect("an argument");
-    let (port, _, count) = (next(), next(), next().parse::<u32>().expect("a number"));
+    let (port, scenario, count) = (next(), next(), next().parse::<u32>().expect("a number"));
 
     let stack = network(spawner).await;
     let gateway = stack.config_v4().and_then(|config| config.gateway).ok_or(Error::Connect)?;
     let mut host = heapless::String::<24>::new();
     write!(host, "{gateway}:{port}").map_err(|_| Error::Dns)?;
 
-    let mut down = TcpConnector::new(stack, DOWN_RX.take(), DOWN_TX.take());
-    let mut up = TcpConnector::new(stack, UP_RX.take(), UP_TX.take());
-    let (down, up) = ((&mut down, RECEIVE.take()), (&mut up, SEND.take()));
     let config = Config::new(&host);
-    let mut client = PollingClient::connect(down, up, &config).await?;
-    println!("open {}", client.handshake().sid);
-
-    let began = Instant::now();
-    let mut bytes = [0; LONGEST];
-    for number in 0..count {
-        let len = number as usize * 37 % LONGEST;
-        let letters = bytes.iter_mut().take(len).enumerate();
-        letters.for_each(|(at, byte)| *byte = b' ' + ((at as u32 + number) % 90) as u8);
-        let bytes = bytes.get(..len).unwrap_or_default();
-        let message = match core::str::from_utf8(bytes) {
-            Ok(text) if number % 2 == 0 => Message::Text(text),
-            _ => Message::Binary(bytes),
-        };
-        client.send(message).await?;
-        if client.recv().await? != message {
-            return Ok(Some(number));
-        }
+    let mut down = TcpConnector::new(stack, DOWN_RX.take(), DOWN_TX.take());
+    if scenario == "upgrade" {
+        let client = dial_by_polling(&mut down, &config, RECEIVE.take(), Toy(0x2545_f491));
+        let mut client = client.await?;
+        talk!(client, count)
+    } else {
+        let mut up = TcpConnector::new(stack, UP_RX.take(), UP_TX.take());
+        let (down, up) = ((&mut down, RECEIVE.take()), (&mut up, SEND.take()));
+        let mut client = PollingClient::connect(down, up, &config).await?;
+        talk!(client, count)
     }
-    println!("echoed {count} messages in {} ms", began.elapsed().as_millis());
-    client.close().await?;
-    Ok(None)
 }

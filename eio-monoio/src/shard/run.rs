@@ -260,7 +260,7 @@ fn take<H: Handler>(
             Some(permit) => begin(shard, stream, peer, permit),
             None => {
                 core.counters.refused(503, None);
-                turn_away(&stream, core.mesh.is_secure() && peer.is_some());
+                turn_away(stream, core.mesh.is_secure() && peer.is_some());
             }
         }
     }
@@ -292,18 +292,19 @@ fn begin<H: Handler>(
 }
 
 /// Answers a connection too many, without waiting for its request. `secure`: over TLS.
-fn turn_away(stream: &Stream, secure: bool) {
+fn turn_away(stream: Stream, secure: bool) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
         Content-Length: 0\r\nConnection: close\r\n\r\n";
     tracing::debug!("max_connections reached; a connection was turned away");
-    if secure {
-        // It would take that for a part of the handshake.
-        return;
+    // Over TLS it would take that for a part of the handshake.
+    if !secure {
+        // Reading what is there first keeps the close from becoming a reset that overtakes the answer.
+        let _ = stream.try_recv(&mut [0; 4096]);
+        let _ = stream.try_send(FULL);
+        stream.shutdown_write();
     }
-    // Reading what is there first keeps the close from becoming a reset that overtakes the answer.
-    let _ = stream.try_recv(&mut [0; 4096]);
-    let _ = stream.try_send(FULL);
-    stream.shutdown_write();
+    // Closed now: io_uring closes at the end of a turn, and a batch of them would use up the reserve of descriptors.
+    drop(stream.into_fd());
 }
 
 /// Tells the application of sessions that ended.

@@ -232,10 +232,11 @@ impl Log {
         thread::spawn(move || {
             for line in BufReader::new(pipe).lines() {
                 let Ok(line) = line else { break };
+                // Whoever gets the copy finds the line in the log.
+                log.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
                 if let Some(copy) = &copy {
-                    _ = copy.send(line.clone());
+                    _ = copy.send(line);
                 }
-                log.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
     }

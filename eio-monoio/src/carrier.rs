@@ -3,11 +3,13 @@
 //! Both have the manners of [`Stream`]: waiting is for readiness and may be given up, receiving never blocks,
 //! and a write owns its buffer. Without the feature `tls` there is only the socket, and nothing to decide.
 
+use std::future::Future;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::net::Stream;
+use crate::net::{self, Stream, Written};
 
 #[cfg(feature = "tls")]
 pub(crate) mod pem;
@@ -40,10 +42,10 @@ impl Carrier {
         }
     }
 
-    /// See [`Stream::take_turn`].
+    /// See [`Stream::poll_turn`].
     #[inline]
-    pub(crate) async fn take_turn(&self) {
-        self.stream().take_turn().await;
+    pub(crate) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
+        self.stream().poll_turn(cx)
     }
 
     /// See [`Stream::count_step`].
@@ -81,11 +83,11 @@ impl Carrier {
 
     /// See [`Stream::write_all`].
     #[inline]
-    pub(crate) async fn write_all(&self, buf: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+    pub(crate) fn write_all(&self, buf: Vec<u8>) -> Write<'_> {
         match self {
-            Self::Plain(stream) => stream.write_all(buf).await,
+            Self::Plain(stream) => Write::Plain(stream.write_all(buf)),
             #[cfg(feature = "tls")]
-            Self::Tls(tls) => tls.write_all(buf).await,
+            Self::Tls(tls) => Write::Tls(Box::pin(tls.write_all(buf))),
         }
     }
 
@@ -146,6 +148,29 @@ impl Carrier {
             return Ok(Self::Tls(Box::new(Tls::from_parts(stream, state))));
         }
         Ok(Self::Plain(stream))
+    }
+}
+
+/// A write operation, until it is done.
+pub(crate) enum Write<'c> {
+    Plain(net::Write),
+    /// In a box of its own, beside what it encrypts into: not a part of every other connection.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "only TLS does more than to write")
+    )]
+    Tls(Pin<Box<dyn Future<Output = Written> + 'c>>),
+}
+
+impl Future for Write<'_> {
+    type Output = Written;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Written> {
+        match self.get_mut() {
+            Self::Plain(write) => Pin::new(write).poll(cx),
+            Self::Tls(write) => write.as_mut().poll(cx),
+        }
     }
 }
 

@@ -28,19 +28,20 @@
 //!
 //! | each | bytes |
 //! |---|---|
-//! | idle connection, kept alive | 6 KiB, the future of its task included |
-//! | connection over TLS | 10 KiB more, and once more what is being sent |
-//! | session | 4 KiB, and what [`Handler::Session`] owns; an idle WebSocket is 3 KiB with its session |
+//! | idle connection, kept alive | 3 KiB, the future of its task included |
+//! | connection over TLS | 8 KiB more, and once more what is being sent |
+//! | session | 2 KiB, and what [`Handler::Session`] owns; an idle WebSocket is 2 KiB with its session |
 //! | message being received | 2 x [`max_payload`](Config::max_payload): buffers are powers of two |
 //! | what waits to be sent | 2 x ([`outbound_high_water`](Config::outbound_high_water) + one message) |
 //! | what waits for a handler | 2 x ([`inbound_high_water`](Config::inbound_high_water) + one message or polling body) |
-//! | core | 128 KiB to receive into, and up to 10 MiB of buffers that are kept for the next message |
+//! | core | 128 KiB to receive into, and up to 11 MiB of buffers that are kept for the next message |
 //!
-//! So `connections * 6 KiB + sessions * (4 KiB + 2 * (max_payload + outbound_high_water + sent +
+//! So `connections * 3 KiB + sessions * (2 KiB + 2 * (max_payload + outbound_high_water + sent +
 //! inbound_high_water + max_payload))` holds even if every client is the worst there can be: one that keeps a
 //! handler busy, reads nothing, and leaves its largest message unfinished. With the defaults that is about
 //! 10 MiB for each such client; where strangers connect, lower the three figures to what the application needs,
-//! and set [`max_connections`](Config::max_connections). Beside that the kernel has its own socket buffers. A
+//! and set [`max_connections`](Config::max_connections). A second after a burst what is not needed any more goes
+//! back to the operating system, if the allocator is glibc's. Beside that the kernel has its own socket buffers. A
 //! test holds a server to these figures. Where messages are compressed, [`PerMessageDeflate`] says what that adds.
 #![deny(unsafe_code)]
 
@@ -69,6 +70,7 @@ mod task;
 #[cfg(feature = "tls")]
 mod tls;
 mod web;
+mod workers;
 
 pub use config::{Config, ConfigError, Dispatch};
 pub use conn::plain::PlainSocket;

@@ -1,10 +1,11 @@
 //! [`Line`]: a connection at either end, before it means anything. Receives, sends and waits.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use eio_core::buffer::RecvBuffer;
@@ -93,7 +94,9 @@ impl Line {
     }
 
     /// Splits the line into what a WebSocket needs.
-    pub(crate) fn into_parts(self) -> Parts {
+    pub(crate) fn into_parts(mut self) -> Parts {
+        // Many handshakes of one turn wait for their new tasks: none of them needs an empty buffer for that.
+        self.rest();
         let Self { socket, rx, out, deadline, limits, .. } = self;
         Parts { socket, rx, out, deadline, limits }
     }
@@ -131,20 +134,25 @@ impl Line {
     /// Receives something: at once if it is there, else waits for it until the deadline, owning no buffer
     /// that is empty. `wanted`: how much is still announced.
     pub(crate) async fn receive(&mut self, wanted: usize) -> Result<(), Ended> {
-        self.socket.stream.take_turn().await;
-        loop {
-            if self.try_receive(wanted)? {
-                return Ok(());
-            }
-            self.rest();
-            poll_fn(|cx| {
-                if let Poll::Ready(result) = self.socket.stream.poll_readable(cx) {
-                    return Poll::Ready(result.map_err(|_| Ended::Closed));
+        // A wait that has begun is seen to its end: a socket that is waited on cannot change its core.
+        let mut waiting = false;
+        poll_fn(|cx| {
+            ready!(self.socket.stream.poll_turn(cx));
+            loop {
+                if !waiting {
+                    if self.try_receive(wanted)? {
+                        return Poll::Ready(Ok(()));
+                    }
+                    self.rest();
+                    waiting = true;
                 }
-                self.deadline.poll(cx).map(|()| Err(Ended::TimedOut))
-            })
-            .await?;
-        }
+                if self.socket.stream.poll_readable(cx).map_err(|_| Ended::Closed)?.is_pending() {
+                    return self.deadline.poll(cx).map(|()| Err(Ended::TimedOut));
+                }
+                waiting = false;
+            }
+        })
+        .await
     }
 
     /// Receives what is there. False if nothing is.
@@ -193,34 +201,33 @@ impl Line {
     }
 
     /// The same with bytes that did not come from the pool, which are given back.
-    pub(crate) async fn send(&mut self, out: Vec<u8>) -> Result<Vec<u8>, Ended> {
+    pub(crate) fn send(
+        &mut self,
+        out: Vec<u8>,
+    ) -> impl Future<Output = Result<Vec<u8>, Ended>> + use<'_> {
         // While the answer is under way others can use the memory: a pool has less than connections that write.
         self.rest();
         self.deadline.set_millis(self.limits.write_timeout);
+        let line = &*self;
+        let mut write = line.socket.stream.write_all(out);
         let mut cut = false;
-        let (result, out) = {
-            let mut write = pin!(self.socket.stream.write_all(out));
-            poll_fn(|cx| {
-                if let Poll::Ready(done) = write.as_mut().poll(cx) {
-                    return Poll::Ready(done);
-                }
-                if !cut && self.deadline.poll(cx).is_ready() {
-                    // The operation owns its buffer until the kernel lets go: end the socket, not the future.
-                    self.socket.stream.shutdown_both();
-                    cut = true;
-                }
-                Poll::Pending
-            })
-            .await
-        };
-        result.map_err(|_| Ended::Closed)?;
-        self.limits.count(BYTES_SENT, out.len());
-        Ok(out)
+        poll_fn(move |cx| {
+            if let Poll::Ready((result, out)) = Pin::new(&mut write).poll(cx) {
+                line.limits.count(BYTES_SENT, out.len());
+                return Poll::Ready(result.map(|()| out).map_err(|_| Ended::Closed));
+            }
+            if !cut && line.deadline.poll(cx).is_ready() {
+                // The operation owns its buffer until the kernel lets go: end the socket, not the future.
+                line.socket.stream.shutdown_both();
+                cut = true;
+            }
+            Poll::Pending
+        })
     }
 
     /// Sends what was written, then closes without cutting that off: an unread request in the socket would turn
     /// the close into a reset that overtakes it. RFC 9112 9.6.
-    pub(crate) async fn close_lingering(mut self) {
+    pub(crate) async fn close_lingering(&mut self) {
         if self.flush().await.is_err() {
             return;
         }
@@ -312,16 +319,16 @@ impl Registered {
     }
 }
 
-/// A deadline of a connection, one entry of the timer wheel.
+/// A deadline of a connection: an entry of the timer wheel, but for the time from when it is disarmed to when it is set.
 pub(crate) struct Deadline {
     local: Rc<Local>,
-    id: TimerId,
+    id: Cell<Option<TimerId>>,
 }
 
 impl Deadline {
     pub(crate) fn new(local: Rc<Local>) -> Self {
         let id = local.timers.insert(Target::Task(None));
-        Self { local, id }
+        Self { local, id: Cell::new(Some(id)) }
     }
 
     pub(crate) fn set(&self, after: Duration) {
@@ -333,25 +340,32 @@ impl Deadline {
     }
 
     pub(crate) fn set_at(&self, due: Instant) {
-        self.local.timers.set(self.id, due);
+        let timers = &self.local.timers;
+        let id = self.id.get().unwrap_or_else(|| timers.insert(Target::Task(None)));
+        self.id.set(Some(id));
+        timers.set(id, due);
     }
 
     pub(crate) fn clear(&self) {
-        self.local.timers.clear(self.id);
+        if let Some(id) = self.id.get() {
+            self.local.timers.clear(id);
+        }
     }
 
-    /// Forgets the time and the task that waits for it.
+    /// Forgets the time and the task that waits for it, whose memory is kept as long as somebody may wake it.
     pub(crate) fn disarm(&self) {
-        self.local.timers.disarm(self.id);
+        if let Some(id) = self.id.take() {
+            self.local.timers.remove(id);
+        }
     }
 
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.local.timers.poll_expired(self.id, cx)
+        self.id.get().map_or(Poll::Pending, |id| self.local.timers.poll_expired(id, cx))
     }
 }
 
 impl Drop for Deadline {
     fn drop(&mut self) {
-        self.local.timers.remove(self.id);
+        self.disarm();
     }
 }

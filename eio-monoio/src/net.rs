@@ -26,6 +26,8 @@ use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use pin_project_lite::pin_project;
 use socket2::{Domain, Protocol, Type};
 
+use crate::workers::{Work, Workers};
+
 /// Which kernel interface carries the I/O.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -131,13 +133,12 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) {
 /// this one is woken by the kernel, by way of the core's [`Bell`].
 pub(crate) async fn step_back() {
     let mut stepped = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut stepped, true) || !BENCH.with(|bench| bench.sit(cx.waker())) {
-            return Poll::Ready(());
-        }
-        Poll::Pending
-    })
-    .await;
+    poll_fn(|cx| if std::mem::replace(&mut stepped, true) { Poll::Ready(()) } else { sit(cx) })
+        .await;
+}
+
+fn sit(cx: &Context<'_>) -> Poll<()> {
+    if BENCH.with(|bench| bench.sit(cx.waker())) { Poll::Pending } else { Poll::Ready(()) }
 }
 
 /// Work that needs no input of its own to go on: counts its pieces, and steps back after so many.
@@ -200,18 +201,44 @@ pub(crate) fn sleep(duration: Duration) -> impl Future<Output = ()> {
 pub(crate) struct Stream {
     readiness: RefCell<Pin<Box<dyn Readiness>>>,
     socket: Rc<Socket>,
-    /// A write operation is in flight.
-    writing: Cell<bool>,
     /// Receives, and requests beside, in a row that did not have to wait.
     greedy: Cell<u8>,
 }
 
-struct Socket(UnsafeCell<TcpStream>);
+/// What became of a write, and its buffer.
+pub(crate) type Written = (io::Result<()>, Vec<u8>);
+
+/// Where to, and what.
+type ToWrite = (Rc<Socket>, Vec<u8>);
+
+/// A write operation, until it is done.
+pub(crate) type Write = Work<ToWrite, Written>;
+
+thread_local! {
+    static WRITERS: Rc<Workers<ToWrite, Written>> = Workers::new(1024);
+}
+
+pub(crate) struct Socket {
+    stream: UnsafeCell<TcpStream>,
+    /// A write operation is in flight.
+    writing: Cell<bool>,
+}
 
 impl Socket {
     fn get(&self) -> &TcpStream {
         // SAFETY: the only exclusive reference is made in `write_all` and ends before that call awaits.
-        unsafe { &*self.0.get() }
+        unsafe { &*self.stream.get() }
+    }
+
+    /// Only for [`Stream::write_all`], which sees to it that there is one at a time.
+    async fn write_all((socket, buf): ToWrite) -> Written {
+        // SAFETY: exclusive use is only needed while the operation is submitted; `writing` rules out a
+        // second writer, and a reader's shared reference is not used during that call. This is the contract
+        // under which the runtime splits a stream into halves of its own.
+        let stream = unsafe { &mut *socket.stream.get() };
+        let (result, buf) = stream.write_all(buf).await;
+        socket.writing.set(false);
+        (result.map(|_| ()), buf)
     }
 
     fn duplicate(&self) -> io::Result<OwnedFd> {
@@ -238,9 +265,10 @@ impl Stream {
     }
 
     fn new(stream: TcpStream) -> Self {
-        let socket = Rc::new(Socket(UnsafeCell::new(stream)));
+        let socket = Socket { stream: UnsafeCell::new(stream), writing: Cell::new(false) };
+        let socket = Rc::new(socket);
         let readiness = RefCell::new(rearmed(socket.clone()));
-        Self { readiness, socket, writing: Cell::new(false), greedy: Cell::new(0) }
+        Self { readiness, socket, greedy: Cell::new(0) }
     }
 
     /// Sends small writes at once or not, and has the kernel probe a silent peer after `keepalive`.
@@ -264,7 +292,7 @@ impl Stream {
         drop(self.readiness);
         match Rc::try_unwrap(self.socket) {
             Ok(socket) => {
-                let fd = socket.0.into_inner().into_raw_fd();
+                let fd = socket.stream.into_inner().into_raw_fd();
                 // SAFETY: `into_raw_fd` hands over the only owner of an open descriptor.
                 Ok(unsafe { OwnedFd::from_raw_fd(fd) })
             }
@@ -292,15 +320,16 @@ impl Stream {
     }
 
     /// Lets others have their turn if this peer has had a long one. On epoll a socket into which somebody writes
-    /// all the time is ready all the time, and its task would never end its turn; worth awaiting before each
+    /// all the time is ready all the time, and its task would never end its turn; worth asking before each
     /// receive in a loop.
-    pub(crate) async fn take_turn(&self) {
+    pub(crate) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
         /// After so many steps without a wait others get their turn.
         const GREED: u8 = 8;
-        if self.greedy.get() >= GREED {
-            self.greedy.set(0);
-            step_back().await;
+        if self.greedy.get() < GREED {
+            return Poll::Ready(());
         }
+        self.greedy.set(0);
+        sit(cx)
     }
 
     /// Receives what is there: `None` if nothing is, `Some(0)` at the end of the stream.
@@ -335,15 +364,9 @@ impl Stream {
     ///
     /// # Panics
     /// If another write is in flight.
-    pub(crate) async fn write_all(&self, buf: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        assert!(!self.writing.replace(true), "one write at a time");
-        // SAFETY: exclusive use is only needed while the operation is submitted; `writing` rules out a
-        // second writer, and a reader's shared reference is not used during that call. This is the contract
-        // under which the runtime splits a stream into halves of its own.
-        let stream = unsafe { &mut *self.socket.0.get() };
-        let (result, buf) = stream.write_all(buf).await;
-        self.writing.set(false);
-        (result.map(|_| ()), buf)
+    pub(crate) fn write_all(&self, buf: Vec<u8>) -> Write {
+        assert!(!self.socket.writing.replace(true), "one write at a time");
+        WRITERS.with(|writers| writers.run((self.socket.clone(), buf), Socket::write_all))
     }
 
     /// Ends both directions; whatever waits on the socket completes. The descriptor stays open.
@@ -403,6 +426,15 @@ impl<M: Fn() -> F, F: Future<Output = io::Result<()>>> Readiness for Rearmed<M, 
     fn is_armed(&self) -> bool {
         self.waiting.is_some()
     }
+}
+
+/// Has the allocator give back what it does not use, all of it: also what lies between what is used.
+pub(crate) fn trim() {
+    // SAFETY: takes no pointer, and moves nothing that is in use.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 /// Ends both directions of the socket `fd`; an error means that it is closed already.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
-use crate::net::Stream;
+use crate::net::{Stream, Written};
 
 pub(crate) struct Tls {
     stream: Stream,
@@ -186,7 +186,7 @@ impl Tls {
         Ok(bytes.len())
     }
 
-    pub(crate) async fn write_all(&self, buf: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+    pub(crate) async fn write_all(&self, buf: Vec<u8>) -> Written {
         let encrypted = self.state.session.borrow_mut().writer().write_all(&buf);
         match encrypted {
             Ok(()) => (self.flush().await, buf),

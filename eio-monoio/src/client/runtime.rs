@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::line::Deadline;
 use crate::local::Local;
 use crate::net::{Bell, Driver, Mailbox, Runtime};
+use crate::shard::thrift::keep_lean;
 
 /// Makes this thread a core and runs `future` on it. Done when `future` is: then whatever else still runs on the
 /// core is cut off.
@@ -30,6 +31,7 @@ pub fn block_on<F: Future>(driver: Driver, future: F) -> io::Result<F::Output> {
         let _current = local.enter();
         let clock = local.clone();
         local.services.spawn(async move { clock.keep_time(|_, _| ()).await });
+        keep_lean(&local);
         if let Err(error) = listen(&local) {
             end(&local).await;
             return Err(error);

@@ -18,7 +18,7 @@ use crate::message::OwnedMessage;
 use crate::net::Turn;
 use crate::session::Session;
 use crate::shard::Shard;
-use crate::shard::tasks::{Stopped, poll_once};
+use crate::shard::tasks::Stopped;
 use crate::socket::Socket;
 
 /// Hands a message over. The future, guarded against panics, does not borrow it. From here on the session is
@@ -33,16 +33,18 @@ pub(crate) fn message<'s, H: Handler>(
 }
 
 /// Runs what [`message`] or [`opened`] made as far as it goes at once, which mostly is to its end.
-pub(crate) async fn begin<H: Handler>(
+pub(crate) fn begin<H: Handler>(
     shard: &Shard<H>,
     session: &Rc<Session<H::Session>>,
-    handled: Pin<&mut impl Future<Output = ()>>,
-) -> Poll<()> {
-    let polled = poll_once(handled).await;
-    if polled.is_ready() {
-        rest(shard, session);
-    }
-    polled
+    mut handled: Pin<&mut impl Future<Output = ()>>,
+) -> impl Future<Output = Poll<()>> {
+    poll_fn(move |cx| {
+        let polled = handled.as_mut().poll(cx);
+        if polled.is_ready() {
+            rest(shard, session);
+        }
+        Poll::Ready(polled)
+    })
 }
 
 fn call<'s, H: Handler>(

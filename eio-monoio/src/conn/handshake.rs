@@ -26,6 +26,7 @@ use crate::shard::tasks::{Guarded, Stopped};
 use crate::shard::{Core, Shard};
 use crate::web::refused::ConnectionError;
 use crate::web::{hooks, proxy};
+use crate::workers::{Work, Workers};
 
 /// A session that a request asks for.
 pub(crate) struct Asked {
@@ -37,12 +38,33 @@ pub(crate) struct Asked {
 }
 
 /// Asks the application and opens the session (protocol 2.1). `head` bytes of `conn.rx` are the request.
-pub(crate) async fn open<H: Handler>(
+pub(crate) fn open<H: Handler>(
     shard: &Rc<Shard<H>>,
-    mut conn: Conn<H::Session>,
+    mut conn: Box<Conn<H::Session>>,
     head: usize,
     asked: Asked,
-) -> Next<H::Session> {
+) -> Handshake<H> {
+    // The application may take its time with the request, which is mostly much smaller than what it came in.
+    conn.rest();
+    shard.handshakes.run(Opening { shard: shard.clone(), conn, head, asked }, opened)
+}
+
+/// What a handshake takes.
+pub(crate) struct Opening<H: Handler> {
+    shard: Rc<Shard<H>>,
+    conn: Box<Conn<H::Session>>,
+    head: usize,
+    asked: Asked,
+}
+
+/// The memory of handshakes: much of it, for a short time.
+pub(crate) type Handshakes<H> = Workers<Opening<H>, Next<<H as Handler>::Session>>;
+
+type Handshake<H> = Work<Opening<H>, Next<<H as Handler>::Session>>;
+
+async fn opened<H: Handler>(opening: Opening<H>) -> Next<H::Session> {
+    let Opening { shard, mut conn, head, asked } = opening;
+    let shard = &shard;
     let Accepted { data, peer, sid } = match connect(shard, &mut conn, head, asked.transport).await
     {
         Ok(accepted) => accepted,
@@ -86,7 +108,7 @@ pub(crate) async fn open<H: Handler>(
 /// The first response of a polling session holds the open packet and nothing else.
 async fn open_polling<H: Handler>(
     shard: &Rc<Shard<H>>,
-    mut conn: Conn<H::Session>,
+    mut conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
     after: After,
 ) -> Next<H::Session> {
@@ -108,7 +130,7 @@ async fn open_polling<H: Handler>(
         let (shard, session) = (shard.clone(), session.clone());
         async move {
             match polling::send(conn, session, after).await {
-                Next::Continue(conn, After::Close) => conn.line.close_lingering().await,
+                Next::Continue(mut conn, After::Close) => conn.line.close_lingering().await,
                 Next::Continue(conn, _) => resume(shard, conn),
                 Next::Gone => {}
             }
@@ -237,7 +259,7 @@ impl<T> Core<T> {
 /// Takes a WebSocket for a session that polling carries so far (protocol 2.7).
 pub(crate) fn upgrade<H: Handler>(
     shard: &Rc<Shard<H>>,
-    mut conn: Conn<H::Session>,
+    mut conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
     head: usize,
     accept: &Accept,

@@ -1,6 +1,7 @@
 //! The keep-alive loop: head → poll | push | handshake | upgrade | another shard | another route.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::rc::Rc;
 
 use eio_core::http::{Framing, HeadScanner, Header, RequestHead, Target};
@@ -23,29 +24,28 @@ use crate::web::cors::{self, OriginPredicate, Verdict};
 use crate::web::refused::ConnectionError;
 
 /// Serves a connection that was accepted just now, or came from another shard, as a task of its own.
-pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Conn<H::Session>) {
+pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
     let tasks = shard.clone();
     tasks.core.tasks.spawn(serve(shard, conn, true));
 }
 
 /// Goes on with a connection whose last request was answered, as a task of its own.
-pub(crate) fn resume<H: Handler>(shard: Rc<Shard<H>>, conn: Conn<H::Session>) {
+pub(crate) fn resume<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
     let tasks = shard.clone();
     tasks.core.tasks.spawn(serve(shard, conn, false));
 }
 
 /// What became of the connection after a request.
-#[allow(clippy::large_enum_variant, reason = "moved once a request; a box would be an allocation")]
 pub(crate) enum Next<T> {
     /// The answer is written; flush it and read on.
-    Continue(Conn<T>, After),
+    Continue(Box<Conn<T>>, After),
     /// It ended, or went on in another task or shard.
     Gone,
 }
 
 /// `first`: a request is owed. A client that is quick has sent it with the handshake of TCP, another has
 /// `head_timeout` for it; later ones may take `idle_timeout` to begin.
-async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>, mut first: bool) {
+async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>, mut first: bool) {
     loop {
         let head = match read_head(&mut conn, first).await {
             Ok(head) => head,
@@ -63,15 +63,9 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>, mut 
                 conn.rx.skip(head);
                 polling::push(&shard, conn, session, request.body, after).await
             }
-            // Rare and large: not part of what every idle connection pays for.
             What::Open { transport, base64, accept } => {
-                let open = open::open(
-                    &shard,
-                    conn,
-                    head,
-                    open::Asked { transport, base64, accept, after },
-                );
-                Box::pin(open).await
+                let asked = open::Asked { transport, base64, accept, after };
+                open::open(&shard, conn, head, asked).await
             }
             What::Upgrade { session, accept } => {
                 open::upgrade(&shard, conn, session, head, &accept)
@@ -94,6 +88,7 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>, mut 
                 }
                 Next::Gone
             }
+            // Rare and large: not part of what every idle connection pays for.
             What::Other => Box::pin(other::answer(&shard, conn, head, request.body, after)).await,
             What::Refused(answer) => {
                 conn.rx.skip(head);
@@ -119,7 +114,7 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Conn<H::Session>, mut 
             return;
         }
         conn.stream().count_step();
-        conn.stream().take_turn().await;
+        poll_fn(|cx| conn.stream().poll_turn(cx)).await;
     }
 }
 
@@ -154,7 +149,7 @@ async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, Ended> {
 }
 
 /// Answers what is not a request; a connection that never sent anything is closed without a word.
-async fn refuse_head<T>(mut conn: Conn<T>, ended: Ended) {
+async fn refuse_head<T>(mut conn: Box<Conn<T>>, ended: Ended) {
     let status = match ended {
         Ended::Bad(error) => error.status(),
         Ended::TimedOut if !conn.rx.unread().is_empty() => 408,

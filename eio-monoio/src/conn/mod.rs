@@ -31,7 +31,8 @@ use crate::shard::mesh::{Moved, Permit};
 use crate::shard::pool::SCRATCH;
 use crate::web::compress::Coding;
 
-/// A connection between requests. What it can do as a [`Line`] it can do.
+/// A connection between requests. What it can do as a [`Line`] it can do. It goes from hand to hand in a box: the
+/// future of each function that has it would hold it once more.
 pub(crate) struct Conn<T> {
     pub(crate) core: Rc<Core<T>>,
     pub(crate) line: Line,

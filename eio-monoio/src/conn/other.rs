@@ -22,7 +22,7 @@ use crate::web::compress::is_compressible;
 /// Has the application answer. `head` bytes of `conn.rx` are the request's head.
 pub(crate) async fn answer<H: Handler>(
     shard: &Rc<Shard<H>>,
-    mut conn: Conn<H::Session>,
+    mut conn: Box<Conn<H::Session>>,
     head: usize,
     body: Body,
     after: After,

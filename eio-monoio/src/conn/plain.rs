@@ -78,7 +78,7 @@ type End = wire::End<()>;
 /// Goes on as a task of its own.
 pub(crate) fn start<T: 'static>(
     core: &Rc<Core<T>>,
-    conn: Conn<T>,
+    conn: Box<Conn<T>>,
     deflate: Option<Terms>,
     on_message: OnPlain,
 ) {

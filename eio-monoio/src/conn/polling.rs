@@ -22,7 +22,11 @@ use crate::shard::{Core, Shard};
 use crate::web::compress::Coding;
 
 /// Answers a GET of a session, now or when there is something (protocol 2.4).
-pub(crate) async fn poll<T>(mut conn: Conn<T>, session: Rc<Session<T>>, after: After) -> Next<T> {
+pub(crate) async fn poll<T>(
+    mut conn: Box<Conn<T>>,
+    session: Rc<Session<T>>,
+    after: After,
+) -> Next<T> {
     if let Err(violation) = session.attach(Lane::Get) {
         conn.reply(Answer::violation(violation), after);
         return Next::Continue(conn, after);
@@ -38,7 +42,11 @@ pub(crate) async fn poll<T>(mut conn: Conn<T>, session: Rc<Session<T>>, after: A
 
 /// Sends the response to a GET. From here on the packets in it are the peer's: if it does not get them, the
 /// session cannot go on.
-pub(crate) async fn send<T>(mut conn: Conn<T>, session: Rc<Session<T>>, after: After) -> Next<T> {
+pub(crate) async fn send<T>(
+    mut conn: Box<Conn<T>>,
+    session: Rc<Session<T>>,
+    after: After,
+) -> Next<T> {
     session.detach(Lane::Get);
     if conn.flush().await.is_err() {
         session.abort(CloseReason::TransportError);
@@ -162,7 +170,7 @@ impl Head {
 /// Takes a POST of a session (protocol 2.3).
 pub(crate) async fn push<H: Handler>(
     shard: &Rc<Shard<H>>,
-    mut conn: Conn<H::Session>,
+    mut conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
     body: Body,
     after: After,
@@ -259,7 +267,7 @@ fn stash_rest<T>(session: &Session<T>, records: &mut payload::Decoder<'_>) -> An
 /// Answers a POST while its handler is still busy, and goes on with its connection.
 async fn answer<H: Handler>(
     shard: Rc<Shard<H>>,
-    mut conn: Conn<H::Session>,
+    mut conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
     outcome: Answer<'static>,
     after: After,
@@ -295,7 +303,7 @@ async fn receive<T>(conn: &mut Conn<T>, session: &Session<T>, body: Body) -> Res
 }
 
 /// Answers a POST whose body did not come, or is not wanted.
-fn refuse<T>(mut conn: Conn<T>, session: &Session<T>, why: Bodiless) -> Next<T> {
+fn refuse<T>(mut conn: Box<Conn<T>>, session: &Session<T>, why: Bodiless) -> Next<T> {
     let answer = match why {
         Bodiless::Session => Answer::violation(Violation::Ended),
         Bodiless::Connection(Ended::Bad(error @ HttpError::BodyTooLarge)) => {

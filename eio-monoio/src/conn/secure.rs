@@ -14,7 +14,7 @@ use crate::metrics::TLS_FAILURES;
 use crate::shard::Shard;
 
 /// Agrees with the client on keys, within `time`, and serves it.
-pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Conn<H::Session>, time: Duration) {
+pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>, time: Duration) {
     let tasks = shard.clone();
     tasks.core.tasks.spawn(async move {
         let Carrier::Tls(tls) = conn.stream() else { return };

@@ -34,7 +34,7 @@ pub(crate) enum Begin {
 /// Goes on as a task of its own; what HTTP needed is freed.
 pub(crate) fn start<H: Handler>(
     shard: Rc<Shard<H>>,
-    conn: Conn<H::Session>,
+    conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
     begin: Begin,
     deflate: Option<Terms>,
@@ -43,9 +43,12 @@ pub(crate) fn start<H: Handler>(
     let (wire, rx) = Wire::new(conn.line, Role::Server, outward);
     session.set_link(wire.link.clone());
     let tasks = shard.clone();
+    let mut inbound = Inbound::new(Role::Server, shard.core.config.max_payload, inward);
+    let mut rx = rx;
     tasks.core.tasks.spawn(async move {
-        let inbound = Inbound::new(Role::Server, shard.core.config.max_payload, inward);
-        let reader = Reader { shard: &shard, wire: &wire, session: &session, rx, inbound };
+        // Lent: what a future moves it holds twice.
+        let (rx, inbound) = (&mut rx, &mut inbound);
+        let mut reader = Reader { shard: &shard, wire: &wire, session: &session, rx, inbound };
         let sent = || {
             if session.has_link(&wire.link) {
                 session.drained();
@@ -71,19 +74,19 @@ struct Reader<'r, H: Handler> {
     shard: &'r Rc<Shard<H>>,
     wire: &'r Wire,
     session: &'r Rc<Session<H::Session>>,
-    rx: RecvBuffer<Vec<u8>>,
-    inbound: Inbound,
+    rx: &'r mut RecvBuffer<Vec<u8>>,
+    inbound: &'r mut Inbound,
 }
 
 impl<H: Handler> Reader<'_, H> {
-    async fn run(mut self, begin: Begin) {
+    async fn run(&mut self, begin: Begin) {
         let end = match self.read(begin).await {
             Ok(never) => match never {},
             Err(end) => end,
         };
         self.conclude(end);
         self.rx.clear();
-        rest(&self.shard.core, &mut self.rx);
+        rest(&self.shard.core, self.rx);
         // A peer that is still sending after we are done is heard out, for a moment: see `poll_last_moments`.
         if end != End::Closed {
             self.wire.wait_for_eof().await;
@@ -94,16 +97,17 @@ impl<H: Handler> Reader<'_, H> {
     async fn read(&mut self, begin: Begin) -> Result<Infallible, End> {
         if begin == Begin::Open {
             let (shard, session) = (self.shard, self.session);
-            let mut opened = pin!(dispatch::opened(shard, session));
+            // In boxes: only who waits for a handler pays for it, not every idle connection.
+            let mut opened = Box::pin(dispatch::opened(shard, session));
             if dispatch::begin(shard, session, opened.as_mut()).await.is_pending() {
-                self.read_beside(opened.as_mut()).await?;
+                Box::pin(self.read_beside(opened.as_mut())).await?;
             }
         }
         loop {
             self.wait_for_room().await?;
             let (shard, session) = (self.shard, self.session);
             match self.next()? {
-                Input::Need(n) => self.wire.receive(&mut self.rx, n).await?,
+                Input::Need(n) => self.wire.receive(self.rx, n).await?,
                 Input::Nothing => {}
                 Input::Message(message) if session.is_busy() => session.stash(message),
                 Input::Message(message) if dispatch::is_concurrent(shard) => {
@@ -112,7 +116,7 @@ impl<H: Handler> Reader<'_, H> {
                 Input::Message(message) => {
                     let mut handled = pin!(dispatch::message(shard, session, message));
                     if dispatch::begin(shard, session, handled.as_mut()).await.is_pending() {
-                        self.read_beside(handled.as_mut()).await?;
+                        Box::pin(self.read_beside(handled.as_mut())).await?;
                     }
                 }
             }
@@ -166,7 +170,7 @@ impl<H: Handler> Reader<'_, H> {
         match self.next()? {
             Input::Message(message) => session.stash(message),
             Input::Nothing => {}
-            Input::Need(n) => self.wire.receive(&mut self.rx, n).await?,
+            Input::Need(n) => self.wire.receive(self.rx, n).await?,
         }
         Ok(())
     }
@@ -195,7 +199,7 @@ impl<H: Handler> Reader<'_, H> {
     /// Decodes up to the next message. Frames and packets that are none take effect on the way.
     fn next(&mut self) -> Result<Input<'_>, End> {
         let ready = loop {
-            let ready = match self.inbound.poll(&mut self.rx) {
+            let ready = match self.inbound.poll(self.rx) {
                 Ok(ws::Step::Ready(ready)) => ready,
                 Ok(ws::Step::Need(n)) => return Ok(Input::Need(n)),
                 Err(error) => return Err(broke(error)),
@@ -208,9 +212,9 @@ impl<H: Handler> Reader<'_, H> {
                         return Err(End::Ours);
                     }
                 }
-                Kind::Ping => self.wire.pong(&mut self.inbound, &mut self.rx, ready),
+                Kind::Ping => self.wire.pong(self.inbound, self.rx, ready),
                 Kind::Pong => {}
-                Kind::Close => return Err(asked(&self.inbound, &self.rx, ready)),
+                Kind::Close => return Err(asked(self.inbound, self.rx, ready)),
             }
         };
         Ok(self.handle(ready)?.map_or(Input::Nothing, Input::Message))
@@ -218,13 +222,13 @@ impl<H: Handler> Reader<'_, H> {
 
     /// Whether a data frame can be a message: asked first, because a loop cannot lend what it may go on with.
     fn is_message(&mut self, ready: Ready) -> bool {
-        let first = self.inbound.payload_mut(&mut self.rx, ready).first();
+        let first = self.inbound.payload_mut(self.rx, ready).first();
         ready.kind() == Kind::Binary || matches!(first, Some(b'4' | b'b'))
     }
 
     /// Protocol 2.6: one packet per WebSocket message.
     fn handle(&mut self, ready: Ready) -> Result<Option<Message<'_>>, End> {
-        let payload = self.inbound.payload_mut(&mut self.rx, ready);
+        let payload = self.inbound.payload_mut(self.rx, ready);
         let packet = if ready.kind() == Kind::Binary {
             Packet::parse_binary(payload)
         } else {

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::ws::{self, CloseCode, Opcode, Ready, Role, encode, encode_close};
@@ -53,7 +53,7 @@ impl Wire {
         deflate: Option<Outward>,
     ) -> (Self, RecvBuffer<Vec<u8>>) {
         let Parts { socket, rx, out, deadline, limits } = line.into_parts();
-        deadline.clear();
+        deadline.disarm();
         let link = Rc::new(Link::new(out, deflate));
         (Self { socket, link, deadline, limits, role, broken: Cell::new(false) }, rx)
     }
@@ -133,33 +133,32 @@ impl Wire {
     }
 
     /// Waits for input, owning no buffer meanwhile unless a message is unfinished.
-    pub(crate) async fn receive<R>(
-        &self,
-        rx: &mut RecvBuffer<Vec<u8>>,
+    pub(crate) fn receive<'w, R>(
+        &'w self,
+        rx: &'w mut RecvBuffer<Vec<u8>>,
         wanted: usize,
-    ) -> Result<(), End<R>> {
+    ) -> impl Future<Output = Result<(), End<R>>> + use<'w, R> {
         let (local, stream) = (&self.socket.local, &self.socket.stream);
         rest(local, rx);
-        loop {
-            stream.take_turn().await;
-            poll_fn(|cx| {
+        poll_fn(move |cx| {
+            ready!(stream.poll_turn(cx));
+            loop {
                 if self.link.ending() != Ending::Open {
                     return Poll::Ready(Err(self.ended()));
                 }
-                stream.poll_readable(cx).map(|result| result.map_err(|_| End::Closed))
-            })
-            .await?;
-            let room = make_room(local, rx, wanted);
-            match stream.try_recv(rx.spare_mut(room)) {
-                Ok(Some(0)) | Err(_) => return Err(End::Closed),
-                Ok(Some(n)) => {
-                    self.limits.count(BYTES_RECEIVED, n);
-                    rx.fill(n);
-                    return Ok(());
+                ready!(stream.poll_readable(cx)).map_err(|_| End::Closed)?;
+                let room = make_room(local, rx, wanted);
+                match stream.try_recv(rx.spare_mut(room)) {
+                    Ok(Some(0)) | Err(_) => return Poll::Ready(Err(End::Closed)),
+                    Ok(Some(n)) => {
+                        self.limits.count(BYTES_RECEIVED, n);
+                        rx.fill(n);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Ok(None) => rest(local, rx),
                 }
-                Ok(None) => rest(local, rx),
             }
-        }
+        })
     }
 
     /// What the end of the link means to its reader. The writer may be the first to find out that the peer is gone.
@@ -186,18 +185,21 @@ impl Wire {
     /// RFC 6455 7.1.1: the peer closes its side after our close frame. `poll_last_moments` bounds the wait.
     pub(crate) async fn wait_for_eof(&self) {
         let (local, stream) = (&self.socket.local, &self.socket.stream);
-        loop {
-            stream.take_turn().await;
-            if poll_fn(|cx| stream.poll_readable(cx)).await.is_err() {
-                return;
+        poll_fn(|cx| {
+            loop {
+                ready!(stream.poll_turn(cx));
+                if ready!(stream.poll_readable(cx)).is_err() {
+                    return Poll::Ready(());
+                }
+                let mut void = local.pool.take_receive(SCRATCH);
+                let received = stream.try_recv(&mut void);
+                local.pool.give_receive(void);
+                if !matches!(received, Ok(None | Some(1..))) {
+                    return Poll::Ready(());
+                }
             }
-            let mut void = local.pool.take_receive(SCRATCH);
-            let received = stream.try_recv(&mut void);
-            local.pool.give_receive(void);
-            if !matches!(received, Ok(None | Some(1..))) {
-                return;
-            }
-        }
+        })
+        .await;
     }
 
     /// RFC 6455 5.5.3: "A Pong frame sent in response to a Ping frame must have identical 'Application data'".

@@ -8,6 +8,7 @@ pub(crate) mod replies;
 pub(crate) mod run;
 mod settle;
 pub(crate) mod tasks;
+pub(crate) mod thrift;
 pub(crate) mod timers;
 
 use std::cell::RefCell;
@@ -27,6 +28,7 @@ use eio_core::ws::{CloseCode, Role};
 use slab::Slab;
 
 use crate::config::Config;
+use crate::conn::handshake::Handshakes;
 use crate::conn::plain::{OnPlain, PlainSocket};
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
 use crate::line::Limits;
@@ -44,11 +46,21 @@ use crate::shard::timers::Target;
 use crate::web::compress::Deflater;
 use crate::web::hooks::Hooks;
 use crate::web::proxy::Trusted;
+use crate::workers::Workers;
 
 /// A shard with its application.
 pub(crate) struct Shard<H: crate::Handler> {
     pub(crate) handler: Guarded<H>,
     pub(crate) core: Rc<Core<H::Session>>,
+    pub(crate) handshakes: Rc<Handshakes<H>>,
+}
+
+impl<H: crate::Handler> Shard<H> {
+    fn new(handler: H, core: Rc<Core<H::Session>>) -> Self {
+        /// Beside those that are under way.
+        const HANDSHAKES_KEPT: usize = 64;
+        Self { handler: Guarded::new(handler), core, handshakes: Workers::new(HANDSHAKES_KEPT) }
+    }
 }
 
 /// A shard without its application: a core that serves.

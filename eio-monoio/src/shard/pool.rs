@@ -1,6 +1,7 @@
 //! Buffers that come and go: a connection owns one only while bytes wait in it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::task::{Context, Poll, Waker};
 
 /// What one receive may bring, and the size of a scratch buffer: a message of 64 KiB and its framing, which are
 /// otherwise received in two parts and moved in between.
@@ -13,14 +14,30 @@ const CLASSES: usize = 9;
 const LARGEST_SEND: usize = 128 * 1024;
 /// What one class may keep back, in bytes.
 const KEPT_PER_CLASS: usize = 1 << 20;
+/// What all send buffers may keep back, in bytes.
+const KEPT_TO_SEND: usize = 2 << 20;
+
+/// So many bytes freed are worth a thought.
+pub(crate) const MUCH: usize = 4 << 20;
 
 /// The free buffers of one core.
 #[derive(Default)]
 pub(crate) struct Pool {
     /// Receive buffers by size class, wholly initialised: `len` is the size.
     receive: RefCell<[Vec<Vec<u8>>; CLASSES]>,
-    /// Send buffers, empty but with capacity.
-    send: RefCell<Vec<Vec<u8>>>,
+    send: RefCell<Send>,
+    /// Bytes of what was too much to be kept.
+    freed: Cell<usize>,
+    /// Wants to know when that is [`MUCH`].
+    waiter: RefCell<Option<Waker>>,
+}
+
+/// Send buffers, empty but with capacity.
+#[derive(Default)]
+struct Send {
+    buffers: Vec<Vec<u8>>,
+    /// The sum of their capacities.
+    kept: usize,
 }
 
 impl Pool {
@@ -33,27 +50,69 @@ impl Pool {
 
     /// Takes a receive buffer back; one that never came from here, or is one too many, is freed.
     pub(crate) fn give_receive(&self, buffer: Vec<u8>) {
-        let Some(class) = class_for(buffer.len()) else { return };
-        let classes = &mut self.receive.borrow_mut()[class];
-        if buffer.len() == SMALLEST << class && (classes.len() + 1) * buffer.len() <= KEPT_PER_CLASS
-        {
-            classes.push(buffer);
+        let size = buffer.len();
+        if let Some(class) = class_for(size) {
+            let class_size = SMALLEST << class;
+            let buffers = &mut self.receive.borrow_mut()[class];
+            if size == class_size && (buffers.len() + 1) * size <= KEPT_PER_CLASS {
+                return buffers.push(buffer);
+            }
         }
+        self.count_freed(size);
     }
 
     /// An empty send buffer.
     pub(crate) fn take_send(&self) -> Vec<u8> {
-        self.send.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(SMALLEST))
+        let mut pool = self.send.borrow_mut();
+        match pool.buffers.pop() {
+            Some(buffer) => {
+                pool.kept -= buffer.capacity();
+                buffer
+            }
+            None => Vec::with_capacity(SMALLEST),
+        }
     }
 
     /// Takes a send buffer back.
     pub(crate) fn give_send(&self, mut buffer: Vec<u8>) {
         let mut pool = self.send.borrow_mut();
-        let useful = (1..=LARGEST_SEND).contains(&buffer.capacity());
-        if useful && pool.len() < KEPT_PER_CLASS / SMALLEST {
+        let size = buffer.capacity();
+        if (1..=LARGEST_SEND).contains(&size) && pool.kept + size <= KEPT_TO_SEND {
             buffer.clear();
-            pool.push(buffer);
+            pool.kept += size;
+            pool.buffers.push(buffer);
+        } else {
+            self.count_freed(size);
         }
+    }
+
+    fn count_freed(&self, bytes: usize) {
+        self.freed.set(self.freed.get() + bytes);
+        if self.freed.get() >= MUCH
+            && let Some(waiter) = self.waiter.borrow_mut().take()
+        {
+            waiter.wake();
+        }
+    }
+
+    /// Ready when [`MUCH`] was freed.
+    pub(crate) fn poll_freed(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.freed.get() >= MUCH {
+            return Poll::Ready(());
+        }
+        *self.waiter.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// How much was freed since this was asked last.
+    pub(crate) fn take_freed(&self) -> usize {
+        self.freed.take()
+    }
+
+    /// Frees everything that is kept.
+    pub(crate) fn empty(&self) {
+        self.receive.take();
+        self.send.take();
     }
 }
 
@@ -82,6 +141,22 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_hears_of_much_that_was_freed() {
+        let pool = Pool::default();
+        let cx = Context::from_waker(Waker::noop());
+        assert_eq!(pool.poll_freed(&cx), Poll::Pending);
+        // What is kept is not freed.
+        pool.give_receive(vec![0; 1 << 20]);
+        assert_eq!(pool.take_freed(), 0);
+        (0..4).for_each(|_| pool.give_receive(vec![0; 1 << 20]));
+        assert_eq!(pool.poll_freed(&cx), Poll::Ready(()));
+        assert_eq!(pool.take_freed(), MUCH);
+        assert_eq!(pool.poll_freed(&cx), Poll::Pending);
+        pool.empty();
+        assert!(pool.receive.borrow().iter().all(Vec::is_empty));
+    }
+
+    #[test]
     fn what_is_kept_back_is_bounded() {
         let pool = Pool::default();
         for _ in 0..1000 {
@@ -91,7 +166,9 @@ mod tests {
         }
         let kept: usize = pool.receive.borrow().iter().flatten().map(Vec::len).sum();
         assert!(kept <= KEPT_PER_CLASS);
-        assert!(pool.send.borrow().iter().all(|b| b.capacity() <= LARGEST_SEND && b.is_empty()));
-        assert!(pool.send.borrow().len() <= 256);
+        let send = pool.send.borrow();
+        assert!(send.buffers.iter().all(|b| b.capacity() <= LARGEST_SEND && b.is_empty()));
+        assert_eq!(send.kept, send.buffers.iter().map(Vec::capacity).sum::<usize>());
+        assert!((KEPT_TO_SEND / 2..=KEPT_TO_SEND).contains(&send.kept));
     }
 }

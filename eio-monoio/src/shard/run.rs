@@ -27,7 +27,7 @@ use crate::remote::Remote;
 use crate::session::Session;
 use crate::shard::disk::Disk;
 use crate::shard::mesh::{Mail, Mesh, Permit};
-use crate::shard::tasks::Guarded;
+use crate::shard::thrift::keep_lean;
 use crate::shard::timers::Target;
 use crate::shard::{Core, Found, Shard};
 use crate::web::hooks::Hooks;
@@ -55,7 +55,7 @@ pub(crate) async fn run<H: Handler>(
     let _current = core.local.enter();
     let _server = Remote::enter(core.mesh.clone());
     // Not before: the application may spawn tasks.
-    let shard = Rc::new(Shard { handler: Guarded::new(make()), core: core.clone() });
+    let shard = Rc::new(Shard::new(make(), core.clone()));
     let bell = Bell::of_core(plan.ear, &core.mesh.boxes[usize::from(plan.id)])?;
     for Listening { fd, drain } in plan.listening {
         let listener = Listener::from_fd(fd)?;
@@ -63,6 +63,7 @@ pub(crate) async fn run<H: Handler>(
     }
     core.services.spawn(say_goodbyes(shard.clone()));
     core.services.spawn(keep_time(core.clone()));
+    keep_lean(&core.local);
     ready();
     read_mail(&shard, &bell).await?;
     core.finish();
@@ -103,7 +104,7 @@ fn open<H: Handler>(shard: &Rc<Shard<H>>, letter: Mail) {
     };
     match letter {
         Mail::Connection(moved) => match Conn::from_moved(core.clone(), moved) {
-            Ok(conn) => http::start(shard.clone(), conn),
+            Ok(conn) => http::start(shard.clone(), Box::new(conn)),
             Err(error) => tracing::warn!(%error, "a connection was lost on its way between cores"),
         },
         Mail::Send(sid, message) => core.send_to(&sid, message.borrow()),
@@ -282,13 +283,14 @@ fn begin<H: Handler>(
         return match Tls::server(stream, identity.current()) {
             Ok(tls) => {
                 let tls = Carrier::Tls(Box::new(tls));
-                let conn = Conn::new(core.clone(), tls, peer, Some(permit));
+                let conn = Box::new(Conn::new(core.clone(), tls, peer, Some(permit)));
                 secure::start(shard.clone(), conn, identity.options.handshake_timeout);
             }
             Err(error) => tracing::error!(%error, "no TLS"),
         };
     }
-    http::start(shard.clone(), Conn::new(core.clone(), stream, peer, Some(permit)));
+    let conn = Conn::new(core.clone(), stream, peer, Some(permit));
+    http::start(shard.clone(), Box::new(conn));
 }
 
 /// Answers a connection too many, without waiting for its request. `secure`: over TLS.

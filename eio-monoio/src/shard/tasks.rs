@@ -193,8 +193,3 @@ impl Drop for Counted {
         }
     }
 }
-
-/// Polls a future once. Whatever it waits for wakes this task.
-pub(crate) async fn poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
-    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
-}

@@ -105,16 +105,6 @@ impl Timers {
         }
     }
 
-    /// Forgets the deadline and whom to wake: for an entry that outlives the core.
-    pub(crate) fn disarm(&self, id: TimerId) {
-        self.clear(id);
-        if let Some(entry) = self.inner.borrow_mut().entries.get_mut(id.0 as usize)
-            && let Target::Task(waker) = &mut entry.target
-        {
-            *waker = None;
-        }
-    }
-
     pub(crate) fn remove(&self, id: TimerId) {
         let inner = &mut *self.inner.borrow_mut();
         inner.unlink(id.0);

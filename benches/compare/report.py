@@ -3,8 +3,8 @@
 import statistics
 
 # What a server is compared as: a peer, or a floor that is no Engine.IO server.
-FLOORS = ("fastwebsockets", "tcp-echo-monoio", "tcp-echo-tokio", "http-hello-monoio")
-OURS = ("eio", "eio-epoll")
+FLOORS = ("fastwebsockets", "tcp-echo-monoio", "tcp-echo-tokio", "http-hello-monoio", "sends-tokio")
+OURS = ("eio", "eio-epoll", "eio-room", "eio-epoll-room", "eio-workers-1", "eio-workers-2", "eio-workers-4")
 
 TITLES = {
     "ws-echo-1": "WebSocket echo, 64 connections, 1 in flight, 32 B",
@@ -16,6 +16,12 @@ TITLES = {
     "connect-ws": "WebSocket session opened and closed, 32 at a time",
     "connect-polling": "Polling session opened and closed, 32 at a time",
     "upgrade": "Handshake, probe, upgrade, one echo, close, 128 at a time",
+    "broadcast": "Broadcast of 64 B to 1,000 WebSocket sessions, for each delivery",
+    "open-loop": "WebSocket echo, 64 connections, 32 B, 75,000 a second on schedule",
+    "rate-64": "WebSocket echo, 30,000 a second over 64 connections",
+    "rate-1000": "WebSocket echo, 30,000 a second over 1,000 connections",
+    "rate-10000": "WebSocket echo, 30,000 a second over 10,000 connections",
+    "workers": "Polling round trip, 1, 2 and 4 workers on all cores, requests arriving at any of them",
     "mixed": "64 busy WebSocket sessions beside 5,000 idle ones",
     "idle-ws": "5,000 idle WebSocket sessions",
     "idle-ws-19000": "19,000 idle WebSocket sessions",

@@ -34,8 +34,8 @@ SYSTEM = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
 class Server:
     """How one server is made and started."""
 
-    def __init__(self, kind, command, build, slow=False):
-        self.kind, self.command, self.build, self.slow = kind, command, build, slow
+    def __init__(self, kind, command, build, slow=False, cores=None):
+        self.kind, self.command, self.build, self.slow, self.cores = kind, command, build, slow, cores
 
 
 def target(where):
@@ -69,6 +69,12 @@ def servers():
     peer = built(HERE / "peers")
     eio = [ours / "examples/echo", "--workers", "1", "--listen", "127.0.0.1:{port}", "--driver"]
     example = built(ROOT, "-p", "eio-monoio", "--example", "echo")
+
+    def workers(n):
+        return [ours / "examples/echo", "--workers", str(n), "--listen", "127.0.0.1:{port}"]
+
+    room = [ours / "examples/broadcast", "127.0.0.1:{port}"]
+    rooms = built(ROOT, "-p", "eio-benches", "--example", "broadcast")
     python = [HERE / "python/venv/bin/python", HERE / "python/server.py", "{port}"]
     return {
         "eio": Server("eio", [*eio, "io-uring"], example),
@@ -81,9 +87,17 @@ def servers():
         "tcp-echo-monoio": Server("tcp", [peers / "monoio-tcp-echo", "{port}"], peer),
         "tcp-echo-tokio": Server("tcp", [peers / "tokio-tcp-echo", "{port}"], peer),
         "http-hello-monoio": Server("http", [peers / "monoio-http-hello", "{port}"], peer),
+        "eio-room": Server("room", [*room, "io-uring", "1"], rooms),
+        "eio-epoll-room": Server("room", [*room, "epoll", "1"], rooms),
+        "engineioxide-room": Server("room", [peers / "engineioxide", "{port}", "1", "broadcast"], peer),
+        "engine.io-room": Server("room", ["node", HERE / "node/server.js", "{port}", "broadcast"], npm, slow=True),
+        "sends-tokio": Server("room", [peers / "broadcast-floor", "{port}"], peer),
+        # On all cores, the generator's too: what matters is how the time for one operation grows.
+        **{f"eio-workers-{n}": Server("workers", workers(n), example, cores=ALL) for n in (1, 2, 4)},
     }
 
 
+ALL = f"0-{os.cpu_count() - 1}"
 ECHO = {"eio": "ws-echo", "ws": "raw-ws-echo", "tcp": "tcp-echo"}
 # By name: the mode for each kind of server, and what it is run with.
 TESTS = {
@@ -96,12 +110,23 @@ TESTS = {
     "connect-ws": ({"eio": "connect"}, "--connections 32 --transport websocket"),
     "connect-polling": ({"eio": "connect"}, "--connections 32 --transport polling"),
     "upgrade": ({"eio": "upgrade"}, "--connections 128"),
+    "broadcast": ({"room": "broadcast"}, "--connections 1000 --size 64"),
+    # About half of what the cheapest of the peers can do, begun on schedule.
+    "open-loop": (ECHO, "--connections 64 --size 32 --rate 75000"),
+    "rate-64": ({"eio": "ws-echo"}, "--connections 64 --size 32 --rate 30000"),
+    "rate-1000": ({"eio": "ws-echo"}, "--connections 1000 --size 32 --rate 30000"),
+    "rate-10000": ({"eio": "ws-echo"}, "--connections 10000 --size 32 --rate 30000"),
+    "workers": ({"workers": "polling-echo"}, "--connections 64 --size 32"),
     "mixed": ({"eio": "mixed"}, "--connections 64 --size 32 --idle 5000"),
     "idle-ws": ({"eio": "idle", "ws": "idle-raw"}, "--connections 5000"),
     "idle-ws-19000": ({"eio": "idle"}, "--connections 19000"),
     "idle-ws-touched": ({"eio": "idle"}, "--connections 2000 --touch 65536"),
     "idle-polling": ({"eio": "idle"}, "--connections 5000 --transport polling"),
 }
+
+
+# Schedules that the servers in node and Python cannot keep.
+FAST = ("open-loop", "rate-64", "rate-1000", "rate-10000")
 
 
 def is_idle(test):
@@ -114,7 +139,7 @@ class Running:
     def __init__(self, name, server, core, log):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        command = ["taskset", "-c", core, *(str(part).format(port=self.port) for part in server.command)]
+        command = ["taskset", "-c", server.cores or core, *(str(part).format(port=self.port) for part in server.command)]
         self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=SYSTEM)
         for _ in range(300):
             if self.process.poll() is not None:
@@ -175,7 +200,7 @@ def measure(options, out):
                 for turn in range(1 if is_idle(test) else options.rounds):
                     for name in here if turn % 2 == 0 else here[::-1]:
                         server = chosen[name]
-                        if server.slow and turn >= options.slow_rounds:
+                        if server.slow and (turn >= options.slow_rounds or test in FAST):
                             continue
                         if is_idle(test):
                             # Memory is that of a server that has done nothing else.

@@ -1,5 +1,6 @@
-//! Engine.IO echo server on engineioxide + hyper. usage: peer-engineioxide PORT THREADS
-use std::sync::Arc;
+//! Engine.IO server on engineioxide + hyper: an echo, or a room where everyone hears everyone.
+//! usage: engineioxide PORT THREADS [broadcast]
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,14 +27,38 @@ impl EngineIoHandler for Echo {
     }
 }
 
-async fn serve(port: u16) {
+/// It has no broadcast: users keep the sockets and send to each.
+#[derive(Debug, Default)]
+struct Room(RwLock<Vec<Arc<Socket<()>>>>);
+
+impl EngineIoHandler for Room {
+    type Data = ();
+    fn on_connect(self: Arc<Self>, s: Arc<Socket<()>>) {
+        self.0.write().unwrap().push(s);
+    }
+    fn on_disconnect(&self, s: Arc<Socket<()>>, _r: DisconnectReason) {
+        self.0.write().unwrap().retain(|other| other.id != s.id);
+    }
+    fn on_message(self: &Arc<Self>, msg: Str, _s: Arc<Socket<()>>) {
+        for socket in &*self.0.read().unwrap() {
+            socket.emit(msg.clone()).ok();
+        }
+    }
+    fn on_binary(self: &Arc<Self>, data: Bytes, _s: Arc<Socket<()>>) {
+        for socket in &*self.0.read().unwrap() {
+            socket.emit_binary(data.clone()).ok();
+        }
+    }
+}
+
+async fn serve<H: EngineIoHandler>(port: u16, handler: Arc<H>) {
     let config = EngineIoConfig::builder()
         .ping_interval(Duration::from_secs(25))
         .ping_timeout(Duration::from_secs(20))
         .max_payload(1_000_000)
         .max_buffer_size(4096)
         .build();
-    let svc = EngineIoService::with_config(Arc::new(Echo), config);
+    let svc = EngineIoService::with_config(handler, config);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
@@ -55,5 +80,12 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    rt.block_on(async move { tokio::spawn(serve(port)).await.unwrap() });
+    rt.block_on(async move {
+        match a.next().as_deref() {
+            Some("broadcast") => tokio::spawn(serve(port, Arc::new(Room::default()))),
+            _ => tokio::spawn(serve(port, Arc::new(Echo))),
+        }
+        .await
+        .unwrap()
+    });
 }

@@ -1,8 +1,8 @@
 //! Requests of one session come in at any core, and the one that came first may be the last to reach the session.
 //!
-//! Where that order counts, the session's core asks every other one to pass on what it has received by now. No time
-//! is involved: however busy the machine is, what was in a core's sockets when it was asked arrives before its
-//! answer.
+//! Where that order counts, the session's core takes what it has received by now, and asks every other one to pass on
+//! what it has. No time is involved: however busy the machine is, what was in a core's sockets when it was asked
+//! arrives before its answer.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -20,8 +20,14 @@ const PATIENCE: u32 = 100;
 /// From the kernel to the mail: a connection is accepted in one turn and read from in the next. One more is to spare.
 const TURNS: usize = 3;
 
+async fn take_turns() {
+    for _ in 0..TURNS {
+        net::step_back().await;
+    }
+}
+
 impl<T> Core<T> {
-    /// Ready when requests that other cores received before this call have been passed on to this one, and
+    /// Ready when requests that any core received before this call have been passed on to this one, and
     /// their connections had their turn here.
     pub(crate) async fn settle(&self) {
         let others = (0..self.mesh.boxes.len() as u16).filter(|shard| *shard != self.id);
@@ -32,12 +38,12 @@ impl<T> Core<T> {
                 expected
             })
             .collect();
-        if expected.is_empty() {
-            return;
-        }
         let deadline = Deadline::new(self.local.clone());
         deadline.set_millis(PATIENCE);
         let mut answers = pin!(async {
+            // What came in here first may also be read last: its connection waits for the kernel's word when that of
+            // the other finds its request at once.
+            take_turns().await;
             for expected in expected {
                 expected.reply().await;
             }
@@ -57,9 +63,7 @@ impl<T> Core<T> {
     {
         let core = self.clone();
         self.tasks.spawn(async move {
-            for _ in 0..TURNS {
-                net::step_back().await;
-            }
+            take_turns().await;
             core.mesh.post(asker, Mail::Settled(number));
         });
     }

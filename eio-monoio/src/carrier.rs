@@ -81,6 +81,17 @@ impl Carrier {
         }
     }
 
+    /// Sends as much as the kernel takes at once and says how much that was; over TLS nothing.
+    #[inline]
+    pub(crate) fn send_now(&self, bytes: &[u8]) -> usize {
+        match self {
+            // What is wrong, the next write says.
+            Self::Plain(stream) => stream.try_send(bytes).unwrap_or(0),
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => 0,
+        }
+    }
+
     /// See [`Stream::write_all`].
     #[inline]
     pub(crate) fn write_all(&self, buf: Vec<u8>) -> Write<'_> {

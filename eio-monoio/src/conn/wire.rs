@@ -96,10 +96,14 @@ impl Wire {
 
     /// Sends whatever is appended, until the link ends.
     async fn write(&self, sent: impl Fn()) {
+        /// A single frame up to this size is sent by a call of its own, which is less than an operation needs; what
+        /// has piled up costs less in an operation, which the kernel gets together with those of other connections.
+        const SMALL: usize = 4096;
         let (link, stream, pool) = (&self.link, &self.socket.stream, &self.socket.local.pool);
         loop {
             poll_fn(|_| link.poll_work()).await;
-            let out = link.take();
+            let single = link.is_single();
+            let mut out = link.take();
             if link.ending() == Ending::Cut {
                 let _ = stream.try_send(&out);
                 pool.give_send(out);
@@ -112,8 +116,13 @@ impl Wire {
                 }
                 return;
             }
-            let (result, out) = stream.write_all(out).await;
             let len = out.len();
+            let mut result = Ok(());
+            let at_once = if single && len <= SMALL { stream.send_now(&out) } else { 0 };
+            if at_once < len {
+                out.drain(..at_once);
+                (result, out) = stream.write_all(out).await;
+            }
             pool.give_send(out);
             link.sent();
             if result.is_err() {

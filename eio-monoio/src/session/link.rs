@@ -16,6 +16,8 @@ pub(crate) struct Link {
     out: RefCell<OutBuf>,
     /// What compresses messages, if that was agreed.
     deflate: Option<Outward>,
+    /// Frames in `out`, as far as they matter: none, one, or several.
+    frames: Cell<u8>,
     /// Bytes the running write operation holds.
     in_flight: Cell<usize>,
     /// The connection's own reader waits for something to be sent.
@@ -41,7 +43,9 @@ pub(crate) enum Ending {
 impl Link {
     /// A link that first sends `out`.
     pub(crate) fn new(out: OutBuf, deflate: Option<Outward>) -> Self {
-        Self { out: RefCell::new(out), deflate, ..Self::default() }
+        // The answer to the handshake is one thing to send, too.
+        let frames = Cell::new(u8::from(!out.0.is_empty()));
+        Self { out: RefCell::new(out), frames, deflate, ..Self::default() }
     }
 
     /// Appends a message, compressed if that was agreed and is worth while.
@@ -78,6 +82,7 @@ impl Link {
     pub(crate) fn write(&self, encode: impl FnOnce(&mut OutBuf)) {
         if self.ending.get() == Ending::Open {
             encode(&mut self.out.borrow_mut());
+            self.frames.set(self.frames.get().saturating_add(1));
             self.wake();
         }
     }
@@ -103,7 +108,13 @@ impl Link {
     pub(crate) fn take(&self) -> Vec<u8> {
         let out = std::mem::take(&mut self.out.borrow_mut().0);
         self.in_flight.set(out.len());
+        self.frames.set(0);
         out
+    }
+
+    /// Whether one frame is all there is to send.
+    pub(crate) fn is_single(&self) -> bool {
+        self.frames.get() == 1
     }
 
     /// The taken bytes are sent.

@@ -13,8 +13,9 @@ const OPEN: &[u8] = b"0{\"sid\":\"AAAAAAAAAAAAAAAAAAAA\",\"upgrades\":[],\"pingI
 
 type Room = Rc<RefCell<Vec<Rc<TcpStream>>>>;
 
-fn send(stream: &TcpStream, bytes: &[u8]) {
-    assert_eq!(stream.try_write(bytes).expect("a broadcast fits the socket"), bytes.len());
+/// Who is gone, or behind, is no member any more.
+fn send(stream: &TcpStream, bytes: &[u8]) -> bool {
+    stream.try_write(bytes).is_ok_and(|sent| sent == bytes.len())
 }
 
 fn frame(payload: &[u8]) -> Vec<u8> {
@@ -56,17 +57,16 @@ async fn serve(room: Room, stream: TcpStream) {
         if !open {
             let Some(end) = data.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
             data.drain(..end + 4);
-            send(&stream, SWITCHING);
-            send(&stream, &frame(OPEN));
+            open = send(&stream, SWITCHING) && send(&stream, &frame(OPEN));
+            if !open {
+                return;
+            }
             room.borrow_mut().push(stream.clone());
-            open = true;
         }
         while let Some((payload, len)) = message(&data) {
             data.drain(..len);
             let frame = frame(&payload);
-            for member in &*room.borrow() {
-                send(member, &frame);
-            }
+            room.borrow_mut().retain(|member| send(member, &frame));
         }
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Conn<T> {
     pub(crate) extra: Vec<u8>,
     /// How the client wants the answer to the current request coded, if it is worth while.
     pub(crate) coding: Option<Coding>,
+    /// No request has been answered on it yet, at this core.
+    pub(crate) fresh: bool,
 }
 
 impl<T> Deref for Conn<T> {
@@ -65,7 +67,7 @@ impl<T> Conn<T> {
         permit: Option<Permit>,
     ) -> Self {
         let line = Line::new(core.local.clone(), carrier, core.limits.clone(), permit);
-        Self { core, line, peer, extra: Vec::new(), coding: None }
+        Self { core, line, peer, extra: Vec::new(), coding: None, fresh: true }
     }
 
     /// Takes over a connection from another shard.

@@ -183,6 +183,7 @@ pub(crate) async fn push<H: Handler>(
     if let Err(why) = receive(&mut conn, &session, body).await {
         return refuse(conn, &session, why);
     }
+    let fresh = conn.fresh;
     let mut records = payload::Decoder::new(conn.rx.kept_mut());
     let mut turn = Turn::default();
     loop {
@@ -193,7 +194,7 @@ pub(crate) async fn push<H: Handler>(
         }
         if records.is_close_next() && !session.is_polled() {
             // Protocol 2.3.8: a "pending GET is answered `6`", also one that came first at another core.
-            shard.core.settle().await;
+            shard.core.settle(fresh).await;
         }
         match next(&session, &mut records) {
             Step::Done => {}

@@ -31,7 +31,11 @@ TITLES = {
 
 HEAD = """# Benchmarks
 
-Written by `benches/compare/run.py{command}`; do not edit.
+Written by this command; do not edit:
+
+```sh
+benches/compare/run.py{command}
+```
 
 The figure to compare is the **CPU time of the server for one operation**: user and system time of its whole
 process, from `/proc`, over the measured time. It holds on a busy machine, where throughput says more about what

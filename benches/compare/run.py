@@ -164,7 +164,8 @@ class Running:
 def one(test, server, running, options):
     """Runs one test on one server; what went wrong is a result too."""
     modes, arguments = TESTS[test]
-    seconds = 2 if is_idle(test) else options.seconds
+    # Memory that a burst needed is given back a second or two after it.
+    seconds = 5 if is_idle(test) else options.seconds
     command = ["taskset", "-c", options.load_core, str(target(ROOT) / "eio-load"), modes[server.kind], *arguments.split(),
                "--url", f"http://127.0.0.1:{running.port}/engine.io/", "--pid", str(running.process.pid),
                "--seconds", str(seconds), "--warmup", str(options.warmup)]

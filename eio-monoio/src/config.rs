@@ -48,6 +48,7 @@ pub struct Config {
     pub(crate) idle_timeout: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
+    pub(crate) shutdown_grace: Duration,
     pub(crate) max_payload: usize,
     pub(crate) max_polling_packets: usize,
     pub(crate) max_head_size: usize,
@@ -103,6 +104,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(65),
             write_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(10),
+            shutdown_grace: Duration::from_secs(1),
             max_payload: 1_000_000,
             max_polling_packets: 16,
             max_head_size: 16 * 1024,
@@ -225,6 +227,14 @@ impl Config {
     #[must_use]
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// How long a shutdown goes on accepting connections for the sake of polling clients that are between two polls:
+    /// the next one tells them. It ends sooner when no session is left. 1 s; 0 to a day.
+    #[must_use]
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.shutdown_grace = grace;
         self
     }
 
@@ -462,6 +472,7 @@ impl Config {
             ("idle_timeout", self.idle_timeout, SHORTEST),
             ("write_timeout", self.write_timeout, SHORTEST),
             ("shutdown_timeout", self.shutdown_timeout, Duration::ZERO),
+            ("shutdown_grace", self.shutdown_grace, Duration::ZERO),
             ("ping_grace", self.ping_grace, Duration::ZERO),
         ] {
             check_range(option, value, least)?;
@@ -631,6 +642,7 @@ mod tests {
             (Config::new().idle_timeout(Duration::ZERO), "idle_timeout"),
             (Config::new().write_timeout(Duration::ZERO), "write_timeout"),
             (Config::new().shutdown_timeout(day_and_more), "shutdown_timeout"),
+            (Config::new().shutdown_grace(day_and_more), "shutdown_grace"),
             (Config::new().max_payload(0), "max_payload"),
             (Config::new().max_polling_packets(0), "max_polling_packets"),
             (Config::new().max_head_size(255), "max_head_size"),

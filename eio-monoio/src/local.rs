@@ -35,6 +35,8 @@ pub(crate) struct Local {
     /// Who else has a stake in the end of the core.
     residents: RefCell<Slab<Weak<dyn Resident>>>,
     shutting_down: Cell<bool>,
+    /// Nothing more is waited for: a connection without a request is closed.
+    shut: Cell<bool>,
     finished: Cell<bool>,
     /// Woken when the core is finished.
     waiter: RefCell<Option<Waker>>,
@@ -71,6 +73,7 @@ impl Default for Local {
             connections: RefCell::default(),
             residents: RefCell::default(),
             shutting_down: Cell::new(false),
+            shut: Cell::new(false),
             finished: Cell::new(false),
             waiter: RefCell::default(),
             masks: RefCell::default(),
@@ -241,11 +244,11 @@ impl Local {
         ConnectionId(self.connections.borrow_mut().insert(Connection { fd, idle: true }))
     }
 
-    /// A connection that becomes idle in a shutdown is closed at once.
+    /// A connection that becomes idle behind [`shut`](Self::shut) is closed at once.
     pub(crate) fn set_connection_idle(&self, id: ConnectionId, idle: bool) {
         if let Some(connection) = self.connections.borrow_mut().get_mut(id.0) {
             connection.idle = idle;
-            if idle && self.is_shutting_down() {
+            if idle && self.is_shut() {
                 net::abort(connection.fd);
             }
         }
@@ -259,13 +262,22 @@ impl Local {
         self.shutting_down.get()
     }
 
-    /// From here on a connection that is idle is closed.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.shut.get()
+    }
+
+    /// From here on nothing new is begun.
     pub(crate) fn begin_shutdown(&self) {
         self.shutting_down.set(true);
+        self.residents().into_iter().for_each(Resident::close);
+    }
+
+    /// From here on a connection that is idle is closed.
+    pub(crate) fn shut(&self) {
+        self.shut.set(true);
         for (_, connection) in self.connections.borrow().iter().filter(|(_, c)| c.idle) {
             net::abort(connection.fd);
         }
-        self.residents().into_iter().for_each(Resident::close);
     }
 
     /// Cuts off whatever has not ended by itself.

@@ -496,9 +496,10 @@ impl Running {
         Remote::new(self.mesh.clone())
     }
 
-    /// Begins an orderly end and returns at once: no new connections; requests at work are answered; every
-    /// session gets what is queued for it and a close; handlers finish. What is not done after
-    /// [`shutdown_timeout`](Config::shutdown_timeout) is cut off.
+    /// Begins an orderly end and returns at once: no new sessions; requests at work are answered; every session
+    /// gets what is queued for it and a close; handlers finish. Connections are accepted until every session was
+    /// told or [`shutdown_grace`](Config::shutdown_grace) is over: a polling client may be between two polls. What
+    /// is not done after [`shutdown_timeout`](Config::shutdown_timeout) is cut off.
     pub fn shutdown(&self) {
         self.mesh.shut_down();
     }

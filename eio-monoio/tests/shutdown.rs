@@ -158,9 +158,38 @@ fn nobody_is_left_without_a_word() {
 }
 
 #[test]
-fn polling_clients_between_two_polls_do_not_hold_up_the_end() {
+fn polling_clients_between_two_polls_are_told_when_they_come() {
     everywhere(|config| {
-        let site = Site::start(config.shutdown_timeout(LONG).close_timeout(LONG));
+        let site = Site::start(config.shutdown_timeout(LONG).shutdown_grace(LONG));
+        let mut clients: Vec<_> = (0..6).map(|_| Polling::open(site.addr())).collect();
+        site.running.shutdown();
+        thread::sleep(Duration::from_millis(100));
+        // Nobody begins anything new.
+        let mut late = Wire::connect(site.addr());
+        late.send(&Request::get(POLLING));
+        assert_eq!(late.response().status, 503);
+        for (n, client) in clients.iter_mut().enumerate() {
+            if n % 2 == 0 {
+                assert_eq!(client.poll(), "1");
+                continue;
+            }
+            let mut other = Wire::connect(site.addr());
+            other.send(&Request::get(&target(&client.sid)));
+            assert_eq!(other.response().text(), "1");
+        }
+        // That was all it waited for.
+        let log = site.ends();
+        for client in clients {
+            assert_eq!(log.close_reason(&client.sid), CloseReason::ServerDisconnect);
+        }
+    });
+}
+
+#[test]
+fn polling_clients_that_do_not_come_do_not_hold_up_the_end() {
+    everywhere(|config| {
+        let config = config.shutdown_timeout(LONG).close_timeout(LONG);
+        let site = Site::start(config.shutdown_grace(NAP));
         let sids: Vec<_> = (0..20).map(|_| Polling::open(site.addr()).sid).collect();
         site.running.shutdown();
         let log = site.ends();

@@ -81,6 +81,7 @@ async fn end(local: &Rc<Local>) {
     /// What cut-off tasks get to unwind; they only have to be polled once.
     const UNWIND: Duration = Duration::from_secs(2);
     local.begin_shutdown();
+    local.shut();
     local.cut_off();
     let deadline = Deadline::new(local.clone());
     deadline.set(UNWIND);

@@ -108,7 +108,7 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
         let Next::Continue(back, after) = next else { return };
         conn = back;
         conn.fresh = false;
-        if after == After::Close || shard.core.is_shutting_down() {
+        if after == After::Close || shard.core.is_shut() {
             return conn.line.close_lingering().await;
         }
         if conn.flush().await.is_err() {

@@ -89,7 +89,7 @@ pub(crate) struct Core<T> {
     /// Sessions that ended and whose application does not know yet.
     ended: RefCell<Vec<Rc<Session<T>>>>,
     reaper: RefCell<Option<Waker>>,
-    /// Woken when a shutdown begins.
+    /// Woken when nothing more is accepted.
     acceptors: RefCell<Vec<Waker>>,
 }
 
@@ -307,12 +307,17 @@ impl<T> Core<T> {
         self.plain.borrow_mut().try_remove(entry);
     }
 
-    /// Begins the end: no new connections, idle ones are closed, sessions take their leave.
+    /// Begins the end: no new sessions; those there are take their leave.
     pub(crate) fn begin_shutdown(&self) {
         self.local.begin_shutdown();
-        self.acceptors.borrow_mut().drain(..).for_each(Waker::wake);
         self.for_each(Session::close);
         self.plain.borrow().iter().for_each(|(_, socket)| socket.end(CloseCode::GOING_AWAY));
+    }
+
+    /// No new connections, and idle ones are closed.
+    pub(crate) fn shut(&self) {
+        self.local.shut();
+        self.acceptors.borrow_mut().drain(..).for_each(Waker::wake);
     }
 
     /// Nothing is left but the services.
@@ -331,12 +336,13 @@ impl<T> Core<T> {
     /// Cuts off whatever has not ended by itself.
     pub(crate) fn cut_off(&self) {
         self.end_all();
+        self.shut();
         self.local.cut_off();
     }
 
-    /// Ready when a shutdown has begun.
-    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_shutting_down() {
+    /// Ready when nothing more is accepted.
+    pub(crate) fn poll_shut(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_shut() {
             return Poll::Ready(());
         }
         let mut acceptors = self.acceptors.borrow_mut();

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -131,7 +132,7 @@ fn open<H: Handler>(shard: &Rc<Shard<H>>, letter: Mail) {
                 tracing::error!("a job of another thread panicked");
             }
         }
-        Mail::Shutdown => core.begin_shutdown(),
+        Mail::Shutdown => shut_down(core),
     }
 }
 
@@ -176,8 +177,8 @@ impl<'a, T> Patience<'a, T> {
                     return Poll::Ready(());
                 }
             }
-            // Polling clients that are between two polls: nothing is accepted any more, so nothing will come of
-            // them. Their application hears of the end, in tasks of its own.
+            // Polling clients that did not come any more: nothing is accepted now, so nothing will come of them.
+            // Their application hears of the end, in tasks of its own.
             core.end_all();
         }
         if core.timers.poll_expired(self.timer, cx).is_pending() {
@@ -196,7 +197,28 @@ impl<'a, T> Patience<'a, T> {
     }
 }
 
-/// Takes connections until a shutdown begins.
+/// Begins a shutdown: sessions take their leave. Clients that are between two polls hear of it when they come, so
+/// the doors stay open for them, for a while; requests for a session may come to any core.
+fn shut_down<T: 'static>(core: &Rc<Core<T>>) {
+    const LOOK: Duration = Duration::from_millis(20);
+    if core.is_shutting_down() {
+        return;
+    }
+    core.begin_shutdown();
+    let core = core.clone();
+    let tasks = core.clone();
+    tasks.tasks.spawn(async move {
+        let patience = crate::config::millis(core.config.shutdown_grace);
+        let until = core.now().after(patience);
+        let all_told = || core.mesh.sessions.load(Ordering::Relaxed) == 0;
+        while !core.is_shut() && !all_told() && core.now() < until {
+            wait(&core, LOOK).await;
+        }
+        core.shut();
+    });
+}
+
+/// Takes connections until the doors are shut.
 async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, drain: bool, max: usize) {
     /// Connections taken in one turn, before others get theirs.
     const BATCH: usize = 64;
@@ -204,7 +226,7 @@ async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, drain: bool
     let mut pause = FIRST_PAUSE;
     loop {
         let stopping = poll_fn(|cx| {
-            if core.poll_shutdown(cx).is_ready() {
+            if core.poll_shut(cx).is_ready() {
                 return Poll::Ready(true);
             }
             listener.poll_readable(cx).map(|_| false)
@@ -325,12 +347,12 @@ async fn keep_time<T>(core: Rc<Core<T>>) {
     core.keep_time(|slot, now| core.session_timeout(slot, now)).await;
 }
 
-/// Sleeps on the wheel, shorter if a shutdown begins.
+/// Sleeps on the wheel, shorter if the doors are shut.
 async fn wait<T>(core: &Core<T>, duration: Duration) {
     let timer = core.timers.insert(Target::Task(None));
     core.timers.set(timer, core.now().after(crate::config::millis(duration)));
     poll_fn(|cx| {
-        if core.poll_shutdown(cx).is_ready() {
+        if core.poll_shut(cx).is_ready() {
             return Poll::Ready(());
         }
         core.timers.poll_expired(timer, cx)

@@ -23,11 +23,11 @@ use crate::client::polling::{Cuttable, connect, refusal_decoder, scan_head, told
 use crate::client::session::Session;
 use crate::client::settings::Settings;
 use crate::conn::inbound::Inbound;
-use crate::conn::wire::{self, Wire};
+use crate::conn::wire::{self, Watch, Wire};
 use crate::deflate::PerMessageDeflate;
 use crate::line::{Line, rest};
 use crate::message::OutBuf;
-use crate::session::link::Ending;
+use crate::session::link::{Ending, Link};
 
 /// Opens the WebSocket and serves it to its end.
 pub(crate) async fn run(session: Rc<Session>) {
@@ -43,12 +43,21 @@ pub(crate) async fn run(session: Rc<Session>) {
     }
     let inbound = Inbound::new(Role::Client, session.settings.options.max_receive, inward);
     let reader = Reader { session: &session, wire: &wire, rx, inbound, fault: None };
-    let sent = || {
-        if session.has_link(&wire.link) {
-            session.drained();
+    let watch = Watcher { session: &session, link: &wire.link };
+    wire.drive(pin!(reader.run()), &watch).await;
+}
+
+struct Watcher<'w> {
+    session: &'w Session,
+    link: &'w Rc<Link>,
+}
+
+impl Watch for Watcher<'_> {
+    fn sent(&self) {
+        if self.session.has_link(self.link) {
+            self.session.drained();
         }
-    };
-    wire.drive(pin!(reader.run()), sent).await;
+    }
 }
 
 async fn open(session: &Rc<Session>) -> Result<(Line, Option<Terms>), Fault> {

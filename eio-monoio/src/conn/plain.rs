@@ -18,7 +18,7 @@ use crate::conn::wire::{self, Wire, asked};
 use crate::deflate::{Inward, Outward};
 use crate::line::{Line, rest};
 use crate::local::Local;
-use crate::message::never_full;
+use crate::message::{OutBuf, never_full};
 use crate::session::link::{Ending, Link};
 use crate::shard::Core;
 use crate::shard::tasks::Stopped;
@@ -42,8 +42,7 @@ impl PlainSocket {
     /// Queues a message; after the end it goes nowhere. A peer that does not read is not read from above
     /// [`outbound_high_water`](crate::Config::outbound_high_water); what is sent beside that is up to the caller.
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) {
-        self.link.ensure_buffer(&self.local.pool);
-        self.link.plain(message.into(), self.mask());
+        self.link.plain(&self.local.pool, message.into(), self.mask());
     }
 
     /// Bytes that wait to be sent.
@@ -57,8 +56,8 @@ impl PlainSocket {
     }
 
     pub(crate) fn end(&self, code: CloseCode) {
-        self.link.ensure_buffer(&self.local.pool);
-        self.link.write(|out| never_full(encode_close(out, Some(code), "", self.mask())));
+        let encode = |out: &mut OutBuf| encode_close(out, Some(code), "", self.mask());
+        self.link.write(&self.local.pool, |out| never_full(encode(out)));
         self.link.end(Ending::Flush);
     }
 
@@ -96,7 +95,7 @@ pub(crate) fn start<T: 'static>(
         let local = &core.local;
         let reader =
             Reader { local, wire: &wire, socket: &socket, rx, inbound, on_message: &on_message };
-        wire.drive(pin!(async { _ = reader.run().await }), || {}).await;
+        wire.drive(pin!(async { _ = reader.run().await }), &()).await;
         core.remove_plain(entry);
     });
 }
@@ -143,7 +142,7 @@ pub(crate) async fn run(
             told.set(code);
         }
     };
-    wire.drive(pin!(reading), || {}).await;
+    wire.drive(pin!(reading), &()).await;
     told.get()
 }
 

@@ -14,12 +14,12 @@ use eio_core::ws::deflate::Terms;
 use eio_core::ws::{self, CloseCode, Kind, Ready, Role};
 
 use crate::conn::inbound::Inbound;
-use crate::conn::wire::{self, Wire, asked};
+use crate::conn::wire::{self, Watch, Wire, asked};
 use crate::conn::{Conn, dispatch};
 use crate::handler::Handler;
 use crate::line::rest;
 use crate::session::Session;
-use crate::session::link::Ending;
+use crate::session::link::{Ending, Link};
 use crate::shard::Shard;
 
 /// What a WebSocket is for a session at first.
@@ -49,13 +49,26 @@ pub(crate) fn start<H: Handler>(
         // Lent: what a future moves it holds twice.
         let (rx, inbound) = (&mut rx, &mut inbound);
         let mut reader = Reader { shard: &shard, wire: &wire, session: &session, rx, inbound };
-        let sent = || {
-            if session.has_link(&wire.link) {
-                session.drained();
-            }
-        };
-        wire.drive(pin!(reader.run(begin)), sent).await;
+        let watch = Watcher { session: &session, link: &wire.link };
+        wire.drive(pin!(reader.run(begin)), &watch).await;
     });
+}
+
+struct Watcher<'w, T> {
+    session: &'w Session<T>,
+    link: &'w Rc<Link>,
+}
+
+impl<T> Watch for Watcher<'_, T> {
+    fn waits(&self) {
+        self.session.recount_queued();
+    }
+
+    fn sent(&self) {
+        if self.session.has_link(self.link) {
+            self.session.drained();
+        }
+    }
 }
 
 /// Why a reader is done, with what that means to the session.
@@ -64,7 +77,7 @@ type End = wire::End<CloseReason>;
 /// What a stretch of input brought.
 enum Input<'b> {
     Message(Message<'b>),
-    /// A message that nobody is to have: the session is closing.
+    /// Nothing for the handler: what it was has taken effect.
     Nothing,
     /// So much more is announced.
     Need(usize),
@@ -104,7 +117,9 @@ impl<H: Handler> Reader<'_, H> {
             }
         }
         loop {
-            self.wait_for_room().await?;
+            if !self.is_calm() {
+                self.wait_for_room().await?;
+            }
             let (shard, session) = (self.shard, self.session);
             match self.next()? {
                 Input::Need(n) => self.wire.receive(self.rx, n).await?,
@@ -163,7 +178,7 @@ impl<H: Handler> Reader<'_, H> {
     async fn stash_some(&mut self) -> Result<(), End> {
         poll_fn(|cx| {
             ready!(self.session.poll_inbox(cx));
-            self.wire.poll_room().map(Ok)
+            self.poll_wire()
         })
         .await?;
         let session = self.session;
@@ -178,10 +193,7 @@ impl<H: Handler> Reader<'_, H> {
     /// A peer that does not take what it causes is not read from, nor one whose handler is behind.
     async fn wait_for_room(&self) -> Result<(), End> {
         poll_fn(|cx| {
-            if self.wire.link.ending() != Ending::Open {
-                return Poll::Ready(Err(self.wire.ended()));
-            }
-            ready!(self.wire.poll_room());
+            ready!(self.poll_wire())?;
             // What waits for polling is no reason not to read a probe: an upgrade may be the way out.
             if self.session.transport() == Transport::WebSocket {
                 ready!(self.session.poll_room(cx));
@@ -192,38 +204,42 @@ impl<H: Handler> Reader<'_, H> {
         .await
     }
 
+    /// Whether all is well, as it mostly is: asked for each message.
+    #[inline]
+    fn is_calm(&self) -> bool {
+        let link = &self.wire.link;
+        let high_water = self.shard.core.config.outbound_high_water;
+        link.ending() == Ending::Open && link.queued() < high_water && self.session.is_calm()
+    }
+
+    fn poll_wire(&self) -> Poll<Result<(), End>> {
+        if self.wire.link.ending() != Ending::Open {
+            return Poll::Ready(Err(self.wire.ended()));
+        }
+        self.wire.poll_room().map(Ok)
+    }
+
     fn is_current(&self) -> bool {
         self.session.has_link(&self.wire.link)
     }
 
-    /// Decodes up to the next message. Frames and packets that are none take effect on the way.
+    /// Decodes the next frame. What is no message takes effect.
+    #[inline]
     fn next(&mut self) -> Result<Input<'_>, End> {
-        let ready = loop {
-            let ready = match self.inbound.poll(self.rx) {
-                Ok(ws::Step::Ready(ready)) => ready,
-                Ok(ws::Step::Need(n)) => return Ok(Input::Need(n)),
-                Err(error) => return Err(broke(error)),
-            };
-            match ready.kind() {
-                Kind::Text | Kind::Binary if self.is_message(ready) => break ready,
-                Kind::Text | Kind::Binary => {
-                    self.handle(ready)?;
-                    if self.wire.link.ending() != Ending::Open {
-                        return Err(End::Ours);
-                    }
-                }
-                Kind::Ping => self.wire.pong(self.inbound, self.rx, ready),
-                Kind::Pong => {}
-                Kind::Close => return Err(asked(self.inbound, self.rx, ready)),
-            }
+        let ready = match self.inbound.poll(self.rx) {
+            Ok(ws::Step::Ready(ready)) => ready,
+            Ok(ws::Step::Need(n)) => return Ok(Input::Need(n)),
+            Err(error) => return Err(broke(error)),
         };
-        Ok(self.handle(ready)?.map_or(Input::Nothing, Input::Message))
-    }
-
-    /// Whether a data frame can be a message: asked first, because a loop cannot lend what it may go on with.
-    fn is_message(&mut self, ready: Ready) -> bool {
-        let first = self.inbound.payload_mut(self.rx, ready).first();
-        ready.kind() == Kind::Binary || matches!(first, Some(b'4' | b'b'))
+        match ready.kind() {
+            Kind::Text | Kind::Binary => {
+                return Ok(self.handle(ready)?.map_or(Input::Nothing, Input::Message));
+            }
+            Kind::Ping => self.wire.pong(self.inbound, self.rx, ready),
+            Kind::Pong => {}
+            Kind::Close => return Err(asked(self.inbound, self.rx, ready)),
+        }
+        Ok(Input::Nothing)
     }
 
     /// Protocol 2.6: one packet per WebSocket message.

@@ -16,10 +16,10 @@ use eio_core::ws::{self, CloseCode, Opcode, Ready, Role, encode, encode_close};
 use crate::conn::inbound::Inbound;
 use crate::deflate::Outward;
 use crate::line::{Deadline, Limits, Line, Parts, Registered, make_room, rest};
-use crate::message::never_full;
+use crate::message::{OutBuf, never_full};
 use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
 use crate::session::link::{Ending, Link};
-use crate::shard::pool::SCRATCH;
+use crate::shard::pool::{Pool, SCRATCH};
 
 /// The connection, without what its reader owns.
 pub(crate) struct Wire {
@@ -31,6 +31,17 @@ pub(crate) struct Wire {
     /// A write has failed: there is no peer any more.
     broken: Cell<bool>,
 }
+
+/// Who wants to know how sending goes on.
+pub(crate) trait Watch {
+    /// What is to be sent may have to wait.
+    fn waits(&self) {}
+
+    /// Something was sent.
+    fn sent(&self) {}
+}
+
+impl Watch for () {}
 
 /// Why a reader is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +73,9 @@ impl Wire {
     pub(crate) async fn drive(
         &self,
         mut reading: Pin<&mut impl Future<Output = ()>>,
-        sent: impl Fn(),
+        watch: &impl Watch,
     ) {
-        let mut writing = pin!(self.write(sent));
+        let mut writing = pin!(self.write(watch));
         let (mut read, mut wrote) = (false, false);
         poll_fn(|cx| {
             self.link.turn(cx, |cx| {
@@ -95,7 +106,7 @@ impl Wire {
     }
 
     /// Sends whatever is appended, until the link ends.
-    async fn write(&self, sent: impl Fn()) {
+    async fn write(&self, watch: &impl Watch) {
         /// A single frame up to this size is sent by a call of its own, which is less than an operation needs; what
         /// has piled up costs less in an operation, which the kernel gets together with those of other connections.
         const SMALL: usize = 4096;
@@ -121,6 +132,7 @@ impl Wire {
             let at_once = if single && len <= SMALL { stream.send_now(&out) } else { 0 };
             if at_once < len {
                 out.drain(..at_once);
+                watch.waits();
                 (result, out) = stream.write_all(out).await;
             }
             pool.give_send(out);
@@ -131,7 +143,7 @@ impl Wire {
                 return stream.shutdown_both();
             }
             self.limits.count(BYTES_SENT, len);
-            sent();
+            watch.sent();
         }
     }
 
@@ -178,8 +190,8 @@ impl Wire {
     /// Says goodbye as `end` demands.
     pub(crate) fn conclude<R>(&self, end: &End<R>) {
         let say = |code| {
-            self.ensure_buffer();
-            self.link.write(|out| never_full(encode_close(out, code, "", self.mask())));
+            self.link
+                .write(self.pool(), |out| never_full(encode_close(out, code, "", self.mask())));
             self.link.end(Ending::Flush);
         };
         match end {
@@ -214,8 +226,8 @@ impl Wire {
     /// RFC 6455 5.5.3: "A Pong frame sent in response to a Ping frame must have identical 'Application data'".
     pub(crate) fn pong(&self, inbound: &mut Inbound, rx: &mut RecvBuffer<Vec<u8>>, ready: Ready) {
         let data = inbound.payload_mut(rx, ready);
-        self.ensure_buffer();
-        self.link.write(|out| never_full(encode(out, Opcode::Pong, b"", data, self.mask())));
+        let encode = |out: &mut OutBuf| encode(out, Opcode::Pong, b"", data, self.mask());
+        self.link.write(self.pool(), |out| never_full(encode(out)));
     }
 
     /// RFC 6455 5.1: "a client MUST mask all frames", and a server none.
@@ -223,8 +235,8 @@ impl Wire {
         (self.role == Role::Client).then(|| self.socket.local.mask())
     }
 
-    pub(crate) fn ensure_buffer(&self) {
-        self.link.ensure_buffer(&self.socket.local.pool);
+    fn pool(&self) -> &Pool {
+        &self.socket.local.pool
     }
 }
 

@@ -8,6 +8,7 @@ use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use super::*;
 use crate::message::{Encoded, OutBuf};
 use crate::session::link::Link;
+use crate::shard::pool::Pool;
 
 const MAX: usize = 100_000;
 
@@ -73,7 +74,7 @@ fn what_was_compressed_comes_out_again_on_any_terms() {
                 [10, 11, 256, 257, 1000, 5000, 32_768, 40_000, 99_999].into_iter().enumerate()
             {
                 let text = text(len, n as u32);
-                link.plain(Message::Text(&text), None);
+                link.plain(&Pool::default(), Message::Text(&text), None);
                 let (payload, compressed) = frame(&link);
                 if compressed {
                     assert!(payload.len() < len || (takeover && len < 20));
@@ -93,21 +94,21 @@ fn what_was_compressed_comes_out_again_on_any_terms() {
 fn nothing_below_the_threshold_is_compressed_and_no_noise_unless_others_may_refer_to_it() {
     for takeover in [false, true] {
         let (_local, link, mut inward) = pair(takeover, 15);
-        link.plain(Message::Text("aaaaaaaaa"), None);
+        link.plain(&Pool::default(), Message::Text("aaaaaaaaa"), None);
         assert_eq!(frame(&link), (b"aaaaaaaaa".to_vec(), false));
-        link.plain(Message::Text(&"a".repeat(50)), None);
+        link.plain(&Pool::default(), Message::Text(&"a".repeat(50)), None);
         let (payload, compressed) = frame(&link);
         assert!(compressed);
         inward.inflate(&payload).unwrap();
         let noise = noise(5000);
-        link.plain(Message::Binary(&noise), None);
+        link.plain(&Pool::default(), Message::Binary(&noise), None);
         let (payload, compressed) = frame(&link);
         assert_eq!(compressed, takeover);
         if compressed {
             inward.inflate(&payload).unwrap();
             assert!(inward.message() == noise && payload.len() < 5100);
         }
-        link.plain(Message::Binary(&noise.repeat(2)), None);
+        link.plain(&Pool::default(), Message::Binary(&noise.repeat(2)), None);
         let (payload, compressed) = frame(&link);
         assert!(compressed);
         inward.inflate(&payload).unwrap();
@@ -149,7 +150,7 @@ fn the_examples_of_rfc_7692() {
 #[test]
 fn nothing_inflates_beyond_the_limit() {
     let (_local, link, _) = pair(false, 15);
-    link.plain(Message::Binary(&[0; 50_000]), None);
+    link.plain(&Pool::default(), Message::Binary(&[0; 50_000]), None);
     let (payload, _) = frame(&link);
     assert_eq!(inflated(&payload, 50_000), Ok(vec![0; 50_000]));
     assert_eq!(inflated(&payload, 49_999), Err(Error::TooBig));
@@ -182,7 +183,7 @@ fn what_is_no_deflate_data_or_cut_short_is_refused() {
         assert_eq!(refused, Err(Error::NotDeflate), "{}", payload.escape_ascii());
     }
     let (_local, link, _) = pair(false, 15);
-    link.plain(Message::Text(&text(500, 1)), None);
+    link.plain(&Pool::default(), Message::Text(&text(500, 1)), None);
     let (payload, compressed) = frame(&link);
     assert!(compressed);
     for cut in 0..payload.len() {
@@ -221,7 +222,7 @@ fn no_message_refers_further_back_than_was_agreed() {
         let (mut at, mut inflater) = (0, DecompressorOxide::new());
         for n in 0..3 {
             let text = text(15_000, n);
-            link.plain(Message::Text(&text), None);
+            link.plain(&Pool::default(), Message::Text(&text), None);
             let (mut payload, compressed) = frame(&link);
             assert!(compressed, "{window}");
             payload.extend_from_slice(&[0, 0, 0xff, 0xff]);
@@ -249,7 +250,7 @@ fn messages_that_are_alike_shrink_more_when_they_may_refer_to_each_other() {
         let (_local, link, mut inward) = pair(takeover, 15);
         let text = text(500, 7);
         let mut size = || {
-            link.plain(Message::Text(&text), None);
+            link.plain(&Pool::default(), Message::Text(&text), None);
             let (payload, _) = frame(&link);
             inward.inflate(&payload).unwrap();
             assert_eq!(inward.message(), text.as_bytes());
@@ -272,7 +273,7 @@ fn compressors_are_bounded_and_those_whose_connections_ended_are_used_again() {
     for round in 0..3 {
         for (n, (link, inward)) in pairs.iter_mut().enumerate() {
             let text = text(300, n as u32);
-            link.plain(Message::Text(&text), None);
+            link.plain(&Pool::default(), Message::Text(&text), None);
             let (payload, compressed) = frame(link);
             assert!(compressed);
             inward.inflate(&payload).unwrap();
@@ -285,7 +286,7 @@ fn compressors_are_bounded_and_those_whose_connections_ended_are_used_again() {
     pairs.clear();
     assert_eq!(count(), (32, 0));
     let (link, _inward) = pair_on(&local, true, 15);
-    link.plain(Message::Text(&text(300, 0)), None);
+    link.plain(&Pool::default(), Message::Text(&text(300, 0)), None);
     assert_eq!(count(), (32, 1));
 }
 
@@ -293,14 +294,14 @@ fn compressors_are_bounded_and_those_whose_connections_ended_are_used_again() {
 fn no_more_of_the_past_is_kept_than_may_be_referred_to() {
     let (local, link, mut inward) = pair(true, 15);
     let mut narrow = Inward::new(&local, MAX, Some(512));
-    link.plain(Message::Text(&text(300, 0)), None);
+    link.plain(&Pool::default(), Message::Text(&text(300, 0)), None);
     let (payload, _) = frame(&link);
     inward.inflate(&payload).unwrap();
     assert_eq!(inward.kept(), 300);
     narrow.inflate(&payload).unwrap();
     let (link, _) = pair_on(&local, false, 9);
     for n in 0..20 {
-        link.plain(Message::Text(&text(9000, n)), None);
+        link.plain(&Pool::default(), Message::Text(&text(9000, n)), None);
         let (payload, _) = frame(&link);
         inward.inflate(&payload).unwrap();
         narrow.inflate(&payload).unwrap();
@@ -318,7 +319,7 @@ fn a_message_to_many_is_compressed_once() {
     let mut frames = Vec::new();
     for (takeover, window) in [(false, 15), (false, 15), (true, 15), (false, 9)] {
         let (link, mut inward) = pair_on(&local, takeover, window);
-        link.encoded(&encoded);
+        link.encoded(&Pool::default(), &encoded);
         let (payload, compressed) = frame(&link);
         assert!(compressed);
         inward.inflate(&payload).unwrap();
@@ -331,7 +332,7 @@ fn a_message_to_many_is_compressed_once() {
     let noise = noise(2000);
     let encoded = Encoded::new(Message::Binary(&noise));
     let (link, _) = pair_on(&local, false, 15);
-    link.encoded(&encoded);
+    link.encoded(&Pool::default(), &encoded);
     assert_eq!(frame(&link), (noise, false));
     assert!(encoded.compressed(|| panic!("it was tried")).is_none());
 }

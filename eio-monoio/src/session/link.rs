@@ -50,41 +50,49 @@ impl Link {
 
     /// Appends a message, compressed if that was agreed and is worth while.
     #[inline]
-    pub(crate) fn message(&self, packet: &Packet<'_>, mask: Option<[u8; 4]>) {
-        self.write(|out| match &self.deflate {
+    pub(crate) fn message(&self, pool: &Pool, packet: &Packet<'_>, mask: Option<[u8; 4]>) {
+        self.write(pool, |out| match &self.deflate {
             Some(deflate) if deflate.write(packet.frame(), mask, out) => {}
             _ => out.frame_with(packet, mask),
         });
     }
 
     /// The same for a message that is already a frame.
-    pub(crate) fn encoded(&self, message: &Encoded) {
-        self.write(|out| match &self.deflate {
+    pub(crate) fn encoded(&self, pool: &Pool, message: &Encoded) {
+        self.write(pool, |out| match &self.deflate {
             Some(deflate) if deflate.write_encoded(message, out) => {}
             _ => out.0.extend_from_slice(message.frame()),
         });
     }
 
     /// The same for a message that is not Engine.IO's.
-    pub(crate) fn plain(&self, message: Message<'_>, mask: Option<[u8; 4]>) {
+    pub(crate) fn plain(&self, pool: &Pool, message: Message<'_>, mask: Option<[u8; 4]>) {
         let (binary, data) = match message {
             Message::Text(text) => (false, text.as_bytes()),
             Message::Binary(bytes) => (true, bytes),
         };
         let opcode = if binary { Opcode::Binary } else { Opcode::Text };
-        self.write(|out| match &self.deflate {
+        self.write(pool, |out| match &self.deflate {
             Some(deflate) if deflate.write(Frame { binary, prefix: b"", data }, mask, out) => {}
             _ => never_full(encode(out, opcode, b"", data, mask)),
         });
     }
 
-    /// Appends to what will be sent, unless the link is ending.
-    pub(crate) fn write(&self, encode: impl FnOnce(&mut OutBuf)) {
-        if self.ending.get() == Ending::Open {
-            encode(&mut self.out.borrow_mut());
-            self.frames.set(self.frames.get().saturating_add(1));
-            self.wake();
+    /// Appends a frame to what will be sent, in memory of the pool, unless the link is ending.
+    #[inline]
+    pub(crate) fn write(&self, pool: &Pool, encode: impl FnOnce(&mut OutBuf)) {
+        if self.ending.get() != Ending::Open {
+            return;
         }
+        {
+            let out = &mut *self.out.borrow_mut();
+            if out.0.capacity() == 0 {
+                out.0 = pool.take_send();
+            }
+            encode(out);
+        }
+        self.frames.set(self.frames.get().saturating_add(1));
+        self.wake();
     }
 
     /// Begins the end, after what is queued. The first call decides, but [`Ending::Cut`] overrules.
@@ -112,6 +120,11 @@ impl Link {
         out
     }
 
+    /// Whether a write operation holds bytes.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.in_flight.get() > 0
+    }
+
     /// Whether one frame is all there is to send.
     pub(crate) fn is_single(&self) -> bool {
         self.frames.get() == 1
@@ -133,14 +146,6 @@ impl Link {
         let full = self.queued() >= mark && self.ending.get() == Ending::Open;
         self.wants_room.set(full);
         if full { Poll::Pending } else { Poll::Ready(()) }
-    }
-
-    /// Gives the queue pooled memory if it has none.
-    pub(crate) fn ensure_buffer(&self, pool: &Pool) {
-        let out = &mut self.out.borrow_mut().0;
-        if out.capacity() == 0 {
-            *out = pool.take_send();
-        }
     }
 
     /// Ready when there is something to send or an end to make. To be asked in a [`turn`](Self::turn).

@@ -27,6 +27,7 @@ use crate::session::link::{Ending, Link};
 use crate::session::queue::Queue;
 use crate::shard::Core;
 use crate::shard::mesh::Call;
+use crate::shard::pool::Pool;
 use crate::shard::tasks::Guarded;
 use crate::shard::timers::TimerId;
 
@@ -59,6 +60,54 @@ pub(crate) struct Session<T> {
     /// By what carries it, and how many bytes of it wait, the session is in the counters of the core.
     counted: Cell<(Transport, usize)>,
     timer: TimerId,
+}
+
+/// A message on its way out, encoded or not.
+trait Outgoing {
+    fn message(&self) -> Message<'_>;
+    /// How much it adds to what waits, in bytes.
+    fn len(&self) -> usize;
+    /// Appends it to a WebSocket's frames. `base64`: binary as text, for who cannot take it.
+    fn write(&self, link: &Link, pool: &Pool, base64: bool);
+}
+
+impl Outgoing for Message<'_> {
+    fn message(&self) -> Message<'_> {
+        *self
+    }
+
+    fn len(&self) -> usize {
+        Message::len(self)
+    }
+
+    #[inline]
+    fn write(&self, link: &Link, pool: &Pool, base64: bool) {
+        let packet = Packet::Message(*self);
+        if base64 && matches!(self, Message::Binary(_)) {
+            link.write(pool, |out| out.text_frame(&packet));
+        } else {
+            link.message(pool, &packet, None);
+        }
+    }
+}
+
+impl Outgoing for Encoded {
+    fn message(&self) -> Message<'_> {
+        Encoded::message(self)
+    }
+
+    fn len(&self) -> usize {
+        self.frame().len()
+    }
+
+    #[inline]
+    fn write(&self, link: &Link, pool: &Pool, base64: bool) {
+        if base64 {
+            self.message().write(link, pool, base64);
+        } else {
+            link.encoded(pool, self);
+        }
+    }
 }
 
 /// What a session is made from; see [`Session::new`].
@@ -146,47 +195,38 @@ impl<T> Session<T> {
 /// From the application.
 impl<T> Session<T> {
     pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
-        let queued = self.admit(message.len())?;
-        self.enqueue(message, |link| link.message(&Packet::Message(message), None))?;
-        self.count_sent(queued + message.len());
-        Ok(())
+        self.send(&message)
     }
 
     /// The same for a message that is already a frame.
     pub(crate) fn try_send_encoded(&self, message: &Encoded) -> Result<(), SendError> {
-        let queued = self.admit(message.frame().len())?;
-        self.enqueue(message.message(), |link| link.encoded(message))?;
-        self.count_sent(queued + message.frame().len());
-        Ok(())
-    }
-
-    /// Says how much is queued before a message, if it may be.
-    fn admit(&self, len: usize) -> Result<usize, SendError> {
-        if self.closed.get().is_some() || self.machine.borrow().is_closing() {
-            return Err(SendError::Closed);
-        }
-        Queue::check(len)?;
-        let queued = self.queued();
-        if queued >= self.core.config.outbound_high_water {
-            return Err(SendError::Full);
-        }
-        Ok(queued)
+        self.send(message)
     }
 
     /// Straight into the WebSocket's frames where the machine allows that, else into the queue.
-    fn enqueue(&self, message: Message<'_>, write: impl FnOnce(&Link)) -> Result<(), SendError> {
-        if self.outbox.borrow().is_empty()
-            && let Some(link) = &*self.link.borrow()
+    fn send(&self, outgoing: &impl Outgoing) -> Result<(), SendError> {
+        if self.closed.get().is_some() || self.machine.borrow().is_closing() {
+            return Err(SendError::Closed);
+        }
+        Queue::check(outgoing.len())?;
+        let link = self.link.borrow();
+        let waiting = self.outbox.borrow().bytes();
+        let queued = waiting + link.as_ref().map_or(0, |link| link.queued());
+        if queued >= self.core.config.outbound_high_water {
+            return Err(SendError::Full);
+        }
+        if waiting == 0
+            && let Some(link) = &*link
         {
             loop {
                 let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, true);
                 match next {
                     Some(Transmit::Message) => {
-                        link.ensure_buffer(&self.core.pool);
-                        if self.base64 && matches!(message, Message::Binary(_)) {
-                            link.write(|out| out.text_frame(&Packet::Message(message)));
-                        } else {
-                            write(link);
+                        outgoing.write(link, &self.core.pool, self.base64);
+                        self.core.counters.add(MESSAGES_SENT, 0, 1);
+                        // What leaves at the end of this turn does not wait; what may not leave, the writer counts.
+                        if link.is_sending() {
+                            self.count_queued(queued + outgoing.len());
                         }
                         return Ok(());
                     }
@@ -195,6 +235,14 @@ impl<T> Session<T> {
                 }
             }
         }
+        drop(link);
+        self.enqueue(outgoing.message())?;
+        self.core.counters.add(MESSAGES_SENT, 0, 1);
+        self.count_queued(queued + outgoing.len());
+        Ok(())
+    }
+
+    fn enqueue(&self, message: Message<'_>) -> Result<(), SendError> {
         // Protocol, "Payload encoding": packets are separated by U+001E, and there is no escape.
         if self.transport() == Transport::Polling
             && matches!(message, Message::Text(text) if text.as_bytes().contains(&payload::SEPARATOR))
@@ -260,12 +308,6 @@ impl<T> Session<T> {
 
 /// For the counters of the core.
 impl<T> Session<T> {
-    /// A message was queued, which makes it about so many bytes.
-    fn count_sent(&self, queued: usize) {
-        self.core.counters.add(MESSAGES_SENT, 0, 1);
-        self.count_queued(queued);
-    }
-
     fn count_received(&self, lane: Lane) {
         let transport =
             if lane == Lane::WebSocket { Transport::WebSocket } else { Transport::Polling };
@@ -281,7 +323,7 @@ impl<T> Session<T> {
     }
 
     /// What waits has changed, also where no message was queued.
-    fn recount_queued(&self) {
+    pub(crate) fn recount_queued(&self) {
         if self.closed.get().is_none() {
             self.count_queued(self.queued());
         }
@@ -372,6 +414,12 @@ impl<T> Session<T> {
             }
         }
         self.settle();
+    }
+
+    /// Whether nothing waits in either direction beside what `link` is to send.
+    #[inline]
+    pub(crate) fn is_calm(&self) -> bool {
+        self.taken.get() == 0 && self.inbox.borrow().is_empty() && self.outbox.borrow().is_empty()
     }
 
     /// Makes `link` the WebSocket of this session.
@@ -504,8 +552,7 @@ impl<T> Session<T> {
             let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, !outbox.is_empty());
             match (next, outbox.front()) {
                 (Some(Transmit::Message), Some(message)) => {
-                    link.ensure_buffer(&self.core.pool);
-                    self.write_message(link, message);
+                    message.write(link, &self.core.pool, self.base64);
                     outbox.pop();
                 }
                 (Some(next), _) => self.transmit(link, next),
@@ -514,30 +561,21 @@ impl<T> Session<T> {
         }
     }
 
-    fn write_message(&self, link: &Link, message: Message<'_>) {
-        let packet = Packet::Message(message);
-        if self.base64 && matches!(message, Message::Binary(_)) {
-            link.write(|out| out.text_frame(&packet));
-        } else {
-            link.message(&packet, None);
-        }
-    }
-
     /// Anything but a message, on the WebSocket.
     fn transmit(&self, link: &Rc<Link>, what: Transmit) {
-        link.ensure_buffer(&self.core.pool);
+        let pool = &self.core.pool;
         match what {
             Transmit::Open => {
                 let mut json = OutBuf::default();
                 self.write_open(&mut json);
                 let encode =
                     |out: &mut OutBuf| ws::encode(out, ws::Opcode::Text, b"0", &json.0, None);
-                link.write(|out| never_full(encode(out)));
+                link.write(pool, |out| never_full(encode(out)));
                 if let Some(message) = &self.core.config.initial_packet {
-                    self.write_message(link, message.borrow());
+                    message.borrow().write(link, pool, self.base64);
                 }
             }
-            Transmit::Control(packet) => link.write(|out| out.frame(&packet)),
+            Transmit::Control(packet) => link.write(pool, |out| out.frame(&packet)),
             Transmit::Hangup => self.hang_up(link),
             Transmit::Message => {}
         }
@@ -558,7 +596,8 @@ impl<T> Session<T> {
             }
             _ => (CloseCode::NORMAL, Ending::Flush),
         };
-        link.write(|out| never_full(ws::encode_close(out, Some(code), "", None)));
+        let encode = |out: &mut OutBuf| ws::encode_close(out, Some(code), "", None);
+        link.write(&self.core.pool, |out| never_full(encode(out)));
         link.end(ending);
     }
 
@@ -567,7 +606,6 @@ impl<T> Session<T> {
         if let Some(link) = self.link.borrow_mut().take()
             && link.ending() == Ending::Open
         {
-            link.ensure_buffer(&self.core.pool);
             self.hang_up(&link);
         }
         // What waited on it does not count any more.

@@ -122,11 +122,10 @@ impl Session {
     }
 
     pub(super) fn write_frame(&self, link: &Link, packet: &Packet<'_>) {
-        link.ensure_buffer(&self.local.pool);
-        let mask = Some(self.local.mask());
+        let (pool, mask) = (&self.local.pool, Some(self.local.mask()));
         match packet {
-            Packet::Message(_) => link.message(packet, mask),
-            _ => link.write(|out| out.frame_with(packet, mask)),
+            Packet::Message(_) => link.message(pool, packet, mask),
+            _ => link.write(pool, |out| out.frame_with(packet, mask)),
         }
     }
 
@@ -150,9 +149,8 @@ impl Session {
             }
             _ => (CloseCode::NORMAL, Ending::Flush),
         };
-        link.ensure_buffer(&self.local.pool);
-        let mask = Some(self.local.mask());
-        link.write(|out| never_full(ws::encode_close(out, Some(code), "", mask)));
+        let (pool, mask) = (&self.local.pool, Some(self.local.mask()));
+        link.write(pool, |out| never_full(ws::encode_close(out, Some(code), "", mask)));
         link.end(ending);
     }
 

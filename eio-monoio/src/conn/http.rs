@@ -154,7 +154,8 @@ async fn refuse_head<T>(mut conn: Box<Conn<T>>, ended: Ended) {
     let status = match ended {
         Ended::Bad(error) => error.status(),
         Ended::TimedOut if !conn.rx.unread().is_empty() => 408,
-        Ended::TimedOut | Ended::Closed => return,
+        // How most connections end: what they received into is not to be freed with them.
+        Ended::TimedOut | Ended::Closed => return conn.release(),
     };
     conn.set_idle(false);
     // Whoever sent this has not said from which origin.

@@ -61,6 +61,7 @@ mod local;
 mod message;
 mod metrics;
 mod net;
+mod random;
 mod remote;
 mod server;
 mod session;

@@ -14,6 +14,7 @@ use slab::Slab;
 
 use crate::deflate::Codecs;
 use crate::net;
+use crate::random::Random;
 use crate::shard::pool::Pool;
 use crate::shard::tasks::Tasks;
 use crate::shard::timers::{TICK, Timers};
@@ -40,7 +41,7 @@ pub(crate) struct Local {
     finished: Cell<bool>,
     /// Woken when the core is finished.
     waiter: RefCell<Option<Waker>>,
-    masks: RefCell<Masks>,
+    masks: RefCell<Random>,
     origin: std::time::Instant,
     /// The time when the current turn of a connection began.
     turn: Cell<Instant>,
@@ -110,33 +111,13 @@ impl Drop for Entered {
     }
 }
 
-/// Random bytes for the frames a client sends, drawn from the system a thousand frames at a time.
-struct Masks {
-    bytes: [u8; 4096],
-    /// How many of them are used up.
-    used: usize,
-}
-
-impl Default for Masks {
-    fn default() -> Self {
-        Self { bytes: [0; 4096], used: 4096 }
-    }
-}
-
 impl Local {
     /// RFC 6455 5.3: "The masking key needs to be unpredictable".
     pub(crate) fn mask(&self) -> [u8; 4] {
-        let masks = &mut *self.masks.borrow_mut();
-        if masks.used == masks.bytes.len() {
-            if let Err(error) = getrandom::fill(&mut masks.bytes) {
-                tracing::error!(%error, "the operating system gave no random bytes");
-            }
-            masks.used = 0;
-        }
-        let mut mask = [0; 4];
-        mask.copy_from_slice(&masks.bytes[masks.used..masks.used + 4]);
-        masks.used += 4;
-        mask
+        self.masks.borrow_mut().take().unwrap_or_else(|error| {
+            tracing::error!(%error, "the operating system gave no random bytes");
+            [0; 4]
+        })
     }
 }
 

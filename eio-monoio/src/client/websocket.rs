@@ -25,7 +25,7 @@ use crate::client::settings::Settings;
 use crate::conn::inbound::Inbound;
 use crate::conn::wire::{self, Watch, Wire};
 use crate::deflate::PerMessageDeflate;
-use crate::line::{Line, rest};
+use crate::line::Line;
 use crate::message::OutBuf;
 use crate::session::link::{Ending, Link};
 
@@ -159,12 +159,7 @@ impl Reader<'_> {
         self.conclude(end);
         // With whatever the session has not ended itself.
         self.wire.link.end(Ending::Flush);
-        self.rx.clear();
-        rest(&self.session.local, &mut self.rx);
-        if end != End::Closed {
-            self.wire.wait_for_eof().await;
-        }
-        self.wire.link.end(Ending::Cut);
+        self.wire.finish(&end, &mut self.rx).await;
     }
 
     async fn read(&mut self) -> Result<Infallible, End> {

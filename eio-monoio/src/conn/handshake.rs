@@ -282,8 +282,7 @@ pub(crate) fn switch_protocols<T>(conn: &mut Conn<T>, accept: &Accept) {
     let key = str::from_utf8(&accept.key).unwrap_or_default();
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
         let mut head = response(out, 101)?
-            .header("Upgrade", "websocket")?
-            .header("Connection", "Upgrade")?
+            .raw(b"Upgrade: websocket\r\nConnection: Upgrade\r\n")?
             .header("Sec-WebSocket-Accept", key)?;
         if let Some(protocol) = &accept.protocol {
             head = head.header("Sec-WebSocket-Protocol", protocol)?;

@@ -16,7 +16,7 @@ use crate::conn::Conn;
 use crate::conn::inbound::Inbound;
 use crate::conn::wire::{self, Wire, asked};
 use crate::deflate::{Inward, Outward};
-use crate::line::{Line, rest};
+use crate::line::Line;
 use crate::local::Local;
 use crate::message::{OutBuf, never_full};
 use crate::session::link::{Ending, Link};
@@ -92,9 +92,7 @@ pub(crate) fn start<T: 'static>(
         let on_message = |socket: &PlainSocket, message: Message<'_>| {
             core.tasks.call(|| on_message(socket, message))
         };
-        let local = &core.local;
-        let reader =
-            Reader { local, wire: &wire, socket: &socket, rx, inbound, on_message: &on_message };
+        let reader = Reader { wire: &wire, socket: &socket, rx, inbound, on_message: &on_message };
         wire.drive(pin!(async { _ = reader.run().await }), &()).await;
         core.remove_plain(entry);
     });
@@ -128,14 +126,7 @@ pub(crate) async fn run(
         Ok(())
     };
     let inbound = Inbound::new(Role::Client, max_message, inward);
-    let reader = Reader {
-        local: &local,
-        wire: &wire,
-        socket: &socket,
-        rx,
-        inbound,
-        on_message: &on_message,
-    };
+    let reader = Reader { wire: &wire, socket: &socket, rx, inbound, on_message: &on_message };
     let told = Cell::new(None);
     let reading = async {
         if let End::Asked(code) = reader.run().await {
@@ -147,7 +138,6 @@ pub(crate) async fn run(
 }
 
 struct Reader<'r> {
-    local: &'r Local,
     wire: &'r Wire,
     socket: &'r PlainSocket,
     rx: RecvBuffer<Vec<u8>>,
@@ -170,12 +160,7 @@ impl Reader<'_> {
             }
         };
         self.wire.conclude(&end);
-        self.rx.clear();
-        rest(self.local, &mut self.rx);
-        if end != End::Closed {
-            self.wire.wait_for_eof().await;
-        }
-        self.wire.link.end(Ending::Cut);
+        self.wire.finish(&end, &mut self.rx).await;
         end
     }
 

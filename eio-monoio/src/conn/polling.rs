@@ -5,13 +5,13 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use eio_core::http::{Error as HttpError, header_line, response};
+use eio_core::http::{Error as HttpError, header_line};
 use eio_core::packet::Message;
 use eio_core::payload;
 use eio_core::session::{CloseReason, Lane, Violation};
 
 use crate::conn::http::{Body, Next, resume};
-use crate::conn::reply::{After, Answer, OK, TEXT};
+use crate::conn::reply::{After, Answer, OK};
 use crate::conn::{Conn, dispatch};
 use crate::handler::Handler;
 use crate::line::{Ended, Line};
@@ -109,22 +109,17 @@ struct Head {
 
 /// The head of a GET's response goes before the body into the same buffer, so that both leave in one send.
 fn write_head(out: &mut OutBuf, after: After, date: &[u8], extra: &[u8]) -> Head {
-    out.0.clear();
-    let write = |out: &mut OutBuf| {
-        // Its end is written below, behind a line with room for a number.
-        let _unended = response(out, 200)?
-            .raw(date)?
-            .header("Content-Type", TEXT)?
-            .header("Cache-Control", "no-store")?
-            .raw(after.line())?
-            .raw(extra)?;
-        header_line(out, "Content-Length", &["0"])
-    };
-    let written = write(out);
-    debug_assert!(written.is_ok(), "constants, and lines that were checked");
-    let length = out.0.len() - b"0\r\n".len();
-    out.0.extend_from_slice(b"\r\n");
-    Head { length, body: out.0.len() }
+    const BEGIN: &[u8] = b"HTTP/1.1 200 OK\r\n\
+        Content-Type: text/plain; charset=UTF-8\r\n\
+        Cache-Control: no-store\r\n";
+    // With room for a number.
+    const LENGTH: &[u8] = b"Content-Length: 0\r\n\r\n";
+    let out = &mut out.0;
+    out.clear();
+    for lines in [BEGIN, date, after.line(), extra, LENGTH] {
+        out.extend_from_slice(lines);
+    }
+    Head { length: out.len() - b"0\r\n\r\n".len(), body: out.len() }
 }
 
 impl Head {

@@ -12,19 +12,20 @@ use crate::message::OutBuf;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
-    pub(crate) content_type: &'static str,
+    /// The header line, if it has one.
+    pub(crate) content_type: &'static [u8],
     pub(crate) body: &'a [u8],
     pub(crate) headers: &'a [(&'static str, &'static str)],
     /// RFC 9110 9.3.2: to HEAD, the same head as to GET, and no body.
     pub(crate) head_only: bool,
 }
 
-pub(crate) const TEXT: &str = "text/plain; charset=UTF-8";
-const JSON: &str = "application/json";
+const JSON: &[u8] = b"Content-Type: application/json\r\n";
+const HTML: &[u8] = b"Content-Type: text/html\r\n";
 
 impl<'a> Answer<'a> {
     pub(crate) const fn empty(status: u16) -> Self {
-        Self { status, content_type: "", body: b"", headers: &[], head_only: false }
+        Self { status, content_type: b"", body: b"", headers: &[], head_only: false }
     }
 
     pub(crate) const fn json(status: u16, body: &'a [u8]) -> Self {
@@ -53,7 +54,7 @@ impl<'a> Answer<'a> {
 
 /// Protocol 2.3.1.
 pub(crate) const OK: Answer<'static> =
-    Answer { content_type: "text/html", body: b"ok", ..Answer::empty(200) };
+    Answer { content_type: HTML, body: b"ok", ..Answer::empty(200) };
 
 /// How the connection goes on after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,10 +109,7 @@ fn write(
     date: &[u8],
     extra: &[u8],
 ) -> Result<(), WriteError> {
-    let mut head = response(out, answer.status)?.raw(date)?;
-    if !answer.content_type.is_empty() {
-        head = head.header("Content-Type", answer.content_type)?;
-    }
+    let mut head = response(out, answer.status)?.raw(date)?.raw(answer.content_type)?;
     for (name, value) in answer.headers {
         head = head.header(name, value)?;
     }
@@ -119,7 +117,7 @@ fn write(
     if answer.status != 204 {
         head = head.number("Content-Length", answer.body.len() as u64)?;
     }
-    head = head.header("Cache-Control", "no-store")?.raw(after.line())?.raw(extra)?;
+    head = head.raw(b"Cache-Control: no-store\r\n")?.raw(after.line())?.raw(extra)?;
     head.end()?;
     if !answer.head_only {
         out.0.extend_from_slice(answer.body);

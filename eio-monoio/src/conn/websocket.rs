@@ -17,7 +17,6 @@ use crate::conn::inbound::Inbound;
 use crate::conn::wire::{self, Watch, Wire, asked};
 use crate::conn::{Conn, dispatch};
 use crate::handler::Handler;
-use crate::line::rest;
 use crate::session::Session;
 use crate::session::link::{Ending, Link};
 use crate::shard::Shard;
@@ -98,13 +97,7 @@ impl<H: Handler> Reader<'_, H> {
             Err(end) => end,
         };
         self.conclude(end);
-        self.rx.clear();
-        rest(&self.shard.core, self.rx);
-        // A peer that is still sending after we are done is heard out, for a moment: see `poll_last_moments`.
-        if end != End::Closed {
-            self.wire.wait_for_eof().await;
-        }
-        self.wire.link.end(Ending::Cut);
+        self.wire.finish(&end, self.rx).await;
     }
 
     async fn read(&mut self, begin: Begin) -> Result<Infallible, End> {

@@ -30,6 +30,8 @@ pub(crate) struct Wire {
     role: Role,
     /// A write has failed: there is no peer any more.
     broken: Cell<bool>,
+    /// The peer has nothing more to say, and its reader is done.
+    heard_out: Cell<bool>,
 }
 
 /// Who wants to know how sending goes on.
@@ -66,7 +68,18 @@ impl Wire {
         let Parts { socket, rx, out, deadline, limits } = line.into_parts();
         deadline.disarm();
         let link = Rc::new(Link::new(out, deflate));
-        (Self { socket, link, deadline, limits, role, broken: Cell::new(false) }, rx)
+        (
+            Self {
+                socket,
+                link,
+                deadline,
+                limits,
+                role,
+                broken: Cell::new(false),
+                heard_out: Cell::new(false),
+            },
+            rx,
+        )
     }
 
     /// Polls reader and writer to their ends. The reader comes pinned: by value it would take its room twice.
@@ -121,8 +134,9 @@ impl Wire {
                 return stream.shutdown_both();
             }
             if out.is_empty() {
-                // Nothing more to say: RFC 6455 7.1.1, the server closes TCP first.
-                if self.role == Role::Server {
+                // Nothing more to say: RFC 6455 7.1.1, the server closes TCP first. Where the peer was heard out
+                // the socket is closed now.
+                if self.role == Role::Server && !self.heard_out.get() {
                     stream.shutdown_write();
                 }
                 return;
@@ -203,8 +217,27 @@ impl Wire {
         }
     }
 
+    /// The last of a reader: hears the peer out, unless there is nothing left to hear.
+    ///
+    /// > After both sending and receiving a Close message, an endpoint considers the WebSocket connection closed and
+    /// > MUST close the underlying TCP connection.  The server MUST close the underlying TCP connection immediately;
+    /// > the client SHOULD wait for the server to close the connection (RFC 6455 5.5.1)
+    pub(crate) async fn finish<R>(&self, end: &End<R>, rx: &mut RecvBuffer<Vec<u8>>) {
+        rx.clear();
+        rest(&self.socket.local, rx);
+        match end {
+            End::Closed => {}
+            // TLS has a close of its own to send, and the peer one to answer it with.
+            End::Asked(_) if self.role == Role::Server && !self.socket.stream.is_secure() => {
+                return self.heard_out.set(true);
+            }
+            _ => self.wait_for_eof().await,
+        }
+        self.link.end(Ending::Cut);
+    }
+
     /// RFC 6455 7.1.1: the peer closes its side after our close frame. `poll_last_moments` bounds the wait.
-    pub(crate) async fn wait_for_eof(&self) {
+    async fn wait_for_eof(&self) {
         let (local, stream) = (&self.socket.local, &self.socket.stream);
         poll_fn(|cx| {
             loop {

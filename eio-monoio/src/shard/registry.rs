@@ -14,6 +14,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use eio_core::sid::Sid;
 use slab::Slab;
 
+use crate::random::Random;
+
 /// Makes and reads the routing part of sids; the same in every shard of a server.
 #[derive(Clone, Copy)]
 pub(crate) struct SidKey {
@@ -83,18 +85,18 @@ impl SidKey {
     }
 
     /// The identifier of the session in `slot` of `shard`.
-    fn make(&self, shard: u16, slot: u32) -> Result<Sid, getrandom::Error> {
+    fn make(&self, shard: u16, slot: u32, random: [u8; RANDOM]) -> Sid {
         let mut raw = [0; RAW];
-        let (routing, random) = raw.split_at_mut(RAW - RANDOM);
+        let (routing, rest) = raw.split_at_mut(RAW - RANDOM);
         routing[..2].copy_from_slice(&shard.to_be_bytes());
         routing[2..].copy_from_slice(&slot.to_be_bytes());
         routing.iter_mut().zip(self.mask).for_each(|(byte, mask)| *byte ^= mask);
-        getrandom::fill(random)?;
+        rest.copy_from_slice(&random);
         let mut text = [0; 24];
         let out = base64_simd::Out::from_slice(&mut text);
         let text = base64_simd::URL_SAFE_NO_PAD.encode_as_str(&raw, out);
         // 18 bytes are exactly 24 characters of the unreserved set.
-        Ok(Sid::new(text).unwrap_or_else(|_| unreachable!("base64url is unreserved")))
+        Sid::new(text).unwrap_or_else(|_| unreachable!("base64url is unreserved"))
     }
 
     /// Reads the routing part; `None` for anything this server cannot have issued.
@@ -118,13 +120,14 @@ pub(crate) struct Registry<S> {
     key: SidKey,
     shard: u16,
     slots: Slab<(Sid, Rc<S>)>,
+    random: Random,
     /// There is one if the application makes the identifiers.
     directory: Option<Arc<Directory>>,
 }
 
 impl<S> Registry<S> {
     pub(crate) fn new(key: SidKey, shard: u16, directory: Option<Arc<Directory>>) -> Self {
-        Self { key, shard, slots: Slab::new(), directory }
+        Self { key, shard, slots: Slab::new(), random: Random::default(), directory }
     }
 
     /// Makes a session that knows its identifier, which is `own` if that is given, and slot, and takes it in.
@@ -137,7 +140,10 @@ impl<S> Registry<S> {
         let slot = vacant.key() as u32;
         let sid = match own {
             Some(sid) => sid,
-            None => self.key.make(self.shard, slot).map_err(NoSid::Random)?,
+            None => {
+                let random = self.random.take().map_err(NoSid::Random)?;
+                self.key.make(self.shard, slot, random)
+            }
         };
         if let Some(directory) = &self.directory
             && !directory.claim(&sid, Route { shard: self.shard, slot })

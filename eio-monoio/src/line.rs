@@ -289,7 +289,6 @@ fn move_to(local: &Local, rx: &mut RecvBuffer<Vec<u8>>, size: usize) {
 
 /// A socket that a shutdown can find.
 pub(crate) struct Registered {
-    pub(crate) local: Rc<Local>,
     pub(crate) stream: Carrier,
     entry: Entry,
     permit: Option<Permit>,
@@ -309,8 +308,12 @@ impl Drop for Entry {
 
 impl Registered {
     fn new(local: Rc<Local>, stream: Carrier, permit: Option<Permit>) -> Self {
-        let entry = Entry { id: local.add_connection(stream.raw()), local: local.clone() };
-        Self { local, stream, entry, permit }
+        let entry = Entry { id: local.add_connection(stream.raw()), local };
+        Self { stream, entry, permit }
+    }
+
+    pub(crate) fn local(&self) -> &Local {
+        &self.entry.local
     }
 
     /// Dissolves it: the core forgets the socket.

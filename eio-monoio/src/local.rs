@@ -60,7 +60,7 @@ struct Connection {
 
 /// Names a connection of a core.
 #[derive(Clone, Copy)]
-pub(crate) struct ConnectionId(usize);
+pub(crate) struct ConnectionId(u32);
 
 impl Default for Local {
     fn default() -> Self {
@@ -222,12 +222,13 @@ impl Local {
 /// Connections and the end.
 impl Local {
     pub(crate) fn add_connection(&self, fd: RawFd) -> ConnectionId {
-        ConnectionId(self.connections.borrow_mut().insert(Connection { fd, idle: true }))
+        // There are fewer than descriptors, and those have 31 bits.
+        ConnectionId(self.connections.borrow_mut().insert(Connection { fd, idle: true }) as u32)
     }
 
     /// A connection that becomes idle behind [`shut`](Self::shut) is closed at once.
     pub(crate) fn set_connection_idle(&self, id: ConnectionId, idle: bool) {
-        if let Some(connection) = self.connections.borrow_mut().get_mut(id.0) {
+        if let Some(connection) = self.connections.borrow_mut().get_mut(id.0 as usize) {
             connection.idle = idle;
             if idle && self.is_shut() {
                 net::abort(connection.fd);
@@ -236,7 +237,7 @@ impl Local {
     }
 
     pub(crate) fn remove_connection(&self, id: ConnectionId) {
-        self.connections.borrow_mut().try_remove(id.0);
+        self.connections.borrow_mut().try_remove(id.0 as usize);
     }
 
     pub(crate) fn is_shutting_down(&self) -> bool {

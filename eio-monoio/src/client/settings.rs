@@ -216,7 +216,7 @@ impl Settings {
         &self,
         local: &Rc<Local>,
         terms: Option<Terms>,
-    ) -> (Option<Outward>, Option<Box<Inward>>) {
+    ) -> (Option<Box<Outward>>, Option<Box<Inward>>) {
         let both = self.options.per_message_deflate.as_ref().zip(terms);
         let begin = |(wishes, terms): (&PerMessageDeflate, Terms)| {
             wishes.begin(local, Role::Client, &terms, self.options.max_receive)

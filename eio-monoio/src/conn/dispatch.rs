@@ -7,10 +7,11 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use eio_core::packet::Message;
 use eio_core::session::CloseReason;
+use pin_project_lite::pin_project;
 
 use crate::config::Dispatch;
 use crate::handler::Handler;
@@ -18,7 +19,7 @@ use crate::message::OwnedMessage;
 use crate::net::Turn;
 use crate::session::Session;
 use crate::shard::Shard;
-use crate::shard::tasks::Stopped;
+use crate::shard::tasks::{Run, Stopped};
 use crate::socket::Socket;
 
 /// Hands a message over. The future, guarded against panics, does not borrow it. From here on the session is
@@ -29,7 +30,7 @@ pub(crate) fn message<'s, H: Handler>(
     lent: Message<'_>,
 ) -> impl Future<Output = ()> + use<'s, H> {
     session.set_busy();
-    call(shard, session, lent)
+    call(shard, session, |socket| shard.handler.message(socket, lent))
 }
 
 /// Runs what [`message`] or [`opened`] made as far as it goes at once, which mostly is to its end.
@@ -47,20 +48,33 @@ pub(crate) fn begin<H: Handler>(
     })
 }
 
-fn call<'s, H: Handler>(
+fn call<'s, H: Handler, F: Future<Output = ()>>(
     shard: &'s Shard<H>,
     session: &Rc<Session<H::Session>>,
-    message: Message<'_>,
-) -> impl Future<Output = ()> + use<'s, H> {
-    let tasks = &shard.core.tasks;
+    handler: impl FnOnce(&Socket<H::Session>) -> F,
+) -> Handled<'s, H::Session, F> {
     let socket = Socket::new(session.clone());
-    let called = tasks.call(|| shard.handler.message(&socket, message));
-    async move {
-        let result = match called {
-            Ok(future) => tasks.run(future).await,
-            Err(stopped) => Err(stopped),
-        };
-        judge(&socket, result);
+    let running = shard.core.tasks.start(|| handler(&socket));
+    Handled { running, socket }
+}
+
+pin_project! {
+    /// A handler at work for a session.
+    struct Handled<'s, T, F> {
+        #[pin]
+        running: Run<'s, F>,
+        socket: Socket<T>,
+    }
+}
+
+impl<T, F: Future<Output = ()>> Future for Handled<'_, T, F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let result = ready!(this.running.poll(cx));
+        judge(this.socket, result);
+        Poll::Ready(())
     }
 }
 
@@ -77,7 +91,7 @@ pub(crate) fn spawn_message<H: Handler>(
     let size = TASK + lent.len();
     session.hold(size);
     tasks.core.tasks.spawn(async move {
-        call(&shard, &session, owned.borrow()).await;
+        call(&shard, &session, |socket| shard.handler.message(socket, owned.borrow())).await;
         session.handed_over(size);
     });
 }
@@ -89,12 +103,8 @@ pub(crate) fn is_concurrent<H: Handler>(shard: &Shard<H>) -> bool {
 
 /// Tells the handler that a session exists. A new session is busy until that is done, see [`begin`].
 pub(crate) async fn opened<H: Handler>(shard: &Shard<H>, session: &Rc<Session<H::Session>>) {
-    let tasks = &shard.core.tasks;
     let socket = Socket::new(session.clone());
-    let result = match tasks.call(|| shard.handler.open(&socket)) {
-        Ok(future) => tasks.run(future).await,
-        Err(stopped) => Err(stopped),
-    };
+    let result = shard.core.tasks.start(|| shard.handler.open(&socket)).await;
     judge(&socket, result);
 }
 
@@ -104,9 +114,7 @@ pub(crate) async fn ended<H: Handler>(shard: &Shard<H>, session: Rc<Session<H::S
     let reason = session.closed().unwrap_or(CloseReason::TransportClose);
     tracing::debug!(sid = %session.sid, %reason, "session closed");
     let socket = Socket::new(session);
-    if let Ok(future) = tasks.call(|| shard.handler.disconnect(&socket, reason)) {
-        let _ = tasks.run(future).await;
-    }
+    let _ = tasks.start(|| shard.handler.disconnect(&socket, reason)).await;
 }
 
 /// Stays with a busy session: runs `first`, then everything that was stashed meanwhile, in order.
@@ -127,7 +135,7 @@ pub(crate) async fn catch_up<H: Handler>(
             // As where messages are read: a handler that answers each does not fill the queue.
             poll_fn(|cx| session.poll_room(cx)).await;
             let Some(next) = inbox.front() else { break };
-            let done = call(shard, session, next);
+            let done = call(shard, session, |socket| shard.handler.message(socket, next));
             let before = inbox.bytes();
             inbox.pop();
             session.handed_over(before - inbox.bytes());

@@ -103,7 +103,7 @@ pub(crate) fn start<T: 'static>(
 pub(crate) async fn run(
     line: Line,
     max_message: usize,
-    (outward, inward): (Option<Outward>, Option<Box<Inward>>),
+    (outward, inward): (Option<Box<Outward>>, Option<Box<Inward>>),
     on_open: impl FnOnce(&Rc<PlainSocket>),
     on_message: impl Fn(&PlainSocket, Message<'_>),
 ) -> Option<CloseCode> {

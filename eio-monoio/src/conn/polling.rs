@@ -20,6 +20,7 @@ use crate::net::Turn;
 use crate::session::Session;
 use crate::shard::{Core, Shard};
 use crate::web::compress::Coding;
+use crate::workers::{Work, Workers};
 
 /// Answers a GET of a session, now or when there is something (protocol 2.4).
 pub(crate) async fn poll<T>(
@@ -163,13 +164,31 @@ impl Head {
 }
 
 /// Takes a POST of a session (protocol 2.3).
-pub(crate) async fn push<H: Handler>(
+pub(crate) fn push<H: Handler>(
     shard: &Rc<Shard<H>>,
-    mut conn: Box<Conn<H::Session>>,
+    conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
     body: Body,
     after: After,
-) -> Next<H::Session> {
+) -> Work<Post<H>, Next<H::Session>> {
+    shard.posts.run(Post { shard: shard.clone(), conn, session, body, after }, pushed)
+}
+
+/// What a POST takes.
+pub(crate) struct Post<H: Handler> {
+    shard: Rc<Shard<H>>,
+    conn: Box<Conn<H::Session>>,
+    session: Rc<Session<H::Session>>,
+    body: Body,
+    after: After,
+}
+
+/// The memory of POSTs: more than all else of a connection, and not while a GET is held on it.
+pub(crate) type Posts<H> = Workers<Post<H>, Next<<H as Handler>::Session>>;
+
+async fn pushed<H: Handler>(post: Post<H>) -> Next<H::Session> {
+    let Post { shard, mut conn, session, body, after } = post;
+    let shard = &shard;
     if let Err(violation) = session.attach(Lane::Post) {
         // Its body is still to come: nothing behind it can be understood.
         conn.reply(Answer::violation(violation), After::Close);

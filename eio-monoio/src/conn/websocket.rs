@@ -18,7 +18,7 @@ use crate::conn::wire::{self, Watch, Wire, asked};
 use crate::conn::{Conn, dispatch};
 use crate::handler::Handler;
 use crate::session::Session;
-use crate::session::link::{Ending, Link};
+use crate::session::link::Ending;
 use crate::shard::Shard;
 
 /// What a WebSocket is for a session at first.
@@ -41,33 +41,39 @@ pub(crate) fn start<H: Handler>(
     let (outward, inward) = shard.core.deflate(deflate);
     let (wire, rx) = Wire::new(conn.line, Role::Server, outward);
     session.set_link(wire.link.clone());
+    let inbound = Inbound::new(Role::Server, shard.core.config.max_payload, inward);
+    let mut incoming = Incoming { rx, inbound };
     let tasks = shard.clone();
-    let mut inbound = Inbound::new(Role::Server, shard.core.config.max_payload, inward);
-    let mut rx = rx;
+    let ends = Ends { shard, session, wire };
     tasks.core.tasks.spawn(async move {
         // Lent: what a future moves it holds twice.
-        let (rx, inbound) = (&mut rx, &mut inbound);
-        let mut reader = Reader { shard: &shard, wire: &wire, session: &session, rx, inbound };
-        let watch = Watcher { session: &session, link: &wire.link };
-        wire.drive(pin!(reader.run(begin)), &watch).await;
+        ends.wire.drive(pin!(ends.run(&mut incoming, begin)), &ends).await;
     });
 }
 
-struct Watcher<'w, T> {
-    session: &'w Session<T>,
-    link: &'w Rc<Link>,
+/// A session and the WebSocket that carries it.
+struct Ends<H: Handler> {
+    shard: Rc<Shard<H>>,
+    session: Rc<Session<H::Session>>,
+    wire: Wire,
 }
 
-impl<T> Watch for Watcher<'_, T> {
+impl<H: Handler> Watch for Ends<H> {
     fn waits(&self) {
         self.session.recount_queued();
     }
 
     fn sent(&self) {
-        if self.session.has_link(self.link) {
+        if self.is_current() {
             self.session.drained();
         }
     }
+}
+
+/// What was received, and what makes messages of it.
+struct Incoming {
+    rx: RecvBuffer<Vec<u8>>,
+    inbound: Inbound,
 }
 
 /// Why a reader is done, with what that means to the session.
@@ -82,63 +88,81 @@ enum Input<'b> {
     Need(usize),
 }
 
-struct Reader<'r, H: Handler> {
-    shard: &'r Rc<Shard<H>>,
-    wire: &'r Wire,
-    session: &'r Rc<Session<H::Session>>,
-    rx: &'r mut RecvBuffer<Vec<u8>>,
-    inbound: &'r mut Inbound,
-}
-
-impl<H: Handler> Reader<'_, H> {
-    async fn run(&mut self, begin: Begin) {
-        let end = match self.read(begin).await {
-            Ok(never) => match never {},
-            Err(end) => end,
-        };
-        self.conclude(end);
-        self.wire.finish(&end, self.rx).await;
+/// Reading.
+impl<H: Handler> Ends<H> {
+    #[expect(clippy::manual_async_fn, reason = "a function keeps room for what it is given twice")]
+    fn run<'r>(
+        &'r self,
+        incoming: &'r mut Incoming,
+        begin: Begin,
+    ) -> impl Future<Output = ()> + use<'r, H> {
+        async move {
+            let end = match self.read(incoming, begin).await {
+                Ok(never) => match never {},
+                Err(end) => end,
+            };
+            self.conclude(end);
+            self.wire.finish(&end, &mut incoming.rx).await;
+        }
     }
 
-    async fn read(&mut self, begin: Begin) -> Result<Infallible, End> {
-        if begin == Begin::Open {
-            let (shard, session) = (self.shard, self.session);
+    #[expect(clippy::manual_async_fn, reason = "a function keeps room for what it is given twice")]
+    fn read<'r>(
+        &'r self,
+        incoming: &'r mut Incoming,
+        begin: Begin,
+    ) -> impl Future<Output = Result<Infallible, End>> + use<'r, H> {
+        async move {
             // In boxes: only who waits for a handler pays for it, not every idle connection.
-            let mut opened = Box::pin(dispatch::opened(shard, session));
-            if dispatch::begin(shard, session, opened.as_mut()).await.is_pending() {
-                Box::pin(self.read_beside(opened.as_mut())).await?;
-            }
-        }
-        loop {
-            if !self.is_calm() {
-                self.wait_for_room().await?;
-            }
-            let (shard, session) = (self.shard, self.session);
-            match self.next()? {
-                Input::Need(n) => self.wire.receive(self.rx, n).await?,
-                Input::Nothing => {}
-                Input::Message(message) if session.is_busy() => session.stash(message),
-                Input::Message(message) if dispatch::is_concurrent(shard) => {
-                    dispatch::spawn_message(shard, session, message);
+            if begin == Begin::Open {
+                let mut opened = Box::pin(dispatch::opened(&self.shard, &self.session));
+                if dispatch::begin(&self.shard, &self.session, opened.as_mut()).await.is_pending() {
+                    Box::pin(self.read_beside(incoming, opened.as_mut())).await?;
                 }
-                Input::Message(message) => {
-                    let mut handled = pin!(dispatch::message(shard, session, message));
-                    if dispatch::begin(shard, session, handled.as_mut()).await.is_pending() {
-                        Box::pin(self.read_beside(handled.as_mut())).await?;
+            }
+            // Its place is here and not in the loop: what moves between awaits takes its room twice.
+            let mut handled = pin!(None);
+            loop {
+                if !self.is_calm() {
+                    self.wait_for_room().await?;
+                }
+                let wanted = match self.next(incoming)? {
+                    Input::Need(n) => n,
+                    Input::Nothing => continue,
+                    Input::Message(message) if self.session.is_busy() => {
+                        self.session.stash(message);
+                        continue;
                     }
+                    Input::Message(message) if dispatch::is_concurrent(&self.shard) => {
+                        dispatch::spawn_message(&self.shard, &self.session, message);
+                        continue;
+                    }
+                    Input::Message(message) => {
+                        handled.set(Some(dispatch::message(&self.shard, &self.session, message)));
+                        0
+                    }
+                };
+                let Some(mut handling) = handled.as_mut().as_pin_mut() else {
+                    self.wire.receive(&mut incoming.rx, wanted).await?;
+                    continue;
+                };
+                let begun = dispatch::begin(&self.shard, &self.session, handling.as_mut());
+                if begun.await.is_pending() {
+                    Box::pin(self.read_beside(incoming, handling)).await?;
                 }
+                handled.set(None);
             }
         }
     }
 
     /// Goes on reading while the handler is busy: heartbeats are answered, messages wait in the inbox.
     async fn read_beside(
-        &mut self,
+        &self,
+        incoming: &mut Incoming,
         handled: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), End> {
-        let (shard, session) = (self.shard, self.session);
-        let mut catching_up = pin!(dispatch::catch_up(shard, session, handled));
-        let mut stashing = pin!(self.stash());
+        let mut catching_up = pin!(dispatch::catch_up(&self.shard, &self.session, handled));
+        let mut stashing = pin!(self.stash(incoming));
         let mut end = None;
         poll_fn(|cx| {
             // From then on messages go to the handler: in the inbox they would be overtaken.
@@ -157,9 +181,9 @@ impl<H: Handler> Reader<'_, H> {
     }
 
     /// Reads into the inbox, as far as that goes.
-    async fn stash(&mut self) -> End {
+    async fn stash(&self, incoming: &mut Incoming) -> End {
         let end = loop {
-            if let Err(end) = self.stash_some().await {
+            if let Err(end) = self.stash_some(incoming).await {
                 break end;
             }
         };
@@ -168,19 +192,21 @@ impl<H: Handler> Reader<'_, H> {
         end
     }
 
-    async fn stash_some(&mut self) -> Result<(), End> {
+    async fn stash_some(&self, incoming: &mut Incoming) -> Result<(), End> {
         poll_fn(|cx| {
             ready!(self.session.poll_inbox(cx));
             self.poll_wire()
         })
         .await?;
-        let session = self.session;
-        match self.next()? {
-            Input::Message(message) => session.stash(message),
-            Input::Nothing => {}
-            Input::Need(n) => self.wire.receive(self.rx, n).await?,
-        }
-        Ok(())
+        let wanted = match self.next(incoming)? {
+            Input::Message(message) => {
+                self.session.stash(message);
+                return Ok(());
+            }
+            Input::Nothing => return Ok(()),
+            Input::Need(n) => n,
+        };
+        self.wire.receive(&mut incoming.rx, wanted).await
     }
 
     /// A peer that does not take what it causes is not read from, nor one whose handler is behind.
@@ -218,26 +244,31 @@ impl<H: Handler> Reader<'_, H> {
 
     /// Decodes the next frame. What is no message takes effect.
     #[inline]
-    fn next(&mut self) -> Result<Input<'_>, End> {
-        let ready = match self.inbound.poll(self.rx) {
+    fn next<'b>(&self, incoming: &'b mut Incoming) -> Result<Input<'b>, End> {
+        let Incoming { rx, inbound } = incoming;
+        let ready = match inbound.poll(rx) {
             Ok(ws::Step::Ready(ready)) => ready,
             Ok(ws::Step::Need(n)) => return Ok(Input::Need(n)),
             Err(error) => return Err(broke(error)),
         };
         match ready.kind() {
             Kind::Text | Kind::Binary => {
-                return Ok(self.handle(ready)?.map_or(Input::Nothing, Input::Message));
+                return Ok(self.handle(incoming, ready)?.map_or(Input::Nothing, Input::Message));
             }
-            Kind::Ping => self.wire.pong(self.inbound, self.rx, ready),
+            Kind::Ping => self.wire.pong(inbound, rx, ready),
             Kind::Pong => {}
-            Kind::Close => return Err(asked(self.inbound, self.rx, ready)),
+            Kind::Close => return Err(asked(inbound, rx, ready)),
         }
         Ok(Input::Nothing)
     }
 
     /// Protocol 2.6: one packet per WebSocket message.
-    fn handle(&mut self, ready: Ready) -> Result<Option<Message<'_>>, End> {
-        let payload = self.inbound.payload_mut(self.rx, ready);
+    fn handle<'b>(
+        &self,
+        incoming: &'b mut Incoming,
+        ready: Ready,
+    ) -> Result<Option<Message<'b>>, End> {
+        let payload = incoming.inbound.payload_mut(&mut incoming.rx, ready);
         let packet = if ready.kind() == Kind::Binary {
             Packet::parse_binary(payload)
         } else {

@@ -6,16 +6,19 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::ws::{self, CloseCode, Opcode, Ready, Role, encode, encode_close};
 
+use crate::carrier::Write;
 use crate::conn::inbound::Inbound;
 use crate::deflate::Outward;
 use crate::line::{Deadline, Limits, Line, Parts, Registered, make_room, rest};
+use crate::local::Local;
 use crate::message::{OutBuf, never_full};
 use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
 use crate::session::link::{Ending, Link};
@@ -45,6 +48,13 @@ pub(crate) trait Watch {
 
 impl Watch for () {}
 
+/// How sending goes on.
+enum Writer<'w> {
+    Idle,
+    Busy(Write<'w>),
+    Done,
+}
+
 /// Why a reader is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End<R> {
@@ -63,7 +73,7 @@ impl Wire {
     pub(crate) fn new(
         line: Line,
         role: Role,
-        deflate: Option<Outward>,
+        deflate: Option<Box<Outward>>,
     ) -> (Self, RecvBuffer<Vec<u8>>) {
         let Parts { socket, rx, out, deadline, limits } = line.into_parts();
         deadline.disarm();
@@ -83,25 +93,24 @@ impl Wire {
     }
 
     /// Polls reader and writer to their ends. The reader comes pinned: by value it would take its room twice.
-    pub(crate) async fn drive(
-        &self,
-        mut reading: Pin<&mut impl Future<Output = ()>>,
-        watch: &impl Watch,
-    ) {
-        let mut writing = pin!(self.write(watch));
-        let (mut read, mut wrote) = (false, false);
-        poll_fn(|cx| {
+    pub(crate) fn drive<'w>(
+        &'w self,
+        mut reading: Pin<&'w mut impl Future<Output = ()>>,
+        watch: &'w impl Watch,
+    ) -> impl Future<Output = ()> {
+        let mut writer = Writer::Idle;
+        let mut read = false;
+        poll_fn(move |cx| {
             self.link.turn(cx, |cx| {
                 read = read || reading.as_mut().poll(cx).is_ready();
-                wrote = wrote || writing.as_mut().poll(cx).is_ready();
+                self.poll_write(cx, &mut writer, watch);
             });
-            if read && wrote {
+            if read && matches!(writer, Writer::Done) {
                 return Poll::Ready(());
             }
             self.poll_last_moments(cx);
             Poll::Pending
         })
-        .await;
     }
 
     /// A peer that does not take part in the closing handshake is cut off.
@@ -119,46 +128,67 @@ impl Wire {
     }
 
     /// Sends whatever is appended, until the link ends.
-    async fn write(&self, watch: &impl Watch) {
+    fn poll_write<'w>(&'w self, cx: &mut Context<'_>, writer: &mut Writer<'w>, watch: &impl Watch) {
+        loop {
+            *writer = match writer {
+                Writer::Done => return,
+                Writer::Idle if !self.link.has_work() => return,
+                Writer::Idle => self.begin_write(watch),
+                Writer::Busy(write) => match Pin::new(write).poll(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready((result, out)) => self.wrote(result, out, watch),
+                },
+            };
+        }
+    }
+
+    /// Sends what there is.
+    fn begin_write<'w>(&'w self, watch: &impl Watch) -> Writer<'w> {
         /// A single frame up to this size is sent by a call of its own, which is less than an operation needs; what
         /// has piled up costs less in an operation, which the kernel gets together with those of other connections.
         const SMALL: usize = 4096;
-        let (link, stream, pool) = (&self.link, &self.socket.stream, &self.socket.local.pool);
-        loop {
-            poll_fn(|_| link.poll_work()).await;
-            let single = link.is_single();
-            let mut out = link.take();
-            if link.ending() == Ending::Cut {
-                let _ = stream.try_send(&out);
-                pool.give_send(out);
-                return stream.shutdown_both();
-            }
-            if out.is_empty() {
-                // Nothing more to say: RFC 6455 7.1.1, the server closes TCP first. Where the peer was heard out
-                // the socket is closed now.
-                if self.role == Role::Server && !self.heard_out.get() {
-                    stream.shutdown_write();
-                }
-                return;
-            }
-            let len = out.len();
-            let mut result = Ok(());
-            let at_once = if single && len <= SMALL { stream.send_now(&out) } else { 0 };
-            if at_once < len {
-                out.drain(..at_once);
-                watch.waits();
-                (result, out) = stream.write_all(out).await;
-            }
-            pool.give_send(out);
-            link.sent();
-            if result.is_err() {
-                self.broken.set(true);
-                link.end(Ending::Cut);
-                return stream.shutdown_both();
-            }
-            self.limits.count(BYTES_SENT, len);
-            watch.sent();
+        let (link, stream) = (&self.link, &self.socket.stream);
+        let single = link.is_single();
+        let mut out = link.take();
+        if link.ending() == Ending::Cut {
+            let _ = stream.try_send(&out);
+            self.pool().give_send(out);
+            stream.shutdown_both();
+            return Writer::Done;
         }
+        if out.is_empty() {
+            // Nothing more to say: RFC 6455 7.1.1, the server closes TCP first. Where the peer was heard out the
+            // socket is closed now.
+            if self.role == Role::Server && !self.heard_out.get() {
+                stream.shutdown_write();
+            }
+            return Writer::Done;
+        }
+        let len = out.len();
+        let at_once = if single && len <= SMALL { stream.send_now(&out) } else { 0 };
+        if at_once == len {
+            return self.wrote(Ok(()), out, watch);
+        }
+        out.drain(..at_once);
+        self.limits.count(BYTES_SENT, at_once);
+        watch.waits();
+        Writer::Busy(stream.write_all(out))
+    }
+
+    /// What was to be sent is, or will never be.
+    fn wrote(&self, result: io::Result<()>, out: Vec<u8>, watch: &impl Watch) -> Writer<'static> {
+        let len = out.len();
+        self.pool().give_send(out);
+        self.link.sent();
+        if result.is_err() {
+            self.broken.set(true);
+            self.link.end(Ending::Cut);
+            self.socket.stream.shutdown_both();
+            return Writer::Done;
+        }
+        self.limits.count(BYTES_SENT, len);
+        watch.sent();
+        Writer::Idle
     }
 
     /// Ready when there is room for what the peer causes: its pings alone must not fill the link. To be asked by
@@ -173,7 +203,7 @@ impl Wire {
         rx: &'w mut RecvBuffer<Vec<u8>>,
         wanted: usize,
     ) -> impl Future<Output = Result<(), End<R>>> + use<'w, R> {
-        let (local, stream) = (&self.socket.local, &self.socket.stream);
+        let (local, stream) = (self.local(), &self.socket.stream);
         rest(local, rx);
         poll_fn(move |cx| {
             ready!(stream.poll_turn(cx));
@@ -224,7 +254,7 @@ impl Wire {
     /// > the client SHOULD wait for the server to close the connection (RFC 6455 5.5.1)
     pub(crate) async fn finish<R>(&self, end: &End<R>, rx: &mut RecvBuffer<Vec<u8>>) {
         rx.clear();
-        rest(&self.socket.local, rx);
+        rest(self.local(), rx);
         match end {
             End::Closed => {}
             // TLS has a close of its own to send, and the peer one to answer it with.
@@ -238,7 +268,7 @@ impl Wire {
 
     /// RFC 6455 7.1.1: the peer closes its side after our close frame. `poll_last_moments` bounds the wait.
     async fn wait_for_eof(&self) {
-        let (local, stream) = (&self.socket.local, &self.socket.stream);
+        let (local, stream) = (self.local(), &self.socket.stream);
         poll_fn(|cx| {
             loop {
                 ready!(stream.poll_turn(cx));
@@ -265,11 +295,15 @@ impl Wire {
 
     /// RFC 6455 5.1: "a client MUST mask all frames", and a server none.
     fn mask(&self) -> Option<[u8; 4]> {
-        (self.role == Role::Client).then(|| self.socket.local.mask())
+        (self.role == Role::Client).then(|| self.local().mask())
+    }
+
+    fn local(&self) -> &Local {
+        self.socket.local()
     }
 
     fn pool(&self) -> &Pool {
-        &self.socket.local.pool
+        &self.local().pool
     }
 }
 

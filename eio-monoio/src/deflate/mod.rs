@@ -157,7 +157,7 @@ impl PerMessageDeflate {
         role: Role,
         terms: &Terms,
         max: usize,
-    ) -> (Outward, Box<Inward>) {
+    ) -> (Box<Outward>, Box<Inward>) {
         let server = (!terms.server_no_context_takeover, terms.server_max_window_bits);
         let client = (!terms.client_no_context_takeover, terms.client_max_window_bits);
         let (outward, inward) = match role {
@@ -167,7 +167,7 @@ impl PerMessageDeflate {
         let window = |bits: Option<WindowBits>| bits.unwrap_or(WindowBits::MAX).size();
         let outward = Outward::new(local, self.threshold, outward.0, window(outward.1));
         let inward = Inward::new(local, max, inward.0.then_some(window(inward.1)));
-        (outward, Box::new(inward))
+        (Box::new(outward), Box::new(inward))
     }
 }
 

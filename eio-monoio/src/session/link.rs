@@ -15,7 +15,7 @@ use crate::shard::pool::Pool;
 pub(crate) struct Link {
     out: RefCell<OutBuf>,
     /// What compresses messages, if that was agreed.
-    deflate: Option<Outward>,
+    deflate: Option<Box<Outward>>,
     /// Frames in `out`, as far as they matter: none, one, or several.
     frames: Cell<u8>,
     /// Bytes the running write operation holds.
@@ -42,7 +42,7 @@ pub(crate) enum Ending {
 
 impl Link {
     /// A link that first sends `out`.
-    pub(crate) fn new(out: OutBuf, deflate: Option<Outward>) -> Self {
+    pub(crate) fn new(out: OutBuf, deflate: Option<Box<Outward>>) -> Self {
         // The answer to the handshake is one thing to send, too.
         let frames = Cell::new(u8::from(!out.0.is_empty()));
         Self { out: RefCell::new(out), frames, deflate, ..Self::default() }
@@ -148,12 +148,9 @@ impl Link {
         if full { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Ready when there is something to send or an end to make. To be asked in a [`turn`](Self::turn).
-    pub(crate) fn poll_work(&self) -> Poll<()> {
-        if !self.out.borrow().0.is_empty() || self.ending.get() != Ending::Open {
-            return Poll::Ready(());
-        }
-        Poll::Pending
+    /// Whether there is something to send or an end to make. To be asked in a [`turn`](Self::turn).
+    pub(crate) fn has_work(&self) -> bool {
+        !self.out.borrow().0.is_empty() || self.ending.get() != Ending::Open
     }
 
     /// True once: the link has begun to end and its last moments are to be timed.

@@ -28,6 +28,7 @@ use crate::session::queue::Queue;
 use crate::shard::Core;
 use crate::shard::mesh::Call;
 use crate::shard::pool::Pool;
+use crate::shard::registry::Named;
 use crate::shard::tasks::Guarded;
 use crate::shard::timers::TimerId;
 
@@ -57,8 +58,10 @@ pub(crate) struct Session<T> {
     /// The client cannot take binary frames (`b64=1`).
     base64: bool,
     closed: Cell<Option<CloseReason>>,
-    /// By what carries it, and how many bytes of it wait, the session is in the counters of the core.
-    counted: Cell<(Transport, usize)>,
+    /// How many bytes that wait are in the counters of the core for it.
+    counted_queued: Cell<usize>,
+    /// By what carries it, the session is there.
+    counted_by: Cell<Transport>,
     timer: TimerId,
 }
 
@@ -120,6 +123,12 @@ pub(crate) struct Origin<T> {
     pub(crate) data: Guarded<T>,
 }
 
+impl<T> Named for Session<T> {
+    fn sid(&self) -> &Sid {
+        &self.sid
+    }
+}
+
 impl<T> Session<T> {
     pub(crate) fn new(
         core: Rc<Core<T>>,
@@ -146,7 +155,8 @@ impl<T> Session<T> {
             busy: Cell::new(true),
             base64: origin.base64,
             closed: Cell::new(None),
-            counted: Cell::new((origin.transport, 0)),
+            counted_queued: Cell::new(0),
+            counted_by: Cell::new(origin.transport),
             timer,
             core,
         }
@@ -315,9 +325,9 @@ impl<T> Session<T> {
     }
 
     fn count_queued(&self, queued: usize) {
-        let (transport, before) = self.counted.get();
+        let before = self.counted_queued.get();
         if queued != before {
-            self.counted.set((transport, queued));
+            self.counted_queued.set(queued);
             self.core.counters.add(QUEUED, 0, (queued as u64).wrapping_sub(before as u64));
         }
     }
@@ -330,14 +340,13 @@ impl<T> Session<T> {
     }
 
     fn count_upgrade(&self) {
-        let (_, queued) = self.counted.get();
-        self.counted.set((Transport::WebSocket, queued));
+        self.counted_by.set(Transport::WebSocket);
         self.core.counters.upgraded();
     }
 
     fn count_closed(&self, reason: CloseReason) {
         self.count_queued(0);
-        self.core.counters.closed(self.counted.get().0, reason);
+        self.core.counters.closed(self.counted_by.get(), reason);
     }
 }
 

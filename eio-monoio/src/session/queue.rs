@@ -11,8 +11,6 @@ pub(crate) struct Queue {
     records: Vec<u8>,
     /// Where the first record begins. Invariant: a record boundary, `<= records.len()`.
     first: usize,
-    /// How many records there are.
-    count: usize,
 }
 
 const HEAD: usize = 5;
@@ -39,7 +37,6 @@ impl Queue {
         self.records.push(text);
         self.records.extend_from_slice(&len.to_ne_bytes());
         self.records.extend_from_slice(&data[..len as usize]);
-        self.count += 1;
     }
 
     /// The oldest message.
@@ -57,15 +54,14 @@ impl Queue {
     pub(crate) fn pop(&mut self) {
         let Some(len) = self.front().map(|message| message.len()) else { return };
         self.first += HEAD + len;
-        self.count -= 1;
-        if self.count == 0 {
+        if self.is_empty() {
             self.clear();
         }
     }
 
     /// Drops everything; small memory is kept for the next message.
     pub(crate) fn clear(&mut self) {
-        (self.first, self.count) = (0, 0);
+        self.first = 0;
         if self.records.capacity() > KEEP {
             self.records = Vec::new();
         } else {
@@ -79,7 +75,7 @@ impl Queue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.first == self.records.len()
     }
 }
 

@@ -30,6 +30,7 @@ use slab::Slab;
 use crate::config::Config;
 use crate::conn::handshake::Handshakes;
 use crate::conn::plain::{OnPlain, PlainSocket};
+use crate::conn::polling::Posts;
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
 use crate::line::Limits;
 use crate::local::Local;
@@ -53,13 +54,15 @@ pub(crate) struct Shard<H: crate::Handler> {
     pub(crate) handler: Guarded<H>,
     pub(crate) core: Rc<Core<H::Session>>,
     pub(crate) handshakes: Rc<Handshakes<H>>,
+    pub(crate) posts: Rc<Posts<H>>,
 }
 
 impl<H: crate::Handler> Shard<H> {
     fn new(handler: H, core: Rc<Core<H::Session>>) -> Self {
         /// Beside those that are under way.
-        const HANDSHAKES_KEPT: usize = 64;
-        Self { handler: Guarded::new(handler), core, handshakes: Workers::new(HANDSHAKES_KEPT) }
+        const KEPT: usize = 64;
+        let (handshakes, posts) = (Workers::new(KEPT), Workers::new(KEPT));
+        Self { handler: Guarded::new(handler), core, handshakes, posts }
     }
 }
 
@@ -141,7 +144,10 @@ impl<T> Core<T> {
 /// WebSockets.
 impl<T> Core<T> {
     /// The two directions of a connection that is compressed.
-    pub(crate) fn deflate(&self, terms: Option<Terms>) -> (Option<Outward>, Option<Box<Inward>>) {
+    pub(crate) fn deflate(
+        &self,
+        terms: Option<Terms>,
+    ) -> (Option<Box<Outward>>, Option<Box<Inward>>) {
         let both = self.config.per_message_deflate.as_ref().zip(terms);
         let begin = |(wishes, terms): (&PerMessageDeflate, Terms)| {
             wishes.begin(&self.local, Role::Server, &terms, self.config.max_payload)

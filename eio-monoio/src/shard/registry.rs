@@ -115,17 +115,22 @@ impl SidKey {
     }
 }
 
+/// What has an identifier.
+pub(crate) trait Named {
+    fn sid(&self) -> &Sid;
+}
+
 /// The sessions of one shard.
 pub(crate) struct Registry<S> {
     key: SidKey,
     shard: u16,
-    slots: Slab<(Sid, Rc<S>)>,
+    slots: Slab<Rc<S>>,
     random: Random,
     /// There is one if the application makes the identifiers.
     directory: Option<Arc<Directory>>,
 }
 
-impl<S> Registry<S> {
+impl<S: Named> Registry<S> {
     pub(crate) fn new(key: SidKey, shard: u16, directory: Option<Arc<Directory>>) -> Self {
         Self { key, shard, slots: Slab::new(), random: Random::default(), directory }
     }
@@ -150,26 +155,25 @@ impl<S> Registry<S> {
         {
             return Err(NoSid::Taken);
         }
-        let session = make(sid.clone(), slot);
-        vacant.insert((sid, session.clone()));
+        let session = make(sid, slot);
+        vacant.insert(session.clone());
         Ok(session)
     }
 
     /// The session of a sid that routes to this shard.
     pub(crate) fn find(&self, route: Route, sid: &Sid) -> Option<&Rc<S>> {
-        let (stored, session) = self.slots.get(route.slot as usize)?;
-        (stored == sid).then_some(session)
+        self.slots.get(route.slot as usize).filter(|session| session.sid() == sid)
     }
 
     pub(crate) fn in_slot(&self, slot: u32) -> Option<&Rc<S>> {
-        self.slots.get(slot as usize).map(|(_, session)| session)
+        self.slots.get(slot as usize)
     }
 
     pub(crate) fn remove(&mut self, slot: u32) {
-        if let Some((sid, _)) = self.slots.try_remove(slot as usize)
+        if let Some(session) = self.slots.try_remove(slot as usize)
             && let Some(directory) = &self.directory
         {
-            directory.release(&sid);
+            directory.release(session.sid());
         }
     }
 
@@ -186,6 +190,18 @@ impl<S> Registry<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Named for Sid {
+        fn sid(&self) -> &Sid {
+            self
+        }
+    }
+
+    impl Named for (Sid, u32) {
+        fn sid(&self) -> &Sid {
+            &self.0
+        }
+    }
 
     #[test]
     fn a_sid_leads_to_its_slot_and_no_other() {

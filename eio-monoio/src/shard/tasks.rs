@@ -1,10 +1,10 @@
 //! Tasks that are counted, and user code that cannot take a core down or outlive it.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -78,26 +78,47 @@ impl Tasks {
     }
 
     /// Runs a future of the user's.
-    pub(crate) async fn run<F: Future>(&self, future: F) -> Result<F::Output, Stopped> {
-        let mut guarded = pin!(GuardedFuture { future: Some(future) });
-        let mut registered = Registered { tasks: self, key: None };
-        let outcome = poll_fn(|cx| {
-            let Some(future) = guarded.as_mut().project().future.as_pin_mut() else {
-                return Poll::Ready(Err(Stopped::Aborted));
-            };
-            match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-                Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-                // Not before the first poll: a goodbye that awaits nothing is said also in an abort.
-                Ok(Poll::Pending) if self.aborting.get() => Poll::Ready(Err(Stopped::Aborted)),
-                Ok(Poll::Pending) => {
-                    registered.set(cx.waker());
-                    Poll::Pending
-                }
-                Err(_) => Poll::Ready(Err(Stopped::Panicked)),
+    pub(crate) fn run<F: Future>(&self, future: F) -> Run<'_, F> {
+        let registered = Registered { tasks: self, key: None };
+        Run { future: GuardedFuture { future: Some(future) }, registered }
+    }
+
+    /// Calls user code that returns a future, and runs that.
+    pub(crate) fn start<F: Future>(&self, call: impl FnOnce() -> F) -> Run<'_, F> {
+        let registered = Registered { tasks: self, key: None };
+        Run { future: GuardedFuture { future: self.call(call).ok() }, registered }
+    }
+}
+
+pin_project! {
+    /// See [`Tasks::run`]. Not an async block, which would keep room for the future twice.
+    pub(crate) struct Run<'t, F> {
+        #[pin]
+        future: GuardedFuture<F>,
+        registered: Registered<'t>,
+    }
+}
+
+impl<F: Future> Future for Run<'_, F> {
+    type Output = Result<F::Output, Stopped>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().project().future.as_pin_mut() else {
+            // The call that was to return it did not.
+            return Poll::Ready(Err(Stopped::Panicked));
+        };
+        let outcome = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Ready(output)) => Ok(output),
+            // Not before the first poll: a goodbye that awaits nothing is said also in an abort.
+            Ok(Poll::Pending) if this.registered.tasks.aborting.get() => Err(Stopped::Aborted),
+            Ok(Poll::Pending) => {
+                this.registered.set(cx.waker());
+                return Poll::Pending;
             }
-        })
-        .await;
-        if guarded.clear() { outcome } else { Err(Stopped::Panicked) }
+            Err(_) => Err(Stopped::Panicked),
+        };
+        Poll::Ready(if this.future.clear() { outcome } else { Err(Stopped::Panicked) })
     }
 }
 

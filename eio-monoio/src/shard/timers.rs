@@ -5,6 +5,7 @@
 //! the entry is linked anew when its old slot comes round.
 
 use std::cell::RefCell;
+use std::num::NonZeroU64;
 use std::task::{Context, Poll, Waker};
 
 use eio_core::time::Instant;
@@ -49,7 +50,7 @@ struct Entry {
     /// When it is due. Invariant: `due >= linked` while linked.
     due: u64,
     /// The tick whose slot it is linked into, if it is.
-    linked: Option<u64>,
+    linked: Option<NonZeroU64>,
     prev: u32,
     next: u32,
     expired: bool,
@@ -84,7 +85,7 @@ impl Timers {
         let Some(entry) = inner.entries.get_mut(id.0 as usize) else { return };
         entry.expired = false;
         entry.due = due;
-        if entry.linked.is_some_and(|linked| linked <= due) {
+        if entry.linked.is_some_and(|linked| linked.get() <= due) {
             return;
         }
         inner.unlink(id.0);
@@ -190,7 +191,8 @@ impl Inner {
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
         let slot = slot(entry.due);
         let next = std::mem::replace(&mut self.heads[slot], id);
-        (entry.linked, entry.prev, entry.next) = (Some(entry.due), NONE, next);
+        // No tick is the first: what is due is due after those that are done.
+        (entry.linked, entry.prev, entry.next) = (NonZeroU64::new(entry.due), NONE, next);
         if let Some(next) = self.entries.get_mut(next as usize) {
             next.prev = id;
         }
@@ -200,7 +202,7 @@ impl Inner {
     fn unlink(&mut self, id: u32) {
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
         let Some(linked) = entry.linked.take() else { return };
-        let (slot, prev, next) = (slot(linked), entry.prev, entry.next);
+        let (slot, prev, next) = (slot(linked.get()), entry.prev, entry.next);
         match self.entries.get_mut(prev as usize) {
             Some(prev) => prev.next = next,
             None => self.heads[slot] = next,

@@ -84,6 +84,12 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
         &mut self.storage.as_mut()[self.marks.start..self.marks.kept]
     }
 
+    /// The length of [`kept`](Self::kept), without a look at the storage.
+    #[inline]
+    pub(crate) fn kept_len(&self) -> usize {
+        self.marks.kept - self.marks.start
+    }
+
     /// Bytes no decoder has decided about.
     #[inline]
     pub fn unread(&self) -> &[u8] {

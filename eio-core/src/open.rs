@@ -64,7 +64,7 @@ impl Open {
         // OPEN_MAX suffices, and what is written is ASCII.
         let written = self.write(&mut out);
         debug_assert_eq!(written, Ok(()), "OPEN_MAX is the longest");
-        str::from_utf8(out.into_written()).unwrap_or_default()
+        simdutf8::basic::from_utf8(out.into_written()).unwrap_or_default()
     }
 
     /// In engine.io's order. No character of a [`Sid`] needs an escape, so this is five pieces of text and three
@@ -73,12 +73,15 @@ impl Open {
         out.put(br#"{"sid":""#)?;
         out.put(self.sid.as_str().as_bytes())?;
         out.put(br#"","upgrades":["#)?;
-        let mut separator: &[u8] = b"\"";
+        let mut first = true;
         for transport in self.upgrades.iter() {
-            out.put(separator)?;
-            out.put(transport.name().as_bytes())?;
-            out.put(b"\"")?;
-            separator = b",\"";
+            if !core::mem::take(&mut first) {
+                out.put(b",")?;
+            }
+            out.put(match transport {
+                Transport::Polling => br#""polling""#,
+                Transport::WebSocket => br#""websocket""#,
+            })?;
         }
         out.put(br#"],"pingInterval":"#)?;
         put_decimal(out, self.ping_interval)?;
@@ -169,18 +172,12 @@ impl From<JsonError> for Error {
 }
 
 fn put_decimal(out: &mut Writer<'_>, mut n: u32) -> Result<(), Overflow> {
-    // 32 bits have at most 10 decimal digits.
-    let mut digits = [0; 10];
-    let mut start = digits.len();
-    for digit in digits.iter_mut().rev() {
+    let digits = n.checked_ilog10().map_or(1, |log| log as usize + 1);
+    for digit in out.claim(digits)?.iter_mut().rev() {
         *digit = b'0' + (n % 10) as u8;
-        start -= 1;
         n /= 10;
-        if n == 0 {
-            break;
-        }
     }
-    out.put(digits.get(start..).unwrap_or_default())
+    Ok(())
 }
 
 /// A list of transport names.

@@ -208,7 +208,7 @@ impl Decoder {
         &mut self,
         rx: &mut RecvBuffer<S>,
     ) -> Result<Option<Step>, Error> {
-        let held = rx.kept().len();
+        let held = rx.kept_len();
         let unread = rx.unread_mut();
         let (rest, head) = match Head::parse(unread, self.role, self.deflate) {
             Ok(parsed) => parsed,

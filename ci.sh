@@ -82,6 +82,18 @@ conformance() {
   eio-monoio/conformance/client.py
 }
 
+# Instructions of the core's hot paths: none takes 5 % more than recorded. Another compiler than the one recorded
+# with counts the recorded sources, too.
+instructions() {
+  command -v valgrind >/dev/null ||
+    { apt-get update -q && apt-get install -q -y --no-install-recommends valgrind; } >&2 ||
+    skip "valgrind cannot be installed"
+  local status=0
+  benches/instructions.sh || status=$?
+  [[ $status -ne 3 ]] || skip "a shallow clone has nothing to compare with"
+  return "$status"
+}
+
 # What is in the tree of dependencies: licences, sources, duplicates, advisories. See deny.toml.
 deny() {
   cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked || skip "cargo-deny cannot be installed"
@@ -125,7 +137,7 @@ examples() { cargo build --release -p eio-monoio --examples; }
 
 all() {
   local job
-  for job in fmt clippy docs test tls no_std qemu mcu_size mcu_examples package examples; do
+  for job in fmt clippy docs test tls instructions no_std qemu mcu_size mcu_examples package examples; do
     printf '\n== %s\n' "$job"
     "$job"
   done

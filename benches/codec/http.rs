@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
+use eio_codec_benches as floor;
 use eio_core::buffer::Writer;
 use eio_core::http::{EMPTY, HeadScanner, RequestHead, Target, response};
 use eio_core::request::meaning;
@@ -32,7 +33,24 @@ pub fn head(c: &mut Criterion) {
                 RequestHead::parse(&bytes[..len.unwrap_or(0)], &mut slots).is_ok()
             });
         });
-        group.bench_function("eio-core with its meaning", |b| {
+        group.bench_function("floor", |b| {
+            b.iter(|| {
+                let mut slots = [EMPTY; 64];
+                floor::head(black_box(head), &mut slots).is_some()
+            });
+        });
+        group.bench_function("httparse", |b| {
+            b.iter(|| {
+                let mut slots = [EMPTY; 64];
+                httparse::Request::new(&mut slots).parse(black_box(head)).is_ok()
+            });
+        });
+        group.finish();
+
+        // And what it asks for: transport, session, body.
+        let mut group = c.benchmark_group(format!("http/request_{name}"));
+        group.throughput(Throughput::Bytes(head.len() as u64));
+        group.bench_function("eio-core", |b| {
             b.iter(|| {
                 let mut slots = [EMPTY; 64];
                 let bytes = black_box(head);
@@ -43,10 +61,10 @@ pub fn head(c: &mut Criterion) {
                 meaning(head.method, target.query, false, TransportSet::ALL).ok().map(|_| ())
             });
         });
-        group.bench_function("floor (httparse)", |b| {
+        group.bench_function("floor", |b| {
             b.iter(|| {
-                let mut slots = [httparse::EMPTY_HEADER; 64];
-                httparse::Request::new(&mut slots).parse(black_box(head)).is_ok()
+                let mut slots = [EMPTY; 64];
+                floor::poll_of(&floor::head(black_box(head), &mut slots)?).map(str::len)
             });
         });
         group.finish();
@@ -65,10 +83,8 @@ pub fn answer(c: &mut Criterion) {
             head.number("Content-Length", black_box(33)).ok()?.end().ok()
         });
     });
-    let whole = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=UTF-8\r\n\
-        Cache-Control: no-store\r\nContent-Length: 33\r\n\r\n";
-    group.bench_function("floor (memcpy)", |b| {
-        b.iter(|| black_box(&mut out)[..whole.len()].copy_from_slice(black_box(whole)));
+    group.bench_function("floor", |b| {
+        b.iter(|| floor::answer(black_box(33), black_box(&mut out)));
     });
     group.finish();
 }

@@ -68,6 +68,9 @@ pub fn payload(c: &mut Criterion) {
     group.bench_function("floor", |b| {
         b.iter(|| floor::encode_payload(black_box(&messages), black_box(&mut out)));
     });
+    group.bench_function("memcpy (separators not looked for)", |b| {
+        b.iter(|| floor::encode_payload_unchecked(black_box(&messages), black_box(&mut out)));
+    });
     let packets: Vec<PacketBuf> = messages
         .iter()
         .map(|message| PacketBuf::from_iter([Theirs::Message(Str::copy_from_slice(message))]))

@@ -13,8 +13,10 @@ use eio_core::session::{Lane, ServerSession, Timing, Transmit};
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
 use eio_core::ws::{self, Decoder, Opcode, Role, Step};
+use engineioxide_core::{Packet as Theirs, ProtocolVersion, Str};
 use fastwebsockets as fast;
 use futures_util::FutureExt;
+use tungstenite::Utf8Bytes;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::{Role as TheirRole, WebSocket, WebSocketConfig};
 
@@ -33,6 +35,12 @@ fn frame(len: usize) -> Vec<u8> {
     out
 }
 
+/// As the drivers receive: into what is spare.
+fn receive(rx: &mut RecvBuffer<Vec<u8>>, bytes: &[u8]) {
+    rx.spare_mut(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+    rx.fill(bytes.len());
+}
+
 /// The head of a frame whose payload has not come.
 pub fn head(c: &mut Criterion) {
     let head = frame(1024)[..8].to_vec();
@@ -45,37 +53,42 @@ pub fn head(c: &mut Criterion) {
             Decoder::new(Role::Server, 1_000_000).poll(&mut rx).is_ok()
         });
     });
-    group.bench_function("tungstenite", |b| {
+    group.bench_function("floor", |b| {
+        b.iter(|| {
+            storage[..8].copy_from_slice(black_box(&head));
+            floor::read_head(black_box(&storage[..8]))
+        });
+    });
+    group.bench_function("tungstenite (length and key unchecked)", |b| {
         b.iter(|| FrameHeader::parse(&mut Cursor::new(black_box(&head))).is_ok());
     });
     group.finish();
 }
 
-/// The core masks where it writes; this is its client's side.
+/// The client's side: a whole frame, masked. Those who do not write frames only copy and mask.
 pub fn masking(c: &mut Criterion) {
     for (len, name) in SIZES {
         let payload = letters(len).into_bytes();
         let mut out = vec![0; len + 16];
         let mut group = c.benchmark_group(format!("ws/mask_{name}"));
         group.throughput(Throughput::Bytes(len as u64));
-        group.bench_function("eio-core (whole frame)", |b| {
+        group.bench_function("eio-core", |b| {
             b.iter(|| {
                 let mut writer = Writer::new(black_box(&mut out));
-                ws::encode(&mut writer, Opcode::Text, b"", black_box(&payload), Some(KEY)).is_ok()
+                let key = Some(black_box(KEY));
+                ws::encode(&mut writer, Opcode::Text, b"4", black_box(&payload), key).is_ok()
             });
         });
-        group.bench_function("floor (copy and mask)", |b| {
+        group.bench_function("floor", |b| {
             b.iter(|| {
-                let out = &mut black_box(&mut out)[..len];
-                out.copy_from_slice(black_box(&payload));
-                floor::mask(out, KEY);
+                floor::write_frame(black_box(&payload), Some(black_box(KEY)), black_box(&mut out))
             });
         });
         group.bench_function("fastwebsockets (copy and mask)", |b| {
             b.iter(|| {
                 let out = &mut black_box(&mut out)[..len];
                 out.copy_from_slice(black_box(&payload));
-                fast::unmask(out, KEY);
+                fast::unmask(out, black_box(KEY));
             });
         });
         group.finish();
@@ -153,7 +166,7 @@ pub fn read(c: &mut Criterion) {
         let mut decoder = Decoder::new(Role::Server, 1_000_000);
         group.bench_function("eio-core", |b| {
             b.iter(|| {
-                rx.append(black_box(&frame)).expect("room");
+                receive(&mut rx, black_box(&frame));
                 let Ok(Step::Ready(ready)) = decoder.poll(&mut rx) else { unreachable!() };
                 let text = decoder.event(&rx, ready).is_ok();
                 let _ = decoder.poll(&mut rx);
@@ -177,7 +190,9 @@ pub fn read(c: &mut Criterion) {
             });
         });
         // Its default buffer, and the one engineioxide gives it.
-        for (row, size) in [("tungstenite", 128 * 1024), ("tungstenite (4 KiB)", 4096)] {
+        for (row, size) in
+            [("tungstenite", 128 * 1024), ("engineioxide (tungstenite, 4 KiB)", 4096)]
+        {
             let endless = Endless { frame: &frame, at: 0 };
             let config = WebSocketConfig::default().read_buffer_size(size);
             let mut socket = WebSocket::from_raw_socket(endless, TheirRole::Server, Some(config));
@@ -201,10 +216,16 @@ pub fn write(c: &mut Criterion) {
             });
         });
         group.bench_function("floor", |b| {
-            b.iter(|| floor::write_frame(black_box(text.as_bytes()), black_box(&mut out)));
+            b.iter(|| floor::write_frame(black_box(text.as_bytes()), None, black_box(&mut out)));
+        });
+        let mut socket =
+            WebSocket::from_raw_socket(Endless { frame: &[], at: 0 }, TheirRole::Server, None);
+        let shared = Utf8Bytes::from(format!("4{text}"));
+        group.bench_function("tungstenite (type not added)", |b| {
+            b.iter(|| socket.send(tungstenite::Message::Text(black_box(&shared).clone())).is_ok());
         });
         let mut buffer = Vec::with_capacity(len + 16);
-        group.bench_function("fastwebsockets", |b| {
+        group.bench_function("fastwebsockets (type not added)", |b| {
             b.iter(|| {
                 buffer.clear();
                 let payload = fast::Payload::Borrowed(black_box(text.as_bytes()));
@@ -229,7 +250,7 @@ pub fn echo(c: &mut Criterion) {
         let mut decoder = Decoder::new(Role::Server, 1_000_000);
         group.bench_function("eio-core", |b| {
             b.iter(|| {
-                rx.append(black_box(&frame)).expect("room");
+                receive(&mut rx, black_box(&frame));
                 let Ok(Step::Ready(ready)) = decoder.poll(&mut rx) else { unreachable!() };
                 let packet = Packet::parse_text(decoder.payload_mut(&mut rx, ready)).ok()?;
                 let message = session.handle_packet(Lane::WebSocket, packet, now).ok()??;
@@ -247,24 +268,35 @@ pub fn echo(c: &mut Criterion) {
         group.bench_function("floor", |b| {
             b.iter(|| {
                 own.copy_from_slice(black_box(&frame));
-                let payload = floor::read_frame(&mut own).expect("a frame");
-                simdutf8::basic::from_utf8(payload).ok()?;
-                Some(floor::write_frame(payload, black_box(&mut out)))
+                let text = floor::decode_text(floor::read_frame(&mut own)?)?;
+                Some(floor::write_frame(text.as_bytes(), None, black_box(&mut out)))
             });
         });
         let endless = Endless { frame: &frame, at: 0 };
         let config = WebSocketConfig::default().read_buffer_size(4096);
         let mut socket = WebSocket::from_raw_socket(endless, TheirRole::Server, Some(config));
-        group.bench_function("tungstenite (4 KiB), no session", |b| {
+        group.bench_function("tungstenite (4 KiB), no packets, no session", |b| {
             b.iter(|| {
                 let message = socket.read().expect("a message");
                 socket.send(message).is_ok()
             });
         });
+        // Its codec between tungstenite's, as its WebSocket transport has it, but without its channel and tasks.
+        let endless = Endless { frame: &frame, at: 0 };
+        let mut socket = WebSocket::from_raw_socket(endless, TheirRole::Server, Some(config));
+        group.bench_function("engineioxide, no session", |b| {
+            b.iter(|| {
+                let tungstenite::Message::Text(text) = socket.read().ok()? else { return None };
+                // SAFETY: `Utf8Bytes` are UTF-8.
+                let text = unsafe { Str::from_bytes_unchecked(text.into()) };
+                let packet = Theirs::parse(ProtocolVersion::V4, text).ok()?;
+                socket.send(tungstenite::Message::Text(String::from(packet).into())).ok()
+            });
+        });
         let endless = Endless { frame: &frame, at: 0 };
         let mut socket = fast::WebSocket::after_handshake(endless, fast::Role::Server);
         socket.set_writev(false);
-        group.bench_function("fastwebsockets, no session", |b| {
+        group.bench_function("fastwebsockets, no packets, no session", |b| {
             b.iter(|| {
                 let frame = socket.read_frame().now_or_never().expect("ready").expect("a frame");
                 socket.write_frame(frame).now_or_never().is_some()

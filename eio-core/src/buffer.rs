@@ -73,21 +73,31 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
     }
 
     /// Payload decided so far.
+    #[inline]
     pub fn kept(&self) -> &[u8] {
         &self.storage.as_ref()[self.marks.start..self.marks.kept]
     }
 
     /// Payload decided so far, for parsers that work in place (unmasking, base64).
+    #[inline]
     pub fn kept_mut(&mut self) -> &mut [u8] {
         &mut self.storage.as_mut()[self.marks.start..self.marks.kept]
     }
 
+    /// The length of [`kept`](Self::kept), without a look at the storage.
+    #[inline]
+    pub(crate) fn kept_len(&self) -> usize {
+        self.marks.kept - self.marks.start
+    }
+
     /// Bytes no decoder has decided about.
+    #[inline]
     pub fn unread(&self) -> &[u8] {
         &self.storage.as_ref()[self.marks.head..self.marks.tail]
     }
 
     /// Bytes no decoder has decided about, mutable.
+    #[inline]
     pub fn unread_mut(&mut self) -> &mut [u8] {
         &mut self.storage.as_mut()[self.marks.head..self.marks.tail]
     }
@@ -106,12 +116,24 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
         m.head += n;
     }
 
+    /// Skips `framing` bytes and keeps the `n` behind them, forgetting what was kept: no byte moves. More than
+    /// there are counts as all.
+    #[inline]
+    pub(crate) fn replace(&mut self, framing: usize, n: usize) {
+        let m = &mut self.marks;
+        m.start = m.head + framing.min(m.tail - m.head);
+        m.kept = m.start + n.min(m.tail - m.start);
+        m.head = m.kept;
+    }
+
     /// Drops the next `n` unread bytes: framing. More than there are counts as all.
+    #[inline]
     pub fn skip(&mut self, n: usize) {
         self.marks.head += n.min(self.marks.tail - self.marks.head);
     }
 
     /// Forgets the kept payload; unread bytes stay where they are.
+    #[inline]
     pub fn release(&mut self) {
         let m = &mut self.marks;
         if m.head == m.tail {
@@ -148,6 +170,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
 
     /// Free space behind the unread bytes, to be received into; follow with [`fill`](Self::fill). Moves
     /// what is held to the front first when less than `wanted` is free there and moving gains space.
+    #[inline]
     pub fn spare_mut(&mut self, wanted: usize) -> &mut [u8] {
         if self.capacity() - self.marks.tail < wanted {
             self.compact();
@@ -156,6 +179,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
     }
 
     /// Says that `n` bytes were received into [`spare_mut`](Self::spare_mut). More than was spare counts as all.
+    #[inline]
     pub fn fill(&mut self, n: usize) {
         self.marks.tail += n.min(self.capacity() - self.marks.tail);
     }
@@ -164,6 +188,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
     ///
     /// # Errors
     /// [`Overflow`], with nothing copied, if they do not fit even after moving everything together.
+    #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
         let spare = self.spare_mut(bytes.len());
         spare.get_mut(..bytes.len()).ok_or(Overflow)?.copy_from_slice(bytes);
@@ -200,6 +225,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
         self.storage
     }
 
+    #[inline(never)]
     fn compact(&mut self) {
         let m = self.marks;
         let storage = self.storage.as_mut();
@@ -251,11 +277,13 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Writes from the start of `memory`.
+    #[inline]
     pub fn new(memory: &'a mut [u8]) -> Self {
         Self { memory, len: 0 }
     }
 
     /// What was written.
+    #[inline]
     pub fn written(&self) -> &[u8] {
         &self.memory[..self.len]
     }
@@ -281,19 +309,23 @@ impl<'a> Writer<'a> {
     }
 
     /// What was written, for as long as the memory is lent.
+    #[inline]
     pub fn into_written(self) -> &'a mut [u8] {
         &mut self.memory[..self.len]
     }
 }
 
 impl Sink for Writer<'_> {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
         self.claim(bytes.len())?.copy_from_slice(bytes);
         Ok(())
     }
 
+    #[inline]
     fn claim(&mut self, n: usize) -> Result<&mut [u8], Overflow> {
-        let free = self.memory[self.len..].get_mut(..n).ok_or(Overflow)?;
+        let free = self.memory.get_mut(self.len..).and_then(|free| free.get_mut(..n));
+        let free = free.ok_or(Overflow)?;
         self.len += n;
         Ok(free)
     }

@@ -52,9 +52,42 @@ pub(crate) fn token(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
     take_while1(is_tchar)(input)
 }
 
-pub(crate) fn is_tchar(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+/// `tchar` (5.6.2): what tokens, methods and header names are made of.
+#[inline]
+pub(crate) const fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii() && TCHARS[byte as usize / 32] >> (byte % 32) & 1 != 0
 }
+
+/// A bit for each character of ASCII.
+const TCHARS: [u32; 4] = {
+    let mut bits = [0; 4];
+    let mut byte = 0;
+    while byte < 128 {
+        if (byte as u8).is_ascii_alphanumeric()
+            || matches!(
+                byte as u8,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            )
+        {
+            bits[byte / 32] |= 1 << (byte % 32);
+        }
+        byte += 1;
+    }
+    bits
+};
 
 #[cfg(test)]
 mod tests {

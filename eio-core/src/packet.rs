@@ -136,22 +136,22 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     /// [`Overflow`], with nothing written.
-    #[inline]
+    // Where the caller knows which packet it is, hardly anything is left of this.
+    #[inline(always)]
     pub fn encode_text<K: Sink>(&self, out: &mut K) -> Result<(), Overflow> {
-        self.fill_text(out.claim(self.text_len())?);
+        let frame = self.frame();
+        frame.fill_text(out.claim(frame.text_len())?);
         Ok(())
     }
 
     /// The exact length of [`encode_text`](Self::encode_text)'s output, in bytes.
     #[inline]
     pub const fn text_len(&self) -> usize {
-        let frame = self.frame();
-        // No overflow: a slice is at most `isize::MAX` long, and 4/3 of that fits a `usize`.
-        1 + if frame.binary { frame.data.len().div_ceil(3) * 4 } else { frame.data.len() }
+        self.frame().text_len()
     }
 
     /// The packet as it travels over WebSocket without base64.
-    #[inline]
+    #[inline(always)]
     pub const fn frame(&self) -> Frame<'a> {
         let (prefix, data): (&'static [u8], &'a [u8]) = match *self {
             Self::Message(Message::Text(text)) => (b"4", text.as_bytes()),
@@ -167,19 +167,6 @@ impl<'a> Packet<'a> {
         };
         Frame { binary: false, prefix, data }
     }
-
-    /// Overwrites `out`, which is [`text_len`](Self::text_len) bytes long.
-    #[inline]
-    pub(crate) fn fill_text(&self, out: &mut [u8]) {
-        let Frame { binary, prefix, data } = self.frame();
-        let Some((kind, rest)) = out.split_first_mut() else { return };
-        *kind = prefix.first().copied().unwrap_or(b'b');
-        if binary {
-            let _ = STANDARD.encode(data, rest.as_out());
-        } else {
-            rest.copy_from_slice(data);
-        }
-    }
 }
 
 /// One WebSocket frame's payload in two parts, so that the data need not be copied behind its type.
@@ -191,6 +178,27 @@ pub struct Frame<'a> {
     pub prefix: &'static [u8],
     /// What follows the prefix.
     pub data: &'a [u8],
+}
+
+impl Frame<'_> {
+    /// See [`Packet::text_len`].
+    #[inline(always)]
+    pub(crate) const fn text_len(&self) -> usize {
+        // No overflow: a slice is at most `isize::MAX` long, and 4/3 of that fits a `usize`.
+        1 + if self.binary { self.data.len().div_ceil(3) * 4 } else { self.data.len() }
+    }
+
+    /// Overwrites `out`, which is [`text_len`](Self::text_len) bytes long, with the packet as text.
+    #[inline(always)]
+    pub(crate) fn fill_text(&self, out: &mut [u8]) {
+        let Some((kind, rest)) = out.split_first_mut() else { return };
+        *kind = self.prefix.first().copied().unwrap_or(b'b');
+        if self.binary {
+            let _ = STANDARD.encode(self.data, rest.as_out());
+        } else {
+            rest.copy_from_slice(self.data);
+        }
+    }
 }
 
 /// Why a record is not a packet.

@@ -134,23 +134,19 @@ impl Encoder {
         if !frame.binary && memchr(SEPARATOR, frame.data).is_some() {
             return Ok(Pushed::HoldsSeparator);
         }
-        let len = packet.text_len();
-        let written = if self.is_empty() {
-            packet.fill_text(out.claim(len)?);
-            len
-        } else {
-            // A first packet may have exceeded the limit: nothing is left then.
-            if !self.has_room(Some(packet)) {
-                return Ok(Pushed::Full);
-            }
-            // One claim, so that an overflow leaves no separator behind.
-            if let Some((separator, record)) = out.claim(1 + len)?.split_first_mut() {
-                *separator = SEPARATOR;
-                packet.fill_text(record);
-            }
-            1 + len
-        };
-        self.bytes += written;
+        let len = frame.text_len();
+        let separators = usize::from(!self.is_empty());
+        if !self.fits(len) {
+            return Ok(Pushed::Full);
+        }
+        // One claim, so that an overflow leaves no separator behind.
+        let room = out.claim(separators + len)?;
+        let (separator, record) = room.split_at_mut_checked(separators).ok_or(Overflow)?;
+        if let [separator] = separator {
+            *separator = SEPARATOR;
+        }
+        frame.fill_text(record);
+        self.bytes += separators + len;
         self.packets += 1;
         Ok(Pushed::Yes)
     }
@@ -158,10 +154,15 @@ impl Encoder {
     /// Whether [`push`](Self::push) would not answer [`Pushed::Full`] to `next`, or without one to a packet
     /// without data: to be asked before a session is told that a packet was taken.
     pub const fn has_room(&self, next: Option<&Packet<'_>>) -> bool {
-        let len = match next {
+        self.fits(match next {
             Some(packet) => packet.text_len(),
             None => 1,
-        };
+        })
+    }
+
+    /// Whether a packet of so many bytes has room beside what is there.
+    const fn fits(&self, len: usize) -> bool {
+        // A first packet may have exceeded the limit: nothing is left then.
         self.is_empty()
             || (self.packets < self.max_packets && len < self.max_bytes.saturating_sub(self.bytes))
     }

@@ -2,6 +2,8 @@
 
 use crate::list;
 
+pub(super) use crate::list::is_tchar;
+
 pub use httparse::{EMPTY_HEADER as EMPTY, Header};
 
 /// The header lines of one head, in the order received. Names match in any case.
@@ -39,28 +41,6 @@ impl<'h, 'b> Headers<'h, 'b> {
     pub fn iter(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + Clone + use<'h, 'b> {
         self.0.iter().map(|h| (h.name, h.value))
     }
-}
-
-/// `tchar` of RFC 9110 section 5.6.2: what methods and header names are made of.
-pub(super) const fn is_tchar(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
 }
 
 /// What header values, reason phrases and chunk extensions are made of: HTAB, SP, VCHAR and obs-text

@@ -38,8 +38,11 @@ pub enum Step {
 }
 
 /// Names an event without borrowing it. Good until the next [`Decoder::poll`].
+// In this order an `Error` shares no byte with `len` in a result. Where it did, the optimizer took `len` apart and
+// put it together again in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(C)]
 pub struct Ready {
     kind: Kind,
     compressed: bool,
@@ -128,24 +131,32 @@ impl Decoder {
     ///
     /// # Errors
     /// How the peer broke the protocol; from then on always the same.
-    #[inline]
+    // Inlined, what is found stays in registers: a driver calls it in one place, once for each message.
+    #[inline(always)]
     pub fn poll<S: AsRef<[u8]> + AsMut<[u8]>>(
         &mut self,
         rx: &mut RecvBuffer<S>,
     ) -> Result<Step, Error> {
-        rx.skip(usize::from(core::mem::take(&mut self.lent)));
+        if self.lent > 0 {
+            rx.skip(usize::from(core::mem::take(&mut self.lent)));
+        }
         if self.partial.is_none() {
             rx.release();
         }
-        let step = match self.state {
+        loop {
             // Most polls find a whole message here and are done; the rest is kept out of their way.
-            State::Head => self.head(rx),
-            _ => Ok(None),
-        };
-        match step {
-            Ok(Some(step)) => Ok(step),
-            Ok(None) => self.resume(rx),
-            Err(error) => self.fail(error),
+            if let State::Head = self.state {
+                match self.head(rx) {
+                    Ok(Some(step)) => return Ok(step),
+                    Ok(None) => {}
+                    Err(error) => return self.fail(error),
+                }
+            }
+            match self.resume(rx) {
+                Ok(Some(step)) => return Ok(step),
+                Ok(None) => {}
+                Err(error) => return self.fail(error),
+            }
         }
     }
 
@@ -197,7 +208,8 @@ impl Decoder {
         &mut self,
         rx: &mut RecvBuffer<S>,
     ) -> Result<Option<Step>, Error> {
-        let unread = rx.unread();
+        let held = rx.kept_len();
+        let unread = rx.unread_mut();
         let (rest, head) = match Head::parse(unread, self.role, self.deflate) {
             Ok(parsed) => parsed,
             Err(Stop::Need(n)) => return Ok(Some(Step::Need(n))),
@@ -226,15 +238,16 @@ impl Decoder {
         if self.deflate {
             (compressed, max) = self.compressed(unread);
         }
-        let room = max.saturating_sub(rx.kept().len());
+        let room = max.saturating_sub(held);
         let left =
             usize::try_from(head.len).ok().filter(|len| *len <= room).ok_or(Error::TooBig)?;
-        rx.skip(size);
         // What most messages are: one frame, all there. Nothing to remember, nothing to check twice.
         if head.fin && self.partial.is_none() && left <= arrived {
-            take(rx, left, head.key);
+            mask::apply(unread.get_mut(size..size + left).unwrap_or_default(), head.key);
+            rx.replace(size, left);
             return Ok(Some(Step::Ready(Ready { kind, compressed, len: left })));
         }
+        rx.skip(size);
         self.partial.get_or_insert(Partial { kind, compressed, checked: 0 });
         self.state = State::Payload(Payload { left, key: head.key, fin: head.fin });
         Ok(None)
@@ -249,30 +262,23 @@ impl Decoder {
         (compressed, if compressed { deflated(self.max_message) } else { self.max_message })
     }
 
-    /// Whatever is not one whole message in one frame.
+    /// Anywhere but at a frame's first byte.
     #[inline(never)]
     fn resume<S: AsRef<[u8]> + AsMut<[u8]>>(
         &mut self,
         rx: &mut RecvBuffer<S>,
-    ) -> Result<Step, Error> {
-        loop {
-            let step = match self.state {
-                State::Head => self.head(rx),
-                State::Payload(frame) => self.payload(rx, frame),
-                State::Control(frame) => self.control(rx, frame),
-                State::Closed => {
-                    // > after receiving a control frame indicating the connection should be closed, a
-                    // > peer discards any further data received. (1.4)
-                    rx.clear();
-                    Ok(Some(Step::Need(1)))
-                }
-                State::Failed(error) => Err(error),
-            };
-            match step {
-                Ok(Some(step)) => return Ok(step),
-                Ok(None) => {}
-                Err(error) => return self.fail(error),
+    ) -> Result<Option<Step>, Error> {
+        match self.state {
+            State::Head => Ok(None),
+            State::Payload(frame) => self.payload(rx, frame),
+            State::Control(frame) => self.control(rx, frame),
+            State::Closed => {
+                // > after receiving a control frame indicating the connection should be closed, a
+                // > peer discards any further data received. (1.4)
+                rx.clear();
+                Ok(Some(Step::Need(1)))
             }
+            State::Failed(error) => Err(error),
         }
     }
 
@@ -294,7 +300,8 @@ impl Decoder {
             return Ok(None);
         };
         let n = frame.left.min(rx.unread().len());
-        frame.key = take(rx, n, frame.key);
+        frame.key = mask::apply(rx.unread_mut().get_mut(..n).unwrap_or_default(), frame.key);
+        rx.keep(n);
         frame.left -= n;
         let ends = frame.fin && frame.left == 0;
         if partial.kind == Kind::Text && !partial.compressed {
@@ -401,14 +408,6 @@ impl Kind {
 /// shrink, and compressors in use make blocks of kilobytes.
 const fn deflated(len: usize) -> usize {
     len.saturating_add(len / 1024).saturating_add(64)
-}
-
-/// Unmasks and keeps the next `n` unread bytes; returns the key for those that follow.
-#[inline(always)]
-fn take<S: AsRef<[u8]> + AsMut<[u8]>>(rx: &mut RecvBuffer<S>, n: usize, key: [u8; 4]) -> [u8; 4] {
-    let key = mask::apply(rx.unread_mut().get_mut(..n).unwrap_or_default(), key);
-    rx.keep(n);
-    key
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::close::MAX_REASON;
 use super::frame::{FIN, LENGTH_16, LENGTH_64, MASK, MAX_CONTROL, Opcode, RSV1};
 use super::{CloseCode, mask};
-use crate::buffer::{Overflow, Sink, Writer};
+use crate::buffer::{Overflow, Sink};
 
 /// Writes one unfragmented frame whose payload is `prefix` followed by `payload`.
 ///
@@ -76,28 +76,34 @@ fn write<K: Sink>(
 ) -> Result<(), Overflow> {
     let masked = if mask.is_some() { MASK } else { 0 };
     // The whole frame is claimed at once: all or nothing.
-    let mut frame = Writer::new(out.claim(encoded_len(len, mask.is_some()))?);
-    match Length::of(len) {
-        Length::Short(len) => frame.put(&[first, masked | len])?,
-        Length::Medium(len) => {
-            frame.put(&[first, masked | LENGTH_16])?;
-            frame.put(&len.to_be_bytes())?;
-        }
-        Length::Long(len) => {
-            frame.put(&[first, masked | LENGTH_64])?;
-            frame.put(&len.to_be_bytes())?;
-        }
-    }
+    let frame = out.claim(encoded_len(len, mask.is_some()))?;
+    let mut rest = match Length::of(len) {
+        Length::Short(len) => put(frame, [first, masked | len])?,
+        Length::Medium(len) => put(put(frame, [first, masked | LENGTH_16])?, len.to_be_bytes())?,
+        Length::Long(len) => put(put(frame, [first, masked | LENGTH_64])?, len.to_be_bytes())?,
+    };
     if let Some(key) = mask {
-        frame.put(&key)?;
+        rest = put(rest, key)?;
     }
-    let head = frame.len();
-    frame.put(prefix)?;
-    frame.put(payload)?;
-    if let (Some(key), Some(body)) = (mask, frame.into_written().get_mut(head..)) {
-        mask::apply(body, key);
+    let (front, back) = rest.split_at_mut_checked(prefix.len()).ok_or(Overflow)?;
+    match (front, prefix) {
+        // A call to copy one byte costs more than all the rest of a short frame's head.
+        ([kind], [only]) => *kind = *only,
+        (front, prefix) => front.copy_from_slice(prefix),
+    }
+    back.get_mut(..payload.len()).ok_or(Overflow)?.copy_from_slice(payload);
+    if let Some(key) = mask {
+        mask::apply(rest, key);
     }
     Ok(())
+}
+
+/// Writes `bytes` to the front of `room`; what is left of it comes back.
+#[inline(always)]
+fn put<const N: usize>(room: &mut [u8], bytes: [u8; N]) -> Result<&mut [u8], Overflow> {
+    let (front, rest) = room.split_first_chunk_mut().ok_or(Overflow)?;
+    *front = bytes;
+    Ok(rest)
 }
 
 /// Writes a close frame. A reason needs a code to go with, so without one there is none; a reason beyond
@@ -152,6 +158,7 @@ impl Length {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::Writer;
     use std::vec;
     use std::vec::Vec;
 

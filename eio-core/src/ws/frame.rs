@@ -5,8 +5,6 @@
 //! ```
 
 use super::{Error, Role};
-use nom::Needed;
-use nom::number::streaming::{be_u16, be_u32, be_u64};
 
 /// > All control frames MUST have a payload length of 125 bytes or less (5.5)
 pub(super) const MAX_CONTROL: usize = 125;
@@ -82,22 +80,14 @@ pub(super) enum Stop {
     Broken(Error),
 }
 
-impl From<nom::Err<()>> for Stop {
-    fn from(stop: nom::Err<()>) -> Self {
-        match stop {
-            nom::Err::Incomplete(Needed::Size(n)) => Self::Need(n.get()),
-            // Streaming number parsers lack bytes, they reject none.
-            _ => Self::Need(1),
-        }
-    }
-}
-
 impl Head {
     /// Reads a head that is sent *to* `role`; what follows it comes back. `deflate`: permessage-deflate was
     /// negotiated. Faults are found in the order of the bytes, so that the same one is found however they arrive.
-    #[inline]
+    // Its one caller is the path of every message: what it found stays in registers.
+    #[inline(always)]
     pub(super) fn parse(input: &[u8], role: Role, deflate: bool) -> Result<(&[u8], Self), Stop> {
-        let (rest, [first, second]) = start(input)?;
+        // No frame is shorter than two bytes, so ask for both at once.
+        let ([first, second], rest) = take(input)?;
         if first & RSV != 0 && !(deflate && may_be_compressed(first)) {
             return Err(Stop::Broken(Error::ReservedBits));
         }
@@ -124,8 +114,8 @@ impl Head {
             _ => {}
         }
         let (rest, len) = length(rest, second & LENGTH)?;
-        let (rest, key) = if masked { be_u32::<_, ()>(rest)? } else { (rest, 0) };
-        Ok((rest, Self { fin, opcode, len, key: key.to_be_bytes() }))
+        let (key, rest) = if masked { take(rest)? } else { ([0; 4], rest) };
+        Ok((rest, Self { fin, opcode, len, key }))
     }
 }
 
@@ -141,11 +131,13 @@ const fn may_be_compressed(first: u8) -> bool {
     first & RSV == RSV1 && matches!(first & OPCODE, 0x1 | 0x2)
 }
 
-#[inline]
-fn start(input: &[u8]) -> Result<(&[u8], [u8; 2]), Stop> {
-    // No frame is shorter than two bytes, so ask for both at once.
-    let (rest, both) = be_u16::<_, ()>(input)?;
-    Ok((rest, both.to_be_bytes()))
+/// The next `N` bytes, and what follows them.
+#[inline(always)]
+fn take<const N: usize>(input: &[u8]) -> Result<([u8; N], &[u8]), Stop> {
+    match input.split_first_chunk() {
+        Some((bytes, rest)) => Ok((*bytes, rest)),
+        None => Err(Stop::Need(N - input.len())),
+    }
 }
 
 /// > in all cases, the minimal number of bytes MUST be used to encode the length (5.2)
@@ -153,14 +145,16 @@ fn start(input: &[u8]) -> Result<(&[u8], [u8; 2]), Stop> {
 fn length(input: &[u8], short: u8) -> Result<(&[u8], u64), Stop> {
     match short {
         LENGTH_16 => {
-            let (rest, len) = be_u16::<_, ()>(input)?;
+            let (len, rest) = take(input)?;
+            let len = u16::from_be_bytes(len);
             if len < u16::from(LENGTH_16) {
                 return Err(Stop::Broken(Error::LengthNotMinimal));
             }
             Ok((rest, u64::from(len)))
         }
         LENGTH_64 => {
-            let (rest, len) = be_u64::<_, ()>(input)?;
+            let (len, rest) = take(input)?;
+            let len = u64::from_be_bytes(len);
             // > the following 8 bytes interpreted as a 64-bit unsigned integer (the most significant bit
             // > MUST be 0) are the payload length (5.2)
             if len > u64::MAX >> 1 {

@@ -5,7 +5,7 @@
 ///
 /// > Octet i of the transformed data ("transformed-octet-i") is the XOR of octet i of the original data
 /// > ("original-octet-i") with octet at index i modulo 4 of the masking key
-#[inline]
+#[inline(never)]
 pub(super) fn apply(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
     // The key of an unmasked frame, or of a client that hides nothing: there is nothing to change.
     if key == [0; 4] {

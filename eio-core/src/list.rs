@@ -5,9 +5,11 @@ use nom::combinator::all_consuming;
 use nom::sequence::delimited;
 use nom::{IResult, Parser};
 
+use crate::search::same;
+
 /// Whether the list holds `token`, in any case of letters.
 pub(crate) fn has_token(value: &[u8], token: &str) -> bool {
-    tokens(value).any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
+    tokens(value).any(|t| same(t, token.as_bytes()))
 }
 
 /// The elements of the list that are tokens. Others (`h2c/1`, `two words`, nothing at all) are passed over:
@@ -52,8 +54,26 @@ pub(crate) fn token(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
     take_while1(is_tchar)(input)
 }
 
-pub(crate) fn is_tchar(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+/// `tchar` of RFC 9110 section 5.6.2: what methods and header names are made of.
+pub(crate) const fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! What a head says: [`RequestHead`], [`ResponseHead`].
 
-use memchr::memchr_iter;
 use nom::Parser;
 use nom::character::complete::u64 as decimal;
 use nom::combinator::all_consuming;
 
-use super::headers::is_tchar;
 use super::url::is_authority;
 use super::{Error, Framing, Header, Headers};
+use crate::list::is_tchar;
+use crate::search::{find_all, same};
 
 /// The head of a request. Only a legal one can be [parsed](Self::parse).
 #[derive(Clone, Copy, Debug)]
@@ -152,11 +152,11 @@ fn keep_alive(headers: Headers<'_, '_>, minor_version: u8) -> bool {
 fn announced(headers: Headers<'_, '_>, minor_version: u8) -> Result<Option<Framing>, Error> {
     let (mut length, mut coding) = (None, None);
     for (name, value) in headers.iter() {
-        if name.eq_ignore_ascii_case("content-length") {
+        if same(name.as_bytes(), b"content-length") {
             if length.replace(value).is_some() {
                 return Err(Error::RepeatedContentLength);
             }
-        } else if name.eq_ignore_ascii_case("transfer-encoding") && coding.replace(value).is_some()
+        } else if same(name.as_bytes(), b"transfer-encoding") && coding.replace(value).is_some()
         {
             return Err(Error::UnknownTransferEncoding);
         }
@@ -169,7 +169,7 @@ fn announced(headers: Headers<'_, '_>, minor_version: u8) -> Result<Option<Frami
         // "A server or client that receives an HTTP/1.0 message containing a Transfer-Encoding header field
         // MUST treat the message as if the framing is faulty" (section 6.1).
         (None, Some(_)) if minor_version == 0 => Err(Error::TransferEncodingInHttp10),
-        (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => {
+        (None, Some(coding)) if same(coding, b"chunked") => {
             Ok(Some(Framing::Chunked))
         }
         (None, Some(_)) => Err(Error::UnknownTransferEncoding),
@@ -199,7 +199,7 @@ fn check_host(headers: Headers<'_, '_>, minor_version: u8) -> Result<(), Error> 
 /// The one leniency of the parser below us that cannot be switched off. Bare CR and NUL it refuses itself.
 fn only_crlf(head: &[u8]) -> Result<(), Error> {
     let bare = |at: usize| at.checked_sub(1).and_then(|before| head.get(before)) != Some(&b'\r');
-    match memchr_iter(b'\n', head).any(bare) {
+    match find_all(b'\n', head).any(bare) {
         true => Err(Error::BareLf),
         false => Ok(()),
     }
@@ -222,14 +222,14 @@ fn bad_name(head: &[u8]) -> Error {
     let lines = head.trim_ascii_start().split(|byte| *byte == b'\n').skip(1);
     for line in lines {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        if name.iter().all(|byte| is_tchar(*byte)) && !name.is_empty() && name.len() < line.len() {
+        let token = name.iter().position(|byte| !is_tchar(*byte)).unwrap_or(name.len());
+        let behind = name.get(token..).unwrap_or_default();
+        if behind.is_empty() && token > 0 && token < line.len() {
             continue;
         }
-        return match (name.first(), name.last()) {
-            (Some(b' ' | b'\t'), _) => Error::ObsFold,
-            (_, Some(b' ' | b'\t')) if name.trim_ascii_end().iter().all(|b| is_tchar(*b)) => {
-                Error::SpaceBeforeColon
-            }
+        return match behind {
+            [b' ' | b'\t', ..] if token == 0 => Error::ObsFold,
+            [.., b' ' | b'\t'] if behind.trim_ascii_end().is_empty() => Error::SpaceBeforeColon,
             _ => Error::BadHeaderName,
         };
     }

@@ -1,6 +1,7 @@
 //! [`Headers`]: looking into the header lines of a head.
 
 use crate::list;
+use crate::search::same;
 
 pub use httparse::{EMPTY_HEADER as EMPTY, Header};
 
@@ -26,7 +27,7 @@ impl<'h, 'b> Headers<'h, 'b> {
 
     /// The values of all headers of that name.
     pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'h, 'b, 'n> {
-        self.0.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+        self.0.iter().filter(move |h| same(h.name.as_bytes(), name.as_bytes())).map(|h| h.value)
     }
 
     /// Whether `token` is an element of the list that all headers of that name make up together
@@ -39,28 +40,6 @@ impl<'h, 'b> Headers<'h, 'b> {
     pub fn iter(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + Clone + use<'h, 'b> {
         self.0.iter().map(|h| (h.name, h.value))
     }
-}
-
-/// `tchar` of RFC 9110 section 5.6.2: what methods and header names are made of.
-pub(super) const fn is_tchar(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
 }
 
 /// What header values, reason phrases and chunk extensions are made of: HTAB, SP, VCHAR and obs-text

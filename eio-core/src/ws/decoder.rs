@@ -138,8 +138,9 @@ impl Decoder {
             rx.release();
         }
         let step = match self.state {
-            // Most polls find a whole message here and are done; the rest is kept out of their way.
-            State::Head => self.head(rx),
+            // Most polls find a whole message here and are done; the rest is kept out of their way. That takes
+            // the same code twice, for which there is room where there is `std`.
+            State::Head if cfg!(feature = "std") => self.head(rx),
             _ => Ok(None),
         };
         match step {

@@ -1,0 +1,29 @@
+//! Looking for bytes and comparing names: fast where there is `std`, small elsewhere, the same everywhere.
+
+#[cfg(feature = "std")]
+pub(crate) use memchr::{memchr as find, memchr_iter as find_all, memchr3 as find3};
+
+/// Where the first `byte` is.
+#[cfg(not(feature = "std"))]
+pub(crate) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|&b| b == byte)
+}
+
+/// Where the first of three bytes is.
+#[cfg(not(feature = "std"))]
+pub(crate) fn find3(a: u8, b: u8, c: u8, bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|&byte| byte == a || byte == b || byte == c)
+}
+
+/// Where each `byte` is.
+#[cfg(not(feature = "std"))]
+pub(crate) fn find_all(byte: u8, bytes: &[u8]) -> impl Iterator<Item = usize> {
+    bytes.iter().enumerate().filter(move |&(_, b)| *b == byte).map(|(at, _)| at)
+}
+
+/// Whether two names are the same but for the case of letters.
+#[cfg_attr(feature = "std", inline)]
+#[cfg_attr(not(feature = "std"), inline(never))]
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+    a.eq_ignore_ascii_case(b)
+}

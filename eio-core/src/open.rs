@@ -214,6 +214,14 @@ enum Place {
     Unknown,
 }
 
+const KEYS: [(&str, Place); 5] = [
+    ("sid", Place::Sid),
+    ("upgrades", Place::Upgrades),
+    ("pingInterval", Place::PingInterval),
+    ("pingTimeout", Place::PingTimeout),
+    ("maxPayload", Place::MaxPayload),
+];
+
 impl<'de> Reader<'_, 'de> {
     fn at(&mut self, place: Place) -> Reader<'_, 'de> {
         Reader { fields: self.fields, place, levels: self.levels }
@@ -273,14 +281,8 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Place, E> {
         match self.place {
             Place::Key => {
-                return Ok(match text {
-                    "sid" => Place::Sid,
-                    "upgrades" => Place::Upgrades,
-                    "pingInterval" => Place::PingInterval,
-                    "pingTimeout" => Place::PingTimeout,
-                    "maxPayload" => Place::MaxPayload,
-                    _ => Place::Unknown,
-                });
+                let known = KEYS.iter().find(|(key, _)| *key == text);
+                return Ok(known.map_or(Place::Unknown, |(_, place)| *place));
             }
             // Escapes stay as they are written; no character of a `Sid` needs one, so `Sid` refuses.
             Place::Sid => self.fields.sid = Some(text),

@@ -21,6 +21,20 @@ pub(crate) fn find_all(byte: u8, bytes: &[u8]) -> impl Iterator<Item = usize> {
     bytes.iter().enumerate().filter(move |&(_, b)| *b == byte).map(|(at, _)| at)
 }
 
+/// What is before the first `byte` or behind it; all of it and nothing, if there is none.
+#[inline(never)]
+pub(crate) fn cut(byte: u8, bytes: &[u8]) -> (&[u8], &[u8]) {
+    let at = find(byte, bytes).unwrap_or(bytes.len());
+    (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..).unwrap_or_default())
+}
+
+/// Without blanks around.
+#[cfg_attr(feature = "std", inline)]
+#[cfg_attr(not(feature = "std"), inline(never))]
+pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    bytes.trim_ascii()
+}
+
 /// Whether two names are the same but for the case of letters.
 #[cfg_attr(feature = "std", inline)]
 #[cfg_attr(not(feature = "std"), inline(never))]

@@ -22,7 +22,7 @@
 
 use super::deflate::Terms;
 use crate::list::{has_token, tokens};
-use crate::search::same;
+use crate::search::{same, trim};
 use base64_simd::{AsOut, STANDARD};
 use sha1_smol::Sha1;
 
@@ -229,7 +229,7 @@ pub fn check_response<'h, H>(
 where
     H: Iterator<Item = (&'h str, &'h [u8])>,
 {
-    let check = |value: &[u8], ()| match value.trim_ascii() {
+    let check = |value: &[u8], ()| match trim(value) {
         [] => Ok(()),
         _ => Err(Mismatch::Extension),
     };
@@ -362,7 +362,7 @@ enum Single<'h> {
 impl<'h> Single<'h> {
     fn add(&mut self, value: &'h [u8]) {
         *self = match self {
-            Self::Absent => Self::Value(value.trim_ascii()),
+            Self::Absent => Self::Value(trim(value)),
             _ => Self::Repeated,
         };
     }

@@ -3,6 +3,9 @@
 //!
 //! A link is in one of three phases: the head of the response is awaited; frames come; or it has ended, and
 //! what is left in the outbox is its last words.
+//!
+//! What runs seldom is `inline(never)`: in one large function a Cortex-M0 runs out of registers, and the stack of the
+//! one deep call is there during all the others.
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::http::{EMPTY, Framing, HeadScanner, ResponseHead};
@@ -29,7 +32,7 @@ pub(crate) const MAX_HEADERS: usize = 24;
 pub(crate) struct Link<'b> {
     pub(crate) rx: RecvBuffer<&'b mut [u8]>,
     pub(crate) out: Outbox<'b>,
-    session: ClientSession,
+    pub(crate) session: ClientSession,
     decoder: Decoder,
     phase: Phase,
     /// How many more bytes the next decision needs, at least.
@@ -140,6 +143,11 @@ impl<'b> Link<'b> {
             flush_due: false,
             ended: None,
         })
+    }
+
+    /// The session, and the memory of a WebSocket that is over.
+    pub(crate) fn into_parts(self) -> (ClientSession, &'b mut [u8], &'b mut [u8]) {
+        (self.session, self.rx.into_storage(), self.out.into_memory())
     }
 
     /// Whether the session has ended, and why.

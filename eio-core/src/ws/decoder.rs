@@ -137,11 +137,12 @@ impl Decoder {
         if self.partial.is_none() {
             rx.release();
         }
-        let step = match self.state {
-            // Most polls find a whole message here and are done; the rest is kept out of their way. That takes
-            // the same code twice, for which there is room where there is `std`.
-            State::Head if cfg!(feature = "std") => self.head(rx),
-            _ => Ok(None),
+        // Most polls find a whole message here and are done; the rest is kept out of their way. That takes the
+        // same code twice, for which there is room where there is `std`.
+        let step = if cfg!(feature = "std") && matches!(self.state, State::Head) {
+            self.head(rx)
+        } else {
+            Ok(None)
         };
         match step {
             Ok(Some(step)) => Ok(step),

@@ -71,7 +71,8 @@
 //!
 //! # Features
 //! `std`: detects the processor's vector instructions at run time, in UTF-8 validation, base64 and HTTP
-//! parsing. `defmt`: `defmt::Format` for the values firmware logs. Neither changes a result.
+//! parsing, and takes the faster way where there is a smaller one. `defmt`: `defmt::Format` for the values
+//! firmware logs. Neither changes a result.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -85,6 +86,7 @@ pub mod open;
 pub mod packet;
 pub mod payload;
 pub mod request;
+mod search;
 pub mod session;
 pub mod sid;
 pub mod time;

@@ -5,9 +5,11 @@ use nom::combinator::all_consuming;
 use nom::sequence::delimited;
 use nom::{IResult, Parser};
 
+use crate::search::same;
+
 /// Whether the list holds `token`, in any case of letters.
 pub(crate) fn has_token(value: &[u8], token: &str) -> bool {
-    tokens(value).any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
+    tokens(value).any(|t| same(t, token.as_bytes()))
 }
 
 /// The elements of the list that are tokens. Others (`h2c/1`, `two words`, nothing at all) are passed over:

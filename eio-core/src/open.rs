@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json_core::de::{Deserializer as Json, Error as JsonError};
 
 use crate::buffer::{Overflow, Sink, Writer};
@@ -104,8 +104,23 @@ impl Open {
     /// With any [`Error`] there is no session to speak of.
     pub fn parse(json: &str) -> Result<Self, Error> {
         let mut json = Json::new(json.as_bytes(), None);
-        let fields = json.deserialize_map(FieldsVisitor)?;
-        json.end()?;
+        let mut fields = Fields {
+            sid: None,
+            upgrades: None,
+            ping_interval: None,
+            ping_timeout: None,
+            max_payload: None,
+            fault: Error::Json,
+        };
+        // The handshake itself, and eight levels of an unknown value.
+        let reader = Reader { fields: &mut fields, place: Place::Handshake, levels: 9 };
+        let read = reader.deserialize(&mut json).and_then(|_| json.end());
+        read.map_err(|error| match error {
+            JsonError::InvalidNumber => Error::Number,
+            JsonError::InvalidType => Error::Type,
+            JsonError::CustomError => fields.fault,
+            _ => Error::Json,
+        })?;
         Ok(Self {
             sid: Sid::new(fields.sid.ok_or(Error::Missing("sid"))?).map_err(|_| Error::Sid)?,
             upgrades: fields.upgrades.ok_or(Error::Missing("upgrades"))?,
@@ -159,18 +174,6 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
-impl From<JsonError> for Error {
-    fn from(error: JsonError) -> Self {
-        match error {
-            JsonError::InvalidNumber => Self::Number,
-            JsonError::InvalidType => Self::Type,
-            // The visitors below refuse nothing else themselves.
-            JsonError::CustomError => Self::TooDeep,
-            _ => Self::Json,
-        }
-    }
-}
-
 fn put_decimal(out: &mut Writer<'_>, mut n: u32) -> Result<(), Overflow> {
     let digits = n.checked_ilog10().map_or(1, |log| log as usize + 1);
     for digit in out.claim(digits)?.iter_mut().rev() {
@@ -180,132 +183,173 @@ fn put_decimal(out: &mut Writer<'_>, mut n: u32) -> Result<(), Overflow> {
     Ok(())
 }
 
-/// A list of transport names.
-struct Upgrades(TransportSet);
-
-impl<'de> Deserialize<'de> for Upgrades {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-
-        impl<'de> Visitor<'de> for Names {
-            type Value = Upgrades;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of transports")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Upgrades, A::Error> {
-                let mut set = TransportSet::EMPTY;
-                while let Some(name) = names.next_element::<&str>()? {
-                    // A transport of another implementation (`webtransport`) is one we do not take.
-                    set = Transport::from_name(name).map_or(set, |known| set.with(known));
-                }
-                Ok(Upgrades(set))
-            }
-        }
-
-        deserializer.deserialize_seq(Names)
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum Key {
-    Sid,
-    Upgrades,
-    PingInterval,
-    PingTimeout,
-    MaxPayload,
-    #[serde(other)]
-    Unknown,
-}
-
-/// What was there. Filled by a visitor of our own rather than a derived one: that would skip unknown
-/// values with `IgnoredAny`, which serde-json-core does by recursion, as deep as the peer likes.
-#[derive(Default)]
+/// What was there, or why it is of no use. Filled by a visitor of our own rather than a derived one: that would
+/// skip unknown values with `IgnoredAny`, which serde-json-core does by recursion, as deep as the peer likes.
 struct Fields<'de> {
     sid: Option<&'de str>,
     upgrades: Option<TransportSet>,
     ping_interval: Option<u32>,
     ping_timeout: Option<u32>,
     max_payload: Option<u64>,
+    /// What the visitor found wrong, where serde-json-core calls it a custom error.
+    fault: Error,
 }
 
-struct FieldsVisitor;
+/// Reads any value of the handshake, which is at `place`. One type for all of them: for each visitor the
+/// functions of serde-json-core are compiled anew.
+struct Reader<'f, 'de> {
+    fields: &'f mut Fields<'de>,
+    place: Place,
+    /// How many brackets may be opened inside one another.
+    levels: u8,
+}
 
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Handshake,
+    Key,
+    Sid,
+    Upgrades,
+    Transport,
+    PingInterval,
+    PingTimeout,
+    MaxPayload,
+    Unknown,
+}
+
+const KEYS: [(&str, Place); 5] = [
+    ("sid", Place::Sid),
+    ("upgrades", Place::Upgrades),
+    ("pingInterval", Place::PingInterval),
+    ("pingTimeout", Place::PingTimeout),
+    ("maxPayload", Place::MaxPayload),
+];
+
+impl<'de> Reader<'_, 'de> {
+    fn at(&mut self, place: Place) -> Reader<'_, 'de> {
+        Reader { fields: self.fields, place, levels: self.levels }
+    }
+
+    fn enter<E: serde::de::Error>(&mut self) -> Result<(), E> {
+        match self.levels.checked_sub(1) {
+            Some(levels) => {
+                self.levels = levels;
+                Ok(())
+            }
+            None => self.refuse(Error::TooDeep).map(drop),
+        }
+    }
+
+    fn refuse<E: serde::de::Error>(&mut self, fault: Error) -> Result<Place, E> {
+        self.fields.fault = fault;
+        Err(E::custom(""))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_, 'de> {
+    type Value = Place;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Place, D::Error> {
+        match self.place {
+            Place::Handshake => json.deserialize_map(self),
+            Place::Key | Place::Sid | Place::Transport => json.deserialize_str(self),
+            Place::Upgrades => json.deserialize_seq(self),
+            Place::PingInterval | Place::PingTimeout | Place::MaxPayload => {
+                json.deserialize_option(self)
+            }
+            Place::Unknown => json.deserialize_ignored_any(self),
+        }
+    }
+}
+
+/// A [`Reader`] of a key: serde-json-core's deserializer of keys has no other method than this one needs.
+struct KeyReader<'f, 'de>(Reader<'f, 'de>);
+
+impl<'de> DeserializeSeed<'de> for KeyReader<'_, 'de> {
+    type Value = Place;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Place, D::Error> {
+        json.deserialize_str(self.0)
+    }
+}
+
+/// Each method answers with the place of what follows, which only means something behind a key.
+impl<'de> Visitor<'de> for Reader<'_, 'de> {
+    type Value = Place;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a handshake")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(key) = map.next_key()? {
-            match key {
-                // Escapes stay as they are written; no character of a `Sid` needs one, so `Sid` refuses.
-                Key::Sid => fields.sid = Some(map.next_value()?),
-                Key::Upgrades => fields.upgrades = Some(map.next_value::<Upgrades>()?.0),
-                Key::PingInterval => fields.ping_interval = Some(map.next_value()?),
-                Key::PingTimeout => fields.ping_timeout = Some(map.next_value()?),
-                Key::MaxPayload => fields.max_payload = map.next_value()?,
-                Key::Unknown => map.next_value_seed(Skip { levels: 8 })?,
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Place, E> {
+        match self.place {
+            Place::Key => {
+                let known = KEYS.iter().find(|(key, _)| *key == text);
+                return Ok(known.map_or(Place::Unknown, |(_, place)| *place));
             }
+            // Escapes stay as they are written; no character of a `Sid` needs one, so `Sid` refuses.
+            Place::Sid => self.fields.sid = Some(text),
+            Place::Transport => {
+                // A transport of another implementation (`webtransport`) is one we do not take.
+                if let (Some(set), Some(known)) =
+                    (&mut self.fields.upgrades, Transport::from_name(text))
+                {
+                    *set = set.with(known);
+                }
+            }
+            _ => {}
         }
-        Ok(fields)
-    }
-}
-
-/// Passes over any value that opens at most `levels` brackets inside one another.
-#[derive(Clone, Copy)]
-struct Skip {
-    levels: u8,
-}
-
-impl Skip {
-    fn inside<E: serde::de::Error>(self) -> Result<Self, E> {
-        let levels = self.levels.checked_sub(1).ok_or_else(|| E::custom("nested too deep"))?;
-        Ok(Self { levels })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Skip {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_ignored_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Skip {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
+        Ok(Place::Unknown)
     }
 
-    /// Numbers, `true`, `false`, `null`: serde-json-core reports each of them like this.
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _text: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
-        let inside = self.inside()?;
-        while values.next_element_seed(inside)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let inside = self.inside()?;
-        while map.next_key::<IgnoredAny>()?.is_some() {
-            map.next_value_seed(inside)?;
+    fn visit_u64<E: serde::de::Error>(mut self, number: u64) -> Result<Place, E> {
+        let small = u32::try_from(number).ok();
+        match self.place {
+            Place::MaxPayload => self.fields.max_payload = Some(number),
+            _ if small.is_none() => return self.refuse(Error::Number),
+            Place::PingInterval => self.fields.ping_interval = small,
+            _ => self.fields.ping_timeout = small,
         }
-        Ok(())
+        Ok(Place::Unknown)
+    }
+
+    fn visit_none<E: serde::de::Error>(mut self) -> Result<Place, E> {
+        match self.place {
+            Place::MaxPayload => {
+                self.fields.max_payload = None;
+                Ok(Place::Unknown)
+            }
+            _ => self.refuse(Error::Type),
+        }
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, json: D) -> Result<Place, D::Error> {
+        json.deserialize_u64(self)
+    }
+
+    /// Numbers, `true`, `false`, `null` of an unknown key: serde-json-core reports each of them like this.
+    fn visit_unit<E>(self) -> Result<Place, E> {
+        Ok(Place::Unknown)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut values: A) -> Result<Place, A::Error> {
+        self.enter()?;
+        let mut place = Place::Unknown;
+        if self.place == Place::Upgrades {
+            self.fields.upgrades = Some(TransportSet::EMPTY);
+            place = Place::Transport;
+        }
+        while values.next_element_seed(self.at(place))?.is_some() {}
+        Ok(Place::Unknown)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Place, A::Error> {
+        self.enter()?;
+        let key = if self.place == Place::Handshake { Place::Key } else { Place::Unknown };
+        while let Some(place) = map.next_key_seed(KeyReader(self.at(key)))? {
+            map.next_value_seed(self.at(place))?;
+        }
+        Ok(Place::Unknown)
     }
 }
 

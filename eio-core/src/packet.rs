@@ -257,6 +257,7 @@ fn no_type(record: &[u8]) -> Error {
 /// Decodes in place. Clients that leave out padding are understood, as JS does; a byte outside the
 /// alphabet or a stray bit in the last digit (RFC 4648 sections 3.3 and 3.5) is an error, which JS skips:
 /// data that is damaged should not arrive as other data.
+#[cfg_attr(not(feature = "std"), inline(never))]
 fn decode_base64(data: &mut [u8]) -> Result<&[u8], Error> {
     // A third one is left among the digits, where it is an error.
     let padding = data.iter().rev().take(2).take_while(|&&byte| byte == b'=').count();

@@ -17,10 +17,9 @@
 
 use core::iter::FusedIterator;
 
-use memchr::memchr;
-
 use crate::buffer::{Overflow, Sink};
 use crate::packet::{Error, Packet};
+use crate::search::find;
 
 /// Stands between packets: "the record separator character" ("HTTP long-polling").
 pub const SEPARATOR: u8 = 0x1e;
@@ -59,7 +58,7 @@ impl<'b> Iterator for Decoder<'b> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.rest.take()?;
-        let end = memchr(SEPARATOR, rest).unwrap_or(rest.len());
+        let end = find(SEPARATOR, rest).unwrap_or(rest.len());
         let (record, rest) = rest.split_at_mut_checked(end)?;
         let packet = Packet::parse_text(record);
         if packet.is_ok() {
@@ -131,7 +130,7 @@ impl Encoder {
     /// [`Overflow`], with nothing written, if `out` itself is full.
     pub fn push<K: Sink>(&mut self, out: &mut K, packet: &Packet<'_>) -> Result<Pushed, Overflow> {
         let frame = packet.frame();
-        if !frame.binary && memchr(SEPARATOR, frame.data).is_some() {
+        if !frame.binary && find(SEPARATOR, frame.data).is_some() {
             return Ok(Pushed::HoldsSeparator);
         }
         let len = frame.text_len();

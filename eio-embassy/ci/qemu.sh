@@ -63,7 +63,7 @@ for kind in ours npm; do
     stop
   fi
 
-  for transport in polling upgrade; do
+  for transport in polling upgrade any; do
     if wanted "$kind $transport"; then
       port=$(free_port)
       serve "$kind" "$port" 500 20000 100000

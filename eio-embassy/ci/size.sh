@@ -3,13 +3,14 @@
 #
 # What the client costs on thumbv6m, in bytes: the firmware `size` with it less the same without it; and the
 # whole of the firmware of qemu.sh. Prints a table and fails where a limit is exceeded. `--write` puts the table
-# into the README, and another that says what the flash is made of; that takes llvm.
+# into the README, and another that says what the flash is made of, crate by crate; symbol by symbol that goes into
+# symbols.txt. It takes llvm.
 set -euo pipefail
 ci=$(cd "$(dirname "$0")" && pwd)
 qemu=$ci/../examples/qemu
 # The buffers `size` lends to the client, and the limits. 16 KB of flash would be the aim: see README.md.
 lent=2048
-client_flash_max=${CLIENT_FLASH_MAX:-32768} client_ram_max=2048 flash_max=98304 ram_max=20480
+client_flash_max=${CLIENT_FLASH_MAX:-25600} client_ram_max=2048 flash_max=98304 ram_max=20480
 command -v size >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends binutils; } >&2
 kept=$(mktemp -d)
 trap 'rm -rf "$kept"' EXIT
@@ -52,6 +53,8 @@ if [[ ${1:-} == --write ]]; then
   command -v llvm-symbolizer >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends llvm; } >&2
   write size "$table"
   write where "$(python3 "$ci/where.py" "$kept/with" "$kept/bare")"
+  python3 "$ci/symbols.py" "$kept/with" "$kept/bare" >"$kept/symbols"
+  cp "$kept/symbols" "$ci/symbols.txt"
 fi
 
 failed=0

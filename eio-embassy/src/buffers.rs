@@ -63,6 +63,10 @@ impl<'b> Outbox<'b> {
         Self { memory, start: 0, end: 0 }
     }
 
+    pub(crate) fn into_memory(self) -> &'b mut [u8] {
+        self.memory
+    }
+
     /// What the network should take next.
     pub(crate) fn unsent(&self) -> &[u8] {
         self.memory.get(self.start..self.end).unwrap_or_default()

@@ -77,6 +77,16 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
         Ok(Self { io, open, early: Early::default(), close_timeout: config.timing.close_timeout })
     }
 
+    /// Goes on with a session that has moved here from polling.
+    pub(crate) const fn resume(
+        io: Driven<'b, R, W, G>,
+        open: Open,
+        early: Early<'b>,
+        close_timeout: u32,
+    ) -> Self {
+        Self { io, open, early, close_timeout }
+    }
+
     /// Goes on with a session that began by polling, on a connection that is up, until it is the WebSocket's.
     pub(crate) async fn take_over(
         reader: R,

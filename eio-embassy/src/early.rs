@@ -3,7 +3,7 @@
 use eio_core::packet::{Message, Packet};
 use eio_core::payload::{self, SEPARATOR};
 
-use crate::error::{Closed, Error};
+use crate::error::Error;
 
 /// Messages behind one another, each behind its kind and length.
 #[derive(Debug, Default)]
@@ -16,7 +16,11 @@ const HEAD: usize = 2;
 const BINARY: u16 = 0x8000;
 
 /// Packs the messages of `body`, in which each packet stands behind a separator, at its start. How long that is.
-pub(crate) fn pack(body: &mut [u8]) -> Result<usize, Error> {
+/// `handle` says what a packet comes to.
+pub(crate) fn pack(
+    body: &mut [u8],
+    mut handle: impl for<'p> FnMut(Packet<'p>) -> Option<Message<'p>>,
+) -> Result<usize, Error> {
     let (mut from, mut to) = (0, 0);
     while from < body.len() {
         let start = from + 1;
@@ -25,12 +29,7 @@ pub(crate) fn pack(body: &mut [u8]) -> Result<usize, Error> {
         from = start + len;
         let record = rest.get_mut(..len).unwrap_or_default();
         let Some(packet) = payload::Decoder::new(record).next() else { continue };
-        let message = match packet.map_err(Error::Packet)? {
-            Packet::Message(message) => message,
-            Packet::Close => return Err(Error::Closed(Closed::ByPacket)),
-            // Nothing else means anything yet.
-            _ => continue,
-        };
+        let Some(message) = handle(packet.map_err(Error::Packet)?) else { continue };
         let len = u16::try_from(message.len()).ok().filter(|&len| len < BINARY);
         let len = len.ok_or(Error::TooLarge)?;
         let kind = if let Message::Binary(_) = message { BINARY } else { 0 };
@@ -79,10 +78,14 @@ impl<'b> Early<'b> {
 mod tests {
     use super::*;
 
+    fn message(packet: Packet<'_>) -> Option<Message<'_>> {
+        if let Packet::Message(message) = packet { Some(message) } else { None }
+    }
+
     #[test]
     fn no_message_is_torn_when_it_is_packed() {
         let mut body = *b"\x1e4h\xc3\xa9llo\x1e6\x1ebAQIDBA==\x1e4\x1e2\x1ebAA==\x1e4end";
-        let len = pack(&mut body).unwrap();
+        let len = pack(&mut body, message).unwrap();
         let mut early = Early::new(&body[..len]);
         for expected in [
             Message::Text("h\u{e9}llo"),
@@ -95,8 +98,7 @@ mod tests {
             assert_eq!(early.take(), expected);
         }
         assert!(early.is_empty());
-        assert_eq!(pack(&mut []), Ok(0));
-        assert_eq!(pack(&mut { *b"\x1e4a\x1e1" }), Err(Error::Closed(Closed::ByPacket)));
-        assert!(matches!(pack(&mut { *b"\x1e4a\x1e" }), Err(Error::Packet(_))));
+        assert_eq!(pack(&mut [], message), Ok(0));
+        assert!(matches!(pack(&mut { *b"\x1e4a\x1e" }, message), Err(Error::Packet(_))));
     }
 }

@@ -141,6 +141,19 @@ impl<'b> Exchange<'b> {
         self.stage = Stage::Idle;
     }
 
+    pub(crate) fn into_memory(self) -> (&'b mut [u8], &'b mut [u8]) {
+        (self.rx.into_storage(), self.out.into_memory())
+    }
+
+    /// Takes the memory away, for a while between two requests. What is in it stays, but is not known any more.
+    pub(crate) fn take_memory(&mut self) -> &'b mut [u8] {
+        if !self.rx.is_empty() {
+            // What a server says without being asked is no answer.
+            self.disconnect();
+        }
+        core::mem::replace(&mut self.rx, RecvBuffer::new(&mut [])).into_storage()
+    }
+
     /// Whether the connection ended before anything of an answer came, having carried one before: the server
     /// did not look at the request.
     pub(crate) fn went_stale(&self) -> bool {

@@ -94,6 +94,7 @@ impl<R: Read, W: Write, G: RngCore> Driven<'_, R, W, G> {
 }
 
 /// The time of the session: that of embassy-time, in milliseconds.
+#[inline(never)]
 pub(crate) fn now() -> Instant {
     Instant::from_millis(Clock::now().as_millis())
 }

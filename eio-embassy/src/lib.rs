@@ -5,6 +5,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod any;
 mod buffers;
 mod client;
 mod config;
@@ -23,6 +24,7 @@ mod polling;
 pub mod tcp;
 mod upgrade;
 
+pub use any::{AnyClient, dial_any};
 pub use buffers::Buffers;
 pub use client::Client;
 pub use config::Config;

@@ -3,6 +3,9 @@
 //!
 //! A link is in one of three phases: the head of the response is awaited; frames come; or it has ended, and
 //! what is left in the outbox is its last words.
+//!
+//! What runs seldom is `inline(never)`: in one large function a Cortex-M0 runs out of registers, and the stack of the
+//! one deep call is there during all the others.
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::http::{EMPTY, Framing, HeadScanner, ResponseHead};
@@ -29,7 +32,7 @@ pub(crate) const MAX_HEADERS: usize = 24;
 pub(crate) struct Link<'b> {
     pub(crate) rx: RecvBuffer<&'b mut [u8]>,
     pub(crate) out: Outbox<'b>,
-    session: ClientSession,
+    pub(crate) session: ClientSession,
     decoder: Decoder,
     phase: Phase,
     /// How many more bytes the next decision needs, at least.
@@ -110,6 +113,7 @@ impl<'b> Link<'b> {
     }
 
     /// Begins a WebSocket for a session whose lane it is: a new one, or the one with this open packet.
+    #[inline(never)]
     pub(crate) fn begin(
         config: &Config<'_>,
         session: ClientSession,
@@ -139,6 +143,11 @@ impl<'b> Link<'b> {
             flush_due: false,
             ended: None,
         })
+    }
+
+    /// The session, and the memory of a WebSocket that is over.
+    pub(crate) fn into_parts(self) -> (ClientSession, &'b mut [u8], &'b mut [u8]) {
+        (self.session, self.rx.into_storage(), self.out.into_memory())
     }
 
     /// Whether the session has ended, and why.
@@ -309,13 +318,10 @@ impl<'b> Link<'b> {
     /// What the server may still say is thrown away, up to its close frame. Whether that came.
     pub(crate) fn drain(&mut self) -> bool {
         loop {
-            match self.decoder.poll(&mut self.rx) {
-                Ok(Step::Ready(ready)) if ready.kind() == Kind::Close => return true,
-                Ok(Step::Ready(_)) => {}
-                Ok(Step::Need(n)) => {
-                    self.need = n;
-                    return self.cut.is_some();
-                }
+            match self.next_frame() {
+                Ok(Some(ready)) if ready.kind() == Kind::Close => return true,
+                Ok(Some(_)) => {}
+                Ok(None) => return self.cut.is_some(),
                 Err(_) => return true,
             }
         }
@@ -337,6 +343,7 @@ impl<'b> Link<'b> {
         }
     }
 
+    #[inline(never)]
     fn decode_head(&mut self) -> Result<bool, Error> {
         let Phase::Head { scanner, key } = &mut self.phase else { return Ok(false) };
         let Some(len) = scanner.poll(self.rx.unread(), self.rx.capacity())? else {
@@ -364,6 +371,7 @@ impl<'b> Link<'b> {
         Ok(true)
     }
 
+    #[inline(never)]
     fn decode_refusal(&mut self) -> Result<bool, Error> {
         let Phase::Refused { status, len } = self.phase else { return Ok(false) };
         let body = self.rx.unread();
@@ -374,14 +382,9 @@ impl<'b> Link<'b> {
         Err(Error::refused(status, code))
     }
 
+    #[inline(never)]
     fn decode_frame(&mut self, rng: &mut impl RngCore, now: Instant) -> Result<bool, Error> {
-        let ready = match self.decoder.poll(&mut self.rx)? {
-            Step::Ready(ready) => ready,
-            Step::Need(n) => {
-                self.need = n;
-                return Ok(false);
-            }
-        };
+        let Some(ready) = self.next_frame()? else { return Ok(false) };
         if let Kind::Text | Kind::Binary = ready.kind() {
             self.handle_packet(ready, now)?;
             return Ok(true);
@@ -394,13 +397,24 @@ impl<'b> Link<'b> {
             Event::Close(code, _) => {
                 // > If an endpoint receives a Close frame and did not previously send a Close frame, the
                 // > endpoint MUST send a Close frame in response (RFC 6455 section 5.5.1)
-                let _ = ws::encode_close(&mut self.out, code, "", Some(mask(rng)));
+                self.write_close(rng, code);
                 self.session.lost(Lane::WebSocket);
                 self.ended.get_or_insert(Error::Closed(Closed::ByFrame(code)));
             }
             _ => {}
         }
         Ok(true)
+    }
+
+    /// The next frame or message; none: more has to come first.
+    fn next_frame(&mut self) -> Result<Option<Ready>, ws::Error> {
+        match self.decoder.poll(&mut self.rx)? {
+            Step::Ready(ready) => Ok(Some(ready)),
+            Step::Need(n) => {
+                self.need = n;
+                Ok(None)
+            }
+        }
     }
 
     fn handle_packet(&mut self, ready: Ready, now: Instant) -> Result<(), Error> {
@@ -451,19 +465,26 @@ impl<'b> Link<'b> {
 
     fn transmit(&mut self, transmit: Transmit, rng: &mut impl RngCore) {
         // There is room, see the callers.
-        let _ = match transmit {
+        match transmit {
             Transmit::Control(packet) => {
                 let frame = packet.frame();
-                ws::encode(&mut self.out, Opcode::Text, frame.prefix, frame.data, Some(mask(rng)))
+                let key = Some(mask(rng));
+                let _ = ws::encode(&mut self.out, Opcode::Text, frame.prefix, frame.data, key);
             }
-            // Nothing to say in a stream that is not a WebSocket yet.
-            Transmit::Hangup if !matches!(self.phase, Phase::Frames) => Ok(()),
-            Transmit::Hangup => {
-                ws::encode_close(&mut self.out, Some(CloseCode::NORMAL), "", Some(mask(rng)))
-            }
+            Transmit::Hangup => self.write_close(rng, Some(CloseCode::NORMAL)),
             // Only ever said to who holds one.
-            Transmit::Message => Ok(()),
-        };
+            Transmit::Message => {}
+        }
+    }
+
+    /// Nothing is said in a stream that is not a WebSocket yet, or no longer there.
+    #[inline(never)]
+    fn write_close(&mut self, rng: &mut impl RngCore, code: Option<CloseCode>) {
+        if matches!(self.phase, Phase::Frames) && self.cut.is_none() {
+            let code = code.map(|code| code.get().to_be_bytes());
+            let code = code.as_ref().map_or(&[][..], |code| code);
+            let _ = ws::encode(&mut self.out, Opcode::Close, code, &[], Some(mask(rng)));
+        }
     }
 
     fn learn(&mut self) {
@@ -490,9 +511,7 @@ impl<'b> Link<'b> {
             Error::Packet(error) if error.is_utf8() => Some(CloseCode::INVALID_PAYLOAD),
             _ => None,
         };
-        if matches!(self.phase, Phase::Frames) && self.cut.is_none() {
-            let _ = ws::encode_close(&mut self.out, code, "", Some(mask(rng)));
-        }
+        self.write_close(rng, code);
         self.ended.get_or_insert(error);
     }
 }

@@ -47,6 +47,31 @@ impl<'b> Poller<'b> {
         Self { get, post, config, session, open, head: 0, handled: 0, held, ended }
     }
 
+    /// Goes on with a session that is open. `get` may have a GET under way.
+    pub(crate) fn resume(
+        config: &Config<'b>,
+        get: Exchange<'b>,
+        post: Exchange<'b>,
+        session: ClientSession,
+        open: Open,
+    ) -> Result<Self, Error> {
+        let (config, head, held, ended) = (*config, 0, None, None);
+        let mut poller =
+            Self { get, post, config, session, open: None, head, handled: 0, held, ended };
+        poller.opened(open)?;
+        Ok(poller)
+    }
+
+    fn opened(&mut self, open: Open) -> Result<(), Error> {
+        // Written once to learn how long it gets: the number of its bytes has five digits at most.
+        self.post.out.clear();
+        self.config.polling_request(&mut self.post.out, Some(&open.sid), Some(99_999))?;
+        self.head = self.post.out.unsent().len();
+        self.post.out.clear();
+        self.open = Some(open);
+        Ok(())
+    }
+
     /// Whether the session has ended, and why.
     pub(crate) const fn ended(&self) -> Option<Error> {
         self.ended
@@ -250,12 +275,7 @@ impl<'b> Poller<'b> {
                 let open = Open::parse(json).map_err(Error::Open)?;
                 debug!("session {} is open", open.sid.as_str());
                 let _ = self.session.handle_open(figures(&open), now);
-                // Written once to learn how long it gets: the number of its bytes has five digits at most.
-                self.post.out.clear();
-                self.config.polling_request(&mut self.post.out, Some(&open.sid), Some(99_999))?;
-                self.head = self.post.out.unsent().len();
-                self.post.out.clear();
-                self.open = Some(open);
+                self.opened(open)?;
             }
             packet => {
                 // A violation ends the session, which `learn` learns.

@@ -8,6 +8,7 @@ use embassy_futures::select::{Either, Either3, select, select3};
 use crate::Config;
 use crate::buffers::Buffers;
 use crate::connector::Connector;
+use crate::early::Early;
 use crate::error::{Closed, Error, Waiting};
 use crate::exchange::Exchange;
 use crate::io::{now, sleep_until};
@@ -47,6 +48,8 @@ use crate::poller::Poller;
 #[derive(Debug)]
 pub struct PollingClient<'b, D, U> {
     poller: Poller<'b>,
+    /// Messages that came before this did.
+    early: Early<'b>,
     down: &'b mut D,
     up: &'b mut U,
     host: &'b str,
@@ -77,10 +80,23 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
             }
             if let Some(open) = poller.open() {
                 let (open, close_timeout) = (open.clone(), config.timing.close_timeout);
-                return Ok(Self { poller, down, up, host, port, open, close_timeout });
+                let early = Early::default();
+                return Ok(Self { poller, early, down, up, host, port, open, close_timeout });
             }
             exchange(&mut poller, down, up, host, port).await;
         }
+    }
+
+    /// Goes on with a session that could not be moved to a WebSocket.
+    pub(crate) fn resume(
+        poller: Poller<'b>,
+        early: Early<'b>,
+        (down, up): (&'b mut D, &'b mut U),
+        (host, port): (&'b str, u16),
+        open: Open,
+        close_timeout: u32,
+    ) -> Self {
+        Self { poller, early, down, up, host, port, open, close_timeout }
     }
 
     /// The next message of the server. Answers pings on the way.
@@ -91,6 +107,9 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
     /// # Errors
     /// The session has ended. Messages that came before its end are handed out first.
     pub async fn recv(&mut self) -> Result<Message<'_>, Error> {
+        if !self.early.is_empty() {
+            return Ok(self.early.take());
+        }
         while !self.poller.has_message() {
             self.advance()?;
             if !self.poller.has_message() {

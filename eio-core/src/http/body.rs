@@ -1,6 +1,5 @@
 //! [`BodyDecoder`]: what follows a head.
 
-use memchr::memchr;
 use nom::bytes::complete::{take_while, take_while_m_n};
 use nom::character::complete::{char, space0};
 use nom::combinator::{all_consuming, opt};
@@ -9,6 +8,7 @@ use nom::{IResult, Parser};
 use super::headers::is_field_char;
 use super::{EMPTY, Error};
 use crate::buffer::RecvBuffer;
+use crate::search::find;
 
 /// How many bytes of chunk sizes, extensions and trailers a body may be ahead of its payload. A chunk earns
 /// some back, so that many small chunks are fine and endless extensions are not.
@@ -194,7 +194,7 @@ impl BodyDecoder {
     fn line<'u>(&mut self, unread: &'u [u8]) -> Result<Option<&'u [u8]>, Error> {
         let limit = self.allowance.min(LINE_MAX);
         let window = unread.get(..limit).unwrap_or(unread);
-        match window.get(self.searched..).and_then(|rest| memchr(b'\n', rest)) {
+        match window.get(self.searched..).and_then(|rest| find(b'\n', rest)) {
             Some(found) => window
                 .get(..self.searched + found)
                 .and_then(|line| line.strip_suffix(b"\r"))

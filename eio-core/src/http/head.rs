@@ -4,9 +4,10 @@ use nom::Parser;
 use nom::character::complete::u64 as decimal;
 use nom::combinator::all_consuming;
 
-use super::headers::is_tchar;
 use super::url::is_authority;
 use super::{Error, Framing, Header, Headers};
+use crate::list::is_tchar;
+use crate::search::{cut, same, trim};
 
 /// The head of a request. Only a legal one can be [parsed](Self::parse).
 #[derive(Clone, Copy, Debug)]
@@ -151,12 +152,11 @@ fn keep_alive(headers: Headers<'_, '_>, minor_version: u8) -> bool {
 fn announced(headers: Headers<'_, '_>, minor_version: u8) -> Result<Option<Framing>, Error> {
     let (mut length, mut coding) = (None, None);
     for (name, value) in headers.iter() {
-        if name.eq_ignore_ascii_case("content-length") {
+        if same(name.as_bytes(), b"content-length") {
             if length.replace(value).is_some() {
                 return Err(Error::RepeatedContentLength);
             }
-        } else if name.eq_ignore_ascii_case("transfer-encoding") && coding.replace(value).is_some()
-        {
+        } else if same(name.as_bytes(), b"transfer-encoding") && coding.replace(value).is_some() {
             return Err(Error::UnknownTransferEncoding);
         }
     }
@@ -168,9 +168,7 @@ fn announced(headers: Headers<'_, '_>, minor_version: u8) -> Result<Option<Frami
         // "A server or client that receives an HTTP/1.0 message containing a Transfer-Encoding header field
         // MUST treat the message as if the framing is faulty" (section 6.1).
         (None, Some(_)) if minor_version == 0 => Err(Error::TransferEncodingInHttp10),
-        (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => {
-            Ok(Some(Framing::Chunked))
-        }
+        (None, Some(coding)) if same(coding, b"chunked") => Ok(Some(Framing::Chunked)),
         (None, Some(_)) => Err(Error::UnknownTransferEncoding),
         // `Content-Length = 1*DIGIT` (RFC 9110 section 8.6): no sign, no list, no overflow.
         (Some(length), None) => all_consuming(decimal::<_, ()>)
@@ -210,6 +208,7 @@ fn only_crlf(head: &[u8]) -> Result<(), Error> {
 /// Names the sin in a head that did not parse.
 #[cold]
 fn sin(error: httparse::Error, head: &[u8], start_line: Error) -> Error {
+    let head = head.trim_ascii_start();
     match error {
         httparse::Error::TooManyHeaders => Error::TooManyHeaders,
         httparse::Error::HeaderValue => Error::BadHeaderValue,
@@ -221,30 +220,38 @@ fn sin(error: httparse::Error, head: &[u8], start_line: Error) -> Error {
 
 /// What is wrong with the first header name that is not a token.
 fn bad_name(head: &[u8]) -> Error {
-    let lines = head.trim_ascii_start().split(|byte| *byte == b'\n').skip(1);
-    for line in lines {
-        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        if name.iter().all(|byte| is_tchar(*byte)) && !name.is_empty() && name.len() < line.len() {
-            continue;
-        }
-        return match (name.first(), name.last()) {
-            (Some(b' ' | b'\t'), _) => Error::ObsFold,
-            (_, Some(b' ' | b'\t')) if name.trim_ascii_end().iter().all(|b| is_tchar(*b)) => {
-                Error::SpaceBeforeColon
+    let (_, mut lines) = cut(b'\n', head);
+    while !lines.is_empty() {
+        let (line, rest) = cut(b'\n', lines);
+        let (name, _) = cut(b':', line);
+        let token = name.iter().position(|byte| !is_tchar(*byte)).unwrap_or(name.len());
+        match name.get(token..) {
+            Some([]) if token > 0 && token < line.len() => lines = rest,
+            Some([b' ' | b'\t', ..]) if token == 0 => return Error::ObsFold,
+            Some(behind @ [.., b' ' | b'\t']) if trim(behind).is_empty() => {
+                return Error::SpaceBeforeColon;
             }
-            _ => Error::BadHeaderName,
-        };
+            _ => return Error::BadHeaderName,
+        }
     }
     Error::BadHeaderName
 }
 
 /// Whether a word of the first line is `HTTP/x.y`: then it is a version we do not speak, not nonsense.
 fn names_other_version(head: &[u8]) -> bool {
-    let line = head.trim_ascii_start().split(|byte| *byte == b'\r').next().unwrap_or_default();
-    line.split(|byte| *byte == b' ').any(|word| {
-        matches!(word, [b'H', b'T', b'T', b'P', b'/', x, b'.', y]
-            if x.is_ascii_digit() && y.is_ascii_digit() && !matches!((x, y), (b'1', b'0' | b'1')))
-    })
+    let (mut line, _) = cut(b'\r', head);
+    while !line.is_empty() {
+        let (word, rest) = cut(b' ', line);
+        if let [b'H', b'T', b'T', b'P', b'/', x, b'.', y] = word
+            && x.is_ascii_digit()
+            && y.is_ascii_digit()
+            && !(*x == b'1' && matches!(y, b'0' | b'1'))
+        {
+            return true;
+        }
+        line = rest;
+    }
+    false
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! [`Headers`]: looking into the header lines of a head.
 
 use crate::list;
-
-pub(super) use crate::list::is_tchar;
+use crate::search::same;
 
 pub use httparse::{EMPTY_HEADER as EMPTY, Header};
 
@@ -28,7 +27,7 @@ impl<'h, 'b> Headers<'h, 'b> {
 
     /// The values of all headers of that name.
     pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'h, 'b, 'n> {
-        self.0.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+        self.0.iter().filter(move |h| same(h.name.as_bytes(), name.as_bytes())).map(|h| h.value)
     }
 
     /// Whether `token` is an element of the list that all headers of that name make up together

@@ -1,8 +1,7 @@
 //! [`HeadScanner`]: where a head ends.
 
-use memchr::memchr3;
-
 use super::Error;
+use crate::search::find3;
 
 /// Empty lines tolerated before a request: "a server that is expecting to receive and parse a request-line
 /// SHOULD ignore at least one empty line (CRLF) received prior to the request-line" (RFC 9112 section 2.2).
@@ -55,7 +54,7 @@ impl HeadScanner {
         // What lies beyond the limit is not looked at, or the outcome would depend on how much came at once.
         let window = unread.get(..max).unwrap_or(unread);
         while let Some(found) =
-            window.get(self.searched..).and_then(|rest| memchr3(b'\r', b'\n', 0, rest))
+            window.get(self.searched..).and_then(|rest| find3(b'\r', b'\n', 0, rest))
         {
             self.searched += found;
             match window.get(self.searched..) {

@@ -1,7 +1,8 @@
 //! Writing heads and chunks.
 
-use super::headers::{is_field_char, is_tchar};
+use super::headers::is_field_char;
 use crate::buffer::{Overflow, Sink};
+use crate::list::is_tchar;
 
 /// Why a head was not written. What was written of it is still in the output: take that back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -451,7 +451,8 @@ impl ClientSession {
             Phase::Opening { until } => until,
             Phase::Open(liveness) => liveness.deadline(),
         };
-        [self.socket.deadline(), self.closing].into_iter().flatten().chain([phase]).min()
+        let upgrade = self.socket.deadline().unwrap_or(phase);
+        Some(phase.min(upgrade).min(self.closing.unwrap_or(phase)))
     }
 }
 

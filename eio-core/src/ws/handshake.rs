@@ -22,6 +22,7 @@
 
 use super::deflate::Terms;
 use crate::list::{has_token, tokens};
+use crate::search::{same, trim};
 use base64_simd::{AsOut, STANDARD};
 use sha1_smol::Sha1;
 
@@ -65,15 +66,15 @@ where
     for (name, value) in headers.clone() {
         // > An |Upgrade| header field containing the value "websocket", treated as an ASCII
         // > case-insensitive value.
-        if name.eq_ignore_ascii_case(UPGRADE) {
+        if is(name, UPGRADE) {
             upgrade |= has_token(value, "websocket");
         // > A |Connection| header field that includes the token "Upgrade", treated as an ASCII
         // > case-insensitive value.
-        } else if name.eq_ignore_ascii_case(CONNECTION) {
+        } else if is(name, CONNECTION) {
             connection |= has_token(value, "upgrade");
-        } else if name.eq_ignore_ascii_case(VERSION) {
+        } else if is(name, VERSION) {
             version.add(value);
-        } else if name.eq_ignore_ascii_case(KEY) {
+        } else if is(name, KEY) {
             key.add(value);
         }
     }
@@ -228,7 +229,7 @@ pub fn check_response<'h, H>(
 where
     H: Iterator<Item = (&'h str, &'h [u8])>,
 {
-    let check = |value: &[u8], ()| match value.trim_ascii() {
+    let check = |value: &[u8], ()| match trim(value) {
         [] => Ok(()),
         _ => Err(Mismatch::Extension),
     };
@@ -270,15 +271,15 @@ where
     let (mut upgrade, mut connection, mut extensions) = (false, false, Ok(E::default()));
     let (mut accept, mut protocol) = (Single::Absent, Single::Absent);
     for (name, value) in headers {
-        if name.eq_ignore_ascii_case(UPGRADE) {
+        if is(name, UPGRADE) {
             upgrade |= has_token(value, "websocket");
-        } else if name.eq_ignore_ascii_case(CONNECTION) {
+        } else if is(name, CONNECTION) {
             connection |= has_token(value, "upgrade");
-        } else if name.eq_ignore_ascii_case(ACCEPT) {
+        } else if is(name, ACCEPT) {
             accept.add(value);
-        } else if name.eq_ignore_ascii_case(EXTENSIONS) {
+        } else if is(name, EXTENSIONS) {
             extensions = extensions.and_then(|before| check(value, before));
-        } else if name.eq_ignore_ascii_case(PROTOCOL) {
+        } else if is(name, PROTOCOL) {
             protocol.add(value);
         }
     }
@@ -361,17 +362,22 @@ enum Single<'h> {
 impl<'h> Single<'h> {
     fn add(&mut self, value: &'h [u8]) {
         *self = match self {
-            Self::Absent => Self::Value(value.trim_ascii()),
+            Self::Absent => Self::Value(trim(value)),
             _ => Self::Repeated,
         };
     }
+}
+
+/// Whether that is the name.
+fn is(name: &str, expected: &str) -> bool {
+    same(name.as_bytes(), expected.as_bytes())
 }
 
 fn values<'h, H>(headers: H, name: &'static str) -> impl Iterator<Item = &'h [u8]>
 where
     H: Iterator<Item = (&'h str, &'h [u8])>,
 {
-    headers.filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    headers.filter(move |(n, _)| is(n, name)).map(|(_, value)| value)
 }
 
 /// > A |Sec-WebSocket-Key| header field with a base64-encoded [...] value that, when decoded, is 16 bytes in

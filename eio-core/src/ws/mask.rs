@@ -11,6 +11,13 @@ pub(super) fn apply(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
     if key == [0; 4] {
         return key;
     }
+    // Bytes take less code, and no more time on a processor that reads no unaligned word.
+    if cfg!(feature = "std") { by_words(payload, key) } else { by_bytes(payload, key) }
+}
+
+// As if it stood there: a call costs a short frame more than its payload.
+#[inline(always)]
+fn by_words(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
     let key = u32::from_le_bytes(key);
     let twice = u64::from(key) << 32 | u64::from(key);
     let (words, rest) = payload.as_chunks_mut::<8>();
@@ -24,17 +31,29 @@ pub(super) fn apply(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
     key.rotate_right(octets * u8::BITS).to_le_bytes()
 }
 
+fn by_bytes(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
+    let mut key = u32::from_le_bytes(key);
+    for byte in payload {
+        *byte ^= key as u8;
+        key = key.rotate_right(u8::BITS);
+    }
+    key.to_le_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::vec::Vec;
+
+    type Way = fn(&mut [u8], [u8; 4]) -> [u8; 4];
+    const WAYS: [Way; 3] = [apply, by_words, by_bytes];
 
     #[test]
     fn every_length_cut_anywhere_equals_the_formula() {
         let key = [0x37, 0xfa, 0x21, 0x3d];
         for len in 0..70_u8 {
             let expected: Vec<u8> = (0..len).map(|i| i ^ key[usize::from(i % 4)]).collect();
-            for cut in 0..=usize::from(len) {
+            for (cut, apply) in (0..=usize::from(len)).flat_map(|cut| WAYS.map(|way| (cut, way))) {
                 let mut payload: Vec<u8> = (0..len).collect();
                 let (front, back) = payload.split_at_mut(cut);
                 let rest = apply(front, key);

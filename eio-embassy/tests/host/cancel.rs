@@ -13,7 +13,7 @@ use crate::peer::{Frame, Peer, QUIET, owned};
 use crate::pipe::{Manner, pair};
 
 /// Drops `future` when it has waited `patience` times. `None`: it was dropped.
-async fn impatient<F: Future>(future: F, mut patience: usize) -> Option<F::Output> {
+pub(crate) async fn impatient<F: Future>(future: F, mut patience: usize) -> Option<F::Output> {
     let mut future = pin!(future);
     std::future::poll_fn(move |context| match future.as_mut().poll(context) {
         Poll::Ready(output) => Poll::Ready(Some(output)),

@@ -1,6 +1,7 @@
 //! The client on the host: against scripts, against a server, and over a network that loses frames. All of
 //! it on a virtual clock and without a socket.
 
+mod any;
 mod cancel;
 mod clock;
 mod errors;

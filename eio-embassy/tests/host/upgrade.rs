@@ -10,10 +10,10 @@ use embassy_time::{Duration, Instant};
 use crate::Random;
 use crate::clock::run;
 use crate::peer::{Frame, Peer, QUIET, accept, open};
-use crate::pipe::{Reader, SMOOTH, Writer, pair};
+use crate::pipe::{Manner, Reader, SMOOTH, Writer, pair};
 
 /// Connections made before, one for each dial.
-struct Plugs(VecDeque<(Reader, Writer)>, Option<(Reader, Writer)>);
+pub(crate) struct Plugs(VecDeque<(Reader, Writer)>, Option<(Reader, Writer)>);
 
 impl Connector for Plugs {
     type Reader<'a> = &'a mut Reader;
@@ -34,12 +34,16 @@ impl Connector for Plugs {
     }
 }
 
-type Far = Peer<Reader, Writer>;
+pub(crate) type Far = Peer<Reader, Writer>;
 
 fn plugs<const N: usize>() -> (Plugs, [Far; N]) {
+    plugs_with(SMOOTH)
+}
+
+pub(crate) fn plugs_with<const N: usize>(manner: Manner) -> (Plugs, [Far; N]) {
     let mut near = VecDeque::new();
     let far = std::array::from_fn(|_| {
-        let (here, there) = pair(SMOOTH);
+        let (here, there) = pair(manner);
         near.push_back(here);
         Peer::new(there)
     });
@@ -47,7 +51,7 @@ fn plugs<const N: usize>() -> (Plugs, [Far; N]) {
 }
 
 /// Answers the first request: the open packet, and `more` behind it.
-async fn handshake(peer: &mut Far, upgrades: TransportSet, header: &str, more: &str) {
+pub(crate) async fn handshake(peer: &mut Far, upgrades: TransportSet, header: &str, more: &str) {
     let head = peer.request().await;
     assert!(head.starts_with("GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\n"), "{head}");
     let mut memory = [0; eio_core::open::OPEN_MAX];
@@ -60,7 +64,7 @@ async fn handshake(peer: &mut Far, upgrades: TransportSet, header: &str, more: &
 }
 
 /// Lets the WebSocket in, up to the probe.
-async fn websocket(peer: &mut Far) {
+pub(crate) async fn websocket(peer: &mut Far) {
     let head = peer.request().await;
     let target = "GET /engine.io/?EIO=4&transport=websocket&sid=a_session HTTP/1.1\r\n";
     assert!(head.starts_with(target), "{head}");
@@ -71,7 +75,7 @@ async fn websocket(peer: &mut Far) {
     assert_eq!(peer.next().await, Frame::Text("2probe".into()));
 }
 
-const WEBSOCKET: TransportSet = TransportSet::EMPTY.with(Transport::WebSocket);
+pub(crate) const WEBSOCKET: TransportSet = TransportSet::EMPTY.with(Transport::WebSocket);
 
 #[test]
 fn nothing_that_came_before_the_websocket_is_lost_or_overtaken() {

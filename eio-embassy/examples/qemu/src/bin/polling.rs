@@ -1,4 +1,5 @@
-//! Messages there and back over HTTP long-polling, or over a WebSocket that a session moves to from there.
+//! Messages there and back over HTTP long-polling, or over a WebSocket that a session moves to from there, on one
+//! connection (`upgrade`) or two (`any`).
 //!
 //! `-semihosting-config enable=on,target=native,arg=polling,arg=<port>,arg=<scenario>,arg=<messages>`
 
@@ -8,7 +9,9 @@
 use core::fmt::Write as _;
 
 use eio_embassy::tcp::TcpConnector;
-use eio_embassy::{Buffers, Config, Error, Message, PollingClient, dial_by_polling};
+use eio_embassy::{
+    AnyClient, Buffers, Config, Error, Message, PollingClient, dial_any, dial_by_polling,
+};
 use eio_embassy_qemu::{Toy, network, run, stack_used};
 use embassy_executor::Spawner;
 use embassy_time::Instant;
@@ -20,7 +23,7 @@ static DOWN_TX: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
 static UP_RX: ConstStaticCell<[u8; 512]> = ConstStaticCell::new([0; 512]);
 static UP_TX: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
 static RECEIVE: ConstStaticCell<Buffers<1536, 384>> = ConstStaticCell::new(Buffers::new());
-static SEND: ConstStaticCell<Buffers<512, 1536>> = ConstStaticCell::new(Buffers::new());
+static SEND: ConstStaticCell<Buffers<1536, 1536>> = ConstStaticCell::new(Buffers::new());
 
 /// In base64 and with the head of a request it fits the send buffer.
 const LONGEST: usize = 900;
@@ -99,6 +102,13 @@ async fn echo(spawner: Spawner) -> Result<Option<u32>, Error> {
     } else {
         let mut up = TcpConnector::new(stack, UP_RX.take(), UP_TX.take());
         let (down, up) = ((&mut down, RECEIVE.take()), (&mut up, SEND.take()));
+        if scenario == "any" {
+            let client = dial_any(down, up, &config, Toy(0x2545_f491)).await?;
+            let AnyClient::WebSocket(mut client) = client else {
+                return Err(Error::UpgradeFailed);
+            };
+            return talk!(client, count);
+        }
         let mut client = PollingClient::connect(down, up, &config).await?;
         talk!(client, count)
     }

@@ -113,6 +113,26 @@ mutants() {
     --file "${MUTANTS_FILE:-eio-core/src/**}"
 }
 
+# Not in `all`, because it needs a nightly toolchain: what the crates offer, against what was recorded in api/. A
+# difference is either a mistake or a line of the changelog; `RECORD=1 ./ci.sh api` records it.
+api() {
+  rustup toolchain list 2>/dev/null | grep -q '^nightly' || skip "the list of what is public needs a nightly toolchain"
+  cargo public-api --version >/dev/null 2>&1 || cargo install cargo-public-api --locked || skip "cargo-public-api cannot be installed"
+  # Of what every type has without being told, only what a thread asks for is a promise.
+  local noise='^impl.* core::(marker::(Freeze|Unpin|UnsafeUnpin|StructuralPartialEq)|panic::unwind_safe::[A-Za-z]+) for '
+  local crate list changed=0
+  for crate in eio-core eio-monoio:tls,json eio-embassy:embassy-net,edge-nal; do
+    list=$(cargo public-api -p "${crate%:*}" --omit blanket-impls --features "$(cut -d: -f2 -s <<<"$crate")" | grep -vE "$noise")
+    crate=${crate%:*}
+    if [[ -n "${RECORD:-}" ]]; then
+      echo "$list" >"api/$crate.txt"
+    else
+      diff -u --label "api/$crate.txt" --label "$crate as it is" "api/$crate.txt" - <<<"$list" || changed=1
+    fi
+  done
+  [[ $changed = 0 ]] || { echo "What is public has changed. If that is meant: RECORD=1 ./ci.sh api" >&2; return 1; }
+}
+
 # No silent skip: on a developer's machine it is said, in CI it is an error.
 function skip {
   echo "SKIPPED: $1" >&2

@@ -108,11 +108,15 @@ asan() {
     cargo +nightly test -p eio-monoio --target x86_64-unknown-linux-gnu "${tests[@]}"
 }
 
-# Which changes of the core no test notices; an hour or three. `./ci.sh mutants` after `MUTANTS_FILE=...` for one file.
+# Which changes of the core no test notices; an hour or three. `MUTANTS_FILE=eio-core/src/sid.rs ./ci.sh mutants` for one
+# file. What no test can notice is named in eio-core/ci/mutants.toml.
 mutants() {
   cargo mutants --version >/dev/null 2>&1 || cargo install cargo-mutants --locked || skip "cargo-mutants cannot be installed"
-  EIO_PAIR_SEEDS=2000 PROPTEST_CASES=64 cargo mutants -p eio-core --timeout 120 -j1 \
-    --file "${MUTANTS_FILE:-eio-core/src/**}"
+  local arguments=(-p eio-core --timeout 60 -j2 --gitignore=true --config eio-core/ci/mutants.toml
+    --cargo-arg=--config=profile.dev.package.eio-core.opt-level=0 --file "${MUTANTS_FILE:-eio-core/src/**}")
+  # The unit tests are built fastest. What they do not notice meets all the others.
+  EIO_PAIR_SEEDS=2000 PROPTEST_CASES=64 cargo mutants "${arguments[@]}" --cargo-arg=--lib || true
+  EIO_PAIR_SEEDS=2000 PROPTEST_CASES=64 cargo mutants "${arguments[@]}" --iterate
 }
 
 # Not in `all`, because it needs a component of the toolchain: how much of the core its tests run, and not less than

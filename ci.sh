@@ -74,8 +74,10 @@ fuzz() {
   fuzz/run.sh "${FUZZ_SECONDS:-5}"
 }
 
-# Both protocols by other people's judgement: Autobahn's 301 cases for WebSockets and 48 of its cases for
-# permessage-deflate, h1spec's 33 requests for HTTP.
+# Not in `all`, because Autobahn is a Python 2.7 program, which Debian has no more, and python.org is not everywhere in
+# reach: both protocols by other people's judgement. Autobahn's 301 cases for WebSockets, against server and client, on
+# io_uring and epoll, and 48 of its cases for permessage-deflate; h1spec's 33 requests for HTTP. Four minutes. All 216
+# cases for permessage-deflate: eio-monoio/conformance/server.py '--compression=12.*,13.*'.
 conformance() {
   cargo build --release -p eio-monoio --example ws_echo --example ws_client --example echo
   eio-monoio/conformance/h1spec.py
@@ -119,11 +121,47 @@ asan() {
     cargo +nightly test -p eio-monoio --target x86_64-unknown-linux-gnu "${tests[@]}"
 }
 
-# Which changes of the core no test notices; an hour or three. `./ci.sh mutants` after `MUTANTS_FILE=...` for one file.
+# Which changes of the core no test notices; an hour or three. `MUTANTS_FILE=eio-core/src/sid.rs ./ci.sh mutants` for one
+# file. What no test can notice is named in eio-core/ci/mutants.toml.
 mutants() {
   cargo mutants --version >/dev/null 2>&1 || cargo install cargo-mutants --locked || skip "cargo-mutants cannot be installed"
-  EIO_PAIR_SEEDS=2000 PROPTEST_CASES=64 cargo mutants -p eio-core --timeout 120 -j1 \
-    --file "${MUTANTS_FILE:-eio-core/src/**}"
+  local arguments=(-p eio-core --timeout 60 -j2 --gitignore=true --config eio-core/ci/mutants.toml
+    --cargo-arg=--config=profile.dev.package.eio-core.opt-level=0 --file "${MUTANTS_FILE:-eio-core/src/**}")
+  # The unit tests are built fastest. What they do not notice meets all the others.
+  EIO_PAIR_SEEDS=2000 PROPTEST_CASES=64 cargo mutants "${arguments[@]}" --cargo-arg=--lib || true
+  EIO_PAIR_SEEDS=2000 PROPTEST_CASES=64 cargo mutants "${arguments[@]}" --iterate
+}
+
+# Not in `all`, because it needs a component of the toolchain: how much of the core its tests run, and not less than
+# 97 % of its lines. Lines of tests do not count, neither as reached nor as missed.
+coverage() {
+  local llvm
+  llvm=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/llvm-cov
+  [[ -x "$llvm" ]] || rustup component add llvm-tools || skip "llvm-tools cannot be installed"
+  cargo llvm-cov --version >/dev/null 2>&1 || cargo install cargo-llvm-cov --locked || skip "cargo-llvm-cov cannot be installed"
+  local report="${CARGO_TARGET_DIR:-target}/coverage.lcov"
+  EIO_PAIR_SEEDS=20000 cargo llvm-cov -p eio-core --features std --lcov --output-path "$report"
+  eio-core/ci/coverage.py "$report" 97
+}
+
+# Not in `all`, because it needs a nightly toolchain: what the crates offer, against what was recorded in api/. A
+# difference is either a mistake or a line of the changelog; `RECORD=1 ./ci.sh api` records it.
+api() {
+  rustup toolchain list 2>/dev/null | grep -q '^nightly' || skip "the list of what is public needs a nightly toolchain"
+  cargo public-api --version >/dev/null 2>&1 || cargo install cargo-public-api --locked || skip "cargo-public-api cannot be installed"
+  # Of what every type has without being told, only what a thread asks for is a promise.
+  local noise='^impl.* core::(marker::(Freeze|Unpin|UnsafeUnpin|StructuralPartialEq)|panic::unwind_safe::[A-Za-z]+) for '
+  local crate list changed=0
+  for crate in eio-core eio-monoio:tls,json eio-embassy:embassy-net,edge-nal; do
+    list=$(cargo public-api -p "${crate%:*}" --omit blanket-impls --features "$(cut -d: -f2 -s <<<"$crate")" | grep -vE "$noise")
+    crate=${crate%:*}
+    if [[ -n "${RECORD:-}" ]]; then
+      echo "$list" >"api/$crate.txt"
+    else
+      diff -u --label "api/$crate.txt" --label "$crate as it is" "api/$crate.txt" - <<<"$list" || changed=1
+    fi
+  done
+  [[ $changed = 0 ]] || { echo "What is public has changed. If that is meant: RECORD=1 ./ci.sh api" >&2; return 1; }
 }
 
 # No silent skip: on a developer's machine it is said, in CI it is an error.

@@ -371,14 +371,16 @@ mod tests {
 
     #[test]
     fn transfer_takes_kept_and_unread_and_refuses_a_smaller_home() {
-        let mut rx = RecvBuffer::with_unread(*b"#ab#cd", 6);
+        let mut rx = RecvBuffer::with_unread(*b"#ab#cde", 7);
         rx.skip(1);
         rx.keep(2);
         rx.skip(1);
-        let (rx, _) = rx.transfer([0; 3]).unwrap_err();
+        let (rx, _) = rx.transfer([0; 1]).unwrap_err();
+        let (rx, _) = rx.transfer([0; 4]).unwrap_err();
         let (rx, old) = rx.transfer([0; 8]).unwrap();
-        assert_eq!((rx.kept(), rx.unread(), rx.room()), (&b"ab"[..], &b"cd"[..], 4));
-        assert_eq!(old, *b"#ab#cd");
+        assert_eq!((rx.kept(), rx.unread(), rx.room()), (&b"ab"[..], &b"cde"[..], 3));
+        assert_eq!(old, *b"#ab#cde");
+        assert_eq!(rx.transfer([0; 5]).unwrap().0.room(), 0);
     }
 
     #[test]
@@ -388,5 +390,73 @@ mod tests {
         rx.skip(9);
         rx.fill(9);
         assert_eq!((rx.kept().len(), rx.unread().len()), (4, 0));
+
+        let mut rx = RecvBuffer::with_unread([1; 8], 4);
+        rx.skip(3);
+        rx.keep(9);
+        assert_eq!((rx.kept().len(), rx.unread().len()), (1, 0));
+        rx.fill(3);
+        rx.skip(9);
+        assert_eq!((rx.kept().len(), rx.unread().len()), (1, 0));
+    }
+
+    #[test]
+    fn nothing_moves_as_long_as_there_is_room_behind() {
+        let mut rx = RecvBuffer::with_unread(*b"..ab....", 4);
+        rx.skip(2);
+        assert_eq!(rx.spare_mut(4), b"....");
+        assert_eq!(rx.spare_mut(5), b"ab....");
+        assert_eq!(rx.unread(), b"ab");
+    }
+
+    #[test]
+    fn what_is_held_is_counted_without_the_gap() {
+        let mut rx = RecvBuffer::new([0; 16]);
+        assert!(rx.is_empty());
+        rx.append(b"#abc##de").unwrap();
+        assert!(!rx.is_empty(), "unread input is something");
+        rx.skip(1);
+        rx.keep(3);
+        rx.skip(2);
+        assert_eq!((rx.len(), rx.room(), rx.capacity()), (5, 11, 16));
+        rx.skip(2);
+        assert_eq!((rx.len(), rx.room()), (3, 13));
+        assert!(!rx.is_empty(), "kept payload is something");
+        rx.release();
+        assert!(rx.is_empty());
+        assert_eq!(rx.spare_mut(0).len(), 16, "an empty buffer begins at the front again");
+
+        rx.append(b"ab").unwrap();
+        rx.keep(1);
+        rx.clear();
+        assert_eq!((rx.kept(), rx.unread(), rx.is_empty()), (&b""[..], &b""[..], true));
+    }
+
+    #[test]
+    fn both_views_of_the_same_bytes_can_be_written_through() {
+        let mut rx = RecvBuffer::with_unread(*b"#abcd", 5);
+        rx.skip(1);
+        rx.keep(2);
+        rx.kept_mut()[1] = b'B';
+        rx.unread_mut()[0] = b'C';
+        assert_eq!((rx.kept(), rx.unread()), (&b"aB"[..], &b"Cd"[..]));
+    }
+
+    #[test]
+    fn a_writer_says_what_it_holds_and_takes_back_what_is_asked() {
+        let mut memory = [0; 6];
+        let mut out = Writer::new(&mut memory);
+        assert!(out.is_empty());
+        out.put(b"abc").unwrap();
+        assert!(!out.is_empty());
+        assert_eq!((out.len(), out.room()), (3, 3));
+        out.claim(2).unwrap().copy_from_slice(b"de");
+        assert_eq!(out.put(b"fg"), Err(Overflow));
+        assert_eq!((out.written(), out.room()), (&b"abcde"[..], 1));
+        out.truncate(9);
+        assert_eq!(out.len(), 5);
+        out.truncate(2);
+        assert_eq!(out.written(), b"ab");
+        assert_eq!(out.into_written(), b"ab");
     }
 }

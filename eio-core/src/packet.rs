@@ -281,6 +281,15 @@ mod tests {
     }
 
     #[test]
+    fn a_string_is_text_and_bytes_are_binary_however_they_are_lent() {
+        let bytes = std::vec![0x34, 0xff];
+        assert_eq!(Message::from("4"), Message::Text("4"));
+        assert_eq!(Message::from(&bytes[..]), Message::Binary(&[0x34, 0xff]));
+        assert_eq!(Message::from(&[0x34, 0xff]), Message::Binary(&[0x34, 0xff]));
+        assert_eq!(Message::from(b"4".as_slice()), Message::Binary(b"4"), "even if it were text");
+    }
+
+    #[test]
     fn an_unknown_type_is_never_taken_for_a_known_one() {
         for first in 0..=u8::MAX {
             let known = matches!(first, b'0'..=b'6' | b'b');

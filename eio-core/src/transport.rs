@@ -87,3 +87,37 @@ impl TransportSet {
         [Transport::Polling, Transport::WebSocket].into_iter().filter(move |t| self.contains(*t))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn a_set_holds_what_was_put_in_once_or_twice_and_not_taken_out() {
+        let both = [Transport::Polling, Transport::WebSocket];
+        assert!(TransportSet::EMPTY.is_empty());
+        assert_eq!(TransportSet::EMPTY.iter().next(), None);
+        assert!(TransportSet::ALL.iter().eq(both));
+        for (one, other) in [(both[0], both[1]), (both[1], both[0])] {
+            let set = TransportSet::EMPTY.with(one);
+            assert!(!set.is_empty() && set.contains(one) && !set.contains(other));
+            assert_eq!(set.with(one), set);
+            assert_eq!(set.with(other), TransportSet::ALL);
+            assert_eq!(TransportSet::ALL.without(other), set);
+            assert_eq!(set.without(other), set);
+            assert!(set.without(one).is_empty());
+            assert_eq!(set.iter().collect::<Vec<_>>(), [one]);
+        }
+    }
+
+    #[test]
+    fn a_name_is_the_transport_s_own_to_the_letter() {
+        for transport in TransportSet::ALL.iter() {
+            assert_eq!(Transport::from_name(transport.name()), Some(transport));
+        }
+        for name in ["", "Polling", "polling ", "websockets", "webtransport"] {
+            assert_eq!(Transport::from_name(name), None, "{name:?}");
+        }
+    }
+}

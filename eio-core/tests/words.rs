@@ -8,6 +8,7 @@ use eio_core::request::Reject;
 use eio_core::session::{CloseReason, UpgradeFailure, Violation};
 use eio_core::sid::{InvalidSid, Sid};
 use eio_core::transport::Transport;
+use eio_core::ws::deflate;
 use eio_core::ws::handshake::{Mismatch, Refusal};
 use eio_core::ws::{self, CloseCode};
 use eio_core::{open, packet};
@@ -51,6 +52,7 @@ fn no_two_errors_read_alike() {
         &ws::Error::NothingToContinue,
         &ws::Error::MessageUnfinished,
         &ws::Error::TooBig,
+        &ws::Error::NotDeflate,
         &ws::Error::TextNotUtf8,
         &ws::Error::CloseTruncated,
         &ws::Error::CloseCodeInvalid,
@@ -144,7 +146,7 @@ fn no_two_errors_read_alike() {
         &CloseReason::PayloadTooLarge,
         &CloseReason::HandlerPanicked,
     ]);
-    differ(&[&Overflow, &InvalidSid]);
+    differ(&[&Overflow, &InvalidSid, &deflate::Malformed]);
     differ(&[&Transport::Polling, &Transport::WebSocket]);
 }
 

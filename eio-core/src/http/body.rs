@@ -369,6 +369,18 @@ mod tests {
     }
 
     #[test]
+    fn what_remains_is_known_where_it_was_announced() {
+        let mut rx = RecvBuffer::with_unread(*b"abcde", 3);
+        let mut body = BodyDecoder::new(Framing::Length(5), 5);
+        assert_eq!((body.poll(&mut rx), body.remaining()), (Ok(Step::Need(2)), Some(2)));
+        rx.fill(2);
+        assert_eq!((body.poll(&mut rx), body.remaining()), (Ok(Step::Done), Some(0)));
+        assert_eq!(BodyDecoder::new(Framing::None, 5).remaining(), Some(0));
+        assert_eq!(BodyDecoder::new(Framing::Chunked, 5).remaining(), None);
+        assert_eq!(BodyDecoder::new(Framing::UntilClose, 5).remaining(), None);
+    }
+
+    #[test]
     fn endless_extensions_are_refused() {
         let mut one_line = b"1;".to_vec();
         one_line.resize(LINE_MAX, b'x');
@@ -381,8 +393,11 @@ mod tests {
 
     #[test]
     fn endless_trailers_are_refused() {
-        let many = [&b"0\r\n"[..], &b"a: b\r\n".repeat(4000)].concat();
-        assert_eq!(chunked(&many), Err(Error::TooMuchFraming));
+        // 16 KiB is the most that may be ahead of the payload.
+        let trailers = |count| [&b"0\r\n"[..], &b"a: bcd\r\n".repeat(count), b"\r\n"].concat();
+        assert_eq!(chunked(&trailers(2047)), done(b"", b""));
+        assert_eq!(chunked(&trailers(2048)), Err(Error::TooMuchFraming));
+        assert_eq!(chunked(&trailers(4000)), Err(Error::TooMuchFraming));
     }
 
     #[test]

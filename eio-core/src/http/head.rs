@@ -332,6 +332,7 @@ mod tests {
             ("A", Error::BadHeaderName),
             (": b", Error::BadHeaderName),
             ("A(: b", Error::BadHeaderName),
+            ("A( : b", Error::BadHeaderName),
             ("\u{e9}: b", Error::BadHeaderName),
             ("A: b\u{1}", Error::BadHeaderValue),
             ("A: b\u{7f}", Error::BadHeaderValue),

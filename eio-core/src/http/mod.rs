@@ -173,3 +173,26 @@ impl core::fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asked_too_much_is_told_of_what() {
+        for (error, status) in [
+            (Error::StartLineTooLarge, 414),
+            (Error::HeadTooLarge, 431),
+            (Error::TooManyHeaders, 431),
+            (Error::BodyTooLarge, 413),
+            (Error::TooMuchFraming, 413),
+            (Error::UnknownTransferEncoding, 501),
+            (Error::UnsupportedVersion, 505),
+            (Error::BareLf, 400),
+            (Error::LengthAndTransferEncoding, 400),
+            (Error::Truncated, 400),
+        ] {
+            assert_eq!(error.status(), status, "{error}");
+        }
+    }
+}

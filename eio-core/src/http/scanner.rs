@@ -165,6 +165,15 @@ mod tests {
     }
 
     #[test]
+    fn a_head_is_looked_for_anew_behind_the_last_one() {
+        let heads = b"\r\nGET /a HTTP/1.1\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n";
+        let mut scanner = HeadScanner::new();
+        assert_eq!(scanner.poll(heads, MAX), Ok(Some(21)));
+        scanner.reset();
+        assert_eq!(scanner.poll(&heads[21..], MAX), Ok(Some(22)));
+    }
+
+    #[test]
     fn nothing_is_searched_twice() {
         let head: Vec<u8> = b"GET / HTTP/1.1\r\nA: b\r\nC: dddddddddddd\r\n".repeat(50);
         let mut scanner = HeadScanner::new();

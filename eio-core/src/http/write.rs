@@ -283,6 +283,7 @@ mod tests {
     use super::*;
     use crate::buffer::Writer;
     use std::string::String;
+    use std::vec::Vec;
 
     fn written(write: impl FnOnce(&mut Writer<'_>) -> Result<(), WriteError>) -> String {
         let mut memory = [0; 512];
@@ -311,6 +312,28 @@ mod tests {
         let parts = ["/x", "", "?y=", "z"];
         let head = written(|out| request_parts(out, "GET", &parts)?.end());
         assert_eq!(head, "GET /x?y=z HTTP/1.1\r\n\r\n");
+    }
+
+    /// RFC 9110 section 15 without what is deprecated or unused, and RFC 6585.
+    #[rustfmt::skip]
+    const NAMED: [u16; 47] = [
+        100, 101, 200, 201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 304, 307, 308,
+        400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 426,
+        428, 429, 431, 500, 501, 502, 503, 504, 505, 511,
+    ];
+
+    #[test]
+    fn a_status_has_the_words_of_the_registry_or_none() {
+        let named: Vec<u16> = (0..=999).filter(|status| !reason(*status).is_empty()).collect();
+        assert_eq!(named, NAMED);
+        let mut words: Vec<_> = named.iter().map(|status| reason(*status)).collect();
+        // > reason-phrase = 1*( HTAB / SP / VCHAR / obs-text ) (RFC 9112 section 4)
+        let legal = |c: char| c.is_ascii_alphabetic() || matches!(c, ' ' | '-');
+        assert!(words.iter().all(|words| words.chars().all(legal) && words.trim() == *words));
+        words.sort();
+        words.dedup();
+        assert_eq!(words.len(), NAMED.len(), "two read alike");
+        assert_eq!((reason(101), reason(404)), ("Switching Protocols", "Not Found"));
     }
 
     #[test]

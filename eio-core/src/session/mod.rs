@@ -215,6 +215,18 @@ mod tests {
     }
 
     #[test]
+    fn the_usual_times_are_those_of_the_reference_server() {
+        let timing = Timing::default();
+        assert_eq!((timing.ping_interval, timing.ping_timeout), (25_000, 20_000));
+        assert_eq!((timing.upgrade_timeout, timing.close_timeout), (10_000, 30_000));
+        // A client gives up an upgrade no later than the server, and waits no shorter for the end.
+        let client = client::ClientTiming::default();
+        assert_eq!(client.open_timeout, 20_000);
+        assert!(client.upgrade_timeout <= timing.upgrade_timeout);
+        assert!(client.close_timeout >= timing.close_timeout);
+    }
+
+    #[test]
     fn a_session_costs_a_server_no_more_than_this() {
         assert!(size_of::<ServerSession>() <= 128, "{}", size_of::<ServerSession>());
         assert!(size_of::<ClientSession>() <= 128, "{}", size_of::<ClientSession>());

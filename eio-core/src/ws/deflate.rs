@@ -317,6 +317,13 @@ mod tests {
     }
 
     #[test]
+    fn a_window_has_between_256_bytes_and_32_kib() {
+        let sizes = (0..=u8::MAX).filter_map(WindowBits::new).map(|bits| (bits.get(), bits.size()));
+        assert!(sizes.eq((8..=15).zip([256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768])));
+        assert_eq!(WindowBits::MAX.size(), 32_768);
+    }
+
+    #[test]
     fn an_offer_is_accepted_with_what_both_wish_for() {
         let plain = "permessage-deflate";
         accepted(ANY, plain, plain);

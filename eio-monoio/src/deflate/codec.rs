@@ -50,12 +50,11 @@ pub(crate) fn inflate(
         let (status, read, written) = decompress(inflater, input, out, at, FLAGS);
         input = input.get(read..).unwrap_or_default();
         at += written;
-        if at - start > max {
-            return Err(Error::TooBig);
-        }
         match status {
-            // The last bytes hold nothing: here they were taken for what was cut off.
+            // The last bytes hold nothing: here they were taken for what was cut off. That may well be more than the
+            // limit, but then it depends on the memory there is how much of it comes out at once.
             _ if in_tail && written > 0 => return Err(Error::NotDeflate),
+            _ if at - start > max => return Err(Error::TooBig),
             Status::HasMoreOutput => grow(plain),
             Status::NeedsMoreInput if !in_tail => (input, in_tail) = (&TAIL, true),
             Status::BlockBoundary if written == 0 && matches!(read, 4 | 5) => {}

@@ -195,6 +195,17 @@ fn what_is_no_deflate_data_or_cut_short_is_refused() {
 }
 
 #[test]
+fn what_is_cut_short_is_not_called_too_big_for_what_was_appended_to_it() {
+    // 210 bytes, and with what is appended to a message a stretch of hundreds more.
+    let payload =
+        b"\x4a\x4c\xc2\x80\x4a\xa4\x00\x2f\x4c\x4a\x1c\x85\xc2\x44\x04\x20\x85\x64\xc2\x00";
+    for max in [210, 211, 300, 1000, 100_000] {
+        assert_eq!(inflated(payload, max), Err(Error::NotDeflate), "{max}");
+    }
+    assert_eq!(inflated(payload, 209), Err(Error::TooBig));
+}
+
+#[test]
 fn blocks_that_hold_nothing_are_not_waited_for() {
     // Empty blocks with fixed codes, each ten bits: as much work as thousands of bytes.
     let four = [0b0000_0010, 0b0000_1000, 0b0010_0000, 0b1000_0000, 0b0000_0000];

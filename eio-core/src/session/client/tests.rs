@@ -546,3 +546,17 @@ mod closing {
         assert_over(&mut session, CloseReason::ParseError);
     }
 }
+
+#[test]
+fn a_websocket_that_is_done_is_a_websocket_that_is_lost() {
+    for opened in [websocket as fn() -> ClientSession, probing, pausing, dialing] {
+        let (mut done, mut lost) = (opened(), opened());
+        done.detach(Lane::WebSocket);
+        lost.lost(Lane::WebSocket);
+        assert_eq!(events(&mut done), events(&mut lost));
+        assert_eq!(done.poll_timeout(), lost.poll_timeout());
+    }
+    let mut session = websocket();
+    session.detach(Lane::WebSocket);
+    assert_over(&mut session, CloseReason::TransportClose);
+}

@@ -120,7 +120,7 @@ TESTS = {
     "mixed": ({"eio": "mixed"}, "--connections 64 --size 32 --idle 5000"),
     "idle-ws": ({"eio": "idle", "ws": "idle-raw"}, "--connections 5000"),
     "idle-ws-19000": ({"eio": "idle"}, "--connections 19000"),
-    "idle-ws-touched": ({"eio": "idle"}, "--connections 2000 --touch 65536"),
+    "idle-ws-touched": ({"eio": "idle"}, "--connections 19000 --touch 65536"),
     "idle-polling": ({"eio": "idle"}, "--connections 5000 --transport polling"),
 }
 
@@ -165,7 +165,7 @@ def one(test, server, running, options):
     """Runs one test on one server; what went wrong is a result too."""
     modes, arguments = TESTS[test]
     # Memory that a burst needed is given back a second or two after it.
-    seconds = 5 if is_idle(test) else options.seconds
+    seconds = 8 if is_idle(test) else options.seconds
     command = ["taskset", "-c", options.load_core, str(target(ROOT) / "eio-load"), modes[server.kind], *arguments.split(),
                "--url", f"http://127.0.0.1:{running.port}/engine.io/", "--pid", str(running.process.pid),
                "--seconds", str(seconds), "--warmup", str(options.warmup)]

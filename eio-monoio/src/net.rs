@@ -201,8 +201,6 @@ pub(crate) fn sleep(duration: Duration) -> impl Future<Output = ()> {
 pub(crate) struct Stream {
     readiness: RefCell<Pin<Box<dyn Readiness>>>,
     socket: Rc<Socket>,
-    /// Receives, and requests beside, in a row that did not have to wait.
-    greedy: Cell<u8>,
 }
 
 /// What became of a write, and its buffer.
@@ -222,6 +220,8 @@ pub(crate) struct Socket {
     stream: UnsafeCell<TcpStream>,
     /// A write operation is in flight.
     writing: Cell<bool>,
+    /// Receives, and requests beside, in a row that did not have to wait.
+    greedy: Cell<u8>,
 }
 
 impl Socket {
@@ -265,10 +265,10 @@ impl Stream {
     }
 
     fn new(stream: TcpStream) -> Self {
-        let socket = Socket { stream: UnsafeCell::new(stream), writing: Cell::new(false) };
-        let socket = Rc::new(socket);
+        let (writing, greedy) = (Cell::new(false), Cell::new(0));
+        let socket = Rc::new(Socket { stream: UnsafeCell::new(stream), writing, greedy });
         let readiness = RefCell::new(rearmed(socket.clone()));
-        Self { readiness, socket, greedy: Cell::new(0) }
+        Self { readiness, socket }
     }
 
     /// Sends small writes at once or not, and has the kernel probe a silent peer after `keepalive`.
@@ -309,14 +309,15 @@ impl Stream {
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ready = self.readiness.borrow_mut().as_mut().poll(cx);
         if ready.is_pending() {
-            self.greedy.set(0);
+            self.socket.greedy.set(0);
         }
         ready
     }
 
     /// Counts something that takes its time, beside receives: many requests may come with one.
     pub(crate) fn count_step(&self) {
-        self.greedy.set(self.greedy.get().saturating_add(1));
+        let greedy = &self.socket.greedy;
+        greedy.set(greedy.get().saturating_add(1));
     }
 
     /// Lets others have their turn if this peer has had a long one. On epoll a socket into which somebody writes
@@ -325,10 +326,10 @@ impl Stream {
     pub(crate) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
         /// After so many steps without a wait others get their turn.
         const GREED: u8 = 8;
-        if self.greedy.get() < GREED {
+        if self.socket.greedy.get() < GREED {
             return Poll::Ready(());
         }
-        self.greedy.set(0);
+        self.socket.greedy.set(0);
         sit(cx)
     }
 
@@ -428,8 +429,10 @@ impl<M: Fn() -> F, F: Future<Output = io::Result<()>>> Readiness for Rearmed<M, 
     }
 }
 
-/// Has the allocator give back what it does not use, all of it: also what lies between what is used.
+/// Frees what this core keeps for writes, and has the allocator give back what it does not use, all of it: also what
+/// lies between what is used.
 pub(crate) fn trim() {
+    WRITERS.with(|writers| writers.empty());
     // SAFETY: takes no pointer, and moves nothing that is in use.
     #[cfg(target_env = "gnu")]
     unsafe {

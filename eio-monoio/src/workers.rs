@@ -32,6 +32,11 @@ impl<I: 'static, O: 'static> Workers<I, O> {
         worker.job.input.set(Some(input));
         Work { worker: Some(worker), home: self.clone() }
     }
+
+    /// Frees those that are idle.
+    pub(crate) fn empty(&self) {
+        drop(self.idle.take());
+    }
 }
 
 /// A piece of work, until it is done.
@@ -120,6 +125,8 @@ mod tests {
         let mut third = workers.run(("third", flag.clone()), wait);
         assert!(workers.idle.borrow().is_empty());
         assert_eq!(Pin::new(&mut third).poll(&mut cx), Poll::Ready("third"));
+        workers.empty();
+        assert!(workers.idle.borrow().is_empty());
         // Given up, a worker is not used again.
         flag.set(false);
         drop(workers.run(("fourth", flag.clone()), wait));

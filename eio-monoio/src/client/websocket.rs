@@ -23,11 +23,11 @@ use crate::client::polling::{Cuttable, connect, refusal_decoder, scan_head, told
 use crate::client::session::Session;
 use crate::client::settings::Settings;
 use crate::conn::inbound::Inbound;
-use crate::conn::wire::{self, Watch, Wire};
+use crate::conn::wire::{self, Watch, Wire, drive};
 use crate::deflate::PerMessageDeflate;
 use crate::line::Line;
 use crate::message::OutBuf;
-use crate::session::link::{Ending, Link};
+use crate::session::link::Ending;
 
 /// Opens the WebSocket and serves it to its end.
 pub(crate) async fn run(session: Rc<Session>) {
@@ -43,18 +43,21 @@ pub(crate) async fn run(session: Rc<Session>) {
     }
     let inbound = Inbound::new(Role::Client, session.settings.options.max_receive, inward);
     let reader = Reader { session: &session, wire: &wire, rx, inbound, fault: None };
-    let watch = Watcher { session: &session, link: &wire.link };
-    wire.drive(pin!(reader.run()), &watch).await;
+    drive(&Watcher { session: &session, wire: &wire }, pin!(reader.run())).await;
 }
 
 struct Watcher<'w> {
     session: &'w Session,
-    link: &'w Rc<Link>,
+    wire: &'w Wire,
 }
 
 impl Watch for Watcher<'_> {
+    fn wire(&self) -> &Wire {
+        self.wire
+    }
+
     fn sent(&self) {
-        if self.session.has_link(self.link) {
+        if self.session.has_link(&self.wire.link) {
             self.session.drained();
         }
     }

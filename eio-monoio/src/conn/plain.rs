@@ -14,7 +14,7 @@ use eio_core::ws::{self, CloseCode, Event, Kind, Role, encode_close};
 
 use crate::conn::Conn;
 use crate::conn::inbound::Inbound;
-use crate::conn::wire::{self, Wire, asked};
+use crate::conn::wire::{self, Wire, asked, drive};
 use crate::deflate::{Inward, Outward};
 use crate::line::Line;
 use crate::local::Local;
@@ -93,7 +93,7 @@ pub(crate) fn start<T: 'static>(
             core.tasks.call(|| on_message(socket, message))
         };
         let reader = Reader { wire: &wire, socket: &socket, rx, inbound, on_message: &on_message };
-        wire.drive(pin!(async { _ = reader.run().await }), &()).await;
+        drive(&wire, pin!(async { _ = reader.run().await })).await;
         core.remove_plain(entry);
     });
 }
@@ -133,7 +133,7 @@ pub(crate) async fn run(
             told.set(code);
         }
     };
-    wire.drive(pin!(reading), &()).await;
+    drive(&wire, pin!(reading)).await;
     told.get()
 }
 

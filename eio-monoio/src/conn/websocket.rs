@@ -14,7 +14,7 @@ use eio_core::ws::deflate::Terms;
 use eio_core::ws::{self, CloseCode, Kind, Ready, Role};
 
 use crate::conn::inbound::Inbound;
-use crate::conn::wire::{self, Watch, Wire, asked};
+use crate::conn::wire::{self, Watch, Wire, asked, drive};
 use crate::conn::{Conn, dispatch};
 use crate::handler::Handler;
 use crate::session::Session;
@@ -47,7 +47,7 @@ pub(crate) fn start<H: Handler>(
     let ends = Ends { shard, session, wire };
     tasks.core.tasks.spawn(async move {
         // Lent: what a future moves it holds twice.
-        ends.wire.drive(pin!(ends.run(&mut incoming, begin)), &ends).await;
+        drive(&ends, pin!(ends.run(&mut incoming, begin))).await;
     });
 }
 
@@ -59,6 +59,10 @@ struct Ends<H: Handler> {
 }
 
 impl<H: Handler> Watch for Ends<H> {
+    fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
     fn waits(&self) {
         self.session.recount_queued();
     }

@@ -37,8 +37,10 @@ pub(crate) struct Wire {
     heard_out: Cell<bool>,
 }
 
-/// Who wants to know how sending goes on.
+/// Who has a connection and wants to know how sending goes on.
 pub(crate) trait Watch {
+    fn wire(&self) -> &Wire;
+
     /// What is to be sent may have to wait.
     fn waits(&self) {}
 
@@ -46,7 +48,11 @@ pub(crate) trait Watch {
     fn sent(&self) {}
 }
 
-impl Watch for () {}
+impl Watch for Wire {
+    fn wire(&self) -> &Wire {
+        self
+    }
+}
 
 /// How sending goes on.
 enum Writer<'w> {
@@ -66,6 +72,27 @@ pub(crate) enum End<R> {
     Broke(CloseCode, R),
     /// Our side ended the link.
     Ours,
+}
+
+/// Polls reader and writer to their ends. The reader comes pinned: by value it would take its room twice.
+pub(crate) fn drive<'w, W: Watch>(
+    watch: &'w W,
+    mut reading: Pin<&'w mut impl Future<Output = ()>>,
+) -> impl Future<Output = ()> {
+    let mut writer = Writer::Idle;
+    let mut read = false;
+    poll_fn(move |cx| {
+        let wire = watch.wire();
+        wire.link.turn(cx, |cx| {
+            read = read || reading.as_mut().poll(cx).is_ready();
+            wire.poll_write(cx, &mut writer, watch);
+        });
+        if read && matches!(writer, Writer::Done) {
+            return Poll::Ready(());
+        }
+        wire.poll_last_moments(cx);
+        Poll::Pending
+    })
 }
 
 impl Wire {
@@ -90,27 +117,6 @@ impl Wire {
             },
             rx,
         )
-    }
-
-    /// Polls reader and writer to their ends. The reader comes pinned: by value it would take its room twice.
-    pub(crate) fn drive<'w>(
-        &'w self,
-        mut reading: Pin<&'w mut impl Future<Output = ()>>,
-        watch: &'w impl Watch,
-    ) -> impl Future<Output = ()> {
-        let mut writer = Writer::Idle;
-        let mut read = false;
-        poll_fn(move |cx| {
-            self.link.turn(cx, |cx| {
-                read = read || reading.as_mut().poll(cx).is_ready();
-                self.poll_write(cx, &mut writer, watch);
-            });
-            if read && matches!(writer, Writer::Done) {
-                return Poll::Ready(());
-            }
-            self.poll_last_moments(cx);
-            Poll::Pending
-        })
     }
 
     /// A peer that does not take part in the closing handshake is cut off.

@@ -47,9 +47,9 @@ pub(crate) struct Session<T> {
     /// The WebSocket, from its 101 on, also while it is only probed.
     link: RefCell<Option<Rc<Link>>>,
     /// The task that holds the GET.
-    poller: RefCell<Option<Waker>>,
+    poller: Cell<Option<Waker>>,
     /// Tasks that wait for room in the queue.
-    senders: RefCell<Vec<Waker>>,
+    senders: Cell<Option<Box<Senders>>>,
     /// Messages that came while the handler was busy.
     inbox: RefCell<Queue>,
     /// Bytes of messages that were taken out of there and wait all the same.
@@ -113,6 +113,10 @@ impl Outgoing for Encoded {
     }
 }
 
+/// Tasks that wait for a session: in a box, because for most there are none.
+#[derive(Default)]
+struct Senders(Vec<Waker>);
+
 /// What a session is made from; see [`Session::new`].
 pub(crate) struct Origin<T> {
     pub(crate) transport: Transport,
@@ -147,8 +151,8 @@ impl<T> Session<T> {
             machine: RefCell::new(machine),
             outbox: RefCell::default(),
             link: RefCell::default(),
-            poller: RefCell::default(),
-            senders: RefCell::default(),
+            poller: Cell::default(),
+            senders: Cell::default(),
             inbox: RefCell::default(),
             taken: Cell::new(0),
             // With telling its handler that it exists: an end before that is told after it.
@@ -292,14 +296,19 @@ impl<T> Session<T> {
     }
 
     fn add_sender(&self, cx: &Context<'_>) {
-        let mut senders = self.senders.borrow_mut();
-        if !senders.iter().any(|known| known.will_wake(cx.waker())) {
-            senders.push(cx.waker().clone());
+        let mut senders = self.senders.take().unwrap_or_default();
+        if !senders.0.iter().any(|known| known.will_wake(cx.waker())) {
+            senders.0.push(cx.waker().clone());
         }
+        self.senders.set(Some(senders));
     }
 
     fn wake_senders(&self) {
-        self.senders.borrow_mut().drain(..).for_each(Waker::wake);
+        if let Some(mut senders) = self.senders.take() {
+            senders.0.drain(..).for_each(Waker::wake);
+            // Who waits now and then finds the memory for it.
+            self.senders.set(Some(senders));
+        }
     }
 
     /// Ends the session after what is queued.
@@ -446,8 +455,12 @@ impl<T> Session<T> {
     pub(crate) fn drained(&self) {
         self.flush_link();
         self.recount_queued();
-        if !self.senders.borrow().is_empty() && !self.is_slow() {
-            self.wake_senders();
+        if let Some(senders) = self.senders.take() {
+            let waiting = !senders.0.is_empty();
+            self.senders.set(Some(senders));
+            if waiting && !self.is_slow() {
+                self.wake_senders();
+            }
         }
     }
 
@@ -493,11 +506,8 @@ impl<T> Session<T> {
             }
         }
         if encoder.is_empty() {
-            let mut poller = self.poller.borrow_mut();
-            match &*poller {
-                Some(known) if known.will_wake(cx.waker()) => {}
-                _ => *poller = Some(cx.waker().clone()),
-            }
+            let known = self.poller.take().filter(|known| known.will_wake(cx.waker()));
+            self.poller.set(Some(known.unwrap_or_else(|| cx.waker().clone())));
             return false;
         }
         self.settle();
@@ -631,7 +641,7 @@ impl<T> Session<T> {
     }
 
     fn wake_poller(&self) {
-        if let Some(poller) = self.poller.borrow_mut().take() {
+        if let Some(poller) = self.poller.take() {
             poller.wake();
         }
     }

@@ -59,7 +59,11 @@ mcu_panics() { ./eio-embassy/ci/panics.sh; }
 mcu_soak() { SOAK="${SOAK:-1800}" ./eio-embassy/ci/qemu.sh 'ours soak'; }
 
 # Every crate packs, and builds from what was packed.
-package() { cargo package --workspace --allow-dirty --quiet; }
+package() {
+  # What was unpacked by an earlier run would be built in place of what is packed now.
+  rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/{src,cache}/-*/eio-*
+  cargo package --workspace --allow-dirty --quiet
+}
 
 # What needs node and python on the other end, alone.
 interop() {

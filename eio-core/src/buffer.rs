@@ -401,6 +401,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_replaced_is_never_more_than_there_is() {
+        let left = |framing, n| {
+            let mut rx = RecvBuffer::new([0; 8]);
+            rx.append(b"..head").unwrap();
+            rx.skip(2);
+            rx.replace(framing, n);
+            (rx.kept().to_vec(), rx.unread().to_vec())
+        };
+        assert_eq!(left(1, 2), (b"ea".to_vec(), b"d".to_vec()));
+        assert_eq!(left(1, 4), (b"ead".to_vec(), b"".to_vec()));
+        assert_eq!(left(5, 0), (b"".to_vec(), b"".to_vec()));
+    }
+
+    #[test]
     fn nothing_moves_as_long_as_there_is_room_behind() {
         let mut rx = RecvBuffer::with_unread(*b"..ab....", 4);
         rx.skip(2);

@@ -194,6 +194,22 @@ mod tests {
     }
 
     #[test]
+    fn there_is_room_for_what_would_be_taken_and_for_nothing_else() {
+        let (three, four) = (Packet::Message("ab".into()), Packet::Message("abc".into()));
+        let mut memory = [0; 32];
+        let mut out = Writer::new(&mut memory);
+        let mut encoder = Encoder::new(7, 3);
+        // A first packet always has room.
+        assert!(encoder.has_room(Some(&Packet::Message("longer than that".into()))));
+        assert_eq!(encoder.push(&mut out, &three), Ok(Pushed::Yes));
+        // Three bytes, a separator, and three more: that is all.
+        assert!(encoder.has_room(Some(&three)) && !encoder.has_room(Some(&four)));
+        assert!(encoder.has_room(None));
+        assert_eq!(encoder.push(&mut out, &three), Ok(Pushed::Yes));
+        assert!(!encoder.has_room(None) && !encoder.has_room(Some(&three)));
+    }
+
+    #[test]
     fn says_of_a_message_or_an_end_that_it_is_next_and_of_nothing_else() {
         let mut body = *b"3\x1e4a\x1ebAA==\x1e4\x1e1";
         let mut packets = Decoder::new(&mut body);

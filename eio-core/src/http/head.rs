@@ -323,6 +323,9 @@ mod tests {
     fn illegal_header_lines_are_refused() {
         for (line, error) in [
             ("A : b", Error::SpaceBeforeColon),
+            // The first sin is the one that is named, and two of them do not make it right.
+            (": a\r\nb : c", Error::BadHeaderName),
+            ("A: b\nC: d\n", Error::BareLf),
             ("A\t: b", Error::SpaceBeforeColon),
             (" A: b", Error::ObsFold),
             ("\tb", Error::ObsFold),

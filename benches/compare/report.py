@@ -51,11 +51,11 @@ What is not met, and why:
   one waits inside a receive operation, in a buffer that each connection owns; ours waits for readiness, owns no buffer
   while it waits, and receives by a call, which makes a bare echo 8 % dearer and an idle session 4 KiB smaller. The rest
   is frames, UTF-8, the session and its handler, 0.3 µs for a message that comes alone and 0.1 µs in a batch.
-- **64 KB beside engineioxide.** Nearly all is copying in the kernel: raw TCP echo itself is at the aim.
+- **64 KB beside engineioxide.** Two thirds is copying in the kernel: raw TCP echo itself is only just below the aim.
 - **A polling trip beside two bare answers.** A POST and a held GET are parsed, matched with their session and answered
   with what standards ask for; the bare answer is a constant for anything that ends in an empty line.
-- **Upgrade.** Two connections, six sends and ten receives: four fifths are the kernel's, and are the same for every
-  server. What is ours is two thirds of engineioxide's.
+- **Upgrade.** Two connections, six sends and ten receives: three quarters of it are the kernel's, and as much as
+  engineioxide's there. What is ours is half of engineioxide's.
 """
 
 HEAD = """# Benchmarks
@@ -85,6 +85,7 @@ Limits of these figures:
 - Latencies of a saturated closed loop say how long the queue is. Compare them within one test only.
 - Resident memory does not hold what the kernel keeps for sockets and rings.
 - Floors do less: raw TCP echo knows no frames, `http-hello` no sessions; one trip is two of its requests.
+- Servers in node and Python take their turn less often ("runs"), and node is slower in its first second than later.
 - "load" is the machine's load average while the test ran; more than 2 means that something else ran too.
 """
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use eio_monoio::{CloseReason, Config, Message};
 
-use support::app::Host;
+use support::app::{Host, eventually};
 use support::matrix::everywhere;
 use support::wire::{
     BINARY, CLOSE, PING, PONG, Polling, TEXT, WEBSOCKET, WebSocket, Wire, frame, opening, sid_of,
@@ -334,6 +334,20 @@ fn a_close_frame_is_echoed_with_its_code_and_then_the_connection_ends() {
         socket.wire.expect_eof();
         drop(socket);
         host.empties();
+    });
+}
+
+#[test]
+fn a_client_that_said_goodbye_and_keeps_its_end_open_holds_no_connection() {
+    everywhere(|config| {
+        // Longer than this test waits for anything.
+        let host = Host::start(config.close_timeout(Duration::from_secs(60)));
+        let (mut socket, _) = WebSocket::open(host.addr());
+        socket.wire.write(frame(CLOSE, &1000_u16.to_be_bytes()));
+        assert_eq!(socket.expect_close(), Some(1000));
+        // RFC 6455 5.5.1: "The server MUST close the underlying TCP connection immediately".
+        eventually("the connection's end", || host.remote().connections() == 0);
+        socket.wire.expect_eof();
     });
 }
 

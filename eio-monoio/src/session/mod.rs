@@ -3,6 +3,7 @@
 //! The only place that calls the machine's `handle_*` and `poll_*`. Everything else of the server asks here.
 
 pub(crate) mod link;
+mod outgoing;
 pub(crate) mod queue;
 
 use std::cell::{Cell, RefCell};
@@ -24,10 +25,10 @@ use crate::error::SendError;
 use crate::message::{Encoded, OutBuf, never_full};
 use crate::metrics::{MESSAGES_RECEIVED, MESSAGES_SENT, QUEUED, UPGRADES, by};
 use crate::session::link::{Ending, Link};
+use crate::session::outgoing::Outgoing;
 use crate::session::queue::Queue;
 use crate::shard::Core;
 use crate::shard::mesh::Call;
-use crate::shard::pool::Pool;
 use crate::shard::registry::Named;
 use crate::shard::tasks::Guarded;
 use crate::shard::timers::TimerId;
@@ -63,54 +64,6 @@ pub(crate) struct Session<T> {
     /// By what carries it, the session is there.
     counted_by: Cell<Transport>,
     timer: TimerId,
-}
-
-/// A message on its way out, encoded or not.
-trait Outgoing {
-    fn message(&self) -> Message<'_>;
-    /// How much it adds to what waits, in bytes.
-    fn len(&self) -> usize;
-    /// Appends it to a WebSocket's frames. `base64`: binary as text, for who cannot take it.
-    fn write(&self, link: &Link, pool: &Pool, base64: bool);
-}
-
-impl Outgoing for Message<'_> {
-    fn message(&self) -> Message<'_> {
-        *self
-    }
-
-    fn len(&self) -> usize {
-        Message::len(self)
-    }
-
-    #[inline]
-    fn write(&self, link: &Link, pool: &Pool, base64: bool) {
-        let packet = Packet::Message(*self);
-        if base64 && matches!(self, Message::Binary(_)) {
-            link.write(pool, |out| out.text_frame(&packet));
-        } else {
-            link.message(pool, &packet, None);
-        }
-    }
-}
-
-impl Outgoing for Encoded {
-    fn message(&self) -> Message<'_> {
-        Encoded::message(self)
-    }
-
-    fn len(&self) -> usize {
-        self.frame().len()
-    }
-
-    #[inline]
-    fn write(&self, link: &Link, pool: &Pool, base64: bool) {
-        if base64 {
-            self.message().write(link, pool, base64);
-        } else {
-            link.encoded(pool, self);
-        }
-    }
 }
 
 /// Tasks that wait for a session: in a box, because for most there are none.

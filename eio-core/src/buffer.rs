@@ -254,6 +254,23 @@ pub trait Sink {
     /// # Errors
     /// [`Overflow`], with nothing appended.
     fn claim(&mut self, n: usize) -> Result<&mut [u8], Overflow>;
+
+    /// Appends all `parts`, one behind the other. For a sink whose [`claim`](Self::claim) has to clear memory, worth
+    /// implementing.
+    ///
+    /// # Errors
+    /// [`Overflow`], with nothing written.
+    #[inline]
+    fn put_all<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), Overflow> {
+        let sum = parts.iter().try_fold(0_usize, |sum, part| sum.checked_add(part.len()));
+        let mut room = self.claim(sum.ok_or(Overflow)?)?;
+        for part in parts {
+            let (front, rest) = room.split_at_mut_checked(part.len()).ok_or(Overflow)?;
+            front.copy_from_slice(part);
+            room = rest;
+        }
+        Ok(())
+    }
 }
 
 /// A [`Sink`] over a slice.

@@ -120,6 +120,13 @@ impl Sink for OutBuf {
         self.0.resize(len + n, 0);
         Ok(&mut self.0[len..])
     }
+
+    #[inline]
+    fn put_all<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), Overflow> {
+        self.0.reserve(parts.iter().map(|part| part.len()).sum());
+        parts.into_iter().for_each(|part| self.0.extend_from_slice(part));
+        Ok(())
+    }
 }
 
 impl OutBuf {

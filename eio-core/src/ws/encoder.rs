@@ -74,17 +74,17 @@ fn write<K: Sink>(
     [prefix, payload]: [&[u8]; 2],
     mask: Option<[u8; 4]>,
 ) -> Result<(), Overflow> {
-    let masked = if mask.is_some() { MASK } else { 0 };
+    /// From here on clearing the memory first, as `claim` may have to, costs more than all the rest of a head.
+    const LONG: usize = 1024;
+    if mask.is_none() && len >= LONG {
+        let mut room = [0; encoded_len(0, false) + size_of::<u64>()];
+        let unused = put_head(&mut room, first, len, mask)?.len();
+        let head = room.get(..room.len() - unused).ok_or(Overflow)?;
+        return out.put_all([head, prefix, payload]);
+    }
     // The whole frame is claimed at once: all or nothing.
     let frame = out.claim(encoded_len(len, mask.is_some()))?;
-    let mut rest = match Length::of(len) {
-        Length::Short(len) => put(frame, [first, masked | len])?,
-        Length::Medium(len) => put(put(frame, [first, masked | LENGTH_16])?, len.to_be_bytes())?,
-        Length::Long(len) => put(put(frame, [first, masked | LENGTH_64])?, len.to_be_bytes())?,
-    };
-    if let Some(key) = mask {
-        rest = put(rest, key)?;
-    }
+    let rest = put_head(frame, first, len, mask)?;
     let (front, back) = rest.split_at_mut_checked(prefix.len()).ok_or(Overflow)?;
     match (front, prefix) {
         // A call to copy one byte costs more than all the rest of a short frame's head.
@@ -96,6 +96,26 @@ fn write<K: Sink>(
         mask::apply(rest, key);
     }
     Ok(())
+}
+
+/// Writes a frame's head to the front of `room`; what is left of it comes back.
+#[inline(always)]
+fn put_head(
+    room: &mut [u8],
+    first: u8,
+    len: usize,
+    mask: Option<[u8; 4]>,
+) -> Result<&mut [u8], Overflow> {
+    let masked = if mask.is_some() { MASK } else { 0 };
+    let rest = match Length::of(len) {
+        Length::Short(len) => put(room, [first, masked | len])?,
+        Length::Medium(len) => put(put(room, [first, masked | LENGTH_16])?, len.to_be_bytes())?,
+        Length::Long(len) => put(put(room, [first, masked | LENGTH_64])?, len.to_be_bytes())?,
+    };
+    match mask {
+        Some(key) => put(rest, key),
+        None => Ok(rest),
+    }
 }
 
 /// Writes `bytes` to the front of `room`; what is left of it comes back.

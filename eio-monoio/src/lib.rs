@@ -58,6 +58,7 @@ pub mod json;
 mod line;
 mod listener;
 mod local;
+mod mailbox;
 mod message;
 mod metrics;
 mod net;
@@ -70,6 +71,7 @@ mod socket;
 mod task;
 #[cfg(feature = "tls")]
 mod tls;
+mod turn;
 mod web;
 mod workers;
 

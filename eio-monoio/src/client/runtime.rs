@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::line::Deadline;
 use crate::local::Local;
-use crate::net::{Bell, Driver, Mailbox, Runtime};
+use crate::mailbox::{Bell, Mailbox};
+use crate::net::{Driver, Runtime};
 use crate::shard::thrift::keep_lean;
 
 /// Makes this thread a core and runs `future` on it. Done when `future` is: then whatever else still runs on the

@@ -16,11 +16,11 @@ use pin_project_lite::pin_project;
 use crate::config::Dispatch;
 use crate::handler::Handler;
 use crate::message::OwnedMessage;
-use crate::net::Turn;
 use crate::session::Session;
 use crate::shard::Shard;
 use crate::shard::tasks::{Run, Stopped};
 use crate::socket::Socket;
+use crate::turn::Turn;
 
 /// Hands a message over. The future, guarded against panics, does not borrow it. From here on the session is
 /// busy, until [`begin`] or [`catch_up`] finds that the handler is done.

@@ -16,9 +16,9 @@ use crate::conn::{Conn, dispatch};
 use crate::handler::Handler;
 use crate::line::{Ended, Line};
 use crate::message::OutBuf;
-use crate::net::Turn;
 use crate::session::Session;
 use crate::shard::{Core, Shard};
+use crate::turn::Turn;
 use crate::web::compress::Coding;
 use crate::workers::{Work, Workers};
 

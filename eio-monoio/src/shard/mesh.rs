@@ -11,9 +11,9 @@ use eio_core::transport::Transport;
 
 use crate::carrier::Packed;
 use crate::error::SendError;
+use crate::mailbox::{Mailbox, Undelivered};
 use crate::message::{Encoded, OwnedMessage};
 use crate::metrics::{Counters, Metrics};
-use crate::net::{Mailbox, Undelivered};
 use crate::shard::disk::Reply;
 use crate::shard::registry::{Directory, Route, SidKey};
 

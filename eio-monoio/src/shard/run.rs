@@ -22,8 +22,9 @@ use crate::conn::secure;
 use crate::conn::{Conn, dispatch, http};
 use crate::handler::Handler;
 use crate::listener::Listening;
+use crate::mailbox::Bell;
 use crate::metrics::ACCEPTED;
-use crate::net::{self, Bell, Listener, Stream};
+use crate::net::{Listener, Stream};
 use crate::remote::Remote;
 use crate::session::Session;
 use crate::shard::disk::Disk;
@@ -31,6 +32,7 @@ use crate::shard::mesh::{Mail, Mesh, Permit};
 use crate::shard::thrift::keep_lean;
 use crate::shard::timers::Target;
 use crate::shard::{Core, Found, Shard};
+use crate::turn;
 use crate::web::hooks::Hooks;
 
 /// What a shard is made of, before it is on its own thread.
@@ -241,7 +243,7 @@ async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, drain: bool
             Ok(taken) => {
                 pause = FIRST_PAUSE;
                 if taken == BATCH {
-                    net::step_back().await;
+                    turn::step_back().await;
                 }
             }
             Err(error) => {

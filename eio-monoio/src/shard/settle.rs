@@ -10,9 +10,9 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use crate::line::Deadline;
-use crate::net;
 use crate::shard::Core;
 use crate::shard::mesh::Mail;
+use crate::turn;
 
 /// How long a core that does not answer is waited for, in milliseconds: a handler may block it.
 const PATIENCE: u32 = 100;
@@ -22,7 +22,7 @@ const TURNS: usize = 3;
 
 async fn take_turns() {
     for _ in 0..TURNS {
-        net::step_back().await;
+        turn::step_back().await;
     }
 }
 
@@ -55,7 +55,7 @@ impl<T> Core<T> {
             for expected in expected {
                 expected.reply().await;
             }
-            net::step_back().await;
+            turn::step_back().await;
         });
         poll_fn(|cx| match answers.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(()),

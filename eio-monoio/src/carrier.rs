@@ -42,6 +42,16 @@ impl Carrier {
         }
     }
 
+    /// The socket, where what it receives needs no more work: see [`Stream::poll_fetch`].
+    #[inline]
+    pub(crate) fn plain(&self) -> Option<&Stream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => None,
+        }
+    }
+
     /// See [`Stream::poll_turn`].
     #[inline]
     pub(crate) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {

@@ -1,9 +1,10 @@
 //! Sockets, time and tasks of one core: the only module that names the runtime, and the only one with `unsafe`.
 //!
 //! What the rest of the crate may rely on, and why it is narrow: a pending read or accept operation that is
-//! dropped loses data or leaks a descriptor on io_uring, so there is none. Reading and accepting wait for
-//! readiness ([`Stream::poll_readable`]) and then make a system call that does not block. Writing is an
-//! operation that owns its buffer ([`Stream::write_all`]).
+//! dropped loses data or leaks a descriptor on io_uring. So reading and accepting wait for readiness
+//! ([`Stream::poll_readable`]) and then make a system call that does not block. Writing is an operation that
+//! owns its buffer ([`Stream::write_all`]). Where a peer sends all the time, reading may be one, too
+//! ([`Stream::poll_fetch`]): it belongs to the stream, so that ceasing to ask loses nothing.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, RefCell, UnsafeCell};
@@ -13,10 +14,10 @@ use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use monoio::io::AsyncWriteRentExt;
+use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
@@ -136,6 +137,8 @@ pub(crate) fn sleep(duration: Duration) -> impl Future<Output = ()> {
 /// Reading and writing may overlap; there is one reader and one writer at a time.
 pub(crate) struct Stream {
     readiness: RefCell<Pin<Box<dyn Readiness>>>,
+    /// In a box: most streams never have it.
+    fetching: RefCell<Option<Box<Fetching>>>,
     socket: Rc<Socket>,
 }
 
@@ -177,6 +180,17 @@ impl Socket {
         (result.map(|_| ()), buf)
     }
 
+    /// Only for [`Fetching`], which sees to it that there is one at a time. `buf` comes back as long as it was.
+    async fn fetch(self: Rc<Self>, buf: Vec<u8>) -> Fetched {
+        let len = buf.len();
+        // SAFETY: as in `write_all`, for the one reader.
+        let stream = unsafe { &mut *self.stream.get() };
+        let (result, mut buf) = stream.read(buf).await;
+        // SAFETY: so many bytes were initialised before, and what was received is written over them.
+        unsafe { buf.set_len(len) };
+        (result, buf)
+    }
+
     fn duplicate(&self) -> io::Result<OwnedFd> {
         // SAFETY: the descriptor is open for as long as `self` lives.
         unsafe { BorrowedFd::borrow_raw(self.get().as_raw_fd()) }.try_clone_to_owned()
@@ -204,7 +218,7 @@ impl Stream {
         let (writing, greedy) = (Cell::new(false), Cell::new(0));
         let socket = Rc::new(Socket { stream: UnsafeCell::new(stream), writing, greedy });
         let readiness = RefCell::new(rearmed(socket.clone()));
-        Self { readiness, socket }
+        Self { readiness, fetching: RefCell::default(), socket }
     }
 
     /// Sends small writes at once or not, and has the kernel probe a silent peer after `keepalive`.
@@ -248,6 +262,44 @@ impl Stream {
             self.socket.greedy.set(0);
         }
         ready
+    }
+
+    /// Whether a receive operation is under way. What it receives is to be had by [`poll_fetch`](Self::poll_fetch)
+    /// only.
+    pub(crate) fn is_fetching(&self) -> bool {
+        self.fetching.borrow().as_ref().is_some_and(|fetching| fetching.waits)
+    }
+
+    /// Whether there may be one: there are not too many, and operations are of use here.
+    pub(crate) fn may_fetch(&self) -> bool {
+        FETCHING.get() < MOST_FETCHING && !monoio::utils::is_legacy()
+    }
+
+    /// Frees what is kept from one operation to the next. One that is under way is seen to its end.
+    pub(crate) fn cease_fetching(&self) {
+        let mut fetching = self.fetching.borrow_mut();
+        if fetching.as_ref().is_some_and(|fetching| !fetching.waits) {
+            *fetching = None;
+        }
+    }
+
+    /// Receives by an operation, which is one call to the kernel less than readiness and a receive: `Ok(0)` is the
+    /// end of the stream. A `buffer` is asked for when one begins, and waits with it.
+    pub(crate) fn poll_fetch(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: impl FnOnce() -> Vec<u8>,
+    ) -> Poll<Fetched> {
+        let mut fetching = self.fetching.borrow_mut();
+        let fetching = fetching.get_or_insert_with(|| Fetching::new(self.socket.clone()));
+        self.socket.greedy.set(0);
+        if !fetching.waits {
+            fetching.operations.as_mut().begin(buffer());
+            fetching.wait(true);
+        }
+        let fetched = ready!(fetching.operations.as_mut().poll(cx));
+        fetching.wait(false);
+        Poll::Ready(fetched)
     }
 
     /// Counts something that takes its time, beside receives: many requests may come with one.
@@ -362,6 +414,74 @@ impl<M: Fn() -> F, F: Future<Output = io::Result<()>>> Readiness for Rearmed<M, 
 
     fn is_armed(&self) -> bool {
         self.waiting.is_some()
+    }
+}
+
+/// What became of a receive operation, and its buffer.
+pub(crate) type Fetched = (io::Result<usize>, Vec<u8>);
+
+/// Receive operations one after the other, in one allocation.
+struct Fetching {
+    operations: Pin<Box<dyn Operations>>,
+    /// One is under way.
+    waits: bool,
+}
+
+/// So many receive operations of a core may wait at a time, each with its buffer; not much longer than peers send,
+/// because a WebSocket that has nothing to say has a heartbeat all the same.
+const MOST_FETCHING: u16 = 512;
+
+thread_local! {
+    /// How many do.
+    static FETCHING: Cell<u16> = const { Cell::new(0) };
+}
+
+impl Fetching {
+    fn new(socket: Rc<Socket>) -> Box<Self> {
+        let make = move |buf| socket.clone().fetch(buf);
+        Box::new(Self { operations: Box::pin(Repeated { make, running: None }), waits: false })
+    }
+
+    fn wait(&mut self, waits: bool) {
+        if self.waits != waits {
+            let others = FETCHING.get() - u16::from(self.waits);
+            FETCHING.set(others + u16::from(waits));
+            self.waits = waits;
+        }
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        self.wait(false);
+    }
+}
+
+trait Operations {
+    fn begin(self: Pin<&mut Self>, buf: Vec<u8>);
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fetched>;
+}
+
+pin_project! {
+    struct Repeated<M, F> {
+        make: M,
+        #[pin]
+        running: Option<F>,
+    }
+}
+
+impl<M: Fn(Vec<u8>) -> F, F: Future<Output = Fetched>> Operations for Repeated<M, F> {
+    fn begin(self: Pin<&mut Self>, buf: Vec<u8>) {
+        let mut this = self.project();
+        this.running.set(Some((this.make)(buf)));
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fetched> {
+        let mut this = self.project();
+        let Some(running) = this.running.as_mut().as_pin_mut() else { return Poll::Pending };
+        let fetched = ready!(running.poll(cx));
+        this.running.set(None);
+        Poll::Ready(fetched)
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod inbound;
 pub(crate) mod other;
+mod pace;
 pub(crate) mod plain;
 pub(crate) mod polling;
 pub(crate) mod reply;

@@ -16,11 +16,13 @@ use eio_core::ws::{self, CloseCode, Opcode, Ready, Role, encode, encode_close};
 
 use crate::carrier::Write;
 use crate::conn::inbound::Inbound;
+use crate::conn::pace::Pace;
 use crate::deflate::Outward;
 use crate::line::{Deadline, Limits, Line, Parts, Registered, make_room, rest};
 use crate::local::Local;
 use crate::message::{OutBuf, never_full};
 use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
+use crate::net::Stream;
 use crate::session::link::{Ending, Link};
 use crate::shard::pool::{Pool, SCRATCH};
 
@@ -35,6 +37,7 @@ pub(crate) struct Wire {
     broken: Cell<bool>,
     /// The peer has nothing more to say, and its reader is done.
     heard_out: Cell<bool>,
+    pace: Pace,
 }
 
 /// Who has a connection and wants to know how sending goes on.
@@ -73,6 +76,9 @@ pub(crate) enum End<R> {
     /// Our side ended the link.
     Ours,
 }
+
+/// What a receive operation may bring, in bytes.
+const FETCH: usize = 4096;
 
 /// Polls reader and writer to their ends. The reader comes pinned: by value it would take its room twice.
 pub(crate) fn drive<'w, W: Watch>(
@@ -114,6 +120,7 @@ impl Wire {
                 role,
                 broken: Cell::new(false),
                 heard_out: Cell::new(false),
+                pace: Pace::default(),
             },
             rx,
         )
@@ -150,11 +157,9 @@ impl Wire {
 
     /// Sends what there is.
     fn begin_write<'w>(&'w self, watch: &impl Watch) -> Writer<'w> {
-        /// A single frame up to this size is sent by a call of its own, which is less than an operation needs; what
-        /// has piled up costs less in an operation, which the kernel gets together with those of other connections.
+        /// So much is sent by a call of its own, which is less than an operation needs, whose end wakes the task.
         const SMALL: usize = 4096;
         let (link, stream) = (&self.link, &self.socket.stream);
-        let single = link.is_single();
         let mut out = link.take();
         if link.ending() == Ending::Cut {
             let _ = stream.try_send(&out);
@@ -171,7 +176,7 @@ impl Wire {
             return Writer::Done;
         }
         let len = out.len();
-        let at_once = if single && len <= SMALL { stream.send_now(&out) } else { 0 };
+        let at_once = if len <= SMALL { stream.send_now(&out) } else { 0 };
         if at_once == len {
             return self.wrote(Ok(()), out, watch);
         }
@@ -203,19 +208,26 @@ impl Wire {
         self.link.poll_room(self.limits.high_water)
     }
 
-    /// Waits for input, owning no buffer meanwhile unless a message is unfinished.
+    /// Waits for input, owning no buffer meanwhile unless a message is unfinished, or the peer is a busy one.
     pub(crate) fn receive<'w, R>(
         &'w self,
         rx: &'w mut RecvBuffer<Vec<u8>>,
         wanted: usize,
     ) -> impl Future<Output = Result<(), End<R>>> + use<'w, R> {
         let (local, stream) = (self.local(), &self.socket.stream);
-        rest(local, rx);
+        let fetcher = self.fetcher(rx);
+        if fetcher.is_none() {
+            rest(local, rx);
+        }
         poll_fn(move |cx| {
             ready!(stream.poll_turn(cx));
             loop {
                 if self.link.ending() != Ending::Open {
                     return Poll::Ready(Err(self.ended()));
+                }
+                if let Some(stream) = fetcher {
+                    let n = ready!(self.poll_fetch(cx, stream, rx));
+                    return Poll::Ready(if n > 0 { Ok(()) } else { Err(End::Closed) });
                 }
                 ready!(stream.poll_readable(cx)).map_err(|_| End::Closed)?;
                 let room = make_room(local, rx, wanted);
@@ -230,6 +242,50 @@ impl Wire {
                 }
             }
         })
+    }
+
+    /// The socket, if what comes next is to be received by an operation.
+    fn fetcher(&self, rx: &RecvBuffer<Vec<u8>>) -> Option<&Stream> {
+        let stream = self.socket.stream.plain()?;
+        if stream.is_fetching() {
+            return Some(stream);
+        }
+        if self.pace.is_busy(self.local().turn_time()) {
+            return (rx.is_empty() && stream.may_fetch()).then_some(stream);
+        }
+        if self.pace.has_paused() {
+            stream.cease_fetching();
+        }
+        None
+    }
+
+    /// How much was received. Nothing: the peer closed, or the connection broke.
+    fn poll_fetch(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &Stream,
+        rx: &mut RecvBuffer<Vec<u8>>,
+    ) -> Poll<usize> {
+        let pool = self.pool();
+        let (result, storage) = ready!(stream.poll_fetch(cx, || {
+            // Mostly the last one's.
+            let storage = std::mem::replace(rx, RecvBuffer::new(Vec::new())).into_storage();
+            if storage.len() == FETCH {
+                return storage;
+            }
+            if !storage.is_empty() {
+                pool.give_receive(storage);
+            }
+            pool.take_receive(FETCH)
+        }));
+        let n = result.unwrap_or(0);
+        self.limits.count(BYTES_RECEIVED, n);
+        if n == storage.len() {
+            // Much at once is better received by a call, into a large buffer.
+            self.pace.relax();
+        }
+        *rx = RecvBuffer::with_unread(storage, n);
+        Poll::Ready(n)
     }
 
     /// What the end of the link means to its reader. The writer may be the first to find out that the peer is gone.
@@ -267,17 +323,25 @@ impl Wire {
             End::Asked(_) if self.role == Role::Server && !self.socket.stream.is_secure() => {
                 return self.heard_out.set(true);
             }
-            _ => self.wait_for_eof().await,
+            _ => self.wait_for_eof(rx).await,
         }
         self.link.end(Ending::Cut);
     }
 
     /// RFC 6455 7.1.1: the peer closes its side after our close frame. `poll_last_moments` bounds the wait.
-    async fn wait_for_eof(&self) {
+    async fn wait_for_eof(&self, rx: &mut RecvBuffer<Vec<u8>>) {
         let (local, stream) = (self.local(), &self.socket.stream);
         poll_fn(|cx| {
             loop {
                 ready!(stream.poll_turn(cx));
+                if let Some(stream) = stream.plain().filter(|stream| stream.is_fetching()) {
+                    if ready!(self.poll_fetch(cx, stream, rx)) == 0 {
+                        return Poll::Ready(());
+                    }
+                    rx.clear();
+                    rest(local, rx);
+                    continue;
+                }
                 if ready!(stream.poll_readable(cx)).is_err() {
                     return Poll::Ready(());
                 }

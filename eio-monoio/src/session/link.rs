@@ -16,8 +16,6 @@ pub(crate) struct Link {
     out: RefCell<OutBuf>,
     /// What compresses messages, if that was agreed.
     deflate: Option<Box<Outward>>,
-    /// Frames in `out`, as far as they matter: none, one, or several.
-    frames: Cell<u8>,
     /// Bytes the running write operation holds.
     in_flight: Cell<usize>,
     /// The connection's own reader waits for something to be sent.
@@ -43,9 +41,7 @@ pub(crate) enum Ending {
 impl Link {
     /// A link that first sends `out`.
     pub(crate) fn new(out: OutBuf, deflate: Option<Box<Outward>>) -> Self {
-        // The answer to the handshake is one thing to send, too.
-        let frames = Cell::new(u8::from(!out.0.is_empty()));
-        Self { out: RefCell::new(out), frames, deflate, ..Self::default() }
+        Self { out: RefCell::new(out), deflate, ..Self::default() }
     }
 
     /// Appends a message, compressed if that was agreed and is worth while.
@@ -91,7 +87,6 @@ impl Link {
             }
             encode(out);
         }
-        self.frames.set(self.frames.get().saturating_add(1));
         self.wake();
     }
 
@@ -116,18 +111,12 @@ impl Link {
     pub(crate) fn take(&self) -> Vec<u8> {
         let out = std::mem::take(&mut self.out.borrow_mut().0);
         self.in_flight.set(out.len());
-        self.frames.set(0);
         out
     }
 
     /// Whether a write operation holds bytes.
     pub(crate) fn is_sending(&self) -> bool {
         self.in_flight.get() > 0
-    }
-
-    /// Whether one frame is all there is to send.
-    pub(crate) fn is_single(&self) -> bool {
-        self.frames.get() == 1
     }
 
     /// The taken bytes are sent.

@@ -323,25 +323,18 @@ impl Wire {
             End::Asked(_) if self.role == Role::Server && !self.socket.stream.is_secure() => {
                 return self.heard_out.set(true);
             }
-            _ => self.wait_for_eof(rx).await,
+            _ => self.wait_for_eof().await,
         }
         self.link.end(Ending::Cut);
     }
 
     /// RFC 6455 7.1.1: the peer closes its side after our close frame. `poll_last_moments` bounds the wait.
-    async fn wait_for_eof(&self, rx: &mut RecvBuffer<Vec<u8>>) {
+    /// A receive operation that still waits may have what comes meanwhile, and hears of the end as this does.
+    async fn wait_for_eof(&self) {
         let (local, stream) = (self.local(), &self.socket.stream);
         poll_fn(|cx| {
             loop {
                 ready!(stream.poll_turn(cx));
-                if let Some(stream) = stream.plain().filter(|stream| stream.is_fetching()) {
-                    if ready!(self.poll_fetch(cx, stream, rx)) == 0 {
-                        return Poll::Ready(());
-                    }
-                    rx.clear();
-                    rest(local, rx);
-                    continue;
-                }
                 if ready!(stream.poll_readable(cx)).is_err() {
                     return Poll::Ready(());
                 }

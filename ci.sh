@@ -114,7 +114,7 @@ deny() {
 asan() {
   rustup toolchain list 2>/dev/null | grep -q '^nightly' || skip "AddressSanitizer needs a nightly toolchain"
   # Not those that count allocations, which have an allocator of their own, nor those that start other programs.
-  local names=${ASAN_TESTS:-attack backpressure closing files framing heartbeat http limits panics polling_get
+  local names=${ASAN_TESTS:-attack backpressure busy closing files framing heartbeat http limits panics polling_get
     polling_post shutdown upgrade websocket client client_hostile}
   local tests=()
   local name

@@ -22,7 +22,7 @@
 //!
 //! # What is bounded
 //! Every limit is an option of [`Config`] with its default and what happens when it is reached. A connection
-//! that owns no unfinished message and nothing to send owns no buffer.
+//! that owns no unfinished message, has nothing to send and does not receive all the time owns no buffer.
 //!
 //! On the heap, and at most:
 //!
@@ -34,6 +34,7 @@
 //! | message being received | 2 x [`max_payload`](Config::max_payload): buffers are powers of two |
 //! | what waits to be sent | 2 x ([`outbound_high_water`](Config::outbound_high_water) + one message) |
 //! | what waits for a handler | 2 x ([`inbound_high_water`](Config::inbound_high_water) + one message or polling body) |
+//! | WebSocket that receives all the time, on io_uring | 5 KiB more, for 512 of a core at most and until its next heartbeat |
 //! | core | 128 KiB to receive into, and up to 11 MiB of buffers that are kept for the next message |
 //!
 //! So `connections * 3 KiB + sessions * (2 KiB + 2 * (max_payload + outbound_high_water + sent +

@@ -49,6 +49,10 @@ impl Handler for Stuck {
 const IDLE_CONNECTION: usize = 3 * 1024;
 const IDLE_SESSION: usize = 2 * 1024;
 const IDLE_WEBSOCKET: usize = 2 * 1024;
+const BUSY: usize = 512;
+const BUSY_WEBSOCKET: usize = 5 * 1024;
+/// What a core keeps of buffers of one size.
+const KEPT_OF_A_SIZE: usize = 1 << 20;
 const PAYLOAD: usize = 64 * 1024;
 const HIGH_WATER: usize = 128 * 1024;
 const LARGEST_SENT: usize = 16 * 1024;
@@ -193,6 +197,28 @@ fn what_a_burst_needed_is_given_back(addr: SocketAddr) {
     eventually("an end of the burst", || resident() <= before + MANY * PAYLOAD / 8);
 }
 
+/// Who sends all the time is received from into a buffer of its own; no more of them than promised, and not for longer
+/// than they send.
+fn what_busy_peers_hold_is_given_back(addr: SocketAddr, driver: Driver) {
+    let mut sockets: Vec<_> = (0..BUSY + 100).map(|_| WebSocket::open(addr).0).collect();
+    let say = |sockets: &mut Vec<WebSocket>| {
+        sockets.iter_mut().for_each(|socket| socket.send("4ready"));
+        sockets.iter_mut().for_each(|socket| assert_eq!(socket.text(), "4ready"));
+    };
+    say(&mut sockets);
+    let before = settled();
+    (0..40).for_each(|_| say(&mut sockets));
+    let held = settled().saturating_sub(before);
+    println!("{BUSY} busy peers: {held} bytes");
+    assert!(held <= BUSY * BUSY_WEBSOCKET, "{held} bytes");
+    // Without operations there is nothing to hold.
+    assert!(driver == Driver::Epoll || held >= BUSY * 4096, "{held} bytes: none of them was busy");
+    // The core looks at the clock, and sees that they have paused.
+    drop(websocket(addr));
+    say(&mut sockets);
+    eventually("the buffers' end", || live::bytes() <= before + KEPT_OF_A_SIZE + 256 * 1024);
+}
+
 /// The only test of its process: memory is the whole process's.
 #[test]
 fn no_client_ever_costs_more_than_the_formula() {
@@ -220,6 +246,10 @@ fn no_client_ever_costs_more_than_the_formula() {
         // It really was that bad.
         assert!(each >= HIGH_WATER, "{each} bytes: not the worst");
         what_a_burst_needed_is_given_back(addr);
+        drop(running);
+        let config = Config::new().driver(driver).workers(1).shutdown_timeout(Duration::ZERO);
+        let running = Server::new(|| Stuck).config(config).bind("127.0.0.1:0").expect("a server");
+        what_busy_peers_hold_is_given_back(running.local_addr(), driver);
         let remote = running.remote();
         drop(running);
         eventually("the end", || remote.sessions() == 0);

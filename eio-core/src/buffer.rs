@@ -353,6 +353,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn parts_are_written_one_behind_the_other_or_not_at_all() {
+        let mut memory = [0; 6];
+        let mut out = Writer::new(&mut memory);
+        assert_eq!(out.put_all([b"abc", b"", b"defg"]), Err(Overflow));
+        assert_eq!(out.written(), b"");
+        out.put_all([b"ab", b"", b"cd"]).unwrap();
+        assert_eq!(out.put_all([b"ef", b"g"]), Err(Overflow));
+        out.put_all([b"ef"]).unwrap();
+        assert_eq!(out.put_all::<0>([]), Ok(()));
+        assert_eq!(out.written(), b"abcdef");
+    }
+
+    #[test]
     fn keeping_the_first_payload_moves_nothing() {
         let mut rx = RecvBuffer::with_unread(*b"..abc", 5);
         rx.skip(2);

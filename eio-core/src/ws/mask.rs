@@ -12,13 +12,16 @@ pub(super) fn apply(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
         return key;
     }
     // Bytes take less code, and no more time on a processor that reads no unaligned word.
-    if !cfg!(feature = "std") {
-        return by_bytes(payload, key);
+    match payload.len() {
+        _ if !cfg!(feature = "std") => by_bytes(payload, key),
+        LONG.. => by_lines(payload, key),
+        _ => by_words(payload, key),
     }
-    if payload.len() < LONG {
-        return by_words(payload, key);
-    }
-    // Wherever the payload lies, what is written at once does not lie across two lines of the cache.
+}
+
+/// Wherever the payload lies: what is written at once does not lie across two lines of the cache.
+#[inline(never)]
+fn by_lines(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
     let unaligned = payload.as_ptr().align_offset(LINE).min(payload.len());
     let (front, back) = payload.split_at_mut(unaligned);
     let key = by_bytes(front, key);
@@ -26,7 +29,7 @@ pub(super) fn apply(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
 }
 
 /// The length from which on that is worth while, in bytes.
-const LONG: usize = 1024;
+const LONG: usize = 4096;
 /// Of the caches of today's processors, in bytes.
 const LINE: usize = 64;
 

@@ -64,12 +64,12 @@ mod tests {
     use std::vec::Vec;
 
     type Way = fn(&mut [u8], [u8; 4]) -> [u8; 4];
-    const WAYS: [Way; 3] = [apply, by_words, by_bytes];
+    const WAYS: [Way; 4] = [apply, by_lines, by_words, by_bytes];
 
     #[test]
     fn a_long_payload_anywhere_in_memory_equals_the_formula() {
         let key = [0x37, 0xfa, 0x21, 0x3d];
-        for start in 0..=LINE {
+        for (start, apply) in (0..=LINE).flat_map(|start| WAYS.map(|way| (start, way))) {
             let mut memory = std::vec![0; LINE + LONG + 7];
             let rest = apply(&mut memory[start..], key);
             let len = memory.len() - start;

@@ -60,8 +60,8 @@ What is not met, and why:
 - **Memory after 64 KB on each.** Receiving from busy WebSockets by operations made every session 32 B larger.
 - **Broadcast.** 1.13 where nothing else ran on the host; the sends are calls of the kernel, the rest is ours.
 
-The host was not quiet while this was measured: some rounds took twice as long as others, which the minima show. Of an
-echo with one in flight, ratios of minima are 0.81 and 1.16, of 64 KB 0.64 and 0.93, of an upgrade 0.72.
+Where the host was not quiet some rounds took twice as long as others: the tables below have the ratio of minima, too,
+behind that of medians.
 """
 
 HEAD = """# Benchmarks

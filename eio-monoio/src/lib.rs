@@ -34,7 +34,7 @@
 //! | message being received | 2 x [`max_payload`](Config::max_payload): buffers are powers of two |
 //! | what waits to be sent | 2 x ([`outbound_high_water`](Config::outbound_high_water) + one message) |
 //! | what waits for a handler | 2 x ([`inbound_high_water`](Config::inbound_high_water) + one message or polling body) |
-//! | WebSocket that receives all the time, on io_uring | 5 KiB more, for 512 of a core at most and until its next heartbeat |
+//! | WebSocket that receives all the time, on io_uring | 5 KiB more, for 512 of a core at most, and until a message or heartbeat comes after a pause |
 //! | core | 128 KiB to receive into, and up to 11 MiB of buffers that are kept for the next message |
 //!
 //! So `connections * 3 KiB + sessions * (2 KiB + 2 * (max_payload + outbound_high_water + sent +

@@ -165,7 +165,7 @@ pub(crate) struct Socket {
 
 impl Socket {
     fn get(&self) -> &TcpStream {
-        // SAFETY: the only exclusive reference is made in `write_all` and ends before that call awaits.
+        // SAFETY: exclusive references are made in `write_all` and `fetch` only, and end before those calls await.
         unsafe { &*self.stream.get() }
     }
 
@@ -180,14 +180,17 @@ impl Socket {
         (result.map(|_| ()), buf)
     }
 
-    /// Only for [`Fetching`], which sees to it that there is one at a time. `buf` comes back as long as it was.
+    /// Only for [`Fetching`], which sees to it that there is one at a time. `buf` comes back no shorter than it was.
     async fn fetch(self: Rc<Self>, buf: Vec<u8>) -> Fetched {
         let len = buf.len();
         // SAFETY: as in `write_all`, for the one reader.
         let stream = unsafe { &mut *self.stream.get() };
         let (result, mut buf) = stream.read(buf).await;
-        // SAFETY: so many bytes were initialised before, and what was received is written over them.
-        unsafe { buf.set_len(len) };
+        // The kernel may fill the whole capacity, and the runtime says by the length how far it came.
+        if buf.len() < len {
+            // SAFETY: so many bytes were initialised before, and what was received is written over them.
+            unsafe { buf.set_len(len) };
+        }
         (result, buf)
     }
 
@@ -427,8 +430,8 @@ struct Fetching {
     waits: bool,
 }
 
-/// So many receive operations of a core may wait at a time, each with its buffer; not much longer than peers send,
-/// because a WebSocket that has nothing to say has a heartbeat all the same.
+/// So many receive operations of a core may wait at a time, each with its buffer, until something comes. A session
+/// that has nothing to say has a heartbeat all the same; a WebSocket that is not Engine.IO's may keep its place.
 const MOST_FETCHING: u16 = 512;
 
 thread_local! {

@@ -7,7 +7,7 @@
 //! ([`Stream::poll_fetch`]): it belongs to the stream, so that ceasing to ask loses nothing.
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, RefCell, UnsafeCell};
+use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
@@ -136,9 +136,10 @@ pub(crate) fn sleep(duration: Duration) -> impl Future<Output = ()> {
 ///
 /// Reading and writing may overlap; there is one reader and one writer at a time.
 pub(crate) struct Stream {
-    readiness: RefCell<Pin<Box<dyn Readiness>>>,
+    /// Made when it is waited for first.
+    readiness: Cell<Option<Pin<Box<dyn Readiness>>>>,
     /// In a box: most streams never have it.
-    fetching: RefCell<Option<Box<Fetching>>>,
+    fetching: Cell<Option<Box<Fetching>>>,
     socket: Rc<Socket>,
 }
 
@@ -159,6 +160,8 @@ pub(crate) struct Socket {
     stream: UnsafeCell<TcpStream>,
     /// A write operation is in flight.
     writing: Cell<bool>,
+    /// A receive operation is.
+    fetching: Cell<bool>,
     /// Receives, and requests beside, in a row that did not have to wait.
     greedy: Cell<u8>,
 }
@@ -218,10 +221,13 @@ impl Stream {
     }
 
     fn new(stream: TcpStream) -> Self {
-        let (writing, greedy) = (Cell::new(false), Cell::new(0));
-        let socket = Rc::new(Socket { stream: UnsafeCell::new(stream), writing, greedy });
-        let readiness = RefCell::new(rearmed(socket.clone()));
-        Self { readiness, fetching: RefCell::default(), socket }
+        let socket = Rc::new(Socket {
+            stream: UnsafeCell::new(stream),
+            writing: Cell::new(false),
+            fetching: Cell::new(false),
+            greedy: Cell::new(0),
+        });
+        Self { readiness: Cell::default(), fetching: Cell::default(), socket }
     }
 
     /// Sends small writes at once or not, and has the kernel probe a silent peer after `keepalive`.
@@ -238,11 +244,12 @@ impl Stream {
 
     /// Gives the socket up, to be moved to another core. No write may be in flight.
     pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
-        if self.readiness.borrow().is_armed() {
+        let readiness = self.readiness.take();
+        if readiness.as_ref().is_some_and(|readiness| readiness.is_armed()) {
             // The runtime does not part with a descriptor it waits on; another one for the same socket will do.
             return self.socket.duplicate();
         }
-        drop(self.readiness);
+        drop(readiness);
         match Rc::try_unwrap(self.socket) {
             Ok(socket) => {
                 let fd = socket.stream.into_inner().into_raw_fd();
@@ -260,7 +267,9 @@ impl Stream {
     /// Ready when a receive would not block. What it waits for is kept from call to call: asking again costs
     /// nothing, and ceasing to ask loses nothing.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let ready = self.readiness.borrow_mut().as_mut().poll(cx);
+        let mut readiness = self.readiness.take().unwrap_or_else(|| rearmed(self.socket.clone()));
+        let ready = readiness.as_mut().poll(cx);
+        self.readiness.set(Some(readiness));
         if ready.is_pending() {
             self.socket.greedy.set(0);
         }
@@ -270,7 +279,7 @@ impl Stream {
     /// Whether a receive operation is under way. What it receives is to be had by [`poll_fetch`](Self::poll_fetch)
     /// only.
     pub(crate) fn is_fetching(&self) -> bool {
-        self.fetching.borrow().as_ref().is_some_and(|fetching| fetching.waits)
+        self.socket.fetching.get()
     }
 
     /// Whether there may be one: there are not too many, and operations are of use here.
@@ -280,9 +289,8 @@ impl Stream {
 
     /// Frees what is kept from one operation to the next. One that is under way is seen to its end.
     pub(crate) fn cease_fetching(&self) {
-        let mut fetching = self.fetching.borrow_mut();
-        if fetching.as_ref().is_some_and(|fetching| !fetching.waits) {
-            *fetching = None;
+        if !self.is_fetching() {
+            self.fetching.take();
         }
     }
 
@@ -293,16 +301,12 @@ impl Stream {
         cx: &mut Context<'_>,
         buffer: impl FnOnce() -> Vec<u8>,
     ) -> Poll<Fetched> {
-        let mut fetching = self.fetching.borrow_mut();
-        let fetching = fetching.get_or_insert_with(|| Fetching::new(self.socket.clone()));
+        let mut fetching =
+            self.fetching.take().unwrap_or_else(|| Fetching::new(self.socket.clone()));
         self.socket.greedy.set(0);
-        if !fetching.waits {
-            fetching.operations.as_mut().begin(buffer());
-            fetching.wait(true);
-        }
-        let fetched = ready!(fetching.operations.as_mut().poll(cx));
-        fetching.wait(false);
-        Poll::Ready(fetched)
+        let fetched = fetching.poll(cx, buffer);
+        self.fetching.set(Some(fetching));
+        fetched
     }
 
     /// Counts something that takes its time, beside receives: many requests may come with one.
@@ -425,9 +429,8 @@ pub(crate) type Fetched = (io::Result<usize>, Vec<u8>);
 
 /// Receive operations one after the other, in one allocation.
 struct Fetching {
+    socket: Rc<Socket>,
     operations: Pin<Box<dyn Operations>>,
-    /// One is under way.
-    waits: bool,
 }
 
 /// So many receive operations of a core may wait at a time, each with its buffer, until something comes. A session
@@ -441,22 +444,30 @@ thread_local! {
 
 impl Fetching {
     fn new(socket: Rc<Socket>) -> Box<Self> {
-        let make = move |buf| socket.clone().fetch(buf);
-        Box::new(Self { operations: Box::pin(Repeated { make, running: None }), waits: false })
+        let receiver = socket.clone();
+        let make = move |buf| receiver.clone().fetch(buf);
+        Box::new(Self { socket, operations: Box::pin(Repeated { make, running: None }) })
     }
 
-    fn wait(&mut self, waits: bool) {
-        if self.waits != waits {
-            let others = FETCHING.get() - u16::from(self.waits);
-            FETCHING.set(others + u16::from(waits));
-            self.waits = waits;
+    fn poll(&mut self, cx: &mut Context<'_>, buffer: impl FnOnce() -> Vec<u8>) -> Poll<Fetched> {
+        if !self.socket.fetching.get() {
+            self.operations.as_mut().begin(buffer());
+            self.count(true);
         }
+        let fetched = ready!(self.operations.as_mut().poll(cx));
+        self.count(false);
+        Poll::Ready(fetched)
+    }
+
+    fn count(&self, waits: bool) {
+        let waited = self.socket.fetching.replace(waits);
+        FETCHING.set(FETCHING.get() - u16::from(waited) + u16::from(waits));
     }
 }
 
 impl Drop for Fetching {
     fn drop(&mut self) {
-        self.wait(false);
+        self.count(false);
     }
 }
 

@@ -7,8 +7,9 @@ use eio_core::time::Instant;
 /// How often a peer sends.
 #[derive(Default)]
 pub(crate) struct Pace {
-    /// When it was asked about last, in milliseconds, of which these are the last 32 bits.
-    last: Cell<u32>,
+    /// When it was asked about last, in milliseconds, of which these are the last 16 bits: the one in six hundred
+    /// pauses of more than a minute that they make a short one matters to nobody.
+    last: Cell<u16>,
     /// How often in a row it was soon after.
     streak: Cell<u8>,
 }
@@ -17,13 +18,13 @@ impl Pace {
     /// So many waits in a row make a peer busy.
     const STREAK: u8 = 16;
     /// And one of so many milliseconds none.
-    const SOON: u32 = 100;
+    const SOON: u16 = 100;
 
     /// Whether the peer is a busy one, to be asked before each wait for input. A clock that stands still, as one may
     /// that is only looked at now and then, makes a peer busier than it is.
     #[inline]
     pub(crate) fn is_busy(&self, now: Instant) -> bool {
-        let now = now.as_millis() as u32;
+        let now = now.as_millis() as u16;
         let soon = now.wrapping_sub(self.last.replace(now)) <= Self::SOON;
         let streak = if soon { self.streak.get().saturating_add(1) } else { 0 };
         self.streak.set(streak);

@@ -214,18 +214,19 @@ impl Wire {
         rx: &'w mut RecvBuffer<Vec<u8>>,
         wanted: usize,
     ) -> impl Future<Output = Result<(), End<R>>> + use<'w, R> {
-        let (local, stream) = (self.local(), &self.socket.stream);
-        let fetcher = self.fetcher(rx);
-        if fetcher.is_none() {
-            rest(local, rx);
+        let fetches = self.fetches(rx);
+        if !fetches {
+            rest(self.local(), rx);
         }
+        // What this holds an idle session keeps.
         poll_fn(move |cx| {
+            let (local, stream) = (self.local(), &self.socket.stream);
             ready!(stream.poll_turn(cx));
             loop {
                 if self.link.ending() != Ending::Open {
                     return Poll::Ready(Err(self.ended()));
                 }
-                if let Some(stream) = fetcher {
+                if fetches && let Some(stream) = stream.plain() {
                     let n = ready!(self.poll_fetch(cx, stream, rx));
                     return Poll::Ready(if n > 0 { Ok(()) } else { Err(End::Closed) });
                 }
@@ -244,19 +245,19 @@ impl Wire {
         })
     }
 
-    /// The socket, if what comes next is to be received by an operation.
-    fn fetcher(&self, rx: &RecvBuffer<Vec<u8>>) -> Option<&Stream> {
-        let stream = self.socket.stream.plain()?;
+    /// Whether what comes next is to be received by an operation.
+    fn fetches(&self, rx: &RecvBuffer<Vec<u8>>) -> bool {
+        let Some(stream) = self.socket.stream.plain() else { return false };
         if stream.is_fetching() {
-            return Some(stream);
+            return true;
         }
         if self.pace.is_busy(self.local().turn_time()) {
-            return (rx.is_empty() && stream.may_fetch()).then_some(stream);
+            return rx.is_empty() && stream.may_fetch();
         }
         if self.pace.has_paused() {
             stream.cease_fetching();
         }
-        None
+        false
     }
 
     /// How much was received. Nothing: the peer closed, or the connection broke.

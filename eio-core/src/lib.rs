@@ -89,6 +89,7 @@ pub mod request;
 mod search;
 pub mod session;
 pub mod sid;
+mod text;
 pub mod time;
 pub mod transport;
 pub mod ws;

@@ -10,6 +10,7 @@
 use base64_simd::{AsOut, STANDARD, STANDARD_NO_PAD};
 
 use crate::buffer::{Overflow, Sink};
+use crate::text;
 
 /// Application data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,16 @@ pub enum Message<'a> {
     Binary(&'a [u8]),
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    /// The message as it travels over WebSocket without base64.
+    #[inline(always)]
+    pub const fn frame(&self) -> Frame<'a> {
+        match *self {
+            Self::Text(text) => Frame { binary: false, prefix: b"4", data: text.as_bytes() },
+            Self::Binary(data) => Frame { binary: true, prefix: b"", data },
+        }
+    }
+
     /// The length in bytes, without any framing.
     pub const fn len(&self) -> usize {
         match self {
@@ -154,10 +164,7 @@ impl<'a> Packet<'a> {
     #[inline(always)]
     pub const fn frame(&self) -> Frame<'a> {
         let (prefix, data): (&'static [u8], &'a [u8]) = match *self {
-            Self::Message(Message::Text(text)) => (b"4", text.as_bytes()),
-            Self::Message(Message::Binary(data)) => {
-                return Frame { binary: true, prefix: b"", data };
-            }
+            Self::Message(message) => return message.frame(),
             Self::Open(json) => (b"0", json.as_bytes()),
             Self::Close => (b"1", b""),
             Self::Ping(text) => (b"2", text.as_bytes()),
@@ -241,7 +248,7 @@ impl core::error::Error for Error {}
 
 #[inline]
 fn utf8(data: &[u8]) -> Result<&str, Error> {
-    simdutf8::basic::from_utf8(data).map_err(|_| Error::Utf8)
+    text::utf8(data).ok_or(Error::Utf8)
 }
 
 /// Text that is not text is refused as that, whatever it begins with: a message that came in pieces was

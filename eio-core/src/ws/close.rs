@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::frame::MAX_CONTROL;
+use crate::text;
 
 /// The longest reason that fits beside a code, in bytes.
 pub(super) const MAX_REASON: usize = MAX_CONTROL - size_of::<CloseCode>();
@@ -72,7 +73,7 @@ pub(super) fn parse(payload: &[u8]) -> Result<(Option<CloseCode>, &str), Error> 
     // > If there is a body, the first two bytes of the body MUST be a 2-byte unsigned integer (5.5.1)
     let (code, reason) = payload.split_first_chunk().ok_or(Error::CloseTruncated)?;
     let code = CloseCode::new(u16::from_be_bytes(*code)).ok_or(Error::CloseCodeInvalid)?;
-    let reason = simdutf8::basic::from_utf8(reason).map_err(|_| Error::ReasonNotUtf8)?;
+    let reason = text::utf8(reason).ok_or(Error::ReasonNotUtf8)?;
     Ok((Some(code), reason))
 }
 

@@ -10,6 +10,7 @@
 use super::frame::{Head, Opcode, RSV1, Stop};
 use super::{CloseCode, Error, Role, close, mask};
 use crate::buffer::RecvBuffer;
+use crate::text;
 
 /// Decodes the frames of one connection, see the [module](super) for the loop around it.
 #[derive(Clone, Copy, Debug)]
@@ -176,7 +177,7 @@ impl Decoder {
         let payload = held.get(..ready.len).unwrap_or_default();
         Ok(match ready.kind {
             Kind::Text if !ready.compressed => {
-                Event::Text(simdutf8::basic::from_utf8(payload).map_err(|_| Error::TextNotUtf8)?)
+                Event::Text(text::utf8(payload).ok_or(Error::TextNotUtf8)?)
             }
             Kind::Text | Kind::Binary => Event::Binary(payload),
             Kind::Ping => Event::Ping(payload),

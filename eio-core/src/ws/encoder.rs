@@ -13,7 +13,7 @@ use crate::buffer::{Overflow, Sink};
 /// # Errors
 /// [`Overflow`], with nothing written, if the frame does not fit, or if it is a control frame of more than
 /// 125 bytes, which the protocol has no room for (5.5).
-#[inline]
+#[inline(always)]
 pub fn encode<K: Sink>(
     out: &mut K,
     opcode: Opcode,
@@ -30,7 +30,7 @@ pub fn encode<K: Sink>(
 ///
 /// # Errors
 /// As [`encode`].
-#[inline]
+#[inline(always)]
 pub fn encode_fragment<K: Sink>(
     out: &mut K,
     fin: bool,
@@ -66,56 +66,68 @@ pub fn encode_compressed<K: Sink>(
 }
 
 /// Writes a frame whose payload is so long, in two parts, and whose first byte is `first`.
+// Of what is inlined only the way of a server's short text is worth it.
 #[inline(always)]
 fn write<K: Sink>(
     out: &mut K,
     first: u8,
     len: usize,
-    [prefix, payload]: [&[u8]; 2],
+    parts: [&[u8]; 2],
     mask: Option<[u8; 4]>,
 ) -> Result<(), Overflow> {
-    /// From here on clearing the memory first, as `claim` may have to, costs more than all the rest of a head.
-    const LONG: usize = 1024;
-    if mask.is_none() && len >= LONG {
-        let mut room = [0; encoded_len(0, false) + size_of::<u64>()];
-        let unused = put_head(&mut room, first, len, mask)?.len();
-        let head = room.get(..room.len() - unused).ok_or(Overflow)?;
-        return out.put_all([head, prefix, payload]);
+    match (mask, Length::of(len), parts) {
+        // A call to copy one byte costs more than the rest of the head.
+        (None, Length::Short(len), [[kind], data]) => out.put_all([&[first, len, *kind], data]),
+        (None, len, parts) => write_unmasked(out, first, len, parts),
+        (Some(key), ..) => write_masked(out, first, len, parts, key),
     }
+}
+
+// Nothing is claimed: to clear memory first costs more than all the rest.
+#[inline(never)]
+fn write_unmasked<K: Sink>(
+    out: &mut K,
+    first: u8,
+    len: Length,
+    [prefix, payload]: [&[u8]; 2],
+) -> Result<(), Overflow> {
+    match len {
+        Length::Short(len) => out.put_all([&[first, len], prefix, payload]),
+        Length::Medium(len) => {
+            let [high, low] = len.to_be_bytes();
+            out.put_all([&[first, LENGTH_16, high, low], prefix, payload])
+        }
+        Length::Long(len) => {
+            out.put_all([&[first, LENGTH_64], &len.to_be_bytes(), prefix, payload])
+        }
+    }
+}
+
+#[inline(never)]
+fn write_masked<K: Sink>(
+    out: &mut K,
+    first: u8,
+    len: usize,
+    [prefix, payload]: [&[u8]; 2],
+    key: [u8; 4],
+) -> Result<(), Overflow> {
     // The whole frame is claimed at once: all or nothing.
-    let frame = out.claim(encoded_len(len, mask.is_some()))?;
-    let rest = put_head(frame, first, len, mask)?;
+    let frame = out.claim(encoded_len(len, true))?;
+    let rest = match Length::of(len) {
+        Length::Short(len) => put(frame, [first, MASK | len])?,
+        Length::Medium(len) => put(put(frame, [first, MASK | LENGTH_16])?, len.to_be_bytes())?,
+        Length::Long(len) => put(put(frame, [first, MASK | LENGTH_64])?, len.to_be_bytes())?,
+    };
+    let rest = put(rest, key)?;
     let (front, back) = rest.split_at_mut_checked(prefix.len()).ok_or(Overflow)?;
     match (front, prefix) {
-        // A call to copy one byte costs more than all the rest of a short frame's head.
+        // As above.
         ([kind], [only]) => *kind = *only,
         (front, prefix) => front.copy_from_slice(prefix),
     }
     back.get_mut(..payload.len()).ok_or(Overflow)?.copy_from_slice(payload);
-    if let Some(key) = mask {
-        mask::apply(rest, key);
-    }
+    mask::apply(rest, key);
     Ok(())
-}
-
-/// Writes a frame's head to the front of `room`; what is left of it comes back.
-#[inline(always)]
-fn put_head(
-    room: &mut [u8],
-    first: u8,
-    len: usize,
-    mask: Option<[u8; 4]>,
-) -> Result<&mut [u8], Overflow> {
-    let masked = if mask.is_some() { MASK } else { 0 };
-    let rest = match Length::of(len) {
-        Length::Short(len) => put(room, [first, masked | len])?,
-        Length::Medium(len) => put(put(room, [first, masked | LENGTH_16])?, len.to_be_bytes())?,
-        Length::Long(len) => put(put(room, [first, masked | LENGTH_64])?, len.to_be_bytes())?,
-    };
-    match mask {
-        Some(key) => put(rest, key),
-        None => Ok(rest),
-    }
 }
 
 /// Writes `bytes` to the front of `room`; what is left of it comes back.

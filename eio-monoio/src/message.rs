@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use eio_core::buffer::{Overflow, Sink};
-use eio_core::packet::{Message, Packet};
+use eio_core::packet::{Frame, Message, Packet};
 use eio_core::ws;
 
 /// A message with its own bytes, for a handler that awaits and for other threads.
@@ -78,7 +78,7 @@ struct Frames {
 impl Encoded {
     pub(crate) fn new(message: Message<'_>) -> Self {
         let mut frame = OutBuf::default();
-        frame.frame(&Packet::Message(message));
+        frame.frame(message.frame(), None);
         let data = frame.0.len() - message.len();
         let frames = Frames { plain: frame.0.into(), compressed: OnceLock::new() };
         Self { frames: Arc::new(frames), data, text: matches!(message, Message::Text(_)) }
@@ -130,16 +130,9 @@ impl Sink for OutBuf {
 }
 
 impl OutBuf {
-    /// Appends a packet as one unmasked WebSocket frame.
-    #[inline]
-    pub(crate) fn frame(&mut self, packet: &Packet<'_>) {
-        self.frame_with(packet, None);
-    }
-
     /// Appends a packet as one WebSocket frame, masked if there is a key.
     #[inline]
-    pub(crate) fn frame_with(&mut self, packet: &Packet<'_>, mask: Option<[u8; 4]>) {
-        let frame = packet.frame();
+    pub(crate) fn frame(&mut self, frame: Frame<'_>, mask: Option<[u8; 4]>) {
         let opcode = if frame.binary { ws::Opcode::Binary } else { ws::Opcode::Text };
         never_full(ws::encode(self, opcode, frame.prefix, frame.data, mask));
     }

@@ -24,6 +24,8 @@ use crate::turn::Turn;
 
 /// Hands a message over. The future, guarded against panics, does not borrow it. From here on the session is
 /// busy, until [`begin`] or [`catch_up`] finds that the handler is done.
+// Inlined, what is made is made in its place.
+#[inline(always)]
 pub(crate) fn message<'s, H: Handler>(
     shard: &'s Shard<H>,
     session: &Rc<Session<H::Session>>,
@@ -48,6 +50,7 @@ pub(crate) fn begin<H: Handler>(
     })
 }
 
+#[inline(always)]
 fn call<'s, H: Handler, F: Future<Output = ()>>(
     shard: &'s Shard<H>,
     session: &Rc<Session<H::Session>>,
@@ -70,6 +73,7 @@ pin_project! {
 impl<T, F: Future<Output = ()>> Future for Handled<'_, T, F> {
     type Output = ();
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let result = ready!(this.running.poll(cx));
@@ -153,9 +157,15 @@ fn rest<H: Handler>(shard: &Shard<H>, session: &Rc<Session<H::Session>>) {
 }
 
 /// A panic ends the session it happened in, and nothing else.
+#[inline]
 fn judge<T>(socket: &Socket<T>, result: Result<(), Stopped>) {
     if result == Err(Stopped::Panicked) {
-        tracing::error!(sid = %socket.sid(), "handler panicked; its session ends");
-        socket.end(CloseReason::HandlerPanicked);
+        panicked(socket);
     }
+}
+
+#[cold]
+fn panicked<T>(socket: &Socket<T>) {
+    tracing::error!(sid = %socket.sid(), "handler panicked; its session ends");
+    socket.end(CloseReason::HandlerPanicked);
 }

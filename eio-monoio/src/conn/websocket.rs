@@ -256,9 +256,7 @@ impl<H: Handler> Ends<H> {
             Err(error) => return Err(broke(error)),
         };
         match ready.kind() {
-            Kind::Text | Kind::Binary => {
-                return Ok(self.handle(incoming, ready)?.map_or(Input::Nothing, Input::Message));
-            }
+            Kind::Text | Kind::Binary => return self.handle(incoming, ready),
             Kind::Ping => self.wire.pong(inbound, rx, ready),
             Kind::Pong => {}
             Kind::Close => return Err(asked(inbound, rx, ready)),
@@ -267,11 +265,7 @@ impl<H: Handler> Ends<H> {
     }
 
     /// Protocol 2.6: one packet per WebSocket message.
-    fn handle<'b>(
-        &self,
-        incoming: &'b mut Incoming,
-        ready: Ready,
-    ) -> Result<Option<Message<'b>>, End> {
+    fn handle<'b>(&self, incoming: &'b mut Incoming, ready: Ready) -> Result<Input<'b>, End> {
         let payload = incoming.inbound.payload_mut(&mut incoming.rx, ready);
         let packet = if ready.kind() == Kind::Binary {
             Packet::parse_binary(payload)
@@ -286,7 +280,11 @@ impl<H: Handler> Ends<H> {
             })?
         };
         // What a violation does, the machine has done; the link ends with it.
-        self.session.handle_packet(Lane::WebSocket, packet).map_err(|_| End::Ours)
+        match self.session.handle_packet(Lane::WebSocket, packet) {
+            Ok(Some(message)) => Ok(Input::Message(message)),
+            Ok(None) => Ok(Input::Nothing),
+            Err(_) => Err(End::Ours),
+        }
     }
 
     /// Lets the peer and the session know that the reader is done.

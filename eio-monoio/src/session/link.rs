@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
 
-use eio_core::packet::{Frame, Message, Packet};
+use eio_core::packet::{Frame, Message};
 use eio_core::ws::{Opcode, encode};
 
 use crate::deflate::Outward;
@@ -46,10 +46,10 @@ impl Link {
 
     /// Appends a message, compressed if that was agreed and is worth while.
     #[inline]
-    pub(crate) fn message(&self, pool: &Pool, packet: &Packet<'_>, mask: Option<[u8; 4]>) {
+    pub(crate) fn message(&self, pool: &Pool, frame: Frame<'_>, mask: Option<[u8; 4]>) {
         self.write(pool, |out| match &self.deflate {
-            Some(deflate) if deflate.write(packet.frame(), mask, out) => {}
-            _ => out.frame_with(packet, mask),
+            Some(deflate) if deflate.write(frame, mask, out) => {}
+            _ => out.frame(frame, mask),
         });
     }
 

@@ -353,17 +353,23 @@ impl<T> Session<T> {
         lane: Lane,
         packet: Packet<'p>,
     ) -> Result<Option<Message<'p>>, Violation> {
-        if let Packet::Message(_) = packet {
+        if let Packet::Message(message) = packet {
             let result =
                 self.machine.borrow_mut().handle_packet(lane, packet, self.core.turn_time());
             // A message changes nothing that others wait for: no settling on the hot path. But one that is
             // out of place, a probe's, ends something.
-            match result {
-                Ok(Some(_)) => self.count_received(lane),
-                Ok(None) => {}
-                Err(_) => self.settle(),
-            }
-            return result;
+            return match result {
+                Ok(Some(_)) => {
+                    self.count_received(lane);
+                    // The same, from where it is at hand.
+                    Ok(Some(message))
+                }
+                Ok(None) => Ok(None),
+                Err(violation) => {
+                    self.settle();
+                    Err(violation)
+                }
+            };
         }
         let result = self.machine.borrow_mut().handle_packet(lane, packet, self.core.now());
         self.settle();
@@ -547,7 +553,7 @@ impl<T> Session<T> {
                     message.borrow().write(link, pool, self.base64);
                 }
             }
-            Transmit::Control(packet) => link.write(pool, |out| out.frame(&packet)),
+            Transmit::Control(packet) => link.write(pool, |out| out.frame(packet.frame(), None)),
             Transmit::Hangup => self.hang_up(link),
             Transmit::Message => {}
         }

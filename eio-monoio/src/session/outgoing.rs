@@ -26,11 +26,10 @@ impl Outgoing for Message<'_> {
 
     #[inline]
     fn write(&self, link: &Link, pool: &Pool, base64: bool) {
-        let packet = Packet::Message(*self);
         if base64 && matches!(self, Message::Binary(_)) {
-            link.write(pool, |out| out.text_frame(&packet));
+            link.write(pool, |out| out.text_frame(&Packet::Message(*self)));
         } else {
-            link.message(pool, &packet, None);
+            link.message(pool, self.frame(), None);
         }
     }
 }

@@ -73,6 +73,7 @@ impl Tasks {
     }
 
     /// Calls user code that returns a future.
+    #[inline]
     pub(crate) fn call<F>(&self, call: impl FnOnce() -> F) -> Result<F, Stopped> {
         catch_unwind(AssertUnwindSafe(call)).map_err(|_| Stopped::Panicked)
     }
@@ -84,6 +85,7 @@ impl Tasks {
     }
 
     /// Calls user code that returns a future, and runs that.
+    #[inline(always)]
     pub(crate) fn start<F: Future>(&self, call: impl FnOnce() -> F) -> Run<'_, F> {
         let registered = Registered { tasks: self, key: None };
         Run { future: GuardedFuture { future: self.call(call).ok() }, registered }

@@ -124,8 +124,8 @@ impl Session {
     pub(super) fn write_frame(&self, link: &Link, packet: &Packet<'_>) {
         let (pool, mask) = (&self.local.pool, Some(self.local.mask()));
         match packet {
-            Packet::Message(_) => link.message(pool, packet, mask),
-            _ => link.write(pool, |out| out.frame_with(packet, mask)),
+            Packet::Message(_) => link.message(pool, packet.frame(), mask),
+            _ => link.write(pool, |out| out.frame(packet.frame(), mask)),
         }
     }
 

@@ -61,16 +61,14 @@ impl<'a> From<&'a OwnedMessage> for Message<'a> {
 
 /// A message encoded once for many receivers: the whole WebSocket frame, of which the data is the end.
 #[derive(Clone, Debug)]
-pub(crate) struct Encoded {
-    frames: Arc<Frames>,
-    /// Where the data begins.
-    data: usize,
-    text: bool,
-}
+pub(crate) struct Encoded(Arc<Frames>);
 
 #[derive(Debug)]
 struct Frames {
     plain: Box<[u8]>,
+    /// Where the data begins.
+    data: usize,
+    text: bool,
     /// The same compressed by permessage-deflate, if anybody wanted that; `None` within: it does not become smaller.
     compressed: OnceLock<Option<Vec<u8>>>,
 }
@@ -79,25 +77,28 @@ impl Encoded {
     pub(crate) fn new(message: Message<'_>) -> Self {
         let mut frame = OutBuf::default();
         frame.frame(message.frame(), None);
-        let data = frame.0.len() - message.len();
-        let frames = Frames { plain: frame.0.into(), compressed: OnceLock::new() };
-        Self { frames: Arc::new(frames), data, text: matches!(message, Message::Text(_)) }
+        Self(Arc::new(Frames {
+            data: frame.0.len() - message.len(),
+            text: matches!(message, Message::Text(_)),
+            plain: frame.0.into(),
+            compressed: OnceLock::new(),
+        }))
     }
 
     /// The frame as a server sends it.
     pub(crate) fn frame(&self) -> &[u8] {
-        &self.frames.plain
+        &self.0.plain
     }
 
     /// The compressed frame, made by whoever is first to ask.
     pub(crate) fn compressed(&self, make: impl FnOnce() -> Option<Vec<u8>>) -> Option<&[u8]> {
-        self.frames.compressed.get_or_init(make).as_deref()
+        self.0.compressed.get_or_init(make).as_deref()
     }
 
     pub(crate) fn message(&self) -> Message<'_> {
-        let data = &self.frames.plain[self.data..];
+        let data = &self.0.plain[self.0.data..];
         match std::str::from_utf8(data) {
-            Ok(text) if self.text => Message::Text(text),
+            Ok(text) if self.0.text => Message::Text(text),
             _ => Message::Binary(data),
         }
     }

@@ -1,4 +1,4 @@
-//! An echoed WebSocket message costs no heap allocation, once buffers are warm.
+//! An echoed WebSocket message costs no heap allocation, once buffers are warm, and one to all no more for each.
 
 mod support;
 
@@ -159,6 +159,22 @@ fn polling(running: &Running) -> RoundTrip {
     RoundTrip { stream, request, response }
 }
 
+/// How many allocations a message to this many WebSockets makes.
+fn broadcast(running: &Running, sessions: usize) -> usize {
+    let frame = b"\x81\x064hello";
+    let mut streams: Vec<_> = (0..sessions).map(|_| open(running, &opening(WEBSOCKET))).collect();
+    let mut received = vec![0; frame.len()];
+    let mut run = || {
+        running.remote().broadcast("hello").expect("the server runs");
+        for stream in &mut streams {
+            stream.read_exact(&mut received).expect("the server sends");
+            assert_eq!(received, frame);
+        }
+    };
+    (0..3).for_each(|_| run());
+    allocations(run)
+}
+
 /// The only test of its process: nothing else allocates.
 #[test]
 fn an_echo_does_not_allocate() {
@@ -180,6 +196,10 @@ fn an_echo_does_not_allocate() {
             let count = allocations(|| echo.run(rounds));
             assert_eq!(count, 0, "allocations in {rounds} round trips of {what} on {driver}");
         }
+        // More than there are buffers kept to send from.
+        let count = broadcast(&running, 700);
+        println!("{driver}: {count} allocations for a message to 700 sessions");
+        assert!(count < 70, "allocations for a message to 700 sessions on {driver}: {count}");
         let config = Config::new().driver(driver).workers(1);
         let config = config.per_message_deflate(PerMessageDeflate::new());
         let deflating = Server::new(|| Echo).config(config).bind("127.0.0.1:0").expect("a server");

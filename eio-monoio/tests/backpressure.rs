@@ -62,6 +62,32 @@ fn a_session_does_not_outlive_a_client_that_goes_while_it_is_sent_to() {
     });
 }
 
+#[test]
+fn what_all_are_told_reaches_who_reads_slowly_whole_and_in_order() {
+    everywhere(|config| {
+        // Each larger than what the kernel takes at once, and one that is not.
+        let long: Vec<u8> = (0..6_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let (host, _) = echo(config.outbound_high_water(64 << 20));
+        let mut slow: Vec<_> = (0..3).map(|_| WebSocket::open(host.addr()).0).collect();
+        let remote = host.remote();
+        for message in [Message::Binary(&long), Message::Text("between"), Message::Binary(&long)] {
+            remote.broadcast(message).expect("room");
+        }
+        for socket in &mut slow {
+            assert_eq!(socket.binary(), long);
+            assert_eq!(socket.text(), "4between");
+            assert_eq!(socket.binary(), long);
+        }
+        // One that is sent to for itself in the same turn, before and behind.
+        slow[0].send("4mine");
+        remote.broadcast("all").expect("room");
+        let mut told = [slow[0].text(), slow[0].text()];
+        told.sort();
+        assert_eq!(told, ["4all", "4mine"]);
+        slow[1..].iter_mut().for_each(|socket| assert_eq!(socket.text(), "4all"));
+    });
+}
+
 /// Echoes, and notes how much was ever queued for one session. The text `!nap` keeps it busy for a
 /// while, `!nap for ever` for longer than any test.
 struct Echo {

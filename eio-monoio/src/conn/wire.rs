@@ -24,6 +24,7 @@ use crate::message::{OutBuf, never_full};
 use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
 use crate::net::Stream;
 use crate::session::link::{Ending, Link};
+use crate::session::waiting::Batch;
 use crate::shard::pool::{Pool, SCRATCH};
 
 /// The connection, without what its reader owns.
@@ -149,7 +150,11 @@ impl Wire {
                 Writer::Idle => self.begin_write(watch),
                 Writer::Busy(write) => match Pin::new(write).poll(cx) {
                     Poll::Pending => return,
-                    Poll::Ready((result, out)) => self.wrote(result, out, watch),
+                    Poll::Ready((result, out)) => {
+                        let len = out.len();
+                        self.pool().give_send(out);
+                        self.wrote(result, len, watch)
+                    }
                 },
             };
         }
@@ -157,17 +162,18 @@ impl Wire {
 
     /// Sends what there is.
     fn begin_write<'w>(&'w self, watch: &impl Watch) -> Writer<'w> {
-        /// So much is sent by a call of its own, which is less than an operation needs, whose end wakes the task.
+        /// So much is sent by a call of its own, which is less than an operation needs, whose end wakes the task;
+        /// more only from where it lies, which an operation cannot.
         const SMALL: usize = 4096;
         let (link, stream) = (&self.link, &self.socket.stream);
-        let mut out = link.take();
+        let batch = link.take();
         if link.ending() == Ending::Cut {
-            let _ = stream.try_send(&out);
-            self.pool().give_send(out);
+            let _ = stream.try_send(&batch);
+            batch.free(self.pool());
             stream.shutdown_both();
             return Writer::Done;
         }
-        if out.is_empty() {
+        if batch.is_empty() {
             // Nothing more to say: RFC 6455 7.1.1, the server closes TCP first. Where the peer was heard out the
             // socket is closed now.
             if self.role == Role::Server && !self.heard_out.get() {
@@ -175,21 +181,20 @@ impl Wire {
             }
             return Writer::Done;
         }
-        let len = out.len();
-        let at_once = if len <= SMALL { stream.send_now(&out) } else { 0 };
+        let len = batch.len();
+        let direct = len <= SMALL || matches!(batch, Batch::Shared(_));
+        let at_once = if direct { stream.send_now(&batch) } else { 0 };
         if at_once == len {
-            return self.wrote(Ok(()), out, watch);
+            batch.free(self.pool());
+            return self.wrote(Ok(()), len, watch);
         }
-        out.drain(..at_once);
         self.limits.count(BYTES_SENT, at_once);
         watch.waits();
-        Writer::Busy(stream.write_all(out))
+        Writer::Busy(stream.write_all(batch.into_rest(at_once, self.pool())))
     }
 
     /// What was to be sent is, or will never be.
-    fn wrote(&self, result: io::Result<()>, out: Vec<u8>, watch: &impl Watch) -> Writer<'static> {
-        let len = out.len();
-        self.pool().give_send(out);
+    fn wrote(&self, result: io::Result<()>, len: usize, watch: &impl Watch) -> Writer<'static> {
         self.link.sent();
         if result.is_err() {
             self.broken.set(true);

@@ -49,7 +49,7 @@ fn noise(len: usize) -> Vec<u8> {
 
 /// The payload of the only frame that was written, and whether it is compressed.
 fn frame(link: &Link) -> (Vec<u8>, bool) {
-    let wire = link.take();
+    let wire = link.take().to_vec();
     let len = wire.len();
     let mut rx = RecvBuffer::with_unread(wire, len);
     let mut decoder = Decoder::new(Role::Client, MAX).allow_compressed();

@@ -8,12 +8,13 @@ use eio_core::ws::{Opcode, encode};
 
 use crate::deflate::Outward;
 use crate::message::{Encoded, OutBuf, never_full};
+use crate::session::waiting::{Batch, Waiting};
 use crate::shard::pool::Pool;
 
 /// Frames appended by anyone on this core; the connection's task sends all of them at once.
 #[derive(Default)]
 pub(crate) struct Link {
-    out: RefCell<OutBuf>,
+    out: RefCell<Waiting>,
     /// What compresses messages, if that was agreed.
     deflate: Option<Box<Outward>>,
     /// Bytes the running write operation holds.
@@ -41,7 +42,7 @@ pub(crate) enum Ending {
 impl Link {
     /// A link that first sends `out`.
     pub(crate) fn new(out: OutBuf, deflate: Option<Box<Outward>>) -> Self {
-        Self { out: RefCell::new(out), deflate, ..Self::default() }
+        Self { out: RefCell::new(Waiting::new(out)), deflate, ..Self::default() }
     }
 
     /// Appends a message, compressed if that was agreed and is worth while.
@@ -55,6 +56,10 @@ impl Link {
 
     /// The same for a message that is already a frame.
     pub(crate) fn encoded(&self, pool: &Pool, message: &Encoded) {
+        let open = self.ending.get() == Ending::Open;
+        if open && self.deflate.is_none() && self.out.borrow_mut().share(message) {
+            return self.wake();
+        }
         self.write(pool, |out| match &self.deflate {
             Some(deflate) if deflate.write_encoded(message, out) => {}
             _ => out.0.extend_from_slice(message.frame()),
@@ -80,13 +85,7 @@ impl Link {
         if self.ending.get() != Ending::Open {
             return;
         }
-        {
-            let out = &mut *self.out.borrow_mut();
-            if out.0.capacity() == 0 {
-                out.0 = pool.take_send();
-            }
-            encode(out);
-        }
+        encode(self.out.borrow_mut().bytes_mut(pool));
         self.wake();
     }
 
@@ -104,14 +103,14 @@ impl Link {
 
     /// Bytes queued and in flight.
     pub(crate) fn queued(&self) -> usize {
-        self.out.borrow().0.len() + self.in_flight.get()
+        self.out.borrow().len() + self.in_flight.get()
     }
 
     /// Takes everything queued, with its memory: an idle connection owns none.
-    pub(crate) fn take(&self) -> Vec<u8> {
-        let out = std::mem::take(&mut self.out.borrow_mut().0);
-        self.in_flight.set(out.len());
-        out
+    pub(crate) fn take(&self) -> Batch {
+        let batch = self.out.borrow_mut().take();
+        self.in_flight.set(batch.len());
+        batch
     }
 
     /// Whether a write operation holds bytes.
@@ -139,7 +138,7 @@ impl Link {
 
     /// Whether there is something to send or an end to make. To be asked in a [`turn`](Self::turn).
     pub(crate) fn has_work(&self) -> bool {
-        !self.out.borrow().0.is_empty() || self.ending.get() != Ending::Open
+        !self.out.borrow().is_empty() || self.ending.get() != Ending::Open
     }
 
     /// True once: the link has begun to end and its last moments are to be timed.

@@ -5,6 +5,7 @@
 pub(crate) mod link;
 mod outgoing;
 pub(crate) mod queue;
+pub(crate) mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -412,8 +413,13 @@ impl<T> Session<T> {
 
     /// Something was sent: there may be room for more.
     pub(crate) fn drained(&self) {
-        self.flush_link();
-        self.recount_queued();
+        // Mostly nothing did wait.
+        if !self.outbox.borrow().is_empty() {
+            self.flush_link();
+        }
+        if self.counted_queued.get() > 0 {
+            self.recount_queued();
+        }
         if let Some(senders) = self.senders.take() {
             let waiting = !senders.0.is_empty();
             self.senders.set(Some(senders));

@@ -1,47 +1,56 @@
 //! Comma-separated header lists, RFC 9110 section 5.6.1.
 
-use nom::bytes::complete::{take_till, take_while, take_while1};
-use nom::combinator::all_consuming;
-use nom::sequence::delimited;
-use nom::{IResult, Parser};
+use nom::IResult;
+use nom::bytes::complete::{take_while, take_while1};
 
-use crate::search::same;
+use crate::search::{cut, same};
+use crate::text::Chars;
 
 /// Whether the list holds `token`, in any case of letters.
 pub(crate) fn has_token(value: &[u8], token: &str) -> bool {
-    tokens(value).any(|t| same(t, token.as_bytes()))
+    // What is the same as a token is one.
+    Elements { rest: value }.any(|element| same(element, token.as_bytes()))
 }
 
 /// The elements of the list that are tokens. Others (`h2c/1`, `two words`, nothing at all) are passed over:
 ///
 /// > A recipient MUST parse and ignore a reasonable number of empty list elements (5.6.1.2)
 pub(crate) fn tokens(value: &[u8]) -> Tokens<'_> {
-    Tokens { rest: value }
+    Tokens(Elements { rest: value })
 }
 
 /// See [`tokens`].
 #[derive(Clone, Debug)]
-pub(crate) struct Tokens<'a> {
-    rest: &'a [u8],
-}
+pub(crate) struct Tokens<'a>(Elements<'a>);
 
 impl<'a> Iterator for Tokens<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.rest.is_empty() {
-            let (rest, element) = element(self.rest).ok()?;
-            self.rest = rest.split_first().map_or(rest, |(_comma, next)| next);
-            if let Ok((_, token)) = all_consuming(delimited(ows, token, ows)).parse(element) {
-                return Some(token);
-            }
-        }
-        None
+        self.0.find(|element| !element.is_empty() && element.iter().all(|byte| is_tchar(*byte)))
     }
 }
 
-fn element(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
-    take_till(|b| b == b',')(input)
+/// What stands between commas, without blanks around.
+#[derive(Clone, Debug)]
+struct Elements<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (mut element, rest) = cut(b',', self.rest);
+        self.rest = rest;
+        while let [b' ' | b'\t', inner @ ..] | [inner @ .., b' ' | b'\t'] = element {
+            element = inner;
+        }
+        Some(element)
+    }
 }
 
 /// > OWS = *( SP / HTAB ) (5.6.3)
@@ -57,39 +66,10 @@ pub(crate) fn token(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
 /// `tchar` (5.6.2): what tokens, methods and header names are made of.
 #[inline]
 pub(crate) const fn is_tchar(byte: u8) -> bool {
-    byte.is_ascii() && TCHARS[byte as usize / 32] >> (byte % 32) & 1 != 0
+    TCHARS.has(byte)
 }
 
-/// A bit for each character of ASCII.
-const TCHARS: [u32; 4] = {
-    let mut bits = [0; 4];
-    let mut byte = 0;
-    while byte < 128 {
-        if (byte as u8).is_ascii_alphanumeric()
-            || matches!(
-                byte as u8,
-                b'!' | b'#'
-                    | b'$'
-                    | b'%'
-                    | b'&'
-                    | b'\''
-                    | b'*'
-                    | b'+'
-                    | b'-'
-                    | b'.'
-                    | b'^'
-                    | b'_'
-                    | b'`'
-                    | b'|'
-                    | b'~'
-            )
-        {
-            bits[byte / 32] |= 1 << (byte % 32);
-        }
-        byte += 1;
-    }
-    bits
-};
+const TCHARS: Chars = Chars::alphanumeric_and(b"!#$%&'*+-.^_`|~");
 
 #[cfg(test)]
 mod tests {

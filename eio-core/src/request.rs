@@ -2,15 +2,13 @@
 //!
 //! Nothing is looked up by what a client wrote: the query becomes enums and a [`Sid`] here, once.
 
-use core::str;
-
-use nom::bytes::complete::{tag, take_till};
+use nom::Parser;
 use nom::character::complete::u32 as decimal;
-use nom::combinator::{all_consuming, opt};
-use nom::sequence::preceded;
-use nom::{IResult, Parser};
+use nom::combinator::all_consuming;
 
+use crate::search::{cut, find};
 use crate::sid::{InvalidSid, Sid};
+use crate::text::utf8;
 use crate::transport::{Transport, TransportSet};
 
 /// A request that makes sense so far. Whether its session exists is for the caller to find out.
@@ -134,7 +132,8 @@ impl<'b> Query<'b> {
         let mut found = Self::default();
         let mut rest = query.as_bytes();
         while !rest.is_empty() {
-            let Ok((next, (key, value))) = pair(rest) else { break };
+            let (pair, next) = cut(b'&', rest);
+            let (key, value) = cut(b'=', pair);
             match key {
                 b"EIO" => found.eio = value,
                 b"transport" => found.transport = value,
@@ -163,8 +162,8 @@ impl<'b> Query<'b> {
         if self.sid.is_empty() {
             return None;
         }
-        if !self.sid.contains(&b'%') {
-            return Some(str::from_utf8(self.sid).map_err(|_| InvalidSid).and_then(Sid::new));
+        if find(b'%', self.sid).is_none() {
+            return Some(utf8(self.sid).ok_or(InvalidSid).and_then(Sid::new));
         }
         // One byte beyond what a `Sid` holds, so that a longer one is seen to be.
         let mut text = [0; Sid::MAX + 1];
@@ -173,7 +172,7 @@ impl<'b> Query<'b> {
             *slot = byte;
             len += 1;
         }
-        let text = text.get(..len).and_then(|text| str::from_utf8(text).ok());
+        let text = text.get(..len).and_then(utf8);
         Some(text.ok_or(InvalidSid).and_then(Sid::new))
     }
 
@@ -187,15 +186,6 @@ impl<'b> Query<'b> {
         let index = self.j?;
         Some(all_consuming(decimal::<_, ()>).parse(index).ok().map(|(_, index)| index))
     }
-}
-
-/// One `key=value` or `key`, and the `&` behind it.
-fn pair(query: &[u8]) -> IResult<&[u8], (&[u8], &[u8]), ()> {
-    let key = take_till(|byte| byte == b'=' || byte == b'&');
-    let value = opt(preceded(tag("="), take_till(|byte| byte == b'&')));
-    (key, value.map(Option::unwrap_or_default), opt(tag("&")))
-        .map(|(key, value, _)| (key, value))
-        .parse(query)
 }
 
 /// The bytes a percent-encoded text stands for. What is no encoding stands for itself.

@@ -4,6 +4,8 @@ use core::fmt;
 
 use heapless::String;
 
+use crate::text::Chars;
+
 /// A session identifier: 1 to [`Sid::MAX`] characters of `A-Z a-z 0-9 - _ . ~` (the unreserved characters
 /// of RFC 3986 section 2.3), so that it stands in a query, a cookie or a log line as it is.
 ///
@@ -33,7 +35,7 @@ impl Sid {
     /// # Errors
     /// [`InvalidSid`]
     pub fn new(text: &str) -> Result<Self, InvalidSid> {
-        if text.is_empty() || !text.bytes().all(unreserved) {
+        if text.is_empty() || !text.bytes().all(|byte| UNRESERVED.has(byte)) {
             return Err(InvalidSid);
         }
         String::try_from(text).map(Self).map_err(|_| InvalidSid)
@@ -45,9 +47,7 @@ impl Sid {
     }
 }
 
-const fn unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
-}
+const UNRESERVED: Chars = Chars::alphanumeric_and(b"-._~");
 
 impl core::str::FromStr for Sid {
     type Err = InvalidSid;

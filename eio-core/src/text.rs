@@ -1,4 +1,4 @@
-//! Text from bytes.
+//! Text from bytes, and what it may be made of.
 
 #[cfg(feature = "std")]
 use ascii::AsAsciiStr as _;
@@ -19,9 +19,47 @@ pub(crate) fn utf8(bytes: &[u8]) -> Option<&str> {
     simdutf8::basic::from_utf8(bytes).ok()
 }
 
+/// A set of ASCII characters: a bit for each.
+pub(crate) struct Chars([u32; 4]);
+
+impl Chars {
+    /// Letters, digits and `others`.
+    pub(crate) const fn alphanumeric_and(others: &[u8]) -> Self {
+        let mut bits = [0; 4];
+        let mut byte = 0;
+        while byte < 128 {
+            if (byte as u8).is_ascii_alphanumeric() {
+                bits[byte / 32] |= 1 << (byte % 32);
+            }
+            byte += 1;
+        }
+        let mut at = 0;
+        while at < others.len() {
+            bits[others[at] as usize / 32] |= 1 << (others[at] % 32);
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    /// Whether `byte` is one of them.
+    #[inline]
+    pub(crate) const fn has(&self, byte: u8) -> bool {
+        byte.is_ascii() && self.0[byte as usize / 32] >> (byte % 32) & 1 != 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_has_its_characters_and_no_others() {
+        let set = Chars::alphanumeric_and(b"-~");
+        for byte in 0..=u8::MAX {
+            let expected = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'~';
+            assert_eq!(set.has(byte), expected, "{byte}");
+        }
+    }
 
     #[test]
     fn it_is_what_the_standard_library_takes_for_text() {

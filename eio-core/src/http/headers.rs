@@ -2,6 +2,7 @@
 
 use crate::list;
 use crate::search::same;
+use crate::text::utf8;
 
 pub use httparse::{EMPTY_HEADER as EMPTY, Header};
 
@@ -22,7 +23,7 @@ impl<'h, 'b> Headers<'h, 'b> {
 
     /// The value of the first header of that name, if it is text.
     pub fn text(&self, name: &str) -> Option<&'b str> {
-        core::str::from_utf8(self.get(name)?).ok()
+        utf8(self.get(name)?)
     }
 
     /// The values of all headers of that name.

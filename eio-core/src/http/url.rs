@@ -4,10 +4,10 @@ use core::net::Ipv6Addr;
 
 use nom::Parser;
 use nom::branch::alt;
-use nom::bytes::complete::{tag, tag_no_case, take_till, take_while};
-use nom::character::complete::u16 as decimal;
-use nom::combinator::{all_consuming, opt, value};
-use nom::sequence::{delimited, preceded};
+use nom::bytes::complete::{tag, tag_no_case};
+use nom::combinator::value;
+
+use crate::text::{Chars, utf8};
 
 /// An absolute URL (RFC 3986), taken apart. Nothing in it is percent-decoded.
 ///
@@ -130,7 +130,7 @@ pub(super) fn after_authority(text: &str) -> (&str, &str) {
 
 /// Whether this is `host` or `host:port`.
 pub(super) fn is_authority(text: &[u8]) -> bool {
-    core::str::from_utf8(text).is_ok_and(|text| host(text).is_some())
+    utf8(text).is_some_and(|text| host(text).is_some())
 }
 
 struct Host<'a> {
@@ -142,40 +142,32 @@ struct Host<'a> {
 /// `host [ ":" port ]` of RFC 3986 section 3.2, with a host that is not empty ("A sender MUST NOT generate
 /// an "http" URI with an empty host identifier", RFC 9110 section 4.2.1).
 fn host(authority: &str) -> Option<Host<'_>> {
-    let ip = delimited(tag("["), take_till(|c| c == ']'), tag("]"));
-    let name = take_while(is_host_char);
-    // `port = *DIGIT`: it may be empty.
-    let port = opt(preceded(tag(":"), opt(decimal::<_, ()>)));
-    let (_, ((host, ipv6), port)) =
-        all_consuming((alt((ip.map(|ip| (ip, true)), name.map(|name| (name, false)))), port))
-            .parse(authority)
-            .ok()?;
+    let ip = authority.strip_prefix('[').map(|rest| rest.split_once(']'));
+    let (host, port) = match ip {
+        Some(ip) => ip?,
+        None => {
+            let end = authority.bytes().position(|byte| !HOST_CHARS.has(byte));
+            authority.split_at_checked(end.unwrap_or(authority.len()))?
+        }
+    };
+    let ipv6 = ip.is_some();
     let legal = if ipv6 { host.parse::<Ipv6Addr>().is_ok() } else { !host.is_empty() };
-    legal.then_some(Host { host, ipv6, port: port.flatten() })
+    legal.then_some(Host { host, ipv6, port: port_behind(port)? })
+}
+
+/// `port = *DIGIT`, with its colon: it may be empty, and the colon may be left out with it.
+fn port_behind(text: &str) -> Option<Option<u16>> {
+    let Some(digits) = text.strip_prefix(':') else { return text.is_empty().then_some(None) };
+    match digits {
+        "" => Some(None),
+        // The standard library would take a sign, too.
+        _ if digits.starts_with('+') => None,
+        _ => digits.parse().ok().map(Some),
+    }
 }
 
 /// `reg-name` of RFC 3986 section 3.2.2: unreserved, sub-delims, and the sign of a percent-encoding.
-fn is_host_char(c: char) -> bool {
-    c.is_ascii_alphanumeric()
-        || matches!(
-            c,
-            '-' | '.'
-                | '_'
-                | '~'
-                | '%'
-                | '!'
-                | '$'
-                | '&'
-                | '\''
-                | '('
-                | ')'
-                | '*'
-                | '+'
-                | ','
-                | ';'
-                | '='
-        )
-}
+const HOST_CHARS: Chars = Chars::alphanumeric_and(b"-._~%!$&'()*+,;=");
 
 impl core::fmt::Display for UrlError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -4,12 +4,12 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use eio_core::http::{Framing, Header, RequestHead, Target, WriteError, response};
+use eio_core::http::{Framing, Target, WriteError, response};
 
-use crate::config::MAX_HEADERS;
 use crate::conn::Conn;
 use crate::conn::http::Body;
 use crate::conn::reply::{After, Answer};
+use crate::conn::slots::Slots;
 use crate::line::Ended;
 use crate::message::OutBuf;
 use crate::shard::disk::{Disk, Found, Opened, Reply, Task, Wanted};
@@ -115,9 +115,8 @@ struct Request {
 /// Reads the head once more. `None`: no rule leads from it to a file.
 fn understand<T>(conn: &Conn<T>, disk: &Disk, head: usize) -> Option<Request> {
     let config = &conn.core.config;
-    let mut slots = [Header { name: "", value: b"" }; MAX_HEADERS];
-    let slots = &mut slots[..config.max_headers];
-    let head = RequestHead::parse(conn.rx.unread().get(..head)?, slots).ok()?;
+    let mut slots = Slots::new();
+    let head = slots.parse(conn.rx.unread().get(..head)?, config.max_headers).ok()?;
     let target = Target::parse(head.target).ok()?;
     let candidate = disk.files.resolve(target.path)?;
     let method = match head.method {

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use eio_core::http::{Header, RequestHead, WriteError, response};
+use eio_core::http::{RequestHead, WriteError, response};
 use eio_core::session::Lane;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
@@ -14,9 +14,9 @@ use eio_core::ws::{CloseCode, encode_close};
 use http::HeaderMap;
 
 use crate::carrier::Carrier;
-use crate::config::MAX_HEADERS;
 use crate::conn::http::{Accept, Next, resume};
 use crate::conn::reply::{After, Answer};
+use crate::conn::slots::Slots;
 use crate::conn::{Conn, dispatch, polling, websocket};
 use crate::handler::{ConnectRequest, Handler, Refusal, RequestInfo};
 use crate::message::{OutBuf, never_full};
@@ -156,11 +156,11 @@ async fn connect<H: Handler>(
     head: usize,
     transport: Transport,
 ) -> Result<Accepted<H::Session>, Refusal> {
-    let mut slots = [Header { name: "", value: b"" }; MAX_HEADERS];
-    let slots = &mut slots[..shard.core.config.max_headers];
+    let mut slots = Slots::new();
     // It parsed a moment ago.
     let bytes = conn.line.rx.unread().get(..head).unwrap_or_default();
-    let head = RequestHead::parse(bytes, slots).map_err(|_| Refusal::unavailable())?;
+    let max = shard.core.config.max_headers;
+    let head = slots.parse(bytes, max).map_err(|_| Refusal::unavailable())?;
     let info = shard.core.info(head, conn.line.stream(), conn.peer);
     let request = ConnectRequest { info, transport };
     conn.set_deadline(shard.core.config.connect_timeout);

@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use eio_core::http::{Framing, HeadScanner, Header, RequestHead, Target};
+use eio_core::http::{Framing, HeadScanner, RequestHead, Target};
 use eio_core::request::{Intent, Reject, meaning};
 use eio_core::transport::Transport;
 use eio_core::ws::deflate::Terms;
 use eio_core::ws::handshake;
 
-use crate::config::MAX_HEADERS;
 use crate::conn::reply::{After, Answer};
+use crate::conn::slots::Slots;
 use crate::conn::{Conn, handshake as open, other, plain, polling};
 use crate::handler::{Handler, Refusal, RequestInfo};
 use crate::line::Ended;
@@ -240,8 +240,7 @@ impl<T> What<T> {
 fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<T> {
     conn.extra.clear();
     conn.coding = None;
-    let mut slots = [Header { name: "", value: b"" }; MAX_HEADERS];
-    let slots = &mut slots[..core.config.max_headers];
+    let mut slots = Slots::new();
     let nothing = Body { framing: Framing::None, expects_continue: false };
     let refused = |status| Request {
         what: What::Refused(Answer::empty(status)),
@@ -249,7 +248,7 @@ fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<
         after: After::Close,
     };
     let Some(bytes) = conn.line.rx.unread().get(..len) else { return refused(400) };
-    let head = match RequestHead::parse(bytes, slots) {
+    let head = match slots.parse(bytes, core.config.max_headers) {
         Ok(head) => head,
         Err(error) => return refused(error.status()),
     };

@@ -13,6 +13,7 @@ pub(crate) mod polling;
 pub(crate) mod reply;
 #[cfg(feature = "tls")]
 pub(crate) mod secure;
+mod slots;
 pub(crate) mod websocket;
 pub(crate) mod wire;
 
@@ -98,7 +99,9 @@ impl<T> Conn<T> {
             self.answer().0.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             self.flush().await?;
         }
-        self.set_deadline(self.core.config.body_timeout);
+        if first != Step::Done {
+            self.set_deadline(self.core.config.body_timeout);
+        }
         loop {
             match decoder.poll(&mut self.rx).map_err(Ended::Bad)? {
                 Step::Done => return Ok(()),

@@ -6,11 +6,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use eio_core::http::{Header, RequestHead, WriteError, response};
+use eio_core::http::{WriteError, response};
 
-use crate::config::MAX_HEADERS;
 use crate::conn::http::{Body, Next};
 use crate::conn::reply::{After, Answer};
+use crate::conn::slots::Slots;
 use crate::conn::{Conn, file};
 use crate::handler::{Handler, to_http};
 use crate::line::Ended;
@@ -81,9 +81,8 @@ pub(crate) async fn answer<H: Handler>(
 }
 
 fn owned<T>(conn: &mut Conn<T>, head: usize) -> Option<http::Request<Vec<u8>>> {
-    let mut slots = [Header { name: "", value: b"" }; MAX_HEADERS];
-    let slots = &mut slots[..conn.core.config.max_headers];
-    let head = RequestHead::parse(conn.rx.unread().get(..head)?, slots).ok()?;
+    let mut slots = Slots::new();
+    let head = slots.parse(conn.rx.unread().get(..head)?, conn.core.config.max_headers).ok()?;
     Some(to_http(&head, Vec::new()))
 }
 

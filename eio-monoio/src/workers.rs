@@ -23,7 +23,7 @@ impl<I: 'static, O: 'static> Workers<I, O> {
     }
 
     /// Does `work` with `input`; the same work in each call.
-    pub(crate) fn run<F>(self: &Rc<Self>, input: I, work: fn(I) -> F) -> Work<I, O>
+    pub(crate) fn run<F>(self: &Rc<Self>, input: I, work: impl Fn(I) -> F + 'static) -> Work<I, O>
     where
         F: Future<Output = O> + 'static,
     {
@@ -71,7 +71,7 @@ struct Job<I, O> {
 }
 
 impl<I: 'static, O: 'static> Worker<I, O> {
-    fn new<F>(work: fn(I) -> F) -> Self
+    fn new<F>(work: impl Fn(I) -> F + 'static) -> Self
     where
         F: Future<Output = O> + 'static,
     {
@@ -89,7 +89,11 @@ impl<I, O> Worker<I, O> {
     }
 }
 
-async fn go_on<I, O, F: Future<Output = O>>(job: Rc<Job<I, O>>, work: fn(I) -> F) -> Infallible {
+// The work is a type of its own and no pointer: a future that is made where it is known is made in its place.
+async fn go_on<I, O, F: Future<Output = O>>(
+    job: Rc<Job<I, O>>,
+    work: impl Fn(I) -> F,
+) -> Infallible {
     loop {
         let input = poll_fn(|_| job.input.take().map_or(Poll::Pending, Poll::Ready)).await;
         job.output.set(Some(work(input).await));

@@ -22,13 +22,11 @@ BELOW = ["base64-simd", "httparse", "memchr", "simdutf8"]
 # The aims: at most so many times the floor, at least so many times faster than engineioxide.
 FLOOR_MOST, PEER_LEAST = 1.3, 3.0
 
-# Why a row misses an aim; README.md has more words. One that misses without a word here is a defect. That the floor itself is no three times faster is seen without one.
+# Why a row misses an aim; README.md has more words. One that misses without a word here is a defect. That the floor
+# itself is no three times faster is seen without one.
 STATE, PASSES = "state between calls", "more passes than httparse's"
 REASONS = {
-    "packet/text_decode_32B": "std's check of a short text, by where it lies",
     "ws/head": STATE,
-    "ws/read_32B": STATE,
-    "ws/echo_32B": STATE,
     "open/parse": "takes any JSON",
     "http/head_browser": PASSES,
     "http/head_short": PASSES,

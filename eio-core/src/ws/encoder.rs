@@ -84,7 +84,8 @@ fn write<K: Sink>(
 }
 
 // Nothing is claimed: to clear memory first costs more than all the rest.
-#[inline(never)]
+#[cfg_attr(feature = "std", inline)]
+#[cfg_attr(not(feature = "std"), inline(never))]
 fn write_unmasked<K: Sink>(
     out: &mut K,
     first: u8,
@@ -103,7 +104,8 @@ fn write_unmasked<K: Sink>(
     }
 }
 
-#[inline(never)]
+#[cfg_attr(feature = "std", inline)]
+#[cfg_attr(not(feature = "std"), inline(never))]
 fn write_masked<K: Sink>(
     out: &mut K,
     first: u8,

@@ -100,18 +100,17 @@ impl HeadScanner {
 /// look for the ends of their lines costs three times as much.
 fn is_whole(window: &[u8]) -> bool {
     let Some(lines) = window.strip_suffix(b"\r\n\r\n") else { return false };
+    // CR and LF come in pairs only, NUL does not come, and a CR two bytes behind another is an end before the end.
+    let wrong = |byte: u8, next: u8, third: u8| {
+        ((byte == b'\r') != (next == b'\n')) | (byte == 0) | ((byte == b'\r') & (third == b'\r'))
+    };
     // Without an early exit, so that it compiles to vectors: nearly every head is legal.
     let behind = |n| window.get(n..).unwrap_or_default();
-    let pairs = window.iter().zip(behind(1));
-    // CR and LF come in pairs only, and NUL does not come.
-    let unclean = |byte: u8, next: u8| ((byte == b'\r') != (next == b'\n')) | (byte == 0);
-    let unclean = pairs.fold(false, |found, (byte, next)| found | unclean(*byte, *next));
-    // Where they do, an end before the end has a CR two bytes behind another; what begins with one is an empty line.
-    let crs = lines
-        .iter()
-        .zip(behind(2))
-        .fold(false, |found, (byte, third)| found | ((*byte == b'\r') & (*third == b'\r')));
-    !unclean && !crs && !matches!(window.first(), None | Some(b'\r' | b'\n'))
+    let threes = lines.iter().zip(behind(1)).zip(behind(2));
+    let found =
+        threes.fold(false, |found, ((byte, next), third)| found | wrong(*byte, *next, *third));
+    // What begins with either is an empty line.
+    !found && !matches!(window.first(), None | Some(b'\r' | b'\n'))
 }
 
 #[cfg(test)]

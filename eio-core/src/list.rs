@@ -8,8 +8,7 @@ use crate::text::Chars;
 
 /// Whether the list holds `token`, in any case of letters.
 pub(crate) fn has_token(value: &[u8], token: &str) -> bool {
-    // What is the same as a token is one.
-    Elements { rest: value }.any(|element| same(element, token.as_bytes()))
+    Elements { rest: value }.any(|element| same(element, token.as_bytes()) && is_token(element))
 }
 
 /// The elements of the list that are tokens. Others (`h2c/1`, `two words`, nothing at all) are passed over:
@@ -27,7 +26,7 @@ impl<'a> Iterator for Tokens<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.find(|element| !element.is_empty() && element.iter().all(|byte| is_tchar(*byte)))
+        self.0.find(|element| is_token(element))
     }
 }
 
@@ -63,6 +62,10 @@ pub(crate) fn token(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
     take_while1(is_tchar)(input)
 }
 
+fn is_token(element: &[u8]) -> bool {
+    !element.is_empty() && element.iter().all(|byte| is_tchar(*byte))
+}
+
 /// `tchar` (5.6.2): what tokens, methods and header names are made of.
 #[inline]
 pub(crate) const fn is_tchar(byte: u8) -> bool {
@@ -91,6 +94,7 @@ mod tests {
     fn only_whole_elements_count() {
         assert!(has_token(b"keep-alive, Upgrade", "upgrade"));
         assert!(has_token(b"UPGRADE", "upgrade"));
+        assert!(!has_token(b"a, ,b c", "") && !has_token(b"a, ,b c", "b c"), "no tokens");
         for value in
             ["upgrade2", "no upgrade", "up\0grade", "upgrade/1", "\"upgrade\"", "upgrade\x0b"]
         {

@@ -4,7 +4,7 @@ use eio_core::http::{EMPTY, Error, Header, RequestHead};
 
 use crate::config::MAX_HEADERS;
 
-/// So many header lines most requests have.
+/// Most requests have no more header lines.
 const FEW: usize = 24;
 
 /// What a head is read into. To clear room for as many lines as may be would take half as long as to read it.

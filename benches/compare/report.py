@@ -62,7 +62,8 @@ What is not met, or only just, and why:
   whatever else the session has to send leaves with it.
 
 The host was not quiet: some rounds took twice as long as others. Where "seen" and "by round" differ, or the ratio of
-minima, which the tables below have behind that of medians, the difference is the host's.
+minima, which the tables below have behind that of medians, the difference is the host's. Sixteen in flight, the polling
+trip, polling sessions opened and upgrades are of a run of their own, half an hour later and a little quieter.
 """
 
 HEAD = """# Benchmarks

@@ -133,7 +133,7 @@ mod tests {
 
     type Outcome = Result<Option<usize>, Error>;
 
-    const CASES: [(&[u8], Outcome); 23] = [
+    const CASES: [(&[u8], Outcome); 24] = [
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET", Ok(Some(27))),
         (b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", Ok(Some(22))),
         (b"\r\n\r\n", Ok(None)),
@@ -156,6 +156,7 @@ mod tests {
         (b"GET / HTTP/1.1\nA: b\nC: d\r\n\r\n", Err(Error::BareLf)),
         (b"GET / HTTP/1.1\r\nA: \0\n\r\n\r\n", Err(Error::Nul)),
         (b"GET / HTTP/1.1\r\nA: \r\r\r\r\n\r\n", Err(Error::BareCr)),
+        (b"GET / HTTP/1.1\r\nA: \rb\r\n\r\n", Err(Error::BareCr)),
         (b"GET / HTTP/1.1\r\nA: b\r\n\r\nGET\r\n\r\n", Ok(Some(24))),
         (b"\nET / HTTP/1.1\r\n\r\n", Err(Error::BareLf)),
     ];

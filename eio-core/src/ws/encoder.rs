@@ -66,7 +66,7 @@ pub fn encode_compressed<K: Sink>(
 }
 
 /// Writes a frame whose payload is so long, in two parts, and whose first byte is `first`.
-// Of what is inlined only the way of a server's short text is worth it.
+// What a server's short text needs is inlined; the rest is large.
 #[inline(always)]
 fn write<K: Sink>(
     out: &mut K,

@@ -94,14 +94,14 @@ impl<T> Conn<T> {
     /// A client that waits to be asked for it is asked.
     pub(crate) async fn receive_body(&mut self, body: Body) -> Result<(), Ended> {
         let mut decoder = BodyDecoder::new(body.framing, self.core.config.max_payload);
-        let first = decoder.poll(&mut self.rx).map_err(Ended::Bad)?;
-        if body.expects_continue && first != Step::Done && self.rx.is_empty() {
+        if decoder.poll(&mut self.rx).map_err(Ended::Bad)? == Step::Done {
+            return Ok(());
+        }
+        if body.expects_continue && self.rx.is_empty() {
             self.answer().0.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             self.flush().await?;
         }
-        if first != Step::Done {
-            self.set_deadline(self.core.config.body_timeout);
-        }
+        self.set_deadline(self.core.config.body_timeout);
         loop {
             match decoder.poll(&mut self.rx).map_err(Ended::Bad)? {
                 Step::Done => return Ok(()),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::config::ConfigError;
+use crate::server::config::ConfigError;
 
 /// Why a server did not start.
 #[derive(Debug)]

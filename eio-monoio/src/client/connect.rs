@@ -14,7 +14,7 @@ use crate::client::session::Session;
 use crate::client::settings::{Options, Settings};
 use crate::client::{Client, signal};
 use crate::deflate::PerMessageDeflate;
-use crate::local::Local;
+use crate::worker::context::Local;
 
 /// Options of a connection; awaited, it connects and is done when the server has opened a session.
 ///

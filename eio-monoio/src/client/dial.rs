@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use eio_core::http::{EMPTY, HeadScanner, ResponseHead, request};
 
-use crate::carrier::Carrier;
 use crate::client::error::Fault;
 use crate::client::resolve::resolve;
 use crate::client::settings::{Place, Proxy, Settings};
 use crate::client::tls::secure;
-use crate::line::{Deadline, Ended, Line};
-use crate::local::Local;
-use crate::net::{self, Stream};
+use crate::io::http_conn::{Deadline, Ended, Line};
+use crate::io::stream::Carrier;
+use crate::worker::context::Local;
+use crate::worker::net::{self, Stream};
 
 /// Connects, within the time for that.
 pub(crate) async fn dial(local: &Rc<Local>, settings: &Settings) -> Result<Line, Fault> {
@@ -140,7 +140,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use crate::client::block_on;
-    use crate::net::Driver;
+    use crate::worker::net::Driver;
 
     /// An address that takes no connection and refuses none: its backlog is full.
     fn deaf() -> (socket2::Socket, Vec<TcpStream>, SocketAddr) {

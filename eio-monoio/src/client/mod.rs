@@ -64,12 +64,12 @@ use eio_core::session::CloseReason;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
-use crate::local::Local;
+use crate::worker::context::Local;
 use connect::open;
 use session::Session;
 use settings::{Options, Settings};
 
-pub use crate::task::{sleep, spawn};
+pub use crate::worker::task::{sleep, spawn};
 pub use backoff::Backoff;
 pub use connect::Connect;
 pub use eio_core::session::UpgradeFailure;
@@ -142,7 +142,7 @@ impl Client {
                 return self.reconnect().await;
             };
             attempt += 1;
-            crate::task::sleep_on(&self.local, pause).await;
+            crate::worker::task::sleep_on(&self.local, pause).await;
             match self.reconnect().await {
                 Err(ConnectError::Failed(fault)) => {
                     tracing::debug!(attempt, %fault, "not reconnected");

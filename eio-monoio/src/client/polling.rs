@@ -17,9 +17,9 @@ use eio_core::transport::Transport;
 use crate::client::dial::{dial, fault};
 use crate::client::error::Fault;
 use crate::client::session::Session;
-use crate::config::millis;
-use crate::line::{Ended, Line};
+use crate::io::http_conn::{Ended, Line};
 use crate::message::OutBuf;
+use crate::server::config::millis;
 
 /// The longest response head, in bytes, and the most header lines in it.
 const MAX_HEAD: usize = 16 * 1024;

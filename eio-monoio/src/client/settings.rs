@@ -14,11 +14,11 @@ use eio_core::ws::deflate::Terms;
 
 use crate::client::error::ConnectError;
 use crate::client::tls::{TlsOptions, Trust};
-use crate::config::millis;
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
-use crate::line::Limits;
-use crate::local::Local;
+use crate::io::http_conn::Limits;
 use crate::message::OutBuf;
+use crate::server::config::millis;
+use crate::worker::context::Local;
 
 /// The options of a client, see [`Connect`](crate::client::Connect), as the user gave them.
 #[derive(Clone, Debug)]

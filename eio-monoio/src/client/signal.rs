@@ -12,9 +12,9 @@ use signal_hook::{SigId, flag, low_level};
 
 use crate::client::either;
 use crate::client::session::Session;
-use crate::interrupt::Claim;
-use crate::local::Local;
-use crate::net::Stream;
+use crate::worker::context::Local;
+use crate::worker::net::Stream;
+use crate::worker::signal::Claim;
 
 /// Closes the session when SIGINT comes, for as long as there is one.
 pub(crate) fn watch(local: &Rc<Local>, session: &Rc<Session>) {

@@ -19,8 +19,8 @@ pub(crate) use without_tls::{Trust, secure};
 #[cfg(not(feature = "tls"))]
 mod without_tls {
     use super::TlsOptions;
-    use crate::carrier::Carrier;
     use crate::client::error::{ConnectError, Fault};
+    use crate::io::stream::Carrier;
 
     /// There is none without the feature `tls`.
     pub(crate) struct Trust;
@@ -47,8 +47,9 @@ mod with_tls {
     use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
     use super::TlsOptions;
-    use crate::carrier::{Carrier, Tls, pem};
     use crate::client::error::{ConnectError, Fault};
+    use crate::io::pem;
+    use crate::io::stream::{Carrier, Tls};
 
     /// What a TLS connection is begun with.
     pub(crate) struct Trust {

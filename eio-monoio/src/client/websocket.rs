@@ -22,12 +22,12 @@ use crate::client::error::Fault;
 use crate::client::polling::{Cuttable, connect, refusal_decoder, scan_head, told};
 use crate::client::session::Session;
 use crate::client::settings::Settings;
-use crate::conn::inbound::Inbound;
-use crate::conn::wire::{self, Watch, Wire, drive};
 use crate::deflate::PerMessageDeflate;
-use crate::line::Line;
+use crate::io::http_conn::Line;
+use crate::io::ws_conn::{self, Watch, Wire, drive};
+use crate::io::ws_reader::Inbound;
+use crate::io::ws_sender::Ending;
 use crate::message::OutBuf;
-use crate::session::link::Ending;
 
 /// Opens the WebSocket and serves it to its end.
 pub(crate) async fn run(session: Rc<Session>) {
@@ -142,7 +142,7 @@ fn write_request(
 }
 
 /// Why a reader is done, with what that means to the session.
-type End = wire::End<CloseReason>;
+type End = ws_conn::End<CloseReason>;
 
 struct Reader<'r> {
     session: &'r Rc<Session>,

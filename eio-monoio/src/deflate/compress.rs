@@ -7,8 +7,8 @@ use eio_core::ws::{Opcode, encode_compressed};
 use flate2::{Compress, Compression};
 
 use super::codec::{self, LARGEST_WINDOW};
-use crate::local::Local;
 use crate::message::{Encoded, OutBuf, never_full};
+use crate::worker::context::Local;
 
 /// The most compressors with a past on one core; each has 312 KiB.
 const COMPRESSORS: usize = 32;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use eio_core::ws::Error;
 
 use super::codec;
-use crate::local::Local;
+use crate::worker::context::Local;
 
 /// What comes in on a connection.
 pub(crate) struct Inward {

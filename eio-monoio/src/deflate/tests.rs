@@ -6,9 +6,9 @@ use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
 use super::*;
+use crate::io::ws_sender::Link;
 use crate::message::{Encoded, OutBuf};
-use crate::session::link::Link;
-use crate::shard::pool::Pool;
+use crate::worker::pool::Pool;
 
 const MAX: usize = 100_000;
 

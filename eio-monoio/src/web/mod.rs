@@ -6,7 +6,5 @@ pub(crate) mod content_type;
 pub(crate) mod cookie;
 pub(crate) mod cors;
 pub(crate) mod files;
-pub(crate) mod hooks;
 pub(crate) mod path;
 pub(crate) mod proxy;
-pub(crate) mod refused;

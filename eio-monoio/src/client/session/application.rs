@@ -13,7 +13,7 @@ use super::Session;
 use crate::client::error::{Closed, SendError};
 use crate::client::event;
 use crate::client::inbox::{Item, Notice};
-use crate::session::link::Ending;
+use crate::io::ws_sender::Ending;
 
 impl Session {
     pub(crate) fn try_send(self: &Rc<Self>, message: Message<'_>) -> Result<(), SendError> {

@@ -14,8 +14,8 @@ use eio_core::transport::Transport;
 use super::{Session, index};
 use crate::client::error::Fault;
 use crate::client::polling;
-use crate::line::Line;
-use crate::session::link::Link;
+use crate::io::http_conn::Line;
+use crate::io::ws_sender::Link;
 
 impl Session {
     /// The WebSocket is open. False: it is not wanted any more.

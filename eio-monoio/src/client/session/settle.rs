@@ -11,9 +11,9 @@ use eio_core::ws::{self, CloseCode};
 use super::{Session, index};
 use crate::client::inbox::Notice;
 use crate::client::{polling, websocket};
+use crate::io::ws_sender::{Ending, Link};
 use crate::message::{OutBuf, never_full};
-use crate::net;
-use crate::session::link::{Ending, Link};
+use crate::worker::net;
 
 impl Session {
     /// Lets every change take effect: lanes, words for them, events, wakings, the deadline.

@@ -14,9 +14,10 @@ use crate::client::error::Fault;
 use crate::client::resolve::resolve;
 use crate::client::settings::{Place, Proxy, Settings};
 use crate::client::tls::secure;
-use crate::io::http_conn::{Deadline, Ended, Line};
+use crate::io::http_conn::{Ended, Line};
 use crate::io::stream::Carrier;
 use crate::worker::context::Local;
+use crate::worker::deadline::Deadline;
 use crate::worker::net::{self, Stream};
 
 /// Connects, within the time for that.

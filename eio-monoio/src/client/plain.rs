@@ -11,7 +11,7 @@ use crate::client::dial::dial;
 use crate::client::error::ConnectError;
 use crate::client::settings::Settings;
 use crate::client::websocket::handshake;
-use crate::server::conn::raw_websocket::{self, PlainSocket};
+use crate::io::raw_websocket::{self, PlainSocket};
 use crate::worker::context::Local;
 
 impl Connect {

@@ -19,7 +19,7 @@ use crate::client::error::Fault;
 use crate::client::session::Session;
 use crate::io::http_conn::{Ended, Line};
 use crate::message::OutBuf;
-use crate::server::config::millis;
+use crate::worker::deadline::millis;
 
 /// The longest response head, in bytes, and the most header lines in it.
 const MAX_HEAD: usize = 16 * 1024;

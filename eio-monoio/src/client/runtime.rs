@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::io::http_conn::Deadline;
 use crate::worker::context::Local;
+use crate::worker::deadline::Deadline;
 use crate::worker::mailbox::{Bell, Mailbox};
 use crate::worker::net::{Driver, Runtime};
 use crate::worker::trim::keep_lean;

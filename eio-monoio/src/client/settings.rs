@@ -15,10 +15,10 @@ use eio_core::ws::deflate::Terms;
 use crate::client::error::ConnectError;
 use crate::client::tls::{TlsOptions, Trust};
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
-use crate::io::http_conn::Limits;
+use crate::io::limits::Limits;
 use crate::message::OutBuf;
-use crate::server::config::millis;
 use crate::worker::context::Local;
+use crate::worker::deadline::millis;
 
 /// The options of a client, see [`Connect`](crate::client::Connect), as the user gave them.
 #[derive(Clone, Debug)]

@@ -1,24 +1,22 @@
 //! [`Line`]: a connection at either end, before it means anything. Receives, sends and waits.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::http::Error as HttpError;
-use eio_core::time::Instant;
 
+use crate::io::limits::Limits;
+use crate::io::permit::Permit;
 use crate::io::stream::Carrier;
 use crate::message::OutBuf;
-use crate::metrics::{BYTES_RECEIVED, BYTES_SENT, Counters, Slots};
-use crate::server::shard::shared::Permit;
+use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
 use crate::worker::context::{ConnectionId, Local};
+use crate::worker::deadline::Deadline;
 use crate::worker::pool::SCRATCH;
-use crate::worker::timers::{Target, TimerId};
 
 /// A socket, what came on it and what is to be sent on it.
 pub(crate) struct Line {
@@ -28,30 +26,6 @@ pub(crate) struct Line {
     limits: Rc<Limits>,
     socket: Registered,
     deadline: Deadline,
-}
-
-/// How much a line bears with its peer.
-#[derive(Clone, Debug)]
-pub(crate) struct Limits {
-    /// Until what was written is taken, in milliseconds.
-    pub(crate) write_timeout: u32,
-    /// From our last word on a WebSocket to the peer's, in milliseconds.
-    pub(crate) close_timeout: u32,
-    /// Bytes that may wait to be sent on a WebSocket before nothing more is read from it.
-    pub(crate) high_water: usize,
-    /// Bytes a refused peer may go on sending into the void.
-    pub(crate) linger: usize,
-    /// Where a server counts what passes.
-    pub(crate) counters: Option<Arc<Counters>>,
-}
-
-impl Limits {
-    #[inline]
-    pub(crate) fn count(&self, what: Slots, bytes: usize) {
-        if let Some(counters) = &self.counters {
-            counters.add(what, 0, bytes as u64);
-        }
-    }
 }
 
 /// A line that is not HTTP any more.
@@ -319,56 +293,5 @@ impl Registered {
     /// Dissolves it: the core forgets the socket.
     fn into_parts(self) -> (Carrier, Option<Permit>) {
         (self.stream, self.permit)
-    }
-}
-
-/// A deadline of a connection: an entry of the timer wheel, but for the time from when it is disarmed to when it is set.
-pub(crate) struct Deadline {
-    local: Rc<Local>,
-    id: Cell<Option<TimerId>>,
-}
-
-impl Deadline {
-    pub(crate) fn new(local: Rc<Local>) -> Self {
-        let id = local.timers.insert(Target::Task(None));
-        Self { local, id: Cell::new(Some(id)) }
-    }
-
-    pub(crate) fn set(&self, after: Duration) {
-        self.set_millis(crate::server::config::millis(after));
-    }
-
-    pub(crate) fn set_millis(&self, after: u32) {
-        self.set_at(self.local.now().after(after));
-    }
-
-    pub(crate) fn set_at(&self, due: Instant) {
-        let timers = &self.local.timers;
-        let id = self.id.get().unwrap_or_else(|| timers.insert(Target::Task(None)));
-        self.id.set(Some(id));
-        timers.set(id, due);
-    }
-
-    pub(crate) fn clear(&self) {
-        if let Some(id) = self.id.get() {
-            self.local.timers.clear(id);
-        }
-    }
-
-    /// Forgets the time and the task that waits for it, whose memory is kept as long as somebody may wake it.
-    pub(crate) fn disarm(&self) {
-        if let Some(id) = self.id.take() {
-            self.local.timers.remove(id);
-        }
-    }
-
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.id.get().map_or(Poll::Pending, |id| self.local.timers.poll_expired(id, cx))
-    }
-}
-
-impl Drop for Deadline {
-    fn drop(&mut self) {
-        self.disarm();
     }
 }

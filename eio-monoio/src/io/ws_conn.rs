@@ -15,7 +15,8 @@ use eio_core::buffer::RecvBuffer;
 use eio_core::ws::{self, CloseCode, Opcode, Ready, Role, encode, encode_close};
 
 use crate::deflate::Outward;
-use crate::io::http_conn::{Deadline, Limits, Line, Parts, Registered, make_room, rest};
+use crate::io::http_conn::{Line, Parts, Registered, make_room, rest};
+use crate::io::limits::Limits;
 use crate::io::recv_mode::Pace;
 use crate::io::send_buffer::Batch;
 use crate::io::stream::Write;
@@ -24,6 +25,7 @@ use crate::io::ws_sender::{Ending, Link};
 use crate::message::{OutBuf, never_full};
 use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
 use crate::worker::context::Local;
+use crate::worker::deadline::Deadline;
 use crate::worker::net::Stream;
 use crate::worker::pool::{Pool, SCRATCH};
 

@@ -1,6 +1,5 @@
 //! [`Config`]: every option, its default and its range.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +9,14 @@ use eio_core::session::Timing;
 use eio_core::transport::{Transport, TransportSet};
 
 use crate::deflate::PerMessageDeflate;
-use crate::error::SendError;
-use crate::io::http_conn::Limits;
+use crate::error::{ConfigError, SendError};
+use crate::io::limits::Limits;
 use crate::message::OwnedMessage;
 use crate::metrics::Counters;
 use crate::web::cookie::Cookie;
 use crate::web::cors::Cors;
 use crate::web::proxy::{ForwardedBy, Trusted};
+use crate::worker::deadline::millis;
 use crate::worker::net::Driver;
 
 /// The options of a [`Server`](crate::Server). Values are checked when the server is bound; see [`ConfigError`].
@@ -585,37 +585,6 @@ fn check_range(option: &'static str, value: Duration, least: Duration) -> Result
 
 /// The slots a parsed head has room for: the upper bound of `max_headers`.
 pub(crate) const MAX_HEADERS: usize = 128;
-
-/// Whole milliseconds; every checked duration fits.
-pub(crate) fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
-}
-
-/// An option outside its range: names the option and the range.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    option: &'static str,
-    problem: String,
-}
-
-impl ConfigError {
-    pub(crate) fn new(option: &'static str, problem: String) -> Self {
-        Self { option, problem }
-    }
-
-    /// The option's name, as the setter is called.
-    pub fn option(&self) -> &'static str {
-        self.option
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.option, self.problem)
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {

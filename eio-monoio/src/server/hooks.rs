@@ -10,7 +10,8 @@ use http::HeaderMap;
 
 use crate::message::OutBuf;
 use crate::server::connection_error::ConnectionError;
-use crate::server::handler::{ConnectRequest, Refusal, RequestInfo};
+use crate::server::request::{ConnectRequest, Refusal};
+use crate::web::request::RequestInfo;
 
 /// The application's functions; see [`Server::headers`](crate::Server::headers).
 #[derive(Clone, Default)]

@@ -7,6 +7,7 @@ pub(crate) mod handler;
 pub(crate) mod hooks;
 pub(crate) mod listener;
 pub(crate) mod remote;
+pub(crate) mod request;
 pub(crate) mod session;
 pub(crate) mod shard;
 pub(crate) mod socket;
@@ -27,14 +28,16 @@ use eio_core::sid::{InvalidSid, Sid};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-use crate::error::ServeError;
-use crate::server::config::{Config, ConfigError};
-use crate::server::conn::raw_websocket::{OnPlain, PlainSocket};
+use crate::error::{ConfigError, ServeError};
+use crate::io::raw_websocket::PlainSocket;
+use crate::server::config::Config;
+use crate::server::conn::raw_websocket::OnPlain;
 use crate::server::connection_error::ConnectionError;
-use crate::server::handler::{ConnectRequest, Handler, OnMessage, Refusal, RequestInfo};
+use crate::server::handler::{Handler, OnMessage};
 use crate::server::hooks::Hooks;
 use crate::server::listener::{Endpoint, Listener, SocketFile, Sockets};
 use crate::server::remote::Remote;
+use crate::server::request::{ConnectRequest, Refusal};
 use crate::server::shard::disk::Disk;
 use crate::server::shard::registry::SidKey;
 use crate::server::shard::run::{Plan, run};
@@ -43,6 +46,7 @@ use crate::server::socket::Socket;
 #[cfg(feature = "tls")]
 use crate::server::tls::{Identity, Tls};
 use crate::web::files::Files;
+use crate::web::request::RequestInfo;
 use crate::worker::mailbox::Mailbox;
 use crate::worker::net::{self, Driver, Runtime};
 use crate::worker::signal::Claim;
@@ -335,7 +339,7 @@ where
                 .map_err(|error| io::Error::other(error.to_string()))?,
             directory: self.hooks.ids.is_some().then(Arc::default),
             sessions: AtomicUsize::new(0),
-            connections: AtomicUsize::new(0),
+            connections: Arc::default(),
             shutting_down: AtomicBool::new(false),
             handshakes: Rate::new(),
             calls: Calls::default(),

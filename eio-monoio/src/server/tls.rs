@@ -10,8 +10,8 @@ use rustls::crypto::ring::Ticketer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
+use crate::error::ConfigError;
 use crate::io::pem;
-use crate::server::config::ConfigError;
 
 /// Options of TLS for a server ([`Server::tls`](crate::Server::tls)): TLS 1.2 and 1.3, HTTP/1.1 by ALPN. The files
 /// are PEM. They are read when the server is bound, and again by

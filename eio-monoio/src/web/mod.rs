@@ -7,4 +7,6 @@ pub(crate) mod cookie;
 pub(crate) mod cors;
 pub(crate) mod files;
 pub(crate) mod path;
+pub(crate) mod persistence;
 pub(crate) mod proxy;
+pub(crate) mod request;

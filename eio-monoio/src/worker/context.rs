@@ -1,5 +1,6 @@
 //! [`Local`]: what everything on one core shares, whether it serves or is a client.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::Write;
@@ -12,7 +13,6 @@ use std::time::{Duration, SystemTime};
 use eio_core::time::Instant;
 use slab::Slab;
 
-use crate::deflate::Codecs;
 use crate::worker::net;
 use crate::worker::pool::Pool;
 use crate::worker::random::Random;
@@ -23,8 +23,8 @@ use crate::worker::timers::{TICK, Timers};
 pub(crate) struct Local {
     pub(crate) timers: Timers,
     pub(crate) pool: Rc<Pool>,
-    /// For WebSockets that are compressed.
-    pub(crate) codecs: Codecs,
+    /// See [`shared`](Self::shared).
+    shared: RefCell<Vec<Rc<dyn Any>>>,
     /// Connections and user code.
     pub(crate) tasks: Tasks,
     /// What the application runs beside its handlers; nothing waits for it.
@@ -67,7 +67,7 @@ impl Default for Local {
         Self {
             timers: Timers::new(Instant::default()),
             pool: Rc::default(),
-            codecs: Codecs::default(),
+            shared: RefCell::default(),
             tasks: Tasks::default(),
             background: Tasks::default(),
             services: Tasks::default(),
@@ -112,6 +112,16 @@ impl Drop for Entered {
 }
 
 impl Local {
+    /// The one `T` of this worker, made by the first call: for modules that keep state of their own for each worker.
+    pub(crate) fn shared<T: Default + 'static>(&self) -> Rc<T> {
+        let known = self.shared.borrow().iter().find_map(|any| any.clone().downcast().ok());
+        known.unwrap_or_else(|| {
+            let made = Rc::new(T::default());
+            self.shared.borrow_mut().push(made.clone());
+            made
+        })
+    }
+
     /// RFC 6455 5.3: "The masking key needs to be unpredictable".
     pub(crate) fn mask(&self) -> [u8; 4] {
         self.masks.borrow_mut().take().unwrap_or_else(|error| {

@@ -3,6 +3,7 @@
 //! Nothing here knows of HTTP, WebSocket or Engine.IO. [`net`] is the only module that names the runtime.
 
 pub(crate) mod context;
+pub(crate) mod deadline;
 pub(crate) mod future_pool;
 pub(crate) mod mailbox;
 pub(crate) mod net;

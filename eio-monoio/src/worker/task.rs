@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::io::http_conn::Deadline;
-use crate::server::config::millis;
 use crate::worker::context::Local;
+use crate::worker::deadline::Deadline;
+use crate::worker::deadline::millis;
 use crate::worker::tasks::Stopped;
 
 /// Runs `future` as a task of this core, beside everything else there: from a handler, from what

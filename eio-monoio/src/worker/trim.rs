@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::io::http_conn::Deadline;
 use crate::worker::context::Local;
+use crate::worker::deadline::Deadline;
 use crate::worker::net;
 use crate::worker::pool::MUCH;
 

@@ -24,10 +24,10 @@ use crate::client::error::Fault;
 use crate::client::inbox::Inbox;
 use crate::client::polling;
 use crate::client::settings::Settings;
-use crate::io::http_conn::Deadline;
 use crate::io::message_queue::Queue;
 use crate::io::ws_sender::Link;
 use crate::worker::context::{Local, Resident};
+use crate::worker::deadline::Deadline;
 use crate::worker::tasks::With;
 
 /// One session of a client, on the core it was begun on.

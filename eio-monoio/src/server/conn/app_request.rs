@@ -12,11 +12,13 @@ use crate::io::http_conn::Ended;
 use crate::message::OutBuf;
 use crate::server::conn::header_slots::Slots;
 use crate::server::conn::http::{Body, Next};
-use crate::server::conn::reply::{After, Answer};
+use crate::server::conn::reply::Answer;
 use crate::server::conn::{Conn, file};
-use crate::server::handler::{Handler, to_http};
+use crate::server::handler::Handler;
 use crate::server::shard::{Core, Shard};
 use crate::web::compress::is_compressible;
+use crate::web::persistence::After;
+use crate::web::request::to_http;
 use crate::worker::tasks::Stopped;
 
 /// Has the application answer. `head` bytes of `conn.rx` are the request's head.

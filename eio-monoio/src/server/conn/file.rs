@@ -11,10 +11,11 @@ use crate::message::OutBuf;
 use crate::server::conn::Conn;
 use crate::server::conn::header_slots::Slots;
 use crate::server::conn::http::Body;
-use crate::server::conn::reply::{After, Answer};
+use crate::server::conn::reply::Answer;
 use crate::server::shard::disk::{Disk, Found, Opened, Reply, Task, Wanted};
 use crate::web::compress::Accepted;
 use crate::web::conditional::{Conditions, Decision};
+use crate::web::persistence::After;
 
 /// Whether a request was for a file.
 pub(crate) enum Served {

@@ -17,15 +17,18 @@ use crate::io::stream::Carrier;
 use crate::message::{OutBuf, never_full};
 use crate::server::conn::header_slots::Slots;
 use crate::server::conn::http::{Accept, Next, resume};
-use crate::server::conn::reply::{After, Answer};
+use crate::server::conn::reply::Answer;
 use crate::server::conn::{Conn, dispatch, polling, websocket};
 use crate::server::connection_error::ConnectionError;
-use crate::server::handler::{ConnectRequest, Handler, Refusal, RequestInfo};
+use crate::server::handler::Handler;
 use crate::server::hooks;
+use crate::server::request::{ConnectRequest, Refusal};
 use crate::server::session::{Origin, Session};
 use crate::server::shard::registry::NoSid;
 use crate::server::shard::{Core, Shard};
+use crate::web::persistence::After;
 use crate::web::proxy;
+use crate::web::request::RequestInfo;
 use crate::worker::future_pool::{Work, Workers};
 use crate::worker::tasks::{Guarded, Stopped};
 
@@ -244,7 +247,8 @@ impl<T> Core<T> {
         } else {
             proxy::client(peer, &head.headers, &self.trusted, by)
         };
-        RequestInfo { head, peer, carrier }
+        let (secure, certificate) = (carrier.is_secure(), carrier.peer_certificate());
+        RequestInfo { head, peer, secure, certificate }
     }
 
     /// Appends the lines that a function of the application's makes.

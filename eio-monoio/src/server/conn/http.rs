@@ -13,15 +13,18 @@ use eio_core::ws::handshake;
 use crate::io::http_conn::Ended;
 use crate::metrics::MOVED;
 use crate::server::conn::header_slots::Slots;
-use crate::server::conn::reply::{After, Answer};
+use crate::server::conn::reply::Answer;
 use crate::server::conn::{Conn, app_request, handshake as open, polling, raw_websocket};
 use crate::server::connection_error::ConnectionError;
-use crate::server::handler::{Handler, Refusal, RequestInfo};
+use crate::server::handler::Handler;
+use crate::server::request::Refusal;
 use crate::server::session::Session;
 use crate::server::shard::shared::Mail;
 use crate::server::shard::{Core, Found, Shard};
 use crate::web::compress::Accepted;
 use crate::web::cors::{self, OriginPredicate, Verdict};
+use crate::web::persistence::After;
+use crate::web::request::RequestInfo;
 
 /// Serves a connection that was accepted just now, or came from another shard, as a task of its own.
 pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
@@ -450,7 +453,7 @@ fn plain_websocket<T>(core: &Core<T>, request: &RequestInfo<'_>) -> What<T> {
 }
 
 fn judge_origin<'r, T>(core: &Core<T>, request: &RequestInfo<'r>) -> Verdict<'r> {
-    let secure = request.carrier.is_secure();
+    let secure = request.is_secure();
     let ask = |predicate: &OriginPredicate, origin: &str| predicate.allows(origin, request);
     core.config.cors.judge(&request.head.headers, secure, ask)
 }

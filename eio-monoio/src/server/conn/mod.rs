@@ -23,10 +23,11 @@ use eio_core::buffer::RecvBuffer;
 use eio_core::http::{BodyDecoder, Step};
 
 use crate::io::http_conn::{Ended, Line};
+use crate::io::permit::Permit;
 use crate::io::stream::Carrier;
 use crate::server::conn::http::Body;
 use crate::server::shard::Core;
-use crate::server::shard::shared::{Moved, Permit};
+use crate::server::shard::shared::Moved;
 use crate::web::compress::Coding;
 use crate::worker::pool::SCRATCH;
 

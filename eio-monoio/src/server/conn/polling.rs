@@ -13,12 +13,13 @@ use eio_core::session::{CloseReason, Lane, Violation};
 use crate::io::http_conn::{Ended, Line};
 use crate::message::OutBuf;
 use crate::server::conn::http::{Body, Next, resume};
-use crate::server::conn::reply::{After, Answer, OK};
+use crate::server::conn::reply::{Answer, OK};
 use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
 use crate::server::session::Session;
 use crate::server::shard::{Core, Shard};
 use crate::web::compress::Coding;
+use crate::web::persistence::After;
 use crate::worker::future_pool::{Work, Workers};
 use crate::worker::yield_now::Turn;
 

@@ -6,7 +6,8 @@ use eio_core::session::Violation;
 
 use crate::message::OutBuf;
 use crate::server::conn::Conn;
-use crate::server::handler::Refusal;
+use crate::server::request::Refusal;
+use crate::web::persistence::After;
 
 /// A whole response.
 #[derive(Clone, Copy, Debug)]
@@ -55,34 +56,6 @@ impl<'a> Answer<'a> {
 /// Protocol 2.3.1.
 pub(crate) const OK: Answer<'static> =
     Answer { content_type: HTML, body: b"ok", ..Answer::empty(200) };
-
-/// How the connection goes on after a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum After {
-    /// HTTP/1.1's default.
-    KeepAlive,
-    /// HTTP/1.0 asked for it and must be told.
-    KeepAliveOld,
-    Close,
-}
-
-impl After {
-    pub(crate) fn new(keep_alive: bool, minor_version: u8) -> Self {
-        match (keep_alive, minor_version) {
-            (false, _) => Self::Close,
-            (true, 0) => Self::KeepAliveOld,
-            (true, _) => Self::KeepAlive,
-        }
-    }
-
-    pub(crate) const fn line(self) -> &'static [u8] {
-        match self {
-            Self::KeepAlive => b"",
-            Self::KeepAliveOld => b"Connection: keep-alive\r\n",
-            Self::Close => b"Connection: close\r\n",
-        }
-    }
-}
 
 impl<T> Conn<T> {
     /// Writes a whole response, to be flushed.

@@ -22,10 +22,10 @@ use crate::io::outgoing::Outgoing;
 use crate::io::ws_sender::{Ending, Link};
 use crate::message::{Encoded, OutBuf, never_full};
 use crate::metrics::{MESSAGES_RECEIVED, MESSAGES_SENT, QUEUED, UPGRADES, by};
-use crate::server::config::millis;
 use crate::server::shard::Core;
 use crate::server::shard::registry::Named;
 use crate::server::shard::shared::Call;
+use crate::worker::deadline::millis;
 use crate::worker::tasks::Guarded;
 use crate::worker::timers::TimerId;
 

@@ -9,9 +9,9 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use crate::io::http_conn::Deadline;
 use crate::server::shard::Core;
 use crate::server::shard::shared::Mail;
+use crate::worker::deadline::Deadline;
 use crate::worker::yield_now;
 
 /// How long a core that does not answer is waited for, in milliseconds: a handler may block it.

@@ -24,13 +24,14 @@ use eio_core::ws::{CloseCode, Role};
 use slab::Slab;
 
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
-use crate::io::http_conn::Limits;
+use crate::io::limits::Limits;
+use crate::io::raw_websocket::PlainSocket;
 use crate::message::Encoded;
 use crate::metrics::Counters;
 use crate::server::config::Config;
 use crate::server::conn::handshake::Handshakes;
 use crate::server::conn::polling::Posts;
-use crate::server::conn::raw_websocket::{OnPlain, PlainSocket};
+use crate::server::conn::raw_websocket::OnPlain;
 use crate::server::hooks::Hooks;
 use crate::server::session::{Origin, Session};
 use crate::server::shard::disk::{Disk, Reply};

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use eio_core::transport::Transport;
 
+use crate::io::permit::Permit;
 #[cfg(feature = "tls")]
 use crate::io::stream::{Carrier, Tls};
 use crate::metrics::ACCEPTED;
@@ -27,7 +28,7 @@ use crate::server::listener::Listening;
 use crate::server::remote::Remote;
 use crate::server::session::Session;
 use crate::server::shard::disk::Disk;
-use crate::server::shard::shared::{Mail, Mesh, Permit};
+use crate::server::shard::shared::{Mail, Mesh};
 use crate::server::shard::{Core, Found, Shard};
 use crate::worker::mailbox::Bell;
 use crate::worker::net::{Listener, Stream};
@@ -167,7 +168,7 @@ impl<'a, T> Patience<'a, T> {
                 return Poll::Pending;
             }
             self.stage = Stage::Waiting;
-            let patience = crate::server::config::millis(core.config.shutdown_timeout);
+            let patience = crate::worker::deadline::millis(core.config.shutdown_timeout);
             core.timers.set(self.timer, core.now().after(patience));
         }
         // A task that ends may leave a goodbye behind.
@@ -210,7 +211,7 @@ fn shut_down<T: 'static>(core: &Rc<Core<T>>) {
     let core = core.clone();
     let tasks = core.clone();
     tasks.tasks.spawn(async move {
-        let patience = crate::server::config::millis(core.config.shutdown_grace);
+        let patience = crate::worker::deadline::millis(core.config.shutdown_grace);
         let until = core.now().after(patience);
         let all_told = || core.mesh.sessions.load(Ordering::Relaxed) == 0;
         while !core.is_shut() && !all_told() && core.now() < until {
@@ -281,7 +282,7 @@ fn take<H: Handler>(
             Err(error) => return Err(error),
         };
         core.counters.add(ACCEPTED, 0, 1);
-        match Permit::take(&core.mesh, max) {
+        match Permit::take(&core.mesh.connections, max) {
             Some(permit) => begin(shard, stream, peer, permit),
             None => {
                 core.counters.refused(503, None);
@@ -352,7 +353,7 @@ async fn keep_time<T>(core: Rc<Core<T>>) {
 /// Sleeps on the wheel, shorter if the doors are shut.
 async fn wait<T>(core: &Core<T>, duration: Duration) {
     let timer = core.timers.insert(Target::Task(None));
-    core.timers.set(timer, core.now().after(crate::server::config::millis(duration)));
+    core.timers.set(timer, core.now().after(crate::worker::deadline::millis(duration)));
     poll_fn(|cx| {
         if core.poll_shut(cx).is_ready() {
             return Poll::Ready(());

@@ -10,6 +10,7 @@ use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::error::SendError;
+use crate::io::permit::Permit;
 use crate::io::stream::Packed;
 use crate::message::{Encoded, OwnedMessage};
 use crate::metrics::{Counters, Metrics};
@@ -26,7 +27,7 @@ pub(crate) struct Mesh {
     /// Live sessions of all shards.
     pub(crate) sessions: AtomicUsize,
     /// Open connections of all shards.
-    pub(crate) connections: AtomicUsize,
+    pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) shutting_down: AtomicBool,
     /// New sessions of all shards.
     pub(crate) handshakes: Rate,
@@ -120,25 +121,6 @@ impl Rate {
             (count < max).then(|| now << 32 | u64::from(count + 1))
         };
         self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok()
-    }
-}
-
-/// A place among [`max_connections`](crate::Config::max_connections); given back when dropped.
-pub(crate) struct Permit(Arc<Mesh>);
-
-impl Permit {
-    pub(crate) fn take(mesh: &Arc<Mesh>, max: usize) -> Option<Self> {
-        if mesh.connections.fetch_add(1, Ordering::Relaxed) < max {
-            return Some(Self(mesh.clone()));
-        }
-        mesh.connections.fetch_sub(1, Ordering::Relaxed);
-        None
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -280,7 +280,8 @@ fn messages_that_are_alike_shrink_more_when_they_may_refer_to_each_other() {
 fn compressors_are_bounded_and_those_whose_connections_ended_are_used_again() {
     let local = Rc::new(Local::default());
     let mut pairs: Vec<_> = (0..40).map(|_| pair_on(&local, true, 15)).collect();
-    let count = || local.codecs.compressors.borrow().counts();
+    let codecs = local.shared::<Codecs>();
+    let count = || codecs.compressors.borrow().counts();
     for round in 0..3 {
         for (n, (link, inward)) in pairs.iter_mut().enumerate() {
             let text = text(300, n as u32);

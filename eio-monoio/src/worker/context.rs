@@ -114,8 +114,8 @@ impl Drop for Entered {
 impl Local {
     /// The one `T` of this worker, made by the first call: for modules that keep state of their own for each worker.
     pub(crate) fn shared<T: Default + 'static>(&self) -> Rc<T> {
-        let known = self.shared.borrow().iter().find_map(|any| any.clone().downcast().ok());
-        known.unwrap_or_else(|| {
+        let known = self.shared.borrow().iter().find(|any| any.is::<T>()).cloned();
+        known.and_then(|any| any.downcast().ok()).unwrap_or_else(|| {
             let made = Rc::new(T::default());
             self.shared.borrow_mut().push(made.clone());
             made

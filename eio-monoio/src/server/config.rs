@@ -542,6 +542,13 @@ impl Config {
         }
     }
 
+    /// The `upgrades` of the open packet of a session on `transport`: the transports that are enabled and can be
+    /// reached from there.
+    pub(crate) fn upgrades_from(&self, transport: Transport) -> TransportSet {
+        let may = self.allow_upgrades && transport == Transport::Polling;
+        if may { self.transports.without(Transport::Polling) } else { TransportSet::EMPTY }
+    }
+
     /// The networks whose word is believed.
     pub(crate) fn trusted(&self) -> Vec<Trusted> {
         self.trusted_proxies.iter().flatten().copied().collect()

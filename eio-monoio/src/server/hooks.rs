@@ -5,9 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use eio_core::http::header_line;
+use eio_core::packet::Message;
 use eio_core::sid::{InvalidSid, Sid};
 use http::HeaderMap;
 
+use crate::io::raw_websocket::PlainSocket;
 use crate::message::OutBuf;
 use crate::server::connection_error::ConnectionError;
 use crate::server::request::{ConnectRequest, Refusal};
@@ -44,6 +46,9 @@ impl Hooks {
         }
     }
 }
+
+/// What the application does with a message of a plain WebSocket.
+pub(crate) type OnPlain = Arc<dyn Fn(&PlainSocket, Message<'_>) + Send + Sync>;
 
 type OnResponse = dyn Fn(&RequestInfo<'_>, &mut HeaderMap) + Send + Sync;
 type OnRequest = dyn Fn(&RequestInfo<'_>) -> Result<(), Refusal> + Send + Sync;

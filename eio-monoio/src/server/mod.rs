@@ -31,7 +31,7 @@ use signal_hook::iterator::{Handle, Signals};
 use crate::error::{ConfigError, ServeError};
 use crate::io::raw_websocket::PlainSocket;
 use crate::server::config::Config;
-use crate::server::conn::raw_websocket::OnPlain;
+use crate::server::hooks::OnPlain;
 use crate::server::connection_error::ConnectionError;
 use crate::server::handler::{Handler, OnMessage};
 use crate::server::hooks::Hooks;
@@ -40,7 +40,8 @@ use crate::server::remote::Remote;
 use crate::server::request::{ConnectRequest, Refusal};
 use crate::server::shard::disk::Disk;
 use crate::server::shard::registry::SidKey;
-use crate::server::shard::run::{Plan, run};
+use crate::server::shard::plan::Plan;
+use crate::server::shard::run::run;
 use crate::server::shard::shared::{Calls, Mesh, Rate};
 use crate::server::socket::Socket;
 #[cfg(feature = "tls")]

@@ -13,7 +13,6 @@ use eio_core::transport::Transport;
 use crate::error::SendError;
 use crate::server::remote::Remote;
 use crate::server::session::Session;
-use crate::server::shard::Found;
 
 /// One session. Cheap to clone; stays on its core.
 pub struct Socket<T> {
@@ -169,30 +168,33 @@ pub struct ServerRef<'a, T> {
     session: &'a Rc<Session<T>>,
 }
 
-impl<T> ServerRef<'_, T> {
+impl<T: 'static> ServerRef<'_, T> {
     /// Sends to every session of every core. The message is encoded once; sessions over their high-water mark
     /// do not get it.
     pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) {
-        self.session.core.broadcast(message.into());
+        if let Some(server) = self.session.env.server.upgrade() {
+            server.broadcast(message.into());
+        }
     }
 
     /// Sends to one session, wherever it lives; an unknown one is ignored.
     pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) {
-        self.session.core.send_to(sid, message.into());
+        if let Some(server) = self.session.env.server.upgrade() {
+            server.send_to(sid, message.into());
+        }
     }
 
     /// A session of this core by its sid: with it its data, python-engineio's `session(sid)`. `None` for one of
     /// another core, too.
     pub fn socket(&self, sid: &Sid) -> Option<Socket<T>> {
-        match self.session.core.find(sid) {
-            Found::Here(session) => Some(Socket::new(session)),
-            Found::Elsewhere(_) | Found::Nowhere => None,
-        }
+        self.session.env.server.upgrade()?.find_here(sid).map(Socket::new)
     }
 
     /// Ends one session, wherever it lives, after what is queued.
     pub fn disconnect(&self, sid: &Sid) {
-        self.session.core.disconnect(sid);
+        if let Some(server) = self.session.env.server.upgrade() {
+            server.disconnect(sid);
+        }
     }
 
     /// How many sessions there are on all cores.
@@ -202,11 +204,11 @@ impl<T> ServerRef<'_, T> {
 
     /// A handle that works from any thread.
     pub fn remote(&self) -> Remote {
-        Remote::new(self.session.core.mesh.clone())
+        Remote::new(self.session.env.shared.clone())
     }
 }
 
-impl<T> fmt::Debug for ServerRef<'_, T> {
+impl<T: 'static> fmt::Debug for ServerRef<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerRef").field("sessions", &self.sessions()).finish()
     }

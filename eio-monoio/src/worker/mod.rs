@@ -14,4 +14,5 @@ pub(crate) mod task;
 pub(crate) mod tasks;
 pub(crate) mod timers;
 pub(crate) mod trim;
+pub(crate) mod wakers;
 pub(crate) mod yield_now;

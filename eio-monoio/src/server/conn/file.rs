@@ -10,7 +10,7 @@ use crate::io::http_conn::Ended;
 use crate::message::OutBuf;
 use crate::server::conn::Conn;
 use crate::server::conn::header_slots::Slots;
-use crate::server::conn::http::Body;
+use crate::server::conn::Body;
 use crate::server::conn::reply::Answer;
 use crate::server::shard::disk::{Disk, Found, Opened, Reply, Task, Wanted};
 use crate::web::compress::Accepted;

@@ -16,7 +16,7 @@ use http::HeaderMap;
 use crate::io::stream::Carrier;
 use crate::message::{OutBuf, never_full};
 use crate::server::conn::header_slots::Slots;
-use crate::server::conn::http::{Accept, Next, resume};
+use crate::server::conn::request::{KEPT, Accept, Next, Resume};
 use crate::server::conn::reply::Answer;
 use crate::server::conn::{Conn, dispatch, polling, websocket};
 use crate::server::connection_error::ConnectionError;
@@ -33,12 +33,13 @@ use crate::worker::future_pool::{Work, Workers};
 use crate::worker::tasks::{Guarded, Stopped};
 
 /// A session that a request asks for.
-pub(crate) struct Asked {
+pub(crate) struct Asked<H: Handler> {
     pub(crate) transport: Transport,
     pub(crate) base64: bool,
     /// For a WebSocket.
     pub(crate) accept: Accept,
     pub(crate) after: After,
+    pub(crate) resume: Resume<H>,
 }
 
 /// Asks the application and opens the session (protocol 2.1). `head` bytes of `conn.rx` are the request.
@@ -46,11 +47,12 @@ pub(crate) fn open<H: Handler>(
     shard: &Rc<Shard<H>>,
     mut conn: Box<Conn<H::Session>>,
     head: usize,
-    asked: Asked,
+    asked: Asked<H>,
 ) -> Handshake<H> {
     // The application may take its time with the request, which is mostly much smaller than what it came in.
     conn.rest();
-    shard.handshakes.run(Opening { shard: shard.clone(), conn, head, asked }, opened)
+    let pool = shard.core.shared::<Handshakes<H>>();
+    pool.0.run(Opening { shard: shard.clone(), conn, head, asked }, opened)
 }
 
 /// What a handshake takes.
@@ -58,11 +60,17 @@ pub(crate) struct Opening<H: Handler> {
     shard: Rc<Shard<H>>,
     conn: Box<Conn<H::Session>>,
     head: usize,
-    asked: Asked,
+    asked: Asked<H>,
 }
 
 /// The memory of handshakes: much of it, for a short time.
-pub(crate) type Handshakes<H> = Workers<Opening<H>, Next<<H as Handler>::Session>>;
+struct Handshakes<H: Handler>(Rc<Workers<Opening<H>, Next<H::Session>>>);
+
+impl<H: Handler> Default for Handshakes<H> {
+    fn default() -> Self {
+        Self(Workers::new(KEPT))
+    }
+}
 
 type Handshake<H> = Work<Opening<H>, Next<<H as Handler>::Session>>;
 
@@ -99,7 +107,7 @@ async fn opened<H: Handler>(opening: Opening<H>) -> Next<H::Session> {
     };
     tracing::debug!(sid = %session.sid, transport = %asked.transport, "session opened");
     match asked.transport {
-        Transport::Polling => open_polling(shard, conn, session, asked.after).await,
+        Transport::Polling => open_polling(shard, conn, session, asked.after, asked.resume).await,
         Transport::WebSocket => {
             switch_protocols(&mut conn, &asked.accept);
             let deflate = asked.accept.deflate;
@@ -115,6 +123,7 @@ async fn open_polling<H: Handler>(
     mut conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
     after: After,
+    resume: Resume<H>,
 ) -> Next<H::Session> {
     if let Some(cookie) = &shard.core.config.cookie
         && !cookie.write(&mut conn.extra, &session.sid)

@@ -7,14 +7,14 @@ use std::rc::Rc;
 use eio_core::http::{Framing, HeadScanner, RequestHead, Target};
 use eio_core::request::{Intent, Reject, meaning};
 use eio_core::transport::Transport;
-use eio_core::ws::deflate::Terms;
 use eio_core::ws::handshake;
 
 use crate::io::http_conn::Ended;
 use crate::metrics::MOVED;
 use crate::server::conn::header_slots::Slots;
 use crate::server::conn::reply::Answer;
-use crate::server::conn::{Conn, app_request, handshake as open, polling, raw_websocket};
+use crate::server::conn::request::{Accept, Next};
+use crate::server::conn::{Body, Conn, app_request, handshake as open, polling, raw_websocket};
 use crate::server::connection_error::ConnectionError;
 use crate::server::handler::Handler;
 use crate::server::request::Refusal;
@@ -33,17 +33,9 @@ pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>
 }
 
 /// Goes on with a connection whose last request was answered, as a task of its own.
-pub(crate) fn resume<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
+fn resume<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
     let tasks = shard.clone();
     tasks.core.tasks.spawn(serve(shard, conn, false));
-}
-
-/// What became of the connection after a request.
-pub(crate) enum Next<T> {
-    /// The answer is written; flush it and read on.
-    Continue(Box<Conn<T>>, After),
-    /// It ended, or went on in another task or shard.
-    Gone,
 }
 
 /// `first`: a request is owed. A client that is quick has sent it with the handshake of TCP, another has
@@ -64,10 +56,10 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
             }
             What::Push(session) => {
                 conn.rx.skip(head);
-                polling::push(&shard, conn, session, request.body, after).await
+                polling::push(&shard, conn, session, request.body, after, resume).await
             }
             What::Open { transport, base64, accept } => {
-                let asked = open::Asked { transport, base64, accept, after };
+                let asked = open::Asked { transport, base64, accept, after, resume };
                 open::open(&shard, conn, head, asked).await
             }
             What::Upgrade { session, accept } => {
@@ -174,13 +166,6 @@ struct Request<T> {
     what: What<T>,
     body: Body,
     after: After,
-}
-
-/// How the body of a request comes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Body {
-    pub(crate) framing: Framing,
-    pub(crate) expects_continue: bool,
 }
 
 enum What<T> {
@@ -410,18 +395,6 @@ const BUSY: Answer<'static> =
 
 fn asks_for_websocket(head: &RequestHead<'_, '_>) -> bool {
     head.is_upgrade() && head.headers.has_token("upgrade", "websocket")
-}
-
-/// What a 101 says about the request it answers.
-#[derive(Default)]
-pub(crate) struct Accept {
-    /// `Sec-WebSocket-Accept`.
-    pub(crate) key: [u8; 28],
-    /// The first subprotocol offered, if any is: engine.io's choice. To choose none would fail the connection in
-    /// browsers, and nothing here depends on it.
-    pub(crate) protocol: Option<Box<str>>,
-    /// How messages are compressed.
-    pub(crate) deflate: Option<Terms>,
 }
 
 /// Checks the opening handshake of RFC 6455 4.2.1 and gives what accepts it.

@@ -9,6 +9,7 @@ mod header_slots;
 pub(crate) mod http;
 pub(crate) mod polling;
 pub(crate) mod raw_websocket;
+mod request;
 pub(crate) mod reply;
 #[cfg(feature = "tls")]
 pub(crate) mod tls_accept;
@@ -20,16 +21,22 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use eio_core::buffer::RecvBuffer;
-use eio_core::http::{BodyDecoder, Step};
+use eio_core::http::{BodyDecoder, Framing, Step};
 
 use crate::io::http_conn::{Ended, Line};
 use crate::io::permit::Permit;
 use crate::io::stream::Carrier;
-use crate::server::conn::http::Body;
 use crate::server::shard::Core;
 use crate::server::shard::shared::Moved;
 use crate::web::compress::Coding;
 use crate::worker::pool::SCRATCH;
+
+/// How the body of a request comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Body {
+    pub(crate) framing: Framing,
+    pub(crate) expects_continue: bool,
+}
 
 /// A connection between requests. What it can do as a [`Line`] it can do. It goes from hand to hand in a box: the
 /// future of each function that has it would hold it once more.

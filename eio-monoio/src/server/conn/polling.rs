@@ -12,7 +12,8 @@ use eio_core::session::{CloseReason, Lane, Violation};
 
 use crate::io::http_conn::{Ended, Line};
 use crate::message::OutBuf;
-use crate::server::conn::http::{Body, Next, resume};
+use crate::server::conn::Body;
+use crate::server::conn::request::{KEPT, Next, Resume};
 use crate::server::conn::reply::{Answer, OK};
 use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
@@ -171,8 +172,10 @@ pub(crate) fn push<H: Handler>(
     session: Rc<Session<H::Session>>,
     body: Body,
     after: After,
+    resume: Resume<H>,
 ) -> Work<Post<H>, Next<H::Session>> {
-    shard.posts.run(Post { shard: shard.clone(), conn, session, body, after }, pushed)
+    let pool = shard.core.shared::<Posts<H>>();
+    pool.0.run(Post { shard: shard.clone(), conn, session, body, after, resume }, pushed)
 }
 
 /// What a POST takes.
@@ -182,13 +185,20 @@ pub(crate) struct Post<H: Handler> {
     session: Rc<Session<H::Session>>,
     body: Body,
     after: After,
+    resume: Resume<H>,
 }
 
 /// The memory of POSTs: more than all else of a connection, and not while a GET is held on it.
-pub(crate) type Posts<H> = Workers<Post<H>, Next<<H as Handler>::Session>>;
+struct Posts<H: Handler>(Rc<Workers<Post<H>, Next<H::Session>>>);
+
+impl<H: Handler> Default for Posts<H> {
+    fn default() -> Self {
+        Self(Workers::new(KEPT))
+    }
+}
 
 async fn pushed<H: Handler>(post: Post<H>) -> Next<H::Session> {
-    let Post { shard, mut conn, session, body, after } = post;
+    let Post { shard, mut conn, session, body, after, resume } = post;
     let shard = &shard;
     if let Err(violation) = session.attach(Lane::Post) {
         // Its body is still to come: nothing behind it can be understood.
@@ -224,7 +234,8 @@ async fn pushed<H: Handler>(post: Post<H>) -> Next<H::Session> {
                     let outcome = stash_rest(&session, &mut records);
                     // Neither waits for the other: heartbeats not for the handler, the handler not for a peer
                     // that takes its time with the answer.
-                    let answering = answer(shard.clone(), conn, session.clone(), outcome, after);
+                    let answering =
+                        answer(shard.clone(), conn, session.clone(), outcome, after, resume);
                     shard.core.tasks.spawn(answering);
                     dispatch::catch_up(shard, &session, handled).await;
                     return Next::Gone;
@@ -287,6 +298,7 @@ async fn answer<H: Handler>(
     session: Rc<Session<H::Session>>,
     outcome: Answer<'static>,
     after: After,
+    resume: Resume<H>,
 ) {
     session.detach(Lane::Post);
     conn.rx.release();

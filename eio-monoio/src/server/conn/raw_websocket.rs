@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use eio_core::packet::Message;
 use eio_core::ws::Role;
@@ -12,10 +11,8 @@ use crate::io::raw_websocket::{PlainSocket, Reader};
 use crate::io::ws_conn::{Wire, drive};
 use crate::io::ws_reader::Inbound;
 use crate::server::conn::Conn;
+use crate::server::hooks::OnPlain;
 use crate::server::shard::Core;
-
-/// What the application does with a message of a plain WebSocket.
-pub(crate) type OnPlain = Arc<dyn Fn(&PlainSocket, Message<'_>) + Send + Sync>;
 
 /// Goes on as a task of its own.
 pub(crate) fn start<T: 'static>(

@@ -2,6 +2,7 @@
 
 mod barrier;
 pub(crate) mod disk;
+pub(crate) mod plan;
 pub(crate) mod registry;
 pub(crate) mod replies;
 pub(crate) mod run;
@@ -9,16 +10,14 @@ pub(crate) mod shared;
 
 use std::cell::RefCell;
 use std::ops::Deref;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use eio_core::packet::Message;
-use eio_core::session::Timing;
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
-use eio_core::transport::{Transport, TransportSet};
 use eio_core::ws::deflate::Terms;
 use eio_core::ws::{CloseCode, Role};
 use slab::Slab;
@@ -29,20 +28,19 @@ use crate::io::raw_websocket::PlainSocket;
 use crate::message::Encoded;
 use crate::metrics::Counters;
 use crate::server::config::Config;
-use crate::server::conn::handshake::Handshakes;
-use crate::server::conn::polling::Posts;
-use crate::server::conn::raw_websocket::OnPlain;
+use crate::server::hooks::OnPlain;
 use crate::server::hooks::Hooks;
+use crate::server::session::env::{SessionEnv, Sessions};
 use crate::server::session::{Origin, Session};
+use crate::worker::wakers::{WakerSlot, Wakers};
 use crate::server::shard::disk::{Disk, Reply};
 use crate::server::shard::registry::{NoSid, Registry};
 use crate::server::shard::replies::Replies;
-use crate::server::shard::run::Plan;
+use crate::server::shard::plan::Plan;
 use crate::server::shard::shared::{Call, Mail, Mesh};
 use crate::web::compress::Deflater;
 use crate::web::proxy::Trusted;
 use crate::worker::context::Local;
-use crate::worker::future_pool::Workers;
 use crate::worker::tasks::Guarded;
 use crate::worker::timers::Target;
 
@@ -50,25 +48,20 @@ use crate::worker::timers::Target;
 pub(crate) struct Shard<H: crate::Handler> {
     pub(crate) handler: Guarded<H>,
     pub(crate) core: Rc<Core<H::Session>>,
-    pub(crate) handshakes: Rc<Handshakes<H>>,
-    pub(crate) posts: Rc<Posts<H>>,
 }
 
 impl<H: crate::Handler> Shard<H> {
     fn new(handler: H, core: Rc<Core<H::Session>>) -> Self {
-        /// Beside those that are under way.
-        const KEPT: usize = 64;
-        let (handshakes, posts) = (Workers::new(KEPT), Workers::new(KEPT));
-        Self { handler: Guarded::new(handler), core, handshakes, posts }
+        Self { handler: Guarded::new(handler), core }
     }
 }
 
 /// A shard without its application: a core that serves.
 pub(crate) struct Core<T> {
     pub(crate) local: Rc<Local>,
+    env: Rc<SessionEnv<T>>,
     pub(crate) id: u16,
     pub(crate) config: Arc<Config>,
-    pub(crate) timing: Timing,
     pub(crate) limits: Rc<Limits>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) mesh: Arc<Mesh>,
@@ -88,9 +81,9 @@ pub(crate) struct Core<T> {
     plain: RefCell<Slab<Rc<PlainSocket>>>,
     /// Sessions that ended and whose application does not know yet.
     ended: RefCell<Vec<Rc<Session<T>>>>,
-    reaper: RefCell<Option<Waker>>,
+    reaper: WakerSlot,
     /// Woken when nothing more is accepted.
-    acceptors: RefCell<Vec<Waker>>,
+    acceptors: Wakers,
 }
 
 impl<T> Deref for Core<T> {
@@ -101,13 +94,21 @@ impl<T> Deref for Core<T> {
     }
 }
 
-impl<T> Core<T> {
-    pub(crate) fn new(plan: &Plan) -> Self {
+impl<T: 'static> Core<T> {
+    pub(crate) fn new(plan: &Plan) -> Rc<Self> {
         let counters = plan.mesh.counters[usize::from(plan.id)].clone();
-        Self {
-            local: Rc::default(),
+        let local = Rc::<Local>::default();
+        Rc::new_cyclic(|this: &Weak<Self>| Self {
+            env: Rc::new(SessionEnv {
+                local: local.clone(),
+                config: plan.config.clone(),
+                timing: plan.config.timing(),
+                counters: counters.clone(),
+                shared: plan.mesh.clone(),
+                server: this.clone(),
+            }),
+            local,
             id: plan.id,
-            timing: plan.config.timing(),
             limits: Rc::new(plan.config.limits(counters.clone())),
             counters,
             registry: RefCell::new(Registry::new(
@@ -126,15 +127,9 @@ impl<T> Core<T> {
             settled: Replies::default(),
             plain: RefCell::default(),
             ended: RefCell::default(),
-            reaper: RefCell::default(),
-            acceptors: RefCell::default(),
-        }
-    }
-
-    /// What `upgrades` announces to a session on `transport`: what is enabled and reachable from there.
-    pub(crate) fn upgrades_from(&self, transport: Transport) -> TransportSet {
-        let may = self.config.allow_upgrades && transport == Transport::Polling;
-        if may { self.config.transports.without(Transport::Polling) } else { TransportSet::EMPTY }
+            reaper: WakerSlot::default(),
+            acceptors: Wakers::default(),
+        })
     }
 }
 
@@ -157,10 +152,10 @@ impl<T> Core<T> {
 impl<T> Core<T> {
     /// Opens a session.
     pub(crate) fn open(self: &Rc<Self>, mut origin: Origin<T>) -> Result<Rc<Session<T>>, NoSid> {
-        let own = origin.sid.take();
+        let (own, opened) = (origin.sid.take(), self.mesh.calls.latest());
         let session = self.registry.borrow_mut().insert_with(own, |sid, slot| {
             let timer = self.timers.insert(Target::Session(slot));
-            Rc::new(Session::new(self.clone(), origin, sid, slot, timer))
+            Rc::new(Session::new(self.env.clone(), opened, origin, sid, slot, timer))
         })?;
         session.started();
         self.mesh.sessions.fetch_add(1, Ordering::Relaxed);
@@ -180,24 +175,10 @@ impl<T> Core<T> {
         }
     }
 
-    /// A session's machine came to its end. `busy`: its handler still runs, and whoever runs it will say goodbye.
-    pub(crate) fn session_closed(&self, slot: u32, busy: bool) {
-        let session = self.registry.borrow().in_slot(slot).cloned();
-        self.registry.borrow_mut().remove(slot);
-        self.mesh.sessions.fetch_sub(1, Ordering::Relaxed);
-        if let Some(session) = session
-            && !busy
-        {
-            self.say_goodbye(session);
-        }
-    }
-
     /// Has the application told that `session` ended.
     pub(crate) fn say_goodbye(&self, session: Rc<Session<T>>) {
         self.ended.borrow_mut().push(session);
-        if let Some(reaper) = self.reaper.borrow_mut().take() {
-            reaper.wake();
-        }
+        self.reaper.wake();
     }
 
     /// The sessions whose end the application must hear of; `None`: there will be no more.
@@ -209,7 +190,7 @@ impl<T> Core<T> {
         if self.is_finished() {
             return Poll::Ready(None);
         }
-        *self.reaper.borrow_mut() = Some(cx.waker().clone());
+        self.reaper.register(cx);
         Poll::Pending
     }
 
@@ -250,7 +231,28 @@ impl<T> Core<T> {
 
 /// From handlers of this core.
 impl<T> Core<T> {
-    pub(crate) fn broadcast(&self, message: Message<'_>) {
+    pub(crate) fn broadcast_here(&self, call: Call, message: &Encoded) {
+        self.for_each_before(call, |session| {
+            if let Err(error) = session.try_send_encoded(message) {
+                tracing::debug!(sid = %session.sid, %error, "broadcast skipped a session");
+            }
+        });
+    }
+}
+
+impl<T: 'static> Sessions<T> for Core<T> {
+    fn session_closed(&self, slot: u32, busy: bool) {
+        let session = self.registry.borrow().in_slot(slot).cloned();
+        self.registry.borrow_mut().remove(slot);
+        self.mesh.sessions.fetch_sub(1, Ordering::Relaxed);
+        if let Some(session) = session
+            && !busy
+        {
+            self.say_goodbye(session);
+        }
+    }
+
+    fn broadcast(&self, message: Message<'_>) {
         let message = Encoded::new(message);
         let call = self.mesh.calls.next();
         if let Err(error) = self.mesh.offer_all(Some(self.id), call, &message) {
@@ -259,15 +261,7 @@ impl<T> Core<T> {
         self.broadcast_here(call, &message);
     }
 
-    pub(crate) fn broadcast_here(&self, call: Call, message: &Encoded) {
-        self.for_each_before(call, |session| {
-            if let Err(error) = session.try_send_encoded(message) {
-                tracing::debug!(sid = %session.sid, %error, "broadcast skipped a session");
-            }
-        });
-    }
-
-    pub(crate) fn send_to(&self, sid: &Sid, message: Message<'_>) {
+    fn send_to(&self, sid: &Sid, message: Message<'_>) {
         match self.find(sid) {
             Found::Here(session) => {
                 if let Err(error) = session.try_send(message) {
@@ -284,11 +278,18 @@ impl<T> Core<T> {
         }
     }
 
-    pub(crate) fn disconnect(&self, sid: &Sid) {
+    fn disconnect(&self, sid: &Sid) {
         match self.find(sid) {
             Found::Here(session) => session.close(),
             Found::Elsewhere(shard) => self.mesh.post(shard, Mail::Disconnect(sid.clone())),
             Found::Nowhere => {}
+        }
+    }
+
+    fn find_here(&self, sid: &Sid) -> Option<Rc<Session<T>>> {
+        match self.find(sid) {
+            Found::Here(session) => Some(session),
+            Found::Elsewhere(_) | Found::Nowhere => None,
         }
     }
 }
@@ -320,15 +321,13 @@ impl<T> Core<T> {
     /// No new connections, and idle ones are closed.
     pub(crate) fn shut(&self) {
         self.local.shut();
-        self.acceptors.borrow_mut().drain(..).for_each(Waker::wake);
+        self.acceptors.wake_all();
     }
 
     /// Nothing is left but the services.
     pub(crate) fn finish(&self) {
         self.local.finish();
-        if let Some(reaper) = self.reaper.borrow_mut().take() {
-            reaper.wake();
-        }
+        self.reaper.wake();
     }
 
     /// Ends every session, whatever is queued for it.
@@ -348,10 +347,7 @@ impl<T> Core<T> {
         if self.is_shut() {
             return Poll::Ready(());
         }
-        let mut acceptors = self.acceptors.borrow_mut();
-        if !acceptors.iter().any(|known| known.will_wake(cx.waker())) {
-            acceptors.push(cx.waker().clone());
-        }
+        self.acceptors.add(cx);
         Poll::Pending
     }
 }

@@ -3,10 +3,8 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
@@ -17,18 +15,16 @@ use crate::io::permit::Permit;
 #[cfg(feature = "tls")]
 use crate::io::stream::{Carrier, Tls};
 use crate::metrics::ACCEPTED;
-use crate::server::config::Config;
-use crate::server::conn::raw_websocket::OnPlain;
 #[cfg(feature = "tls")]
 use crate::server::conn::tls_accept;
 use crate::server::conn::{Conn, dispatch, http};
 use crate::server::handler::Handler;
-use crate::server::hooks::Hooks;
 use crate::server::listener::Listening;
 use crate::server::remote::Remote;
 use crate::server::session::Session;
-use crate::server::shard::disk::Disk;
-use crate::server::shard::shared::{Mail, Mesh};
+use crate::server::session::env::Sessions;
+use crate::server::shard::plan::Plan;
+use crate::server::shard::shared::Mail;
 use crate::server::shard::{Core, Found, Shard};
 use crate::worker::mailbox::Bell;
 use crate::worker::net::{Listener, Stream};
@@ -36,26 +32,13 @@ use crate::worker::timers::Target;
 use crate::worker::trim::keep_lean;
 use crate::worker::yield_now;
 
-/// What a shard is made of, before it is on its own thread.
-pub(crate) struct Plan {
-    pub(crate) id: u16,
-    pub(crate) config: Arc<Config>,
-    pub(crate) mesh: Arc<Mesh>,
-    pub(crate) ear: UnixStream,
-    pub(crate) listening: Vec<Listening>,
-    pub(crate) max_connections: usize,
-    pub(crate) on_plain: Option<OnPlain>,
-    pub(crate) hooks: Hooks,
-    pub(crate) disk: Option<Arc<Disk>>,
-}
-
 /// Runs a shard to its end. `ready` is called once connections are accepted.
 pub(crate) async fn run<H: Handler>(
     plan: Plan,
     make: impl FnOnce() -> H,
     ready: impl FnOnce(),
 ) -> io::Result<()> {
-    let core = Rc::new(Core::new(&plan));
+    let core = Core::new(&plan);
     let _current = core.local.enter();
     let _server = Remote::enter(core.mesh.clone());
     // Not before: the application may spawn tasks.

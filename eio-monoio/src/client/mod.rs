@@ -41,7 +41,9 @@ mod dial;
 mod error;
 mod event;
 mod handler;
+mod http;
 mod inbox;
+mod lanes;
 mod plain;
 mod polling;
 mod remote;
@@ -57,7 +59,6 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 
 use eio_core::packet::Message;
 use eio_core::session::CloseReason;
@@ -311,13 +312,5 @@ impl fmt::Debug for Client {
             .field("state", &self.state())
             .field("transport", &self.transport())
             .finish_non_exhaustive()
-    }
-}
-
-/// Ready with the first of two.
-fn either<A, B>(a: Poll<A>, b: impl FnOnce() -> Poll<B>) -> Poll<Result<A, B>> {
-    match a {
-        Poll::Ready(a) => Poll::Ready(Ok(a)),
-        Poll::Pending => b().map(Err),
     }
 }

@@ -137,7 +137,7 @@ impl Session {
         inbox.pop();
         drop(inbox);
         if was_full && !self.is_inbox_full() {
-            self.watchers.wake();
+            self.watchers.wake_all();
         }
         Poll::Ready(Some(event))
     }

@@ -10,10 +10,10 @@ use eio_core::http::{WriteError, response};
 
 use crate::io::http_conn::Ended;
 use crate::message::OutBuf;
-use crate::server::conn::header_slots::Slots;
 use crate::server::conn::Body;
-use crate::server::conn::request::{Next};
+use crate::server::conn::header_slots::Slots;
 use crate::server::conn::reply::Answer;
+use crate::server::conn::request::Next;
 use crate::server::conn::{Conn, file};
 use crate::server::handler::Handler;
 use crate::server::shard::{Core, Shard};

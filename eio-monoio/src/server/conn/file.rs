@@ -8,9 +8,9 @@ use eio_core::http::{Framing, Target, WriteError, response};
 
 use crate::io::http_conn::Ended;
 use crate::message::OutBuf;
+use crate::server::conn::Body;
 use crate::server::conn::Conn;
 use crate::server::conn::header_slots::Slots;
-use crate::server::conn::Body;
 use crate::server::conn::reply::Answer;
 use crate::server::shard::disk::{Disk, Found, Opened, Reply, Task, Wanted};
 use crate::web::compress::Accepted;

@@ -9,8 +9,8 @@ mod header_slots;
 pub(crate) mod http;
 pub(crate) mod polling;
 pub(crate) mod raw_websocket;
-mod request;
 pub(crate) mod reply;
+mod request;
 #[cfg(feature = "tls")]
 pub(crate) mod tls_accept;
 pub(crate) mod websocket;

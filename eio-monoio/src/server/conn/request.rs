@@ -35,4 +35,3 @@ pub(crate) struct Accept {
     /// How messages are compressed.
     pub(crate) deflate: Option<Terms>,
 }
-

@@ -38,4 +38,3 @@ impl<T> Session<T> {
         self.env.counters.closed(self.counted_by.get(), reason);
     }
 }
-

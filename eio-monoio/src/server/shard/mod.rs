@@ -28,21 +28,21 @@ use crate::io::raw_websocket::PlainSocket;
 use crate::message::Encoded;
 use crate::metrics::Counters;
 use crate::server::config::Config;
-use crate::server::hooks::OnPlain;
 use crate::server::hooks::Hooks;
+use crate::server::hooks::OnPlain;
 use crate::server::session::env::{SessionEnv, Sessions};
 use crate::server::session::{Origin, Session};
-use crate::worker::wakers::{WakerSlot, Wakers};
 use crate::server::shard::disk::{Disk, Reply};
+use crate::server::shard::plan::Plan;
 use crate::server::shard::registry::{NoSid, Registry};
 use crate::server::shard::replies::Replies;
-use crate::server::shard::plan::Plan;
 use crate::server::shard::shared::{Call, Mail, Mesh};
 use crate::web::compress::Deflater;
 use crate::web::proxy::Trusted;
 use crate::worker::context::Local;
 use crate::worker::tasks::Guarded;
 use crate::worker::timers::Target;
+use crate::worker::wakers::{WakerSlot, Wakers};
 
 /// A shard with its application.
 pub(crate) struct Shard<H: crate::Handler> {

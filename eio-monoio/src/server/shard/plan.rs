@@ -21,4 +21,3 @@ pub(crate) struct Plan {
     pub(crate) hooks: Hooks,
     pub(crate) disk: Option<Arc<Disk>>,
 }
-

@@ -10,7 +10,6 @@ use eio_core::ws::{self, CloseCode};
 
 use super::{Session, index};
 use crate::client::inbox::Notice;
-use crate::client::{polling, websocket};
 use crate::io::ws_sender::{Ending, Link};
 use crate::message::{OutBuf, never_full};
 use crate::worker::net;
@@ -56,18 +55,14 @@ impl Session {
     }
 
     fn start_lane(self: &Rc<Self>, lane: Lane) {
-        match lane {
-            Lane::Get => self.spawn(polling::get(self.clone())),
-            Lane::Post => {
-                let mut body = OutBuf(self.local.pool.take_send());
-                if self.fill_post(&mut body) {
-                    self.spawn(polling::post(self.clone(), body));
-                } else {
-                    self.machine.borrow_mut().detach(lane);
-                }
+        let mut body = OutBuf::default();
+        if lane == Lane::Post {
+            body.0 = self.local.pool.take_send();
+            if !self.fill_post(&mut body) {
+                return self.machine.borrow_mut().detach(lane);
             }
-            Lane::WebSocket => self.spawn(websocket::run(self.clone())),
         }
+        (self.run_lane)(self, lane, body);
     }
 
     /// Writes what goes into one POST. False: nothing.
@@ -114,7 +109,7 @@ impl Session {
                     drop(outbox);
                     self.hung_up.set(true);
                     self.cut_socket(Lane::WebSocket);
-                    self.watchers.wake();
+                    self.watchers.wake_all();
                 }
                 (None, ..) => break,
             }
@@ -167,8 +162,8 @@ impl Session {
 
     pub(super) fn tell(&self, notice: Notice) {
         self.inbox.borrow_mut().tell(notice);
-        self.receivers.wake();
-        self.watchers.wake();
+        self.receivers.wake_all();
+        self.watchers.wake_all();
     }
 
     pub(super) fn on_closed(&self, reason: CloseReason) {
@@ -181,21 +176,21 @@ impl Session {
             self.cut.set(true);
         }
         self.tell(Notice::Closed(reason));
-        self.senders.wake();
+        self.senders.wake_all();
     }
 
     pub(super) fn cut_off(&self) {
         self.cut.set(true);
         self.cut_polling();
         self.cut_socket(Lane::WebSocket);
-        self.watchers.wake();
+        self.watchers.wake_all();
     }
 
     fn cut_polling(&self) {
         self.cut.set(true);
         self.cut_socket(Lane::Get);
         self.cut_socket(Lane::Post);
-        self.watchers.wake();
+        self.watchers.wake_all();
     }
 
     fn cut_socket(&self, lane: Lane) {

@@ -227,13 +227,6 @@ pub enum Error {
     Base64,
 }
 
-impl Error {
-    /// Whether text was not UTF-8: over WebSocket that is close code 1007 (RFC 6455 section 8.1).
-    pub const fn is_utf8(self) -> bool {
-        matches!(self, Self::Utf8)
-    }
-}
-
 impl core::fmt::Display for Error {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {

@@ -471,7 +471,7 @@ impl<'b> Link<'b> {
                 let key = Some(mask(rng));
                 let _ = ws::encode(&mut self.out, Opcode::Text, frame.prefix, frame.data, key);
             }
-            Transmit::Hangup => self.write_close(rng, Some(CloseCode::NORMAL)),
+            Transmit::Hangup => self.write_close(rng, Some(self.session.hangup_code())),
             // Only ever said to who holds one.
             Transmit::Message => {}
         }
@@ -506,12 +506,15 @@ impl<'b> Link<'b> {
     fn fail(&mut self, rng: &mut impl RngCore, error: Error) {
         self.session.fail(Lane::WebSocket, CloseReason::ParseError);
         let code = match error {
-            Error::TooLarge => Some(CloseCode::TOO_BIG),
+            Error::TooLarge => Some(ws::Error::TooBig.close_code()),
             Error::WebSocket(error) => Some(error.close_code()),
-            Error::Packet(error) if error.is_utf8() => Some(CloseCode::INVALID_PAYLOAD),
+            Error::Packet(error) => Some(error.close_code()),
+            Error::Open(_) => Some(CloseReason::ParseError.close_code(false)),
             _ => None,
         };
         self.write_close(rng, code);
+        // That frame stands for all the session would still send: a WebSocket has one close frame each way.
+        while self.session.poll_transmit(Lane::WebSocket, false).is_some() {}
         self.ended.get_or_insert(error);
     }
 }

@@ -19,10 +19,11 @@ use super::body::Body;
 use super::events::Events;
 use super::heartbeat::Liveness;
 use super::upgrade::{ClientSocket, PROBE};
-use super::{CloseReason, Event, Lane, UpgradeFailure, Violation};
+use super::{CloseReason, Event, Lane, UpgradeFailure, Violation, close};
 use crate::packet::{Message, Packet};
 use crate::time::Instant;
 use crate::transport::Transport;
+use crate::ws::CloseCode;
 
 /// The deadlines a client sets, in milliseconds. Those of the heartbeat come from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +176,12 @@ impl ClientSession {
     /// Why the session ended, if it has.
     pub const fn ended(&self) -> Option<CloseReason> {
         self.events.ended()
+    }
+
+    /// The code of the close frame for [`Transmit::Hangup`]: that of the reason
+    /// ([`CloseReason::close_code`]), or 1000 if only an upgrade failed.
+    pub const fn hangup_code(&self) -> CloseCode {
+        close::hangup_code(self.ended(), false)
     }
 
     /// Whether the session has this lane: from [`poll_lane`](Self::poll_lane) on, and a WebSocket until its

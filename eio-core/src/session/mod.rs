@@ -24,12 +24,14 @@ use core::fmt;
 
 mod body;
 pub mod client;
+mod close;
 mod events;
 mod heartbeat;
 pub mod server;
 mod upgrade;
 
 pub use client::ClientSession;
+pub use close::CloseReason;
 pub use heartbeat::MAX_EXTENSIONS;
 pub use server::{ServerSession, Transmit};
 pub use upgrade::UpgradeFailure;
@@ -83,47 +85,6 @@ pub enum Event {
     UpgradeFailed(UpgradeFailure),
     /// The session has ended. Comes exactly once, and last.
     Closed(CloseReason),
-}
-
-/// Why a session ended. A session has exactly one reason: the first.
-///
-/// `Display` gives the words python-engineio hands to its `disconnect` handler; those it lacks are
-/// engine.io's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// The client closed it.
-    ClientDisconnect,
-    /// The server closed it.
-    ServerDisconnect,
-    /// The peer was silent for too long.
-    PingTimeout,
-    /// The WebSocket went away without a word.
-    TransportClose,
-    /// The peer broke a rule, or a polling request failed.
-    TransportError,
-    /// What the peer sent is not a packet.
-    ParseError,
-    /// The peer sent more than the limit.
-    PayloadTooLarge,
-    /// The application's own code panicked.
-    HandlerPanicked,
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ClientDisconnect => "client disconnect",
-            Self::ServerDisconnect => "server disconnect",
-            Self::PingTimeout => "ping timeout",
-            Self::TransportClose => "transport close",
-            Self::TransportError => "transport error",
-            Self::ParseError => "parse error",
-            Self::PayloadTooLarge => "payload too large",
-            Self::HandlerPanicked => "handler panicked",
-        })
-    }
 }
 
 /// A rule broken, by the peer or by whoever drives the session. What it did to the session stands with each.
@@ -189,24 +150,7 @@ impl core::error::Error for Violation {}
 
 #[cfg(test)]
 mod tests {
-    use std::string::ToString;
-
     use super::*;
-
-    #[test]
-    fn reasons_are_the_words_python_handlers_compare_with() {
-        for (reason, words) in [
-            (CloseReason::ClientDisconnect, "client disconnect"),
-            (CloseReason::ServerDisconnect, "server disconnect"),
-            (CloseReason::PingTimeout, "ping timeout"),
-            (CloseReason::TransportClose, "transport close"),
-            (CloseReason::TransportError, "transport error"),
-            (CloseReason::ParseError, "parse error"),
-            (CloseReason::PayloadTooLarge, "payload too large"),
-        ] {
-            assert_eq!(reason.to_string(), words);
-        }
-    }
 
     #[test]
     fn a_request_for_an_ended_or_upgraded_session_gets_the_code_of_the_reference() {

@@ -17,10 +17,11 @@ use super::body::Body;
 use super::events::Events;
 use super::heartbeat::Heartbeat;
 use super::upgrade::{PROBE, ServerSocket};
-use super::{CloseReason, Event, Lane, Timing, UpgradeFailure, Violation};
+use super::{CloseReason, Event, Lane, Timing, UpgradeFailure, Violation, close};
 use crate::packet::{Message, Packet};
 use crate::time::Instant;
 use crate::transport::Transport;
+use crate::ws::CloseCode;
 
 /// What is to be written to a lane of a server session next. From [`ServerSession::poll_transmit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +130,13 @@ impl ServerSession {
     /// Why the session ended, if it has.
     pub const fn ended(&self) -> Option<CloseReason> {
         self.events.ended()
+    }
+
+    /// The code of the close frame for [`Transmit::Hangup`]: that of the reason
+    /// ([`CloseReason::close_code`]), or 1000 if only an upgrade failed (1001 while the server is
+    /// `shutting_down`).
+    pub const fn hangup_code(&self, shutting_down: bool) -> CloseCode {
+        close::hangup_code(self.ended(), shutting_down)
     }
 
     /// Whether the session has this lane. A WebSocket stays attached until its [`Transmit::Hangup`].

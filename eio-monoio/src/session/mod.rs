@@ -19,7 +19,7 @@ use eio_core::session::{CloseReason, Event, Lane, ServerSession, Transmit, Viola
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
-use eio_core::ws::{self, CloseCode};
+use eio_core::ws;
 
 use crate::config::millis;
 use crate::error::SendError;
@@ -569,19 +569,12 @@ impl<T> Session<T> {
 
     /// RFC 6455 7.1.1: our part of the closing handshake.
     fn hang_up(&self, link: &Rc<Link>) {
-        let ended = self.machine.borrow().ended();
-        let (code, ending) = match ended {
-            Some(CloseReason::PingTimeout) => (CloseCode::GOING_AWAY, Ending::Cut),
-            None | Some(CloseReason::ServerDisconnect) if self.core.is_shutting_down() => {
-                (CloseCode::GOING_AWAY, Ending::Flush)
-            }
-            Some(CloseReason::HandlerPanicked) => (CloseCode::INTERNAL_ERROR, Ending::Flush),
-            Some(CloseReason::PayloadTooLarge) => (CloseCode::TOO_BIG, Ending::Flush),
-            Some(CloseReason::ParseError | CloseReason::TransportError) => {
-                (CloseCode::PROTOCOL_ERROR, Ending::Flush)
-            }
-            _ => (CloseCode::NORMAL, Ending::Flush),
+        let (ended, code) = {
+            let machine = self.machine.borrow();
+            (machine.ended(), machine.hangup_code(self.core.is_shutting_down()))
         };
+        let cut = ended == Some(CloseReason::PingTimeout);
+        let ending = if cut { Ending::Cut } else { Ending::Flush };
         let encode = |out: &mut OutBuf| ws::encode_close(out, Some(code), "", None);
         link.write(&self.core.pool, |out| never_full(encode(out)));
         link.end(ending);

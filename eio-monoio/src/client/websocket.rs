@@ -212,10 +212,7 @@ impl Reader<'_> {
                 Ok(packet) => packet,
                 Err(error) => {
                     self.fault = Some(Fault::Packet(error));
-                    let utf8 = error.is_utf8();
-                    let code =
-                        if utf8 { CloseCode::INVALID_PAYLOAD } else { CloseCode::PROTOCOL_ERROR };
-                    return Err(End::Broke(code, CloseReason::ParseError));
+                    return Err(End::Broke(error.close_code(), error.close_reason()));
                 }
             }
         };
@@ -226,13 +223,7 @@ impl Reader<'_> {
     #[cold]
     fn broke(&mut self, error: ws::Error) -> End {
         self.fault = Some(Fault::WebSocket(error));
-        let code = error.close_code();
-        let reason = if code == CloseCode::TOO_BIG {
-            CloseReason::PayloadTooLarge
-        } else {
-            CloseReason::ParseError
-        };
-        End::Broke(code, reason)
+        End::Broke(error.close_code(), error.close_reason())
     }
 
     fn asked(&mut self, ready: Ready) -> End {

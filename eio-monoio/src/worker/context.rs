@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use eio_core::time::Instant;
@@ -18,6 +18,7 @@ use crate::worker::pool::Pool;
 use crate::worker::random::Random;
 use crate::worker::tasks::Tasks;
 use crate::worker::timers::{TICK, Timers};
+use crate::worker::wakers::WakerSlot;
 
 /// A core's timers, buffers, tasks and open connections.
 pub(crate) struct Local {
@@ -40,7 +41,7 @@ pub(crate) struct Local {
     shut: Cell<bool>,
     finished: Cell<bool>,
     /// Woken when the core is finished.
-    waiter: RefCell<Option<Waker>>,
+    waiter: WakerSlot,
     masks: RefCell<Random>,
     origin: std::time::Instant,
     /// The time when the current turn of a connection began.
@@ -76,7 +77,7 @@ impl Default for Local {
             shutting_down: Cell::new(false),
             shut: Cell::new(false),
             finished: Cell::new(false),
-            waiter: RefCell::default(),
+            waiter: WakerSlot::default(),
             masks: RefCell::default(),
             origin: std::time::Instant::now(),
             turn: Cell::new(Instant::default()),
@@ -286,9 +287,7 @@ impl Local {
         self.residents().into_iter().for_each(Resident::retire);
         self.finished.set(true);
         self.timers.wake_driver();
-        if let Some(waiter) = self.waiter.borrow_mut().take() {
-            waiter.wake();
-        }
+        self.waiter.wake();
     }
 
     /// Ready when the core is finished. One task may wait for that.
@@ -296,7 +295,7 @@ impl Local {
         if self.is_finished() {
             return Poll::Ready(());
         }
-        *self.waiter.borrow_mut() = Some(cx.waker().clone());
+        self.waiter.register(cx);
         Poll::Pending
     }
 

@@ -1,7 +1,9 @@
 //! Buffers that come and go: a connection owns one only while bytes wait in it.
 
 use std::cell::{Cell, RefCell};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
+
+use crate::worker::wakers::WakerSlot;
 
 /// What one receive may bring, and the size of a scratch buffer: a message of 64 KiB and its framing, which are
 /// otherwise received in two parts and moved in between.
@@ -29,7 +31,7 @@ pub(crate) struct Pool {
     /// Bytes of what was too much to be kept.
     freed: Cell<usize>,
     /// Wants to know when that is [`MUCH`].
-    waiter: RefCell<Option<Waker>>,
+    waiter: WakerSlot,
 }
 
 /// Send buffers, empty but with capacity.
@@ -88,10 +90,8 @@ impl Pool {
 
     fn count_freed(&self, bytes: usize) {
         self.freed.set(self.freed.get() + bytes);
-        if self.freed.get() >= MUCH
-            && let Some(waiter) = self.waiter.borrow_mut().take()
-        {
-            waiter.wake();
+        if self.freed.get() >= MUCH {
+            self.waiter.wake();
         }
     }
 
@@ -100,7 +100,7 @@ impl Pool {
         if self.freed.get() >= MUCH {
             return Poll::Ready(());
         }
-        *self.waiter.borrow_mut() = Some(cx.waker().clone());
+        self.waiter.register(cx);
         Poll::Pending
     }
 
@@ -123,6 +123,8 @@ fn class_for(size: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
 
     #[test]

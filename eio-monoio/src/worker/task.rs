@@ -1,17 +1,18 @@
 //! [`spawn`] and [`sleep`]: what an application runs beside its handlers.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::worker::context::Local;
 use crate::worker::deadline::Deadline;
 use crate::worker::deadline::millis;
 use crate::worker::tasks::Stopped;
+use crate::worker::wakers::WakerSlot;
 
 /// Runs `future` as a task of this core, beside everything else there: from a handler, from what
 /// [`Server::new`](crate::Server::new) calls on each worker, from another task, or in a
@@ -86,9 +87,7 @@ impl<T> Task<T> {
     /// Drops what is left of the task, soon.
     pub fn cancel(&self) {
         self.shared.cancelled.set(true);
-        if let Some(waker) = self.shared.task.borrow_mut().take() {
-            waker.wake();
-        }
+        self.shared.task.wake();
     }
 
     /// Whether the task has ended, in whatever way.
@@ -104,7 +103,7 @@ impl<T> Future for Task<T> {
         if self.shared.finished.get() {
             return Poll::Ready(self.shared.output.take());
         }
-        *self.shared.awaiting.borrow_mut() = Some(cx.waker().clone());
+        self.shared.awaiting.register(cx);
         Poll::Pending
     }
 }
@@ -121,9 +120,9 @@ struct Shared<T> {
     finished: Cell<bool>,
     output: Cell<Option<T>>,
     /// Wakes the task, to be cancelled.
-    task: RefCell<Option<Waker>>,
+    task: WakerSlot,
     /// Wakes whoever awaits its end.
-    awaiting: RefCell<Option<Waker>>,
+    awaiting: WakerSlot,
 }
 
 impl<T> Shared<T> {
@@ -132,19 +131,16 @@ impl<T> Shared<T> {
             cancelled: Cell::new(false),
             finished: Cell::new(false),
             output: Cell::new(None),
-            task: RefCell::default(),
-            awaiting: RefCell::default(),
+            task: WakerSlot::default(),
+            awaiting: WakerSlot::default(),
         }
     }
 
     fn finish(&self, output: Option<T>) {
         self.output.set(output);
         self.finished.set(true);
-        self.task.borrow_mut().take();
-        let awaiting = self.awaiting.borrow_mut().take();
-        if let Some(awaiting) = awaiting {
-            awaiting.wake();
-        }
+        self.task.clear();
+        self.awaiting.wake();
     }
 }
 
@@ -156,11 +152,7 @@ async fn until_cancelled<F: Future>(future: F, shared: &Shared<F::Output>) -> Op
         }
         let polled = future.as_mut().poll(cx);
         if polled.is_pending() {
-            let mut task = shared.task.borrow_mut();
-            match &*task {
-                Some(known) if known.will_wake(cx.waker()) => {}
-                _ => *task = Some(cx.waker().clone()),
-            }
+            shared.task.register(cx);
         }
         // By its own hand, in this very poll.
         if polled.is_pending() && shared.cancelled.get() {

@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use slab::Slab;
 
 use crate::worker::net;
+use crate::worker::wakers::WakerSlot;
 
 /// The tasks of a core. A runtime that is dropped with live tasks leaks its ring and their sockets, so a shard
 /// ends only when this count is zero.
@@ -26,7 +27,7 @@ pub(crate) struct Tasks {
 #[derive(Default)]
 struct Live {
     count: Cell<usize>,
-    waiter: RefCell<Option<Waker>>,
+    waiter: WakerSlot,
 }
 
 pin_project! {
@@ -62,7 +63,7 @@ impl Tasks {
 
     /// Ready when no task is left. Also then this task is woken when there were others and they have ended.
     pub(crate) fn poll_none(&self, cx: &mut Context<'_>) -> Poll<()> {
-        *self.live.waiter.borrow_mut() = Some(cx.waker().clone());
+        self.live.waiter.register(cx);
         if self.live.count.get() == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -209,10 +210,8 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let count = self.0.count.get() - 1;
         self.0.count.set(count);
-        if count == 0
-            && let Some(waiter) = self.0.waiter.borrow_mut().take()
-        {
-            waiter.wake();
+        if count == 0 {
+            self.0.waiter.wake();
         }
     }
 }

@@ -6,7 +6,7 @@ use eio_core::packet::Packet;
 use eio_core::payload;
 use eio_core::session::client::Transmit;
 use eio_core::session::{CloseReason, Event, Lane};
-use eio_core::ws::{self, CloseCode};
+use eio_core::ws;
 
 use super::{Session, index};
 use crate::client::inbox::Notice;
@@ -84,7 +84,10 @@ impl Session {
             };
             let Some(packet) = packet else { break };
             let pushed = encoder.push(body, &packet);
-            debug_assert!(pushed == Ok(payload::Pushed::Yes), "admitted, and asked before");
+            debug_assert!(
+                pushed == Ok(payload::PushOutcome::Written),
+                "admitted, and asked before"
+            );
             if next == Some(Transmit::Message) {
                 outbox.pop();
             }
@@ -135,15 +138,12 @@ impl Session {
 
     /// RFC 6455 7.1.1: our part of the closing handshake.
     fn hang_up(&self, link: &Rc<Link>) {
-        let ended = self.machine.borrow().ended();
-        let (code, ending) = match ended {
-            Some(CloseReason::PingTimeout) => (CloseCode::GOING_AWAY, Ending::Cut),
-            Some(CloseReason::PayloadTooLarge) => (CloseCode::TOO_BIG, Ending::Flush),
-            Some(CloseReason::ParseError | CloseReason::TransportError) => {
-                (CloseCode::PROTOCOL_ERROR, Ending::Flush)
-            }
-            _ => (CloseCode::NORMAL, Ending::Flush),
+        let (ended, code) = {
+            let machine = self.machine.borrow();
+            (machine.ended(), machine.hangup_code())
         };
+        let cut = ended == Some(CloseReason::PingTimeout);
+        let ending = if cut { Ending::Cut } else { Ending::Flush };
         let (pool, mask) = (&self.local.pool, Some(self.local.mask()));
         link.write(pool, |out| never_full(ws::encode_close(out, Some(code), "", mask)));
         link.end(ending);

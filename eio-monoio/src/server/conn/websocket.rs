@@ -11,7 +11,7 @@ use eio_core::packet::{Message, Packet};
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
 use eio_core::ws::deflate::Terms;
-use eio_core::ws::{self, CloseCode, Kind, Ready, Role};
+use eio_core::ws::{self, Kind, Ready, Role};
 
 use crate::io::ws_conn::{self, Watch, Wire, asked, drive};
 use crate::io::ws_reader::Inbound;
@@ -270,14 +270,8 @@ impl<H: Handler> Ends<H> {
         let packet = if ready.kind() == Kind::Binary {
             Packet::parse_binary(payload)
         } else {
-            Packet::parse_text(payload).map_err(|error| {
-                let code = if error.is_utf8() {
-                    CloseCode::INVALID_PAYLOAD
-                } else {
-                    CloseCode::PROTOCOL_ERROR
-                };
-                End::Broke(code, CloseReason::ParseError)
-            })?
+            Packet::parse_text(payload)
+                .map_err(|error| End::Broke(error.close_code(), error.close_reason()))?
         };
         // What a violation does, the machine has done; the link ends with it.
         match self.session.handle_packet(Lane::WebSocket, packet) {
@@ -300,11 +294,5 @@ impl<H: Handler> Ends<H> {
 }
 
 fn broke(error: ws::Error) -> End {
-    let code = error.close_code();
-    let reason = if code == CloseCode::TOO_BIG {
-        CloseReason::PayloadTooLarge
-    } else {
-        CloseReason::ParseError
-    };
-    End::Broke(code, reason)
+    End::Broke(error.close_code(), error.close_reason())
 }

@@ -7,7 +7,7 @@ use eio_core::open::Open;
 use eio_core::packet::Packet;
 use eio_core::payload;
 use eio_core::session::{CloseReason, Event, Lane, Transmit};
-use eio_core::ws::{self, CloseCode};
+use eio_core::ws;
 
 use crate::error::SendError;
 use crate::io::outgoing::Outgoing;
@@ -87,19 +87,12 @@ impl<T> Session<T> {
 
     /// RFC 6455 7.1.1: our part of the closing handshake.
     fn hang_up(&self, link: &Rc<Link>) {
-        let ended = self.machine.borrow().ended();
-        let (code, ending) = match ended {
-            Some(CloseReason::PingTimeout) => (CloseCode::GOING_AWAY, Ending::Cut),
-            None | Some(CloseReason::ServerDisconnect) if self.env.is_shutting_down() => {
-                (CloseCode::GOING_AWAY, Ending::Flush)
-            }
-            Some(CloseReason::HandlerPanicked) => (CloseCode::INTERNAL_ERROR, Ending::Flush),
-            Some(CloseReason::PayloadTooLarge) => (CloseCode::TOO_BIG, Ending::Flush),
-            Some(CloseReason::ParseError | CloseReason::TransportError) => {
-                (CloseCode::PROTOCOL_ERROR, Ending::Flush)
-            }
-            _ => (CloseCode::NORMAL, Ending::Flush),
+        let (ended, code) = {
+            let machine = self.machine.borrow();
+            (machine.ended(), machine.hangup_code(self.env.is_shutting_down()))
         };
+        let cut = ended == Some(CloseReason::PingTimeout);
+        let ending = if cut { Ending::Cut } else { Ending::Flush };
         let encode = |out: &mut OutBuf| ws::encode_close(out, Some(code), "", None);
         link.write(&self.env.pool, |out| never_full(encode(out)));
         link.end(ending);
@@ -173,10 +166,12 @@ impl<T> Session<T> {
             drop(outbox);
             match pushed {
                 // It was queued for a WebSocket that came to nothing.
-                Ok(payload::Pushed::HoldsSeparator) => {
+                Ok(payload::PushOutcome::Separator) => {
                     tracing::warn!(sid = %self.sid, "message dropped: {}", SendError::Separator);
                 }
-                pushed => debug_assert!(pushed == Ok(payload::Pushed::Yes), "asked before"),
+                pushed => {
+                    debug_assert!(pushed == Ok(payload::PushOutcome::Written), "asked before")
+                }
             }
             if next == Some(Transmit::Message) {
                 self.outbox.borrow_mut().pop();
@@ -197,8 +192,8 @@ impl<T> Session<T> {
         let open = Open {
             sid: self.sid.clone(),
             upgrades: self.env.config.upgrades_from(transport),
-            ping_interval: self.env.timing.ping_interval + millis(config.ping_grace),
-            ping_timeout: self.env.timing.ping_timeout,
+            ping_interval_ms: self.env.timing.ping_interval_ms + millis(config.ping_grace),
+            ping_timeout_ms: self.env.timing.ping_timeout_ms,
             max_payload: u32::try_from(config.max_payload).unwrap_or(u32::MAX),
         };
         never_full(open.encode(out));

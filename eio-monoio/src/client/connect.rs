@@ -115,8 +115,8 @@ impl Connect {
 
     /// The largest message, and polling body, that is received, in bytes. 16 MiB. More ends the session
     /// ([`CloseReason::PayloadTooLarge`], or a transport error over polling).
-    pub fn max_receive(mut self, bytes: usize) -> Self {
-        self.options.max_receive = bytes;
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.options.max_payload = bytes;
         self
     }
 

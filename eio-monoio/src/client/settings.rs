@@ -35,7 +35,7 @@ pub(crate) struct Options {
     pub(crate) open_timeout: Duration,
     pub(crate) upgrade_timeout: Duration,
     pub(crate) close_timeout: Duration,
-    pub(crate) max_receive: usize,
+    pub(crate) max_payload: usize,
     pub(crate) outbound_high_water: usize,
     pub(crate) inbound_high_water: usize,
     pub(crate) timestamp: Option<String>,
@@ -62,7 +62,7 @@ impl Options {
             open_timeout: Duration::from_secs(20),
             upgrade_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(10),
-            max_receive: 16 << 20,
+            max_payload: 16 << 20,
             outbound_high_water: 1 << 20,
             inbound_high_water: 1 << 20,
             timestamp: Some("t".into()),
@@ -219,7 +219,7 @@ impl Settings {
     ) -> (Option<Box<Outward>>, Option<Box<Inward>>) {
         let both = self.options.per_message_deflate.as_ref().zip(terms);
         let begin = |(wishes, terms): (&PerMessageDeflate, Terms)| {
-            wishes.begin(worker, Role::Client, &terms, self.options.max_receive)
+            wishes.begin(worker, Role::Client, &terms, self.options.max_payload)
         };
         both.map(begin).unzip()
     }

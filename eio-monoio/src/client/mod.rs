@@ -44,6 +44,7 @@ mod handler;
 mod http;
 mod inbox;
 mod lanes;
+mod options;
 mod plain;
 mod polling;
 mod remote;
@@ -67,8 +68,9 @@ use eio_core::transport::Transport;
 
 use crate::worker::context::WorkerContext;
 use connect::open;
+use options::Options;
 use session::Session;
-use settings::{Options, Settings};
+use settings::Settings;
 
 pub use crate::worker::task::{sleep, spawn};
 pub use backoff::Backoff;

@@ -1,10 +1,7 @@
 //! Requests for other paths: the application's own routes.
 
 use std::borrow::Cow;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use eio_core::http::{WriteError, response};
 
@@ -57,22 +54,9 @@ pub(crate) async fn answer<H: Handler>(
     conn.shrink_rx();
     let bodiless = request.method() == http::Method::HEAD;
 
-    let tasks = &shard.state.tasks;
-    conn.set_deadline(conn.state.config.connect_timeout);
-    let outcome = match tasks.call(|| shard.handler.request(request)) {
-        Ok(answering) => {
-            let mut answering = pin!(tasks.run(answering));
-            poll_fn(|cx| {
-                if let Poll::Ready(outcome) = answering.as_mut().poll(cx) {
-                    return Poll::Ready(outcome);
-                }
-                conn.poll_deadline(cx).map(|()| Err(Stopped::Aborted))
-            })
-            .await
-        }
-        Err(stopped) => Err(stopped),
-    };
-    match outcome {
+    let answering = shard.state.tasks.start(|| shard.handler.request(request));
+    let outcome = conn.limit(conn.state.config.connect_timeout, answering).await;
+    match outcome.unwrap_or(Err(Stopped::Aborted)) {
         Ok(answer) => write(&mut conn, &answer, bodiless, after),
         Err(Stopped::Panicked) => {
             tracing::error!("handler panicked in request");

@@ -1,9 +1,5 @@
 //! Static files over HTTP.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
-
 use eio_core::http::{Framing, Target, WriteError, response};
 
 use crate::io::http_conn::RecvError;
@@ -146,13 +142,8 @@ fn decide<T>(conn: &Conn<T>, disk: &Disk, head: usize) -> Option<Request> {
 /// Has a disk thread do something. `None`: it takes too long, or the server ends.
 async fn ask<T>(conn: &Conn<T>, disk: &Disk, task: Task) -> Option<Reply> {
     let state = &conn.state;
-    conn.set_deadline(state.config.connect_timeout);
-    let mut asking = pin!(state.tasks.run(disk.ask(&state.reads, state.id, task)));
-    poll_fn(|cx| match asking.as_mut().poll(cx) {
-        Poll::Ready(reply) => Poll::Ready(reply.ok()),
-        Poll::Pending => conn.poll_deadline(cx).map(|()| None),
-    })
-    .await
+    let asking = state.tasks.run(disk.ask(&state.reads, state.id, task));
+    conn.limit(state.config.connect_timeout, asking).await.ok()?.ok()
 }
 
 fn write_head(

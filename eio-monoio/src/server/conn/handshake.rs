@@ -1,10 +1,8 @@
 //! Sessions begin here, over either transport, and upgrades.
 
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use eio_core::http::{RequestHead, WriteError, response};
 use eio_core::session::Lane;
@@ -176,23 +174,11 @@ async fn connect<H: Handler>(
     let head = slots.parse(bytes, max).map_err(|_| Refusal::unavailable())?;
     let info = shard.state.info(head, conn.http.stream(), conn.peer);
     let request = ConnectRequest { info, transport };
-    conn.set_deadline(shard.state.config.connect_timeout);
     let tasks = &shard.state.tasks;
     let hooks = &shard.state.hooks;
-    let outcome = match tasks.call(|| shard.handler.connect(&request)) {
-        Err(stopped) => Err(stopped),
-        Ok(connecting) => {
-            let mut connecting = pin!(tasks.run(connecting));
-            let outcome = poll_fn(|cx| {
-                if let Poll::Ready(outcome) = connecting.as_mut().poll(cx) {
-                    return Poll::Ready(outcome);
-                }
-                conn.poll_deadline(cx).map(|()| Err(Stopped::Aborted))
-            });
-            outcome.await
-        }
-    };
-    match outcome {
+    let connecting = tasks.start(|| shard.handler.connect(&request));
+    let outcome = conn.limit(shard.state.config.connect_timeout, connecting).await;
+    match outcome.unwrap_or(Err(Stopped::Aborted)) {
         Ok(Ok(data)) => {
             let data = Guarded::new(data);
             let sid = match generate_id(&shard.state, &request) {

@@ -23,6 +23,40 @@ docs() {
   RUSTDOCFLAGS="-D warnings" cargo doc -p eio-monoio --features tls --no-deps
 }
 
+# Every relative link in a document leads somewhere, every citation of docs/protocol.md names one of its items.
+links() { ci/links.py; }
+
+# Every combination of features compiles.
+features() {
+  local combination
+  for combination in $(powerset std defmt); do cargo check -q -p eio-core --features "$combination"; done
+  for combination in $(powerset tls json); do cargo check -q -p eio-monoio --features "$combination"; done
+  for combination in $(powerset embassy-net edge-nal log defmt); do
+    cargo check -q -p eio-embassy --features "$combination"
+  done
+}
+
+# Prints every subset of the arguments, one a line, as a list with commas; the empty one is a comma.
+function powerset {
+  local subset number bit
+  for ((number = 0; number < 1 << $#; number++)); do
+    subset=,
+    for ((bit = 0; bit < $#; bit++)); do
+      ((number >> bit & 1)) && subset+="${@:bit + 1:1},"
+    done
+    echo "$subset"
+  done
+}
+
+# Not in `all`, because it needs another toolchain: the oldest compiler that Cargo.toml promises builds every crate.
+msrv() {
+  local version
+  version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+  cargo "+$version" --version >/dev/null 2>&1 || skip "there is no toolchain $version; rustup toolchain install $version"
+  cargo "+$version" check --workspace
+  cargo "+$version" check -p eio-monoio --all-features
+}
+
 # The README's own command: unit tests, doctests, wire tests, real JavaScript and Python clients, a browser.
 test() { cargo test --workspace; }
 
@@ -180,7 +214,7 @@ examples() { cargo build --release -p eio-monoio --examples; }
 
 all() {
   local job
-  for job in fmt clippy docs test tls instructions no_std qemu mcu_size mcu_examples mcu_boards package examples; do
+  for job in fmt clippy docs links features test tls instructions no_std qemu mcu_size mcu_examples mcu_boards package examples; do
     printf '\n== %s\n' "$job"
     "$job"
   done

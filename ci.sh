@@ -212,12 +212,21 @@ function skip {
 # The examples build as a user builds them.
 examples() { cargo build --release -p eio-monoio --examples; }
 
+# What CI runs, each in a job of its own.
+ALL=(fmt clippy docs links features test tls instructions no_std qemu mcu_size mcu_examples mcu_boards package examples)
+
 all() {
   local job
-  for job in fmt clippy docs links features test tls instructions no_std qemu mcu_size mcu_examples mcu_boards package examples; do
+  for job in "${ALL[@]}"; do
     printf '\n== %s\n' "$job"
     "$job"
   done
+}
+
+# The names of the jobs of `all` as JSON, for the matrix of .github/workflows/ci.yml.
+list() {
+  local IFS=, names=("${ALL[@]/#/\"}")
+  echo "[${names[*]/%/\"}]"
 }
 
 [[ $# -ge 1 ]] || { grep -B1 -E '^[a-z_]+\(\)' "$0" | grep -vE '^--' >&2; exit 64; }

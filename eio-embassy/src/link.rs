@@ -12,7 +12,7 @@ use eio_core::http::{EMPTY, Framing, HeadScanner, ResponseHead};
 use eio_core::open::Open;
 use eio_core::packet::{Message, Packet};
 use eio_core::request::Reject;
-use eio_core::session::client::{ClientSession, Figures, Transmit};
+use eio_core::session::client::{ClientSession, OpenParams, Transmit};
 use eio_core::session::{CloseReason, Event as SessionEvent, Lane};
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
@@ -471,7 +471,7 @@ impl<'b> Link<'b> {
                 let key = Some(mask(rng));
                 let _ = ws::encode(&mut self.out, Opcode::Text, frame.prefix, frame.data, key);
             }
-            Transmit::Hangup => self.write_close(rng, Some(CloseCode::NORMAL)),
+            Transmit::Hangup => self.write_close(rng, Some(self.session.hangup_code())),
             // Only ever said to who holds one.
             Transmit::Message => {}
         }
@@ -506,12 +506,15 @@ impl<'b> Link<'b> {
     fn fail(&mut self, rng: &mut impl RngCore, error: Error) {
         self.session.fail(Lane::WebSocket, CloseReason::ParseError);
         let code = match error {
-            Error::TooLarge => Some(CloseCode::TOO_BIG),
+            Error::TooLarge => Some(ws::Error::TooBig.close_code()),
             Error::WebSocket(error) => Some(error.close_code()),
-            Error::Packet(error) if error.is_utf8() => Some(CloseCode::INVALID_PAYLOAD),
+            Error::Packet(error) => Some(error.close_code()),
+            Error::Open(_) => Some(CloseReason::ParseError.close_code(false)),
             _ => None,
         };
         self.write_close(rng, code);
+        // That frame stands for all the session would still send: a WebSocket has one close frame each way.
+        while self.session.poll_transmit(Lane::WebSocket, false).is_some() {}
         self.ended.get_or_insert(error);
     }
 }
@@ -523,10 +526,10 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// The longest head of a masked frame.
 const FRAME_HEAD: usize = 14;
 
-pub(crate) fn figures(open: &Open) -> Figures {
-    Figures {
-        ping_interval: open.ping_interval,
-        ping_timeout: open.ping_timeout,
+pub(crate) fn figures(open: &Open) -> OpenParams {
+    OpenParams {
+        ping_interval_ms: open.ping_interval_ms,
+        ping_timeout_ms: open.ping_timeout_ms,
         offers_websocket: open.upgrades.contains(Transport::WebSocket),
     }
 }

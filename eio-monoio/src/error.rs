@@ -3,8 +3,6 @@
 use std::fmt;
 use std::io;
 
-use crate::config::ConfigError;
-
 /// Why a server did not start.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -44,6 +42,32 @@ impl From<io::Error> for ServeError {
         Self::Io(error)
     }
 }
+
+/// An option outside its range: names the option and the range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    option: &'static str,
+    problem: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(option: &'static str, problem: String) -> Self {
+        Self { option, problem }
+    }
+
+    /// The option's name, as the setter is called.
+    pub fn option(&self) -> &'static str {
+        self.option
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.option, self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
 
 /// Why a message was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

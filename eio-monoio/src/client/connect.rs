@@ -12,9 +12,9 @@ use eio_core::transport::Transport;
 use crate::client::error::{ConnectError, Fault};
 use crate::client::session::Session;
 use crate::client::settings::{Options, Settings};
-use crate::client::{Client, signal};
+use crate::client::{Client, lanes, signal};
 use crate::deflate::PerMessageDeflate;
-use crate::local::Local;
+use crate::worker::context::Local;
 
 /// Options of a connection; awaited, it connects and is done when the server has opened a session.
 ///
@@ -241,7 +241,8 @@ pub(crate) async fn open(
     let mut last = ConnectError::Failed(Fault::OpenTimeout);
     for transport in order {
         let upgrade = options.upgrade && both && transport == Transport::Polling;
-        let session = Session::start(local.clone(), settings.clone(), transport, upgrade);
+        let session =
+            Session::start(local.clone(), settings.clone(), transport, upgrade, lanes::run);
         let mut begun = Begun(Some(session.clone()));
         if poll_fn(|cx| session.poll_open(cx)).await {
             begun.0 = None;

@@ -3,21 +3,25 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use eio_core::http::{EMPTY, HeadScanner, ResponseHead, request};
+use eio_core::session::Lane;
 
-use crate::carrier::Carrier;
 use crate::client::error::Fault;
+use crate::client::http::fault;
 use crate::client::resolve::resolve;
+use crate::client::session::Session;
 use crate::client::settings::{Place, Proxy, Settings};
 use crate::client::tls::secure;
-use crate::line::{Deadline, Ended, Line};
-use crate::local::Local;
-use crate::net::{self, Stream};
+use crate::io::http_conn::Line;
+use crate::io::stream::Carrier;
+use crate::worker::context::Local;
+use crate::worker::deadline::Deadline;
+use crate::worker::net::{self, Stream};
 
 /// Connects, within the time for that.
 pub(crate) async fn dial(local: &Rc<Local>, settings: &Settings) -> Result<Line, Fault> {
@@ -53,6 +57,18 @@ async fn open(local: &Rc<Local>, settings: &Settings) -> Result<Line, Fault> {
     let line = connection(carrier);
     line.set_idle(false);
     Ok(line)
+}
+
+/// A new connection, unless that is not wanted any more before it is there.
+pub(crate) async fn connect(session: &Rc<Session>, lane: Lane) -> Result<Line, Fault> {
+    let mut dialing = pin!(dial(&session.local, &session.settings));
+    poll_fn(|cx| {
+        if session.poll_unwanted(lane, cx).is_ready() {
+            return Poll::Ready(Err(Fault::Lost));
+        }
+        dialing.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// RFC 8305 5: the next address is tried when this much time has passed without a connection.
@@ -125,22 +141,13 @@ async fn tunnel(line: &mut Line, proxy: &Proxy, server: &Place) -> Result<(), Fa
     if (200..300).contains(&status) { Ok(()) } else { Err(Fault::Proxy(status)) }
 }
 
-/// What the end of a connection means while something is awaited on it.
-pub(crate) fn fault(ended: Ended) -> Fault {
-    match ended {
-        Ended::Closed => Fault::Lost,
-        Ended::TimedOut => Fault::RequestTimeout,
-        Ended::Bad(error) => Fault::Http(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
 
     use crate::client::block_on;
-    use crate::net::Driver;
+    use crate::worker::net::Driver;
 
     /// An address that takes no connection and refuses none: its backlog is full.
     fn deaf() -> (socket2::Socket, Vec<TcpStream>, SocketAddr) {

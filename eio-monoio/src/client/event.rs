@@ -9,7 +9,7 @@ use eio_core::session::UpgradeFailure;
 
 use crate::client::error::{Closed, SendError};
 use crate::message::OwnedMessage;
-use crate::shard::pool::Pool;
+use crate::worker::pool::Pool;
 
 /// From [`Client::next`](crate::client::Client::next).
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use eio_core::packet::Message;
 use eio_core::session::{CloseReason, UpgradeFailure};
 
 use crate::client::error::SendError;
-use crate::session::queue::Queue;
+use crate::io::message_queue::Queue;
 
 /// Messages in one block of memory, and the rare other things that stand between them.
 #[derive(Debug, Default)]

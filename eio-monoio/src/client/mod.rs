@@ -41,7 +41,9 @@ mod dial;
 mod error;
 mod event;
 mod handler;
+mod http;
 mod inbox;
+mod lanes;
 mod plain;
 mod polling;
 mod remote;
@@ -57,19 +59,18 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 
 use eio_core::packet::Message;
 use eio_core::session::CloseReason;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
-use crate::local::Local;
+use crate::worker::context::Local;
 use connect::open;
 use session::Session;
 use settings::{Options, Settings};
 
-pub use crate::task::{sleep, spawn};
+pub use crate::worker::task::{sleep, spawn};
 pub use backoff::Backoff;
 pub use connect::Connect;
 pub use eio_core::session::UpgradeFailure;
@@ -142,7 +143,7 @@ impl Client {
                 return self.reconnect().await;
             };
             attempt += 1;
-            crate::task::sleep_on(&self.local, pause).await;
+            crate::worker::task::sleep_on(&self.local, pause).await;
             match self.reconnect().await {
                 Err(ConnectError::Failed(fault)) => {
                     tracing::debug!(attempt, %fault, "not reconnected");
@@ -311,13 +312,5 @@ impl fmt::Debug for Client {
             .field("state", &self.state())
             .field("transport", &self.transport())
             .finish_non_exhaustive()
-    }
-}
-
-/// Ready with the first of two.
-fn either<A, B>(a: Poll<A>, b: impl FnOnce() -> Poll<B>) -> Poll<Result<A, B>> {
-    match a {
-        Poll::Ready(a) => Poll::Ready(Ok(a)),
-        Poll::Pending => b().map(Err),
     }
 }

@@ -11,8 +11,8 @@ use crate::client::dial::dial;
 use crate::client::error::ConnectError;
 use crate::client::settings::Settings;
 use crate::client::websocket::handshake;
-use crate::conn::plain::{self, PlainSocket};
-use crate::local::Local;
+use crate::io::raw_websocket::{self, PlainSocket};
+use crate::worker::context::Local;
 
 impl Connect {
     /// Opens a WebSocket of RFC 6455 at exactly this URL, without Engine.IO, and serves it to its end in this
@@ -56,6 +56,6 @@ impl Connect {
         let (line, terms) = Box::pin(opening).await.map_err(ConnectError::Failed)?;
         let max = settings.options.max_receive;
         let deflate = settings.deflate(&local, terms);
-        Ok(plain::run(line, max, deflate, on_open, on_message).await.map(|code| code.get()))
+        Ok(raw_websocket::run(line, max, deflate, on_open, on_message).await.map(|code| code.get()))
     }
 }

@@ -10,9 +10,9 @@ use std::task::Poll;
 
 use crate::client::error::SendError;
 use crate::client::session::Session;
-use crate::local::Local;
-use crate::mailbox::{Bell, Mailbox, Undelivered};
 use crate::message::OwnedMessage;
+use crate::worker::context::Local;
+use crate::worker::mailbox::{Bell, Mailbox, Undelivered};
 
 /// A handle to the session of a [`Client`](crate::client::Client) for other threads. What it asks for is mailed to
 /// the core of the client and done there, in order.

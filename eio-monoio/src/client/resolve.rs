@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::client::error::Fault;
-use crate::mailbox::{Bell, Mailbox};
+use crate::worker::mailbox::{Bell, Mailbox};
 
 /// Every address of `host`, in the order they are to be tried (RFC 8305 section 4: the resolver's order, the
 /// two families taking turns).

@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::line::Deadline;
-use crate::local::Local;
-use crate::mailbox::{Bell, Mailbox};
-use crate::net::{Driver, Runtime};
-use crate::shard::thrift::keep_lean;
+use crate::worker::context::Local;
+use crate::worker::deadline::Deadline;
+use crate::worker::mailbox::{Bell, Mailbox};
+use crate::worker::net::{Driver, Runtime};
+use crate::worker::trim::keep_lean;
 
 /// Makes this thread a core and runs `future` on it. Done when `future` is: then whatever else still runs on the
 /// core is cut off.

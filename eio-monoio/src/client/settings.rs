@@ -14,11 +14,11 @@ use eio_core::ws::deflate::Terms;
 
 use crate::client::error::ConnectError;
 use crate::client::tls::{TlsOptions, Trust};
-use crate::config::millis;
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
-use crate::line::Limits;
-use crate::local::Local;
+use crate::io::limits::Limits;
 use crate::message::OutBuf;
+use crate::worker::context::Local;
+use crate::worker::deadline::millis;
 
 /// The options of a client, see [`Connect`](crate::client::Connect), as the user gave them.
 #[derive(Clone, Debug)]
@@ -181,9 +181,9 @@ impl Settings {
 
     pub(crate) fn timing(&self) -> ClientTiming {
         ClientTiming {
-            open_timeout: millis(self.options.open_timeout),
-            upgrade_timeout: millis(self.options.upgrade_timeout),
-            close_timeout: millis(self.options.close_timeout),
+            open_timeout_ms: millis(self.options.open_timeout),
+            upgrade_timeout_ms: millis(self.options.upgrade_timeout),
+            close_timeout_ms: millis(self.options.close_timeout),
         }
     }
 

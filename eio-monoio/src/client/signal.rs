@@ -6,15 +6,15 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::task::Poll;
 
 use signal_hook::consts::SIGINT;
 use signal_hook::{SigId, flag, low_level};
 
-use crate::client::either;
 use crate::client::session::Session;
-use crate::interrupt::Claim;
-use crate::local::Local;
-use crate::net::Stream;
+use crate::worker::context::Local;
+use crate::worker::net::Stream;
+use crate::worker::signal::Claim;
 
 /// Closes the session when SIGINT comes, for as long as there is one.
 pub(crate) fn watch(local: &Rc<Local>, session: &Rc<Session>) {
@@ -25,9 +25,11 @@ pub(crate) fn watch(local: &Rc<Local>, session: &Rc<Session>) {
         Err(error) => return tracing::warn!(%error, "SIGINT cannot be watched"),
     };
     local.tasks.spawn(async move {
-        let interrupted =
-            poll_fn(|cx| either(registered.ear.poll_readable(cx), || session.poll_gone(cx)));
-        if interrupted.await.is_ok() {
+        let interrupted = poll_fn(|cx| match registered.ear.poll_readable(cx) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending => session.poll_gone(cx).map(|()| false),
+        });
+        if interrupted.await {
             session.close();
             // Until then a second SIGINT ends the process.
             poll_fn(|cx| session.poll_gone(cx)).await;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 
 use eio_core::buffer::RecvBuffer;
-use eio_core::http::{EMPTY, ResponseHead, WriteError, request};
+use eio_core::http::{EMPTY, ResponseHead, WriteError};
 use eio_core::packet::Packet;
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
@@ -17,17 +17,18 @@ use eio_core::ws::handshake::{Key, Mismatch, check_response, check_response_defl
 use eio_core::ws::{self, CloseCode, Event, Kind, Ready, Role};
 
 use crate::client::cookies::Jar;
-use crate::client::dial::fault;
+use crate::client::dial::connect;
 use crate::client::error::Fault;
-use crate::client::polling::{Cuttable, connect, refusal_decoder, scan_head, told};
+use crate::client::http::{begin_request, fault, read_error_body, refusal_decoder, scan_head};
 use crate::client::session::Session;
+use crate::client::session::lanes::SocketGuard;
 use crate::client::settings::Settings;
-use crate::conn::inbound::Inbound;
-use crate::conn::wire::{self, Watch, Wire, drive};
 use crate::deflate::PerMessageDeflate;
-use crate::line::Line;
+use crate::io::http_conn::Line;
+use crate::io::ws_conn::{self, Watch, Wire, drive};
+use crate::io::ws_reader::Inbound;
+use crate::io::ws_sender::Ending;
 use crate::message::OutBuf;
-use crate::session::link::Ending;
 
 /// Opens the WebSocket and serves it to its end.
 pub(crate) async fn run(session: Rc<Session>) {
@@ -65,7 +66,7 @@ impl Watch for Watcher<'_> {
 
 async fn open(session: &Rc<Session>) -> Result<(Line, Option<Terms>), Fault> {
     let line = connect(session, Lane::WebSocket).await?;
-    let _cuttable = Cuttable::new(session, Lane::WebSocket, &line);
+    let _guard = SocketGuard::new(session, Lane::WebSocket, &line);
     let sid = session.sid();
     let target = session.settings.target(Transport::WebSocket, sid.as_ref(), sid.is_none());
     handshake(line, &session.settings, &session.cookies, &target).await
@@ -107,7 +108,7 @@ pub(crate) async fn handshake(
     match outcome {
         Ok(agreed) => Ok((line, agreed)),
         Err((status, mut decoder)) => {
-            let body = told(&mut line, &mut decoder).await;
+            let body = read_error_body(&mut line, &mut decoder).await;
             Err(Fault::Status { status, body })
         }
     }
@@ -121,13 +122,8 @@ fn write_request(
     key: &Key,
     deflate: Option<&Terms>,
 ) {
-    let (host, lines, own) = settings.common();
-    let cookies = jar.header(own);
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
-        let mut head = request(out, "GET", target)?.header("Host", host)?.raw(lines)?;
-        if !cookies.is_empty() {
-            head = head.header("Cookie", &cookies)?;
-        }
+        let mut head = begin_request(out, "GET", target, settings, jar)?;
         if let Some(deflate) = deflate {
             head = head.header("Sec-WebSocket-Extensions", &deflate.offer().to_string())?;
         }
@@ -142,7 +138,7 @@ fn write_request(
 }
 
 /// Why a reader is done, with what that means to the session.
-type End = wire::End<CloseReason>;
+type End = ws_conn::End<CloseReason>;
 
 struct Reader<'r> {
     session: &'r Rc<Session>,
@@ -216,10 +212,7 @@ impl Reader<'_> {
                 Ok(packet) => packet,
                 Err(error) => {
                     self.fault = Some(Fault::Packet(error));
-                    let utf8 = error.is_utf8();
-                    let code =
-                        if utf8 { CloseCode::INVALID_PAYLOAD } else { CloseCode::PROTOCOL_ERROR };
-                    return Err(End::Broke(code, CloseReason::ParseError));
+                    return Err(End::Broke(error.close_code(), error.close_reason()));
                 }
             }
         };
@@ -230,13 +223,7 @@ impl Reader<'_> {
     #[cold]
     fn broke(&mut self, error: ws::Error) -> End {
         self.fault = Some(Fault::WebSocket(error));
-        let code = error.close_code();
-        let reason = if code == CloseCode::TOO_BIG {
-            CloseReason::PayloadTooLarge
-        } else {
-            CloseReason::ParseError
-        };
-        End::Broke(code, reason)
+        End::Broke(error.close_code(), error.close_reason())
     }
 
     fn asked(&mut self, ready: Ready) -> End {

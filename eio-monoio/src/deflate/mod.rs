@@ -16,7 +16,7 @@ use std::rc::Rc;
 use eio_core::ws::Role;
 use eio_core::ws::deflate::{Terms, WindowBits};
 
-use crate::local::Local;
+use crate::worker::context::Local;
 
 pub(crate) use compress::Outward;
 pub(crate) use inflate::Inward;

@@ -6,9 +6,9 @@ use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
 use super::*;
+use crate::io::ws_sender::Link;
 use crate::message::{Encoded, OutBuf};
-use crate::session::link::Link;
-use crate::shard::pool::Pool;
+use crate::worker::pool::Pool;
 
 const MAX: usize = 100_000;
 
@@ -280,7 +280,8 @@ fn messages_that_are_alike_shrink_more_when_they_may_refer_to_each_other() {
 fn compressors_are_bounded_and_those_whose_connections_ended_are_used_again() {
     let local = Rc::new(Local::default());
     let mut pairs: Vec<_> = (0..40).map(|_| pair_on(&local, true, 15)).collect();
-    let count = || local.codecs.compressors.borrow().counts();
+    let codecs = local.shared::<Codecs>();
+    let count = || codecs.compressors.borrow().counts();
     for round in 0..3 {
         for (n, (link, inward)) in pairs.iter_mut().enumerate() {
             let text = text(300, n as u32);

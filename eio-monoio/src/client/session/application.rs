@@ -13,7 +13,7 @@ use super::Session;
 use crate::client::error::{Closed, SendError};
 use crate::client::event;
 use crate::client::inbox::{Item, Notice};
-use crate::session::link::Ending;
+use crate::io::ws_sender::Ending;
 
 impl Session {
     pub(crate) fn try_send(self: &Rc<Self>, message: Message<'_>) -> Result<(), SendError> {
@@ -137,7 +137,7 @@ impl Session {
         inbox.pop();
         drop(inbox);
         if was_full && !self.is_inbox_full() {
-            self.watchers.wake();
+            self.watchers.wake_all();
         }
         Poll::Ready(Some(event))
     }

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use eio_core::open::Open;
 use eio_core::packet::Packet;
-use eio_core::session::client::Figures;
+use eio_core::session::client::OpenParams;
 use eio_core::session::{CloseReason, Lane, Violation};
 use eio_core::transport::Transport;
 
 use super::{Session, index};
 use crate::client::error::Fault;
-use crate::client::polling;
-use crate::line::Line;
-use crate::session::link::Link;
+use crate::client::http::{self, IdleConn};
+use crate::io::http_conn::Line;
+use crate::io::ws_sender::Link;
 
 impl Session {
     /// The WebSocket is open. False: it is not wanted any more.
@@ -38,7 +38,7 @@ impl Session {
         self.machine.borrow_mut().detach(lane);
         self.settle();
         if !self.is_slow() {
-            self.senders.wake();
+            self.senders.wake_all();
         }
     }
 
@@ -81,7 +81,7 @@ impl Session {
                 Ok(message) => {
                     if let Some(message) = message {
                         self.inbox.borrow_mut().push(message);
-                        self.receivers.wake();
+                        self.receivers.wake_all();
                     }
                     true
                 }
@@ -113,14 +113,14 @@ impl Session {
                 return false;
             }
         };
-        let figures = Figures {
-            ping_interval: open.ping_interval,
-            ping_timeout: open.ping_timeout,
+        let figures = OpenParams {
+            ping_interval_ms: open.ping_interval_ms,
+            ping_timeout_ms: open.ping_timeout_ms,
             offers_websocket: open.upgrades.contains(Transport::WebSocket),
         };
         *self.opened.borrow_mut() = Some(open);
         let handled = self.machine.borrow_mut().handle_open(figures, self.local.now());
-        self.watchers.wake();
+        self.watchers.wake_all();
         self.settle();
         handled.is_ok()
     }
@@ -129,7 +129,7 @@ impl Session {
     pub(crate) fn drained(&self) {
         self.flush_link();
         if !self.senders.is_empty() && !self.is_slow() {
-            self.senders.wake();
+            self.senders.wake_all();
         }
     }
 
@@ -170,13 +170,32 @@ impl Session {
 
     /// A connection that waits for a request, and may be used for one.
     pub(crate) fn take_idle(&self) -> Option<Line> {
-        polling::usable(&mut self.idle.borrow_mut(), self.local.now())
+        http::usable(&mut self.idle.borrow_mut(), self.local.now())
     }
 
     /// Keeps a connection for another request.
-    pub(crate) fn give_idle(&self, idle: polling::Idle) {
+    pub(crate) fn give_idle(&self, idle: IdleConn) {
         if self.closed.get().is_none() && self.transport() == Transport::Polling {
             self.idle.borrow_mut().push(idle);
         }
+    }
+}
+
+/// Makes the socket of a lane known to its session for as long as this lives.
+pub(crate) struct SocketGuard<'s> {
+    session: &'s Session,
+    lane: Lane,
+}
+
+impl<'s> SocketGuard<'s> {
+    pub(crate) fn new(session: &'s Session, lane: Lane, line: &Line) -> Self {
+        session.set_socket(lane, Some(line.stream().raw()));
+        Self { session, lane }
+    }
+}
+
+impl Drop for SocketGuard<'_> {
+    fn drop(&mut self) {
+        self.session.set_socket(self.lane, None);
     }
 }

@@ -5,14 +5,14 @@
 //! session that ends cuts the sockets of its tasks, so that all of them end within a turn of the core.
 
 mod application;
-mod lanes;
-mod settle;
+mod effects;
+pub(crate) mod lanes;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 use eio_core::open::Open;
 use eio_core::session::{ClientSession, CloseReason, Lane};
@@ -21,19 +21,25 @@ use eio_core::transport::Transport;
 
 use crate::client::cookies::Jar;
 use crate::client::error::Fault;
+use crate::client::http::IdleConn;
 use crate::client::inbox::Inbox;
-use crate::client::polling;
 use crate::client::settings::Settings;
-use crate::line::Deadline;
-use crate::local::{Local, Resident};
-use crate::session::link::Link;
-use crate::session::queue::Queue;
-use crate::shard::tasks::With;
+use crate::io::message_queue::Queue;
+use crate::io::ws_sender::Link;
+use crate::message::OutBuf;
+use crate::worker::context::{Local, Resident};
+use crate::worker::deadline::Deadline;
+use crate::worker::tasks::With;
+use crate::worker::wakers::Wakers;
+
+/// Starts the task of a lane: a GET, a POST of this body, or a WebSocket.
+pub(crate) type RunLane = fn(&Rc<Session>, Lane, OutBuf);
 
 /// One session of a client, on the core it was begun on.
 pub(crate) struct Session {
     pub(crate) local: Rc<Local>,
     pub(crate) settings: Rc<Settings>,
+    run_lane: RunLane,
     pub(crate) cookies: RefCell<Jar>,
     machine: RefCell<ClientSession>,
     /// What the open packet said.
@@ -46,7 +52,7 @@ pub(crate) struct Session {
     /// One that came to nothing, while it takes its leave.
     leaving: RefCell<Option<Rc<Link>>>,
     /// Connections between two polling requests, and until when they may be used again.
-    idle: RefCell<Vec<polling::Idle>>,
+    idle: RefCell<Vec<IdleConn>>,
     /// The sockets of GET, POST and a WebSocket being opened, to be cut.
     sockets: [Cell<Option<RawFd>>; 3],
     /// The first thing that went wrong on the wire.
@@ -61,36 +67,15 @@ pub(crate) struct Session {
     /// Tasks of this session.
     tasks: Cell<usize>,
     /// Whoever waits in `next`.
-    receivers: Waiting,
+    receivers: Wakers,
     /// Whoever waits for room in the queue, or for it to run empty.
-    senders: Waiting,
+    senders: Wakers,
     /// Whoever waits for anything else: the open packet, room in the inbox, the end.
-    watchers: Waiting,
+    watchers: Wakers,
     timer: Deadline,
     /// The core has ended.
     retired: Cell<bool>,
     resident: Cell<usize>,
-}
-
-/// Wakers of tasks that wait for the same thing.
-#[derive(Default)]
-struct Waiting(RefCell<Vec<Waker>>);
-
-impl Waiting {
-    fn add(&self, cx: &Context<'_>) {
-        let mut wakers = self.0.borrow_mut();
-        if !wakers.iter().any(|known| known.will_wake(cx.waker())) {
-            wakers.push(cx.waker().clone());
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
-    }
-
-    fn wake(&self) {
-        self.0.borrow_mut().drain(..).for_each(Waker::wake);
-    }
 }
 
 impl Session {
@@ -100,11 +85,13 @@ impl Session {
         settings: Rc<Settings>,
         transport: Transport,
         upgrade: bool,
+        run_lane: RunLane,
     ) -> Rc<Self> {
         let machine = ClientSession::new(transport, upgrade, settings.timing(), local.now());
         let session = Rc::new(Self {
             machine: RefCell::new(machine),
             settings,
+            run_lane,
             cookies: RefCell::default(),
             opened: RefCell::default(),
             outbox: RefCell::default(),
@@ -119,9 +106,9 @@ impl Session {
             cut: Cell::new(false),
             hung_up: Cell::new(false),
             tasks: Cell::new(0),
-            receivers: Waiting::default(),
-            senders: Waiting::default(),
-            watchers: Waiting::default(),
+            receivers: Wakers::default(),
+            senders: Wakers::default(),
+            watchers: Wakers::default(),
             timer: Deadline::new(local.clone()),
             retired: Cell::new(false),
             resident: Cell::new(0),
@@ -161,14 +148,15 @@ impl Session {
         }
     }
 
-    fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+    /// Runs a task of this session.
+    pub(crate) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
         /// Says that a task is done, also if it is dropped.
         struct Counted(Rc<Session>);
 
         impl Drop for Counted {
             fn drop(&mut self) {
                 self.0.tasks.set(self.0.tasks.get() - 1);
-                self.0.watchers.wake();
+                self.0.watchers.wake_all();
             }
         }
 
@@ -241,7 +229,7 @@ impl Resident for Session {
         self.timer.disarm();
         drop((self.link.take(), self.leaving.take(), self.idle.take()));
         for waiting in [&self.receivers, &self.senders, &self.watchers] {
-            waiting.0.borrow_mut().clear();
+            waiting.clear();
         }
     }
 }

@@ -1,0 +1,54 @@
+//! [`Outgoing`]: what a session sends.
+
+use eio_core::packet::{Message, Packet};
+
+use crate::io::ws_sender::Link;
+use crate::message::Encoded;
+use crate::worker::pool::Pool;
+
+/// A message on its way out, encoded or not.
+pub(crate) trait Outgoing {
+    fn message(&self) -> Message<'_>;
+    /// How much it adds to what waits, in bytes.
+    fn len(&self) -> usize;
+    /// Appends it to a WebSocket's frames. `base64`: binary as text, for who cannot take it.
+    fn write(&self, link: &Link, pool: &Pool, base64: bool);
+}
+
+impl Outgoing for Message<'_> {
+    fn message(&self) -> Message<'_> {
+        *self
+    }
+
+    fn len(&self) -> usize {
+        Message::len(self)
+    }
+
+    #[inline]
+    fn write(&self, link: &Link, pool: &Pool, base64: bool) {
+        if base64 && matches!(self, Message::Binary(_)) {
+            link.write(pool, |out| out.text_frame(&Packet::Message(*self)));
+        } else {
+            link.message(pool, self.frame(), None);
+        }
+    }
+}
+
+impl Outgoing for Encoded {
+    fn message(&self) -> Message<'_> {
+        Encoded::message(self)
+    }
+
+    fn len(&self) -> usize {
+        self.frame().len()
+    }
+
+    #[inline]
+    fn write(&self, link: &Link, pool: &Pool, base64: bool) {
+        if base64 {
+            self.message().write(link, pool, base64);
+        } else {
+            link.encoded(pool, self);
+        }
+    }
+}

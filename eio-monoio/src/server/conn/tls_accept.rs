@@ -1,0 +1,48 @@
+//! TLS, before the first byte of HTTP.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::io::stream::{Carrier, Tls};
+use crate::metrics::TLS_FAILURES;
+use crate::server::conn::{Conn, http};
+use crate::server::handler::Handler;
+use crate::server::shard::Shard;
+
+/// Agrees with the client on keys, within `time`, and serves it.
+pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>, time: Duration) {
+    let tasks = shard.clone();
+    tasks.core.tasks.spawn(async move {
+        let Carrier::Tls(tls) = conn.stream() else { return };
+        match agree(&conn, tls, time).await {
+            // A task of its own: what the handshake needed is freed.
+            Ok(()) => http::start(shard, conn),
+            Err(error) => {
+                shard.core.counters.add(TLS_FAILURES, 0, 1);
+                tracing::debug!(%error, "TLS handshake failed");
+            }
+        }
+    });
+}
+
+async fn agree<T>(conn: &Conn<T>, tls: &Tls, time: Duration) -> io::Result<()> {
+    conn.set_deadline(time);
+    let mut agreed = pin!(tls.agree());
+    let mut cut = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = agreed.as_mut().poll(cx) {
+            return Poll::Ready(if cut { Err(io::ErrorKind::TimedOut.into()) } else { result });
+        }
+        if !cut && conn.poll_deadline(cx).is_ready() {
+            // A write that is under way owns its buffer until the kernel lets go: end the socket, not the future.
+            tls.stream().shutdown_both();
+            cut = true;
+        }
+        Poll::Pending
+    })
+    .await
+}

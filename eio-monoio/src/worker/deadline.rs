@@ -1,0 +1,67 @@
+//! [`Deadline`]: a time until which something is waited for, as an entry of the worker's timer wheel.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use eio_core::time::Instant;
+
+use crate::worker::context::Local;
+use crate::worker::timers::{Target, TimerId};
+
+/// A deadline of a connection: an entry of the timer wheel, but for the time from when it is disarmed to when it is set.
+pub(crate) struct Deadline {
+    local: Rc<Local>,
+    id: Cell<Option<TimerId>>,
+}
+
+impl Deadline {
+    pub(crate) fn new(local: Rc<Local>) -> Self {
+        let id = local.timers.insert(Target::Task(None));
+        Self { local, id: Cell::new(Some(id)) }
+    }
+
+    pub(crate) fn set(&self, after: Duration) {
+        self.set_millis(millis(after));
+    }
+
+    pub(crate) fn set_millis(&self, after: u32) {
+        self.set_at(self.local.now().after(after));
+    }
+
+    pub(crate) fn set_at(&self, due: Instant) {
+        let timers = &self.local.timers;
+        let id = self.id.get().unwrap_or_else(|| timers.insert(Target::Task(None)));
+        self.id.set(Some(id));
+        timers.set(id, due);
+    }
+
+    pub(crate) fn clear(&self) {
+        if let Some(id) = self.id.get() {
+            self.local.timers.clear(id);
+        }
+    }
+
+    /// Forgets the time and the task that waits for it, whose memory is kept as long as somebody may wake it.
+    pub(crate) fn disarm(&self) {
+        if let Some(id) = self.id.take() {
+            self.local.timers.remove(id);
+        }
+    }
+
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.id.get().map_or(Poll::Pending, |id| self.local.timers.poll_expired(id, cx))
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.disarm();
+    }
+}
+
+/// Whole milliseconds. A duration of more than 49 days counts as 49 days.
+pub(crate) fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

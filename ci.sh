@@ -10,17 +10,18 @@ fmt() {
   for example in eio-embassy/examples/*/; do (cd "$example" && cargo fmt --check); done
 }
 
-# No warning, in any target or feature of the core.
+# No warning, in any target, without features and with all of them.
 clippy() {
   cargo clippy --workspace --all-targets -- -D warnings
   cargo clippy -p eio-core --features std,defmt -- -D warnings
   cargo clippy -p eio-monoio --all-targets --all-features -- -D warnings
+  cargo clippy -p eio-embassy --all-targets --all-features -- -D warnings
 }
 
 # The documentation builds, and every link in it leads somewhere.
 docs() {
   RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
-  RUSTDOCFLAGS="-D warnings" cargo doc -p eio-monoio --features tls --no-deps
+  RUSTDOCFLAGS="-D warnings" cargo doc -p eio-core -p eio-monoio -p eio-embassy --all-features --no-deps
 }
 
 # Every relative link in a document leads somewhere, every citation of docs/protocol.md names one of its items.

@@ -138,7 +138,7 @@ def broken_citations(names):
         for found in CITATION.finditer(re.sub(r" \0", " ", joined)):
             for number in re.findall(NUMBER, found.group(1)):
                 if number not in items:
-                    line = next((n for n, l in enumerate(text.split("\n"), 1) if number in l and PROTOCOL in l), 0)
+                    line = next(n for n, l in enumerate(text.split("\n"), 1) if number in l)
                     yield f"{name}:{line}: {PROTOCOL} has no {number}"
 
 

@@ -11,7 +11,7 @@
 //! A real application implements [`Handler`] and is run by a [`Server`] with a [`Config`]. Its sessions are
 //! [`Socket`]s on the core they live on, and a [`Remote`] reaches them from any other thread.
 //!
-//! The protocol itself (framing, heartbeat, upgrade) is `eio-core`'s; this crate moves bytes, wakes tasks and
+//! The protocol itself (framing, heartbeat, upgrade) is `eio-state`'s; this crate moves bytes, wakes tasks and
 //! owns queues.
 //!
 //! The other end is [`client`].

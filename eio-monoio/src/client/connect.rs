@@ -14,7 +14,7 @@ use crate::client::session::Session;
 use crate::client::settings::{Options, Settings};
 use crate::client::{Client, lanes, signal};
 use crate::deflate::PerMessageDeflate;
-use crate::worker::context::Local;
+use crate::worker::context::WorkerContext;
 
 /// Options of a connection; awaited, it connects and is done when the server has opened a session.
 ///
@@ -206,17 +206,17 @@ impl IntoFuture for Connect {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let settings = Rc::new(Settings::new(self.options)?);
-            let local = Local::current().ok_or(ConnectError::NoRuntime)?;
-            let session = open(&local, &settings).await?;
-            Ok(Client { local, settings, session: RefCell::new(session) })
+            let worker = WorkerContext::current().ok_or(ConnectError::NoRuntime)?;
+            let session = open(&worker, &settings).await?;
+            Ok(Client { worker, settings, session: RefCell::new(session) })
         })
     }
 }
 
 /// A session that nobody waits for any more is cut.
-struct Begun(Option<Rc<Session>>);
+struct CutOnDrop(Option<Rc<Session>>);
 
-impl Drop for Begun {
+impl Drop for CutOnDrop {
     fn drop(&mut self) {
         if let Some(session) = &self.0 {
             session.cut();
@@ -226,7 +226,7 @@ impl Drop for Begun {
 
 /// Opens a session over the first transport that works.
 pub(crate) async fn open(
-    local: &Rc<Local>,
+    worker: &Rc<WorkerContext>,
     settings: &Rc<Settings>,
 ) -> Result<Rc<Session>, ConnectError> {
     let options = &settings.options;
@@ -242,12 +242,12 @@ pub(crate) async fn open(
     for transport in order {
         let upgrade = options.upgrade && both && transport == Transport::Polling;
         let session =
-            Session::start(local.clone(), settings.clone(), transport, upgrade, lanes::run);
-        let mut begun = Begun(Some(session.clone()));
+            Session::start(worker.clone(), settings.clone(), transport, upgrade, lanes::run);
+        let mut begun = CutOnDrop(Some(session.clone()));
         if poll_fn(|cx| session.poll_open(cx)).await {
             begun.0 = None;
             if options.handle_sigint {
-                signal::watch(local, &session);
+                signal::watch(worker, &session);
             }
             return Ok(session);
         }

@@ -9,10 +9,10 @@ use eio_core::http::{
 };
 use eio_core::time::Instant;
 
-use crate::client::cookies::Jar;
+use crate::client::cookies::CookieJar;
 use crate::client::error::Fault;
 use crate::client::settings::Settings;
-use crate::io::http_conn::{Ended, Line};
+use crate::io::http_conn::{HttpConn, RecvError};
 use crate::message::OutBuf;
 
 /// The longest response head, in bytes, and the most header lines in it.
@@ -27,7 +27,7 @@ pub(crate) fn begin_request<'o>(
     method: &str,
     target: &str,
     settings: &Settings,
-    cookies: &Jar,
+    cookies: &CookieJar,
 ) -> Result<HeadWriter<'o, OutBuf>, WriteError> {
     let (host, lines, own) = settings.common();
     let head = request(out, method, target)?.header("Host", host)?.raw(lines)?;
@@ -57,20 +57,20 @@ pub(crate) struct Head {
 
 /// Reads the head of the final response and takes it off the connection.
 pub(crate) async fn read_head(
-    cookies: &RefCell<Jar>,
-    line: &mut Line,
+    cookies: &RefCell<CookieJar>,
+    conn: &mut HttpConn,
     method: &str,
 ) -> Result<Head, Failure> {
     loop {
-        let len = scan_head(line).await?;
+        let len = scan_head(conn).await?;
         let mut slots = [EMPTY; MAX_HEADERS];
-        let bytes = line.rx.unread().get(..len).unwrap_or_default();
+        let bytes = conn.rx.unread().get(..len).unwrap_or_default();
         let head = ResponseHead::parse(bytes, &mut slots).map_err(Fault::Http)?;
         cookies.borrow_mut().store(&head.headers);
         let framing = head.framing(method).map_err(Fault::Http)?;
         let reuse = head.keep_alive().then(|| kept_for(head.headers.text("keep-alive")));
         let status = head.status;
-        line.rx.skip(len);
+        conn.rx.skip(len);
         // RFC 9110 15.2: "A client MUST be able to parse one or more 1xx responses received prior to a final
         // response".
         if status >= 200 || status == 101 {
@@ -80,16 +80,16 @@ pub(crate) async fn read_head(
 }
 
 /// Waits for a whole head and says how long it is.
-pub(crate) async fn scan_head(line: &mut Line) -> Result<usize, Failure> {
+pub(crate) async fn scan_head(conn: &mut HttpConn) -> Result<usize, Failure> {
     let mut scanner = HeadScanner::new();
-    line.rx.release();
+    conn.rx.release();
     loop {
-        let found = scanner.poll(line.rx.unread(), MAX_HEAD).map_err(Fault::Http)?;
+        let found = scanner.poll(conn.rx.unread(), MAX_HEAD).map_err(Fault::Http)?;
         if let Some(len) = found {
             return Ok(len);
         }
-        if let Err(ended) = line.receive(1).await {
-            let untouched = matches!(ended, Ended::Closed) && line.rx.unread().is_empty();
+        if let Err(ended) = conn.receive(1).await {
+            let untouched = matches!(ended, RecvError::Closed) && conn.rx.unread().is_empty();
             return Err(Failure { fault: fault(ended), untouched });
         }
     }
@@ -102,27 +102,27 @@ impl From<Failure> for Fault {
 }
 
 /// What the end of a connection means while something is awaited on it.
-pub(crate) fn fault(ended: Ended) -> Fault {
+pub(crate) fn fault(ended: RecvError) -> Fault {
     match ended {
-        Ended::Closed => Fault::Lost,
-        Ended::TimedOut => Fault::RequestTimeout,
-        Ended::Bad(error) => Fault::Http(error),
+        RecvError::Closed => Fault::Lost,
+        RecvError::TimedOut => Fault::RequestTimeout,
+        RecvError::Bad(error) => Fault::Http(error),
     }
 }
 
 /// A connection between two requests.
 pub(crate) struct IdleConn {
-    pub(crate) line: Line,
+    pub(crate) conn: HttpConn,
     pub(crate) until: Instant,
 }
 
 /// Finds a connection that the server has not closed, nor is about to.
-pub(crate) fn usable(idle: &mut Vec<IdleConn>, now: Instant) -> Option<Line> {
-    while let Some(IdleConn { mut line, until }) = idle.pop() {
+pub(crate) fn usable(idle: &mut Vec<IdleConn>, now: Instant) -> Option<HttpConn> {
+    while let Some(IdleConn { mut conn, until }) = idle.pop() {
         // Anything that can be read now is an end, or an answer to nothing.
-        if now < until && matches!(line.try_receive(1), Ok(false)) {
-            line.set_idle(false);
-            return Some(line);
+        if now < until && matches!(conn.try_receive(1), Ok(false)) {
+            conn.set_idle(false);
+            return Some(conn);
         }
     }
     None
@@ -140,30 +140,33 @@ fn kept_for(keep_alive: Option<&str>) -> Duration {
     Duration::from_secs(seconds.clamp(1, 60) - 1)
 }
 
-pub(crate) async fn receive_body(line: &mut Line, decoder: &mut BodyDecoder) -> Result<(), Fault> {
+pub(crate) async fn receive_body(
+    conn: &mut HttpConn,
+    decoder: &mut BodyDecoder,
+) -> Result<(), Fault> {
     loop {
-        let wanted = match decoder.poll(&mut line.rx).map_err(Fault::Http)? {
+        let wanted = match decoder.poll(&mut conn.rx).map_err(Fault::Http)? {
             Step::Done => return Ok(()),
             Step::Need(n) => n,
         };
-        match line.receive(wanted).await {
+        match conn.receive(wanted).await {
             Ok(()) => {}
-            Err(Ended::Closed) => return decoder.finish().map_err(Fault::Http),
+            Err(RecvError::Closed) => return decoder.finish().map_err(Fault::Http),
             Err(ended) => return Err(fault(ended)),
         }
     }
 }
 
 /// The beginning of a refusal's body, as far as it comes.
-pub(crate) async fn read_error_body(line: &mut Line, decoder: &mut BodyDecoder) -> String {
-    while let Ok(Step::Need(n)) = decoder.poll(&mut line.rx) {
-        if line.rx.kept().len() >= MAX_ERROR_BODY
-            || line.receive(n.min(MAX_ERROR_BODY)).await.is_err()
+pub(crate) async fn read_error_body(conn: &mut HttpConn, decoder: &mut BodyDecoder) -> String {
+    while let Ok(Step::Need(n)) = decoder.poll(&mut conn.rx) {
+        if conn.rx.kept().len() >= MAX_ERROR_BODY
+            || conn.receive(n.min(MAX_ERROR_BODY)).await.is_err()
         {
             break;
         }
     }
-    let kept = line.rx.kept();
+    let kept = conn.rx.kept();
     String::from_utf8_lossy(kept.get(..MAX_ERROR_BODY).unwrap_or(kept)).into_owned()
 }
 

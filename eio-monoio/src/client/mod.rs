@@ -65,7 +65,7 @@ use eio_core::session::CloseReason;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
-use crate::worker::context::Local;
+use crate::worker::context::WorkerContext;
 use connect::open;
 use session::Session;
 use settings::{Options, Settings};
@@ -82,7 +82,7 @@ pub use runtime::block_on;
 
 /// A connected client. Its methods take `&self`: in an [`Rc`] it serves several tasks of its core.
 pub struct Client {
-    local: Rc<Local>,
+    worker: Rc<WorkerContext>,
     settings: Rc<Settings>,
     session: RefCell<Rc<Session>>,
 }
@@ -122,7 +122,7 @@ impl Client {
         }
         // A last word still under way is not waited for.
         old.cut();
-        let new = open(&self.local, &self.settings).await?;
+        let new = open(&self.worker, &self.settings).await?;
         let replaced = self.session.replace(new);
         if !Rc::ptr_eq(&old, &replaced) {
             // Another task was faster: its session is the one that goes.
@@ -143,7 +143,7 @@ impl Client {
                 return self.reconnect().await;
             };
             attempt += 1;
-            crate::worker::task::sleep_on(&self.local, pause).await;
+            crate::worker::task::sleep_on(&self.worker, pause).await;
             match self.reconnect().await {
                 Err(ConnectError::Failed(fault)) => {
                     tracing::debug!(attempt, %fault, "not reconnected");
@@ -276,12 +276,12 @@ impl Client {
     /// No descriptors are left for it, as it takes two until the session has ended; or the core has ended.
     pub fn remote(&self) -> std::io::Result<Remote> {
         self.check_core().map_err(std::io::Error::other)?;
-        remote::remote(&self.local, &self.session())
+        remote::remote(&self.worker, &self.session())
     }
 
     /// A client belongs to the core it was connected on.
     fn check_core(&self) -> Result<(), ConnectError> {
-        let here = Local::current().is_some_and(|local| Rc::ptr_eq(&local, &self.local));
+        let here = WorkerContext::current().is_some_and(|worker| Rc::ptr_eq(&worker, &self.worker));
         if here { Ok(()) } else { Err(ConnectError::NoRuntime) }
     }
 

@@ -16,17 +16,17 @@ use crate::client::http::{
 };
 use crate::client::session::Session;
 use crate::client::session::lanes::SocketGuard;
-use crate::io::http_conn::{Ended, Line};
+use crate::io::http_conn::{HttpConn, RecvError};
 use crate::message::OutBuf;
 use crate::worker::deadline::millis;
 
 /// Receives once: a GET and what its response holds.
 pub(crate) async fn get(session: Rc<Session>) {
-    let mut line = match exchange(&session, Lane::Get, None).await {
+    let mut conn = match exchange(&session, Lane::Get, None).await {
         Ok(answered) => answered,
         Err(fault) => return session.lost(Lane::Get, fault),
     };
-    for packet in payload::Decoder::new(line.line.rx.kept_mut()) {
+    for packet in payload::Decoder::new(conn.conn.rx.kept_mut()) {
         let go_on = match packet {
             Ok(packet) => session.handle_packet(Lane::Get, packet),
             Err(error) => {
@@ -38,7 +38,7 @@ pub(crate) async fn get(session: Rc<Session>) {
             break;
         }
     }
-    line.keep(&session);
+    conn.keep(&session);
     // An application that does not keep up is not polled for.
     poll_fn(|cx| session.poll_inbox(cx)).await;
     session.detach(Lane::Get);
@@ -57,22 +57,22 @@ pub(crate) async fn post(session: Rc<Session>, body: OutBuf) {
 
 /// A connection with the body of a 200 in what it keeps.
 struct Answered {
-    line: Line,
+    conn: HttpConn,
     reuse: Option<Duration>,
 }
 
 impl Answered {
     /// Gives the connection back for another request.
     fn keep(mut self, session: &Session) {
-        self.line.rx.release();
+        self.conn.rx.release();
         if let Some(time) = self.reuse
-            && self.line.rx.unread().is_empty()
+            && self.conn.rx.unread().is_empty()
         {
-            self.line.release();
-            self.line.clear_deadline();
-            self.line.set_idle(true);
-            let until = session.local.now().after(millis(time));
-            session.give_idle(IdleConn { line: self.line, until });
+            self.conn.release();
+            self.conn.clear_deadline();
+            self.conn.set_idle(true);
+            let until = session.worker.now().after(millis(time));
+            session.give_idle(IdleConn { conn: self.conn, until });
         }
     }
 }
@@ -88,16 +88,16 @@ async fn exchange(
     }
     let reused = session.take_idle();
     let retry = reused.is_some() && lane == Lane::Get;
-    let line = match reused {
-        Some(line) => line,
+    let conn = match reused {
+        Some(conn) => conn,
         None => connect(session, lane).await?,
     };
-    match attempt(session, lane, line, body.as_ref()).await {
+    match attempt(session, lane, conn, body.as_ref()).await {
         // The server closed the connection before it saw the request. RFC 9110 9.2.2: a GET may be sent again;
         // a POST may not, and is not sent on a connection that was idle for long.
         Err(Failure { fault: _, untouched: true }) if retry && session.closed().is_none() => {
-            let line = connect(session, lane).await?;
-            attempt(session, lane, line, body.as_ref()).await.map_err(|failure| failure.fault)
+            let conn = connect(session, lane).await?;
+            attempt(session, lane, conn, body.as_ref()).await.map_err(|failure| failure.fault)
         }
         outcome => outcome.map_err(|failure| failure.fault),
     }
@@ -106,34 +106,35 @@ async fn exchange(
 async fn attempt(
     session: &Rc<Session>,
     lane: Lane,
-    mut line: Line,
+    mut conn: HttpConn,
     body: Option<&OutBuf>,
 ) -> Result<Answered, Failure> {
-    let _guard = SocketGuard::new(session, lane, &line);
+    let _guard = SocketGuard::new(session, lane, &conn);
     let method = if lane == Lane::Post { "POST" } else { "GET" };
     // Over polling, POSTs are told apart by their bodies.
     let target =
         session.settings.target(Transport::Polling, session.sid().as_ref(), lane == Lane::Get);
     let body = body.map(|body| body.0.as_slice());
-    write_request(session, line.answer(), method, &target, body);
-    let lost = |ended| Failure { untouched: matches!(ended, Ended::Closed), fault: fault(ended) };
-    line.flush().await.map_err(lost)?;
+    write_request(session, conn.answer(), method, &target, body);
+    let lost =
+        |ended| Failure { untouched: matches!(ended, RecvError::Closed), fault: fault(ended) };
+    conn.flush().await.map_err(lost)?;
     if lane == Lane::Get && session.is_open() {
         // It is held until there is something; pingInterval + pingTimeout bound it (protocol 3.17).
-        line.clear_deadline();
+        conn.clear_deadline();
     } else {
-        line.set_deadline(session.patience());
+        conn.set_deadline(session.request_timeout());
     }
-    let head = read_head(&session.cookies, &mut line, method).await?;
+    let head = read_head(&session.cookies, &mut conn, method).await?;
     let max = session.settings.options.max_receive;
     let mut decoder = BodyDecoder::new(head.framing, max);
     if head.status != 200 {
-        let body = read_error_body(&mut line, &mut decoder).await;
+        let body = read_error_body(&mut conn, &mut decoder).await;
         return Err(Fault::Status { status: head.status, body }.into());
     }
-    receive_body(&mut line, &mut decoder).await?;
+    receive_body(&mut conn, &mut decoder).await?;
     let reuse = head.reuse.filter(|_| !matches!(head.framing, Framing::UntilClose));
-    Ok(Answered { line, reuse })
+    Ok(Answered { conn, reuse })
 }
 
 /// Writes the whole request of a polling lane.

@@ -17,7 +17,7 @@ use crate::client::tls::{TlsOptions, Trust};
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
 use crate::io::limits::Limits;
 use crate::message::OutBuf;
-use crate::worker::context::Local;
+use crate::worker::context::WorkerContext;
 use crate::worker::deadline::millis;
 
 /// The options of a client, see [`Connect`](crate::client::Connect), as the user gave them.
@@ -79,7 +79,7 @@ impl Options {
 /// Checked options.
 pub(crate) struct Settings {
     pub(crate) options: Options,
-    pub(crate) server: Place,
+    pub(crate) server: HostPort,
     pub(crate) proxy: Option<Proxy>,
     /// How TLS is begun, if it is asked for.
     pub(crate) trust: Option<Trust>,
@@ -100,12 +100,12 @@ pub(crate) struct Settings {
 
 /// What to connect to.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct HostPort {
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
-impl Place {
+impl HostPort {
     fn of(url: &Url<'_>) -> Self {
         Self { host: url.host.into(), port: url.port }
     }
@@ -121,7 +121,7 @@ impl Place {
 /// A proxy that tunnels by CONNECT.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy {
-    pub(crate) place: Place,
+    pub(crate) place: HostPort,
     /// `Proxy-Authorization`, or nothing.
     pub(crate) lines: Vec<u8>,
 }
@@ -159,7 +159,7 @@ impl Settings {
         };
         let trust = url.secure().then(|| Trust::new(&options.tls, url.host)).transpose()?;
         Ok(Self {
-            server: Place::of(&url),
+            server: HostPort::of(&url),
             limits: Rc::new(Limits {
                 write_timeout: millis(options.request_timeout),
                 close_timeout: millis(options.close_timeout),
@@ -214,12 +214,12 @@ impl Settings {
     /// The two directions of a WebSocket that is compressed.
     pub(crate) fn deflate(
         &self,
-        local: &Rc<Local>,
+        worker: &Rc<WorkerContext>,
         terms: Option<Terms>,
     ) -> (Option<Box<Outward>>, Option<Box<Inward>>) {
         let both = self.options.per_message_deflate.as_ref().zip(terms);
         let begin = |(wishes, terms): (&PerMessageDeflate, Terms)| {
-            wishes.begin(local, Role::Client, &terms, self.options.max_receive)
+            wishes.begin(worker, Role::Client, &terms, self.options.max_receive)
         };
         both.map(begin).unzip()
     }
@@ -298,7 +298,7 @@ fn proxy(text: &str) -> Result<Proxy, ConnectError> {
         header_line(&mut lines, "Proxy-Authorization", &[&basic(userinfo)])
             .map_err(|error| bad(&error))?;
     }
-    Ok(Proxy { place: Place::of(&url), lines: lines.0 })
+    Ok(Proxy { place: HostPort::of(&url), lines: lines.0 })
 }
 
 /// RFC 7617: the value of Authorization for `user:password`, which a URL holds percent-encoded.

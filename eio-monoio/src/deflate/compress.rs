@@ -9,7 +9,7 @@ use flate2::{Compress, Compression};
 use super::Codecs;
 use super::codec::{self, LARGEST_WINDOW};
 use crate::message::{Encoded, OutBuf, never_full};
-use crate::worker::context::Local;
+use crate::worker::context::WorkerContext;
 
 /// The most compressors with a past on one core; each has 312 KiB.
 const COMPRESSORS: usize = 32;
@@ -30,8 +30,13 @@ pub(crate) struct Outward {
 impl Outward {
     /// Messages of at least `threshold` bytes are compressed and refer at most `window` bytes back; with `takeover`
     /// into earlier messages too.
-    pub(super) fn new(local: &Rc<Local>, threshold: usize, takeover: bool, window: usize) -> Self {
-        let codecs = local.shared::<Codecs>();
+    pub(super) fn new(
+        worker: &Rc<WorkerContext>,
+        threshold: usize,
+        takeover: bool,
+        window: usize,
+    ) -> Self {
+        let codecs = worker.per_worker::<Codecs>();
         // Only a past that may be referred to from end to end is kept: any other would have to be counted.
         let owner = (takeover && window == LARGEST_WINDOW).then(|| {
             let owner = codecs.owners.get() + 1;

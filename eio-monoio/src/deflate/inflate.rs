@@ -6,7 +6,7 @@ use std::rc::Rc;
 use eio_core::ws::Error;
 
 use super::{Codecs, codec};
-use crate::worker::context::Local;
+use crate::worker::context::WorkerContext;
 use crate::worker::pool::Pool;
 
 /// What comes in on a connection.
@@ -26,9 +26,9 @@ pub(crate) struct Inward {
 
 impl Inward {
     /// A message may have `max` bytes, and refer to the last `window` bytes of those before, if to any.
-    pub(crate) fn new(local: &Rc<Local>, max: usize, window: Option<usize>) -> Self {
+    pub(crate) fn new(worker: &Rc<WorkerContext>, max: usize, window: Option<usize>) -> Self {
         let (past, plain) = (Vec::new(), Vec::new());
-        let (codecs, pool) = (local.shared::<Codecs>(), local.pool.clone());
+        let (codecs, pool) = (worker.per_worker::<Codecs>(), worker.pool.clone());
         Self { codecs, pool, max, window, past, plain, message: 0..0 }
     }
 

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use eio_core::ws::Role;
 use eio_core::ws::deflate::{Terms, WindowBits};
 
-use crate::worker::context::Local;
+use crate::worker::context::WorkerContext;
 
 pub(crate) use compress::Outward;
 pub(crate) use inflate::Inward;
@@ -123,9 +123,9 @@ impl PerMessageDeflate {
 impl PerMessageDeflate {
     /// The first value that is outside its range, in words.
     pub(crate) fn check(&self) -> Result<(), String> {
-        const MOST: usize = 1 << 31;
-        if self.threshold > MOST {
-            return Err(format!("threshold {} is outside 0 to {MOST}", self.threshold));
+        const MAX: usize = 1 << 31;
+        if self.threshold > MAX {
+            return Err(format!("threshold {} is outside 0 to {MAX}", self.threshold));
         }
         for (name, bits) in [
             ("server_max_window_bits", self.server_max_window_bits),
@@ -153,7 +153,7 @@ impl PerMessageDeflate {
     /// The two directions of a connection whose ends agreed to `terms`. A message may have `max` bytes.
     pub(crate) fn begin(
         &self,
-        local: &Rc<Local>,
+        worker: &Rc<WorkerContext>,
         role: Role,
         terms: &Terms,
         max: usize,
@@ -165,8 +165,8 @@ impl PerMessageDeflate {
             Role::Client => (client, server),
         };
         let window = |bits: Option<WindowBits>| bits.unwrap_or(WindowBits::MAX).size();
-        let outward = Outward::new(local, self.threshold, outward.0, window(outward.1));
-        let inward = Inward::new(local, max, inward.0.then_some(window(inward.1)));
+        let outward = Outward::new(worker, self.threshold, outward.0, window(outward.1));
+        let inward = Inward::new(worker, max, inward.0.then_some(window(inward.1)));
         (Box::new(outward), Box::new(inward))
     }
 }

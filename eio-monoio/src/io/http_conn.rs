@@ -1,4 +1,4 @@
-//! [`Line`]: a connection at either end, before it means anything. Receives, sends and waits.
+//! [`HttpConn`]: a connection at either end, before it means anything. Receives, sends and waits.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -10,27 +10,27 @@ use eio_core::buffer::RecvBuffer;
 use eio_core::http::Error as HttpError;
 
 use crate::io::limits::Limits;
-use crate::io::permit::Permit;
-use crate::io::stream::Carrier;
+use crate::io::permit::ConnectionPermit;
+use crate::io::stream::Stream;
 use crate::message::OutBuf;
 use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
-use crate::worker::context::{ConnectionId, Local};
+use crate::worker::context::{ConnectionId, WorkerContext};
 use crate::worker::deadline::Deadline;
 use crate::worker::pool::SCRATCH;
 
 /// A socket, what came on it and what is to be sent on it.
-pub(crate) struct Line {
-    pub(crate) local: Rc<Local>,
+pub(crate) struct HttpConn {
+    pub(crate) worker: Rc<WorkerContext>,
     pub(crate) rx: RecvBuffer<Vec<u8>>,
     pub(crate) out: OutBuf,
     limits: Rc<Limits>,
-    socket: Registered,
+    socket: RegisteredStream,
     deadline: Deadline,
 }
 
 /// A line that is not HTTP any more.
 pub(crate) struct Parts {
-    pub(crate) socket: Registered,
+    pub(crate) socket: RegisteredStream,
     /// Bytes received behind what ended HTTP.
     pub(crate) rx: RecvBuffer<Vec<u8>>,
     /// Written and not sent yet.
@@ -41,7 +41,7 @@ pub(crate) struct Parts {
 
 /// Why waiting for input ended without any.
 #[derive(Debug)]
-pub(crate) enum Ended {
+pub(crate) enum RecvError {
     /// The peer closed, or the connection broke.
     Closed,
     TimedOut,
@@ -49,39 +49,39 @@ pub(crate) enum Ended {
     Bad(HttpError),
 }
 
-impl Line {
+impl HttpConn {
     /// `permit`: a server's leave to have one more connection.
     pub(crate) fn new(
-        local: Rc<Local>,
-        carrier: impl Into<Carrier>,
+        worker: Rc<WorkerContext>,
+        stream: impl Into<Stream>,
         limits: Rc<Limits>,
-        permit: Option<Permit>,
+        permit: Option<ConnectionPermit>,
     ) -> Self {
         Self {
             rx: RecvBuffer::new(Vec::new()),
             out: OutBuf::default(),
             limits,
-            deadline: Deadline::new(local.clone()),
-            socket: Registered::new(local.clone(), carrier.into(), permit),
-            local,
+            deadline: Deadline::new(worker.clone()),
+            socket: RegisteredStream::new(worker.clone(), stream.into(), permit),
+            worker,
         }
     }
 
     /// Splits the line into what a WebSocket needs.
     pub(crate) fn into_parts(mut self) -> Parts {
         // Many handshakes of one turn wait for their new tasks: none of them needs an empty buffer for that.
-        self.rest();
+        self.shrink_rx();
         let Self { socket, rx, out, deadline, limits, .. } = self;
         Parts { socket, rx, out, deadline, limits }
     }
 
     /// Gives the socket up. Nothing must wait to be sent, and what was received is forgotten.
-    pub(crate) fn into_carrier(mut self) -> (Carrier, Option<Permit>) {
+    pub(crate) fn into_stream(mut self) -> (Stream, Option<ConnectionPermit>) {
         self.release();
         self.socket.into_parts()
     }
 
-    pub(crate) fn stream(&self) -> &Carrier {
+    pub(crate) fn stream(&self) -> &Stream {
         &self.socket.stream
     }
 
@@ -102,26 +102,27 @@ impl Line {
 
     /// Says whether closing the connection now would lose nothing.
     pub(crate) fn set_idle(&self, idle: bool) {
-        self.local.set_connection_idle(self.socket.entry.id, idle);
+        self.worker.set_connection_idle(self.socket.entry.id, idle);
     }
 
     /// Receives something: at once if it is there, else waits for it until the deadline, owning no buffer
     /// that is empty. `wanted`: how much is still announced.
-    pub(crate) async fn receive(&mut self, wanted: usize) -> Result<(), Ended> {
+    pub(crate) async fn receive(&mut self, wanted: usize) -> Result<(), RecvError> {
         // A wait that has begun is seen to its end: a socket that is waited on cannot change its core.
         let mut waiting = false;
         poll_fn(|cx| {
-            ready!(self.socket.stream.poll_turn(cx));
+            ready!(self.socket.stream.poll_budget(cx));
             loop {
                 if !waiting {
                     if self.try_receive(wanted)? {
                         return Poll::Ready(Ok(()));
                     }
-                    self.rest();
+                    self.shrink_rx();
                     waiting = true;
                 }
-                if self.socket.stream.poll_readable(cx).map_err(|_| Ended::Closed)?.is_pending() {
-                    return self.deadline.poll(cx).map(|()| Err(Ended::TimedOut));
+                if self.socket.stream.poll_readable(cx).map_err(|_| RecvError::Closed)?.is_pending()
+                {
+                    return self.deadline.poll(cx).map(|()| Err(RecvError::TimedOut));
                 }
                 waiting = false;
             }
@@ -130,10 +131,10 @@ impl Line {
     }
 
     /// Receives what is there. False if nothing is.
-    pub(crate) fn try_receive(&mut self, wanted: usize) -> Result<bool, Ended> {
-        let wanted = make_room(&self.local, &mut self.rx, wanted);
+    pub(crate) fn try_receive(&mut self, wanted: usize) -> Result<bool, RecvError> {
+        let wanted = make_room(&self.worker, &mut self.rx, wanted);
         match self.socket.stream.try_recv(self.rx.spare_mut(wanted)) {
-            Ok(Some(0)) | Err(_) => Err(Ended::Closed),
+            Ok(Some(0)) | Err(_) => Err(RecvError::Closed),
             Ok(Some(n)) => {
                 self.limits.count(BYTES_RECEIVED, n);
                 self.rx.fill(n);
@@ -144,33 +145,33 @@ impl Line {
     }
 
     /// Gives receive memory back, or shrinks it to what an unfinished message needs.
-    pub(crate) fn rest(&mut self) {
-        rest(&self.local, &mut self.rx);
+    pub(crate) fn shrink_rx(&mut self) {
+        shrink_rx(&self.worker, &mut self.rx);
     }
 
     /// Gives all memory back.
     pub(crate) fn release(&mut self) {
         self.rx.clear();
-        self.rest();
-        self.local.pool.give_send(std::mem::take(&mut self.out.0));
+        self.shrink_rx();
+        self.worker.pool.give_send(std::mem::take(&mut self.out.0));
     }
 
     /// A buffer to write into.
     pub(crate) fn answer(&mut self) -> &mut OutBuf {
         if self.out.0.capacity() == 0 {
-            self.out.0 = self.local.pool.take_send();
+            self.out.0 = self.worker.pool.take_send();
         }
         &mut self.out
     }
 
     /// Sends what was written. A peer that does not take it in time is cut off.
-    pub(crate) async fn flush(&mut self) -> Result<(), Ended> {
+    pub(crate) async fn flush(&mut self) -> Result<(), RecvError> {
         if self.out.0.is_empty() {
             return Ok(());
         }
         let out = std::mem::take(&mut self.out.0);
         let sent = self.send(out).await?;
-        self.local.pool.give_send(sent);
+        self.worker.pool.give_send(sent);
         Ok(())
     }
 
@@ -178,21 +179,21 @@ impl Line {
     pub(crate) fn send(
         &mut self,
         out: Vec<u8>,
-    ) -> impl Future<Output = Result<Vec<u8>, Ended>> + use<'_> {
+    ) -> impl Future<Output = Result<Vec<u8>, RecvError>> + use<'_> {
         // While the answer is under way others can use the memory: a pool has less than connections that write.
-        self.rest();
+        self.shrink_rx();
         self.deadline.set_millis(self.limits.write_timeout);
-        let line = &*self;
-        let mut write = line.socket.stream.write_all(out);
+        let conn = &*self;
+        let mut write = conn.socket.stream.write_all(out);
         let mut cut = false;
         poll_fn(move |cx| {
             if let Poll::Ready((result, out)) = Pin::new(&mut write).poll(cx) {
-                line.limits.count(BYTES_SENT, out.len());
-                return Poll::Ready(result.map(|()| out).map_err(|_| Ended::Closed));
+                conn.limits.count(BYTES_SENT, out.len());
+                return Poll::Ready(result.map(|()| out).map_err(|_| RecvError::Closed));
             }
-            if !cut && line.deadline.poll(cx).is_ready() {
+            if !cut && conn.deadline.poll(cx).is_ready() {
                 // The operation owns its buffer until the kernel lets go: end the socket, not the future.
-                line.socket.stream.shutdown_both();
+                conn.socket.stream.shutdown_both();
                 cut = true;
             }
             Poll::Pending
@@ -226,35 +227,39 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Makes sure that what is announced can be received, or else a fair piece, and says how much that is. Memory
 /// doubles as it grows, so that a message in a thousand fragments is not copied a thousand times.
-pub(crate) fn make_room(local: &Local, rx: &mut RecvBuffer<Vec<u8>>, wanted: usize) -> usize {
+pub(crate) fn make_room(
+    worker: &WorkerContext,
+    rx: &mut RecvBuffer<Vec<u8>>,
+    wanted: usize,
+) -> usize {
     const FAIR: usize = 1024;
     let wanted = wanted.max(FAIR);
     if rx.capacity() == 0 {
-        *rx = RecvBuffer::new(local.pool.take_receive(wanted.max(SCRATCH)));
+        *rx = RecvBuffer::new(worker.pool.take_receive(wanted.max(SCRATCH)));
     } else if rx.room() < wanted.max(rx.len() / 4) {
-        move_to(local, rx, rx.len() + wanted.max(rx.len()));
+        move_to(worker, rx, rx.len() + wanted.max(rx.len()));
     }
     wanted.min(SCRATCH)
 }
 
 /// Gives receive memory back when it is empty, or shrinks it to what is in it.
-pub(crate) fn rest(local: &Local, rx: &mut RecvBuffer<Vec<u8>>) {
+pub(crate) fn shrink_rx(worker: &WorkerContext, rx: &mut RecvBuffer<Vec<u8>>) {
     if rx.is_empty() {
         if rx.capacity() > 0 {
             let empty = std::mem::replace(rx, RecvBuffer::new(Vec::new()));
-            local.pool.give_receive(empty.into_storage());
+            worker.pool.give_receive(empty.into_storage());
         }
     } else if rx.capacity() >= SCRATCH && rx.len() <= SCRATCH / 8 {
-        move_to(local, rx, rx.len() * 2);
+        move_to(worker, rx, rx.len() * 2);
     }
 }
 
-fn move_to(local: &Local, rx: &mut RecvBuffer<Vec<u8>>, size: usize) {
+fn move_to(worker: &WorkerContext, rx: &mut RecvBuffer<Vec<u8>>, size: usize) {
     let old = std::mem::replace(rx, RecvBuffer::new(Vec::new()));
-    match old.transfer(local.pool.take_receive(size)) {
+    match old.transfer(worker.pool.take_receive(size)) {
         Ok((new, storage)) => {
             *rx = new;
-            local.pool.give_receive(storage);
+            worker.pool.give_receive(storage);
         }
         // Only storage smaller than its content is refused, and `size` never is.
         Err((old, _)) => *rx = old,
@@ -262,36 +267,36 @@ fn move_to(local: &Local, rx: &mut RecvBuffer<Vec<u8>>, size: usize) {
 }
 
 /// A socket that a shutdown can find.
-pub(crate) struct Registered {
-    pub(crate) stream: Carrier,
+pub(crate) struct RegisteredStream {
+    pub(crate) stream: Stream,
     entry: Entry,
-    permit: Option<Permit>,
+    permit: Option<ConnectionPermit>,
 }
 
 /// A place in the core's list of connections; given back when dropped.
 struct Entry {
-    local: Rc<Local>,
+    worker: Rc<WorkerContext>,
     id: ConnectionId,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.local.remove_connection(self.id);
+        self.worker.remove_connection(self.id);
     }
 }
 
-impl Registered {
-    fn new(local: Rc<Local>, stream: Carrier, permit: Option<Permit>) -> Self {
-        let entry = Entry { id: local.add_connection(stream.raw()), local };
+impl RegisteredStream {
+    fn new(worker: Rc<WorkerContext>, stream: Stream, permit: Option<ConnectionPermit>) -> Self {
+        let entry = Entry { id: worker.add_connection(stream.raw()), worker };
         Self { stream, entry, permit }
     }
 
-    pub(crate) fn local(&self) -> &Local {
-        &self.entry.local
+    pub(crate) fn worker(&self) -> &WorkerContext {
+        &self.entry.worker
     }
 
     /// Dissolves it: the core forgets the socket.
-    fn into_parts(self) -> (Carrier, Option<Permit>) {
+    fn into_parts(self) -> (Stream, Option<ConnectionPermit>) {
         (self.stream, self.permit)
     }
 }

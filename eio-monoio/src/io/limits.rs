@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::metrics::{Counters, Slots};
+use crate::metrics::{CounterRange, Counters};
 
 /// How much a line bears with its peer.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     #[inline]
-    pub(crate) fn count(&self, what: Slots, bytes: usize) {
+    pub(crate) fn count(&self, what: CounterRange, bytes: usize) {
         if let Some(counters) = &self.counters {
             counters.add(what, 0, bytes as u64);
         }

@@ -1,4 +1,4 @@
-//! [`Queue`]: messages in order, in one block of memory.
+//! [`MessageQueue`]: messages in order, in one block of memory.
 
 use eio_core::packet::Message;
 
@@ -7,7 +7,7 @@ use crate::error::SendError;
 /// A first-in first-out queue of messages without an allocation for each: records of a five-byte head (kind,
 /// length) and the data, in one vector.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
+pub(crate) struct MessageQueue {
     records: Vec<u8>,
     /// Where the first record begins. Invariant: a record boundary, `<= records.len()`.
     first: usize,
@@ -17,7 +17,7 @@ const HEAD: usize = 5;
 /// A vector that has grown past this is freed when the queue runs empty.
 const KEEP: usize = 16 * 1024;
 
-impl Queue {
+impl MessageQueue {
     /// Whether a message of `len` bytes can be queued: a record has a 32-bit length.
     pub(crate) fn check(len: usize) -> Result<(), SendError> {
         u32::try_from(len).map(drop).map_err(|_| SendError::TooLarge)
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn first_in_first_out_with_kinds_kept() {
-        let mut queue = Queue::default();
+        let mut queue = MessageQueue::default();
         let messages = [
             Message::Text(""),
             Message::Binary(b""),
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_never_runs_empty_does_not_grow_without_bound() {
-        let mut queue = Queue::default();
+        let mut queue = MessageQueue::default();
         let kilobyte = [7; 1024];
         queue.push(Message::Binary(&kilobyte));
         for _ in 0..10_000 {
@@ -121,13 +121,13 @@ mod tests {
             (1 << 32, Err(SendError::TooLarge)),
             (usize::MAX, Err(SendError::TooLarge)),
         ] {
-            assert_eq!(Queue::check(len), taken, "{len}");
+            assert_eq!(MessageQueue::check(len), taken, "{len}");
         }
     }
 
     #[test]
     fn a_burst_does_not_stay_allocated() {
-        let mut queue = Queue::default();
+        let mut queue = MessageQueue::default();
         queue.push(Message::Binary(&[0; 100_000]));
         queue.pop();
         assert_eq!(queue.records.capacity(), 0);

@@ -2,7 +2,7 @@
 
 use eio_core::packet::{Message, Packet};
 
-use crate::io::ws_sender::Link;
+use crate::io::ws_sender::WsSender;
 use crate::message::Encoded;
 use crate::worker::pool::Pool;
 
@@ -12,7 +12,7 @@ pub(crate) trait Outgoing {
     /// How much it adds to what waits, in bytes.
     fn len(&self) -> usize;
     /// Appends it to a WebSocket's frames. `base64`: binary as text, for who cannot take it.
-    fn write(&self, link: &Link, pool: &Pool, base64: bool);
+    fn write(&self, sender: &WsSender, pool: &Pool, base64: bool);
 }
 
 impl Outgoing for Message<'_> {
@@ -25,11 +25,11 @@ impl Outgoing for Message<'_> {
     }
 
     #[inline]
-    fn write(&self, link: &Link, pool: &Pool, base64: bool) {
+    fn write(&self, sender: &WsSender, pool: &Pool, base64: bool) {
         if base64 && matches!(self, Message::Binary(_)) {
-            link.write(pool, |out| out.text_frame(&Packet::Message(*self)));
+            sender.write(pool, |out| out.text_frame(&Packet::Message(*self)));
         } else {
-            link.message(pool, self.frame(), None);
+            sender.message(pool, self.frame(), None);
         }
     }
 }
@@ -44,11 +44,11 @@ impl Outgoing for Encoded {
     }
 
     #[inline]
-    fn write(&self, link: &Link, pool: &Pool, base64: bool) {
+    fn write(&self, sender: &WsSender, pool: &Pool, base64: bool) {
         if base64 {
-            self.message().write(link, pool, base64);
+            self.message().write(sender, pool, base64);
         } else {
-            link.encoded(pool, self);
+            sender.encoded(pool, self);
         }
     }
 }

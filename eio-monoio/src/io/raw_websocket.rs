@@ -11,36 +11,36 @@ use eio_core::packet::Message;
 use eio_core::ws::{self, CloseCode, Event, Kind, Role, encode_close};
 
 use crate::deflate::{Inward, Outward};
-use crate::io::http_conn::Line;
-use crate::io::ws_conn::{self, Wire, asked, drive};
-use crate::io::ws_reader::Inbound;
-use crate::io::ws_sender::{Ending, Link};
+use crate::io::http_conn::HttpConn;
+use crate::io::ws_conn::{self, WsConn, asked, drive};
+use crate::io::ws_reader::WsReader;
+use crate::io::ws_sender::{CloseMode, WsSender};
 use crate::message::{OutBuf, never_full};
-use crate::worker::context::Local;
+use crate::worker::context::WorkerContext;
 use crate::worker::tasks::Stopped;
 
 /// A WebSocket without Engine.IO; see [`Server::plain_websockets`](crate::Server::plain_websockets) and
 /// [`Connect::plain_websocket`](crate::client::Connect::plain_websocket).
 pub struct PlainSocket {
-    link: Rc<Link>,
-    local: Rc<Local>,
+    sender: Rc<WsSender>,
+    worker: Rc<WorkerContext>,
     role: Role,
 }
 
 impl PlainSocket {
-    pub(crate) fn new(wire: &Wire, local: &Rc<Local>, role: Role) -> Rc<Self> {
-        Rc::new(Self { link: wire.link.clone(), local: local.clone(), role })
+    pub(crate) fn new(ws: &WsConn, worker: &Rc<WorkerContext>, role: Role) -> Rc<Self> {
+        Rc::new(Self { sender: ws.sender.clone(), worker: worker.clone(), role })
     }
 
     /// Queues a message; after the end it goes nowhere. A peer that does not read is not read from above
     /// [`outbound_high_water`](crate::Config::outbound_high_water); what is sent beside that is up to the caller.
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) {
-        self.link.plain(&self.local.pool, message.into(), self.mask());
+        self.sender.plain(&self.worker.pool, message.into(), self.mask());
     }
 
     /// Bytes that wait to be sent.
     pub fn queued(&self) -> usize {
-        self.link.queued()
+        self.sender.queued()
     }
 
     /// Closes with code 1000 after what is queued.
@@ -50,12 +50,12 @@ impl PlainSocket {
 
     pub(crate) fn end(&self, code: CloseCode) {
         let encode = |out: &mut OutBuf| encode_close(out, Some(code), "", self.mask());
-        self.link.write(&self.local.pool, |out| never_full(encode(out)));
-        self.link.end(Ending::Flush);
+        self.sender.write(&self.worker.pool, |out| never_full(encode(out)));
+        self.sender.end(CloseMode::Flush);
     }
 
     fn mask(&self) -> Option<[u8; 4]> {
-        (self.role == Role::Client).then(|| self.local.mask())
+        (self.role == Role::Client).then(|| self.worker.mask())
     }
 }
 
@@ -65,98 +65,98 @@ impl fmt::Debug for PlainSocket {
     }
 }
 
-pub(crate) type End = ws_conn::End<()>;
+pub(crate) type ReadEnd = ws_conn::ReadEnd<()>;
 
 /// Serves a client's WebSocket in this future: done when the WebSocket is. The code is that of the server's
 /// close frame, if the server closed first.
 pub(crate) async fn run(
-    line: Line,
+    conn: HttpConn,
     max_message: usize,
     (outward, inward): (Option<Box<Outward>>, Option<Box<Inward>>),
     on_open: impl FnOnce(&Rc<PlainSocket>),
     on_message: impl Fn(&PlainSocket, Message<'_>),
 ) -> Option<CloseCode> {
     /// What is sent after the end, also after that of the future, goes nowhere.
-    struct Cut(Rc<Link>);
+    struct Cut(Rc<WsSender>);
 
     impl Drop for Cut {
         fn drop(&mut self) {
-            self.0.end(Ending::Cut);
+            self.0.end(CloseMode::Cut);
         }
     }
 
-    let local = line.local.clone();
-    let (wire, rx) = Wire::new(line, Role::Client, outward);
-    let _cut = Cut(wire.link.clone());
-    let socket = PlainSocket::new(&wire, &local, Role::Client);
+    let worker = conn.worker.clone();
+    let (ws, rx) = WsConn::new(conn, Role::Client, outward);
+    let _cut = Cut(ws.sender.clone());
+    let socket = PlainSocket::new(&ws, &worker, Role::Client);
     on_open(&socket);
     let on_message = |socket: &PlainSocket, message: Message<'_>| {
         on_message(socket, message);
         Ok(())
     };
-    let inbound = Inbound::new(Role::Client, max_message, inward);
-    let reader = Reader { wire: &wire, socket: &socket, rx, inbound, on_message: &on_message };
+    let reader = WsReader::new(Role::Client, max_message, inward);
+    let reader = Reader { ws: &ws, socket: &socket, rx, reader, on_message: &on_message };
     let told = Cell::new(None);
     let reading = async {
-        if let End::Asked(code) = reader.run().await {
+        if let ReadEnd::CloseFrame(code) = reader.run().await {
             told.set(code);
         }
     };
-    drive(&wire, pin!(reading)).await;
+    drive(&ws, pin!(reading)).await;
     told.get()
 }
 
 /// The reading half of a WebSocket that is not Engine.IO's.
 pub(crate) struct Reader<'r> {
-    pub(crate) wire: &'r Wire,
+    pub(crate) ws: &'r WsConn,
     pub(crate) socket: &'r PlainSocket,
     pub(crate) rx: RecvBuffer<Vec<u8>>,
-    pub(crate) inbound: Inbound,
+    pub(crate) reader: WsReader,
     pub(crate) on_message: &'r dyn Fn(&PlainSocket, Message<'_>) -> Result<(), Stopped>,
 }
 
 impl Reader<'_> {
     /// Reads until the connection ends, and says why it did.
-    pub(crate) async fn run(mut self) -> End {
+    pub(crate) async fn run(mut self) -> ReadEnd {
         let end = loop {
-            poll_fn(|_| self.wire.poll_room()).await;
+            poll_fn(|_| self.ws.poll_room()).await;
             match self.next() {
                 Ok(0) => {}
                 Ok(wanted) => {
-                    if let Err(end) = self.wire.receive(&mut self.rx, wanted).await {
+                    if let Err(end) = self.ws.receive(&mut self.rx, wanted).await {
                         break end;
                     }
                 }
                 Err(end) => break end,
             }
         };
-        self.wire.conclude(&end);
-        self.wire.finish(&end, &mut self.rx).await;
+        self.ws.conclude(&end);
+        self.ws.finish(&end, &mut self.rx).await;
         end
     }
 
     /// Handles one frame; the number is what is still announced, 0 if something was there.
-    fn next(&mut self) -> Result<usize, End> {
-        if self.wire.link.ending() != Ending::Open {
-            return Err(End::Ours);
+    fn next(&mut self) -> Result<usize, ReadEnd> {
+        if self.ws.sender.ending() != CloseMode::Open {
+            return Err(ReadEnd::Local);
         }
-        let broke = |error: ws::Error| End::Broke(error.close_code(), ());
-        let ready = match self.inbound.poll(&mut self.rx).map_err(broke)? {
+        let broke = |error: ws::Error| ReadEnd::Violation(error.close_code(), ());
+        let ready = match self.reader.poll(&mut self.rx).map_err(broke)? {
             ws::Step::Ready(ready) => ready,
             ws::Step::Need(n) => return Ok(n),
         };
         match ready.kind() {
-            Kind::Ping => self.wire.pong(&mut self.inbound, &mut self.rx, ready),
+            Kind::Ping => self.ws.pong(&mut self.reader, &mut self.rx, ready),
             Kind::Pong => {}
-            Kind::Close => return Err(asked(&self.inbound, &self.rx, ready)),
+            Kind::Close => return Err(asked(&self.reader, &self.rx, ready)),
             Kind::Text | Kind::Binary => {
-                let message = match self.inbound.event(&self.rx, ready).map_err(broke)? {
+                let message = match self.reader.event(&self.rx, ready).map_err(broke)? {
                     Event::Text(text) => Message::Text(text),
                     Event::Binary(bytes) => Message::Binary(bytes),
                     Event::Ping(_) | Event::Pong(_) | Event::Close(..) => return Ok(0),
                 };
                 let called = (self.on_message)(self.socket, message);
-                called.map_err(|_| End::Broke(CloseCode::INTERNAL_ERROR, ()))?;
+                called.map_err(|_| ReadEnd::Violation(CloseCode::INTERNAL_ERROR, ()))?;
             }
         }
         Ok(0)

@@ -1,4 +1,4 @@
-//! [`Pace`]: which peers send all the time.
+//! [`RecvMode`]: which peers send all the time.
 
 use std::cell::Cell;
 
@@ -6,7 +6,7 @@ use eio_core::time::Instant;
 
 /// How often a peer sends.
 #[derive(Default)]
-pub(crate) struct Pace {
+pub(crate) struct RecvMode {
     /// When it was asked about last, in milliseconds, of which these are the last 16 bits: the one in six hundred
     /// pauses of more than a minute that they make a short one matters to nobody.
     last: Cell<u16>,
@@ -14,7 +14,7 @@ pub(crate) struct Pace {
     streak: Cell<u8>,
 }
 
-impl Pace {
+impl RecvMode {
     /// So many waits in a row make a peer busy.
     const STREAK: u8 = 16;
     /// And one of so many milliseconds none.
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn who_sends_often_is_busy_until_it_pauses() {
-        let pace = Pace::default();
+        let pace = RecvMode::default();
         let mut at = 1_000_000_000_000;
         let mut wait = |millis| {
             at += millis;

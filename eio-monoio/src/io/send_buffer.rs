@@ -1,4 +1,4 @@
-//! [`Waiting`]: what a WebSocket is to send at the end of the turn.
+//! [`SendBuffer`]: what a WebSocket is to send at the end of the turn.
 
 use std::ops::Deref;
 
@@ -7,7 +7,7 @@ use crate::worker::pool::Pool;
 
 /// Frames, one behind the other.
 #[derive(Default)]
-pub(crate) struct Waiting {
+pub(crate) struct SendBuffer {
     /// Without memory when there are none.
     bytes: OutBuf,
     /// A frame that many are to get, for as long as it is all there is here: it is sent from where it lies, and a
@@ -15,7 +15,7 @@ pub(crate) struct Waiting {
     shared: Option<Encoded>,
 }
 
-impl Waiting {
+impl SendBuffer {
     pub(crate) fn new(bytes: OutBuf) -> Self {
         Self { bytes, shared: None }
     }
@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    fn taken(waiting: &mut Waiting) -> (Vec<u8>, bool) {
+    fn taken(waiting: &mut SendBuffer) -> (Vec<u8>, bool) {
         let len = waiting.len();
         let batch = waiting.take();
         assert_eq!(batch.len(), len);
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_shared_until_there_is_more() {
-        let (pool, mut waiting) = (Pool::default(), Waiting::default());
+        let (pool, mut waiting) = (Pool::default(), SendBuffer::default());
         let frame = Encoded::new(Message::Text("all"));
         assert!(waiting.share(&frame));
         assert_eq!(taken(&mut waiting), (b"\x81\x044all".to_vec(), true));
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_did_not_take_is_copied() {
-        let (pool, mut waiting) = (Pool::default(), Waiting::default());
+        let (pool, mut waiting) = (Pool::default(), SendBuffer::default());
         waiting.share(&Encoded::new(Message::Text("all")));
         assert_eq!(waiting.take().into_rest(4, &pool), b"ll");
         waiting.bytes_mut(&pool).0.extend_from_slice(b"mine");

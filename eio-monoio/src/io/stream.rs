@@ -1,6 +1,6 @@
-//! [`Carrier`]: what bytes travel over, the socket itself or TLS on top of it.
+//! [`Stream`]: what bytes travel over, the socket itself or TLS on top of it.
 //!
-//! Both have the manners of [`Stream`]: waiting is for readiness and may be given up, receiving never blocks,
+//! Both have the manners of [`Socket`]: waiting is for readiness and may be given up, receiving never blocks,
 //! and a write owns its buffer. Without the feature `tls` there is only the socket, and nothing to decide.
 
 use std::future::Future;
@@ -9,80 +9,80 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::worker::net::{self, Stream, Written};
+use crate::worker::net::{self, Socket, Written};
 
 #[cfg(feature = "tls")]
 use crate::io::tls;
 #[cfg(feature = "tls")]
-pub(crate) use crate::io::tls::Tls;
+pub(crate) use crate::io::tls::TlsStream;
 
-pub(crate) enum Carrier {
-    Plain(Stream),
+pub(crate) enum Stream {
+    Plain(Socket),
     #[cfg(feature = "tls")]
-    Tls(Box<Tls>),
+    Tls(Box<TlsStream>),
 }
 
-impl From<Stream> for Carrier {
-    fn from(stream: Stream) -> Self {
-        Self::Plain(stream)
+impl From<Socket> for Stream {
+    fn from(socket: Socket) -> Self {
+        Self::Plain(socket)
     }
 }
 
-impl Carrier {
-    /// See [`Stream::poll_readable`]. Over TLS what can then be received may still be nothing.
+impl Stream {
+    /// See [`Socket::poll_readable`]. Over TLS what can then be received may still be nothing.
     #[inline]
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(stream) => stream.poll_readable(cx),
+            Self::Plain(socket) => socket.poll_readable(cx),
             #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.poll_readable(cx),
         }
     }
 
-    /// The socket, where what it receives needs no more work: see [`Stream::poll_fetch`].
+    /// The socket, where what it receives needs no more work: see [`Socket::poll_recv_op`].
     #[inline]
-    pub(crate) fn plain(&self) -> Option<&Stream> {
+    pub(crate) fn plain(&self) -> Option<&Socket> {
         match self {
-            Self::Plain(stream) => Some(stream),
+            Self::Plain(socket) => Some(socket),
             #[cfg(feature = "tls")]
             Self::Tls(_) => None,
         }
     }
 
-    /// See [`Stream::poll_turn`].
+    /// See [`Socket::poll_budget`].
     #[inline]
-    pub(crate) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
-        self.stream().poll_turn(cx)
+    pub(crate) fn poll_budget(&self, cx: &Context<'_>) -> Poll<()> {
+        self.socket().poll_budget(cx)
     }
 
-    /// See [`Stream::count_step`].
+    /// See [`Socket::count_step`].
     #[inline]
     pub(crate) fn count_step(&self) {
-        self.stream().count_step();
+        self.socket().count_step();
     }
 
-    fn stream(&self) -> &Stream {
+    fn socket(&self) -> &Socket {
         match self {
-            Self::Plain(stream) => stream,
+            Self::Plain(socket) => socket,
             #[cfg(feature = "tls")]
-            Self::Tls(tls) => tls.stream(),
+            Self::Tls(tls) => tls.socket(),
         }
     }
 
-    /// See [`Stream::try_recv`].
+    /// See [`Socket::try_recv`].
     #[inline]
     pub(crate) fn try_recv(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
         match self {
-            Self::Plain(stream) => stream.try_recv(into),
+            Self::Plain(socket) => socket.try_recv(into),
             #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.try_recv(into),
         }
     }
 
-    /// See [`Stream::try_send`].
+    /// See [`Socket::try_send`].
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(stream) => stream.try_send(bytes),
+            Self::Plain(socket) => socket.try_send(bytes),
             #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.try_send(bytes),
         }
@@ -93,39 +93,39 @@ impl Carrier {
     pub(crate) fn send_now(&self, bytes: &[u8]) -> usize {
         match self {
             // What is wrong, the next write says.
-            Self::Plain(stream) => stream.try_send(bytes).unwrap_or(0),
+            Self::Plain(socket) => socket.try_send(bytes).unwrap_or(0),
             #[cfg(feature = "tls")]
             Self::Tls(_) => 0,
         }
     }
 
-    /// See [`Stream::write_all`].
+    /// See [`Socket::write_all`].
     #[inline]
     pub(crate) fn write_all(&self, buf: Vec<u8>) -> Write<'_> {
         match self {
-            Self::Plain(stream) => Write::Plain(stream.write_all(buf)),
+            Self::Plain(socket) => Write::Plain(socket.write_all(buf)),
             #[cfg(feature = "tls")]
             Self::Tls(tls) => Write::Tls(Box::pin(tls.write_all(buf))),
         }
     }
 
-    /// See [`Stream::shutdown_both`].
+    /// See [`Socket::shutdown_both`].
     pub(crate) fn shutdown_both(&self) {
-        self.stream().shutdown_both();
+        self.socket().shutdown_both();
     }
 
-    /// See [`Stream::shutdown_write`].
+    /// See [`Socket::shutdown_write`].
     pub(crate) fn shutdown_write(&self) {
         match self {
-            Self::Plain(stream) => stream.shutdown_write(),
+            Self::Plain(socket) => socket.shutdown_write(),
             #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.shutdown_write(),
         }
     }
 
-    /// See [`Stream::raw`].
+    /// See [`Socket::raw`].
     pub(crate) fn raw(&self) -> RawFd {
-        self.stream().raw()
+        self.socket().raw()
     }
 
     /// Whether what passes is hidden from others.
@@ -143,29 +143,29 @@ impl Carrier {
     }
 
     /// Gives the socket up, to be moved to another core, with all that TLS knows of it. No write may be in flight.
-    pub(crate) fn pack(self) -> io::Result<Packed> {
+    pub(crate) fn detach(self) -> io::Result<DetachedStream> {
         match self {
-            Self::Plain(stream) => Ok(Packed {
-                fd: stream.into_fd()?,
+            Self::Plain(socket) => Ok(DetachedStream {
+                fd: socket.into_fd()?,
                 #[cfg(feature = "tls")]
                 tls: None,
             }),
             #[cfg(feature = "tls")]
             Self::Tls(tls) => {
-                let (stream, state) = tls.into_parts();
-                Ok(Packed { fd: stream.into_fd()?, tls: Some(state) })
+                let (socket, state) = tls.into_parts();
+                Ok(DetachedStream { fd: socket.into_fd()?, tls: Some(state) })
             }
         }
     }
 
     /// Takes over what another core gave up.
-    pub(crate) fn unpack(packed: Packed) -> io::Result<Self> {
-        let stream = Stream::from_fd(packed.fd)?;
+    pub(crate) fn attach(packed: DetachedStream) -> io::Result<Self> {
+        let socket = Socket::from_fd(packed.fd)?;
         #[cfg(feature = "tls")]
         if let Some(state) = packed.tls {
-            return Ok(Self::Tls(Box::new(Tls::from_parts(stream, state))));
+            return Ok(Self::Tls(Box::new(TlsStream::from_parts(socket, state))));
         }
-        Ok(Self::Plain(stream))
+        Ok(Self::Plain(socket))
     }
 }
 
@@ -193,7 +193,7 @@ impl Future for Write<'_> {
 }
 
 /// A carrier on its way from core to core.
-pub(crate) struct Packed {
+pub(crate) struct DetachedStream {
     fd: OwnedFd,
     #[cfg(feature = "tls")]
     tls: Option<Box<tls::State>>,

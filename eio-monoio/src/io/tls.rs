@@ -1,4 +1,4 @@
-//! [`Tls`]: rustls's state of a connection, fed from and to a socket.
+//! [`TlsStream`]: rustls's state of a connection, fed from and to a socket.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
-use crate::worker::net::{Stream, Written};
+use crate::worker::net::{Socket, Written};
 
-pub(crate) struct Tls {
-    stream: Stream,
+pub(crate) struct TlsStream {
+    socket: Socket,
     state: Box<State>,
 }
 
@@ -32,24 +32,24 @@ pub(crate) struct State {
 /// What one receive may bring: the largest record, with its head and tag.
 const RECORD: usize = 18 * 1024;
 
-impl Tls {
+impl TlsStream {
     /// The client's end, before [`agree`](Self::agree); the name is who the server has to be.
     pub(crate) fn client(
-        stream: Stream,
+        socket: Socket,
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> io::Result<Self> {
         let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        Ok(Self::new(stream, session.into()))
+        Ok(Self::new(socket, session.into()))
     }
 
     /// The server's end, before [`agree`](Self::agree).
-    pub(crate) fn server(stream: Stream, config: Arc<ServerConfig>) -> io::Result<Self> {
+    pub(crate) fn server(socket: Socket, config: Arc<ServerConfig>) -> io::Result<Self> {
         let session = ServerConnection::new(config).map_err(io::Error::other)?;
-        Ok(Self::new(stream, session.into()))
+        Ok(Self::new(socket, session.into()))
     }
 
-    fn new(stream: Stream, mut session: Connection) -> Self {
+    fn new(socket: Socket, mut session: Connection) -> Self {
         // What a session sends is queued, and bounded, elsewhere.
         session.set_buffer_limit(None);
         let state = State {
@@ -60,15 +60,15 @@ impl Tls {
             late: RefCell::default(),
             certificate: OnceCell::new(),
         };
-        Self::from_parts(stream, Box::new(state))
+        Self::from_parts(socket, Box::new(state))
     }
 
-    pub(crate) fn from_parts(stream: Stream, state: Box<State>) -> Self {
-        Self { stream, state }
+    pub(crate) fn from_parts(socket: Socket, state: Box<State>) -> Self {
+        Self { socket, state }
     }
 
-    pub(crate) fn into_parts(self) -> (Stream, Box<State>) {
-        (self.stream, self.state)
+    pub(crate) fn into_parts(self) -> (Socket, Box<State>) {
+        (self.socket, self.state)
     }
 
     /// Agrees with the peer on keys, and on who it is.
@@ -78,7 +78,7 @@ impl Tls {
             if !self.state.session.borrow().is_handshaking() {
                 break;
             }
-            poll_fn(|cx| self.stream.poll_readable(cx)).await?;
+            poll_fn(|cx| self.socket.poll_readable(cx)).await?;
             if let Err(error) = self.receive() {
                 // With the alert that says why.
                 _ = self.flush().await;
@@ -103,7 +103,7 @@ impl Tls {
         if encrypted.is_empty() {
             return Ok(());
         }
-        self.stream.write_all(encrypted).await.0
+        self.socket.write_all(encrypted).await.0
     }
 
     fn take_encrypted(&self, into: &mut Vec<u8>) -> io::Result<()> {
@@ -120,7 +120,7 @@ impl Tls {
         let mut memory = [0; RECORD];
         let late = self.state.late.take();
         let mut received = if late.is_empty() {
-            match self.stream.try_recv(&mut memory)? {
+            match self.socket.try_recv(&mut memory)? {
                 None => return Ok(false),
                 // Without the peer's close_notify, somebody else may have cut the connection.
                 Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -145,7 +145,7 @@ impl Tls {
         if self.state.pending.get() {
             return Poll::Ready(Ok(()));
         }
-        let ready = self.stream.poll_readable(cx);
+        let ready = self.socket.poll_readable(cx);
         if ready.is_pending() {
             // Rustls lets go of what it grew for large records when it sees that nothing more is there.
             _ = self.state.session.borrow_mut().read_tls(&mut Nothing);
@@ -197,18 +197,18 @@ impl Tls {
     pub(crate) fn shutdown_write(&self) {
         self.state.session.borrow_mut().send_close_notify();
         self.say_last();
-        self.stream.shutdown_write();
+        self.socket.shutdown_write();
     }
 
-    pub(crate) fn stream(&self) -> &Stream {
-        &self.stream
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
     }
 
     /// Sends what the state has to say as far as the kernel takes it; nothing may be sent after that.
     fn say_last(&self) {
         let mut encrypted = Vec::new();
         if self.take_encrypted(&mut encrypted).is_ok() && !encrypted.is_empty() {
-            _ = self.stream.try_send(&encrypted);
+            _ = self.socket.try_send(&encrypted);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Inbound`]: frames to messages, inflated where that was agreed.
+//! [`WsReader`]: frames to messages, inflated where that was agreed.
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::ws::{Decoder, Error, Event, Kind, Ready, Role, Step};
@@ -6,12 +6,12 @@ use eio_core::ws::{Decoder, Error, Event, Kind, Ready, Role, Step};
 use crate::deflate::Inward;
 
 /// A decoder with what undoes compression. Used as [`Decoder`] is, of which it has the methods.
-pub(crate) struct Inbound {
+pub(crate) struct WsReader {
     decoder: Decoder,
     deflate: Option<Box<Inward>>,
 }
 
-impl Inbound {
+impl WsReader {
     /// A message may have `max` bytes; inflated, if it is compressed.
     pub(crate) fn new(role: Role, max: usize, deflate: Option<Box<Inward>>) -> Self {
         let decoder = Decoder::new(role, max);

@@ -1,4 +1,4 @@
-//! [`Link`]: the way out of one WebSocket connection, shared by its task and its session.
+//! [`WsSender`]: the way out of one WebSocket connection, shared by its task and its session.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
@@ -7,30 +7,30 @@ use eio_core::packet::{Frame, Message};
 use eio_core::ws::{Opcode, encode};
 
 use crate::deflate::Outward;
-use crate::io::send_buffer::{Batch, Waiting};
+use crate::io::send_buffer::{Batch, SendBuffer};
 use crate::message::{Encoded, OutBuf, never_full};
 use crate::worker::pool::Pool;
 
 /// Frames appended by anyone on this core; the connection's task sends all of them at once.
 #[derive(Default)]
-pub(crate) struct Link {
-    out: RefCell<Waiting>,
+pub(crate) struct WsSender {
+    out: RefCell<SendBuffer>,
     /// What compresses messages, if that was agreed.
     deflate: Option<Box<Outward>>,
     /// Bytes the running write operation holds.
     in_flight: Cell<usize>,
     /// The connection's own reader waits for something to be sent.
     wants_room: Cell<bool>,
-    ending: Cell<Ending>,
-    last_moments: Cell<bool>,
+    ending: Cell<CloseMode>,
+    close_timer_started: Cell<bool>,
     /// The connection's task is in its turn and looks at `out` before the turn ends: no need to wake it.
-    in_turn: Cell<bool>,
+    being_polled: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 /// How far a link is from its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum CloseMode {
     #[default]
     Open,
     /// What is queued is sent, then the write direction is closed and the peer has a moment to do the same.
@@ -39,10 +39,10 @@ pub(crate) enum Ending {
     Cut,
 }
 
-impl Link {
+impl WsSender {
     /// A link that first sends `out`.
     pub(crate) fn new(out: OutBuf, deflate: Option<Box<Outward>>) -> Self {
-        Self { out: RefCell::new(Waiting::new(out)), deflate, ..Self::default() }
+        Self { out: RefCell::new(SendBuffer::new(out)), deflate, ..Self::default() }
     }
 
     /// Appends a message, compressed if that was agreed and is worth while.
@@ -56,7 +56,7 @@ impl Link {
 
     /// The same for a message that is already a frame.
     pub(crate) fn encoded(&self, pool: &Pool, message: &Encoded) {
-        let open = self.ending.get() == Ending::Open;
+        let open = self.ending.get() == CloseMode::Open;
         if open && self.deflate.is_none() && self.out.borrow_mut().share(message) {
             return self.wake();
         }
@@ -82,22 +82,22 @@ impl Link {
     /// Appends a frame to what will be sent, in memory of the pool, unless the link is ending.
     #[inline]
     pub(crate) fn write(&self, pool: &Pool, encode: impl FnOnce(&mut OutBuf)) {
-        if self.ending.get() != Ending::Open {
+        if self.ending.get() != CloseMode::Open {
             return;
         }
         encode(self.out.borrow_mut().bytes_mut(pool));
         self.wake();
     }
 
-    /// Begins the end, after what is queued. The first call decides, but [`Ending::Cut`] overrules.
-    pub(crate) fn end(&self, ending: Ending) {
-        if self.ending.get() == Ending::Open || ending == Ending::Cut {
+    /// Begins the end, after what is queued. The first call decides, but [`CloseMode::Cut`] overrules.
+    pub(crate) fn end(&self, ending: CloseMode) {
+        if self.ending.get() == CloseMode::Open || ending == CloseMode::Cut {
             self.ending.set(ending);
             self.wake();
         }
     }
 
-    pub(crate) fn ending(&self) -> Ending {
+    pub(crate) fn ending(&self) -> CloseMode {
         self.ending.get()
     }
 
@@ -131,34 +131,34 @@ impl Link {
 
     /// Ready when less than `mark` bytes wait, or the link is ending.
     pub(crate) fn poll_room(&self, mark: usize) -> Poll<()> {
-        let full = self.queued() >= mark && self.ending.get() == Ending::Open;
+        let full = self.queued() >= mark && self.ending.get() == CloseMode::Open;
         self.wants_room.set(full);
         if full { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Whether there is something to send or an end to make. To be asked in a [`turn`](Self::turn).
+    /// Whether there is something to send or an end to make. To be asked in a [`while_polled`](Self::while_polled).
     pub(crate) fn has_work(&self) -> bool {
-        !self.out.borrow().is_empty() || self.ending.get() != Ending::Open
+        !self.out.borrow().is_empty() || self.ending.get() != CloseMode::Open
     }
 
     /// True once: the link has begun to end and its last moments are to be timed.
-    pub(crate) fn begin_last_moments(&self) -> bool {
-        !self.last_moments.replace(true)
+    pub(crate) fn start_close_timer(&self) -> bool {
+        !self.close_timer_started.replace(true)
     }
 
     /// Runs one turn of the connection's task, during which appending wakes nobody.
     ///
     /// Whatever the task waits for at the end of it, be it only the peer that takes its time with what is in
     /// flight, it hears when the link begins to end.
-    pub(crate) fn turn<R>(
+    pub(crate) fn while_polled<R>(
         &self,
         cx: &mut Context<'_>,
         run: impl FnOnce(&mut Context<'_>) -> R,
     ) -> R {
         self.listen(cx);
-        self.in_turn.set(true);
+        self.being_polled.set(true);
         let result = run(cx);
-        self.in_turn.set(false);
+        self.being_polled.set(false);
         result
     }
 
@@ -171,7 +171,7 @@ impl Link {
     }
 
     fn wake(&self) {
-        if !self.in_turn.get()
+        if !self.being_polled.get()
             && let Some(waker) = &*self.waker.borrow()
         {
             waker.wake_by_ref();

@@ -389,7 +389,7 @@ impl Config {
     }
 
     /// The most new sessions in one second, of all workers together, by the clock's seconds; one more is
-    /// answered 503 with `Retry-After: 1`, before the application is asked. Unlimited; 1 to 2^31.
+    /// answered 503 with `Retry-Persistence: 1`, before the application is asked. Unlimited; 1 to 2^31.
     #[must_use]
     pub fn max_handshakes_per_second(mut self, handshakes: usize) -> Self {
         self.max_handshakes_per_second = Some(handshakes);
@@ -477,18 +477,18 @@ impl Config {
         ] {
             check_range(option, value, least)?;
         }
-        const MOST: usize = 1 << 31;
+        const MAX: usize = 1 << 31;
         for (option, value, least, most) in [
-            ("max_payload", self.max_payload, 1, MOST),
+            ("max_payload", self.max_payload, 1, MAX),
             ("max_polling_packets", self.max_polling_packets, 1, 100_000),
             ("max_head_size", self.max_head_size, 256, 1 << 20),
             ("max_headers", self.max_headers, 1, MAX_HEADERS),
-            ("max_connections", self.max_connections.unwrap_or(1), 1, MOST),
-            ("outbound_high_water", self.outbound_high_water, 1, MOST),
-            ("inbound_high_water", self.inbound_high_water, 1, MOST),
-            ("mailbox_high_water", self.mailbox_high_water, 1, MOST),
-            ("compression_threshold", self.compression_threshold, 0, MOST),
-            ("max_handshakes_per_second", self.max_handshakes_per_second.unwrap_or(1), 1, MOST),
+            ("max_connections", self.max_connections.unwrap_or(1), 1, MAX),
+            ("outbound_high_water", self.outbound_high_water, 1, MAX),
+            ("inbound_high_water", self.inbound_high_water, 1, MAX),
+            ("mailbox_high_water", self.mailbox_high_water, 1, MAX),
+            ("compression_threshold", self.compression_threshold, 0, MAX),
+            ("max_handshakes_per_second", self.max_handshakes_per_second.unwrap_or(1), 1, MAX),
             ("workers", self.workers.unwrap_or(1), 1, 1024),
             ("backlog", self.backlog as usize, 1, 65_535),
         ] {

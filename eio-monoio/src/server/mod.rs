@@ -42,7 +42,7 @@ use crate::server::shard::disk::Disk;
 use crate::server::shard::plan::Plan;
 use crate::server::shard::registry::SidKey;
 use crate::server::shard::run::run;
-use crate::server::shard::shared::{Calls, Mesh, Rate};
+use crate::server::shard::shared::{CallSequence, Rate, ServerShared};
 use crate::server::socket::Socket;
 #[cfg(feature = "tls")]
 use crate::server::tls::{Identity, Tls};
@@ -50,7 +50,7 @@ use crate::web::files::Files;
 use crate::web::request::RequestInfo;
 use crate::worker::mailbox::Mailbox;
 use crate::worker::net::{self, Driver, Runtime};
-use crate::worker::signal::Claim;
+use crate::worker::signal::SignalGuard;
 
 /// The smallest server: everyone may connect, every message goes to `on_message`. Runs until SIGINT or SIGTERM.
 ///
@@ -329,13 +329,13 @@ where
         let workers = self.config.workers.unwrap_or_else(cores);
         let Sockets { endpoints, listening, file } = sockets(&self.config, workers)?;
 
-        let (boxes, ears): (Vec<_>, Vec<_>) = (0..workers)
+        let (mailboxes, wake_rxs): (Vec<_>, Vec<_>) = (0..workers)
             .map(|_| Mailbox::new())
             .collect::<io::Result<Vec<_>>>()?
             .into_iter()
             .unzip();
-        let mesh = Arc::new(Mesh {
-            boxes,
+        let shared = Arc::new(ServerShared {
+            mailboxes,
             key: SidKey::new(workers as u16)
                 .map_err(|error| io::Error::other(error.to_string()))?,
             directory: self.hooks.ids.is_some().then(Arc::default),
@@ -343,7 +343,7 @@ where
             connections: Arc::default(),
             shutting_down: AtomicBool::new(false),
             handshakes: Rate::new(),
-            calls: Calls::default(),
+            calls: CallSequence::default(),
             mail_limit: self.config.mailbox_high_water,
             jobs: AtomicUsize::new(0),
             counters: (0..workers).map(|_| Arc::default()).collect(),
@@ -352,35 +352,35 @@ where
         });
         let max_connections = self.config.max_connections.unwrap_or_else(default_max_connections);
         let config = Arc::new(self.config);
-        let signals = if config.handle_signals { Some(watch_signals(&mesh)?) } else { None };
+        let signals = if config.handle_signals { Some(watch_signals(&shared)?) } else { None };
         let make = Arc::new(self.make);
-        let disk = self.files.map(|files| Disk::start(files, &mesh)).transpose()?.map(Arc::new);
+        let disk = self.files.map(|files| Disk::start(files, &shared)).transpose()?.map(Arc::new);
         let (ready, started) = mpsc::channel();
         let mut threads = Vec::with_capacity(workers);
-        for (id, (listening, ear)) in listening.into_iter().zip(ears).enumerate() {
+        for (id, (listening, wake_rx)) in listening.into_iter().zip(wake_rxs).enumerate() {
             let plan = Plan {
                 id: id as u16,
                 config: config.clone(),
-                mesh: mesh.clone(),
-                ear,
+                shared: shared.clone(),
+                wake_rx,
                 listening,
                 max_connections,
                 on_plain: self.on_plain.clone(),
                 hooks: self.hooks.clone(),
                 disk: disk.clone(),
             };
-            let (make, ready, mesh) = (make.clone(), ready.clone(), mesh.clone());
+            let (make, ready, shared) = (make.clone(), ready.clone(), shared.clone());
             let thread = std::thread::Builder::new().name(format!("eio-{id}"));
             threads.push(thread.spawn(move || {
                 // A worker that ends, for whatever reason, takes the others with it: half a server is none.
-                let _whole = EndAll(mesh);
+                let _whole = ShutdownOnDrop(shared);
                 work(plan, &*make, &ready)
             })?);
         }
         // The threads that read files end with the last worker.
         drop((ready, disk));
         let drivers = Vec::with_capacity(workers);
-        let mut running = Running { endpoints, file, drivers, workers, mesh, threads, signals };
+        let mut running = Running { endpoints, file, drivers, workers, shared, threads, signals };
         for _ in 0..workers {
             match started.recv() {
                 Ok(driver) => running.drivers.push(driver),
@@ -430,9 +430,9 @@ fn common(drivers: &[Driver]) -> Driver {
     }
 }
 
-struct EndAll(Arc<Mesh>);
+struct ShutdownOnDrop(Arc<ServerShared>);
 
-impl Drop for EndAll {
+impl Drop for ShutdownOnDrop {
     fn drop(&mut self) {
         self.0.shut_down();
     }
@@ -449,18 +449,18 @@ fn default_max_connections() -> usize {
 }
 
 /// SIGINT or SIGTERM begins an orderly end; a second one ends the process.
-fn watch_signals(mesh: &Arc<Mesh>) -> io::Result<Signalled> {
-    let claim = Claim::new()?;
+fn watch_signals(shared: &Arc<ServerShared>) -> io::Result<Signalled> {
+    let claim = SignalGuard::new()?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let handle = signals.handle();
-    let mesh = mesh.clone();
+    let shared = shared.clone();
     std::thread::Builder::new().name("eio-signals".into()).spawn(move || {
         for (count, signal) in signals.forever().enumerate() {
             if count > 0 {
                 std::process::exit(128 + signal);
             }
             tracing::info!("signal received, shutting down");
-            mesh.shut_down();
+            shared.shut_down();
         }
     })?;
     Ok(Signalled { handle, _claim: claim })
@@ -469,7 +469,7 @@ fn watch_signals(mesh: &Arc<Mesh>) -> io::Result<Signalled> {
 /// SIGINT and SIGTERM are this server's.
 struct Signalled {
     handle: Handle,
-    _claim: Claim,
+    _claim: SignalGuard,
 }
 
 /// A server at work. Dropping it shuts the server down and waits for that.
@@ -478,7 +478,7 @@ pub struct Running {
     file: Option<SocketFile>,
     drivers: Vec<Driver>,
     workers: usize,
-    mesh: Arc<Mesh>,
+    shared: Arc<ServerShared>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     signals: Option<Signalled>,
 }
@@ -512,7 +512,7 @@ impl Running {
 
     /// A handle for other threads.
     pub fn remote(&self) -> Remote {
-        Remote::new(self.mesh.clone())
+        Remote::new(self.shared.clone())
     }
 
     /// Begins an orderly end and returns at once: no new sessions; requests at work are answered; every session
@@ -520,7 +520,7 @@ impl Running {
     /// told or [`shutdown_grace`](Config::shutdown_grace) is over: a polling client may be between two polls. What
     /// is not done after [`shutdown_timeout`](Config::shutdown_timeout) is cut off.
     pub fn shutdown(&self) {
-        self.mesh.shut_down();
+        self.shared.shut_down();
     }
 
     /// Waits for the end, which [`shutdown`](Self::shutdown), a [`Remote`] or a signal begins.

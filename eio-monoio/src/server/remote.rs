@@ -15,29 +15,29 @@ use eio_core::transport::Transport;
 use crate::error::SendError;
 use crate::message::Encoded;
 use crate::metrics::Metrics;
-use crate::server::shard::shared::{Mail, Mesh};
+use crate::server::shard::shared::{ServerShared, ShardMessage};
 
 /// A handle to a running server for other threads. What it asks for is mailed to the core that owns the
 /// session; one that has ended meanwhile is ignored. Messages wait there up to
 /// [`mailbox_high_water`](crate::Config::mailbox_high_water); what is no message is always taken.
 #[derive(Clone)]
 pub struct Remote {
-    mesh: Arc<Mesh>,
+    shared: Arc<ServerShared>,
 }
 
 impl Remote {
-    pub(crate) fn new(mesh: Arc<Mesh>) -> Self {
-        Self { mesh }
+    pub(crate) fn new(shared: Arc<ServerShared>) -> Self {
+        Self { shared }
     }
 
     /// The server whose worker this thread is, for handlers and what they call; `None` on other threads.
     pub fn here() -> Option<Self> {
-        HERE.with(|here| here.borrow().clone())
+        CURRENT.with(|here| here.borrow().clone())
     }
 
     /// Makes this thread a worker of a server until the guard is dropped.
-    pub(crate) fn enter(mesh: Arc<Mesh>) -> Entered {
-        Entered(HERE.with(|here| here.replace(Some(Self { mesh }))))
+    pub(crate) fn enter(shared: Arc<ServerShared>) -> Entered {
+        Entered(CURRENT.with(|here| here.replace(Some(Self { shared }))))
     }
 
     /// Sends to one session. Above its high-water mark the message is dropped, and that is logged.
@@ -47,8 +47,12 @@ impl Remote {
     /// is behind, the message is dropped. [`SendError::Closed`]: the server has ended, or never had such a session.
     pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         let message = message.into();
-        let route = self.mesh.route(sid).ok_or(SendError::Closed)?;
-        self.mesh.offer(route.shard, message.len(), Mail::Send(sid.clone(), message.into()))
+        let route = self.shared.route(sid).ok_or(SendError::Closed)?;
+        self.shared.offer(
+            route.shard,
+            message.len(),
+            ShardMessage::Send(sid.clone(), message.into()),
+        )
     }
 
     /// Sends to some sessions, with one encoding.
@@ -60,9 +64,9 @@ impl Remote {
         sids: impl IntoIterator<Item = Sid>,
         message: impl Into<Message<'m>>,
     ) -> Result<(), SendError> {
-        let mut shards = vec![Vec::new(); self.mesh.boxes.len()];
+        let mut shards = vec![Vec::new(); self.shared.mailboxes.len()];
         for sid in sids {
-            if let Some(route) = self.mesh.route(&sid) {
+            if let Some(route) = self.shared.route(&sid) {
                 shards[usize::from(route.shard)].push(sid);
             }
         }
@@ -70,9 +74,9 @@ impl Remote {
         let mut result = Ok(());
         for (shard, sids) in shards.into_iter().enumerate().filter(|(_, sids)| !sids.is_empty()) {
             let size = message.frame().len() + sids.len() * size_of::<Sid>();
-            let mail = Mail::SendMany(sids.into(), message.clone());
+            let shard_message = ShardMessage::SendMany(sids.into(), message.clone());
             // Also after an error: the others are to have it.
-            result = result.and(self.mesh.offer(shard as u16, size, mail));
+            result = result.and(self.shared.offer(shard as u16, size, shard_message));
         }
         result
     }
@@ -83,18 +87,18 @@ impl Remote {
     /// As for [`send`](Self::send), if it is so for one core; the sessions of the others get the message.
     pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         let message = Encoded::new(message.into());
-        self.mesh.offer_all(None, self.mesh.calls.next(), &message)
+        self.shared.offer_all(None, self.shared.calls.next(), &message)
     }
 
     /// Ends a session after what is queued for it.
     pub fn disconnect(&self, sid: &Sid) {
-        self.route(sid, Mail::Disconnect);
+        self.route(sid, ShardMessage::Disconnect);
     }
 
     /// Ends every session.
     pub fn disconnect_all(&self) {
-        let call = self.mesh.calls.next();
-        self.mesh.post_all(|| Mail::DisconnectAll(call));
+        let call = self.shared.calls.next();
+        self.shared.post_all(|| ShardMessage::DisconnectAll(call));
     }
 
     /// Calls `make` on one of the cores, in turn, and runs its future there as [`spawn`](crate::spawn) does: what
@@ -119,32 +123,32 @@ impl Remote {
         &self,
         make: impl FnOnce() -> F + Send + 'static,
     ) {
-        let shard = self.mesh.jobs.fetch_add(1, Ordering::Relaxed) % self.mesh.boxes.len();
+        let shard = self.shared.jobs.fetch_add(1, Ordering::Relaxed) % self.shared.mailboxes.len();
         let job = Box::new(move || drop(crate::worker::task::spawn(make())));
-        self.mesh.post(shard as u16, Mail::Run(job));
+        self.shared.post(shard as u16, ShardMessage::Run(job));
     }
 
     /// What carries a session; `None` if there is no such session. Waits for the core that owns it, at most a
     /// second: not to be called from a handler, which has [`Socket::transport`](crate::Socket::transport).
     pub fn transport(&self, sid: &Sid) -> Option<Transport> {
         let (reply, answer) = mpsc::sync_channel(1);
-        self.route(sid, |sid| Mail::Transport(sid, reply));
+        self.route(sid, |sid| ShardMessage::Transport(sid, reply));
         answer.recv_timeout(Duration::from_secs(1)).ok().flatten()
     }
 
     /// How many sessions there are.
     pub fn sessions(&self) -> usize {
-        self.mesh.sessions.load(Ordering::Relaxed)
+        self.shared.sessions.load(Ordering::Relaxed)
     }
 
     /// What the workers have done and hold. Cheap: it reads what they have written down, and waits for nobody.
     pub fn metrics(&self) -> Metrics {
-        self.mesh.metrics()
+        self.shared.metrics()
     }
 
     /// How many connections there are.
     pub fn connections(&self) -> usize {
-        self.mesh.connections.load(Ordering::Relaxed)
+        self.shared.connections.load(Ordering::Relaxed)
     }
 
     /// Reads the files of [`Tls`](crate::Tls) again: connections that come from now on see what is in them, those
@@ -155,23 +159,23 @@ impl Remote {
     /// What is wrong with the files, and which of them it is. Then everything stays as it was.
     #[cfg(feature = "tls")]
     pub fn reload_tls(&self) -> Result<(), crate::ConfigError> {
-        self.mesh.identity.as_ref().map_or(Ok(()), crate::server::tls::Identity::reload)
+        self.shared.identity.as_ref().map_or(Ok(()), crate::server::tls::Identity::reload)
     }
 
     /// Begins an orderly end, see [`Running::shutdown`](crate::Running::shutdown).
     pub fn shutdown(&self) {
-        self.mesh.shut_down();
+        self.shared.shut_down();
     }
 
-    fn route(&self, sid: &Sid, mail: impl FnOnce(Sid) -> Mail) {
-        if let Some(route) = self.mesh.route(sid) {
-            self.mesh.post(route.shard, mail(sid.clone()));
+    fn route(&self, sid: &Sid, shard_message: impl FnOnce(Sid) -> ShardMessage) {
+        if let Some(route) = self.shared.route(sid) {
+            self.shared.post(route.shard, shard_message(sid.clone()));
         }
     }
 }
 
 thread_local! {
-    static HERE: RefCell<Option<Remote>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Remote>> = const { RefCell::new(None) };
 }
 
 /// See [`Remote::enter`]; holds what was there before.
@@ -179,7 +183,7 @@ pub(crate) struct Entered(Option<Remote>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        HERE.with(|here| *here.borrow_mut() = self.0.take());
+        CURRENT.with(|here| *here.borrow_mut() = self.0.take());
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`Local`]: what everything on one core shares, whether it serves or is a client.
+//! [`WorkerContext`]: what everything on one core shares, whether it serves or is a client.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -21,10 +21,10 @@ use crate::worker::timers::{TICK, Timers};
 use crate::worker::wakers::WakerSlot;
 
 /// A core's timers, buffers, tasks and open connections.
-pub(crate) struct Local {
+pub(crate) struct WorkerContext {
     pub(crate) timers: Timers,
     pub(crate) pool: Rc<Pool>,
-    /// See [`shared`](Self::shared).
+    /// See [`per_worker`](Self::per_worker).
     shared: RefCell<Vec<Rc<dyn Any>>>,
     /// Connections and user code.
     pub(crate) tasks: Tasks,
@@ -35,17 +35,17 @@ pub(crate) struct Local {
     /// Open connections, to be ended by a shutdown.
     connections: RefCell<Slab<Connection>>,
     /// Who else has a stake in the end of the core.
-    residents: RefCell<Slab<Weak<dyn Resident>>>,
+    shutdown_hooks: RefCell<Slab<Weak<dyn ShutdownHook>>>,
     shutting_down: Cell<bool>,
     /// Nothing more is waited for: a connection without a request is closed.
-    shut: Cell<bool>,
+    stop_accepting: Cell<bool>,
     finished: Cell<bool>,
     /// Woken when the core is finished.
     waiter: WakerSlot,
     masks: RefCell<Random>,
     origin: std::time::Instant,
     /// The time when the current turn of a connection began.
-    turn: Cell<Instant>,
+    cached_now: Cell<Instant>,
     /// The header line, and the second it was made for.
     date: Cell<(u64, DateLine)>,
 }
@@ -63,7 +63,7 @@ struct Connection {
 #[derive(Clone, Copy)]
 pub(crate) struct ConnectionId(u32);
 
-impl Default for Local {
+impl Default for WorkerContext {
     fn default() -> Self {
         Self {
             timers: Timers::new(Instant::default()),
@@ -73,25 +73,25 @@ impl Default for Local {
             background: Tasks::default(),
             services: Tasks::default(),
             connections: RefCell::default(),
-            residents: RefCell::default(),
+            shutdown_hooks: RefCell::default(),
             shutting_down: Cell::new(false),
-            shut: Cell::new(false),
+            stop_accepting: Cell::new(false),
             finished: Cell::new(false),
             waiter: WakerSlot::default(),
             masks: RefCell::default(),
             origin: std::time::Instant::now(),
-            turn: Cell::new(Instant::default()),
+            cached_now: Cell::new(Instant::default()),
             date: Cell::new((u64::MAX, [0; 37])),
         }
     }
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Rc<WorkerContext>>> = const { RefCell::new(None) };
 }
 
 /// The core this thread is.
-impl Local {
+impl WorkerContext {
     /// The core that runs on this thread, if one does.
     pub(crate) fn current() -> Option<Rc<Self>> {
         CURRENT.with(|current| current.borrow().clone())
@@ -103,8 +103,8 @@ impl Local {
     }
 }
 
-/// See [`Local::enter`]; holds what was current before.
-pub(crate) struct Entered(Option<Rc<Local>>);
+/// See [`WorkerContext::enter`]; holds what was current before.
+pub(crate) struct Entered(Option<Rc<WorkerContext>>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
@@ -112,9 +112,9 @@ impl Drop for Entered {
     }
 }
 
-impl Local {
+impl WorkerContext {
     /// The one `T` of this worker, made by the first call: for modules that keep state of their own for each worker.
-    pub(crate) fn shared<T: Default + 'static>(&self) -> Rc<T> {
+    pub(crate) fn per_worker<T: Default + 'static>(&self) -> Rc<T> {
         let known = self.shared.borrow().iter().find(|any| any.is::<T>()).cloned();
         known.and_then(|any| any.downcast().ok()).unwrap_or_else(|| {
             let made = Rc::new(T::default());
@@ -133,16 +133,16 @@ impl Local {
 }
 
 /// Time.
-impl Local {
+impl WorkerContext {
     pub(crate) fn now(&self) -> Instant {
         let now = Instant::from_millis(self.origin.elapsed().as_millis() as u64);
-        self.turn.set(now);
+        self.cached_now.set(now);
         now
     }
 
     /// The time as of the last look at the clock on this core: for what needs no better.
-    pub(crate) fn turn_time(&self) -> Instant {
-        self.turn.get()
+    pub(crate) fn cached_now(&self) -> Instant {
+        self.cached_now.get()
     }
 
     /// RFC 9110 6.6.1: "An origin server with a clock MUST generate a Date header field in all 2xx (Successful),
@@ -178,7 +178,7 @@ impl Local {
                 net::sleep(Duration::from_millis(TICK)).await;
             }
             self.timers.advance(self.now(), &mut slots);
-            let now = self.turn_time();
+            let now = self.cached_now();
             slots.drain(..).for_each(|slot| due(slot, now));
         }
     }
@@ -206,42 +206,46 @@ impl Local {
 }
 
 /// What lives on a core and may be held by somebody who outlives it.
-pub(crate) trait Resident {
+pub(crate) trait ShutdownHook {
     /// The core is about to end: finish what is begun.
     fn close(self: Rc<Self>);
 
     /// The core ends with this: let go of everything that is its own, wakers above all, which can be neither woken
     /// nor dropped without it.
-    fn retire(self: Rc<Self>);
+    fn worker_ended(self: Rc<Self>);
 }
 
 /// Residents.
-impl Local {
-    pub(crate) fn add_resident(&self, resident: Weak<dyn Resident>) -> usize {
-        self.residents.borrow_mut().insert(resident)
+impl WorkerContext {
+    pub(crate) fn add_shutdown_hook(&self, shutdown_hook: Weak<dyn ShutdownHook>) -> usize {
+        self.shutdown_hooks.borrow_mut().insert(shutdown_hook)
     }
 
-    pub(crate) fn remove_resident(&self, id: usize) {
-        self.residents.borrow_mut().try_remove(id);
+    pub(crate) fn remove_shutdown_hook(&self, id: usize) {
+        self.shutdown_hooks.borrow_mut().try_remove(id);
     }
 
-    fn residents(&self) -> Vec<Rc<dyn Resident>> {
-        self.residents.borrow().iter().filter_map(|(_, resident)| resident.upgrade()).collect()
+    fn shutdown_hooks(&self) -> Vec<Rc<dyn ShutdownHook>> {
+        self.shutdown_hooks
+            .borrow()
+            .iter()
+            .filter_map(|(_, shutdown_hook)| shutdown_hook.upgrade())
+            .collect()
     }
 }
 
 /// Connections and the end.
-impl Local {
+impl WorkerContext {
     pub(crate) fn add_connection(&self, fd: RawFd) -> ConnectionId {
         // There are fewer than descriptors, and those have 31 bits.
         ConnectionId(self.connections.borrow_mut().insert(Connection { fd, idle: true }) as u32)
     }
 
-    /// A connection that becomes idle behind [`shut`](Self::shut) is closed at once.
+    /// A connection that becomes idle behind [`stop_accepting`](Self::stop_accepting) is closed at once.
     pub(crate) fn set_connection_idle(&self, id: ConnectionId, idle: bool) {
         if let Some(connection) = self.connections.borrow_mut().get_mut(id.0 as usize) {
             connection.idle = idle;
-            if idle && self.is_shut() {
+            if idle && self.has_stopped_accepting() {
                 net::abort(connection.fd);
             }
         }
@@ -255,19 +259,19 @@ impl Local {
         self.shutting_down.get()
     }
 
-    pub(crate) fn is_shut(&self) -> bool {
-        self.shut.get()
+    pub(crate) fn has_stopped_accepting(&self) -> bool {
+        self.stop_accepting.get()
     }
 
     /// From here on nothing new is begun.
     pub(crate) fn begin_shutdown(&self) {
         self.shutting_down.set(true);
-        self.residents().into_iter().for_each(Resident::close);
+        self.shutdown_hooks().into_iter().for_each(ShutdownHook::close);
     }
 
     /// From here on a connection that is idle is closed.
-    pub(crate) fn shut(&self) {
-        self.shut.set(true);
+    pub(crate) fn stop_accepting(&self) {
+        self.stop_accepting.set(true);
         for (_, connection) in self.connections.borrow().iter().filter(|(_, c)| c.idle) {
             net::abort(connection.fd);
         }
@@ -284,7 +288,7 @@ impl Local {
 
     /// Nothing is left but the services.
     pub(crate) fn finish(&self) {
-        self.residents().into_iter().for_each(Resident::retire);
+        self.shutdown_hooks().into_iter().for_each(ShutdownHook::worker_ended);
         self.finished.set(true);
         self.timers.wake_driver();
         self.waiter.wake();

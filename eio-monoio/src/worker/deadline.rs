@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use eio_core::time::Instant;
 
-use crate::worker::context::Local;
+use crate::worker::context::WorkerContext;
 use crate::worker::timers::{Target, TimerId};
 
 /// A deadline of a connection: an entry of the timer wheel, but for the time from when it is disarmed to when it is set.
 pub(crate) struct Deadline {
-    local: Rc<Local>,
+    worker: Rc<WorkerContext>,
     id: Cell<Option<TimerId>>,
 }
 
 impl Deadline {
-    pub(crate) fn new(local: Rc<Local>) -> Self {
-        let id = local.timers.insert(Target::Task(None));
-        Self { local, id: Cell::new(Some(id)) }
+    pub(crate) fn new(worker: Rc<WorkerContext>) -> Self {
+        let id = worker.timers.insert(Target::Task(None));
+        Self { worker, id: Cell::new(Some(id)) }
     }
 
     pub(crate) fn set(&self, after: Duration) {
@@ -27,11 +27,11 @@ impl Deadline {
     }
 
     pub(crate) fn set_millis(&self, after: u32) {
-        self.set_at(self.local.now().after(after));
+        self.set_at(self.worker.now().after(after));
     }
 
     pub(crate) fn set_at(&self, due: Instant) {
-        let timers = &self.local.timers;
+        let timers = &self.worker.timers;
         let id = self.id.get().unwrap_or_else(|| timers.insert(Target::Task(None)));
         self.id.set(Some(id));
         timers.set(id, due);
@@ -39,19 +39,19 @@ impl Deadline {
 
     pub(crate) fn clear(&self) {
         if let Some(id) = self.id.get() {
-            self.local.timers.clear(id);
+            self.worker.timers.clear(id);
         }
     }
 
     /// Forgets the time and the task that waits for it, whose memory is kept as long as somebody may wake it.
     pub(crate) fn disarm(&self) {
         if let Some(id) = self.id.take() {
-            self.local.timers.remove(id);
+            self.worker.timers.remove(id);
         }
     }
 
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.id.get().map_or(Poll::Pending, |id| self.local.timers.poll_expired(id, cx))
+        self.id.get().map_or(Poll::Pending, |id| self.worker.timers.poll_expired(id, cx))
     }
 }
 

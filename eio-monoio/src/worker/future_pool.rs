@@ -1,4 +1,4 @@
-//! [`Workers`]: futures in whose memory one piece of work is done after another.
+//! [`FuturePool`]: futures in whose memory one piece of work is done after another.
 //!
 //! An operation that a connection needs at times would, as a part of the connection's own future, cost it its size at
 //! all times; in a box of its own, an allocation each time.
@@ -11,26 +11,26 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 /// Idle workers for one kind of work, `I` to `O`.
-pub(crate) struct Workers<I, O> {
+pub(crate) struct FuturePool<I, O> {
     idle: RefCell<Vec<Worker<I, O>>>,
     /// How many are kept.
     most: usize,
 }
 
-impl<I: 'static, O: 'static> Workers<I, O> {
+impl<I: 'static, O: 'static> FuturePool<I, O> {
     pub(crate) fn new(most: usize) -> Rc<Self> {
         Rc::new(Self { idle: RefCell::default(), most })
     }
 
     /// Does `work` with `input`; the same work in each call.
-    pub(crate) fn run<F>(self: &Rc<Self>, input: I, work: impl Fn(I) -> F + 'static) -> Work<I, O>
+    pub(crate) fn run<F>(self: &Rc<Self>, input: I, work: impl Fn(I) -> F + 'static) -> Pooled<I, O>
     where
         F: Future<Output = O> + 'static,
     {
         let idle = self.idle.borrow_mut().pop();
         let worker = idle.unwrap_or_else(|| Worker::new(work));
         worker.job.input.set(Some(input));
-        Work { worker: Some(worker), home: self.clone() }
+        Pooled { worker: Some(worker), home: self.clone() }
     }
 
     /// Frees those that are idle.
@@ -40,12 +40,12 @@ impl<I: 'static, O: 'static> Workers<I, O> {
 }
 
 /// A piece of work, until it is done.
-pub(crate) struct Work<I, O> {
+pub(crate) struct Pooled<I, O> {
     worker: Option<Worker<I, O>>,
-    home: Rc<Workers<I, O>>,
+    home: Rc<FuturePool<I, O>>,
 }
 
-impl<I, O> Future for Work<I, O> {
+impl<I, O> Future for Pooled<I, O> {
     type Output = O;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O> {
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn memory_is_used_again_and_holds_nothing_meanwhile() {
-        let workers = Workers::new(1);
+        let workers = FuturePool::new(1);
         let mut cx = Context::from_waker(Waker::noop());
         let flag = Rc::new(Cell::new(false));
         let mut first = workers.run(("first", flag.clone()), wait);

@@ -8,19 +8,19 @@ use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::worker::net::Stream;
+use crate::worker::net::Socket;
 use crate::worker::yield_now;
 
 /// Mail from any thread to one core: a vector under a mutex, and a socket pair as the bell. One bell per batch.
 pub(crate) struct Mailbox<T> {
     /// None once the owner has ended.
-    queue: Mutex<Option<Waiting<T>>>,
+    queue: Mutex<Option<Queued<T>>>,
     /// The owner may be asleep: the next sender rings.
     armed: AtomicBool,
     bell: UnixStream,
 }
 
-struct Waiting<T> {
+struct Queued<T> {
     items: Vec<T>,
     /// What they were said to weigh.
     bytes: usize,
@@ -36,20 +36,20 @@ pub(crate) enum Undelivered {
 }
 
 /// The owner's end of a [`Mailbox`], made on the core that reads it.
-pub(crate) struct Bell {
-    stream: Stream,
+pub(crate) struct MailboxReceiver {
+    stream: Socket,
     /// The last call brought mail.
-    brought: Cell<bool>,
-    /// Those who [step back](yield_now::step_back) on this core are woken by it.
-    of_core: bool,
+    had_items: Cell<bool>,
+    /// Those who [step back](yield_now::yield_now) on this core are woken by it.
+    of_worker: bool,
 }
 
 impl<T> Mailbox<T> {
     pub(crate) fn new() -> io::Result<(Self, UnixStream)> {
-        let (bell, ear) = UnixStream::pair()?;
+        let (bell, wake_rx) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
-        let queue = Mutex::new(Some(Waiting { items: Vec::new(), bytes: 0 }));
-        Ok((Self { queue, armed: AtomicBool::new(true), bell }, ear))
+        let queue = Mutex::new(Some(Queued { items: Vec::new(), bytes: 0 }));
+        Ok((Self { queue, armed: AtomicBool::new(true), bell }, wake_rx))
     }
 
     /// Posts one item. An owner that has ended does not get it.
@@ -68,15 +68,15 @@ impl<T> Mailbox<T> {
             None => return Err(Undelivered::Closed),
         }
         if self.armed.swap(false, Ordering::AcqRel) {
-            ring(&self.bell);
+            wake_owner(&self.bell);
         }
         Ok(())
     }
 
     /// Waits for mail and swaps it into `into`, which must be empty.
-    pub(crate) async fn recv(&self, bell: &Bell, into: &mut Vec<T>) -> io::Result<()> {
+    pub(crate) async fn recv(&self, bell: &MailboxReceiver, into: &mut Vec<T>) -> io::Result<()> {
         // Between two batches everything else gets its turn, however fast the senders are.
-        let mut may_take = !bell.brought.replace(false);
+        let mut may_take = !bell.had_items.replace(false);
         loop {
             self.armed.store(true, Ordering::SeqCst);
             if may_take {
@@ -87,11 +87,11 @@ impl<T> Mailbox<T> {
                 if !into.is_empty() {
                     // What a sender rang for in between costs one empty turn.
                     self.armed.store(false, Ordering::SeqCst);
-                    bell.brought.set(true);
+                    bell.had_items.set(true);
                     return Ok(());
                 }
             } else if self.lock().as_ref().is_some_and(|queue| !queue.items.is_empty()) {
-                ring(&self.bell);
+                wake_owner(&self.bell);
             }
             may_take = true;
             poll_fn(|cx| bell.stream.poll_readable(cx)).await?;
@@ -108,38 +108,38 @@ impl<T> Mailbox<T> {
         drop(unread);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Waiting<T>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Queued<T>>> {
         // Nothing that can panic runs under the lock.
         self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-impl Bell {
+impl MailboxReceiver {
     /// For a mailbox that comes and goes.
-    pub(crate) fn new(ear: UnixStream) -> io::Result<Self> {
-        let stream = Stream::from_fd(OwnedFd::from(ear))?;
-        Ok(Self { stream, brought: Cell::new(false), of_core: false })
+    pub(crate) fn new(wake_rx: UnixStream) -> io::Result<Self> {
+        let stream = Socket::from_fd(OwnedFd::from(wake_rx))?;
+        Ok(Self { stream, had_items: Cell::new(false), of_worker: false })
     }
 
     /// For the mailbox of the core itself, which is read as long as anything runs on it.
-    pub(crate) fn of_core<T>(ear: UnixStream, mailbox: &Mailbox<T>) -> io::Result<Self> {
+    pub(crate) fn of_worker<T>(wake_rx: UnixStream, mailbox: &Mailbox<T>) -> io::Result<Self> {
         let sender = mailbox.bell.try_clone()?;
-        let mut bell = Self::new(ear)?;
-        bell.of_core = true;
+        let mut bell = Self::new(wake_rx)?;
+        bell.of_worker = true;
         yield_now::set_bell(sender);
         Ok(bell)
     }
 }
 
 /// Has the owner of the other end look.
-pub(crate) fn ring(mut bell: &UnixStream) {
+pub(crate) fn wake_owner(mut bell: &UnixStream) {
     // A full socket means that unheard bells are waiting: the owner will look.
     let _ = io::Write::write(&mut bell, b"!");
 }
 
-impl Drop for Bell {
+impl Drop for MailboxReceiver {
     fn drop(&mut self) {
-        if !self.of_core {
+        if !self.of_worker {
             return;
         }
         yield_now::end();

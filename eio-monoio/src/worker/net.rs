@@ -2,9 +2,9 @@
 //!
 //! What the rest of the crate may rely on, and why it is narrow: a pending read or accept operation that is
 //! dropped loses data or leaks a descriptor on io_uring. So reading and accepting wait for readiness
-//! ([`Stream::poll_readable`]) and then make a system call that does not block. Writing is an operation that
-//! owns its buffer ([`Stream::write_all`]). Where a peer sends all the time, reading may be one, too
-//! ([`Stream::poll_fetch`]): it belongs to the stream, so that ceasing to ask loses nothing.
+//! ([`Socket::poll_readable`]) and then make a system call that does not block. Writing is an operation that
+//! owns its buffer ([`Socket::write_all`]). Where a peer sends all the time, reading may be one, too
+//! ([`Socket::poll_recv_op`]): it belongs to the stream, so that ceasing to ask loses nothing.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, UnsafeCell};
@@ -24,7 +24,7 @@ use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use pin_project_lite::pin_project;
 use socket2::{Domain, Protocol, Type};
 
-use crate::worker::future_pool::{Work, Workers};
+use crate::worker::future_pool::{FuturePool, Pooled};
 use crate::worker::yield_now;
 
 /// Which kernel interface carries the I/O.
@@ -76,8 +76,8 @@ impl Runtime {
         if driver == Driver::Epoll {
             return epoll();
         }
-        let ring = io_uring_with(true, 1024).or_else(|_| io_uring_with(false, 256));
-        match (driver, ring) {
+        let wake_owner = io_uring_with(true, 1024).or_else(|_| io_uring_with(false, 256));
+        match (driver, wake_owner) {
             (_, Ok(runtime)) => Ok(runtime),
             (Driver::Auto, Err(error)) => {
                 tracing::debug!(%error, "io_uring refused, falling back to epoll");
@@ -108,12 +108,12 @@ impl Runtime {
 
 /// COOP_TASKRUN (Linux 5.19) spares an interrupt per completion, about a fifth of the cost of a small echo.
 fn io_uring_with(flags: bool, entries: u32) -> io::Result<Runtime> {
-    let mut ring = io_uring::IoUring::builder();
+    let mut wake_owner = io_uring::IoUring::builder();
     if flags {
-        ring.setup_coop_taskrun().setup_single_issuer();
+        wake_owner.setup_coop_taskrun().setup_single_issuer();
     }
     let builder = RuntimeBuilder::<IoUringDriver>::new();
-    let runtime = builder.uring_builder(ring).with_entries(entries).enable_timer().build()?;
+    let runtime = builder.uring_builder(wake_owner).with_entries(entries).enable_timer().build()?;
     Ok(Runtime::IoUring(runtime))
 }
 
@@ -135,44 +135,44 @@ pub(crate) fn sleep(duration: Duration) -> impl Future<Output = ()> {
 /// A connected stream socket, TCP or Unix.
 ///
 /// Reading and writing may overlap; there is one reader and one writer at a time.
-pub(crate) struct Stream {
+pub(crate) struct Socket {
     /// Made when it is waited for first.
     readiness: Cell<Option<Pin<Box<dyn Readiness>>>>,
     /// In a box: most streams never have it.
-    fetching: Cell<Option<Box<Fetching>>>,
-    socket: Rc<Socket>,
+    recv_op: Cell<Option<Box<RecvOps>>>,
+    socket: Rc<SocketState>,
 }
 
 /// What became of a write, and its buffer.
 pub(crate) type Written = (io::Result<()>, Vec<u8>);
 
 /// Where to, and what.
-type ToWrite = (Rc<Socket>, Vec<u8>);
+type ToWrite = (Rc<SocketState>, Vec<u8>);
 
 /// A write operation, until it is done.
-pub(crate) type Write = Work<ToWrite, Written>;
+pub(crate) type Write = Pooled<ToWrite, Written>;
 
 thread_local! {
-    static WRITERS: Rc<Workers<ToWrite, Written>> = Workers::new(1024);
+    static WRITERS: Rc<FuturePool<ToWrite, Written>> = FuturePool::new(1024);
 }
 
-pub(crate) struct Socket {
+pub(crate) struct SocketState {
     stream: UnsafeCell<TcpStream>,
     /// A write operation is in flight.
     writing: Cell<bool>,
     /// A receive operation is.
-    fetching: Cell<bool>,
+    recv_op: Cell<bool>,
     /// Receives, and requests beside, in a row that did not have to wait.
-    greedy: Cell<u8>,
+    steps: Cell<u8>,
 }
 
-impl Socket {
+impl SocketState {
     fn get(&self) -> &TcpStream {
-        // SAFETY: exclusive references are made in `write_all` and `fetch` only, and end before those calls await.
+        // SAFETY: exclusive references are made in `write_all` and `recv_into` only, and end before those calls await.
         unsafe { &*self.stream.get() }
     }
 
-    /// Only for [`Stream::write_all`], which sees to it that there is one at a time.
+    /// Only for [`Socket::write_all`], which sees to it that there is one at a time.
     async fn write_all((socket, buf): ToWrite) -> Written {
         // SAFETY: exclusive use is only needed while the operation is submitted; `writing` rules out a
         // second writer, and a reader's shared reference is not used during that call. This is the contract
@@ -183,8 +183,8 @@ impl Socket {
         (result.map(|_| ()), buf)
     }
 
-    /// Only for [`Fetching`], which sees to it that there is one at a time. `buf` comes back no shorter than it was.
-    async fn fetch(self: Rc<Self>, buf: Vec<u8>) -> Fetched {
+    /// Only for [`RecvOps`], which sees to it that there is one at a time. `buf` comes back no shorter than it was.
+    async fn recv_into(self: Rc<Self>, buf: Vec<u8>) -> RecvOutcome {
         let len = buf.len();
         // SAFETY: as in `write_all`, for the one reader.
         let stream = unsafe { &mut *self.stream.get() };
@@ -203,7 +203,7 @@ impl Socket {
     }
 }
 
-impl Stream {
+impl Socket {
     /// Takes over a connected socket.
     pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         // io_uring waits inside an operation only for blocking sockets, epoll must never meet one.
@@ -221,13 +221,13 @@ impl Stream {
     }
 
     fn new(stream: TcpStream) -> Self {
-        let socket = Rc::new(Socket {
+        let socket = Rc::new(SocketState {
             stream: UnsafeCell::new(stream),
             writing: Cell::new(false),
-            fetching: Cell::new(false),
-            greedy: Cell::new(0),
+            recv_op: Cell::new(false),
+            steps: Cell::new(0),
         });
-        Self { readiness: Cell::default(), fetching: Cell::default(), socket }
+        Self { readiness: Cell::default(), recv_op: Cell::default(), socket }
     }
 
     /// Sends small writes at once or not, and has the kernel probe a silent peer after `keepalive`.
@@ -271,61 +271,60 @@ impl Stream {
         let ready = readiness.as_mut().poll(cx);
         self.readiness.set(Some(readiness));
         if ready.is_pending() {
-            self.socket.greedy.set(0);
+            self.socket.steps.set(0);
         }
         ready
     }
 
-    /// Whether a receive operation is under way. What it receives is to be had by [`poll_fetch`](Self::poll_fetch)
+    /// Whether a receive operation is under way. What it receives is to be had by [`poll_recv_op`](Self::poll_recv_op)
     /// only.
-    pub(crate) fn is_fetching(&self) -> bool {
-        self.socket.fetching.get()
+    pub(crate) fn has_recv_op(&self) -> bool {
+        self.socket.recv_op.get()
     }
 
     /// Whether there may be one: there are not too many, and operations are of use here.
-    pub(crate) fn may_fetch(&self) -> bool {
-        FETCHING.get() < MOST_FETCHING && !monoio::utils::is_legacy()
+    pub(crate) fn may_recv_op(&self) -> bool {
+        RECV_OPS.get() < MAX_RECV_OPS && !monoio::utils::is_legacy()
     }
 
     /// Frees what is kept from one operation to the next. One that is under way is seen to its end.
-    pub(crate) fn cease_fetching(&self) {
-        if !self.is_fetching() {
-            self.fetching.take();
+    pub(crate) fn drop_recv_op(&self) {
+        if !self.has_recv_op() {
+            self.recv_op.take();
         }
     }
 
     /// Receives by an operation, which is one call to the kernel less than readiness and a receive: `Ok(0)` is the
     /// end of the stream. A `buffer` is asked for when one begins, and waits with it.
-    pub(crate) fn poll_fetch(
+    pub(crate) fn poll_recv_op(
         &self,
         cx: &mut Context<'_>,
         buffer: impl FnOnce() -> Vec<u8>,
-    ) -> Poll<Fetched> {
-        let mut fetching =
-            self.fetching.take().unwrap_or_else(|| Fetching::new(self.socket.clone()));
-        self.socket.greedy.set(0);
-        let fetched = fetching.poll(cx, buffer);
-        self.fetching.set(Some(fetching));
+    ) -> Poll<RecvOutcome> {
+        let mut recv_op = self.recv_op.take().unwrap_or_else(|| RecvOps::new(self.socket.clone()));
+        self.socket.steps.set(0);
+        let fetched = recv_op.poll(cx, buffer);
+        self.recv_op.set(Some(recv_op));
         fetched
     }
 
     /// Counts something that takes its time, beside receives: many requests may come with one.
     pub(crate) fn count_step(&self) {
-        let greedy = &self.socket.greedy;
-        greedy.set(greedy.get().saturating_add(1));
+        let steps = &self.socket.steps;
+        steps.set(steps.get().saturating_add(1));
     }
 
     /// Lets others have their turn if this peer has had a long one. On epoll a socket into which somebody writes
     /// all the time is ready all the time, and its task would never end its turn; worth asking before each
     /// receive in a loop.
-    pub(crate) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_budget(&self, cx: &Context<'_>) -> Poll<()> {
         /// After so many steps without a wait others get their turn.
-        const GREED: u8 = 8;
-        if self.socket.greedy.get() < GREED {
+        const MAX_STEPS: u8 = 8;
+        if self.socket.steps.get() < MAX_STEPS {
             return Poll::Ready(());
         }
-        self.socket.greedy.set(0);
-        yield_now::sit(cx)
+        self.socket.steps.set(0);
+        yield_now::park(cx)
     }
 
     /// Receives what is there: `None` if nothing is, `Some(0)` at the end of the stream.
@@ -362,7 +361,7 @@ impl Stream {
     /// If another write is in flight.
     pub(crate) fn write_all(&self, buf: Vec<u8>) -> Write {
         assert!(!self.socket.writing.replace(true), "one write at a time");
-        WRITERS.with(|writers| writers.run((self.socket.clone(), buf), Socket::write_all))
+        WRITERS.with(|writers| writers.run((self.socket.clone(), buf), SocketState::write_all))
     }
 
     /// Ends both directions; whatever waits on the socket completes. The descriptor stays open.
@@ -395,7 +394,7 @@ pin_project! {
     }
 }
 
-fn rearmed(socket: Rc<Socket>) -> Pin<Box<dyn Readiness>> {
+fn rearmed(socket: Rc<SocketState>) -> Pin<Box<dyn Readiness>> {
     let make = move || {
         let socket = socket.clone();
         // The strict form on epoll asks poll(2) and clears stale readiness: the runtime never learns that
@@ -425,32 +424,36 @@ impl<M: Fn() -> F, F: Future<Output = io::Result<()>>> Readiness for Rearmed<M, 
 }
 
 /// What became of a receive operation, and its buffer.
-pub(crate) type Fetched = (io::Result<usize>, Vec<u8>);
+pub(crate) type RecvOutcome = (io::Result<usize>, Vec<u8>);
 
 /// Receive operations one after the other, in one allocation.
-struct Fetching {
-    socket: Rc<Socket>,
+struct RecvOps {
+    socket: Rc<SocketState>,
     operations: Pin<Box<dyn Operations>>,
 }
 
 /// So many receive operations of a core may wait at a time, each with its buffer, until something comes. A session
 /// that has nothing to say has a heartbeat all the same; a WebSocket that is not Engine.IO's may keep its place.
-const MOST_FETCHING: u16 = 512;
+const MAX_RECV_OPS: u16 = 512;
 
 thread_local! {
     /// How many do.
-    static FETCHING: Cell<u16> = const { Cell::new(0) };
+    static RECV_OPS: Cell<u16> = const { Cell::new(0) };
 }
 
-impl Fetching {
-    fn new(socket: Rc<Socket>) -> Box<Self> {
+impl RecvOps {
+    fn new(socket: Rc<SocketState>) -> Box<Self> {
         let receiver = socket.clone();
-        let make = move |buf| receiver.clone().fetch(buf);
+        let make = move |buf| receiver.clone().recv_into(buf);
         Box::new(Self { socket, operations: Box::pin(Repeated { make, running: None }) })
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, buffer: impl FnOnce() -> Vec<u8>) -> Poll<Fetched> {
-        if !self.socket.fetching.get() {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: impl FnOnce() -> Vec<u8>,
+    ) -> Poll<RecvOutcome> {
+        if !self.socket.recv_op.get() {
             self.operations.as_mut().begin(buffer());
             self.count(true);
         }
@@ -460,12 +463,12 @@ impl Fetching {
     }
 
     fn count(&self, waits: bool) {
-        let waited = self.socket.fetching.replace(waits);
-        FETCHING.set(FETCHING.get() - u16::from(waited) + u16::from(waits));
+        let waited = self.socket.recv_op.replace(waits);
+        RECV_OPS.set(RECV_OPS.get() - u16::from(waited) + u16::from(waits));
     }
 }
 
-impl Drop for Fetching {
+impl Drop for RecvOps {
     fn drop(&mut self) {
         self.count(false);
     }
@@ -473,7 +476,7 @@ impl Drop for Fetching {
 
 trait Operations {
     fn begin(self: Pin<&mut Self>, buf: Vec<u8>);
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fetched>;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RecvOutcome>;
 }
 
 pin_project! {
@@ -484,13 +487,13 @@ pin_project! {
     }
 }
 
-impl<M: Fn(Vec<u8>) -> F, F: Future<Output = Fetched>> Operations for Repeated<M, F> {
+impl<M: Fn(Vec<u8>) -> F, F: Future<Output = RecvOutcome>> Operations for Repeated<M, F> {
     fn begin(self: Pin<&mut Self>, buf: Vec<u8>) {
         let mut this = self.project();
         this.running.set(Some((this.make)(buf)));
     }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fetched> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RecvOutcome> {
         let mut this = self.project();
         let Some(running) = this.running.as_mut().as_pin_mut() else { return Poll::Pending };
         let fetched = ready!(running.poll(cx));
@@ -523,14 +526,14 @@ fn shutdown(fd: RawFd, how: libc::c_int) {
 /// A listening socket.
 pub(crate) struct Listener {
     /// The runtime's stream type is used for its readiness only; see the module.
-    stream: Stream,
+    stream: Socket,
 }
 
 impl Listener {
     pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         // Always non-blocking: only readiness goes through the runtime, accept4 is our own call.
         socket2::SockRef::from(&fd).set_nonblocking(true)?;
-        Ok(Self { stream: Stream::adopt(fd)? })
+        Ok(Self { stream: Socket::adopt(fd)? })
     }
 
     /// Ready when a connection is there to be taken.
@@ -539,7 +542,7 @@ impl Listener {
     }
 
     /// Takes one waiting connection, if there is one.
-    pub(crate) fn try_accept(&self) -> io::Result<Option<(Stream, Option<SocketAddr>)>> {
+    pub(crate) fn try_accept(&self) -> io::Result<Option<(Socket, Option<SocketAddr>)>> {
         let mut flags = libc::SOCK_CLOEXEC;
         if monoio::utils::is_legacy() {
             flags |= libc::SOCK_NONBLOCK;
@@ -555,7 +558,7 @@ impl Listener {
         };
         // SAFETY: on success accept4 has written an address of the length it stored.
         match unsafe { socket2::SockAddr::try_init(accept) } {
-            Ok((fd, address)) => Ok(Some((Stream::adopt(fd)?, address.as_socket()))),
+            Ok((fd, address)) => Ok(Some((Socket::adopt(fd)?, address.as_socket()))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }

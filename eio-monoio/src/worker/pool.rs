@@ -20,7 +20,7 @@ const KEPT_PER_CLASS: usize = 1 << 20;
 const KEPT_TO_SEND: usize = 2 << 20;
 
 /// So many bytes freed are worth a thought.
-pub(crate) const MUCH: usize = 4 << 20;
+pub(crate) const TRIM_THRESHOLD: usize = 4 << 20;
 
 /// The free buffers of one core.
 #[derive(Default)]
@@ -30,7 +30,7 @@ pub(crate) struct Pool {
     send: RefCell<Send>,
     /// Bytes of what was too much to be kept.
     freed: Cell<usize>,
-    /// Wants to know when that is [`MUCH`].
+    /// Wants to know when that is [`TRIM_THRESHOLD`].
     waiter: WakerSlot,
 }
 
@@ -90,14 +90,14 @@ impl Pool {
 
     fn count_freed(&self, bytes: usize) {
         self.freed.set(self.freed.get() + bytes);
-        if self.freed.get() >= MUCH {
+        if self.freed.get() >= TRIM_THRESHOLD {
             self.waiter.wake();
         }
     }
 
-    /// Ready when [`MUCH`] was freed.
+    /// Ready when [`TRIM_THRESHOLD`] was freed.
     pub(crate) fn poll_freed(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.freed.get() >= MUCH {
+        if self.freed.get() >= TRIM_THRESHOLD {
             return Poll::Ready(());
         }
         self.waiter.register(cx);
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(pool.take_freed(), 0);
         (0..4).for_each(|_| pool.give_receive(vec![0; 1 << 20]));
         assert_eq!(pool.poll_freed(&cx), Poll::Ready(()));
-        assert_eq!(pool.take_freed(), MUCH);
+        assert_eq!(pool.take_freed(), TRIM_THRESHOLD);
         assert_eq!(pool.poll_freed(&cx), Poll::Pending);
         pool.empty();
         assert!(pool.receive.borrow().iter().all(Vec::is_empty));

@@ -1,4 +1,4 @@
-//! [`Claim`]: who answers SIGINT.
+//! [`SignalGuard`]: who answers SIGINT.
 //!
 //! Once a handler was installed for it, the kernel does nothing with a signal that no one answers any more. Whoever
 //! answers SIGINT here therefore holds a claim; when there is none, SIGINT ends the process again, if that is what
@@ -15,7 +15,7 @@ use crate::worker::net;
 
 /// As long as one lives, SIGINT does not end the process by itself.
 #[derive(Debug)]
-pub(crate) struct Claim(());
+pub(crate) struct SignalGuard(());
 
 #[derive(Default)]
 struct Claims {
@@ -26,7 +26,7 @@ struct Claims {
 
 static CLAIMS: Mutex<Claims> = Mutex::new(Claims { held: 0, unanswered: None });
 
-impl Claim {
+impl SignalGuard {
     /// To be made before a handler is installed: that would hide what SIGINT does without one.
     pub(crate) fn new() -> io::Result<Self> {
         let mut claims = CLAIMS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +46,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for SignalGuard {
     fn drop(&mut self) {
         let mut claims = CLAIMS.lock().unwrap_or_else(PoisonError::into_inner);
         claims.held -= 1;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::worker::context::Local;
+use crate::worker::context::WorkerContext;
 use crate::worker::deadline::Deadline;
 use crate::worker::deadline::millis;
 use crate::worker::tasks::Stopped;
@@ -46,11 +46,11 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let local = core();
+    let worker = current_worker();
     let task = Task { shared: Rc::new(Shared::new()) };
-    let (shared, tasks) = (task.shared.clone(), local.clone());
+    let (shared, tasks) = (task.shared.clone(), worker.clone());
     tasks.background.spawn(async move {
-        let outcome = local.background.run(until_cancelled(future, &shared)).await;
+        let outcome = worker.background.run(until_cancelled(future, &shared)).await;
         if matches!(outcome, Err(Stopped::Panicked)) {
             tracing::error!("a spawned task panicked");
         }
@@ -64,17 +64,17 @@ where
 /// # Panics
 /// On a thread that is no core; see [`spawn`].
 pub async fn sleep(duration: Duration) {
-    sleep_on(&core(), duration).await;
+    sleep_on(&current_worker(), duration).await;
 }
 
-pub(crate) async fn sleep_on(local: &Rc<Local>, duration: Duration) {
-    let deadline = Deadline::new(local.clone());
+pub(crate) async fn sleep_on(worker: &Rc<WorkerContext>, duration: Duration) {
+    let deadline = Deadline::new(worker.clone());
     deadline.set_millis(millis(duration));
     poll_fn(|cx| deadline.poll(cx)).await;
 }
 
-fn core() -> Rc<Local> {
-    Local::current().expect("no core runs on this thread: see eio_monoio::spawn")
+fn current_worker() -> Rc<WorkerContext> {
+    WorkerContext::current().expect("no core runs on this thread: see eio_monoio::spawn")
 }
 
 /// A task that was [spawned](spawn). Dropping this lets it run on. As a future it completes when the task has

@@ -33,14 +33,14 @@ struct Live {
 pin_project! {
     /// A future, and what is to be dropped when it is done or dropped. An async block around it would take twice
     /// the memory: it keeps room for what it captured beside room for what it awaits.
-    pub(crate) struct With<F, G> {
+    pub(crate) struct WithGuard<F, G> {
         #[pin]
         pub(crate) future: F,
         pub(crate) guard: G,
     }
 }
 
-impl<F: Future, G> Future for With<F, G> {
+impl<F: Future, G> Future for WithGuard<F, G> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -58,7 +58,7 @@ pub(crate) enum Stopped {
 
 impl Tasks {
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        net::spawn(With { future, guard: Counted::new(self.live.clone()) });
+        net::spawn(WithGuard { future, guard: Counted::new(self.live.clone()) });
     }
 
     /// Ready when no task is left. Also then this task is woken when there were others and they have ended.
@@ -81,14 +81,14 @@ impl Tasks {
 
     /// Runs a future of the user's.
     pub(crate) fn run<F: Future>(&self, future: F) -> Run<'_, F> {
-        let registered = Registered { tasks: self, key: None };
+        let registered = AbortRegistration { tasks: self, key: None };
         Run { future: GuardedFuture { future: Some(future) }, registered }
     }
 
     /// Calls user code that returns a future, and runs that.
     #[inline(always)]
     pub(crate) fn start<F: Future>(&self, call: impl FnOnce() -> F) -> Run<'_, F> {
-        let registered = Registered { tasks: self, key: None };
+        let registered = AbortRegistration { tasks: self, key: None };
         Run { future: GuardedFuture { future: self.call(call).ok() }, registered }
     }
 }
@@ -98,7 +98,7 @@ pin_project! {
     pub(crate) struct Run<'t, F> {
         #[pin]
         future: GuardedFuture<F>,
-        registered: Registered<'t>,
+        registered: AbortRegistration<'t>,
     }
 }
 
@@ -173,12 +173,12 @@ impl<T> Drop for Guarded<T> {
     }
 }
 
-struct Registered<'a> {
+struct AbortRegistration<'a> {
     tasks: &'a Tasks,
     key: Option<usize>,
 }
 
-impl Registered<'_> {
+impl AbortRegistration<'_> {
     fn set(&mut self, waker: &Waker) {
         let mut pending = self.tasks.pending.borrow_mut();
         match self.key.and_then(|key| pending.get_mut(key)) {
@@ -189,7 +189,7 @@ impl Registered<'_> {
     }
 }
 
-impl Drop for Registered<'_> {
+impl Drop for AbortRegistration<'_> {
     fn drop(&mut self) {
         if let Some(key) = self.key {
             self.tasks.pending.borrow_mut().try_remove(key);

@@ -89,7 +89,7 @@ impl Timers {
             return;
         }
         inner.unlink(id.0);
-        inner.link(id.0);
+        inner.sender(id.0);
         if due < inner.armed
             && let Some(driver) = inner.driver.take()
         {
@@ -171,7 +171,7 @@ impl Timers {
                     inner.unlink(id);
                 } else if slot(due) != slot(tick) {
                     inner.unlink(id);
-                    inner.link(id);
+                    inner.sender(id);
                 }
                 id = next;
             }
@@ -187,7 +187,7 @@ impl Timers {
 }
 
 impl Inner {
-    fn link(&mut self, id: u32) {
+    fn sender(&mut self, id: u32) {
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
         let slot = slot(entry.due);
         let next = std::mem::replace(&mut self.heads[slot], id);

@@ -13,7 +13,7 @@ use super::Session;
 use crate::client::error::{Closed, SendError};
 use crate::client::event;
 use crate::client::inbox::{Item, Notice};
-use crate::io::ws_sender::Ending;
+use crate::io::ws_sender::CloseMode;
 
 impl Session {
     pub(crate) fn try_send(self: &Rc<Self>, message: Message<'_>) -> Result<(), SendError> {
@@ -26,22 +26,22 @@ impl Session {
             return Err(SendError::Full);
         }
         if self.outbox.borrow().is_empty()
-            && let Some(link) = &*self.link.borrow()
+            && let Some(sender) = &*self.sender.borrow()
         {
             loop {
                 let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, true);
                 match next {
                     Some(Transmit::Message) => {
-                        self.write_frame(link, &packet);
+                        self.write_frame(sender, &packet);
                         return Ok(());
                     }
-                    Some(other) => self.transmit(link, other),
+                    Some(other) => self.transmit(sender, other),
                     None => break,
                 }
             }
         }
         self.outbox.borrow_mut().push(message);
-        self.settle();
+        self.apply_effects();
         Ok(())
     }
 
@@ -66,12 +66,12 @@ impl Session {
     }
 
     /// Tells the application of a message that [`try_send`](Self::try_send) refused to somebody who cannot tell it.
-    pub(crate) fn tell_unsent(&self, why: SendError) {
+    pub(crate) fn notify_unsent(&self, why: SendError) {
         /// An application that takes no events is not told without bound.
-        const MOST: usize = 16;
+        const MAX: usize = 16;
         tracing::warn!(error = %why, "message dropped");
-        if self.closed.get().is_none() && self.inbox.borrow().notices() < MOST {
-            self.tell(Notice::Unsent(why));
+        if self.closed.get().is_none() && self.inbox.borrow().notices() < MAX {
+            self.notify(Notice::Unsent(why));
         }
     }
 
@@ -125,7 +125,7 @@ impl Session {
                 return Poll::Pending;
             }
             Some(Item::Message(message)) => {
-                event::Event::Message(event::Received::new(message, &self.local.pool))
+                event::Event::Message(event::Received::new(message, &self.worker.pool))
             }
             Some(Item::Notice(Notice::Upgraded)) => event::Event::Upgraded,
             Some(Item::Notice(Notice::UpgradeFailed(why))) => event::Event::UpgradeFailed(why),
@@ -144,32 +144,32 @@ impl Session {
 
     /// Ends the session after what is queued.
     pub(crate) fn close(self: &Rc<Self>) {
-        if self.retired.get() {
+        if self.worker_gone.get() {
             return;
         }
-        let now = self.local.now();
+        let now = self.worker.now();
         self.machine.borrow_mut().close(now);
-        self.settle();
+        self.apply_effects();
     }
 
     /// Ends the session now; the server is told as far as that takes no time.
     pub(crate) fn abort(self: &Rc<Self>) {
-        if self.retired.get() {
+        if self.worker_gone.get() {
             return;
         }
         self.aborted.set(true);
         self.machine.borrow_mut().abort(CloseReason::ClientDisconnect);
-        self.settle();
-        for link in [&self.link, &self.leaving] {
-            if let Some(link) = &*link.borrow() {
-                link.end(Ending::Cut);
+        self.apply_effects();
+        for sender in [&self.sender, &self.closing_probe] {
+            if let Some(sender) = &*sender.borrow() {
+                sender.end(CloseMode::Cut);
             }
         }
     }
 
     /// Ends the session and everything of it at the next turn of its tasks.
     pub(crate) fn cut(self: &Rc<Self>) {
-        if !self.retired.get() {
+        if !self.worker_gone.get() {
             self.abort();
             self.cut_off();
         }

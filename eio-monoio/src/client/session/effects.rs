@@ -10,13 +10,13 @@ use eio_core::ws;
 
 use super::{Session, index};
 use crate::client::inbox::Notice;
-use crate::io::ws_sender::{Ending, Link};
+use crate::io::ws_sender::{CloseMode, WsSender};
 use crate::message::{OutBuf, never_full};
 use crate::worker::net;
 
 impl Session {
     /// Lets every change take effect: lanes, words for them, events, wakings, the deadline.
-    pub(super) fn settle(self: &Rc<Self>) {
+    pub(super) fn apply_effects(self: &Rc<Self>) {
         loop {
             let queued = !self.outbox.borrow().is_empty();
             let lane = self.machine.borrow_mut().poll_lane(queued);
@@ -25,7 +25,7 @@ impl Session {
                 None => break,
             }
         }
-        self.flush_link();
+        self.flush_sender();
         loop {
             let event = self.machine.borrow_mut().poll_event();
             match event {
@@ -33,12 +33,12 @@ impl Session {
                 Some(Event::Upgraded) => {
                     self.settings.upgraded_before.set(true);
                     self.idle.borrow_mut().clear();
-                    self.tell(Notice::Upgraded);
+                    self.notify(Notice::Upgraded);
                 }
                 Some(Event::UpgradeFailed(why)) => {
                     self.settings.upgraded_before.set(false);
-                    self.drop_probe();
-                    self.tell(Notice::UpgradeFailed(why));
+                    self.detach_probe();
+                    self.notify(Notice::UpgradeFailed(why));
                 }
                 None => break,
             }
@@ -57,7 +57,7 @@ impl Session {
     fn start_lane(self: &Rc<Self>, lane: Lane) {
         let mut body = OutBuf::default();
         if lane == Lane::Post {
-            body.0 = self.local.pool.take_send();
+            body.0 = self.worker.pool.take_send();
             if !self.fill_post(&mut body) {
                 return self.machine.borrow_mut().detach(lane);
             }
@@ -68,8 +68,8 @@ impl Session {
     /// Writes what goes into one POST. False: nothing.
     fn fill_post(&self, body: &mut OutBuf) -> bool {
         /// python-engineio answers 200 to a body of more packets, and drops all of them (protocol 2.3.14).
-        const MOST_PACKETS: usize = 16;
-        let mut encoder = payload::Encoder::new(self.max_payload(), MOST_PACKETS);
+        const MAX_PACKETS: usize = 16;
+        let mut encoder = payload::Encoder::new(self.max_payload(), MAX_PACKETS);
         loop {
             let mut outbox = self.outbox.borrow_mut();
             let front = outbox.front().map(Packet::Message);
@@ -96,21 +96,21 @@ impl Session {
     }
 
     /// Moves what the machine allows from the queue into the WebSocket's frames.
-    pub(super) fn flush_link(&self) {
-        let link = self.link.borrow();
+    pub(super) fn flush_sender(&self) {
+        let sender = self.sender.borrow();
         loop {
             let mut outbox = self.outbox.borrow_mut();
             let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, !outbox.is_empty());
-            match (next, &*link, outbox.front()) {
-                (Some(Transmit::Message), Some(link), Some(message)) => {
-                    self.write_frame(link, &Packet::Message(message));
+            match (next, &*sender, outbox.front()) {
+                (Some(Transmit::Message), Some(sender), Some(message)) => {
+                    self.write_frame(sender, &Packet::Message(message));
                     outbox.pop();
                 }
-                (Some(next), Some(link), _) => self.transmit(link, next),
+                (Some(next), Some(sender), _) => self.transmit(sender, next),
                 // It is still being opened, and not wanted any more.
                 (Some(_), None, _) => {
                     drop(outbox);
-                    self.hung_up.set(true);
+                    self.ws_unwanted.set(true);
                     self.cut_socket(Lane::WebSocket);
                     self.watchers.wake_all();
                 }
@@ -119,49 +119,49 @@ impl Session {
         }
     }
 
-    pub(super) fn write_frame(&self, link: &Link, packet: &Packet<'_>) {
-        let (pool, mask) = (&self.local.pool, Some(self.local.mask()));
+    pub(super) fn write_frame(&self, sender: &WsSender, packet: &Packet<'_>) {
+        let (pool, mask) = (&self.worker.pool, Some(self.worker.mask()));
         match packet {
-            Packet::Message(_) => link.message(pool, packet.frame(), mask),
-            _ => link.write(pool, |out| out.frame(packet.frame(), mask)),
+            Packet::Message(_) => sender.message(pool, packet.frame(), mask),
+            _ => sender.write(pool, |out| out.frame(packet.frame(), mask)),
         }
     }
 
     /// Anything but a message, on the WebSocket.
-    pub(super) fn transmit(&self, link: &Rc<Link>, what: Transmit) {
+    pub(super) fn transmit(&self, sender: &Rc<WsSender>, what: Transmit) {
         match what {
-            Transmit::Control(packet) => self.write_frame(link, &packet),
-            Transmit::Hangup => self.hang_up(link),
+            Transmit::Control(packet) => self.write_frame(sender, &packet),
+            Transmit::Hangup => self.close_ws(sender),
             Transmit::Message => {}
         }
     }
 
     /// RFC 6455 7.1.1: our part of the closing handshake.
-    fn hang_up(&self, link: &Rc<Link>) {
+    fn close_ws(&self, sender: &Rc<WsSender>) {
         let (ended, code) = {
             let machine = self.machine.borrow();
             (machine.ended(), machine.hangup_code())
         };
         let cut = ended == Some(CloseReason::PingTimeout);
-        let ending = if cut { Ending::Cut } else { Ending::Flush };
-        let (pool, mask) = (&self.local.pool, Some(self.local.mask()));
-        link.write(pool, |out| never_full(ws::encode_close(out, Some(code), "", mask)));
-        link.end(ending);
+        let ending = if cut { CloseMode::Cut } else { CloseMode::Flush };
+        let (pool, mask) = (&self.worker.pool, Some(self.worker.mask()));
+        sender.write(pool, |out| never_full(ws::encode_close(out, Some(code), "", mask)));
+        sender.end(ending);
     }
 
     /// The probing WebSocket is none of ours any more; its task ends it.
-    fn drop_probe(&self) {
-        let probe = self.link.borrow_mut().take();
-        if let Some(link) = probe
-            && link.ending() == Ending::Open
+    fn detach_probe(&self) {
+        let probe = self.sender.borrow_mut().take();
+        if let Some(sender) = probe
+            && sender.ending() == CloseMode::Open
         {
-            self.hang_up(&link);
-            *self.leaving.borrow_mut() = Some(link);
+            self.close_ws(&sender);
+            *self.closing_probe.borrow_mut() = Some(sender);
         }
     }
 
-    pub(super) fn tell(&self, notice: Notice) {
-        self.inbox.borrow_mut().tell(notice);
+    pub(super) fn notify(&self, notice: Notice) {
+        self.inbox.borrow_mut().notify(notice);
         self.receivers.wake_all();
         self.watchers.wake_all();
     }
@@ -175,7 +175,7 @@ impl Session {
             // The peer is not there to hear of it.
             self.cut.set(true);
         }
-        self.tell(Notice::Closed(reason));
+        self.notify(Notice::Closed(reason));
         self.senders.wake_all();
     }
 

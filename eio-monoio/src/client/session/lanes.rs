@@ -14,29 +14,29 @@ use eio_core::transport::Transport;
 use super::{Session, index};
 use crate::client::error::Fault;
 use crate::client::http::{self, IdleConn};
-use crate::io::http_conn::Line;
-use crate::io::ws_sender::Link;
+use crate::io::http_conn::HttpConn;
+use crate::io::ws_sender::WsSender;
 
 impl Session {
     /// The WebSocket is open. False: it is not wanted any more.
-    pub(crate) fn connected(self: &Rc<Self>, link: &Rc<Link>) -> bool {
+    pub(crate) fn connected(self: &Rc<Self>, sender: &Rc<WsSender>) -> bool {
         let wanted = self.machine.borrow_mut().handle_connected().is_ok();
         if wanted {
-            *self.link.borrow_mut() = Some(link.clone());
-            self.settle();
+            *self.sender.borrow_mut() = Some(sender.clone());
+            self.apply_effects();
         }
         wanted
     }
 
-    /// Whether `link` is still the WebSocket of this session: a probe that was abandoned is not.
-    pub(crate) fn has_link(&self, link: &Rc<Link>) -> bool {
-        self.link.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, link))
+    /// Whether `sender` is still the WebSocket of this session: a probe that was abandoned is not.
+    pub(crate) fn is_current_sender(&self, sender: &Rc<WsSender>) -> bool {
+        self.sender.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, sender))
     }
 
     /// The lane's request is done.
     pub(crate) fn detach(self: &Rc<Self>, lane: Lane) {
         self.machine.borrow_mut().detach(lane);
-        self.settle();
+        self.apply_effects();
         if !self.is_slow() {
             self.senders.wake_all();
         }
@@ -44,20 +44,20 @@ impl Session {
 
     /// The lane failed, because of this.
     pub(crate) fn lost(self: &Rc<Self>, lane: Lane, fault: Fault) {
-        self.blame(lane, fault);
+        self.record_fault(lane, fault);
         self.machine.borrow_mut().lost(lane);
-        self.settle();
+        self.apply_effects();
     }
 
     /// What came on the lane is wrong.
     pub(crate) fn fail(self: &Rc<Self>, lane: Lane, reason: CloseReason, fault: Fault) {
-        self.blame(lane, fault);
+        self.record_fault(lane, fault);
         self.machine.borrow_mut().fail(lane, reason);
-        self.settle();
+        self.apply_effects();
     }
 
     /// Remembers what went wrong first with the session; an upgrade that fails is not its end.
-    fn blame(&self, lane: Lane, fault: Fault) {
+    fn record_fault(&self, lane: Lane, fault: Fault) {
         let machine = self.machine.borrow();
         let fatal = machine.attached(lane) && !(lane == Lane::WebSocket && machine.is_upgrading());
         if fatal && machine.ended().is_none() {
@@ -72,10 +72,10 @@ impl Session {
             return self.handle_open(lane, json);
         }
         if begins && packet != Packet::Close {
-            self.blame(lane, Fault::NotOpened);
+            self.record_fault(lane, Fault::NotOpened);
         }
         if let Packet::Message(_) = packet {
-            let now = self.local.turn_time();
+            let now = self.worker.cached_now();
             let handled = self.machine.borrow_mut().handle_packet(lane, packet, now);
             return match handled {
                 Ok(message) => {
@@ -88,11 +88,11 @@ impl Session {
                 Err(violation) => self.violated(violation),
             };
         }
-        let now = self.local.now();
+        let now = self.worker.now();
         let handled = self.machine.borrow_mut().handle_packet(lane, packet, now);
         match handled {
             Ok(_) => {
-                self.settle();
+                self.apply_effects();
                 true
             }
             Err(violation) => self.violated(violation),
@@ -101,7 +101,7 @@ impl Session {
 
     fn violated(self: &Rc<Self>, violation: Violation) -> bool {
         tracing::debug!(%violation, "the server broke a rule, or speaks after the end");
-        self.settle();
+        self.apply_effects();
         false
     }
 
@@ -119,15 +119,15 @@ impl Session {
             offers_websocket: open.upgrades.contains(Transport::WebSocket),
         };
         *self.opened.borrow_mut() = Some(open);
-        let handled = self.machine.borrow_mut().handle_open(figures, self.local.now());
+        let handled = self.machine.borrow_mut().handle_open(figures, self.worker.now());
         self.watchers.wake_all();
-        self.settle();
+        self.apply_effects();
         handled.is_ok()
     }
 
     /// Something was sent: there may be room for more.
     pub(crate) fn drained(&self) {
-        self.flush_link();
+        self.flush_sender();
         if !self.senders.is_empty() && !self.is_slow() {
             self.senders.wake_all();
         }
@@ -152,11 +152,11 @@ impl Session {
     }
 
     pub(crate) fn is_unwanted(&self, lane: Lane) -> bool {
-        self.cut.get() || (lane == Lane::WebSocket && self.hung_up.get())
+        self.cut.get() || (lane == Lane::WebSocket && self.ws_unwanted.get())
     }
 
     /// How long a request may take now.
-    pub(crate) fn patience(&self) -> Duration {
+    pub(crate) fn request_timeout(&self) -> Duration {
         /// For a last word after an abort.
         const BRIEF: Duration = Duration::from_secs(2);
         let timeout = self.settings.options.request_timeout;
@@ -169,8 +169,8 @@ impl Session {
     }
 
     /// A connection that waits for a request, and may be used for one.
-    pub(crate) fn take_idle(&self) -> Option<Line> {
-        http::usable(&mut self.idle.borrow_mut(), self.local.now())
+    pub(crate) fn take_idle(&self) -> Option<HttpConn> {
+        http::usable(&mut self.idle.borrow_mut(), self.worker.now())
     }
 
     /// Keeps a connection for another request.
@@ -188,8 +188,8 @@ pub(crate) struct SocketGuard<'s> {
 }
 
 impl<'s> SocketGuard<'s> {
-    pub(crate) fn new(session: &'s Session, lane: Lane, line: &Line) -> Self {
-        session.set_socket(lane, Some(line.stream().raw()));
+    pub(crate) fn new(session: &'s Session, lane: Lane, conn: &HttpConn) -> Self {
+        session.set_socket(lane, Some(conn.stream().raw()));
         Self { session, lane }
     }
 }

@@ -19,17 +19,17 @@ use eio_core::session::{ClientSession, CloseReason, Lane};
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
-use crate::client::cookies::Jar;
+use crate::client::cookies::CookieJar;
 use crate::client::error::Fault;
 use crate::client::http::IdleConn;
 use crate::client::inbox::Inbox;
 use crate::client::settings::Settings;
-use crate::io::message_queue::Queue;
-use crate::io::ws_sender::Link;
+use crate::io::message_queue::MessageQueue;
+use crate::io::ws_sender::WsSender;
 use crate::message::OutBuf;
-use crate::worker::context::{Local, Resident};
+use crate::worker::context::{ShutdownHook, WorkerContext};
 use crate::worker::deadline::Deadline;
-use crate::worker::tasks::With;
+use crate::worker::tasks::WithGuard;
 use crate::worker::wakers::Wakers;
 
 /// Starts the task of a lane: a GET, a POST of this body, or a WebSocket.
@@ -37,20 +37,20 @@ pub(crate) type RunLane = fn(&Rc<Session>, Lane, OutBuf);
 
 /// One session of a client, on the core it was begun on.
 pub(crate) struct Session {
-    pub(crate) local: Rc<Local>,
+    pub(crate) worker: Rc<WorkerContext>,
     pub(crate) settings: Rc<Settings>,
     run_lane: RunLane,
-    pub(crate) cookies: RefCell<Jar>,
+    pub(crate) cookies: RefCell<CookieJar>,
     machine: RefCell<ClientSession>,
     /// What the open packet said.
     opened: RefCell<Option<Open>>,
     /// What no lane could take yet.
-    outbox: RefCell<Queue>,
+    outbox: RefCell<MessageQueue>,
     inbox: RefCell<Inbox>,
     /// The WebSocket, from its 101 on, also while it is only probed.
-    link: RefCell<Option<Rc<Link>>>,
+    sender: RefCell<Option<Rc<WsSender>>>,
     /// One that came to nothing, while it takes its leave.
-    leaving: RefCell<Option<Rc<Link>>>,
+    closing_probe: RefCell<Option<Rc<WsSender>>>,
     /// Connections between two polling requests, and until when they may be used again.
     idle: RefCell<Vec<IdleConn>>,
     /// The sockets of GET, POST and a WebSocket being opened, to be cut.
@@ -63,7 +63,7 @@ pub(crate) struct Session {
     /// Nothing of this session is to be waited for any more.
     cut: Cell<bool>,
     /// A WebSocket that is still being opened is not wanted any more.
-    hung_up: Cell<bool>,
+    ws_unwanted: Cell<bool>,
     /// Tasks of this session.
     tasks: Cell<usize>,
     /// Whoever waits in `next`.
@@ -74,20 +74,20 @@ pub(crate) struct Session {
     watchers: Wakers,
     timer: Deadline,
     /// The core has ended.
-    retired: Cell<bool>,
-    resident: Cell<usize>,
+    worker_gone: Cell<bool>,
+    shutdown_hook: Cell<usize>,
 }
 
 impl Session {
     /// Begins a session on `transport`.
     pub(crate) fn start(
-        local: Rc<Local>,
+        worker: Rc<WorkerContext>,
         settings: Rc<Settings>,
         transport: Transport,
         upgrade: bool,
         run_lane: RunLane,
     ) -> Rc<Self> {
-        let machine = ClientSession::new(transport, upgrade, settings.timing(), local.now());
+        let machine = ClientSession::new(transport, upgrade, settings.timing(), worker.now());
         let session = Rc::new(Self {
             machine: RefCell::new(machine),
             settings,
@@ -96,29 +96,29 @@ impl Session {
             opened: RefCell::default(),
             outbox: RefCell::default(),
             inbox: RefCell::default(),
-            link: RefCell::default(),
-            leaving: RefCell::default(),
+            sender: RefCell::default(),
+            closing_probe: RefCell::default(),
             idle: RefCell::default(),
             sockets: Default::default(),
             fault: RefCell::default(),
             closed: Cell::new(None),
             aborted: Cell::new(false),
             cut: Cell::new(false),
-            hung_up: Cell::new(false),
+            ws_unwanted: Cell::new(false),
             tasks: Cell::new(0),
             receivers: Wakers::default(),
             senders: Wakers::default(),
             watchers: Wakers::default(),
-            timer: Deadline::new(local.clone()),
-            retired: Cell::new(false),
-            resident: Cell::new(0),
-            local,
+            timer: Deadline::new(worker.clone()),
+            worker_gone: Cell::new(false),
+            shutdown_hook: Cell::new(0),
+            worker,
         });
-        let resident: Weak<Self> = Rc::downgrade(&session);
-        session.resident.set(session.local.add_resident(resident));
+        let shutdown_hook: Weak<Self> = Rc::downgrade(&session);
+        session.shutdown_hook.set(session.worker.add_shutdown_hook(shutdown_hook));
         let clock = session.clone();
         session.spawn(async move { clock.keep_time().await });
-        session.settle();
+        session.apply_effects();
         session
     }
 
@@ -133,7 +133,7 @@ impl Session {
                 self.timer.poll(cx).map(|()| true)
             });
             if expired.await {
-                let now = self.local.now();
+                let now = self.worker.now();
                 {
                     let mut machine = self.machine.borrow_mut();
                     // What the server sent in time lies unread because the application is slow.
@@ -143,7 +143,7 @@ impl Session {
                     }
                     machine.handle_timeout(now);
                 }
-                self.settle();
+                self.apply_effects();
             }
         }
     }
@@ -161,7 +161,7 @@ impl Session {
         }
 
         self.tasks.set(self.tasks.get() + 1);
-        self.local.tasks.spawn(With { future: task, guard: Counted(self.clone()) });
+        self.worker.tasks.spawn(WithGuard { future: task, guard: Counted(self.clone()) });
     }
 }
 
@@ -202,8 +202,8 @@ impl Session {
 
     /// Bytes that wait to be sent.
     pub(crate) fn queued(&self) -> usize {
-        let link = self.link.borrow();
-        self.outbox.borrow().bytes() + link.as_ref().map_or(0, |link| link.queued())
+        let sender = self.sender.borrow();
+        self.outbox.borrow().bytes() + sender.as_ref().map_or(0, |sender| sender.queued())
     }
 
     fn is_slow(&self) -> bool {
@@ -215,19 +215,19 @@ impl Session {
     }
 }
 
-impl Resident for Session {
+impl ShutdownHook for Session {
     fn close(self: Rc<Self>) {
         Session::close(&self);
     }
 
-    fn retire(self: Rc<Self>) {
+    fn worker_ended(self: Rc<Self>) {
         // Its tasks have ended, or never will.
         if self.closed.get().is_none() {
             self.on_closed(CloseReason::TransportClose);
         }
-        self.retired.set(true);
+        self.worker_gone.set(true);
         self.timer.disarm();
-        drop((self.link.take(), self.leaving.take(), self.idle.take()));
+        drop((self.sender.take(), self.closing_probe.take(), self.idle.take()));
         for waiting in [&self.receivers, &self.senders, &self.watchers] {
             waiting.clear();
         }
@@ -236,7 +236,7 @@ impl Resident for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.local.remove_resident(self.resident.get());
+        self.worker.remove_shutdown_hook(self.shutdown_hook.get());
     }
 }
 

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use crate::client::error::{ConnectError, Fault};
 use crate::client::tls::TlsOptions;
 use crate::io::pem;
-use crate::io::stream::{Carrier, Tls};
+use crate::io::stream::{Stream, TlsStream};
 
 /// What a TLS connection is begun with.
 pub(crate) struct Trust {
@@ -29,7 +29,9 @@ impl Trust {
             .with_safe_default_protocol_versions()
             .map_err(|error| bad(&error))?;
         let builder = if options.insecure {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
         } else {
             builder.with_root_certificates(roots(options)?)
         };
@@ -74,24 +76,24 @@ fn system_roots() -> Arc<RootCertStore> {
 }
 
 /// Puts TLS on a connection.
-pub(crate) async fn secure(carrier: Carrier, trust: &Trust) -> Result<Carrier, Fault> {
-    let Carrier::Plain(stream) = carrier else { return Ok(carrier) };
+pub(crate) async fn secure(stream: Stream, trust: &Trust) -> Result<Stream, Fault> {
+    let Stream::Plain(socket) = stream else { return Ok(stream) };
     let agreed = async {
-        let tls = Tls::client(stream, trust.config.clone(), trust.name.clone())?;
+        let tls = TlsStream::client(socket, trust.config.clone(), trust.name.clone())?;
         tls.agree().await?;
         std::io::Result::Ok(tls)
     };
     match agreed.await {
-        Ok(tls) => Ok(Carrier::Tls(Box::new(tls))),
+        Ok(tls) => Ok(Stream::Tls(Box::new(tls))),
         Err(error) => Err(Fault::Tls(error.to_string())),
     }
 }
 
 /// Takes every certificate. Signatures are checked all the same: whoever it is, it is one party.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

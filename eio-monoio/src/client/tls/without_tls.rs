@@ -2,7 +2,7 @@
 
 use crate::client::error::{ConnectError, Fault};
 use crate::client::tls::TlsOptions;
-use crate::io::stream::Carrier;
+use crate::io::stream::Stream;
 
 /// There is none without the feature `tls`.
 pub(crate) struct Trust;
@@ -14,6 +14,6 @@ impl Trust {
     }
 }
 
-pub(crate) async fn secure(carrier: Carrier, _: &Trust) -> Result<Carrier, Fault> {
-    Ok(carrier)
+pub(crate) async fn secure(stream: Stream, _: &Trust) -> Result<Stream, Fault> {
+    Ok(stream)
 }

@@ -8,17 +8,17 @@ use std::task::Poll;
 
 use eio_core::http::{WriteError, response};
 
-use crate::io::http_conn::Ended;
+use crate::io::http_conn::RecvError;
 use crate::message::OutBuf;
 use crate::server::conn::Body;
-use crate::server::conn::header_slots::Slots;
+use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
 use crate::server::conn::request::Next;
 use crate::server::conn::{Conn, file};
 use crate::server::handler::Handler;
-use crate::server::shard::{Core, Shard};
+use crate::server::shard::{Shard, ShardState};
 use crate::web::compress::is_compressible;
-use crate::web::persistence::After;
+use crate::web::persistence::Persistence;
 use crate::web::request::to_http;
 use crate::worker::tasks::Stopped;
 
@@ -28,9 +28,9 @@ pub(crate) async fn answer<H: Handler>(
     mut conn: Box<Conn<H::Session>>,
     head: usize,
     body: Body,
-    after: After,
+    after: Persistence,
 ) -> Next<H::Session> {
-    if let Some(disk) = conn.core.disk.clone() {
+    if let Some(disk) = conn.state.disk.clone() {
         match file::serve(&mut conn, &disk, head, body, after).await {
             file::Served::No => {}
             file::Served::Yes(after) => return Next::Continue(conn, after),
@@ -38,27 +38,27 @@ pub(crate) async fn answer<H: Handler>(
         }
     }
     let Some(mut request) = owned(&mut conn, head) else {
-        conn.reply(Answer::empty(400), After::Close);
-        return Next::Continue(conn, After::Close);
+        conn.reply(Answer::empty(400), Persistence::Close);
+        return Next::Continue(conn, Persistence::Close);
     };
     conn.rx.skip(head);
     let status = match conn.receive_body(body).await {
         Ok(()) => 0,
-        Err(Ended::Bad(error)) => error.status(),
-        Err(Ended::TimedOut) => 408,
-        Err(Ended::Closed) => return Next::Gone,
+        Err(RecvError::Bad(error)) => error.status(),
+        Err(RecvError::TimedOut) => 408,
+        Err(RecvError::Closed) => return Next::Gone,
     };
     if status != 0 {
-        conn.reply(Answer::empty(status), After::Close);
-        return Next::Continue(conn, After::Close);
+        conn.reply(Answer::empty(status), Persistence::Close);
+        return Next::Continue(conn, Persistence::Close);
     }
     *request.body_mut() = conn.rx.kept().to_vec();
     conn.rx.release();
-    conn.rest();
+    conn.shrink_rx();
     let bodiless = request.method() == http::Method::HEAD;
 
-    let tasks = &shard.core.tasks;
-    conn.set_deadline(conn.core.config.connect_timeout);
+    let tasks = &shard.state.tasks;
+    conn.set_deadline(conn.state.config.connect_timeout);
     let outcome = match tasks.call(|| shard.handler.request(request)) {
         Ok(answering) => {
             let mut answering = pin!(tasks.run(answering));
@@ -84,8 +84,8 @@ pub(crate) async fn answer<H: Handler>(
 }
 
 fn owned<T>(conn: &mut Conn<T>, head: usize) -> Option<http::Request<Vec<u8>>> {
-    let mut slots = Slots::new();
-    let head = slots.parse(conn.rx.unread().get(..head)?, conn.core.config.max_headers).ok()?;
+    let mut slots = HeaderSlots::new();
+    let head = slots.parse(conn.rx.unread().get(..head)?, conn.state.config.max_headers).ok()?;
     Some(to_http(&head, Vec::new()))
 }
 
@@ -95,7 +95,7 @@ fn write<T>(
     conn: &mut Conn<T>,
     answer: &http::Response<Cow<'static, [u8]>>,
     bodiless: bool,
-    after: After,
+    after: Persistence,
 ) {
     const OURS: [http::HeaderName; 4] = [
         http::header::CONTENT_LENGTH,
@@ -103,13 +103,13 @@ fn write<T>(
         http::header::CONNECTION,
         http::header::DATE,
     ];
-    let date = conn.core.date();
+    let date = conn.state.date();
     let status = answer.status().as_u16();
-    let may_code = is_worth_coding(&conn.core, answer);
+    let may_code = is_worth_coding(&conn.state, answer);
     let mut coded = Vec::new();
-    let coding = conn
-        .coding
-        .filter(|coding| may_code && conn.core.deflater.shrink(*coding, answer.body(), &mut coded));
+    let coding = conn.coding.filter(|coding| {
+        may_code && conn.state.deflater.shrink(*coding, answer.body(), &mut coded)
+    });
     let body = if coding.is_some() { &coded } else { &**answer.body() };
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
         // RFC 9110 15.2: an interim response answers nothing; the client would read on, into our body.
@@ -152,15 +152,15 @@ fn write<T>(
 }
 
 /// Whether an answer of the application may be compressed for clients that want it.
-fn is_worth_coding<T>(core: &Core<T>, answer: &http::Response<Cow<'static, [u8]>>) -> bool {
+fn is_worth_coding<T>(state: &ShardState<T>, answer: &http::Response<Cow<'static, [u8]>>) -> bool {
     let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
     let may_transform = || {
         text(http::header::CACHE_CONTROL)
             .is_none_or(|value| !value.to_ascii_lowercase().contains("no-transform"))
     };
-    core.config.http_compression
+    state.config.http_compression
         && answer.status() == http::StatusCode::OK
-        && answer.body().len() >= core.config.compression_threshold
+        && answer.body().len() >= state.config.compression_threshold
         && !answer.headers().contains_key(http::header::CONTENT_ENCODING)
         && text(http::header::CONTENT_TYPE).is_some_and(is_compressible)
         && may_transform()

@@ -20,10 +20,10 @@ use crate::server::session::Session;
 use crate::server::shard::Shard;
 use crate::server::socket::Socket;
 use crate::worker::tasks::{Run, Stopped};
-use crate::worker::yield_now::Turn;
+use crate::worker::yield_now::YieldBudget;
 
 /// Hands a message over. The future, guarded against panics, does not borrow it. From here on the session is
-/// busy, until [`begin`] or [`catch_up`] finds that the handler is done.
+/// busy, until [`begin`] or [`drain_inbox`] finds that the handler is done.
 // Inlined, what is made is made in its place.
 #[inline(always)]
 pub(crate) fn message<'s, H: Handler>(
@@ -44,7 +44,7 @@ pub(crate) fn begin<H: Handler>(
     poll_fn(move |cx| {
         let polled = handled.as_mut().poll(cx);
         if polled.is_ready() {
-            rest(shard, session);
+            finish_handler(shard, session);
         }
         Poll::Ready(polled)
     })
@@ -57,7 +57,7 @@ fn call<'s, H: Handler, F: Future<Output = ()>>(
     handler: impl FnOnce(&Socket<H::Session>) -> F,
 ) -> Handled<'s, H::Session, F> {
     let socket = Socket::new(session.clone());
-    let running = shard.core.tasks.start(|| handler(&socket));
+    let running = shard.state.tasks.start(|| handler(&socket));
     Handled { running, socket }
 }
 
@@ -93,28 +93,28 @@ pub(crate) fn spawn_message<H: Handler>(
     let (shard, session, owned) = (shard.clone(), session.clone(), OwnedMessage::from(lent));
     let tasks = shard.clone();
     let size = TASK + lent.len();
-    session.hold(size);
-    tasks.core.tasks.spawn(async move {
+    session.add_in_progress(size);
+    tasks.state.tasks.spawn(async move {
         call(&shard, &session, |socket| shard.handler.message(socket, owned.borrow())).await;
-        session.handed_over(size);
+        session.remove_in_progress(size);
     });
 }
 
 /// Whether messages are to be spawned.
 pub(crate) fn is_concurrent<H: Handler>(shard: &Shard<H>) -> bool {
-    shard.core.config.dispatch == Dispatch::Concurrent
+    shard.state.config.dispatch == Dispatch::Concurrent
 }
 
 /// Tells the handler that a session exists. A new session is busy until that is done, see [`begin`].
 pub(crate) async fn opened<H: Handler>(shard: &Shard<H>, session: &Rc<Session<H::Session>>) {
     let socket = Socket::new(session.clone());
-    let result = shard.core.tasks.start(|| shard.handler.open(&socket)).await;
+    let result = shard.state.tasks.start(|| shard.handler.open(&socket)).await;
     judge(&socket, result);
 }
 
 /// Tells the handler that a session has ended.
 pub(crate) async fn ended<H: Handler>(shard: &Shard<H>, session: Rc<Session<H::Session>>) {
-    let tasks = &shard.core.tasks;
+    let tasks = &shard.state.tasks;
     let reason = session.closed().unwrap_or(CloseReason::TransportClose);
     tracing::debug!(sid = %session.sid, %reason, "session closed");
     let socket = Socket::new(session);
@@ -122,37 +122,37 @@ pub(crate) async fn ended<H: Handler>(shard: &Shard<H>, session: Rc<Session<H::S
 }
 
 /// Stays with a busy session: runs `first`, then everything that was stashed meanwhile, in order.
-pub(crate) async fn catch_up<H: Handler>(
+pub(crate) async fn drain_inbox<H: Handler>(
     shard: &Shard<H>,
     session: &Rc<Session<H::Session>>,
     first: Pin<&mut impl Future<Output = ()>>,
 ) {
     first.await;
-    let mut turn = Turn::default();
+    let mut budget = YieldBudget::default();
     loop {
         let mut inbox = session.take_inbox();
         if inbox.is_empty() {
             break;
         }
         while !inbox.is_empty() {
-            turn.count().await;
+            budget.count().await;
             // As where messages are read: a handler that answers each does not fill the queue.
             poll_fn(|cx| session.poll_room(cx)).await;
             let Some(next) = inbox.front() else { break };
             let done = call(shard, session, |socket| shard.handler.message(socket, next));
             let before = inbox.bytes();
             inbox.pop();
-            session.handed_over(before - inbox.bytes());
+            session.remove_in_progress(before - inbox.bytes());
             done.await;
         }
     }
-    rest(shard, session);
+    finish_handler(shard, session);
 }
 
 /// The handler is done: if the session ended meanwhile, also by its own hand, it hears of that now.
-fn rest<H: Handler>(shard: &Shard<H>, session: &Rc<Session<H::Session>>) {
+fn finish_handler<H: Handler>(shard: &Shard<H>, session: &Rc<Session<H::Session>>) {
     if session.set_idle() {
-        shard.core.say_goodbye(session.clone());
+        shard.state.queue_disconnect(session.clone());
     }
 }
 

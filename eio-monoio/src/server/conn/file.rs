@@ -6,23 +6,23 @@ use std::task::Poll;
 
 use eio_core::http::{Framing, Target, WriteError, response};
 
-use crate::io::http_conn::Ended;
+use crate::io::http_conn::RecvError;
 use crate::message::OutBuf;
 use crate::server::conn::Body;
 use crate::server::conn::Conn;
-use crate::server::conn::header_slots::Slots;
+use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
 use crate::server::shard::disk::{Disk, Found, Opened, Reply, Task, Wanted};
 use crate::web::compress::Accepted;
 use crate::web::conditional::{Conditions, Decision};
-use crate::web::persistence::After;
+use crate::web::persistence::Persistence;
 
 /// Whether a request was for a file.
 pub(crate) enum Served {
     /// It was not, and is untouched.
     No,
     /// The answer, or its end, is written, to be flushed.
-    Yes(After),
+    Yes(Persistence),
     /// The connection ended.
     Gone,
 }
@@ -33,9 +33,9 @@ pub(crate) async fn serve<T>(
     disk: &Disk,
     head: usize,
     body: Body,
-    after: After,
+    after: Persistence,
 ) -> Served {
-    let Some(request) = understand(conn, disk, head) else { return Served::No };
+    let Some(request) = decide(conn, disk, head) else { return Served::No };
     let found = match ask(conn, disk, Task::Find(Box::new(request.wanted))).await {
         Some(Reply::Found(Found::Missing)) => return Served::No,
         Some(Reply::Found(found)) => Ok(found),
@@ -48,13 +48,13 @@ pub(crate) async fn serve<T>(
     // From here on the request is ours. Its body, if it has one, is nobody's.
     conn.rx.skip(head);
     let has_body = !matches!(body.framing, Framing::None | Framing::Length(0));
-    let after = if has_body { After::Close } else { after };
+    let after = if has_body { Persistence::Close } else { after };
     let head_only = request.method == Method::Head;
     let plain = |status| Answer { head_only, ..Answer::empty(status) };
     let mut opened = match found {
         Err(status) => {
-            conn.reply(plain(status), After::Close);
-            return Served::Yes(After::Close);
+            conn.reply(plain(status), Persistence::Close);
+            return Served::Yes(Persistence::Close);
         }
         Ok(_) if request.method == Method::Other => {
             // RFC 9110 15.5.6: "The origin server MUST generate an Allow header field in a 405 response".
@@ -67,7 +67,7 @@ pub(crate) async fn serve<T>(
             return Served::Yes(after);
         }
     };
-    let date = conn.core.date();
+    let date = conn.state.date();
     let out = conn.answer();
     let start = out.0.len();
     if write_head(out, &opened, disk, &date, after).is_err() {
@@ -92,7 +92,9 @@ pub(crate) async fn serve<T>(
         };
         match conn.send(bytes).await {
             Ok(sent) => buffer = sent,
-            Err(Ended::Closed | Ended::TimedOut | Ended::Bad(_)) => return Served::Gone,
+            Err(RecvError::Closed | RecvError::TimedOut | RecvError::Bad(_)) => {
+                return Served::Gone;
+            }
         }
         rest = more;
     }
@@ -114,9 +116,9 @@ struct Request {
 }
 
 /// Reads the head once more. `None`: no rule leads from it to a file.
-fn understand<T>(conn: &Conn<T>, disk: &Disk, head: usize) -> Option<Request> {
-    let config = &conn.core.config;
-    let mut slots = Slots::new();
+fn decide<T>(conn: &Conn<T>, disk: &Disk, head: usize) -> Option<Request> {
+    let config = &conn.state.config;
+    let mut slots = HeaderSlots::new();
     let head = slots.parse(conn.rx.unread().get(..head)?, config.max_headers).ok()?;
     let target = Target::parse(head.target).ok()?;
     let candidate = disk.files.resolve(target.path)?;
@@ -143,9 +145,9 @@ fn understand<T>(conn: &Conn<T>, disk: &Disk, head: usize) -> Option<Request> {
 
 /// Has a disk thread do something. `None`: it takes too long, or the server ends.
 async fn ask<T>(conn: &Conn<T>, disk: &Disk, task: Task) -> Option<Reply> {
-    let core = &conn.core;
-    conn.set_deadline(core.config.connect_timeout);
-    let mut asking = pin!(core.tasks.run(disk.ask(&core.reads, core.id, task)));
+    let state = &conn.state;
+    conn.set_deadline(state.config.connect_timeout);
+    let mut asking = pin!(state.tasks.run(disk.ask(&state.reads, state.id, task)));
     poll_fn(|cx| match asking.as_mut().poll(cx) {
         Poll::Ready(reply) => Poll::Ready(reply.ok()),
         Poll::Pending => conn.poll_deadline(cx).map(|()| None),
@@ -158,7 +160,7 @@ fn write_head(
     opened: &Opened,
     disk: &Disk,
     date: &[u8],
-    after: After,
+    after: Persistence,
 ) -> Result<(), WriteError> {
     let (status, length) = match &opened.decision {
         Decision::Whole => (200, Some(opened.len)),
@@ -203,8 +205,8 @@ fn write_head(
 }
 
 /// Relative links of a page work only below the slash.
-fn redirect<T>(conn: &mut Conn<T>, location: &str, after: After) {
-    let date = conn.core.date();
+fn redirect<T>(conn: &mut Conn<T>, location: &str, after: Persistence) {
+    let date = conn.state.date();
     let out = conn.answer();
     let start = out.0.len();
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {

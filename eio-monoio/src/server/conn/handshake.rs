@@ -13,9 +13,9 @@ use eio_core::transport::Transport;
 use eio_core::ws::{CloseCode, encode_close};
 use http::HeaderMap;
 
-use crate::io::stream::Carrier;
+use crate::io::stream::Stream;
 use crate::message::{OutBuf, never_full};
-use crate::server::conn::header_slots::Slots;
+use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
 use crate::server::conn::request::{Accept, KEPT, Next, Resume};
 use crate::server::conn::{Conn, dispatch, polling, websocket};
@@ -25,20 +25,20 @@ use crate::server::hooks;
 use crate::server::request::{ConnectRequest, Refusal};
 use crate::server::session::{Origin, Session};
 use crate::server::shard::registry::NoSid;
-use crate::server::shard::{Core, Shard};
-use crate::web::persistence::After;
+use crate::server::shard::{Shard, ShardState};
+use crate::web::persistence::Persistence;
 use crate::web::proxy;
 use crate::web::request::RequestInfo;
-use crate::worker::future_pool::{Work, Workers};
+use crate::worker::future_pool::{FuturePool, Pooled};
 use crate::worker::tasks::{Guarded, Stopped};
 
 /// A session that a request asks for.
-pub(crate) struct Asked<H: Handler> {
+pub(crate) struct SessionRequest<H: Handler> {
     pub(crate) transport: Transport,
     pub(crate) base64: bool,
     /// For a WebSocket.
     pub(crate) accept: Accept,
-    pub(crate) after: After,
+    pub(crate) after: Persistence,
     pub(crate) resume: Resume<H>,
 }
 
@@ -47,11 +47,11 @@ pub(crate) fn open<H: Handler>(
     shard: &Rc<Shard<H>>,
     mut conn: Box<Conn<H::Session>>,
     head: usize,
-    asked: Asked<H>,
+    asked: SessionRequest<H>,
 ) -> Handshake<H> {
     // The application may take its time with the request, which is mostly much smaller than what it came in.
-    conn.rest();
-    let pool = shard.core.shared::<Handshakes<H>>();
+    conn.shrink_rx();
+    let pool = shard.state.per_worker::<Handshakes<H>>();
     pool.0.run(Opening { shard: shard.clone(), conn, head, asked }, opened)
 }
 
@@ -60,19 +60,19 @@ pub(crate) struct Opening<H: Handler> {
     shard: Rc<Shard<H>>,
     conn: Box<Conn<H::Session>>,
     head: usize,
-    asked: Asked<H>,
+    asked: SessionRequest<H>,
 }
 
 /// The memory of handshakes: much of it, for a short time.
-struct Handshakes<H: Handler>(Rc<Workers<Opening<H>, Next<H::Session>>>);
+struct Handshakes<H: Handler>(Rc<FuturePool<Opening<H>, Next<H::Session>>>);
 
 impl<H: Handler> Default for Handshakes<H> {
     fn default() -> Self {
-        Self(Workers::new(KEPT))
+        Self(FuturePool::new(KEPT))
     }
 }
 
-type Handshake<H> = Work<Opening<H>, Next<<H as Handler>::Session>>;
+type Handshake<H> = Pooled<Opening<H>, Next<<H as Handler>::Session>>;
 
 async fn opened<H: Handler>(opening: Opening<H>) -> Next<H::Session> {
     let Opening { shard, mut conn, head, asked } = opening;
@@ -87,13 +87,13 @@ async fn opened<H: Handler>(opening: Opening<H>) -> Next<H::Session> {
         }
     };
     conn.rx.skip(head);
-    if shard.core.is_shutting_down() {
+    if shard.state.is_shutting_down() {
         // It began while the application made up its mind: a new session would only be in its way.
-        conn.reply(Answer::empty(503), After::Close);
-        return Next::Continue(conn, After::Close);
+        conn.reply(Answer::empty(503), Persistence::Close);
+        return Next::Continue(conn, Persistence::Close);
     }
     let origin = Origin { transport: asked.transport, base64: asked.base64, peer, sid, data };
-    let session = match shard.core.open(origin) {
+    let session = match shard.state.open(origin) {
         Ok(session) => session,
         Err(NoSid::Taken) => {
             conn.reply(Answer::refusal(&Refusal::bad_request()), asked.after);
@@ -101,8 +101,8 @@ async fn opened<H: Handler>(opening: Opening<H>) -> Next<H::Session> {
         }
         Err(error @ NoSid::Random(_)) => {
             tracing::error!(%error, "a session could not be opened");
-            conn.reply(Answer::empty(503), After::Close);
-            return Next::Continue(conn, After::Close);
+            conn.reply(Answer::empty(503), Persistence::Close);
+            return Next::Continue(conn, Persistence::Close);
         }
     };
     tracing::debug!(sid = %session.sid, transport = %asked.transport, "session opened");
@@ -122,10 +122,10 @@ async fn open_polling<H: Handler>(
     shard: &Rc<Shard<H>>,
     mut conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
-    after: After,
+    after: Persistence,
     resume: Resume<H>,
 ) -> Next<H::Session> {
-    if let Some(cookie) = &shard.core.config.cookie
+    if let Some(cookie) = &shard.state.config.cookie
         && !cookie.write(&mut conn.extra, &session.sid)
     {
         tracing::error!(sid = %session.sid, "the cookie's value is not legal; none is set");
@@ -143,14 +143,14 @@ async fn open_polling<H: Handler>(
         let (shard, session) = (shard.clone(), session.clone());
         async move {
             match polling::send(conn, session, after).await {
-                Next::Continue(mut conn, After::Close) => conn.line.close_lingering().await,
+                Next::Continue(mut conn, Persistence::Close) => conn.http.close_lingering().await,
                 Next::Continue(conn, _) => resume(shard, conn),
                 Next::Gone => {}
             }
         }
     };
-    shard.core.tasks.spawn(sending);
-    dispatch::catch_up(shard, &session, opened).await;
+    shard.state.tasks.spawn(sending);
+    dispatch::drain_inbox(shard, &session, opened).await;
     Next::Gone
 }
 
@@ -169,16 +169,16 @@ async fn connect<H: Handler>(
     head: usize,
     transport: Transport,
 ) -> Result<Accepted<H::Session>, Refusal> {
-    let mut slots = Slots::new();
+    let mut slots = HeaderSlots::new();
     // It parsed a moment ago.
-    let bytes = conn.line.rx.unread().get(..head).unwrap_or_default();
-    let max = shard.core.config.max_headers;
+    let bytes = conn.http.rx.unread().get(..head).unwrap_or_default();
+    let max = shard.state.config.max_headers;
     let head = slots.parse(bytes, max).map_err(|_| Refusal::unavailable())?;
-    let info = shard.core.info(head, conn.line.stream(), conn.peer);
+    let info = shard.state.info(head, conn.http.stream(), conn.peer);
     let request = ConnectRequest { info, transport };
-    conn.set_deadline(shard.core.config.connect_timeout);
-    let tasks = &shard.core.tasks;
-    let hooks = &shard.core.hooks;
+    conn.set_deadline(shard.state.config.connect_timeout);
+    let tasks = &shard.state.tasks;
+    let hooks = &shard.state.hooks;
     let outcome = match tasks.call(|| shard.handler.connect(&request)) {
         Err(stopped) => Err(stopped),
         Ok(connecting) => {
@@ -195,15 +195,15 @@ async fn connect<H: Handler>(
     match outcome {
         Ok(Ok(data)) => {
             let data = Guarded::new(data);
-            let sid = match generate_id(&shard.core, &request) {
+            let sid = match generate_id(&shard.state, &request) {
                 Ok(sid) => sid,
-                Err(NotMade) => {
+                Err(NoUsableId) => {
                     hooks.report(&request, ConnectionError::IdGeneration);
                     return Err(Refusal::bad_request());
                 }
             };
             if let Some(add) = &hooks.initial {
-                shard.core.add_headers(&mut conn.extra, |headers| add(&request, headers));
+                shard.state.add_headers(&mut conn.extra, |headers| add(&request, headers));
             }
             Ok(Accepted { data, peer: request.info.peer, sid })
         }
@@ -224,30 +224,33 @@ async fn connect<H: Handler>(
 }
 
 /// The application has made no identifier, or none that can be used.
-struct NotMade;
+struct NoUsableId;
 
 /// Has the application make an identifier, if it does that.
-fn generate_id<T>(core: &Core<T>, request: &ConnectRequest<'_>) -> Result<Option<Sid>, NotMade> {
-    let Some(make) = &core.hooks.ids else { return Ok(None) };
-    let made = core.tasks.call(|| make(request));
+fn generate_id<T>(
+    state: &ShardState<T>,
+    request: &ConnectRequest<'_>,
+) -> Result<Option<Sid>, NoUsableId> {
+    let Some(make) = &state.hooks.ids else { return Ok(None) };
+    let made = state.tasks.call(|| make(request));
     let Ok(Ok(sid)) = made else {
         tracing::error!(panicked = made.is_err(), "the application made no legal sid");
-        return Err(NotMade);
+        return Err(NoUsableId);
     };
     // Another core may take it still, before the session is opened: that is refused then.
-    if core.mesh.route(&sid).is_some() {
+    if state.shared.route(&sid).is_some() {
         tracing::warn!(%sid, "the application made a sid that is in use");
-        return Err(NotMade);
+        return Err(NoUsableId);
     }
     Ok(Some(sid))
 }
 
 /// What the application may look at, and add.
-impl<T> Core<T> {
+impl<T> ShardState<T> {
     pub(crate) fn info<'r>(
         &self,
         head: RequestHead<'r, 'r>,
-        carrier: &'r Carrier,
+        stream: &'r Stream,
         peer: Option<SocketAddr>,
     ) -> RequestInfo<'r> {
         let by = self.config.forwarded_by;
@@ -256,7 +259,7 @@ impl<T> Core<T> {
         } else {
             proxy::client(peer, &head.headers, &self.trusted, by)
         };
-        let (secure, certificate) = (carrier.is_secure(), carrier.peer_certificate());
+        let (secure, certificate) = (stream.is_secure(), stream.peer_certificate());
         RequestInfo { head, peer, secure, certificate }
     }
 
@@ -284,7 +287,7 @@ pub(crate) fn upgrade<H: Handler>(
         // As the reference does, and as its test suite expects: accepted, then closed. The session's own
         // WebSocket is not disturbed (protocol 2.6.9).
         never_full(encode_close(&mut conn.out, Some(CloseCode::POLICY), "", None));
-        return Next::Continue(conn, After::Close);
+        return Next::Continue(conn, Persistence::Close);
     }
     websocket::start(shard.clone(), conn, session, websocket::Begin::Probe, accept.deflate);
     Next::Gone

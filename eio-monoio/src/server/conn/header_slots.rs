@@ -1,4 +1,4 @@
-//! [`Slots`]: room for the header lines of a request.
+//! [`HeaderSlots`]: room for the header lines of a request.
 
 use eio_core::http::{EMPTY, Error, Header, RequestHead};
 
@@ -8,12 +8,12 @@ use crate::server::config::MAX_HEADERS;
 const FEW: usize = 24;
 
 /// What a head is read into. To clear room for as many lines as may be would take half as long as to read it.
-pub(crate) struct Slots<'b> {
+pub(crate) struct HeaderSlots<'b> {
     few: [Header<'b>; FEW],
     many: Option<[Header<'b>; MAX_HEADERS]>,
 }
 
-impl<'b> Slots<'b> {
+impl<'b> HeaderSlots<'b> {
     #[inline]
     pub(crate) const fn new() -> Self {
         Self { few: [EMPTY; FEW], many: None }
@@ -46,7 +46,7 @@ mod tests {
             for lines in [1, FEW - 1, FEW, FEW + 1, MAX_HEADERS, MAX_HEADERS + 1] {
                 let others = "A: b\r\n".repeat(lines - 1);
                 let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{others}\r\n");
-                let mut slots = Slots::new();
+                let mut slots = HeaderSlots::new();
                 let parsed =
                     slots.parse(head.as_bytes(), max).map(|head| head.headers.iter().count());
                 let expected = if lines > max { Err(Error::TooManyHeaders) } else { Ok(lines) };

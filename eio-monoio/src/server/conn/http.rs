@@ -9,9 +9,9 @@ use eio_core::request::{Intent, Reject, classify};
 use eio_core::transport::Transport;
 use eio_core::ws::handshake;
 
-use crate::io::http_conn::Ended;
+use crate::io::http_conn::RecvError;
 use crate::metrics::MOVED;
-use crate::server::conn::header_slots::Slots;
+use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
 use crate::server::conn::request::{Accept, Next};
 use crate::server::conn::{Body, Conn, app_request, handshake as open, polling, raw_websocket};
@@ -19,23 +19,23 @@ use crate::server::connection_error::ConnectionError;
 use crate::server::handler::Handler;
 use crate::server::request::Refusal;
 use crate::server::session::Session;
-use crate::server::shard::shared::Mail;
-use crate::server::shard::{Core, Found, Shard};
+use crate::server::shard::shared::ShardMessage;
+use crate::server::shard::{SessionLocation, Shard, ShardState};
 use crate::web::compress::Accepted;
 use crate::web::cors::{self, OriginPredicate, Verdict};
-use crate::web::persistence::After;
+use crate::web::persistence::Persistence;
 use crate::web::request::RequestInfo;
 
 /// Serves a connection that was accepted just now, or came from another shard, as a task of its own.
 pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
     let tasks = shard.clone();
-    tasks.core.tasks.spawn(serve(shard, conn, true));
+    tasks.state.tasks.spawn(serve(shard, conn, true));
 }
 
 /// Goes on with a connection whose last request was answered, as a task of its own.
 fn resume<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
     let tasks = shard.clone();
-    tasks.core.tasks.spawn(serve(shard, conn, false));
+    tasks.state.tasks.spawn(serve(shard, conn, false));
 }
 
 /// `first`: a request is owed. A client that is quick has sent it with the handshake of TCP, another has
@@ -47,57 +47,57 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
             Err(ended) => return refuse_head(conn, ended).await,
         };
         first = false;
-        let request = understand(&shard.core, &mut conn, head);
+        let request = decide(&shard.state, &mut conn, head);
         let after = request.after;
-        let next = match request.what {
-            What::Poll(session) => {
+        let next = match request.action {
+            Action::Poll(session) => {
                 conn.rx.skip(head);
                 polling::poll(conn, session, after).await
             }
-            What::Push(session) => {
+            Action::Push(session) => {
                 conn.rx.skip(head);
                 polling::push(&shard, conn, session, request.body, after, resume).await
             }
-            What::Open { transport, base64, accept } => {
-                let asked = open::Asked { transport, base64, accept, after, resume };
+            Action::Open { transport, base64, accept } => {
+                let asked = open::SessionRequest { transport, base64, accept, after, resume };
                 open::open(&shard, conn, head, asked).await
             }
-            What::Upgrade { session, accept } => {
+            Action::Upgrade { session, accept } => {
                 open::upgrade(&shard, conn, session, head, &accept)
             }
-            What::Elsewhere(owner) => {
+            Action::Elsewhere(owner) => {
                 match conn.into_moved() {
                     Ok(moved) => {
-                        shard.core.counters.add(MOVED, 0, 1);
-                        shard.core.mesh.post(owner, Mail::Connection(moved));
+                        shard.state.counters.add(MOVED, 0, 1);
+                        shard.state.shared.post(owner, ShardMessage::Connection(moved));
                     }
                     Err(error) => tracing::warn!(%error, "a connection could not change its core"),
                 }
                 Next::Gone
             }
-            What::Plain(accept) => {
+            Action::Plain(accept) => {
                 conn.rx.skip(head);
                 open::switch_protocols(&mut conn, &accept);
-                if let Some(on_plain) = shard.core.on_plain.clone() {
-                    raw_websocket::start(&shard.core, conn, accept.deflate, on_plain);
+                if let Some(on_plain) = shard.state.on_plain.clone() {
+                    raw_websocket::start(&shard.state, conn, accept.deflate, on_plain);
                 }
                 Next::Gone
             }
             // Rare and large: not part of what every idle connection pays for.
-            What::Other => {
+            Action::Other => {
                 Box::pin(app_request::answer(&shard, conn, head, request.body, after)).await
             }
-            What::Refused(answer) => {
+            Action::Refused(answer) => {
                 conn.rx.skip(head);
                 conn.reply(answer, after);
                 Next::Continue(conn, after)
             }
-            What::Denied { refusal, head_only } => {
+            Action::Denied { refusal, head_only } => {
                 conn.rx.skip(head);
                 conn.reply(Answer { head_only, ..Answer::refusal(&refusal) }, after);
                 Next::Continue(conn, after)
             }
-            What::Answered => {
+            Action::Answered => {
                 conn.rx.skip(head);
                 Next::Continue(conn, after)
             }
@@ -105,41 +105,41 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
         let Next::Continue(back, after) = next else { return };
         conn = back;
         conn.fresh = false;
-        if after == After::Close || shard.core.is_shut() {
-            return conn.line.close_lingering().await;
+        if after == Persistence::Close || shard.state.has_stopped_accepting() {
+            return conn.http.close_lingering().await;
         }
         if conn.flush().await.is_err() {
             return;
         }
         conn.stream().count_step();
-        poll_fn(|cx| conn.stream().poll_turn(cx)).await;
+        poll_fn(|cx| conn.stream().poll_budget(cx)).await;
     }
 }
 
 /// Reads up to the end of a request head and says how long it is.
-async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, Ended> {
-    let max = conn.core.config.max_head_size;
+async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvError> {
+    let max = conn.state.config.max_head_size;
     let mut scanner = HeadScanner::new();
     let mut begun = false;
     conn.rx.release();
     if first {
-        conn.set_deadline(conn.core.config.head_timeout);
+        conn.set_deadline(conn.state.config.head_timeout);
         if conn.rx.unread().is_empty() {
             conn.try_receive(1)?;
         }
     }
     loop {
         if !conn.rx.unread().is_empty() {
-            if let Some(len) = scanner.poll(conn.rx.unread(), max).map_err(Ended::Bad)? {
+            if let Some(len) = scanner.poll(conn.rx.unread(), max).map_err(RecvError::Bad)? {
                 conn.set_idle(false);
                 return Ok(len);
             }
             if !begun && !first {
-                conn.set_deadline(conn.core.config.head_timeout);
+                conn.set_deadline(conn.state.config.head_timeout);
             }
             begun = true;
         } else if !first {
-            conn.set_deadline(conn.core.config.idle_timeout);
+            conn.set_deadline(conn.state.config.idle_timeout);
         }
         conn.set_idle(!begun);
         conn.receive(1).await?;
@@ -147,28 +147,28 @@ async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, Ended> {
 }
 
 /// Answers what is not a request; a connection that never sent anything is closed without a word.
-async fn refuse_head<T>(mut conn: Box<Conn<T>>, ended: Ended) {
+async fn refuse_head<T>(mut conn: Box<Conn<T>>, ended: RecvError) {
     let status = match ended {
-        Ended::Bad(error) => error.status(),
-        Ended::TimedOut if !conn.rx.unread().is_empty() => 408,
+        RecvError::Bad(error) => error.status(),
+        RecvError::TimedOut if !conn.rx.unread().is_empty() => 408,
         // How most connections end: what they received into is not to be freed with them.
-        Ended::TimedOut | Ended::Closed => return conn.release(),
+        RecvError::TimedOut | RecvError::Closed => return conn.release(),
     };
     conn.set_idle(false);
     // Whoever sent this has not said from which origin.
     conn.extra.clear();
-    conn.reply(Answer::empty(status), After::Close);
-    conn.line.close_lingering().await;
+    conn.reply(Answer::empty(status), Persistence::Close);
+    conn.http.close_lingering().await;
 }
 
 /// A request, decided upon.
 struct Request<T> {
-    what: What<T>,
+    action: Action<T>,
     body: Body,
-    after: After,
+    after: Persistence,
 }
 
-enum What<T> {
+enum Action<T> {
     Poll(Rc<Session<T>>),
     Push(Rc<Session<T>>),
     Open {
@@ -194,7 +194,7 @@ enum What<T> {
     Answered,
 }
 
-impl<T> What<T> {
+impl<T> Action<T> {
     /// Takes into account what meaning does not depend on.
     fn adapt(self, has_body: bool, is_head: bool) -> Self {
         match self {
@@ -227,18 +227,18 @@ impl<T> What<T> {
 }
 
 /// Decides what a head asks for. Everything that outlives the head is copied out of it here.
-fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<T> {
+fn decide<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Request<T> {
     conn.extra.clear();
     conn.coding = None;
-    let mut slots = Slots::new();
+    let mut slots = HeaderSlots::new();
     let nothing = Body { framing: Framing::None, expects_continue: false };
     let refused = |status| Request {
-        what: What::Refused(Answer::empty(status)),
+        action: Action::Refused(Answer::empty(status)),
         body: nothing,
-        after: After::Close,
+        after: Persistence::Close,
     };
-    let Some(bytes) = conn.line.rx.unread().get(..len) else { return refused(400) };
-    let head = match slots.parse(bytes, core.config.max_headers) {
+    let Some(bytes) = conn.http.rx.unread().get(..len) else { return refused(400) };
+    let head = match slots.parse(bytes, state.config.max_headers) {
         Ok(head) => head,
         Err(error) => return refused(error.status()),
     };
@@ -247,42 +247,43 @@ fn understand<T>(core: &Rc<Core<T>>, conn: &mut Conn<T>, len: usize) -> Request<
         (Err(error), _) | (_, Err(error)) => return refused(error.status()),
     };
     let body = Body { framing, expects_continue: head.expects_continue() };
-    let after = After::new(head.keep_alive() && !core.is_shutting_down(), head.minor_version);
-    let is_engine_io = core.is_engine_path(target.path);
-    let info = core.info(head, conn.line.stream(), conn.peer);
+    let after =
+        Persistence::new(head.keep_alive() && !state.is_shutting_down(), head.minor_version);
+    let is_engine_io = state.is_engine_path(target.path);
+    let info = state.info(head, conn.http.stream(), conn.peer);
     let refused = Cell::new(None);
-    let (what, preflight) = if is_engine_io {
-        let (what, preflight) = engine_io(core, &info, target.query, &mut conn.extra, &refused);
-        (guard(core, &info, what, &refused), preflight)
-    } else if core.on_plain.is_some() && asks_for_websocket(&head) {
-        (plain_websocket(core, &info), None)
+    let (action, preflight) = if is_engine_io {
+        let (action, preflight) = engine_io(state, &info, target.query, &mut conn.extra, &refused);
+        (guard(state, &info, action, &refused), preflight)
+    } else if state.on_plain.is_some() && asks_for_websocket(&head) {
+        (plain_websocket(state, &info), None)
     } else {
-        (What::Other, None)
+        (Action::Other, None)
     };
     let has_body = !matches!(framing, Framing::None | Framing::Length(0));
-    let what = what.adapt(has_body, head.method == "HEAD");
-    let after = if has_body && !what.reads_body() { After::Close } else { after };
-    if core.config.http_compression && what.is_answered_with_content() {
+    let action = action.adapt(has_body, head.method == "HEAD");
+    let after = if has_body && !action.reads_body() { Persistence::Close } else { after };
+    if state.config.http_compression && action.is_answered_with_content() {
         conn.coding = Accepted::new(&head.headers).made();
     }
     let allowed = !conn.extra.is_empty();
-    if let Some(add) = &core.hooks.headers
+    if let Some(add) = &state.hooks.headers
         && is_engine_io
-        && !matches!(what, What::Elsewhere(_))
+        && !matches!(action, Action::Elsewhere(_))
     {
-        core.add_headers(&mut conn.extra, |headers| add(&info, headers));
+        state.add_headers(&mut conn.extra, |headers| add(&info, headers));
     }
     if let Some(error) = refused.get() {
-        core.hooks.report(&info, error);
+        state.hooks.report(&info, error);
     }
     if let Some(preflight) = preflight {
         let extra = std::mem::take(&mut conn.extra);
         let wanted = allowed.then_some(&*preflight);
-        let date = core.date();
+        let date = state.date();
         cors::write_preflight(conn.answer(), wanted, &date, &extra, after);
         conn.extra = extra;
     }
-    Request { what, body, after }
+    Request { action, body, after }
 }
 
 /// What a preflight wants to send, if the request is one.
@@ -290,22 +291,22 @@ type Preflight = Option<Vec<u8>>;
 
 /// Decides about a request for Engine.IO's own path. `refused` is why, if it is.
 fn engine_io<T>(
-    core: &Rc<Core<T>>,
+    state: &Rc<ShardState<T>>,
     request: &RequestInfo<'_>,
     query: &str,
     extra: &mut Vec<u8>,
     refused: &Cell<Option<ConnectionError>>,
-) -> (What<T>, Preflight) {
+) -> (Action<T>, Preflight) {
     let refuse = |error: ConnectionError, answer| {
         refused.set(Some(error));
-        What::Refused(answer)
+        Action::Refused(answer)
     };
     let reject = |reject: Reject| refuse(reject.into(), Answer::reject(reject));
     let head = &request.head;
-    match judge_origin(core, request) {
+    match judge_origin(state, request) {
         Verdict::Silent => {}
         Verdict::Allowed(origin) => {
-            cors::write_allowed(extra, origin, core.config.cors_credentials);
+            cors::write_allowed(extra, origin, state.config.cors_credentials);
         }
         // python-engineio and engine.io both answer 400, before anything else is looked at.
         Verdict::Refused => {
@@ -314,14 +315,14 @@ fn engine_io<T>(
         }
     }
     let websocket = asks_for_websocket(head);
-    let meaning = match classify(head.method, query, websocket, core.config.transports) {
+    let meaning = match classify(head.method, query, websocket, state.config.transports) {
         Ok(meaning) => meaning,
         Err(no) => return (reject(no), None),
     };
-    let find = |sid| match core.find(sid) {
-        Found::Here(session) => Ok(session),
-        Found::Elsewhere(shard) => Err(What::Elsewhere(shard)),
-        Found::Nowhere => Err(reject(Reject::UnknownSid)),
+    let find = |sid| match state.find(sid) {
+        SessionLocation::Here(session) => Ok(session),
+        SessionLocation::Elsewhere(shard) => Err(Action::Elsewhere(shard)),
+        SessionLocation::Nowhere => Err(reject(Reject::UnknownSid)),
     };
     // The session itself will say so, in answer to the request.
     let polled = |session: Rc<Session<T>>| {
@@ -332,58 +333,58 @@ fn engine_io<T>(
     };
     let bad_handshake = |answer| refuse(ConnectionError::TransportHandshake, answer);
     let unavailable = |answer| refuse(ConnectionError::Unavailable, answer);
-    let what = match &meaning.intent {
-        Intent::Preflight if core.config.cors == cors::Cors::Off => {
+    let action = match &meaning.intent {
+        Intent::Preflight if state.config.cors == cors::Cors::Off => {
             reject(Reject::BadHandshakeMethod)
         }
         Intent::Preflight => {
             let wanted = head.headers.get("access-control-request-headers").unwrap_or_default();
-            return (What::Answered, Some(wanted.to_vec()));
+            return (Action::Answered, Some(wanted.to_vec()));
         }
         // JSONP: no current client asks for it, and answering scripts to other origins is a hole.
         _ if meaning.jsonp.is_some() => reject(Reject::BadRequest),
-        Intent::Handshake(_) if core.is_shutting_down() => unavailable(Answer::empty(503)),
-        Intent::Handshake(_) if !core.admits_handshake() => unavailable(BUSY),
-        Intent::Handshake(Transport::Polling) => What::Open {
+        Intent::Handshake(_) if state.is_shutting_down() => unavailable(Answer::empty(503)),
+        Intent::Handshake(_) if !state.admits_handshake() => unavailable(BUSY),
+        Intent::Handshake(Transport::Polling) => Action::Open {
             transport: Transport::Polling,
             base64: meaning.base64,
             accept: Accept::default(),
         },
-        Intent::Handshake(Transport::WebSocket) => match accept(core, head) {
+        Intent::Handshake(Transport::WebSocket) => match accept(state, head) {
             Ok(accept) => {
-                What::Open { transport: Transport::WebSocket, base64: meaning.base64, accept }
+                Action::Open { transport: Transport::WebSocket, base64: meaning.base64, accept }
             }
             Err(answer) => bad_handshake(answer),
         },
-        Intent::Poll(sid) => find(sid).map(polled).map_or_else(|other| other, What::Poll),
-        Intent::Push(sid) => find(sid).map(polled).map_or_else(|other| other, What::Push),
-        Intent::Upgrade(_) if !core.config.allow_upgrades => reject(Reject::BadRequest),
-        Intent::Upgrade(sid) => match (find(sid), accept(core, head)) {
-            (Ok(session), Ok(accept)) => What::Upgrade { session, accept },
+        Intent::Poll(sid) => find(sid).map(polled).map_or_else(|other| other, Action::Poll),
+        Intent::Push(sid) => find(sid).map(polled).map_or_else(|other| other, Action::Push),
+        Intent::Upgrade(_) if !state.config.allow_upgrades => reject(Reject::BadRequest),
+        Intent::Upgrade(sid) => match (find(sid), accept(state, head)) {
+            (Ok(session), Ok(accept)) => Action::Upgrade { session, accept },
             (Ok(_), Err(answer)) => bad_handshake(answer),
             (Err(other), _) => other,
         },
     };
-    (what, None)
+    (action, None)
 }
 
 /// Asks the application about a request: once, on the core that answers it, and not about what other origins try.
 fn guard<T>(
-    core: &Core<T>,
+    state: &ShardState<T>,
     request: &RequestInfo<'_>,
-    what: What<T>,
+    action: Action<T>,
     refused: &Cell<Option<ConnectionError>>,
-) -> What<T> {
-    let not_asked = matches!(what, What::Elsewhere(_) | What::Answered)
+) -> Action<T> {
+    let not_asked = matches!(action, Action::Elsewhere(_) | Action::Answered)
         || refused.get() == Some(ConnectionError::InvalidOrigin);
-    if core.hooks.middlewares.is_empty() || not_asked {
-        return what;
+    if state.hooks.middlewares.is_empty() || not_asked {
+        return action;
     }
-    match core.hooks.admit(request) {
-        Ok(()) => what,
+    match state.hooks.admit(request) {
+        Ok(()) => action,
         Err(refusal) => {
             refused.set(Some(ConnectionError::Middleware));
-            What::Denied { refusal, head_only: false }
+            Action::Denied { refusal, head_only: false }
         }
     }
 }
@@ -398,11 +399,11 @@ fn asks_for_websocket(head: &RequestHead<'_, '_>) -> bool {
 }
 
 /// Checks the opening handshake of RFC 6455 4.2.1 and gives what accepts it.
-fn accept<T>(core: &Core<T>, head: &RequestHead<'_, '_>) -> Result<Accept, Answer<'static>> {
+fn accept<T>(state: &ShardState<T>, head: &RequestHead<'_, '_>) -> Result<Accept, Answer<'static>> {
     let offer = handshake::check_request(head.method, head.minor_version, head.headers.iter());
     let offer =
         offer.map_err(|no| Answer { headers: no.headers(), ..Answer::empty(no.status()) })?;
-    let deflate = match &core.config.per_message_deflate {
+    let deflate = match &state.config.per_message_deflate {
         // Whoever does not compress declines all extensions by not looking at them.
         None => None,
         Some(wishes) => {
@@ -416,26 +417,26 @@ fn accept<T>(core: &Core<T>, head: &RequestHead<'_, '_>) -> Result<Accept, Answe
 }
 
 /// A page of another origin must not open a WebSocket with the user's cookies.
-fn plain_websocket<T>(core: &Core<T>, request: &RequestInfo<'_>) -> What<T> {
-    match judge_origin(core, request) {
-        Verdict::Refused => What::Refused(Answer::empty(403)),
+fn plain_websocket<T>(state: &ShardState<T>, request: &RequestInfo<'_>) -> Action<T> {
+    match judge_origin(state, request) {
+        Verdict::Refused => Action::Refused(Answer::empty(403)),
         Verdict::Silent | Verdict::Allowed(_) => {
-            accept(core, &request.head).map_or_else(What::Refused, What::Plain)
+            accept(state, &request.head).map_or_else(Action::Refused, Action::Plain)
         }
     }
 }
 
-fn judge_origin<'r, T>(core: &Core<T>, request: &RequestInfo<'r>) -> Verdict<'r> {
+fn judge_origin<'r, T>(state: &ShardState<T>, request: &RequestInfo<'r>) -> Verdict<'r> {
     let secure = request.is_secure();
     let ask = |predicate: &OriginPredicate, origin: &str| predicate.allows(origin, request);
-    core.config.cors.judge(&request.head.headers, secure, ask)
+    state.config.cors.judge(&request.head.headers, secure, ask)
 }
 
-impl<T> Core<T> {
+impl<T> ShardState<T> {
     /// Whether one more session may be asked for in this second.
     fn admits_handshake(&self) -> bool {
         let max = self.config.max_handshakes_per_second;
-        max.is_none_or(|max| self.mesh.handshakes.admit(max))
+        max.is_none_or(|max| self.shared.handshakes.admit(max))
     }
 
     /// Whether `path` is the configured one, with or without its last slash.

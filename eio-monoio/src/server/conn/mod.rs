@@ -23,11 +23,11 @@ use std::rc::Rc;
 use eio_core::buffer::RecvBuffer;
 use eio_core::http::{BodyDecoder, Framing, Step};
 
-use crate::io::http_conn::{Ended, Line};
-use crate::io::permit::Permit;
-use crate::io::stream::Carrier;
-use crate::server::shard::Core;
-use crate::server::shard::shared::Moved;
+use crate::io::http_conn::{HttpConn, RecvError};
+use crate::io::permit::ConnectionPermit;
+use crate::io::stream::Stream;
+use crate::server::shard::ShardState;
+use crate::server::shard::shared::MovedConnection;
 use crate::web::compress::Coding;
 use crate::worker::pool::SCRATCH;
 
@@ -38,11 +38,11 @@ pub(crate) struct Body {
     pub(crate) expects_continue: bool,
 }
 
-/// A connection between requests. What it can do as a [`Line`] it can do. It goes from hand to hand in a box: the
+/// A connection between requests. What it can do as a [`HttpConn`] it can do. It goes from hand to hand in a box: the
 /// future of each function that has it would hold it once more.
 pub(crate) struct Conn<T> {
-    pub(crate) core: Rc<Core<T>>,
-    pub(crate) line: Line,
+    pub(crate) state: Rc<ShardState<T>>,
+    pub(crate) http: HttpConn,
     pub(crate) peer: Option<SocketAddr>,
     /// Header lines the answer to the current request must have (CORS, cookie, the application's).
     pub(crate) extra: Vec<u8>,
@@ -53,34 +53,34 @@ pub(crate) struct Conn<T> {
 }
 
 impl<T> Deref for Conn<T> {
-    type Target = Line;
+    type Target = HttpConn;
 
-    fn deref(&self) -> &Line {
-        &self.line
+    fn deref(&self) -> &HttpConn {
+        &self.http
     }
 }
 
 impl<T> DerefMut for Conn<T> {
-    fn deref_mut(&mut self) -> &mut Line {
-        &mut self.line
+    fn deref_mut(&mut self) -> &mut HttpConn {
+        &mut self.http
     }
 }
 
 impl<T> Conn<T> {
     pub(crate) fn new(
-        core: Rc<Core<T>>,
-        carrier: impl Into<Carrier>,
+        state: Rc<ShardState<T>>,
+        stream: impl Into<Stream>,
         peer: Option<SocketAddr>,
-        permit: Option<Permit>,
+        permit: Option<ConnectionPermit>,
     ) -> Self {
-        let line = Line::new(core.local.clone(), carrier, core.limits.clone(), permit);
-        Self { core, line, peer, extra: Vec::new(), coding: None, fresh: true }
+        let http = HttpConn::new(state.worker.clone(), stream, state.limits.clone(), permit);
+        Self { state, http, peer, extra: Vec::new(), coding: None, fresh: true }
     }
 
     /// Takes over a connection from another shard.
-    pub(crate) fn from_moved(core: Rc<Core<T>>, moved: Moved) -> io::Result<Self> {
-        let mut conn = Self::new(core, Carrier::unpack(moved.carrier)?, moved.peer, moved.permit);
-        let storage = conn.core.pool.take_receive(moved.unread.len().max(SCRATCH));
+    pub(crate) fn from_moved(state: Rc<ShardState<T>>, moved: MovedConnection) -> io::Result<Self> {
+        let mut conn = Self::new(state, Stream::attach(moved.stream)?, moved.peer, moved.permit);
+        let storage = conn.state.pool.take_receive(moved.unread.len().max(SCRATCH));
         conn.rx = RecvBuffer::new(storage);
         // The storage was made for it.
         let _ = conn.rx.append(&moved.unread);
@@ -88,27 +88,27 @@ impl<T> Conn<T> {
     }
 
     /// Gives the connection up, to be taken over by another shard. Nothing must wait to be sent.
-    pub(crate) fn into_moved(self) -> io::Result<Moved> {
+    pub(crate) fn into_moved(self) -> io::Result<MovedConnection> {
         debug_assert!(self.out.0.is_empty());
         let unread = self.rx.unread().to_vec();
-        let (carrier, permit) = self.line.into_carrier();
-        Ok(Moved { carrier: carrier.pack()?, unread, peer: self.peer, permit })
+        let (stream, permit) = self.http.into_stream();
+        Ok(MovedConnection { stream: stream.detach()?, unread, peer: self.peer, permit })
     }
 
     /// Receives a body, if the head promises one that is allowed, until it is whole; it is then what `rx` keeps.
     /// A client that waits to be asked for it is asked.
-    pub(crate) async fn receive_body(&mut self, body: Body) -> Result<(), Ended> {
-        let mut decoder = BodyDecoder::new(body.framing, self.core.config.max_payload);
-        if decoder.poll(&mut self.rx).map_err(Ended::Bad)? == Step::Done {
+    pub(crate) async fn receive_body(&mut self, body: Body) -> Result<(), RecvError> {
+        let mut decoder = BodyDecoder::new(body.framing, self.state.config.max_payload);
+        if decoder.poll(&mut self.rx).map_err(RecvError::Bad)? == Step::Done {
             return Ok(());
         }
         if body.expects_continue && self.rx.is_empty() {
             self.answer().0.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             self.flush().await?;
         }
-        self.set_deadline(self.core.config.body_timeout);
+        self.set_deadline(self.state.config.body_timeout);
         loop {
-            match decoder.poll(&mut self.rx).map_err(Ended::Bad)? {
+            match decoder.poll(&mut self.rx).map_err(RecvError::Bad)? {
                 Step::Done => return Ok(()),
                 Step::Need(n) => self.receive(n).await?,
             }

@@ -10,7 +10,7 @@ use eio_core::packet::Message;
 use eio_core::payload;
 use eio_core::session::{CloseReason, Lane, Violation};
 
-use crate::io::http_conn::{Ended, Line};
+use crate::io::http_conn::{HttpConn, RecvError};
 use crate::message::OutBuf;
 use crate::server::conn::Body;
 use crate::server::conn::reply::{Answer, OK};
@@ -18,17 +18,17 @@ use crate::server::conn::request::{KEPT, Next, Resume};
 use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
 use crate::server::session::Session;
-use crate::server::shard::{Core, Shard};
+use crate::server::shard::{Shard, ShardState};
 use crate::web::compress::Coding;
-use crate::web::persistence::After;
-use crate::worker::future_pool::{Work, Workers};
-use crate::worker::yield_now::Turn;
+use crate::web::persistence::Persistence;
+use crate::worker::future_pool::{FuturePool, Pooled};
+use crate::worker::yield_now::YieldBudget;
 
 /// Answers a GET of a session, now or when there is something (protocol 2.4).
 pub(crate) async fn poll<T>(
     mut conn: Box<Conn<T>>,
     session: Rc<Session<T>>,
-    after: After,
+    after: Persistence,
 ) -> Next<T> {
     if let Err(violation) = session.attach(Lane::Get) {
         conn.reply(Answer::violation(violation), after);
@@ -48,7 +48,7 @@ pub(crate) async fn poll<T>(
 pub(crate) async fn send<T>(
     mut conn: Box<Conn<T>>,
     session: Rc<Session<T>>,
-    after: After,
+    after: Persistence,
 ) -> Next<T> {
     session.detach(Lane::Get);
     if conn.flush().await.is_err() {
@@ -62,24 +62,24 @@ pub(crate) async fn send<T>(
 pub(crate) async fn respond<T>(
     conn: &mut Conn<T>,
     session: &Rc<Session<T>>,
-    after: After,
-) -> Result<(), Ended> {
+    after: Persistence,
+) -> Result<(), RecvError> {
     loop {
         let ready = poll_fn(|cx| {
             let extra = std::mem::take(&mut conn.extra);
-            let date = conn.core.date();
+            let date = conn.state.date();
             let out = conn.answer();
             let head = write_head(out, after, &date, &extra);
             let ready = session.poll_get(cx, out);
             if ready {
-                let Conn { core, line: Line { out, .. }, coding, .. } = &mut *conn;
-                if !coding.is_some_and(|coding| head.shrink(out, coding, core)) {
+                let Conn { state, http: HttpConn { out, .. }, coding, .. } = &mut *conn;
+                if !coding.is_some_and(|coding| head.shrink(out, coding, state)) {
                     head.finish(out);
                 }
             } else {
                 // A parked GET owns no buffer.
                 out.0.clear();
-                conn.core.pool.give_send(std::mem::take(&mut conn.line.out.0));
+                conn.state.pool.give_send(std::mem::take(&mut conn.http.out.0));
             }
             conn.extra = extra;
             Poll::Ready(ready)
@@ -87,9 +87,9 @@ pub(crate) async fn respond<T>(
         if ready.await {
             return Ok(());
         }
-        conn.rest();
+        conn.shrink_rx();
         // Pipelined requests are kept, up to a point, so that the end behind them is seen.
-        let watch = conn.rx.unread().len() <= conn.core.config.max_head_size;
+        let watch = conn.rx.unread().len() <= conn.state.config.max_head_size;
         // The session's waker was left by `poll_get`: it, or input, brings this task back.
         let mut parked = false;
         let readable = poll_fn(|cx| {
@@ -111,7 +111,7 @@ struct Head {
 }
 
 /// The head of a GET's response goes before the body into the same buffer, so that both leave in one send.
-fn write_head(out: &mut OutBuf, after: After, date: &[u8], extra: &[u8]) -> Head {
+fn write_head(out: &mut OutBuf, after: Persistence, date: &[u8], extra: &[u8]) -> Head {
     const BEGIN: &[u8] = b"HTTP/1.1 200 OK\r\n\
         Content-Type: text/plain; charset=UTF-8\r\n\
         Cache-Control: no-store\r\n";
@@ -127,12 +127,12 @@ fn write_head(out: &mut OutBuf, after: After, date: &[u8], extra: &[u8]) -> Head
 
 impl Head {
     /// Compresses the body and finishes the head, if that is worth while.
-    fn shrink<T>(&self, out: &mut OutBuf, coding: Coding, core: &Core<T>) -> bool {
-        if out.0.len() - self.body < core.config.compression_threshold {
+    fn shrink<T>(&self, out: &mut OutBuf, coding: Coding, state: &ShardState<T>) -> bool {
+        if out.0.len() - self.body < state.config.compression_threshold {
             return false;
         }
-        let mut coded = core.pool.take_send();
-        let smaller = core.deflater.shrink(coding, &out.0[self.body..], &mut coded);
+        let mut coded = state.pool.take_send();
+        let smaller = state.deflater.shrink(coding, &out.0[self.body..], &mut coded);
         if smaller {
             out.0.truncate(self.length - "Content-Length: ".len());
             let write = |out: &mut OutBuf| {
@@ -146,7 +146,7 @@ impl Head {
             out.0.extend_from_slice(b"\r\n");
             out.0.extend_from_slice(&coded);
         }
-        core.pool.give_send(coded);
+        state.pool.give_send(coded);
         smaller
     }
 
@@ -171,10 +171,10 @@ pub(crate) fn push<H: Handler>(
     conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
     body: Body,
-    after: After,
+    after: Persistence,
     resume: Resume<H>,
-) -> Work<Post<H>, Next<H::Session>> {
-    let pool = shard.core.shared::<Posts<H>>();
+) -> Pooled<Post<H>, Next<H::Session>> {
+    let pool = shard.state.per_worker::<Posts<H>>();
     pool.0.run(Post { shard: shard.clone(), conn, session, body, after, resume }, pushed)
 }
 
@@ -184,16 +184,16 @@ pub(crate) struct Post<H: Handler> {
     conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
     body: Body,
-    after: After,
+    after: Persistence,
     resume: Resume<H>,
 }
 
 /// The memory of POSTs: more than all else of a connection, and not while a GET is held on it.
-struct Posts<H: Handler>(Rc<Workers<Post<H>, Next<H::Session>>>);
+struct Posts<H: Handler>(Rc<FuturePool<Post<H>, Next<H::Session>>>);
 
 impl<H: Handler> Default for Posts<H> {
     fn default() -> Self {
-        Self(Workers::new(KEPT))
+        Self(FuturePool::new(KEPT))
     }
 }
 
@@ -202,28 +202,28 @@ async fn pushed<H: Handler>(post: Post<H>) -> Next<H::Session> {
     let shard = &shard;
     if let Err(violation) = session.attach(Lane::Post) {
         // Its body is still to come: nothing behind it can be understood.
-        conn.reply(Answer::violation(violation), After::Close);
-        return Next::Continue(conn, After::Close);
+        conn.reply(Answer::violation(violation), Persistence::Close);
+        return Next::Continue(conn, Persistence::Close);
     }
     if let Err(why) = receive(&mut conn, &session, body).await {
         return refuse(conn, &session, why);
     }
     let fresh = conn.fresh;
     let mut records = payload::Decoder::new(conn.rx.kept_mut());
-    let mut turn = Turn::default();
+    let mut budget = YieldBudget::default();
     loop {
-        turn.count().await;
+        budget.count().await;
         if session.is_slow() && records.is_message_next() {
             // Not before the peer has taken its answers: a client that does not read is not read from.
             poll_fn(|cx| session.poll_room(cx)).await;
         }
         if records.is_close_next() && !session.is_polled() {
             // Protocol 2.3.8: a "pending GET is answered `6`", also one that came first at another core.
-            shard.core.settle(fresh).await;
+            shard.state.barrier(fresh).await;
         }
         match next(&session, &mut records) {
             Step::Done => {}
-            Step::Message(message) if session.is_busy() => session.stash(message),
+            Step::Message(message) if session.is_busy() => session.push_inbox(message),
             Step::Message(message) if dispatch::is_concurrent(shard) => {
                 dispatch::spawn_message(shard, &session, message);
                 poll_fn(|cx| session.poll_inbox(cx)).await;
@@ -231,13 +231,13 @@ async fn pushed<H: Handler>(post: Post<H>) -> Next<H::Session> {
             Step::Message(message) => {
                 let mut handled = pin!(dispatch::message(shard, &session, message));
                 if dispatch::begin(shard, &session, handled.as_mut()).await.is_pending() {
-                    let outcome = stash_rest(&session, &mut records);
+                    let outcome = push_rest_to_inbox(&session, &mut records);
                     // Neither waits for the other: heartbeats not for the handler, the handler not for a peer
                     // that takes its time with the answer.
                     let answering =
                         answer(shard.clone(), conn, session.clone(), outcome, after, resume);
-                    shard.core.tasks.spawn(answering);
-                    dispatch::catch_up(shard, &session, handled).await;
+                    shard.state.tasks.spawn(answering);
+                    dispatch::drain_inbox(shard, &session, handled).await;
                     return Next::Gone;
                 }
             }
@@ -281,10 +281,13 @@ fn next<'b, T>(session: &Session<T>, records: &mut payload::Decoder<'b>) -> Step
     }
 }
 
-fn stash_rest<T>(session: &Session<T>, records: &mut payload::Decoder<'_>) -> Answer<'static> {
+fn push_rest_to_inbox<T>(
+    session: &Session<T>,
+    records: &mut payload::Decoder<'_>,
+) -> Answer<'static> {
     loop {
         match next(session, records) {
-            Step::Message(message) => session.stash(message),
+            Step::Message(message) => session.push_inbox(message),
             Step::Done => {}
             Step::End(answer) => return answer,
         }
@@ -297,63 +300,63 @@ async fn answer<H: Handler>(
     mut conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
     outcome: Answer<'static>,
-    after: After,
+    after: Persistence,
     resume: Resume<H>,
 ) {
     session.detach(Lane::Post);
     conn.rx.release();
     conn.reply(outcome, after);
-    if after == After::Close {
-        conn.line.close_lingering().await;
+    if after == Persistence::Close {
+        conn.http.close_lingering().await;
     } else if conn.flush().await.is_ok() {
         resume(shard, conn);
     }
 }
 
 /// Why there is no body of a POST to go through.
-enum Bodiless {
-    Connection(Ended),
+enum BodyError {
+    Connection(RecvError),
     /// The session ended before the body was whole: it would be nobody's.
     Session,
 }
 
 /// Receives the body of a POST, if the head promises one that is allowed.
-async fn receive<T>(conn: &mut Conn<T>, session: &Session<T>, body: Body) -> Result<(), Bodiless> {
+async fn receive<T>(conn: &mut Conn<T>, session: &Session<T>, body: Body) -> Result<(), BodyError> {
     let mut receiving = pin!(conn.receive_body(body));
     poll_fn(|cx| {
         let received = receiving.as_mut().poll(cx);
         match session.poll_closed(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(Bodiless::Session)),
-            Poll::Pending => received.map_err(Bodiless::Connection),
+            Poll::Ready(()) => Poll::Ready(Err(BodyError::Session)),
+            Poll::Pending => received.map_err(BodyError::Connection),
         }
     })
     .await
 }
 
 /// Answers a POST whose body did not come, or is not wanted.
-fn refuse<T>(mut conn: Box<Conn<T>>, session: &Session<T>, why: Bodiless) -> Next<T> {
+fn refuse<T>(mut conn: Box<Conn<T>>, session: &Session<T>, why: BodyError) -> Next<T> {
     let answer = match why {
-        Bodiless::Session => Answer::violation(Violation::Ended),
-        Bodiless::Connection(Ended::Bad(error @ HttpError::BodyTooLarge)) => {
+        BodyError::Session => Answer::violation(Violation::Ended),
+        BodyError::Connection(RecvError::Bad(error @ HttpError::BodyTooLarge)) => {
             // The session has done nothing wrong; protocol 2.3.10.
             session.detach(Lane::Post);
             Answer::empty(error.status())
         }
-        Bodiless::Connection(Ended::Bad(error)) => {
+        BodyError::Connection(RecvError::Bad(error)) => {
             session.fail(Lane::Post, CloseReason::TransportError);
             Answer::empty(error.status())
         }
-        Bodiless::Connection(Ended::TimedOut) => {
+        BodyError::Connection(RecvError::TimedOut) => {
             session.lost(Lane::Post);
             Answer::empty(408)
         }
-        Bodiless::Connection(Ended::Closed) => {
+        BodyError::Connection(RecvError::Closed) => {
             session.lost(Lane::Post);
             return Next::Gone;
         }
     };
-    conn.reply(answer, After::Close);
-    Next::Continue(conn, After::Close)
+    conn.reply(answer, Persistence::Close);
+    Next::Continue(conn, Persistence::Close)
 }
 
 #[cfg(test)]
@@ -364,14 +367,14 @@ mod tests {
     fn the_length_is_the_body_s() {
         for len in [0, 1, 9, 10, 1_000_000] {
             let mut out = OutBuf::default();
-            let head = write_head(&mut out, After::Close, b"", b"Vary: Origin\r\n");
+            let head = write_head(&mut out, Persistence::Close, b"", b"Vary: Origin\r\n");
             out.0.resize(out.0.len() + len, b'x');
             head.finish(&mut out);
             let text = String::from_utf8(out.0).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert_eq!(body.len(), len);
             let length =
-                head.lines().find_map(|line| line.strip_prefix("Content-Length:")).unwrap();
+                head.lines().find_map(|http| http.strip_prefix("Content-Length:")).unwrap();
             assert_eq!(length.trim().parse(), Ok(len));
             assert!(
                 head.contains("\r\nVary: Origin\r\n") && head.contains("\r\nConnection: close")

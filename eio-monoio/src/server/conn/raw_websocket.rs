@@ -8,32 +8,32 @@ use eio_core::ws::Role;
 use eio_core::ws::deflate::Terms;
 
 use crate::io::raw_websocket::{PlainSocket, Reader};
-use crate::io::ws_conn::{Wire, drive};
-use crate::io::ws_reader::Inbound;
+use crate::io::ws_conn::{WsConn, drive};
+use crate::io::ws_reader::WsReader;
 use crate::server::conn::Conn;
 use crate::server::hooks::OnPlain;
-use crate::server::shard::Core;
+use crate::server::shard::ShardState;
 
 /// Goes on as a task of its own.
 pub(crate) fn start<T: 'static>(
-    core: &Rc<Core<T>>,
+    state: &Rc<ShardState<T>>,
     conn: Box<Conn<T>>,
     deflate: Option<Terms>,
     on_message: OnPlain,
 ) {
-    let (outward, inward) = core.deflate(deflate);
-    let (wire, rx) = Wire::new(conn.line, Role::Server, outward);
-    let core = core.clone();
-    let tasks = core.clone();
+    let (outward, inward) = state.deflate(deflate);
+    let (ws, rx) = WsConn::new(conn.http, Role::Server, outward);
+    let state = state.clone();
+    let tasks = state.clone();
     tasks.tasks.spawn(async move {
-        let socket = PlainSocket::new(&wire, &core.local, Role::Server);
-        let entry = core.add_plain(socket.clone());
-        let inbound = Inbound::new(Role::Server, core.config.max_payload, inward);
+        let socket = PlainSocket::new(&ws, &state.worker, Role::Server);
+        let entry = state.add_plain(socket.clone());
+        let reader = WsReader::new(Role::Server, state.config.max_payload, inward);
         let on_message = |socket: &PlainSocket, message: Message<'_>| {
-            core.tasks.call(|| on_message(socket, message))
+            state.tasks.call(|| on_message(socket, message))
         };
-        let reader = Reader { wire: &wire, socket: &socket, rx, inbound, on_message: &on_message };
-        drive(&wire, pin!(async { _ = reader.run().await })).await;
-        core.remove_plain(entry);
+        let reader = Reader { ws: &ws, socket: &socket, rx, reader, on_message: &on_message };
+        drive(&ws, pin!(async { _ = reader.run().await })).await;
+        state.remove_plain(entry);
     });
 }

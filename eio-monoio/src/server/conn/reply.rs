@@ -7,7 +7,7 @@ use eio_core::session::Violation;
 use crate::message::OutBuf;
 use crate::server::conn::Conn;
 use crate::server::request::Refusal;
-use crate::web::persistence::After;
+use crate::web::persistence::Persistence;
 
 /// A whole response.
 #[derive(Clone, Copy, Debug)]
@@ -59,12 +59,12 @@ pub(crate) const OK: Answer<'static> =
 
 impl<T> Conn<T> {
     /// Writes a whole response, to be flushed.
-    pub(crate) fn reply(&mut self, answer: Answer<'_>, after: After) {
+    pub(crate) fn reply(&mut self, answer: Answer<'_>, after: Persistence) {
         if answer.status >= 400 {
-            self.core.counters.refused(answer.status, Reject::code_in(answer.body));
+            self.state.counters.refused(answer.status, Reject::code_in(answer.body));
         }
         let extra = std::mem::take(&mut self.extra);
-        let date = self.core.date();
+        let date = self.state.date();
         let out = self.answer();
         let start = out.0.len();
         if write(out, answer, after, &date, &extra).is_err() {
@@ -78,7 +78,7 @@ impl<T> Conn<T> {
 fn write(
     out: &mut OutBuf,
     answer: Answer<'_>,
-    after: After,
+    after: Persistence,
     date: &[u8],
     extra: &[u8],
 ) -> Result<(), WriteError> {

@@ -7,12 +7,12 @@ use eio_core::ws::deflate::Terms;
 use crate::server::conn::Conn;
 use crate::server::handler::Handler;
 use crate::server::shard::Shard;
-use crate::web::persistence::After;
+use crate::web::persistence::Persistence;
 
 /// What became of the connection after a request.
 pub(crate) enum Next<T> {
     /// The answer is written; flush it and read on.
-    Continue(Box<Conn<T>>, After),
+    Continue(Box<Conn<T>>, Persistence),
     /// It ended, or went on in another task or shard.
     Gone,
 }

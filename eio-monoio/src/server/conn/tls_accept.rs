@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::io::stream::{Carrier, Tls};
+use crate::io::stream::{Stream, TlsStream};
 use crate::metrics::TLS_FAILURES;
 use crate::server::conn::{Conn, http};
 use crate::server::handler::Handler;
@@ -16,20 +16,20 @@ use crate::server::shard::Shard;
 /// Agrees with the client on keys, within `time`, and serves it.
 pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>, time: Duration) {
     let tasks = shard.clone();
-    tasks.core.tasks.spawn(async move {
-        let Carrier::Tls(tls) = conn.stream() else { return };
+    tasks.state.tasks.spawn(async move {
+        let Stream::Tls(tls) = conn.stream() else { return };
         match agree(&conn, tls, time).await {
             // A task of its own: what the handshake needed is freed.
             Ok(()) => http::start(shard, conn),
             Err(error) => {
-                shard.core.counters.add(TLS_FAILURES, 0, 1);
+                shard.state.counters.add(TLS_FAILURES, 0, 1);
                 tracing::debug!(%error, "TLS handshake failed");
             }
         }
     });
 }
 
-async fn agree<T>(conn: &Conn<T>, tls: &Tls, time: Duration) -> io::Result<()> {
+async fn agree<T>(conn: &Conn<T>, tls: &TlsStream, time: Duration) -> io::Result<()> {
     conn.set_deadline(time);
     let mut agreed = pin!(tls.agree());
     let mut cut = false;
@@ -39,7 +39,7 @@ async fn agree<T>(conn: &Conn<T>, tls: &Tls, time: Duration) -> io::Result<()> {
         }
         if !cut && conn.poll_deadline(cx).is_ready() {
             // A write that is under way owns its buffer until the kernel lets go: end the socket, not the future.
-            tls.stream().shutdown_both();
+            tls.socket().shutdown_both();
             cut = true;
         }
         Poll::Pending

@@ -13,9 +13,9 @@ use eio_core::transport::Transport;
 use eio_core::ws::deflate::Terms;
 use eio_core::ws::{self, Kind, Ready, Role};
 
-use crate::io::ws_conn::{self, Watch, Wire, asked, drive};
-use crate::io::ws_reader::Inbound;
-use crate::io::ws_sender::Ending;
+use crate::io::ws_conn::{self, SendObserver, WsConn, asked, drive};
+use crate::io::ws_reader::WsReader;
+use crate::io::ws_sender::CloseMode;
 use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
 use crate::server::session::Session;
@@ -38,29 +38,29 @@ pub(crate) fn start<H: Handler>(
     begin: Begin,
     deflate: Option<Terms>,
 ) {
-    let (outward, inward) = shard.core.deflate(deflate);
-    let (wire, rx) = Wire::new(conn.line, Role::Server, outward);
-    session.set_link(wire.link.clone());
-    let inbound = Inbound::new(Role::Server, shard.core.config.max_payload, inward);
-    let mut incoming = Incoming { rx, inbound };
+    let (outward, inward) = shard.state.deflate(deflate);
+    let (ws, rx) = WsConn::new(conn.http, Role::Server, outward);
+    session.set_sender(ws.sender.clone());
+    let reader = WsReader::new(Role::Server, shard.state.config.max_payload, inward);
+    let mut incoming = Incoming { rx, reader };
     let tasks = shard.clone();
-    let ends = Ends { shard, session, wire };
-    tasks.core.tasks.spawn(async move {
+    let ends = SessionSocket { shard, session, ws };
+    tasks.state.tasks.spawn(async move {
         // Lent: what a future moves it holds twice.
         drive(&ends, pin!(ends.run(&mut incoming, begin))).await;
     });
 }
 
 /// A session and the WebSocket that carries it.
-struct Ends<H: Handler> {
+struct SessionSocket<H: Handler> {
     shard: Rc<Shard<H>>,
     session: Rc<Session<H::Session>>,
-    wire: Wire,
+    ws: WsConn,
 }
 
-impl<H: Handler> Watch for Ends<H> {
-    fn wire(&self) -> &Wire {
-        &self.wire
+impl<H: Handler> SendObserver for SessionSocket<H> {
+    fn ws(&self) -> &WsConn {
+        &self.ws
     }
 
     fn waits(&self) {
@@ -77,11 +77,11 @@ impl<H: Handler> Watch for Ends<H> {
 /// What was received, and what makes messages of it.
 struct Incoming {
     rx: RecvBuffer<Vec<u8>>,
-    inbound: Inbound,
+    reader: WsReader,
 }
 
 /// Why a reader is done, with what that means to the session.
-type End = ws_conn::End<CloseReason>;
+type ReadEnd = ws_conn::ReadEnd<CloseReason>;
 
 /// What a stretch of input brought.
 enum Input<'b> {
@@ -93,7 +93,7 @@ enum Input<'b> {
 }
 
 /// Reading.
-impl<H: Handler> Ends<H> {
+impl<H: Handler> SessionSocket<H> {
     #[expect(clippy::manual_async_fn, reason = "a function keeps room for what it is given twice")]
     fn run<'r>(
         &'r self,
@@ -106,7 +106,7 @@ impl<H: Handler> Ends<H> {
                 Err(end) => end,
             };
             self.conclude(end);
-            self.wire.finish(&end, &mut incoming.rx).await;
+            self.ws.finish(&end, &mut incoming.rx).await;
         }
     }
 
@@ -115,7 +115,7 @@ impl<H: Handler> Ends<H> {
         &'r self,
         incoming: &'r mut Incoming,
         begin: Begin,
-    ) -> impl Future<Output = Result<Infallible, End>> + use<'r, H> {
+    ) -> impl Future<Output = Result<Infallible, ReadEnd>> + use<'r, H> {
         async move {
             // In boxes: only who waits for a handler pays for it, not every idle connection.
             if begin == Begin::Open {
@@ -127,14 +127,14 @@ impl<H: Handler> Ends<H> {
             // Its place is here and not in the loop: what moves between awaits takes its room twice.
             let mut handled = pin!(None);
             loop {
-                if !self.is_calm() {
+                if !self.has_no_backlog() {
                     self.wait_for_room().await?;
                 }
                 let wanted = match self.next(incoming)? {
                     Input::Need(n) => n,
                     Input::Nothing => continue,
                     Input::Message(message) if self.session.is_busy() => {
-                        self.session.stash(message);
+                        self.session.push_inbox(message);
                         continue;
                     }
                     Input::Message(message) if dispatch::is_concurrent(&self.shard) => {
@@ -147,7 +147,7 @@ impl<H: Handler> Ends<H> {
                     }
                 };
                 let Some(mut handling) = handled.as_mut().as_pin_mut() else {
-                    self.wire.receive(&mut incoming.rx, wanted).await?;
+                    self.ws.receive(&mut incoming.rx, wanted).await?;
                     continue;
                 };
                 let begun = dispatch::begin(&self.shard, &self.session, handling.as_mut());
@@ -164,13 +164,13 @@ impl<H: Handler> Ends<H> {
         &self,
         incoming: &mut Incoming,
         handled: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<(), End> {
-        let mut catching_up = pin!(dispatch::catch_up(&self.shard, &self.session, handled));
-        let mut stashing = pin!(self.stash(incoming));
+    ) -> Result<(), ReadEnd> {
+        let mut draining = pin!(dispatch::drain_inbox(&self.shard, &self.session, handled));
+        let mut stashing = pin!(self.push_inbox(incoming));
         let mut end = None;
         poll_fn(|cx| {
             // From then on messages go to the handler: in the inbox they would be overtaken.
-            if catching_up.as_mut().poll(cx).is_ready() {
+            if draining.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
             if end.is_none()
@@ -185,9 +185,9 @@ impl<H: Handler> Ends<H> {
     }
 
     /// Reads into the inbox, as far as that goes.
-    async fn stash(&self, incoming: &mut Incoming) -> End {
+    async fn push_inbox(&self, incoming: &mut Incoming) -> ReadEnd {
         let end = loop {
-            if let Err(end) = self.stash_some(incoming).await {
+            if let Err(end) = self.fill_inbox(incoming).await {
                 break end;
             }
         };
@@ -196,7 +196,7 @@ impl<H: Handler> Ends<H> {
         end
     }
 
-    async fn stash_some(&self, incoming: &mut Incoming) -> Result<(), End> {
+    async fn fill_inbox(&self, incoming: &mut Incoming) -> Result<(), ReadEnd> {
         poll_fn(|cx| {
             ready!(self.session.poll_inbox(cx));
             self.poll_wire()
@@ -204,17 +204,17 @@ impl<H: Handler> Ends<H> {
         .await?;
         let wanted = match self.next(incoming)? {
             Input::Message(message) => {
-                self.session.stash(message);
+                self.session.push_inbox(message);
                 return Ok(());
             }
             Input::Nothing => return Ok(()),
             Input::Need(n) => n,
         };
-        self.wire.receive(&mut incoming.rx, wanted).await
+        self.ws.receive(&mut incoming.rx, wanted).await
     }
 
     /// A peer that does not take what it causes is not read from, nor one whose handler is behind.
-    async fn wait_for_room(&self) -> Result<(), End> {
+    async fn wait_for_room(&self) -> Result<(), ReadEnd> {
         poll_fn(|cx| {
             ready!(self.poll_wire())?;
             // What waits for polling is no reason not to read a probe: an upgrade may be the way out.
@@ -229,70 +229,74 @@ impl<H: Handler> Ends<H> {
 
     /// Whether all is well, as it mostly is: asked for each message.
     #[inline]
-    fn is_calm(&self) -> bool {
-        let link = &self.wire.link;
-        let high_water = self.shard.core.config.outbound_high_water;
-        link.ending() == Ending::Open && link.queued() < high_water && self.session.is_calm()
+    fn has_no_backlog(&self) -> bool {
+        let sender = &self.ws.sender;
+        let high_water = self.shard.state.config.outbound_high_water;
+        sender.ending() == CloseMode::Open
+            && sender.queued() < high_water
+            && self.session.has_no_backlog()
     }
 
-    fn poll_wire(&self) -> Poll<Result<(), End>> {
-        if self.wire.link.ending() != Ending::Open {
-            return Poll::Ready(Err(self.wire.ended()));
+    fn poll_wire(&self) -> Poll<Result<(), ReadEnd>> {
+        if self.ws.sender.ending() != CloseMode::Open {
+            return Poll::Ready(Err(self.ws.ended()));
         }
-        self.wire.poll_room().map(Ok)
+        self.ws.poll_room().map(Ok)
     }
 
     fn is_current(&self) -> bool {
-        self.session.has_link(&self.wire.link)
+        self.session.is_current_sender(&self.ws.sender)
     }
 
     /// Decodes the next frame. What is no message takes effect.
     #[inline]
-    fn next<'b>(&self, incoming: &'b mut Incoming) -> Result<Input<'b>, End> {
-        let Incoming { rx, inbound } = incoming;
-        let ready = match inbound.poll(rx) {
+    fn next<'b>(&self, incoming: &'b mut Incoming) -> Result<Input<'b>, ReadEnd> {
+        let Incoming { rx, reader } = incoming;
+        let ready = match reader.poll(rx) {
             Ok(ws::Step::Ready(ready)) => ready,
             Ok(ws::Step::Need(n)) => return Ok(Input::Need(n)),
             Err(error) => return Err(broke(error)),
         };
         match ready.kind() {
             Kind::Text | Kind::Binary => return self.handle(incoming, ready),
-            Kind::Ping => self.wire.pong(inbound, rx, ready),
+            Kind::Ping => self.ws.pong(reader, rx, ready),
             Kind::Pong => {}
-            Kind::Close => return Err(asked(inbound, rx, ready)),
+            Kind::Close => return Err(asked(reader, rx, ready)),
         }
         Ok(Input::Nothing)
     }
 
     /// Protocol 2.6: one packet per WebSocket message.
-    fn handle<'b>(&self, incoming: &'b mut Incoming, ready: Ready) -> Result<Input<'b>, End> {
-        let payload = incoming.inbound.payload_mut(&mut incoming.rx, ready);
+    fn handle<'b>(&self, incoming: &'b mut Incoming, ready: Ready) -> Result<Input<'b>, ReadEnd> {
+        let payload = incoming.reader.payload_mut(&mut incoming.rx, ready);
         let packet = if ready.kind() == Kind::Binary {
             Packet::parse_binary(payload)
         } else {
             Packet::parse_text(payload)
-                .map_err(|error| End::Broke(error.close_code(), error.close_reason()))?
+                .map_err(|error| ReadEnd::Violation(error.close_code(), error.close_reason()))?
         };
         // What a violation does, the machine has done; the link ends with it.
         match self.session.handle_packet(Lane::WebSocket, packet) {
             Ok(Some(message)) => Ok(Input::Message(message)),
             Ok(None) => Ok(Input::Nothing),
-            Err(_) => Err(End::Ours),
+            Err(_) => Err(ReadEnd::Local),
         }
     }
 
     /// Lets the peer and the session know that the reader is done.
-    fn conclude(&self, end: End) {
+    fn conclude(&self, end: ReadEnd) {
         let current = self.is_current();
-        self.wire.conclude(&end);
+        self.ws.conclude(&end);
         match end {
-            End::Closed | End::Asked(_) if current => self.session.lost(Lane::WebSocket),
-            End::Broke(_, reason) if current => self.session.fail(Lane::WebSocket, reason),
+            ReadEnd::Closed | ReadEnd::CloseFrame(_) if current => {
+                self.session.lost(Lane::WebSocket)
+            }
+            ReadEnd::Violation(_, reason) if current => self.session.fail(Lane::WebSocket, reason),
             _ => {}
         }
     }
 }
 
-fn broke(error: ws::Error) -> End {
-    End::Broke(error.close_code(), error.close_reason())
+fn broke(error: ws::Error) -> ReadEnd {
+    ReadEnd::Violation(error.close_code(), error.close_reason())
 }

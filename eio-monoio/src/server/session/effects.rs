@@ -11,7 +11,7 @@ use eio_core::ws;
 
 use crate::error::SendError;
 use crate::io::outgoing::Outgoing;
-use crate::io::ws_sender::{Ending, Link};
+use crate::io::ws_sender::{CloseMode, WsSender};
 use crate::message::{OutBuf, never_full};
 use crate::metrics::UPGRADES;
 use crate::server::session::Session;
@@ -19,8 +19,8 @@ use crate::worker::deadline::millis;
 
 impl<T> Session<T> {
     /// Lets every change take effect: words for the WebSocket, events, wakings, the deadline.
-    pub(super) fn settle(&self) {
-        self.flush_link();
+    pub(super) fn apply_effects(&self) {
+        self.flush_sender();
         loop {
             let event = self.machine.borrow_mut().poll_event();
             match event {
@@ -32,7 +32,7 @@ impl<T> Session<T> {
                 }
                 Some(Event::UpgradeFailed(why)) => {
                     self.env.counters.add(UPGRADES, 1, 1);
-                    self.drop_probe();
+                    self.detach_probe();
                     tracing::debug!(sid = %self.sid, %why, "upgrade failed");
                 }
                 None => break,
@@ -48,25 +48,25 @@ impl<T> Session<T> {
     }
 
     /// Moves what the machine allows from the queue into the WebSocket's frames.
-    pub(super) fn flush_link(&self) {
-        let link = self.link.borrow();
-        let Some(link) = &*link else { return };
+    pub(super) fn flush_sender(&self) {
+        let sender = self.sender.borrow();
+        let Some(sender) = &*sender else { return };
         loop {
             let mut outbox = self.outbox.borrow_mut();
             let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, !outbox.is_empty());
             match (next, outbox.front()) {
                 (Some(Transmit::Message), Some(message)) => {
-                    message.write(link, &self.env.pool, self.base64);
+                    message.write(sender, &self.env.pool, self.base64);
                     outbox.pop();
                 }
-                (Some(next), _) => self.transmit(link, next),
+                (Some(next), _) => self.transmit(sender, next),
                 (None, _) => break,
             }
         }
     }
 
     /// Anything but a message, on the WebSocket.
-    pub(super) fn transmit(&self, link: &Rc<Link>, what: Transmit) {
+    pub(super) fn transmit(&self, sender: &Rc<WsSender>, what: Transmit) {
         let pool = &self.env.pool;
         match what {
             Transmit::Open => {
@@ -74,36 +74,36 @@ impl<T> Session<T> {
                 self.write_open(&mut json);
                 let encode =
                     |out: &mut OutBuf| ws::encode(out, ws::Opcode::Text, b"0", &json.0, None);
-                link.write(pool, |out| never_full(encode(out)));
+                sender.write(pool, |out| never_full(encode(out)));
                 if let Some(message) = &self.env.config.initial_packet {
-                    message.borrow().write(link, pool, self.base64);
+                    message.borrow().write(sender, pool, self.base64);
                 }
             }
-            Transmit::Control(packet) => link.write(pool, |out| out.frame(packet.frame(), None)),
-            Transmit::Hangup => self.hang_up(link),
+            Transmit::Control(packet) => sender.write(pool, |out| out.frame(packet.frame(), None)),
+            Transmit::Hangup => self.close_ws(sender),
             Transmit::Message => {}
         }
     }
 
     /// RFC 6455 7.1.1: our part of the closing handshake.
-    fn hang_up(&self, link: &Rc<Link>) {
+    fn close_ws(&self, sender: &Rc<WsSender>) {
         let (ended, code) = {
             let machine = self.machine.borrow();
             (machine.ended(), machine.hangup_code(self.env.is_shutting_down()))
         };
         let cut = ended == Some(CloseReason::PingTimeout);
-        let ending = if cut { Ending::Cut } else { Ending::Flush };
+        let ending = if cut { CloseMode::Cut } else { CloseMode::Flush };
         let encode = |out: &mut OutBuf| ws::encode_close(out, Some(code), "", None);
-        link.write(&self.env.pool, |out| never_full(encode(out)));
-        link.end(ending);
+        sender.write(&self.env.pool, |out| never_full(encode(out)));
+        sender.end(ending);
     }
 
     /// The probing WebSocket is none of ours any more; its task ends it.
-    fn drop_probe(&self) {
-        if let Some(link) = self.link.borrow_mut().take()
-            && link.ending() == Ending::Open
+    fn detach_probe(&self) {
+        if let Some(sender) = self.sender.borrow_mut().take()
+            && sender.ending() == CloseMode::Open
         {
-            self.hang_up(&link);
+            self.close_ws(&sender);
         }
         // What waited on it does not count any more.
         self.waiters.wake_all();
@@ -124,7 +124,7 @@ impl<T> Session<T> {
     pub(crate) fn drained(&self) {
         // Mostly nothing did wait.
         if !self.outbox.borrow().is_empty() {
-            self.flush_link();
+            self.flush_sender();
         }
         if self.counted_queued.get() > 0 {
             self.recount_queued();
@@ -156,7 +156,7 @@ impl<T> Session<T> {
                         body.0.push(payload::SEPARATOR);
                         never_full(Packet::Message(message.borrow()).encode_text(body));
                     }
-                    self.settle();
+                    self.apply_effects();
                     return true;
                 }
                 Some(Transmit::Hangup) | None => None,
@@ -181,7 +181,7 @@ impl<T> Session<T> {
             self.poller.register(cx);
             return false;
         }
-        self.settle();
+        self.apply_effects();
         self.drained();
         true
     }

@@ -11,26 +11,26 @@ use eio_core::sid::Sid;
 use crate::metrics::Counters;
 use crate::server::config::Config;
 use crate::server::session::Session;
-use crate::server::shard::shared::Mesh;
-use crate::worker::context::Local;
+use crate::server::shard::shared::ServerShared;
+use crate::worker::context::WorkerContext;
 
 /// Shared by all sessions of one worker.
 pub(crate) struct SessionEnv<T> {
-    pub(crate) local: Rc<Local>,
+    pub(crate) worker: Rc<WorkerContext>,
     pub(crate) config: Arc<Config>,
     pub(crate) timing: Timing,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) shared: Arc<Mesh>,
+    pub(crate) shared: Arc<ServerShared>,
     /// Gone once the worker has ended.
     pub(crate) server: Weak<dyn Sessions<T>>,
 }
 
 impl<T> Deref for SessionEnv<T> {
-    type Target = Local;
+    type Target = WorkerContext;
 
     #[inline]
-    fn deref(&self) -> &Local {
-        &self.local
+    fn deref(&self) -> &WorkerContext {
+        &self.worker
     }
 }
 

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use eio_core::packet::Message;
 
-use crate::io::message_queue::Queue;
+use crate::io::message_queue::MessageQueue;
 use crate::server::session::Session;
 
 impl<T> Session<T> {
@@ -24,7 +24,7 @@ impl<T> Session<T> {
     }
 
     /// Keeps a message for when the handler has time.
-    pub(crate) fn stash(&self, message: Message<'_>) {
+    pub(crate) fn push_inbox(&self, message: Message<'_>) {
         self.inbox.borrow_mut().push(message);
     }
 
@@ -33,20 +33,20 @@ impl<T> Session<T> {
         self.inbox.borrow().bytes() + self.taken.get() >= self.env.config.inbound_high_water
     }
 
-    /// Everything that waits for the handler. It still counts, until [`handed_over`](Self::handed_over).
-    pub(crate) fn take_inbox(&self) -> Queue {
+    /// Everything that waits for the handler. It still counts, until [`remove_in_progress`](Self::remove_in_progress).
+    pub(crate) fn take_inbox(&self) -> MessageQueue {
         let inbox = std::mem::take(&mut *self.inbox.borrow_mut());
-        self.hold(inbox.bytes());
+        self.add_in_progress(inbox.bytes());
         inbox
     }
 
     /// So many bytes wait for the handler, outside of the inbox.
-    pub(crate) fn hold(&self, bytes: usize) {
+    pub(crate) fn add_in_progress(&self, bytes: usize) {
         self.taken.set(self.taken.get() + bytes);
     }
 
     /// So many of them do not any more.
-    pub(crate) fn handed_over(&self, bytes: usize) {
+    pub(crate) fn remove_in_progress(&self, bytes: usize) {
         self.taken.set(self.taken.get().saturating_sub(bytes));
         if !self.is_inbox_full() {
             self.waiters.wake_all();

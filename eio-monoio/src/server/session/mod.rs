@@ -20,14 +20,14 @@ use eio_core::time::Instant;
 use eio_core::transport::Transport;
 
 use crate::error::SendError;
-use crate::io::message_queue::Queue;
+use crate::io::message_queue::MessageQueue;
 use crate::io::outgoing::Outgoing;
-use crate::io::ws_sender::Link;
+use crate::io::ws_sender::WsSender;
 use crate::message::Encoded;
 use crate::metrics::MESSAGES_SENT;
 use crate::server::session::env::SessionEnv;
-use crate::server::shard::registry::Named;
-use crate::server::shard::shared::Call;
+use crate::server::shard::registry::HasSid;
+use crate::server::shard::shared::CallNumber;
 use crate::worker::tasks::Guarded;
 use crate::worker::timers::TimerId;
 use crate::worker::wakers::{WakerSlot, Wakers};
@@ -40,18 +40,18 @@ pub(crate) struct Session<T> {
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) data: Guarded<T>,
     /// Calls to every session that came later are for this one too.
-    pub(crate) opened: Call,
+    pub(crate) opened: CallNumber,
     machine: RefCell<ServerSession>,
     /// What no lane could take yet.
-    outbox: RefCell<Queue>,
+    outbox: RefCell<MessageQueue>,
     /// The WebSocket, from its 101 on, also while it is only probed.
-    link: RefCell<Option<Rc<Link>>>,
+    sender: RefCell<Option<Rc<WsSender>>>,
     /// The task that holds the GET.
     poller: WakerSlot,
     /// Tasks that wait for room in a queue, for the upgrade or for the end.
     waiters: Wakers,
     /// Messages that came while the handler was busy.
-    inbox: RefCell<Queue>,
+    inbox: RefCell<MessageQueue>,
     /// Bytes of messages that were taken out of there and wait all the same.
     taken: Cell<usize>,
     busy: Cell<bool>,
@@ -75,7 +75,7 @@ pub(crate) struct Origin<T> {
     pub(crate) data: Guarded<T>,
 }
 
-impl<T> Named for Session<T> {
+impl<T> HasSid for Session<T> {
     fn sid(&self) -> &Sid {
         &self.sid
     }
@@ -84,7 +84,7 @@ impl<T> Named for Session<T> {
 impl<T> Session<T> {
     pub(crate) fn new(
         env: Rc<SessionEnv<T>>,
-        opened: Call,
+        opened: CallNumber,
         origin: Origin<T>,
         sid: Sid,
         slot: u32,
@@ -99,7 +99,7 @@ impl<T> Session<T> {
             opened,
             machine: RefCell::new(machine),
             outbox: RefCell::default(),
-            link: RefCell::default(),
+            sender: RefCell::default(),
             poller: WakerSlot::default(),
             waiters: Wakers::default(),
             inbox: RefCell::default(),
@@ -145,8 +145,8 @@ impl<T> Session<T> {
 
     /// Bytes that wait to be sent.
     pub(crate) fn queued(&self) -> usize {
-        let link = self.link.borrow();
-        self.outbox.borrow().bytes() + link.as_ref().map_or(0, |link| link.queued())
+        let sender = self.sender.borrow();
+        self.outbox.borrow().bytes() + sender.as_ref().map_or(0, |sender| sender.queued())
     }
 
     /// Whether so much waits to be sent that the peer must not cause more.
@@ -171,34 +171,34 @@ impl<T> Session<T> {
         if self.closed.get().is_some() || self.machine.borrow().is_closing() {
             return Err(SendError::Closed);
         }
-        Queue::check(outgoing.len())?;
-        let link = self.link.borrow();
+        MessageQueue::check(outgoing.len())?;
+        let sender = self.sender.borrow();
         let waiting = self.outbox.borrow().bytes();
-        let queued = waiting + link.as_ref().map_or(0, |link| link.queued());
+        let queued = waiting + sender.as_ref().map_or(0, |sender| sender.queued());
         if queued >= self.env.config.outbound_high_water {
             return Err(SendError::Full);
         }
         if waiting == 0
-            && let Some(link) = &*link
+            && let Some(sender) = &*sender
         {
             loop {
                 let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, true);
                 match next {
                     Some(Transmit::Message) => {
-                        outgoing.write(link, &self.env.pool, self.base64);
+                        outgoing.write(sender, &self.env.pool, self.base64);
                         self.env.counters.add(MESSAGES_SENT, 0, 1);
                         // What leaves at the end of this turn does not wait; what may not leave, the writer counts.
-                        if link.is_sending() {
+                        if sender.is_sending() {
                             self.count_queued(queued + outgoing.len());
                         }
                         return Ok(());
                     }
-                    Some(other) => self.transmit(link, other),
+                    Some(other) => self.transmit(sender, other),
                     None => break,
                 }
             }
         }
-        drop(link);
+        drop(sender);
         self.enqueue(outgoing.message())?;
         self.env.counters.add(MESSAGES_SENT, 0, 1);
         self.count_queued(queued + outgoing.len());
@@ -248,13 +248,13 @@ impl<T> Session<T> {
     pub(crate) fn close(&self) {
         let now = self.env.now();
         self.machine.borrow_mut().close(now);
-        self.settle();
+        self.apply_effects();
     }
 
     /// Ends the session now.
     pub(crate) fn abort(&self, reason: CloseReason) {
         self.machine.borrow_mut().abort(reason);
-        self.settle();
+        self.apply_effects();
     }
 }
 
@@ -274,23 +274,23 @@ impl<T> Session<T> {
             }
             machine.attach(lane, now)
         };
-        self.settle();
+        self.apply_effects();
         result
     }
 
     pub(crate) fn detach(&self, lane: Lane) {
         self.machine.borrow_mut().detach(lane);
-        self.settle();
+        self.apply_effects();
     }
 
     pub(crate) fn lost(&self, lane: Lane) {
         self.machine.borrow_mut().lost(lane);
-        self.settle();
+        self.apply_effects();
     }
 
     pub(crate) fn fail(&self, lane: Lane, reason: CloseReason) {
         self.machine.borrow_mut().fail(lane, reason);
-        self.settle();
+        self.apply_effects();
     }
 
     /// The rules for one packet. A message is handed on; whatever else it was has had its effect.
@@ -301,7 +301,7 @@ impl<T> Session<T> {
     ) -> Result<Option<Message<'p>>, Violation> {
         if let Packet::Message(message) = packet {
             let result =
-                self.machine.borrow_mut().handle_packet(lane, packet, self.env.turn_time());
+                self.machine.borrow_mut().handle_packet(lane, packet, self.env.cached_now());
             // A message changes nothing that others wait for: no settling on the hot path. But one that is
             // out of place, a probe's, ends something.
             return match result {
@@ -312,13 +312,13 @@ impl<T> Session<T> {
                 }
                 Ok(None) => Ok(None),
                 Err(violation) => {
-                    self.settle();
+                    self.apply_effects();
                     Err(violation)
                 }
             };
         }
         let result = self.machine.borrow_mut().handle_packet(lane, packet, self.env.now());
-        self.settle();
+        self.apply_effects();
         result
     }
 
@@ -336,28 +336,28 @@ impl<T> Session<T> {
                 machine.handle_timeout(now);
             }
         }
-        self.settle();
+        self.apply_effects();
     }
 
-    /// Whether nothing waits in either direction beside what `link` is to send.
+    /// Whether nothing waits in either direction beside what `sender` is to send.
     #[inline]
-    pub(crate) fn is_calm(&self) -> bool {
+    pub(crate) fn has_no_backlog(&self) -> bool {
         self.taken.get() == 0 && self.inbox.borrow().is_empty() && self.outbox.borrow().is_empty()
     }
 
-    /// Makes `link` the WebSocket of this session.
-    pub(crate) fn set_link(&self, link: Rc<Link>) {
-        *self.link.borrow_mut() = Some(link);
-        self.settle();
+    /// Makes `sender` the WebSocket of this session.
+    pub(crate) fn set_sender(&self, sender: Rc<WsSender>) {
+        *self.sender.borrow_mut() = Some(sender);
+        self.apply_effects();
     }
 
-    /// Whether `link` is still the WebSocket of this session: a probe that was abandoned is not.
-    pub(crate) fn has_link(&self, link: &Rc<Link>) -> bool {
-        self.link.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, link))
+    /// Whether `sender` is still the WebSocket of this session: a probe that was abandoned is not.
+    pub(crate) fn is_current_sender(&self, sender: &Rc<WsSender>) -> bool {
+        self.sender.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, sender))
     }
 
     /// The session is in the registry: its first deadline runs.
     pub(crate) fn started(&self) {
-        self.settle();
+        self.apply_effects();
     }
 }

@@ -9,53 +9,53 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use crate::server::shard::Core;
-use crate::server::shard::shared::Mail;
+use crate::server::shard::ShardState;
+use crate::server::shard::shared::ShardMessage;
 use crate::worker::deadline::Deadline;
 use crate::worker::yield_now;
 
 /// How long a core that does not answer is waited for, in milliseconds: a handler may block it.
-const PATIENCE: u32 = 100;
+const TIMEOUT_MS: u32 = 100;
 
 /// From the kernel to the mail: a connection is accepted in one turn and read from in the next. One more is to spare.
 const TURNS: usize = 3;
 
-async fn take_turns() {
+async fn yield_turns() {
     for _ in 0..TURNS {
-        yield_now::step_back().await;
+        yield_now::yield_now().await;
     }
 }
 
-impl<T> Core<T> {
+impl<T> ShardState<T> {
     /// Ready when requests that any core received before this call have been passed on to this one, and
     /// their connections had their turn here.
     ///
     /// `fresh`: the connection of whoever asks has brought no other request. Connections of one core that are waited on
     /// already are read in the order in which something came.
-    pub(crate) async fn settle(&self, fresh: bool) {
-        let others = (0..self.mesh.boxes.len() as u16).filter(|shard| *shard != self.id);
+    pub(crate) async fn barrier(&self, fresh: bool) {
+        let others = (0..self.shared.mailboxes.len() as u16).filter(|shard| *shard != self.id);
         let expected: Vec<_> = others
             .map(|shard| {
-                let expected = self.settled.expect();
-                self.mesh.post(shard, Mail::Settle(self.id, expected.number));
+                let expected = self.barriers.expect();
+                self.shared.post(shard, ShardMessage::Barrier(self.id, expected.number));
                 expected
             })
             .collect();
         if expected.is_empty() && !fresh {
             return;
         }
-        let deadline = Deadline::new(self.local.clone());
-        deadline.set_millis(PATIENCE);
+        let deadline = Deadline::new(self.worker.clone());
+        deadline.set_millis(TIMEOUT_MS);
         let mut answers = pin!(async {
             // What came in here first may also be read last: its connection waits for the kernel's word when that of
             // the other finds its request at once.
             if fresh {
-                take_turns().await;
+                yield_turns().await;
             }
             for expected in expected {
                 expected.reply().await;
             }
-            yield_now::step_back().await;
+            yield_now::yield_now().await;
         });
         poll_fn(|cx| match answers.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(()),
@@ -64,15 +64,15 @@ impl<T> Core<T> {
         .await;
     }
 
-    /// Another shard [settles](Self::settle): answers it after what has come in here until now.
-    pub(crate) fn pass_on(self: &Rc<Self>, asker: u16, number: u64)
+    /// Another shard [settles](Self::barrier): answers it after what has come in here until now.
+    pub(crate) fn reach_barrier(self: &Rc<Self>, asker: u16, number: u64)
     where
         T: 'static,
     {
-        let core = self.clone();
+        let state = self.clone();
         self.tasks.spawn(async move {
-            take_turns().await;
-            core.mesh.post(asker, Mail::Settled(number));
+            yield_turns().await;
+            state.shared.post(asker, ShardMessage::BarrierReached(number));
         });
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use crate::server::shard::replies::Replies;
-use crate::server::shard::shared::{Mail, Mesh};
+use crate::server::shard::shared::{ServerShared, ShardMessage};
 use crate::web::compress::{Accepted, Coding, Deflater, is_compressible};
 use crate::web::conditional::{Conditions, Decision, Validators, whole_seconds};
 use crate::web::files::{Candidate, Files};
@@ -91,15 +91,15 @@ pub(crate) struct Source {
 
 impl Disk {
     /// Starts the threads.
-    pub(crate) fn start(files: Files, mesh: &Arc<Mesh>) -> io::Result<Self> {
+    pub(crate) fn start(files: Files, shared: &Arc<ServerShared>) -> io::Result<Self> {
         let lines = files.lines().map_err(io::Error::other)?;
         let files = Arc::new(files);
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
         for n in 0..files.threads {
-            let (queue, mesh, files) = (queue.clone(), mesh.clone(), files.clone());
+            let (queue, shared, files) = (queue.clone(), shared.clone(), files.clone());
             let thread = std::thread::Builder::new().name(format!("eio-disk-{n}"));
-            thread.spawn(move || work(&queue, &mesh, &files))?;
+            thread.spawn(move || work(&queue, &shared, &files))?;
         }
         Ok(Self { files, lines, jobs })
     }
@@ -115,7 +115,7 @@ impl Disk {
 }
 
 /// Does jobs until nobody can ask for one.
-fn work(queue: &Mutex<mpsc::Receiver<Job>>, mesh: &Mesh, files: &Files) {
+fn work(queue: &Mutex<mpsc::Receiver<Job>>, shared: &ServerShared, files: &Files) {
     let deflater = Deflater::thorough();
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -126,7 +126,7 @@ fn work(queue: &Mutex<mpsc::Receiver<Job>>, mesh: &Mesh, files: &Files) {
                 source.read(buffer).map(|(bytes, rest)| Reply::Piece(bytes, rest))
             }
         };
-        mesh.post(shard, Mail::Disk(ticket, reply.unwrap_or_else(Reply::Failed)));
+        shared.post(shard, ShardMessage::Disk(ticket, reply.unwrap_or_else(Reply::Failed)));
     }
 }
 

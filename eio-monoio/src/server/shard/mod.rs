@@ -36,10 +36,10 @@ use crate::server::shard::disk::{Disk, Reply};
 use crate::server::shard::plan::Plan;
 use crate::server::shard::registry::{NoSid, Registry};
 use crate::server::shard::replies::Replies;
-use crate::server::shard::shared::{Call, Mail, Mesh};
+use crate::server::shard::shared::{CallNumber, ServerShared, ShardMessage};
 use crate::web::compress::Deflater;
 use crate::web::proxy::Trusted;
-use crate::worker::context::Local;
+use crate::worker::context::WorkerContext;
 use crate::worker::tasks::Guarded;
 use crate::worker::timers::Target;
 use crate::worker::wakers::{WakerSlot, Wakers};
@@ -47,24 +47,24 @@ use crate::worker::wakers::{WakerSlot, Wakers};
 /// A shard with its application.
 pub(crate) struct Shard<H: crate::Handler> {
     pub(crate) handler: Guarded<H>,
-    pub(crate) core: Rc<Core<H::Session>>,
+    pub(crate) state: Rc<ShardState<H::Session>>,
 }
 
 impl<H: crate::Handler> Shard<H> {
-    fn new(handler: H, core: Rc<Core<H::Session>>) -> Self {
-        Self { handler: Guarded::new(handler), core }
+    fn new(handler: H, state: Rc<ShardState<H::Session>>) -> Self {
+        Self { handler: Guarded::new(handler), state }
     }
 }
 
 /// A shard without its application: a core that serves.
-pub(crate) struct Core<T> {
-    pub(crate) local: Rc<Local>,
+pub(crate) struct ShardState<T> {
+    pub(crate) worker: Rc<WorkerContext>,
     env: Rc<SessionEnv<T>>,
     pub(crate) id: u16,
     pub(crate) config: Arc<Config>,
     pub(crate) limits: Rc<Limits>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) shared: Arc<ServerShared>,
     /// Who takes WebSockets on other paths.
     pub(crate) on_plain: Option<OnPlain>,
     pub(crate) hooks: Hooks,
@@ -75,66 +75,66 @@ pub(crate) struct Core<T> {
     /// What connections wait for from the disk.
     pub(crate) reads: Replies<Reply>,
     /// Cores that passed on what they had.
-    settled: Replies<()>,
+    barriers: Replies<()>,
     registry: RefCell<Registry<Session<T>>>,
     /// Open WebSockets that are not Engine.IO's.
     plain: RefCell<Slab<Rc<PlainSocket>>>,
     /// Sessions that ended and whose application does not know yet.
-    ended: RefCell<Vec<Rc<Session<T>>>>,
-    reaper: WakerSlot,
+    closed_sessions: RefCell<Vec<Rc<Session<T>>>>,
+    disconnect_task: WakerSlot,
     /// Woken when nothing more is accepted.
     acceptors: Wakers,
 }
 
-impl<T> Deref for Core<T> {
-    type Target = Local;
+impl<T> Deref for ShardState<T> {
+    type Target = WorkerContext;
 
-    fn deref(&self) -> &Local {
-        &self.local
+    fn deref(&self) -> &WorkerContext {
+        &self.worker
     }
 }
 
-impl<T: 'static> Core<T> {
+impl<T: 'static> ShardState<T> {
     pub(crate) fn new(plan: &Plan) -> Rc<Self> {
-        let counters = plan.mesh.counters[usize::from(plan.id)].clone();
-        let local = Rc::<Local>::default();
+        let counters = plan.shared.counters[usize::from(plan.id)].clone();
+        let worker = Rc::<WorkerContext>::default();
         Rc::new_cyclic(|this: &Weak<Self>| Self {
             env: Rc::new(SessionEnv {
-                local: local.clone(),
+                worker: worker.clone(),
                 config: plan.config.clone(),
                 timing: plan.config.timing(),
                 counters: counters.clone(),
-                shared: plan.mesh.clone(),
+                shared: plan.shared.clone(),
                 server: this.clone(),
             }),
-            local,
+            worker,
             id: plan.id,
             limits: Rc::new(plan.config.limits(counters.clone())),
             counters,
             registry: RefCell::new(Registry::new(
-                plan.mesh.key,
+                plan.shared.key,
                 plan.id,
-                plan.mesh.directory.clone(),
+                plan.shared.directory.clone(),
             )),
             config: plan.config.clone(),
-            mesh: plan.mesh.clone(),
+            shared: plan.shared.clone(),
             on_plain: plan.on_plain.clone(),
             hooks: plan.hooks.clone(),
             trusted: plan.config.trusted(),
             deflater: Deflater::fast(),
             disk: plan.disk.clone(),
             reads: Replies::default(),
-            settled: Replies::default(),
+            barriers: Replies::default(),
             plain: RefCell::default(),
-            ended: RefCell::default(),
-            reaper: WakerSlot::default(),
+            closed_sessions: RefCell::default(),
+            disconnect_task: WakerSlot::default(),
             acceptors: Wakers::default(),
         })
     }
 }
 
 /// WebSockets.
-impl<T> Core<T> {
+impl<T> ShardState<T> {
     /// The two directions of a connection that is compressed.
     pub(crate) fn deflate(
         &self,
@@ -142,60 +142,63 @@ impl<T> Core<T> {
     ) -> (Option<Box<Outward>>, Option<Box<Inward>>) {
         let both = self.config.per_message_deflate.as_ref().zip(terms);
         let begin = |(wishes, terms): (&PerMessageDeflate, Terms)| {
-            wishes.begin(&self.local, Role::Server, &terms, self.config.max_payload)
+            wishes.begin(&self.worker, Role::Server, &terms, self.config.max_payload)
         };
         both.map(begin).unzip()
     }
 }
 
 /// Sessions.
-impl<T> Core<T> {
+impl<T> ShardState<T> {
     /// Opens a session.
     pub(crate) fn open(self: &Rc<Self>, mut origin: Origin<T>) -> Result<Rc<Session<T>>, NoSid> {
-        let (own, opened) = (origin.sid.take(), self.mesh.calls.latest());
+        let (own, opened) = (origin.sid.take(), self.shared.calls.latest());
         let session = self.registry.borrow_mut().insert_with(own, |sid, slot| {
             let timer = self.timers.insert(Target::Session(slot));
             Rc::new(Session::new(self.env.clone(), opened, origin, sid, slot, timer))
         })?;
         session.started();
-        self.mesh.sessions.fetch_add(1, Ordering::Relaxed);
+        self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         self.counters.opened(session.transport());
         Ok(session)
     }
 
     /// The session of a sid, if it lives here.
-    pub(crate) fn find(&self, sid: &Sid) -> Found<T> {
-        match self.mesh.route(sid) {
-            None => Found::Nowhere,
-            Some(route) if route.shard != self.id => Found::Elsewhere(route.shard),
+    pub(crate) fn find(&self, sid: &Sid) -> SessionLocation<T> {
+        match self.shared.route(sid) {
+            None => SessionLocation::Nowhere,
+            Some(route) if route.shard != self.id => SessionLocation::Elsewhere(route.shard),
             Some(route) => match self.registry.borrow().find(route, sid) {
-                Some(session) => Found::Here(session.clone()),
-                None => Found::Nowhere,
+                Some(session) => SessionLocation::Here(session.clone()),
+                None => SessionLocation::Nowhere,
             },
         }
     }
 
     /// Has the application told that `session` ended.
-    pub(crate) fn say_goodbye(&self, session: Rc<Session<T>>) {
-        self.ended.borrow_mut().push(session);
-        self.reaper.wake();
+    pub(crate) fn queue_disconnect(&self, session: Rc<Session<T>>) {
+        self.closed_sessions.borrow_mut().push(session);
+        self.disconnect_task.wake();
     }
 
     /// The sessions whose end the application must hear of; `None`: there will be no more.
-    pub(crate) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<Option<Vec<Rc<Session<T>>>>> {
-        let ended = std::mem::take(&mut *self.ended.borrow_mut());
-        if !ended.is_empty() {
-            return Poll::Ready(Some(ended));
+    pub(crate) fn poll_closed_sessions(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Vec<Rc<Session<T>>>>> {
+        let closed_sessions = std::mem::take(&mut *self.closed_sessions.borrow_mut());
+        if !closed_sessions.is_empty() {
+            return Poll::Ready(Some(closed_sessions));
         }
         if self.is_finished() {
             return Poll::Ready(None);
         }
-        self.reaper.register(cx);
+        self.disconnect_task.register(cx);
         Poll::Pending
     }
 
-    pub(crate) fn all_goodbyes_said(&self) -> bool {
-        self.ended.borrow().is_empty()
+    pub(crate) fn disconnects_done(&self) -> bool {
+        self.closed_sessions.borrow().is_empty()
     }
 
     pub(crate) fn session_timeout(&self, slot: u32, now: Instant) {
@@ -216,7 +219,7 @@ impl<T> Core<T> {
     }
 
     /// Those that were there at `call`.
-    pub(crate) fn for_each_before(&self, call: Call, mut each: impl FnMut(&Session<T>)) {
+    pub(crate) fn for_each_before(&self, call: CallNumber, mut each: impl FnMut(&Session<T>)) {
         self.for_each(|session| {
             if session.opened < call {
                 each(session);
@@ -230,8 +233,8 @@ impl<T> Core<T> {
 }
 
 /// From handlers of this core.
-impl<T> Core<T> {
-    pub(crate) fn broadcast_here(&self, call: Call, message: &Encoded) {
+impl<T> ShardState<T> {
+    pub(crate) fn broadcast_here(&self, call: CallNumber, message: &Encoded) {
         self.for_each_before(call, |session| {
             if let Err(error) = session.try_send_encoded(message) {
                 tracing::debug!(sid = %session.sid, %error, "broadcast skipped a session");
@@ -240,22 +243,22 @@ impl<T> Core<T> {
     }
 }
 
-impl<T: 'static> Sessions<T> for Core<T> {
+impl<T: 'static> Sessions<T> for ShardState<T> {
     fn session_closed(&self, slot: u32, busy: bool) {
         let session = self.registry.borrow().in_slot(slot).cloned();
         self.registry.borrow_mut().remove(slot);
-        self.mesh.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
         if let Some(session) = session
             && !busy
         {
-            self.say_goodbye(session);
+            self.queue_disconnect(session);
         }
     }
 
     fn broadcast(&self, message: Message<'_>) {
         let message = Encoded::new(message);
-        let call = self.mesh.calls.next();
-        if let Err(error) = self.mesh.offer_all(Some(self.id), call, &message) {
+        let call = self.shared.calls.next();
+        if let Err(error) = self.shared.offer_all(Some(self.id), call, &message) {
             tracing::warn!(%error, "a broadcast did not reach every core");
         }
         self.broadcast_here(call, &message);
@@ -263,46 +266,48 @@ impl<T: 'static> Sessions<T> for Core<T> {
 
     fn send_to(&self, sid: &Sid, message: Message<'_>) {
         match self.find(sid) {
-            Found::Here(session) => {
+            SessionLocation::Here(session) => {
                 if let Err(error) = session.try_send(message) {
                     tracing::debug!(%sid, %error, "message dropped");
                 }
             }
-            Found::Elsewhere(shard) => {
-                let mail = Mail::Send(sid.clone(), message.into());
-                if let Err(error) = self.mesh.offer(shard, message.len(), mail) {
+            SessionLocation::Elsewhere(shard) => {
+                let shard_message = ShardMessage::Send(sid.clone(), message.into());
+                if let Err(error) = self.shared.offer(shard, message.len(), shard_message) {
                     tracing::warn!(%sid, %error, "message dropped on its way to another core");
                 }
             }
-            Found::Nowhere => {}
+            SessionLocation::Nowhere => {}
         }
     }
 
     fn disconnect(&self, sid: &Sid) {
         match self.find(sid) {
-            Found::Here(session) => session.close(),
-            Found::Elsewhere(shard) => self.mesh.post(shard, Mail::Disconnect(sid.clone())),
-            Found::Nowhere => {}
+            SessionLocation::Here(session) => session.close(),
+            SessionLocation::Elsewhere(shard) => {
+                self.shared.post(shard, ShardMessage::Disconnect(sid.clone()))
+            }
+            SessionLocation::Nowhere => {}
         }
     }
 
     fn find_here(&self, sid: &Sid) -> Option<Rc<Session<T>>> {
         match self.find(sid) {
-            Found::Here(session) => Some(session),
-            Found::Elsewhere(_) | Found::Nowhere => None,
+            SessionLocation::Here(session) => Some(session),
+            SessionLocation::Elsewhere(_) | SessionLocation::Nowhere => None,
         }
     }
 }
 
 /// Where a sid leads.
-pub(crate) enum Found<T> {
+pub(crate) enum SessionLocation<T> {
     Here(Rc<Session<T>>),
     Elsewhere(u16),
     Nowhere,
 }
 
 /// Connections and shutdown.
-impl<T> Core<T> {
+impl<T> ShardState<T> {
     pub(crate) fn add_plain(&self, socket: Rc<PlainSocket>) -> usize {
         self.plain.borrow_mut().insert(socket)
     }
@@ -313,21 +318,21 @@ impl<T> Core<T> {
 
     /// Begins the end: no new sessions; those there are take their leave.
     pub(crate) fn begin_shutdown(&self) {
-        self.local.begin_shutdown();
+        self.worker.begin_shutdown();
         self.for_each(Session::close);
         self.plain.borrow().iter().for_each(|(_, socket)| socket.end(CloseCode::GOING_AWAY));
     }
 
     /// No new connections, and idle ones are closed.
-    pub(crate) fn shut(&self) {
-        self.local.shut();
+    pub(crate) fn stop_accepting(&self) {
+        self.worker.stop_accepting();
         self.acceptors.wake_all();
     }
 
     /// Nothing is left but the services.
     pub(crate) fn finish(&self) {
-        self.local.finish();
-        self.reaper.wake();
+        self.worker.finish();
+        self.disconnect_task.wake();
     }
 
     /// Ends every session, whatever is queued for it.
@@ -338,13 +343,13 @@ impl<T> Core<T> {
     /// Cuts off whatever has not ended by itself.
     pub(crate) fn cut_off(&self) {
         self.end_all();
-        self.shut();
-        self.local.cut_off();
+        self.stop_accepting();
+        self.worker.cut_off();
     }
 
     /// Ready when nothing more is accepted.
-    pub(crate) fn poll_shut(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_shut() {
+    pub(crate) fn poll_stopped_accepting(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_stopped_accepting() {
             return Poll::Ready(());
         }
         self.acceptors.add(cx);

@@ -7,14 +7,14 @@ use crate::server::config::Config;
 use crate::server::hooks::{Hooks, OnPlain};
 use crate::server::listener::Listening;
 use crate::server::shard::disk::Disk;
-use crate::server::shard::shared::Mesh;
+use crate::server::shard::shared::ServerShared;
 
 /// What a shard is made of, before it is on its own thread.
 pub(crate) struct Plan {
     pub(crate) id: u16,
     pub(crate) config: Arc<Config>,
-    pub(crate) mesh: Arc<Mesh>,
-    pub(crate) ear: UnixStream,
+    pub(crate) shared: Arc<ServerShared>,
+    pub(crate) wake_rx: UnixStream,
     pub(crate) listening: Vec<Listening>,
     pub(crate) max_connections: usize,
     pub(crate) on_plain: Option<OnPlain>,

@@ -116,7 +116,7 @@ impl SidKey {
 }
 
 /// What has an identifier.
-pub(crate) trait Named {
+pub(crate) trait HasSid {
     fn sid(&self) -> &Sid;
 }
 
@@ -130,7 +130,7 @@ pub(crate) struct Registry<S> {
     directory: Option<Arc<Directory>>,
 }
 
-impl<S: Named> Registry<S> {
+impl<S: HasSid> Registry<S> {
     pub(crate) fn new(key: SidKey, shard: u16, directory: Option<Arc<Directory>>) -> Self {
         Self { key, shard, slots: Slab::new(), random: Random::default(), directory }
     }
@@ -191,13 +191,13 @@ impl<S: Named> Registry<S> {
 mod tests {
     use super::*;
 
-    impl Named for Sid {
+    impl HasSid for Sid {
         fn sid(&self) -> &Sid {
             self
         }
     }
 
-    impl Named for (Sid, u32) {
+    impl HasSid for (Sid, u32) {
         fn sid(&self) -> &Sid {
             &self.0
         }

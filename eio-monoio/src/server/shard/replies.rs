@@ -9,10 +9,10 @@ use std::task::{Poll, Waker};
 pub(crate) struct Replies<R> {
     /// Never used twice: a reply that comes after its asker is gone must not find another.
     last: Cell<u64>,
-    waiting: RefCell<HashMap<u64, Waiting<R>>>,
+    waiting: RefCell<HashMap<u64, PendingReply<R>>>,
 }
 
-struct Waiting<R> {
+struct PendingReply<R> {
     reply: Option<R>,
     waker: Option<Waker>,
 }
@@ -28,7 +28,7 @@ impl<R> Replies<R> {
     pub(crate) fn expect(&self) -> Expected<'_, R> {
         let number = self.last.get() + 1;
         self.last.set(number);
-        self.waiting.borrow_mut().insert(number, Waiting { reply: None, waker: None });
+        self.waiting.borrow_mut().insert(number, PendingReply { reply: None, waker: None });
         Expected { replies: self, number }
     }
 

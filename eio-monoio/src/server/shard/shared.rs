@@ -10,8 +10,8 @@ use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::error::SendError;
-use crate::io::permit::Permit;
-use crate::io::stream::Packed;
+use crate::io::permit::ConnectionPermit;
+use crate::io::stream::DetachedStream;
 use crate::message::{Encoded, OwnedMessage};
 use crate::metrics::{Counters, Metrics};
 use crate::server::shard::disk::Reply;
@@ -19,8 +19,8 @@ use crate::server::shard::registry::{Directory, Route, SidKey};
 use crate::worker::mailbox::{Mailbox, Undelivered};
 
 /// What the shards of a server share.
-pub(crate) struct Mesh {
-    pub(crate) boxes: Vec<Mailbox<Mail>>,
+pub(crate) struct ServerShared {
+    pub(crate) mailboxes: Vec<Mailbox<ShardMessage>>,
     pub(crate) key: SidKey,
     /// There is one if the application makes the sids.
     pub(crate) directory: Option<Arc<Directory>>,
@@ -31,7 +31,7 @@ pub(crate) struct Mesh {
     pub(crate) shutting_down: AtomicBool,
     /// New sessions of all shards.
     pub(crate) handshakes: Rate,
-    pub(crate) calls: Calls,
+    pub(crate) calls: CallSequence,
     /// See [`mailbox_high_water`](crate::Config::mailbox_high_water).
     pub(crate) mail_limit: usize,
     /// Where the next job goes, modulo the number of shards.
@@ -43,20 +43,20 @@ pub(crate) struct Mesh {
     pub(crate) identity: Option<crate::server::tls::Identity>,
 }
 
-pub(crate) enum Mail {
+pub(crate) enum ShardMessage {
     /// A connection whose next request belongs to a session of the receiver.
-    Connection(Moved),
+    Connection(MovedConnection),
     Send(Sid, OwnedMessage),
     /// One message to sessions of the receiver.
     SendMany(Arc<[Sid]>, Encoded),
-    Broadcast(Call, Encoded),
+    Broadcast(CallNumber, Encoded),
     Disconnect(Sid),
-    DisconnectAll(Call),
+    DisconnectAll(CallNumber),
     /// What a disk thread has to say to the holder of a ticket.
     Disk(u64, Reply),
-    /// The first, a shard, wants to be told by [`Settled`](Self::Settled) when what came in here is passed on.
-    Settle(u16, u64),
-    Settled(u64),
+    /// The first, a shard, wants to be told by [`BarrierReached`](Self::BarrierReached) when what came in here is passed on.
+    Barrier(u16, u64),
+    BarrierReached(u64),
     Transport(Sid, mpsc::SyncSender<Option<Transport>>),
     Run(Job),
     Shutdown,
@@ -66,32 +66,32 @@ pub(crate) enum Mail {
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// A connection on its way to another shard: nothing is in flight on it, no response is owed but to `unread`.
-pub(crate) struct Moved {
-    pub(crate) carrier: Packed,
+pub(crate) struct MovedConnection {
+    pub(crate) stream: DetachedStream,
     /// Bytes received that no request has claimed: the head that names the session, and what follows.
     pub(crate) unread: Vec<u8>,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) permit: Option<Permit>,
+    pub(crate) permit: Option<ConnectionPermit>,
 }
 
 /// Orders calls to every session against the opening of sessions. A shard may read its mail after it has taken a
 /// connection that came later: what was said before a session existed is not for it.
 #[derive(Default)]
-pub(crate) struct Calls(AtomicU64);
+pub(crate) struct CallSequence(AtomicU64);
 
 /// A moment between two calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Call(u64);
+pub(crate) struct CallNumber(u64);
 
-impl Calls {
-    /// A call to every session that exists now: those opened before [`Call`].
-    pub(crate) fn next(&self) -> Call {
-        Call(self.0.fetch_add(1, Ordering::AcqRel) + 1)
+impl CallSequence {
+    /// A call to every session that exists now: those opened before [`CallNumber`].
+    pub(crate) fn next(&self) -> CallNumber {
+        CallNumber(self.0.fetch_add(1, Ordering::AcqRel) + 1)
     }
 
     /// When a session is opened.
-    pub(crate) fn latest(&self) -> Call {
-        Call(self.0.load(Ordering::Acquire))
+    pub(crate) fn latest(&self) -> CallNumber {
+        CallNumber(self.0.load(Ordering::Acquire))
     }
 }
 
@@ -124,7 +124,7 @@ impl Rate {
     }
 }
 
-impl Mesh {
+impl ServerShared {
     pub(crate) fn metrics(&self) -> Metrics {
         Metrics {
             workers: self.counters.iter().map(|counters| counters.read()).collect(),
@@ -149,43 +149,48 @@ impl Mesh {
     }
 
     /// Posts to one shard. A shard that has ended drops its mail unread.
-    pub(crate) fn post(&self, shard: u16, mail: Mail) {
-        if let Some(mailbox) = self.boxes.get(usize::from(shard)) {
-            mailbox.send(mail);
+    pub(crate) fn post(&self, shard: u16, shard_message: ShardMessage) {
+        if let Some(mailbox) = self.mailboxes.get(usize::from(shard)) {
+            mailbox.send(shard_message);
         }
     }
 
     /// Posts to every shard.
-    pub(crate) fn post_all(&self, mail: impl Fn() -> Mail) {
-        (0..self.boxes.len() as u16).for_each(|shard| self.post(shard, mail()));
+    pub(crate) fn post_all(&self, shard_message: impl Fn() -> ShardMessage) {
+        (0..self.mailboxes.len() as u16).for_each(|shard| self.post(shard, shard_message()));
     }
 
     /// Posts what carries a message of `len` bytes to one shard, unless too much waits for it already: see
     /// [`mailbox_high_water`](crate::Config::mailbox_high_water).
-    pub(crate) fn offer(&self, shard: u16, len: usize, mail: Mail) -> Result<(), SendError> {
+    pub(crate) fn offer(
+        &self,
+        shard: u16,
+        len: usize,
+        shard_message: ShardMessage,
+    ) -> Result<(), SendError> {
         /// What a letter costs beside its message, about.
         const LETTER: usize = 64;
-        let mailbox = self.boxes.get(usize::from(shard)).ok_or(SendError::Closed)?;
-        mailbox.offer(mail, LETTER + len, self.mail_limit).map_err(
-            |undelivered| match undelivered {
+        let mailbox = self.mailboxes.get(usize::from(shard)).ok_or(SendError::Closed)?;
+        mailbox.offer(shard_message, LETTER + len, self.mail_limit).map_err(|undelivered| {
+            match undelivered {
                 Undelivered::Full => SendError::Full,
                 Undelivered::Closed => SendError::Closed,
-            },
-        )
+            }
+        })
     }
 
     /// [Offers](Self::offer) a message to every shard but `except`. An error: not all of them took it.
     pub(crate) fn offer_all(
         &self,
         except: Option<u16>,
-        call: Call,
+        call: CallNumber,
         message: &Encoded,
     ) -> Result<(), SendError> {
         let mut result = Ok(());
-        for shard in (0..self.boxes.len() as u16).filter(|shard| Some(*shard) != except) {
-            let mail = Mail::Broadcast(call, message.clone());
+        for shard in (0..self.mailboxes.len() as u16).filter(|shard| Some(*shard) != except) {
+            let shard_message = ShardMessage::Broadcast(call, message.clone());
             // Also after an error: the others are to have it.
-            result = result.and(self.offer(shard, message.frame().len(), mail));
+            result = result.and(self.offer(shard, message.frame().len(), shard_message));
         }
         result
     }
@@ -193,7 +198,7 @@ impl Mesh {
     /// Tells every shard to end, once.
     pub(crate) fn shut_down(&self) {
         if !self.shutting_down.swap(true, Ordering::AcqRel) {
-            self.post_all(|| Mail::Shutdown);
+            self.post_all(|| ShardMessage::Shutdown);
         }
     }
 }
@@ -204,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_call_is_for_those_who_were_there() {
-        let calls = Calls::default();
+        let calls = CallSequence::default();
         let early = calls.latest();
         let call = calls.next();
         let late = calls.latest();

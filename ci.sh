@@ -24,7 +24,8 @@ docs() {
   RUSTDOCFLAGS="-D warnings" cargo doc -p eio-core -p eio-monoio -p eio-embassy --all-features --no-deps
 }
 
-# Every relative link in a document leads somewhere, every citation of docs/protocol.md names one of its items.
+# Every relative link in a document leads somewhere, every citation of docs/protocol.md names one of its items, and the
+# files and functions in docs/ARCHITECTURE.md exist.
 links() { ci/links.py; }
 
 # Every combination of features compiles.

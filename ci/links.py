@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Checks links in documents and citations of docs/protocol.md, without a network.
+"""Checks links in documents, citations of docs/protocol.md and names in docs/ARCHITECTURE.md, without a network.
 
 usage: ci/links.py
 
 - Each relative link in a Markdown file that git tracks leads to a tracked file or folder, and its anchor to a heading.
 - Each citation `docs/protocol.md 2.3.8` in a tracked text file names a section or an item of that document.
+- Each source file that the walks of docs/ARCHITECTURE.md name is in eio-monoio/src and defines the name after it.
 
 Prints FILE:LINE and the reason for each that does not, and fails if there is one.
 """
@@ -17,6 +18,7 @@ import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROTOCOL = "docs/protocol.md"
+ARCHITECTURE = "docs/ARCHITECTURE.md"
 
 FENCE = re.compile(r"^\s*(?:>\s*)*(```+|~~~+)")
 INLINE = re.compile(r"!?\[(?:[^\[\]]|\[[^\[\]]*\])*\]\(\s*<?([^()\s<>]+(?:\([^()\s]*\))?)>?(?:\s+\"[^\"]*\")?\s*\)")
@@ -142,13 +144,28 @@ def broken_citations(names):
                     yield f"{name}:{line}: {PROTOCOL} has no {number}"
 
 
+def broken_walks(names):
+    text = (ROOT / ARCHITECTURE).read_text(encoding="utf-8")
+    start = text.index("\n## Four walks")
+    walks = text[start:text.index("\n## ", start + 1)]
+    for found in re.finditer(r"`([a-z_/]+\.rs)`(?:\s+`([A-Za-z_:]+)`)?", walks):
+        file, item = found.groups()
+        line = text.count("\n", 0, start + found.start()) + 1
+        path = f"eio-monoio/src/{file}"
+        if path not in names:
+            yield f"{ARCHITECTURE}:{line}: there is no {path}"
+        elif item and not re.search(rf"\b(?:fn|struct|enum|trait|type) {item.split('::')[-1]}\b",
+                                    (ROOT / path).read_text(encoding="utf-8")):
+            yield f"{ARCHITECTURE}:{line}: {path} does not define {item}"
+
+
 def main():
     names = tracked()
-    problems = [*broken_links(names), *broken_citations(names)]
+    problems = [*broken_links(names), *broken_citations(names), *broken_walks(set(names))]
     for problem in problems:
         print(problem)
     documents = sum(name.endswith(".md") for name in names)
-    print(f"{documents} documents, {len(problems)} broken links and citations")
+    print(f"{documents} documents, {len(problems)} broken links, citations and names")
     return 1 if problems else 0
 
 

@@ -1,4 +1,4 @@
-//! The Rust listings of the READMEs are compiled elsewhere, and equal to what is compiled.
+//! The Rust listings of the READMEs equal code that is compiled elsewhere: examples and doctests.
 
 use std::fs;
 use std::path::Path;

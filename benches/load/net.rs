@@ -107,7 +107,7 @@ impl Net {
         const PER_ADDRESS: usize = 2000;
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
-        socket.set_nodelay(true)?;
+        socket.set_tcp_nodelay(true)?;
         if self.server.ip().is_loopback() {
             choose_port_late(&socket)?;
             let own = Ipv4Addr::new(127, 0, 0, 2 + (self.opened / PER_ADDRESS % 200) as u8);

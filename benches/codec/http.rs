@@ -6,7 +6,7 @@ use criterion::{Criterion, Throughput};
 use eio_codec_benches as floor;
 use eio_core::buffer::Writer;
 use eio_core::http::{EMPTY, HeadScanner, RequestHead, Target, response};
-use eio_core::request::meaning;
+use eio_core::request::classify;
 use eio_core::transport::TransportSet;
 
 const SHORT: &[u8] =
@@ -58,7 +58,7 @@ pub fn head(c: &mut Criterion) {
                 let head = RequestHead::parse(&bytes[..len.unwrap_or(0)], &mut slots).ok()?;
                 let target = Target::parse(head.target).ok()?;
                 head.framing().ok()?;
-                meaning(head.method, target.query, false, TransportSet::ALL).ok().map(|_| ())
+                classify(head.method, target.query, false, TransportSet::ALL).ok().map(|_| ())
             });
         });
         group.bench_function("floor", |b| {

@@ -126,8 +126,8 @@ pub fn open(c: &mut Criterion) {
     let open = Open {
         sid: sid.parse().expect("a sid"),
         upgrades: TransportSet::EMPTY.with(Transport::WebSocket),
-        ping_interval: 25_000,
-        ping_timeout: 20_000,
+        ping_interval_ms: 25_000,
+        ping_timeout_ms: 20_000,
         max_payload: 1_000_000,
     };
     let theirs = OpenPacket {

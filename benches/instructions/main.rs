@@ -10,7 +10,7 @@ use eio_core::http::{EMPTY, HeadScanner, RequestHead, Target, response};
 use eio_core::open::{OPEN_MAX, Open};
 use eio_core::packet::{Message, Packet};
 use eio_core::payload;
-use eio_core::request::meaning;
+use eio_core::request::classify;
 use eio_core::session::{Lane, ServerSession, Timing, Transmit};
 use eio_core::time::Instant;
 use eio_core::transport::{Transport, TransportSet};
@@ -169,7 +169,7 @@ fn parse_request(input: &[u8]) -> bool {
     let Ok(Some(len)) = HeadScanner::new().poll(input, 8192) else { return false };
     let Ok(head) = RequestHead::parse(&input[..len], &mut slots) else { return false };
     let Ok(target) = Target::parse(head.target) else { return false };
-    let known = meaning(head.method, target.query, head.is_upgrade(), TransportSet::ALL).is_ok();
+    let known = classify(head.method, target.query, head.is_upgrade(), TransportSet::ALL).is_ok();
     known && head.framing().is_ok() && head.keep_alive()
 }
 
@@ -198,8 +198,8 @@ fn open_encode(times: u32) {
     let open = Open {
         sid: "lv_VI97HAXpY6yYWAAAC".parse().expect("a sid"),
         upgrades: TransportSet::EMPTY.with(Transport::WebSocket),
-        ping_interval: 25_000,
-        ping_timeout: 20_000,
+        ping_interval_ms: 25_000,
+        ping_timeout_ms: 20_000,
         max_payload: 1_000_000,
     };
     let mut memory = [0; OPEN_MAX];

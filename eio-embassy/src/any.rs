@@ -37,7 +37,7 @@ use crate::upgrade::{absorb, handshake};
 /// Messages that came early keep their room in those of `down`, of which 512 bytes have to be left.
 ///
 /// A network that lets nothing of a WebSocket through costs the time of
-/// [`upgrade_timeout`](eio_core::session::client::ClientTiming::upgrade_timeout) here. A device that can spare only
+/// [`upgrade_timeout_ms`](eio_core::session::client::ClientTiming::upgrade_timeout_ms) here. A device that can spare only
 /// one connection takes [`dial_by_polling`](crate::dial_by_polling).
 ///
 /// Dropping this future gives up the session.
@@ -57,7 +57,7 @@ where
     G: RngCore,
 {
     let (host, port) = config.address()?;
-    let close_timeout = config.timing.close_timeout;
+    let close_timeout = config.timing.close_timeout_ms;
     let mut get = Exchange::new("GET", &mut receive.rx, &mut receive.tx);
     let (mut session, open, early) = handshake(&mut get, down, (host, port), config).await?;
     let mut polling = Polling { get, early, sid: open.sid.clone(), due: [false; 2], post: false };

@@ -57,7 +57,7 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     ///
     /// # Errors
     /// Any [`Error`] that says why there is no session; at the latest after
-    /// [`open_timeout`](eio_core::session::client::ClientTiming::open_timeout).
+    /// [`open_timeout_ms`](eio_core::session::client::ClientTiming::open_timeout_ms).
     pub async fn connect<const RX: usize, const TX: usize>(
         reader: R,
         writer: W,
@@ -74,7 +74,12 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
                 None => io.exchange().await,
             }
         };
-        Ok(Self { io, open, early: Early::default(), close_timeout: config.timing.close_timeout })
+        Ok(Self {
+            io,
+            open,
+            early: Early::default(),
+            close_timeout: config.timing.close_timeout_ms,
+        })
     }
 
     /// Goes on with a session that has moved here from polling.
@@ -172,7 +177,7 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     ///
     /// # Errors
     /// The session ended in another way before, or the server did not close its side within
-    /// [`close_timeout`](eio_core::session::client::ClientTiming::close_timeout).
+    /// [`close_timeout_ms`](eio_core::session::client::ClientTiming::close_timeout_ms).
     pub async fn close(mut self) -> Result<(), Error> {
         let until = now().after(self.close_timeout);
         self.io.link.close(&mut self.io.rng, now());

@@ -34,10 +34,10 @@ impl<'a> Config<'a> {
     /// Host header. The path is `/engine.io/`.
     pub const fn new(host: &'a str) -> Self {
         let timing = ClientTiming {
-            open_timeout: 20_000,
-            upgrade_timeout: 10_000,
+            open_timeout_ms: 20_000,
+            upgrade_timeout_ms: 10_000,
             // A device that closes wants to sleep; it does not wait as long as a server.
-            close_timeout: 5_000,
+            close_timeout_ms: 5_000,
         };
         Self { host, path: "/engine.io/", query: "", headers: &[], timing }
     }

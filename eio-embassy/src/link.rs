@@ -12,7 +12,7 @@ use eio_core::http::{EMPTY, Framing, HeadScanner, ResponseHead};
 use eio_core::open::Open;
 use eio_core::packet::{Message, Packet};
 use eio_core::request::Reject;
-use eio_core::session::client::{ClientSession, Figures, Transmit};
+use eio_core::session::client::{ClientSession, OpenParams, Transmit};
 use eio_core::session::{CloseReason, Event as SessionEvent, Lane};
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
@@ -523,10 +523,10 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// The longest head of a masked frame.
 const FRAME_HEAD: usize = 14;
 
-pub(crate) fn figures(open: &Open) -> Figures {
-    Figures {
-        ping_interval: open.ping_interval,
-        ping_timeout: open.ping_timeout,
+pub(crate) fn figures(open: &Open) -> OpenParams {
+    OpenParams {
+        ping_interval_ms: open.ping_interval_ms,
+        ping_timeout_ms: open.ping_timeout_ms,
         offers_websocket: open.upgrades.contains(Transport::WebSocket),
     }
 }

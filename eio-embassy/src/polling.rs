@@ -63,7 +63,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
     ///
     /// # Errors
     /// Any [`Error`] that says why there is no session; at the latest after
-    /// [`open_timeout`](eio_core::session::client::ClientTiming::open_timeout).
+    /// [`open_timeout_ms`](eio_core::session::client::ClientTiming::open_timeout_ms).
     pub async fn connect<const A: usize, const B: usize, const X: usize, const Y: usize>(
         (down, receive): (&'b mut D, &'b mut Buffers<A, B>),
         (up, send): (&'b mut U, &'b mut Buffers<X, Y>),
@@ -79,7 +79,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
                 return Err(error);
             }
             if let Some(open) = poller.open() {
-                let (open, close_timeout) = (open.clone(), config.timing.close_timeout);
+                let (open, close_timeout) = (open.clone(), config.timing.close_timeout_ms);
                 let early = Early::default();
                 return Ok(Self { poller, early, down, up, host, port, open, close_timeout });
             }
@@ -163,7 +163,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
     ///
     /// # Errors
     /// The session ended in another way before, or the server did not answer within
-    /// [`close_timeout`](eio_core::session::client::ClientTiming::close_timeout).
+    /// [`close_timeout_ms`](eio_core::session::client::ClientTiming::close_timeout_ms).
     pub async fn close(mut self) -> Result<(), Error> {
         let until = now().after(self.close_timeout);
         self.poller.close(now());

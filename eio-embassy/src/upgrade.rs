@@ -62,7 +62,7 @@ where
     }
     let link = Link::begin(config, session, Some(&open), rx, tx, &mut rng)?;
     let (reader, writer) = connector.split();
-    let close_timeout = config.timing.close_timeout;
+    let close_timeout = config.timing.close_timeout_ms;
     Client::take_over(reader, writer, link, open, early, close_timeout, rng).await
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn handshake<'b>(
     config: &Config<'_>,
 ) -> Result<(ClientSession, Open, Early<'b>), Error> {
     let began = now();
-    let until = began.after(config.timing.open_timeout);
+    let until = began.after(config.timing.open_timeout_ms);
     let mut session = ClientSession::new(Transport::Polling, true, config.timing, began);
     // The GET.
     let _ = session.poll_lane(false);

@@ -549,10 +549,10 @@ impl Config {
 
     pub(crate) fn timing(&self) -> Timing {
         Timing {
-            ping_interval: millis(self.ping_interval),
-            ping_timeout: millis(self.ping_timeout),
-            upgrade_timeout: millis(self.upgrade_timeout),
-            close_timeout: millis(self.close_timeout),
+            ping_interval_ms: millis(self.ping_interval),
+            ping_timeout_ms: millis(self.ping_timeout),
+            upgrade_timeout_ms: millis(self.upgrade_timeout),
+            close_timeout_ms: millis(self.close_timeout),
         }
     }
 

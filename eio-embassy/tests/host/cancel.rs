@@ -53,7 +53,7 @@ fn message(frame: &Frame) -> Message<'_> {
 #[test]
 fn nothing_is_lost_when_a_future_is_dropped_at_any_await() {
     // Pings all the time, so that they meet every state.
-    let timing = Timing { ping_interval: 5, ping_timeout: 20_000, ..QUIET };
+    let timing = Timing { ping_interval_ms: 5, ping_timeout_ms: 20_000, ..QUIET };
     for patience in 0..8 {
         for step in [1, 2, 7, 64] {
             let manner = Manner { capacity: 256, step, stutter: true };

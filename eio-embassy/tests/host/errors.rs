@@ -139,7 +139,7 @@ fn a_server_that_says_nothing_is_not_waited_for() {
 
 #[test]
 fn a_silent_server_is_gone_after_its_own_figures() {
-    let timing = Timing { ping_interval: 5_000, ping_timeout: 2_000, ..QUIET };
+    let timing = Timing { ping_interval_ms: 5_000, ping_timeout_ms: 2_000, ..QUIET };
     let began = Instant::now();
     let error = error_of(&Config::new("test"), async |peer| {
         peer.open(timing, 1_000).await;

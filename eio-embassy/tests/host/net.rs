@@ -176,7 +176,7 @@ async fn serve(stack: Stack<'_>, timing: Timing, mut ended: impl FnMut(CloseReas
 
 /// Pings often. TCP waits twice as long after each loss of the same segment, and of a thousand seeds some
 /// lose one six times: nobody may give up before that.
-const PATIENT: Timing = Timing { ping_interval: 3_000, ping_timeout: 3_600_000, ..QUIET };
+const PATIENT: Timing = Timing { ping_interval_ms: 3_000, ping_timeout_ms: 3_600_000, ..QUIET };
 
 fn message(number: usize, pattern: &[u8]) -> Message<'_> {
     let len = [0, 1, 40, 126, 374, 900, 1_200][number % 7];
@@ -200,9 +200,11 @@ fn no_message_is_lost_doubled_or_torn_whatever_happens_to_frames() {
         let near = async |stack: Stack<'_>| {
             let (mut rx, mut tx) = ([0; 1536], [0; 1024]);
             let mut connector = TcpConnector::new(stack, &mut rx, &mut tx)
-                .dial_timeout(Duration::from_millis(PATIENT.ping_timeout.into()));
-            let timing =
-                ClientTiming { open_timeout: PATIENT.ping_timeout, ..ClientTiming::default() };
+                .dial_timeout(Duration::from_millis(PATIENT.ping_timeout_ms.into()));
+            let timing = ClientTiming {
+                open_timeout_ms: PATIENT.ping_timeout_ms,
+                ..ClientTiming::default()
+            };
             let config = Config::new("192.0.2.2:3000").timing(timing);
             let mut buffers = Buffers::<1536, 512>::new();
             let mut client = dial(&mut connector, &config, &mut buffers, Random(seed))
@@ -228,7 +230,7 @@ fn no_message_is_lost_doubled_or_torn_whatever_happens_to_frames() {
 
 #[test]
 fn a_cable_that_is_pulled_is_noticed_and_the_session_comes_back_with_it() {
-    let timing = Timing { ping_interval: 2_000, ping_timeout: 1_000, ..QUIET };
+    let timing = Timing { ping_interval_ms: 2_000, ping_timeout_ms: 1_000, ..QUIET };
     let weather = Weather { dropped: 0, doubled: 0, delay: 1 };
     let (up, down) = (Wire::new(weather, 1), Wire::new(weather, 2));
     let (mut here, mut there) = (StackResources::<3>::new(), StackResources::<3>::new());

@@ -410,7 +410,7 @@ fn a_refusal_is_never_without_its_status() {
 
 #[test]
 fn a_silent_server_is_never_waited_for_longer_than_it_announced() {
-    let timing = Timing { ping_interval: 2_000, ping_timeout: 1_000, ..QUIET };
+    let timing = Timing { ping_interval_ms: 2_000, ping_timeout_ms: 1_000, ..QUIET };
     let server = server(Http::KeepAlive, SMOOTH, timing);
     beside(&server, async |mut down, mut up| {
         smooth(&mut down, &mut up, async |mut client| {

@@ -64,7 +64,7 @@ fn the_handshake_is_told() {
         async |_| (),
         async |client| {
             assert_eq!(client.handshake().sid.as_str(), "a_session");
-            assert_eq!(client.handshake().ping_interval, QUIET.ping_interval);
+            assert_eq!(client.handshake().ping_interval_ms, QUIET.ping_interval_ms);
         },
     );
 }
@@ -154,7 +154,7 @@ fn pings_of_both_protocols_are_answered() {
 
 #[test]
 fn a_session_outlives_many_heartbeats_of_a_server() {
-    let timing = Timing { ping_interval: 300, ping_timeout: 200, ..QUIET };
+    let timing = Timing { ping_interval_ms: 300, ping_timeout_ms: 200, ..QUIET };
     let ((reader, writer), far) = pair(SMOOTH);
     run(join(
         async {

@@ -181,9 +181,9 @@ impl Settings {
 
     pub(crate) fn timing(&self) -> ClientTiming {
         ClientTiming {
-            open_timeout: millis(self.options.open_timeout),
-            upgrade_timeout: millis(self.options.upgrade_timeout),
-            close_timeout: millis(self.options.close_timeout),
+            open_timeout_ms: millis(self.options.open_timeout),
+            upgrade_timeout_ms: millis(self.options.upgrade_timeout),
+            close_timeout_ms: millis(self.options.close_timeout),
         }
     }
 

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use eio_core::http::{Framing, HeadScanner, RequestHead, Target};
-use eio_core::request::{Intent, Reject, meaning};
+use eio_core::request::{Intent, Reject, classify};
 use eio_core::transport::Transport;
 use eio_core::ws::deflate::Terms;
 use eio_core::ws::handshake;
@@ -324,7 +324,7 @@ fn engine_io<T>(
         }
     }
     let websocket = asks_for_websocket(head);
-    let meaning = match meaning(head.method, query, websocket, core.config.transports) {
+    let meaning = match classify(head.method, query, websocket, core.config.transports) {
         Ok(meaning) => meaning,
         Err(no) => return (reject(no), None),
     };

@@ -461,10 +461,12 @@ impl<T> Session<T> {
             drop(outbox);
             match pushed {
                 // It was queued for a WebSocket that came to nothing.
-                Ok(payload::Pushed::HoldsSeparator) => {
+                Ok(payload::PushOutcome::Separator) => {
                     tracing::warn!(sid = %self.sid, "message dropped: {}", SendError::Separator);
                 }
-                pushed => debug_assert!(pushed == Ok(payload::Pushed::Yes), "asked before"),
+                pushed => {
+                    debug_assert!(pushed == Ok(payload::PushOutcome::Written), "asked before")
+                }
             }
             if next == Some(Transmit::Message) {
                 self.outbox.borrow_mut().pop();
@@ -486,8 +488,8 @@ impl<T> Session<T> {
         let open = Open {
             sid: self.sid.clone(),
             upgrades: self.core.upgrades_from(transport),
-            ping_interval: self.core.timing.ping_interval + millis(config.ping_grace),
-            ping_timeout: self.core.timing.ping_timeout,
+            ping_interval_ms: self.core.timing.ping_interval_ms + millis(config.ping_grace),
+            ping_timeout_ms: self.core.timing.ping_timeout_ms,
             max_payload: u32::try_from(config.max_payload).unwrap_or(u32::MAX),
         };
         never_full(open.encode(out));

@@ -5,7 +5,7 @@
 //! ```
 
 use eio_core::packet::Packet;
-use eio_core::session::client::{ClientSession, ClientTiming, Figures, Transmit};
+use eio_core::session::client::{ClientSession, ClientTiming, OpenParams, Transmit};
 use eio_core::session::{CloseReason, Event, Lane, MAX_EXTENSIONS, Violation};
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
@@ -13,16 +13,20 @@ use eio_core::transport::Transport;
 use super::server_session::{LANES, PACKETS, REASONS};
 
 const TIMINGS: [ClientTiming; 3] = [
-    ClientTiming { open_timeout: 400, upgrade_timeout: 100, close_timeout: 250 },
-    ClientTiming { open_timeout: 1, upgrade_timeout: 1, close_timeout: 1 },
-    ClientTiming { open_timeout: u32::MAX, upgrade_timeout: u32::MAX, close_timeout: u32::MAX },
+    ClientTiming { open_timeout_ms: 400, upgrade_timeout_ms: 100, close_timeout_ms: 250 },
+    ClientTiming { open_timeout_ms: 1, upgrade_timeout_ms: 1, close_timeout_ms: 1 },
+    ClientTiming {
+        open_timeout_ms: u32::MAX,
+        upgrade_timeout_ms: u32::MAX,
+        close_timeout_ms: u32::MAX,
+    },
 ];
 /// What a server may announce, sensible or not.
-const FIGURES: [Figures; 4] = [
-    Figures { ping_interval: 300, ping_timeout: 200, offers_websocket: true },
-    Figures { ping_interval: 300, ping_timeout: 200, offers_websocket: false },
-    Figures { ping_interval: 0, ping_timeout: 1, offers_websocket: true },
-    Figures { ping_interval: u32::MAX, ping_timeout: u32::MAX, offers_websocket: true },
+const PARAMS: [OpenParams; 4] = [
+    OpenParams { ping_interval_ms: 300, ping_timeout_ms: 200, offers_websocket: true },
+    OpenParams { ping_interval_ms: 300, ping_timeout_ms: 200, offers_websocket: false },
+    OpenParams { ping_interval_ms: 0, ping_timeout_ms: 1, offers_websocket: true },
+    OpenParams { ping_interval_ms: u32::MAX, ping_timeout_ms: u32::MAX, offers_websocket: true },
 ];
 
 pub(crate) fn run(data: &[u8]) {
@@ -53,7 +57,7 @@ struct Driver {
     timing: ClientTiming,
     upgrade: bool,
     now: Instant,
-    figures: Option<Figures>,
+    params: Option<OpenParams>,
     ended: Option<CloseReason>,
     closed: Option<CloseReason>,
     transport: Transport,
@@ -80,7 +84,7 @@ impl Driver {
             timing,
             upgrade,
             now,
-            figures: None,
+            params: None,
             ended: None,
             closed: None,
             transport,
@@ -119,7 +123,7 @@ impl Driver {
             8 => self.wake(),
             9 => self.extend(),
             10 => self.connected(),
-            11 => self.open(FIGURES[usize::from(of) % FIGURES.len()]),
+            11 => self.open(PARAMS[usize::from(of) % PARAMS.len()]),
             _ => _ = self.transmit(lane, of & 1 != 0),
         }
         if op & 0x80 != 0 {
@@ -139,7 +143,7 @@ impl Driver {
                 assert!(self.ended.is_none() && self.transport == Transport::Polling);
             }
             Lane::Post => {
-                assert!(self.figures.is_some() && self.transport == Transport::Polling);
+                assert!(self.params.is_some() && self.transport == Transport::Polling);
                 self.post = Request::Empty;
             }
             Lane::WebSocket => {
@@ -168,12 +172,12 @@ impl Driver {
         }
     }
 
-    fn open(&mut self, figures: Figures) {
-        let result = self.session.handle_open(figures, self.now);
+    fn open(&mut self, params: OpenParams) {
+        let result = self.session.handle_open(params, self.now);
         assert_eq!(result.is_err(), self.ended.is_some());
         if result.is_ok() {
             assert!(self.session.is_open());
-            self.figures.get_or_insert(figures);
+            self.params.get_or_insert(params);
         }
     }
 
@@ -207,10 +211,10 @@ impl Driver {
                 }
             }
             Err(Violation::NotOpened) => {
-                assert!(self.figures.is_none());
+                assert!(self.params.is_none());
                 assert_eq!(self.session.ended(), Some(CloseReason::ParseError));
             }
-            Err(Violation::NotAProbe) => assert!(probing && self.session.ended().is_none()),
+            Err(Violation::UnexpectedPacket) => assert!(probing && self.session.ended().is_none()),
             Err(Violation::NotAttached) => assert!(self.session.ended().is_none()),
             Err(other) => panic!("{other:?} from handle_packet"),
         }
@@ -235,7 +239,7 @@ impl Driver {
         if let Some(at) = self.session.poll_timeout() {
             self.now = self.now.max(at);
             let extended = self.session.extend(self.now);
-            assert!(!extended || (self.ended.is_none() && self.figures.is_some()));
+            assert!(!extended || (self.ended.is_none() && self.params.is_some()));
             self.extensions += u8::from(extended);
             assert!(self.extensions <= MAX_EXTENSIONS, "patience without end");
             self.later(0);
@@ -296,7 +300,7 @@ impl Driver {
         };
         match transmit {
             Transmit::Message => {
-                assert!(queued && carries && !ended && self.figures.is_some(), "on {lane:?}");
+                assert!(queued && carries && !ended && self.params.is_some(), "on {lane:?}");
             }
             Transmit::Control(Packet::Pong("")) => {
                 assert!(carries && !ended);
@@ -316,7 +320,7 @@ impl Driver {
             Transmit::Control(Packet::Close) => {
                 assert!(carries && self.session.ended().is_some());
                 // Without an open packet there is no session to name in a POST. A WebSocket is one by itself.
-                assert!(lane == Lane::WebSocket || self.figures.is_some());
+                assert!(lane == Lane::WebSocket || self.params.is_some());
             }
             Transmit::Hangup => {
                 assert!(lane == Lane::WebSocket && !self.session.attached(lane));
@@ -332,7 +336,7 @@ impl Driver {
         self.ended = ended;
         assert_eq!(self.session.poll_timeout().is_none(), ended.is_some(), "no deadline");
         assert!(!self.session.is_closing() || ended.is_none());
-        assert_eq!(self.session.is_open(), self.figures.is_some());
+        assert_eq!(self.session.is_open(), self.params.is_some());
         assert_eq!(self.session.transport(), self.transport, "it moved by itself");
         while let Some(event) = self.session.poll_event() {
             assert_eq!(self.closed, None, "{event:?} behind the last event");
@@ -349,9 +353,9 @@ impl Driver {
 
     /// Nobody says anything any more: the session ends when it promised to.
     fn wait_for_the_end(&mut self) {
-        let bound = match self.figures {
-            Some(figures) => self.now.after(figures.ping_interval).after(figures.ping_timeout),
-            None => self.now.after(self.timing.open_timeout),
+        let bound = match self.params {
+            Some(params) => self.now.after(params.ping_interval_ms).after(params.ping_timeout_ms),
+            None => self.now.after(self.timing.open_timeout_ms),
         };
         for round in 0.. {
             assert!(round < 10, "it wakes for nothing");

@@ -2,7 +2,7 @@
 
 use eio_core::buffer::Overflow;
 use eio_core::packet::{Error, Packet};
-use eio_core::payload::{Decoder, Encoder, Pushed, SEPARATOR};
+use eio_core::payload::{Decoder, Encoder, PushOutcome, SEPARATOR};
 
 use super::Input;
 use super::out::Out;
@@ -45,19 +45,19 @@ fn bodies(packets: &[Packet<'_>], max_bytes: usize, max_packets: usize, room: us
         while let Some(packet) = rest.get(written) {
             let (before, had_room) = (encoder, encoder.has_room(Some(packet)));
             let pushed = encoder.push(&mut out, packet);
-            if pushed != Ok(Pushed::Yes) {
+            if pushed != Ok(PushOutcome::Written) {
                 assert_eq!(encoder, before, "what was not written does not count");
             }
             match pushed {
-                Ok(Pushed::Yes) => {
+                Ok(PushOutcome::Written) => {
                     assert!(encoder.len() > before.len() && had_room);
                     written += 1;
                 }
-                Ok(Pushed::Full) => {
+                Ok(PushOutcome::Full) => {
                     assert!(!before.is_empty() && !had_room);
                     break;
                 }
-                Ok(Pushed::HoldsSeparator) => unreachable!("it came out of a body"),
+                Ok(PushOutcome::Separator) => unreachable!("it came out of a body"),
                 Err(Overflow) => break,
             }
         }

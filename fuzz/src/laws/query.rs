@@ -1,7 +1,7 @@
 //! What a request is for: its target, its query, and the URL a client is given.
 
 use eio_core::http::{Target, Url};
-use eio_core::request::{Intent, Meaning, Query, Reject, meaning};
+use eio_core::request::{Intent, Query, Reject, Request, classify};
 use eio_core::sid::Sid;
 use eio_core::transport::{Transport, TransportSet};
 
@@ -39,16 +39,16 @@ struct Asked {
 }
 
 impl Asked {
-    fn meaning(self, query: &str) -> Result<Meaning, Reject> {
-        meaning(self.method, query, self.websocket, self.on)
+    fn classify(self, query: &str) -> Result<Request, Reject> {
+        classify(self.method, query, self.websocket, self.on)
     }
 }
 
 fn query(text: &str, asked: Asked) {
-    let wanted = asked.meaning(text);
+    let wanted = asked.classify(text);
     // What Engine.IO does not know changes nothing, and the last of two equal keys counts.
     for same in [format!("t=x&{text}"), format!("{text}&t=x"), format!("{text}&{text}")] {
-        assert_eq!(asked.meaning(&same), wanted, "{same}");
+        assert_eq!(asked.classify(&same), wanted, "{same}");
     }
     let query = Query::parse(text);
     let doubles = [
@@ -57,13 +57,13 @@ fn query(text: &str, asked: Asked) {
         ("EIO=3", query.is_v4()),
     ];
     for (earlier, _) in doubles.iter().filter(|(_, given)| *given) {
-        assert_eq!(asked.meaning(&format!("{earlier}&{text}")), wanted, "{earlier}");
+        assert_eq!(asked.classify(&format!("{earlier}&{text}")), wanted, "{earlier}");
     }
     if let Some(Ok(sid)) = query.sid() {
         check_sid(&sid);
     }
     match &wanted {
-        Ok(Meaning { intent, jsonp, .. }) => {
+        Ok(Request { intent, jsonp, .. }) => {
             assert!(jsonp.is_none() || !asked.websocket);
             check_intent(intent, &query, asked);
         }
@@ -74,7 +74,7 @@ fn query(text: &str, asked: Asked) {
     }
     // No encoding hides a value. (A JSONP index is a number as it stands.)
     if !text.contains('%') && query.jsonp().is_none() {
-        assert_eq!(asked.meaning(&percent_encoded(text)), wanted);
+        assert_eq!(asked.classify(&percent_encoded(text)), wanted);
     }
 }
 

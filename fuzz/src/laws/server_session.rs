@@ -34,14 +34,24 @@ pub(crate) const PACKETS: [Packet<'static>; 9] = [
     Packet::Open("{}"),
 ];
 const TIMINGS: [Timing; 4] = [
-    Timing { ping_interval: 300, ping_timeout: 200, upgrade_timeout: 100, close_timeout: 400 },
-    Timing { ping_interval: 100, ping_timeout: 400, upgrade_timeout: 900, close_timeout: 50 },
-    Timing { ping_interval: 1, ping_timeout: 1, upgrade_timeout: 1, close_timeout: 1 },
     Timing {
-        ping_interval: u32::MAX,
-        ping_timeout: u32::MAX,
-        upgrade_timeout: u32::MAX,
-        close_timeout: u32::MAX,
+        ping_interval_ms: 300,
+        ping_timeout_ms: 200,
+        upgrade_timeout_ms: 100,
+        close_timeout_ms: 400,
+    },
+    Timing {
+        ping_interval_ms: 100,
+        ping_timeout_ms: 400,
+        upgrade_timeout_ms: 900,
+        close_timeout_ms: 50,
+    },
+    Timing { ping_interval_ms: 1, ping_timeout_ms: 1, upgrade_timeout_ms: 1, close_timeout_ms: 1 },
+    Timing {
+        ping_interval_ms: u32::MAX,
+        ping_timeout_ms: u32::MAX,
+        upgrade_timeout_ms: u32::MAX,
+        close_timeout_ms: u32::MAX,
     },
 ];
 
@@ -209,7 +219,7 @@ impl Driver {
                 assert!(matches!(packet, Packet::Ping(_)) && !probing);
                 assert_eq!(self.session.ended(), Some(CloseReason::TransportError));
             }
-            Err(Violation::NotAProbe) => assert!(probing && self.session.ended().is_none()),
+            Err(Violation::UnexpectedPacket) => assert!(probing && self.session.ended().is_none()),
             Err(Violation::NotAttached) => assert!(self.session.ended().is_none()),
             Err(other) => panic!("{other:?} from handle_packet"),
         }
@@ -340,8 +350,8 @@ impl Driver {
 
     /// Nobody says anything any more: the session ends when it promised to.
     fn wait_for_the_end(&mut self) {
-        let Timing { ping_interval, ping_timeout, .. } = self.timing;
-        let bound = self.now.after(ping_interval).after(ping_timeout);
+        let Timing { ping_interval_ms, ping_timeout_ms, .. } = self.timing;
+        let bound = self.now.after(ping_interval_ms).after(ping_timeout_ms);
         for round in 0.. {
             assert!(round < 10, "it wakes for nothing");
             self.drain();

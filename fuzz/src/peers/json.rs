@@ -51,8 +51,8 @@ fn read(object: &Map<String, Value>) -> Option<Open> {
     Some(Open {
         sid: Sid::new(object.get("sid")?.as_str()?).ok()?,
         upgrades,
-        ping_interval: number("pingInterval")?,
-        ping_timeout: number("pingTimeout")?,
+        ping_interval_ms: number("pingInterval")?,
+        ping_timeout_ms: number("pingTimeout")?,
         max_payload,
     })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use eio_core::open::Open;
 use eio_core::packet::Packet;
-use eio_core::session::client::Figures;
+use eio_core::session::client::OpenParams;
 use eio_core::session::{CloseReason, Lane, Violation};
 use eio_core::transport::Transport;
 
@@ -113,9 +113,9 @@ impl Session {
                 return false;
             }
         };
-        let figures = Figures {
-            ping_interval: open.ping_interval,
-            ping_timeout: open.ping_timeout,
+        let figures = OpenParams {
+            ping_interval_ms: open.ping_interval_ms,
+            ping_timeout_ms: open.ping_timeout_ms,
             offers_websocket: open.upgrades.contains(Transport::WebSocket),
         };
         *self.opened.borrow_mut() = Some(open);

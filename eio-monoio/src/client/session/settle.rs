@@ -89,7 +89,10 @@ impl Session {
             };
             let Some(packet) = packet else { break };
             let pushed = encoder.push(body, &packet);
-            debug_assert!(pushed == Ok(payload::Pushed::Yes), "admitted, and asked before");
+            debug_assert!(
+                pushed == Ok(payload::PushOutcome::Written),
+                "admitted, and asked before"
+            );
             if next == Some(Transmit::Message) {
                 outbox.pop();
             }

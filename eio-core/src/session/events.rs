@@ -3,7 +3,7 @@
 use super::{CloseReason, Event, UpgradeFailure};
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct News {
+pub(super) struct Events {
     upgraded: bool,
     upgrade_failed: Option<UpgradeFailure>,
     ended: Option<CloseReason>,
@@ -11,7 +11,7 @@ pub(super) struct News {
     closed: bool,
 }
 
-impl News {
+impl Events {
     pub(super) const NONE: Self =
         Self { upgraded: false, upgrade_failed: None, ended: None, closed: false };
 

@@ -17,7 +17,7 @@ pub(crate) fn find3(a: u8, b: u8, c: u8, bytes: &[u8]) -> Option<usize> {
 
 /// What is before the first `byte` or behind it; all of it and nothing, if there is none.
 #[inline(never)]
-pub(crate) fn cut(byte: u8, bytes: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split_once(byte: u8, bytes: &[u8]) -> (&[u8], &[u8]) {
     let at = find(byte, bytes).unwrap_or(bytes.len());
     (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..).unwrap_or_default())
 }
@@ -32,6 +32,6 @@ pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
 /// Whether two names are the same but for the case of letters.
 #[cfg_attr(feature = "std", inline)]
 #[cfg_attr(not(feature = "std"), inline(never))]
-pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+pub(crate) fn eq_ignore_case(a: &[u8], b: &[u8]) -> bool {
     a.eq_ignore_ascii_case(b)
 }

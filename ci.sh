@@ -132,7 +132,7 @@ instructions() {
     { apt-get update -q && apt-get install -q -y --no-install-recommends valgrind; } >&2 ||
     skip "valgrind cannot be installed"
   local status=0
-  benches/instructions.sh || status=$?
+  benches/instructions/run.sh || status=$?
   [[ $status -ne 3 ]] || skip "a shallow clone has nothing to compare with"
   return "$status"
 }

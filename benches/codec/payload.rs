@@ -44,7 +44,7 @@ pub fn payload(c: &mut Criterion) {
             packets.filter(|packet| std::future::ready(packet.is_ok())).count().now_or_never()
         });
     });
-    // Its own loop over bodies is private: this is the same one over its packets.
+    // Its loop over bodies is private: this is the same loop over its packets.
     group.bench_function("rust_engineio", |b| {
         b.iter(|| {
             let records = black_box(&body).split(|byte| *byte == 0x1e);

@@ -1,7 +1,7 @@
-//! `eio-instructions ROW`: does one row of work many times over, to be counted by callgrind.
+//! `eio-instructions ROW TIMES` repeats one operation of eio-core, for callgrind to count.
 //!
-//! Instruction counts do not depend on the mood of the machine. `instructions.sh` counts each row at two numbers
-//! of repetitions, takes the difference, and compares it with the recorded baseline. `--list` names the rows.
+//! Instruction counts do not depend on the load of the machine. `run.sh` counts each row at two numbers of repetitions,
+//! takes the difference, and compares it with the recorded baseline. `--list` prints the names of the rows.
 
 use std::hint::black_box;
 
@@ -16,7 +16,7 @@ use eio_core::time::Instant;
 use eio_core::transport::{Transport, TransportSet};
 use eio_core::ws::{self, Decoder, Opcode, Role, Step};
 
-/// What is done so often, by its name.
+/// A name, and the operation that it repeats.
 type Row = (&'static str, fn(u32));
 
 const ROWS: &[Row] = &[
@@ -127,7 +127,7 @@ fn frame(len: usize) -> Vec<u8> {
     writer.written().to_vec()
 }
 
-/// Everything that `input` holds, as packets.
+/// Decodes every frame of `input` as a packet.
 fn read_all(rx: &mut RecvBuffer<Vec<u8>>, decoder: &mut Decoder, input: &[u8]) {
     let _ = rx.append(black_box(input));
     while let Ok(Step::Ready(ready)) = decoder.poll(rx) {
@@ -163,8 +163,8 @@ const HEAD: &[u8] =
     Host: 127.0.0.1:3000\r\nAccept: */*\r\nUser-Agent: x\r\nAccept-Encoding: identity\r\n\
     Connection: keep-alive\r\n\r\n";
 
-/// From the bytes to what they ask for.
-fn understand(input: &[u8]) -> bool {
+/// Parses a request head, from its bytes to its meaning.
+fn parse_request(input: &[u8]) -> bool {
     let mut slots = [EMPTY; 64];
     let Ok(Some(len)) = HeadScanner::new().poll(input, 8192) else { return false };
     let Ok(head) = RequestHead::parse(&input[..len], &mut slots) else { return false };
@@ -174,13 +174,13 @@ fn understand(input: &[u8]) -> bool {
 }
 
 fn http_head(times: u32) {
-    assert!(understand(HEAD), "the row is to measure the good case");
+    assert!(parse_request(HEAD), "the row must measure the success path");
     for _ in 0..times {
-        black_box(understand(black_box(HEAD)));
+        black_box(parse_request(black_box(HEAD)));
     }
 }
 
-fn answer(out: &mut Writer<'_>, len: usize) -> Option<()> {
+fn write_response(out: &mut Writer<'_>, len: usize) -> Option<()> {
     let head = response(out, 200).ok()?;
     let head = head.header("Content-Type", "text/plain; charset=UTF-8").ok()?;
     let head = head.header("Cache-Control", "no-store").ok()?;
@@ -190,7 +190,7 @@ fn answer(out: &mut Writer<'_>, len: usize) -> Option<()> {
 fn http_answer(times: u32) {
     let mut out = [0; 512];
     for _ in 0..times {
-        black_box(answer(&mut Writer::new(black_box(&mut out)), black_box(33)));
+        black_box(write_response(&mut Writer::new(black_box(&mut out)), black_box(33)));
     }
 }
 
@@ -208,7 +208,7 @@ fn open_encode(times: u32) {
     }
 }
 
-/// All that is the core's of an echo over WebSocket.
+/// The whole work of eio-core for an echo over WebSocket.
 fn ws_session_echo(times: u32, len: usize) {
     let frame = frame(len);
     let mut out = vec![0; len + 16];
@@ -231,11 +231,11 @@ fn ws_session_echo(times: u32, len: usize) {
         Some(())
     };
     for _ in 0..times {
-        assert!(echo().is_some(), "the row is to measure the good case");
+        assert!(echo().is_some(), "the row must measure the success path");
     }
 }
 
-/// All that is the core's of a POST with a message and the GET that brings it back.
+/// The whole work of eio-core for a POST with a message and the GET that returns its echo.
 fn polling_session_trip(times: u32) {
     let body = format!("4{}", letters(32)).into_bytes();
     let (mut own, mut out) = (body.clone(), vec![0; 512]);
@@ -243,12 +243,12 @@ fn polling_session_trip(times: u32) {
     assert_eq!(session.poll_transmit(Lane::Get, false), Some(Transmit::Open));
     session.detach(Lane::Get);
     let mut trip = || {
-        let heads = understand(black_box(HEAD)) && understand(black_box(HEAD));
+        let heads = parse_request(black_box(HEAD)) && parse_request(black_box(HEAD));
         session.attach(Lane::Get, NOW).ok()?;
         session.attach(Lane::Post, NOW).ok()?;
         own.copy_from_slice(&body);
         let mut writer = Writer::new(black_box(&mut out));
-        answer(&mut writer, body.len())?;
+        write_response(&mut writer, body.len())?;
         for packet in payload::Decoder::new(&mut own) {
             let message = session.handle_packet(Lane::Post, packet.ok()?, NOW).ok()??;
             if session.poll_transmit(Lane::Get, true) != Some(Transmit::Message) {
@@ -258,11 +258,11 @@ fn polling_session_trip(times: u32) {
             let _ = encoder.push(&mut writer, &Packet::Message(message)).ok()?;
         }
         session.detach(Lane::Get);
-        answer(&mut writer, 2)?;
+        write_response(&mut writer, 2)?;
         session.detach(Lane::Post);
         heads.then_some(())
     };
     for _ in 0..times {
-        assert!(trip().is_some(), "the row is to measure the good case");
+        assert!(trip().is_some(), "the row must measure the success path");
     }
 }

@@ -133,16 +133,11 @@ impl<H: Handler> SessionSocket<H> {
                 let wanted = match self.next(incoming)? {
                     Input::Need(n) => n,
                     Input::Nothing => continue,
-                    Input::Message(message) if self.session.is_busy() => {
-                        self.session.push_inbox(message);
-                        continue;
-                    }
-                    Input::Message(message) if dispatch::is_concurrent(&self.shard) => {
-                        dispatch::spawn_message(&self.shard, &self.session, message);
-                        continue;
-                    }
                     Input::Message(message) => {
-                        handled.set(Some(dispatch::message(&self.shard, &self.session, message)));
+                        handled.set(dispatch::deliver(&self.shard, &self.session, message));
+                        if handled.is_none() {
+                            continue;
+                        }
                         0
                     }
                 };

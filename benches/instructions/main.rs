@@ -174,9 +174,11 @@ fn parse_request(input: &[u8]) -> bool {
 }
 
 fn http_head(times: u32) {
-    assert!(parse_request(HEAD), "the row must measure the success path");
+    // On the heap, aligned: the alignment of a constant depends on other constants, and changes the count by 1 %.
+    let head = HEAD.to_vec();
+    assert!(parse_request(&head), "the row must measure the success path");
     for _ in 0..times {
-        black_box(parse_request(black_box(HEAD)));
+        black_box(parse_request(black_box(&head)));
     }
 }
 
@@ -238,12 +240,12 @@ fn ws_session_echo(times: u32, len: usize) {
 /// The whole work of eio-core for a POST with a message and the GET that returns its echo.
 fn polling_session_trip(times: u32) {
     let body = format!("4{}", letters(32)).into_bytes();
-    let (mut own, mut out) = (body.clone(), vec![0; 512]);
+    let (mut own, mut out, head) = (body.clone(), vec![0; 512], HEAD.to_vec());
     let mut session = ServerSession::new(Transport::Polling, Timing::default(), NOW);
     assert_eq!(session.poll_transmit(Lane::Get, false), Some(Transmit::Open));
     session.detach(Lane::Get);
     let mut trip = || {
-        let heads = parse_request(black_box(HEAD)) && parse_request(black_box(HEAD));
+        let heads = parse_request(black_box(&head)) && parse_request(black_box(&head));
         session.attach(Lane::Get, NOW).ok()?;
         session.attach(Lane::Post, NOW).ok()?;
         own.copy_from_slice(&body);

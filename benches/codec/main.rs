@@ -27,7 +27,7 @@ criterion_group! {
 criterion_main!(codecs);
 
 /// Lower-case ASCII, which every codec accepts: no separator, no escapes.
-pub fn letters(len: usize) -> String {
+pub fn ascii_text(len: usize) -> String {
     (0..len).map(|i| char::from(b'a' + (i * 7 % 26) as u8)).collect()
 }
 

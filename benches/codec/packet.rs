@@ -12,11 +12,11 @@ use eio_core::transport::{Transport, TransportSet};
 use engineioxide_core::{OpenPacket, Packet as Theirs, ProtocolVersion, Str, TransportType};
 use rust_engineio::packet::{Packet as Rust, PacketId};
 
-use crate::{SIZES, bytes, letters};
+use crate::{SIZES, ascii_text, bytes};
 
 pub fn text(c: &mut Criterion) {
     for (len, name) in SIZES {
-        let data = letters(len);
+        let data = ascii_text(len);
         let record = format!("4{data}").into_bytes();
         let mut out = vec![0; len + 16];
 

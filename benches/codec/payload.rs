@@ -12,13 +12,13 @@ use futures_util::{FutureExt, StreamExt, stream};
 use http_body_util::Full;
 use rust_engineio::packet::{Packet as Rust, PacketId};
 
-use crate::letters;
+use crate::ascii_text;
 
 const MESSAGES: usize = 64;
 const LIMIT: usize = 1_000_000;
 
 pub fn payload(c: &mut Criterion) {
-    let data: Vec<String> = (0..MESSAGES).map(|_| letters(64)).collect();
+    let data: Vec<String> = (0..MESSAGES).map(|_| ascii_text(64)).collect();
     let messages: Vec<&str> = data.iter().map(String::as_str).collect();
     let body = format!("4{}", messages.join("\x1e4")).into_bytes();
     let mut out = vec![0; body.len() + 64];

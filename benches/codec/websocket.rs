@@ -20,7 +20,7 @@ use tungstenite::Utf8Bytes;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::{Role as TheirRole, WebSocket, WebSocketConfig};
 
-use crate::{SIZES, letters};
+use crate::{SIZES, ascii_text};
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
@@ -28,7 +28,7 @@ const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 fn frame(len: usize) -> Vec<u8> {
     let mut out = vec![0; len + 16];
     let mut writer = Writer::new(&mut out);
-    let text = letters(len);
+    let text = ascii_text(len);
     ws::encode(&mut writer, Opcode::Text, b"4", text.as_bytes(), Some(KEY)).expect("room");
     let len = writer.len();
     out.truncate(len);
@@ -68,7 +68,7 @@ pub fn head(c: &mut Criterion) {
 /// The client's side: a whole masked frame. Crates without a function for that copy and mask only.
 pub fn masking(c: &mut Criterion) {
     for (len, name) in SIZES {
-        let payload = letters(len).into_bytes();
+        let payload = ascii_text(len).into_bytes();
         let mut out = vec![0; len + 16];
         let mut group = c.benchmark_group(format!("ws/mask_{name}"));
         group.throughput(Throughput::Bytes(len as u64));
@@ -204,7 +204,7 @@ pub fn read(c: &mut Criterion) {
 
 pub fn write(c: &mut Criterion) {
     for (len, name) in SIZES {
-        let text = letters(len);
+        let text = ascii_text(len);
         let mut out = vec![0; len + 16];
         let mut group = c.benchmark_group(format!("ws/write_{name}"));
         group.throughput(Throughput::Bytes(len as u64));

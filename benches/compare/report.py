@@ -64,7 +64,7 @@ def write(setting, results, commands, root, output):
     plots = output / "benches/plots"
     plots.mkdir(parents=True, exist_ok=True)
     sections = [section(test, servers, commands[test], plots) for test, servers in tests.items()]
-    text = replace(text, "results", "\n".join(sections))
+    text = replace(text, "results", "\n" + "\n".join(sections) + "\n")
     (output / "BENCHMARKS.md").write_text(text)
 
 

@@ -188,31 +188,31 @@ def measure(options, out):
         build()
     running = {}
     with open(HERE / "servers.log", "ab") as log:
-        def record(test, name, server, at, turn):
+        def record(test, name, server, at, round_number):
             result = one(test, server, at, options)
-            result = {"test": test, "server": name, "round": turn, "load": os.getloadavg()[0], **result}
+            result = {"test": test, "server": name, "round": round_number, "load": os.getloadavg()[0], **result}
             out.write(json.dumps(result) + "\n")
             out.flush()
             shown = result.get("server_cpu_us_per_op", result.get("rss_per_session", result.get("fatal")))
-            print(f"{test:18} {turn:2} {name:24} {shown}", flush=True)
+            print(f"{test:18} {round_number:2} {name:24} {shown}", flush=True)
 
         try:
             for test in options.tests.split(","):
                 here = [name for name in chosen if chosen[name].kind in TESTS[test][0]]
-                for turn in range(1 if is_idle(test) else options.rounds):
-                    for name in here if turn % 2 == 0 else here[::-1]:
+                for round_number in range(1 if is_idle(test) else options.rounds):
+                    for name in here if round_number % 2 == 0 else here[::-1]:
                         server = chosen[name]
-                        if server.slow and (turn >= options.slow_rounds or test in FAST):
+                        if server.slow and (round_number >= options.slow_rounds or test in FAST):
                             continue
                         if is_idle(test):
                             # A new process, so that its memory is that of the idle sessions only.
                             fresh = Running(name, server, options.server_core, log)
-                            record(test, name, server, fresh, turn)
+                            record(test, name, server, fresh, round_number)
                             fresh.stop()
                         else:
                             if name not in running:
                                 running[name] = Running(name, server, options.server_core, log)
-                            record(test, name, server, running[name], turn)
+                            record(test, name, server, running[name], round_number)
         finally:
             for each in running.values():
                 each.stop()

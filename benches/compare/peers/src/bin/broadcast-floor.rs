@@ -7,7 +7,8 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 
 /// The response to the generator's only key.
-const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+const SWITCHING: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const OPEN: &[u8] = b"0{\"sid\":\"AAAAAAAAAAAAAAAAAAAA\",\"upgrades\":[],\"pingInterval\":25000,\
     \"pingTimeout\":20000,\"maxPayload\":1000000}";
@@ -40,7 +41,10 @@ fn message(data: &[u8]) -> Option<(Vec<u8>, usize)> {
     };
     let mask = data.get(at..at + 4)?;
     let payload = data.get(at + 4..at + 4 + len)?;
-    Some((payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect(), at + 4 + len))
+    Some((
+        payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect(),
+        at + 4 + len,
+    ))
 }
 
 async fn serve(room: Room, stream: TcpStream) {

@@ -126,7 +126,7 @@ async fn run(options: &Options) -> u8 {
             Event::Closed(closed) => {
                 log.note(&format!("closed: {closed}"));
                 // The closing handshake, or the last POST, is still in progress.
-                client.wait().await;
+                client.ended().await;
                 return match closed.reason {
                     CloseReason::ClientDisconnect => 0,
                     CloseReason::ServerDisconnect => 4,

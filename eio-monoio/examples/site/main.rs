@@ -60,7 +60,7 @@ impl Handler for Site {
 
     async fn request(&self, request: Request<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
         let mut response = Response::new(Cow::Borrowed(&b""[..]));
-        match (request.uri().path(), Remote::here()) {
+        match (request.uri().path(), Remote::current()) {
             ("/metrics", Some(server)) => {
                 let kind = HeaderValue::from_static(Metrics::CONTENT_TYPE);
                 response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -9,16 +9,17 @@ use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
 
 use super::Session;
-use crate::client::error::{Closed, SendError};
+use crate::client::error::Closed;
 use crate::client::event;
 use crate::client::inbox::{Item, Notice};
 use crate::client::session::end::Stage;
+use crate::error::SendError;
 use crate::io::ws_sender::CloseMode;
 
 impl Session {
     pub(crate) fn try_send(self: &Rc<Self>, message: Message<'_>) -> Result<(), SendError> {
         if !self.is_open() || self.is_closing() {
-            return Err(SendError::NotConnected);
+            return Err(SendError::Closed);
         }
         let packet = Packet::Message(message);
         self.admit(&packet)?;

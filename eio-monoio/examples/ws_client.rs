@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn run(options: &Options) -> Result<(), ConnectError> {
     let Options { url, agent, .. } = options;
     let connect = |target: String| -> Connect {
-        let connect = Client::connect(&format!("{url}/{target}")).max_receive(options.max_message);
+        let connect = Client::connect(&format!("{url}/{target}")).max_payload(options.max_message);
         if !options.deflate && !options.deflate_takeover {
             return connect;
         }

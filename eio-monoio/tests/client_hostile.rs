@@ -226,7 +226,7 @@ fn an_endless_response_does_not_take_all_memory() {
         request.send(b"HTTP/1.1 200 OK\r\n\r\n");
         while request.stream.write_all(&[b'4'; 1024]).is_ok() {}
     });
-    assert_eq!(fault(polling(&url).max_receive(10_000)), Fault::Http(HttpError::BodyTooLarge));
+    assert_eq!(fault(polling(&url).max_payload(10_000)), Fault::Http(HttpError::BodyTooLarge));
     let url = replying(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n");
     assert_eq!(fault(polling(&url)), Fault::Http(HttpError::BodyTooLarge));
 }
@@ -302,7 +302,7 @@ fn end_after(bytes: Vec<u8>) -> client::Closed {
     });
     within(Driver::Epoll, async {
         let client = websocket(&url)
-            .max_receive(100_000)
+            .max_payload(100_000)
             .close_timeout(Duration::from_millis(100))
             .await
             .expect("connects");

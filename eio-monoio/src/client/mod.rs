@@ -29,7 +29,7 @@
 //! takes 3.7 KB of heap over a WebSocket and 4.8 KB over polling (x86-64; `tests/client_footprint.rs` measures it),
 //! plus what rustls keeps of a TLS connection, and one descriptor. Beside that it holds at most
 //! [`inbound_high_water`](Connect::inbound_high_water), [`outbound_high_water`](Connect::outbound_high_water) and one
-//! message of [`max_receive`](Connect::max_receive); a server that causes more is not read from.
+//! message of [`max_payload`](Connect::max_payload); a server that causes more is not read from.
 //!
 //! Every future here may be dropped at any time. A [`Client`] that is dropped ends its session at once, and its
 //! sockets and tasks are gone at the next turn of the core.
@@ -44,6 +44,7 @@ mod handler;
 mod http;
 mod inbox;
 mod lanes;
+mod options;
 mod plain;
 mod polling;
 mod remote;
@@ -67,8 +68,9 @@ use eio_core::transport::Transport;
 
 use crate::worker::context::WorkerContext;
 use connect::open;
+use options::Options;
 use session::Session;
-use settings::{Options, Settings};
+use settings::Settings;
 
 pub use crate::error::SendError;
 pub use crate::worker::task::{sleep, spawn};
@@ -266,8 +268,8 @@ impl Client {
         }
     }
 
-    /// The largest packet the server takes, in bytes; `usize::MAX` if it did not say.
-    pub fn max_payload(&self) -> usize {
+    /// The largest packet that the server receives, in bytes, as its open packet says; `usize::MAX` if it does not.
+    pub fn server_max_payload(&self) -> usize {
         self.session().max_payload()
     }
 

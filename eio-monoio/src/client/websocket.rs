@@ -42,7 +42,7 @@ pub(crate) async fn run(session: Rc<Session>) {
     if !session.connected(&ws.sender) {
         return;
     }
-    let reader = WsReader::new(Role::Client, session.settings.options.max_receive, inward);
+    let reader = WsReader::new(Role::Client, session.settings.options.max_payload, inward);
     let reader = Reader { session: &session, ws: &ws, rx, reader, fault: None };
     drive(&Watcher { session: &session, ws: &ws }, pin!(reader.run())).await;
 }

@@ -12,6 +12,7 @@ use rustls::server::danger::ClientCertVerifier;
 
 use crate::error::ConfigError;
 use crate::io::pem;
+use crate::range;
 
 /// Options of TLS for a server ([`Server::tls`](crate::Server::tls)): TLS 1.2 and 1.3, HTTP/1.1 by ALPN. The files
 /// are PEM. They are read when the server is bound, and again by
@@ -129,7 +130,8 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new(options: Tls) -> Result<Self, ConfigError> {
-        crate::server::config::check_time("tls.handshake_timeout", options.handshake_timeout)?;
+        range::check(options.handshake_timeout, range::TIMEOUT)
+            .map_err(|problem| ConfigError::new("tls.handshake_timeout", problem))?;
         let current = Mutex::new(options.load()?);
         Ok(Self { options, current })
     }

@@ -223,7 +223,7 @@ impl WorkerMetrics {
 ///
 /// // In `Handler::request`:
 /// fn request(request: Request<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
-///     match (request.uri().path(), Remote::here()) {
+///     match (request.uri().path(), Remote::current()) {
 ///         ("/metrics", Some(server)) => Response::builder()
 ///             .header(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)
 ///             .body(Cow::Owned(server.metrics().to_string().into_bytes()))

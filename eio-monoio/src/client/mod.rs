@@ -72,11 +72,12 @@ use options::Options;
 use session::Session;
 use settings::Settings;
 
+pub use crate::error::SendError;
 pub use crate::worker::task::{sleep, spawn};
 pub use backoff::Backoff;
 pub use connect::Connect;
 pub use eio_core::session::UpgradeFailure;
-pub use error::{Closed, ConnectError, Fault, SendError};
+pub use error::{Closed, ConnectError, Fault};
 pub use event::{Event, Received};
 pub use handler::ClientHandler;
 pub use remote::Remote;
@@ -199,7 +200,7 @@ impl Client {
 
     /// Waits until nothing is queued: all of it was taken by the kernel, or over polling by the server; or the
     /// session has ended.
-    pub async fn flush(&self) {
+    pub async fn flushed(&self) {
         let session = self.session();
         poll_fn(|cx| session.poll_flushed(cx)).await;
     }
@@ -220,7 +221,7 @@ impl Client {
 
     /// Waits for the end of the session. Events that nobody [takes](Self::next) stay where they are, and hold the
     /// server up once they are [too many](Connect::inbound_high_water).
-    pub async fn wait(&self) -> Closed {
+    pub async fn ended(&self) -> Closed {
         let session = self.session();
         poll_fn(|cx| session.poll_gone(cx)).await;
         closed(&session)

@@ -4,10 +4,7 @@
 //! what it has. No time is involved: however busy the machine is, what was in a core's sockets when it was asked
 //! arrives before its answer.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use crate::server::shard::ShardState;
 use crate::server::shard::shared::ShardMessage;
@@ -46,7 +43,7 @@ impl<T> ShardState<T> {
         }
         let deadline = Deadline::new(self.worker.clone());
         deadline.set_millis(TIMEOUT_MS);
-        let mut answers = pin!(async {
+        let answers = async {
             // What came in here first may also be read last: its connection waits for the kernel's word when that of
             // the other finds its request at once.
             if fresh {
@@ -56,12 +53,9 @@ impl<T> ShardState<T> {
                 expected.reply().await;
             }
             yield_now::yield_now().await;
-        });
-        poll_fn(|cx| match answers.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => deadline.poll(cx),
-        })
-        .await;
+        };
+        // A worker that does not answer in time is not waited for.
+        let _ = deadline.limit(answers).await;
     }
 
     /// Another shard [settles](Self::barrier): answers it after what has come in here until now.

@@ -7,7 +7,7 @@ use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case};
 use nom::combinator::value;
 
-use crate::text::{Chars, utf8};
+use crate::text::{AsciiSet, utf8};
 
 /// An absolute URL (RFC 3986), taken apart. Nothing in it is percent-decoded.
 ///
@@ -147,7 +147,7 @@ fn host(authority: &str) -> Option<Host<'_>> {
     let (host, port) = match ip {
         Some(ip) => ip?,
         None => {
-            let end = authority.bytes().position(|byte| !HOST_CHARS.has(byte));
+            let end = authority.bytes().position(|byte| !HOST_CHARS.contains(byte));
             authority.split_at_checked(end.unwrap_or(authority.len()))?
         }
     };
@@ -168,7 +168,7 @@ fn port_behind(text: &str) -> Option<Option<u16>> {
 }
 
 /// `reg-name` of RFC 3986 section 3.2.2: unreserved, sub-delims, and the sign of a percent-encoding.
-const HOST_CHARS: Chars = Chars::alphanumeric_and(b"-._~%!$&'()*+,;=");
+const HOST_CHARS: AsciiSet = AsciiSet::alphanumeric_and(b"-._~%!$&'()*+,;=");
 
 impl core::fmt::Display for UrlError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -168,7 +168,8 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
     }
 
     /// The free space after the unread bytes, to receive into; call [`fill`](Self::fill) afterwards. If less than
-    /// `wanted` bytes are free there, it [compacts](Self::compact) first, so the result can still be shorter than `wanted`.
+    /// `wanted` bytes are free there, it [compacts](Self::compact) first, so the result can still be shorter than
+    /// `wanted`.
     #[inline]
     pub fn spare_mut(&mut self, wanted: usize) -> &mut [u8] {
         if self.capacity() - self.marks.tail < wanted {

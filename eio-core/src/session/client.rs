@@ -430,9 +430,9 @@ impl ClientSession {
 
 /// Outputs for the driver.
 impl ClientSession {
-    /// The next lane to open: start a GET; start a POST and fill it from [`poll_transmit`](Self::poll_transmit); or open
-    /// a WebSocket and call [`handle_connected`](Self::handle_connected). Follow each answer, until it is `None`; a lane
-    /// that cannot be opened is [`lost`](Self::lost). `queued` says whether the driver has an unsent message.
+    /// The next lane to open: start a GET; start a POST and fill it from [`poll_transmit`](Self::poll_transmit); or
+    /// open a WebSocket and call [`handle_connected`](Self::handle_connected). Follow each answer, until it is `None`;
+    /// a lane that cannot be opened is [`lost`](Self::lost). `queued` says whether the driver has an unsent message.
     ///
     /// Call it before the other outputs, after each call of the `handle_*` family, after each command, and when a
     /// message was queued.

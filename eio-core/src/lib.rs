@@ -80,6 +80,7 @@
 //! - `defmt`: `defmt::Format` for values that firmware logs.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(test)]
 extern crate std;

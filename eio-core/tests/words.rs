@@ -25,7 +25,7 @@ fn differ(errors: &[&dyn Display]) {
 }
 
 #[test]
-fn error_texts_are_distinct() {
+fn texts_of_packet_errors_are_distinct() {
     differ(&[
         &packet::Error::Empty,
         &packet::Error::UnknownType,
@@ -40,6 +40,10 @@ fn error_texts_are_distinct() {
         &open::Error::Missing("sid"),
         &open::Error::Sid,
     ]);
+}
+
+#[test]
+fn texts_of_websocket_errors_are_distinct() {
     differ(&[
         &ws::Error::ReservedBits,
         &ws::Error::ReservedOpcode,
@@ -76,6 +80,10 @@ fn error_texts_are_distinct() {
         &Mismatch::Extension,
         &Mismatch::Protocol,
     ]);
+}
+
+#[test]
+fn texts_of_http_errors_are_distinct() {
     differ(&[
         &http::Error::HeadTooLarge,
         &http::Error::StartLineTooLarge,
@@ -115,6 +123,10 @@ fn error_texts_are_distinct() {
         &UrlError::BadAuthority,
     ]);
     differ(&[&WriteError::Overflow, &WriteError::IllegalValue]);
+}
+
+#[test]
+fn texts_of_session_errors_are_distinct() {
     differ(&[
         &Reject::UnknownTransport,
         &Reject::UnknownSid,

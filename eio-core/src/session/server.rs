@@ -292,7 +292,7 @@ impl ServerSession {
                     ServerSocket::Connected { .. } | ServerSocket::Probed { .. } => {
                         self.events.upgrade_failed(UpgradeFailure::Lost);
                     }
-                    // docs/protocol.md 2.6.7
+                    // docs/protocol.md 2.6.7: a lost WebSocket ends the session at once.
                     ServerSocket::Current { .. } => self.end(CloseReason::TransportClose),
                     ServerSocket::Detached | ServerSocket::Closing { .. } => {}
                 }

@@ -541,6 +541,14 @@ mod closing {
     }
 
     #[test]
+    fn hangup_code_is_that_of_the_reason() {
+        let mut session = websocket();
+        assert_eq!(session.hangup_code(), CloseCode::NORMAL);
+        session.fail(Lane::WebSocket, CloseReason::ParseError);
+        assert_eq!(session.hangup_code(), CloseCode::PROTOCOL_ERROR);
+    }
+
+    #[test]
     fn server_that_broke_a_rule_gets_no_close_packet() {
         let mut session = super::polling();
         session.abort(CloseReason::ParseError);

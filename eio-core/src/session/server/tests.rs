@@ -471,6 +471,17 @@ mod websocket {
         assert_over(&mut session, CloseReason::TransportClose);
     }
 
+    #[test]
+    fn hangup_code_is_that_of_the_reason() {
+        let mut session = super::websocket();
+        session.fail(Lane::WebSocket, CloseReason::PayloadTooLarge);
+        assert_eq!(session.hangup_code(true), CloseCode::TOO_BIG);
+        let mut session = probed();
+        session.lost(Lane::WebSocket);
+        assert_eq!(session.hangup_code(false), CloseCode::NORMAL);
+        assert_eq!(session.hangup_code(true), CloseCode::GOING_AWAY);
+    }
+
     /// docs/protocol.md 2.6.9
     #[test]
     fn second_websocket_is_refused_and_the_first_continues() {

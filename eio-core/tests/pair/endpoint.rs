@@ -1,4 +1,4 @@
-//! What both drivers keep, and how they turn packets into bytes and back, as real ones do.
+//! The state of a driver at each end, and its conversion of packets to bytes and back, as in a real driver.
 
 use std::collections::VecDeque;
 
@@ -12,12 +12,12 @@ use eio_core::transport::Transport;
 use eio_core::ws::{self, Decoder, Kind, Opcode, Role, Step};
 
 use crate::plan::Rng;
-use crate::world::{CLOSE_TIMEOUT, SERVER};
+use crate::simulation::{CLOSE_TIMEOUT, SERVER};
 
 pub(crate) type Connection = u32;
 
-/// Either session, seen alike.
-pub(crate) trait Machine {
+/// The common interface of both sessions.
+pub(crate) trait Session {
     const ROLE: Role;
 
     fn next(&mut self, lane: Lane, queued: bool) -> Option<Next>;
@@ -29,14 +29,14 @@ pub(crate) trait Machine {
     ) -> Result<Option<Message<'p>>, Violation>;
     fn reason(&self) -> Option<CloseReason>;
     fn lose(&mut self, lane: Lane);
-    fn turn(&mut self, now: Instant, waiting: bool);
+    fn handle_time(&mut self, now: Instant, waiting: bool);
     fn deadline(&self) -> Option<Instant>;
-    fn news(&mut self) -> Option<Event>;
-    fn leave(&mut self, now: Instant, abort: bool) -> bool;
-    fn carried_by(&self) -> Transport;
+    fn event(&mut self) -> Option<Event>;
+    fn close_or_abort(&mut self, now: Instant, abort: bool) -> bool;
+    fn current_transport(&self) -> Transport;
 }
 
-/// What is to be written next.
+/// The next item to write.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Next {
     Packet(Packet<'static>),
@@ -44,12 +44,12 @@ pub(crate) enum Next {
     Hangup,
 }
 
-impl Machine for ServerSession {
+impl Session for ServerSession {
     const ROLE: Role = Role::Server;
 
     fn next(&mut self, lane: Lane, queued: bool) -> Option<Next> {
         Some(match self.poll_transmit(lane, queued)? {
-            // Its params are known to both ends here; how they are written is tested with the packet.
+            // Both ends know its parameters; its encoding is tested with the packet.
             Transmit::Open => Next::Packet(Packet::Open("{}")),
             Transmit::Control(packet) => Next::Packet(packet),
             Transmit::Message => Next::Message,
@@ -74,7 +74,7 @@ impl Machine for ServerSession {
         self.lost(lane);
     }
 
-    fn turn(&mut self, now: Instant, waiting: bool) {
+    fn handle_time(&mut self, now: Instant, waiting: bool) {
         if waiting {
             self.extend(now);
         }
@@ -85,11 +85,11 @@ impl Machine for ServerSession {
         self.poll_timeout()
     }
 
-    fn news(&mut self) -> Option<Event> {
+    fn event(&mut self) -> Option<Event> {
         self.poll_event()
     }
 
-    fn leave(&mut self, now: Instant, abort: bool) -> bool {
+    fn close_or_abort(&mut self, now: Instant, abort: bool) -> bool {
         match abort {
             true => self.abort(CloseReason::ServerDisconnect),
             false => self.close(now),
@@ -97,12 +97,12 @@ impl Machine for ServerSession {
         self.is_closing()
     }
 
-    fn carried_by(&self) -> Transport {
+    fn current_transport(&self) -> Transport {
         self.transport()
     }
 }
 
-impl Machine for ClientSession {
+impl Session for ClientSession {
     const ROLE: Role = Role::Client;
 
     fn next(&mut self, lane: Lane, queued: bool) -> Option<Next> {
@@ -140,7 +140,7 @@ impl Machine for ClientSession {
         self.lost(lane);
     }
 
-    fn turn(&mut self, now: Instant, waiting: bool) {
+    fn handle_time(&mut self, now: Instant, waiting: bool) {
         if waiting {
             self.extend(now);
         }
@@ -151,11 +151,11 @@ impl Machine for ClientSession {
         self.poll_timeout()
     }
 
-    fn news(&mut self) -> Option<Event> {
+    fn event(&mut self) -> Option<Event> {
         self.poll_event()
     }
 
-    fn leave(&mut self, now: Instant, abort: bool) -> bool {
+    fn close_or_abort(&mut self, now: Instant, abort: bool) -> bool {
         match abort {
             true => self.abort(CloseReason::ClientDisconnect),
             false => self.close(now),
@@ -163,12 +163,12 @@ impl Machine for ClientSession {
         self.is_closing()
     }
 
-    fn carried_by(&self) -> Transport {
+    fn current_transport(&self) -> Transport {
         self.transport()
     }
 }
 
-/// One end of a WebSocket.
+/// One end of a WebSocket connection.
 pub(crate) struct Socket {
     pub(crate) id: Connection,
     rx: RecvBuffer<Vec<u8>>,
@@ -177,15 +177,15 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) fn new(id: Connection, role: Role) -> Self {
-        // Small, so that what is kept and what is cut off are moved about.
+        // Small, so that kept bytes and incomplete frames have to move.
         Self { id, rx: RecvBuffer::new(vec![0; 192]), decoder: Decoder::new(role, 128) }
     }
 }
 
-/// What both drivers keep.
-pub(crate) struct End<S> {
+/// The state of a driver.
+pub(crate) struct Endpoint<S> {
     pub(crate) session: S,
-    /// The messages that wait, by their numbers.
+    /// The indices of queued messages.
     pub(crate) outbox: VecDeque<u32>,
     pub(crate) queued: u32,
     pub(crate) received: u32,
@@ -193,14 +193,14 @@ pub(crate) struct End<S> {
     pub(crate) post: Option<Connection>,
     pub(crate) websocket: Option<Socket>,
     pub(crate) closed: Option<(CloseReason, u64)>,
-    /// Told to close gracefully, with this many messages queued by then.
+    /// The number of messages queued when a graceful close was requested.
     pub(crate) flushing: Option<u32>,
-    /// By when it must be closed, on its own clock.
+    /// The deadline of that close, on this end's own clock.
     closed_by: Option<Instant>,
     pub(crate) aborted: bool,
 }
 
-impl<S: Machine> End<S> {
+impl<S: Session> Endpoint<S> {
     pub(crate) fn new(session: S) -> Self {
         Self {
             session,
@@ -224,41 +224,41 @@ impl<S: Machine> End<S> {
         }
     }
 
-    pub(crate) fn leave(&mut self, now: Instant, abort: bool) {
+    pub(crate) fn close(&mut self, now: Instant, abort: bool) {
         self.aborted |= abort;
-        if self.session.leave(now, abort) && self.flushing.is_none() {
+        if self.session.close_or_abort(now, abort) && self.flushing.is_none() {
             self.flushing = Some(self.queued);
             self.closed_by = Some(now.after(CLOSE_TIMEOUT));
         }
     }
 
-    /// What the application hears; `late` is how late a timer may be.
-    pub(crate) fn hear(&mut self, world: u64, now: Instant, late: u64) {
-        while let Some(event) = self.session.news() {
+    /// Takes the events for the application. `late` is the maximum delay of a timer in milliseconds.
+    pub(crate) fn poll_events(&mut self, simulation: u64, now: Instant, late: u64) {
+        while let Some(event) = self.session.event() {
             assert_eq!(self.closed, None, "{event:?} after the end");
             if let Event::Closed(reason) = event {
-                self.closed = Some((reason, world));
-                self.check_the_close(reason, now);
+                self.closed = Some((reason, simulation));
+                self.check_close(reason, now);
             }
         }
         assert_eq!(self.closed.map(|(reason, _)| reason), self.session.reason());
         let overdue = self.closed_by.is_some_and(|by| now.millis_since(by) > late);
-        assert!(self.closed.is_some() || !overdue, "a close that takes for ever");
+        assert!(self.closed.is_some() || !overdue, "the close exceeds its deadline");
     }
 
-    /// A graceful close sends everything first, unless it takes too long.
-    fn check_the_close(&self, reason: CloseReason, now: Instant) {
+    /// A graceful close sends all queued messages before its deadline.
+    fn check_close(&self, reason: CloseReason, now: Instant) {
         let own = match S::ROLE {
             Role::Server => CloseReason::ServerDisconnect,
             Role::Client => CloseReason::ClientDisconnect,
         };
         let in_time = self.closed_by.is_some_and(|by| now < by);
         if reason == own && in_time && !self.aborted {
-            assert!(self.outbox.is_empty(), "closed over the head of messages");
+            assert!(self.outbox.is_empty(), "closed before queued messages were sent");
         }
     }
 
-    /// The lane this connection serves here, if it still does.
+    /// The lane that this connection serves at this end, if any.
     pub(crate) fn lane(&self, connection: Connection) -> Option<Lane> {
         let websocket = self.websocket.as_ref().map(|socket| socket.id);
         [(Lane::Get, self.get), (Lane::Post, self.post), (Lane::WebSocket, websocket)]
@@ -266,7 +266,7 @@ impl<S: Machine> End<S> {
             .find_map(|(lane, serving)| (serving == Some(connection)).then_some(lane))
     }
 
-    /// The connection broke, here.
+    /// The connection broke at this end.
     pub(crate) fn lose(&mut self, connection: Connection) {
         let Some(lane) = self.lane(connection) else { return };
         match lane {
@@ -275,12 +275,15 @@ impl<S: Machine> End<S> {
             Lane::WebSocket => self.websocket = None,
         }
         let carried =
-            (lane == Lane::WebSocket) == (self.session.carried_by() == Transport::WebSocket);
+            (lane == Lane::WebSocket) == (self.session.current_transport() == Transport::WebSocket);
         self.session.lose(lane);
-        assert!(!carried || self.session.reason().is_some(), "a loss that nobody minds");
+        assert!(
+            !carried || self.session.reason().is_some(),
+            "losing the transport did not end the session"
+        );
     }
 
-    /// What goes out next: no more than last words after the end, and those come to an end.
+    /// The next item to write. After the end only last items are allowed, and they have an end.
     fn next(&mut self, lane: Lane) -> Option<Next> {
         let over = self.session.reason().is_some();
         let next = self.session.next(lane, !self.outbox.is_empty())?;
@@ -289,7 +292,8 @@ impl<S: Machine> End<S> {
         Some(next)
     }
 
-    /// Fills the body of a response or a POST, up to so many packets and bytes; says whether it is full.
+    /// Fills the body of a response or a POST with at most `packets` packets and `bytes` bytes; returns whether it is
+    /// full.
     pub(crate) fn fill(&mut self, lane: Lane, packets: usize, bytes: usize) -> (Vec<u8>, bool) {
         let mut body = Bytes::default();
         let mut encoder = payload::Encoder::new(bytes, packets);
@@ -297,14 +301,14 @@ impl<S: Machine> End<S> {
             let mut text = [0; LONGEST];
             let front =
                 self.outbox.front().map(|index| Packet::Message(compose(*index, &mut text)));
-            // To ask for more than fits would be to lose it.
+            // An item that was taken but does not fit would be lost.
             if !encoder.has_room(front.as_ref()) {
                 return (body.0, true);
             }
             let packet = match self.next(lane) {
                 None => return (body.0, false),
                 Some(Next::Packet(packet)) => packet,
-                Some(Next::Message) => front.expect("asked for a message there is not"),
+                Some(Next::Message) => front.expect("a message is queued"),
                 Some(Next::Hangup) => panic!("a body cannot hang up"),
             };
             let pushed = encoder.push(&mut body, &packet);
@@ -315,7 +319,7 @@ impl<S: Machine> End<S> {
         }
     }
 
-    /// A whole body came; says whether all of it was taken.
+    /// Handles a whole body; returns whether all of it was accepted.
     pub(crate) fn read_body(&mut self, lane: Lane, mut body: Vec<u8>, now: Instant) -> bool {
         for packet in payload::Decoder::new(&mut body) {
             let packet = packet.expect("only whole packets were written");
@@ -330,7 +334,7 @@ impl<S: Machine> End<S> {
         true
     }
 
-    /// Frames for the WebSocket, at most so many, and whether there may be more.
+    /// Writes at most `room` frames for the WebSocket; returns whether there may be more.
     pub(crate) fn frames(&mut self, room: u64, rng: &mut Rng) -> (Vec<u8>, bool) {
         let mut out = Bytes::default();
         for _ in 0..room {
@@ -340,20 +344,20 @@ impl<S: Machine> End<S> {
             let packet = match self.next(Lane::WebSocket) {
                 None => return (out.0, false),
                 Some(Next::Hangup) => {
-                    ws::encode_close(&mut out, None, "", key).expect("room without end");
+                    ws::encode_close(&mut out, None, "", key).expect("the output grows");
                     self.websocket = None;
                     return (out.0, false);
                 }
                 Some(Next::Packet(packet)) => packet,
                 Some(Next::Message) => {
-                    let index = self.outbox.pop_front().expect("asked for a message there is not");
+                    let index = self.outbox.pop_front().expect("a message is queued");
                     Packet::Message(compose(index, &mut text))
                 }
             };
             let frame = packet.frame();
             let opcode = if frame.binary { Opcode::Binary } else { Opcode::Text };
             let [data, tail] = match rng.below(4) {
-                // In two fragments; the first cut may fall into a character.
+                // In two fragments; the split may be inside a character.
                 0 if frame.data.len() > 1 => {
                     let (data, tail) =
                         frame.data.split_at(1 + rng.below(frame.data.len() as u64 - 1) as usize);
@@ -363,23 +367,23 @@ impl<S: Machine> End<S> {
             };
             let whole = tail.is_empty();
             ws::encode_fragment(&mut out, whole, opcode, frame.prefix, data, key)
-                .expect("room without end");
+                .expect("the output grows");
             if !whole {
                 ws::encode_fragment(&mut out, true, Opcode::Continuation, b"", tail, key)
-                    .expect("room without end");
+                    .expect("the output grows");
             }
         }
         (out.0, true)
     }
 
-    /// Bytes came over the WebSocket.
+    /// Handles bytes from the WebSocket.
     pub(crate) fn read_frames(&mut self, mut bytes: &[u8], now: Instant) {
         while !bytes.is_empty() {
             let Some(socket) = &mut self.websocket else { return };
             let wanted = bytes.len().min(64);
             let n = socket.rx.spare_mut(wanted).len().min(wanted);
-            assert!(n > 0, "a buffer that a frame does not fit into");
-            socket.rx.append(&bytes[..n]).expect("room was there");
+            assert!(n > 0, "a frame does not fit into the buffer");
+            socket.rx.append(&bytes[..n]).expect("there is room");
             bytes = &bytes[n..];
             while let Step::Ready(ready) = socket.decoder.poll(&mut socket.rx).expect("frames") {
                 let payload = socket.decoder.payload_mut(&mut socket.rx, ready);
@@ -390,7 +394,7 @@ impl<S: Machine> End<S> {
                         self.websocket = None;
                         return self.session.lose(Lane::WebSocket);
                     }
-                    Kind::Ping | Kind::Pong => panic!("nobody sends those here"),
+                    Kind::Ping | Kind::Pong => panic!("no end sends control frames"),
                 };
                 match self.session.take(Lane::WebSocket, packet, now) {
                     Ok(message) => receive(&mut self.received, message),
@@ -401,7 +405,7 @@ impl<S: Machine> End<S> {
     }
 }
 
-/// Every message is another, and longer or shorter than its neighbours.
+/// The maximum size of a message in bytes. Messages have distinct contents and different lengths.
 const LONGEST: usize = 64;
 
 fn compose(index: u32, bytes: &mut [u8; LONGEST]) -> Message<'_> {
@@ -417,7 +421,7 @@ fn compose(index: u32, bytes: &mut [u8; LONGEST]) -> Message<'_> {
         left /= 10;
     }
     bytes[4..len].fill(b'x');
-    // Three bytes that must stay together.
+    // Three bytes of one character.
     bytes[len..len + 3].copy_from_slice("\u{20ac}".as_bytes());
     Message::Text(std::str::from_utf8(&bytes[..len + 3]).expect("text"))
 }
@@ -425,12 +429,16 @@ fn compose(index: u32, bytes: &mut [u8; LONGEST]) -> Message<'_> {
 fn receive(received: &mut u32, message: Option<Message<'_>>) {
     if let Some(message) = message {
         let expected = &mut [0; LONGEST];
-        assert_eq!(message, compose(*received, expected), "lost, doubled, changed or out of order");
+        assert_eq!(
+            message,
+            compose(*received, expected),
+            "lost, duplicated, changed or out of order"
+        );
         *received += 1;
     }
 }
 
-/// Output without end.
+/// An output that grows.
 #[derive(Default)]
 struct Bytes(Vec<u8>);
 

@@ -5,33 +5,28 @@
 #[cfg(test)]
 extern crate std;
 
-mod any;
 mod buffers;
-mod client;
 mod config;
-mod connector;
 mod early;
-#[cfg(feature = "edge-nal")]
-pub mod edge;
 mod error;
-mod exchange;
 mod fmt;
-mod io;
-mod link;
-mod poller;
+mod net;
 mod polling;
-#[cfg(feature = "embassy-net")]
-pub mod tcp;
 mod upgrade;
+mod websocket;
 
-pub use any::{AnyClient, dial_any};
 pub use buffers::Buffers;
-pub use client::Client;
 pub use config::Config;
-pub use connector::{Backoff, Connector, dial};
 pub use eio_core::open::Open;
 pub use eio_core::packet::Message;
 pub use eio_core::session::client::ClientTiming;
 pub use error::{Closed, Error, IoError, Waiting};
-pub use polling::PollingClient;
-pub use upgrade::dial_by_polling;
+pub use net::connector::{Backoff, Connector, dial};
+#[cfg(feature = "edge-nal")]
+pub use net::edge;
+#[cfg(feature = "embassy-net")]
+pub use net::tcp;
+pub use polling::client::PollingClient;
+pub use upgrade::one::dial_by_polling;
+pub use upgrade::two::{AnyClient, dial_any};
+pub use websocket::client::Client;

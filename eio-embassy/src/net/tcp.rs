@@ -11,8 +11,8 @@ use embassy_net::tcp::{State, TcpReader, TcpSocket, TcpWriter};
 use embassy_net::{IpAddress, IpEndpoint, Stack};
 use embassy_time::{Duration, Instant, Timer};
 
-use crate::connector::Connector;
 use crate::error::{Error, Waiting};
+use crate::net::connector::Connector;
 
 /// A [`Connector`] over one TCP socket of embassy-net.
 ///

@@ -12,14 +12,14 @@ use embassy_futures::select::{Either, select};
 use rand_core::RngCore;
 
 use crate::buffers::Buffers;
-use crate::client::Client;
 use crate::config::Config;
-use crate::connector::Connector;
 use crate::early::{self, Early};
 use crate::error::{Error, Waiting};
-use crate::exchange::Exchange;
-use crate::io::{now, sleep_until};
-use crate::link::{Link, figures};
+use crate::net::connector::Connector;
+use crate::polling::http::Exchange;
+use crate::websocket::client::Client;
+use crate::websocket::io::{now, sleep_until};
+use crate::websocket::machine::{Link, figures};
 
 /// Less is not enough for a response to a WebSocket's request; see [`Buffers`].
 const RX_LEAST: usize = 512;

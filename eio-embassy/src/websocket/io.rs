@@ -12,7 +12,7 @@ use embedded_io_async::{Read, Write};
 use rand_core::RngCore;
 
 use crate::error::Error;
-use crate::link::Link;
+use crate::websocket::machine::Link;
 
 /// How long the last words of a session that failed may take, in milliseconds.
 const LAST_WORDS: u32 = 1_000;

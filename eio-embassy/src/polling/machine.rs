@@ -10,11 +10,11 @@ use eio_core::session::{Event, Lane};
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
 
-use crate::Config;
+use crate::config::Config;
 use crate::error::Error;
-use crate::exchange::Exchange;
 use crate::fmt::debug;
-use crate::link::{Held, figures};
+use crate::polling::http::Exchange;
+use crate::websocket::machine::{Held, figures};
 
 /// A pong and the separator behind it: goes in the body of whatever is sent next.
 const PONG: usize = 2;

@@ -7,8 +7,8 @@ use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Timer};
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 
-use crate::connector::Connector;
 use crate::error::{Error, Waiting};
+use crate::net::connector::Connector;
 
 /// A [`Connector`] over a stack of edge-nal's.
 ///

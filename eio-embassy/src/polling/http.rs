@@ -10,9 +10,9 @@ use embassy_futures::select::{Either, select};
 use embedded_io_async::{Read, Write};
 
 use crate::buffers::Outbox;
-use crate::connector::Connector;
 use crate::error::{Closed, Error};
-use crate::link::MAX_HEADERS;
+use crate::net::connector::Connector;
+use crate::websocket::machine::MAX_HEADERS;
 
 /// How long a connection may carry nothing and be used again, in milliseconds. Servers end one after 5 s
 /// (Node), and a request that meets that end is lost.

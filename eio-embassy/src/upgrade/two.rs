@@ -16,17 +16,17 @@ use embassy_futures::select::{Either, Either3, select, select3};
 use rand_core::RngCore;
 
 use crate::buffers::Buffers;
-use crate::client::Client;
 use crate::config::Config;
-use crate::connector::Connector;
 use crate::early::Early;
 use crate::error::Error;
-use crate::exchange::Exchange;
-use crate::io::{Driven, now, sleep_until};
-use crate::link::Link;
-use crate::poller::Poller;
-use crate::polling::PollingClient;
-use crate::upgrade::{absorb, handshake};
+use crate::net::connector::Connector;
+use crate::polling::client::PollingClient;
+use crate::polling::http::Exchange;
+use crate::polling::machine::Poller;
+use crate::upgrade::one::{absorb, handshake};
+use crate::websocket::client::Client;
+use crate::websocket::io::{Driven, now, sleep_until};
+use crate::websocket::machine::Link;
 
 /// Opens a session by polling and moves it to a WebSocket, as browsers do. Where no WebSocket gets through, the
 /// session goes on by polling: for devices that are put into networks nobody knows beforehand.

@@ -20,8 +20,8 @@ use eio_core::ws::handshake::{Key, check_response};
 use eio_core::ws::{self, CloseCode, Decoder, Event, Kind, Opcode, Ready, Role, Step};
 use rand_core::RngCore;
 
-use crate::Config;
 use crate::buffers::{Outbox, RX_RESERVE, TX_RESERVE};
+use crate::config::Config;
 use crate::error::{Closed, Error};
 use crate::fmt::debug;
 

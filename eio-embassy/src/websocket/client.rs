@@ -5,12 +5,12 @@ use eio_core::packet::Message;
 use embedded_io_async::{Read, Write};
 use rand_core::RngCore;
 
-use crate::Config;
 use crate::buffers::Buffers;
+use crate::config::Config;
 use crate::early::Early;
 use crate::error::{Closed, Error, Waiting};
-use crate::io::{Driven, now};
-use crate::link::Link;
+use crate::websocket::io::{Driven, now};
+use crate::websocket::machine::Link;
 
 /// A session on a WebSocket.
 ///

@@ -7,9 +7,11 @@ use embassy_time::{Duration, Timer};
 use embedded_io_async::{Read, Write};
 use rand_core::RngCore;
 
+use crate::buffers::Buffers;
+use crate::config::Config;
 use crate::error::Error;
 use crate::fmt::debug;
-use crate::{Buffers, Client, Config};
+use crate::websocket::client::Client;
 
 /// One connection at a time, to be made again and again.
 ///

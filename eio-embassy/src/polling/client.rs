@@ -5,14 +5,14 @@ use eio_core::packet::Message;
 use embassy_futures::poll_once;
 use embassy_futures::select::{Either, Either3, select, select3};
 
-use crate::Config;
 use crate::buffers::Buffers;
-use crate::connector::Connector;
+use crate::config::Config;
 use crate::early::Early;
 use crate::error::{Closed, Error, Waiting};
-use crate::exchange::Exchange;
-use crate::io::{now, sleep_until};
-use crate::poller::Poller;
+use crate::net::connector::Connector;
+use crate::polling::http::Exchange;
+use crate::polling::machine::Poller;
+use crate::websocket::io::{now, sleep_until};
 
 /// A session over HTTP long-polling, for networks that let no WebSocket through.
 ///

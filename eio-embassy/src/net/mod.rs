@@ -1,0 +1,7 @@
+//! Connections: the trait [`Connector`](connector::Connector) and its implementations.
+
+pub(crate) mod connector;
+#[cfg(feature = "edge-nal")]
+pub mod edge;
+#[cfg(feature = "embassy-net")]
+pub mod tcp;

@@ -225,8 +225,10 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
         self.storage
     }
 
+    /// Moves the kept payload to the start of the storage and the unread bytes directly after it, so that all free
+    /// space is spare.
     #[inline(never)]
-    fn compact(&mut self) {
+    pub fn compact(&mut self) {
         let m = self.marks;
         let storage = self.storage.as_mut();
         let kept = m.kept - m.start;
@@ -397,6 +399,19 @@ mod tests {
         rx.append(b"efg").unwrap();
         assert_eq!((rx.kept(), rx.unread()), (&b"ab"[..], &b"cdefg"[..]));
         assert_eq!(rx.append(b"h"), Err(Overflow));
+    }
+
+    #[test]
+    fn compact_makes_all_free_space_spare() {
+        let mut rx = RecvBuffer::with_unread(*b"-ab--cd", 7);
+        rx.skip(1);
+        rx.keep(2);
+        rx.skip(2);
+        rx.compact();
+        assert_eq!((rx.kept(), rx.unread()), (&b"ab"[..], &b"cd"[..]));
+        assert_eq!(rx.spare_mut(0).len(), 3);
+        rx.compact();
+        assert_eq!(rx.into_storage()[..4], *b"abcd");
     }
 
     #[test]

@@ -114,8 +114,8 @@ pub(crate) fn absorb<'b>(
     session: &mut ClientSession,
     skip: usize,
 ) -> Result<Early<'b>, Error> {
-    // Asked for more than there is, it moves the body to the front of the buffer.
-    let _ = get.rx.spare_mut(usize::MAX);
+    // The body moves to the start of the buffer.
+    get.rx.compact();
     let mut end = get.rx.kept().len();
     get.finish();
     let memory = get.take_memory();

@@ -12,6 +12,8 @@ mod error;
 mod fmt;
 mod net;
 mod polling;
+mod session;
+mod time;
 mod upgrade;
 mod websocket;
 
@@ -21,7 +23,8 @@ pub use eio_core::open::Open;
 pub use eio_core::packet::Message;
 pub use eio_core::session::client::ClientTiming;
 pub use error::{Closed, Error, IoError, Waiting};
-pub use net::connector::{Backoff, Connector, dial};
+pub use net::backoff::Backoff;
+pub use net::connector::Connector;
 #[cfg(feature = "edge-nal")]
 pub use net::edge;
 #[cfg(feature = "embassy-net")]
@@ -29,4 +32,4 @@ pub use net::tcp;
 pub use polling::client::PollingClient;
 pub use upgrade::one::dial_by_polling;
 pub use upgrade::two::{AnyClient, dial_any};
-pub use websocket::client::Client;
+pub use websocket::client::{Client, dial};

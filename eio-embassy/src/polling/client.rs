@@ -12,7 +12,7 @@ use crate::error::{Closed, Error, Waiting};
 use crate::net::connector::Connector;
 use crate::polling::http::Exchange;
 use crate::polling::machine::Poller;
-use crate::websocket::io::{now, sleep_until};
+use crate::time::{now, sleep_until};
 
 /// A session over HTTP long-polling, for networks that let no WebSocket through.
 ///

@@ -6,13 +6,11 @@ use core::future::pending;
 use eio_core::buffer::RecvBuffer;
 use eio_core::http::{self, BodyDecoder, EMPTY, HeadScanner, ResponseHead, Step};
 use eio_core::time::Instant;
-use embassy_futures::select::{Either, select};
-use embedded_io_async::{Read, Write};
 
-use crate::buffers::Outbox;
 use crate::error::{Closed, Error};
 use crate::net::connector::Connector;
-use crate::websocket::machine::MAX_HEADERS;
+use crate::net::transfer::ConnBuffers;
+use crate::session::MAX_HEADERS;
 
 /// How long a connection may carry nothing and be used again, in milliseconds. Servers end one after 5 s
 /// (Node), and a request that meets that end is lost.
@@ -20,19 +18,12 @@ const REUSE: u64 = 2_000;
 
 #[derive(Debug)]
 pub(crate) struct Exchange<'b> {
-    pub(crate) rx: RecvBuffer<&'b mut [u8]>,
-    pub(crate) out: Outbox<'b>,
+    pub(crate) conn: ConnBuffers<'b>,
     method: &'static str,
     stage: Stage,
     connected: bool,
     /// When the last response on this connection was complete, if there was one.
     idle_since: Option<Instant>,
-    /// How many more bytes the next decision needs, at least.
-    need: usize,
-    /// The writer took something it was not yet told to flush.
-    flush_due: bool,
-    /// Why nothing more comes over this connection.
-    cut: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -46,15 +37,11 @@ enum Stage {
 impl<'b> Exchange<'b> {
     pub(crate) fn new(method: &'static str, rx: &'b mut [u8], tx: &'b mut [u8]) -> Self {
         Self {
-            rx: RecvBuffer::new(rx),
-            out: Outbox::new(tx),
+            conn: ConnBuffers::new(rx, tx),
             method,
             stage: Stage::Idle,
             connected: false,
             idle_since: None,
-            need: 1,
-            flush_due: false,
-            cut: None,
         }
     }
 
@@ -81,49 +68,52 @@ impl<'b> Exchange<'b> {
             match &mut self.stage {
                 Stage::Idle => {
                     // A server may end a connection that carries nothing. What it says on one is no answer.
-                    if self.cut.is_some() || !self.rx.is_empty() {
+                    if self.conn.lost().is_some() || !self.conn.rx.is_empty() {
                         self.disconnect();
                     }
                     return Ok(None);
                 }
                 Stage::Head(scanner) => {
-                    let Some(len) = scanner.poll(self.rx.unread(), self.rx.capacity())? else {
-                        self.need = 1;
-                        return self.cut.map_or(Ok(None), Err);
+                    let Some(len) = scanner.poll(self.conn.rx.unread(), self.conn.rx.capacity())?
+                    else {
+                        self.conn.need = 1;
+                        return self.conn.lost().map_or(Ok(None), Err);
                     };
                     let mut slots = [EMPTY; MAX_HEADERS];
-                    let head = self.rx.unread().get(..len).unwrap_or_default();
+                    let head = self.conn.rx.unread().get(..len).unwrap_or_default();
                     let head = ResponseHead::parse(head, &mut slots)?;
                     if (100..200).contains(&head.status) {
                         // An interim response; the one that counts follows (RFC 9110 section 15.2).
                         scanner.reset();
                     } else {
                         let decoder =
-                            BodyDecoder::new(head.framing(self.method)?, self.rx.capacity());
+                            BodyDecoder::new(head.framing(self.method)?, self.conn.rx.capacity());
                         let (status, keep_alive) = (head.status, head.keep_alive());
                         self.stage = Stage::Body { status, keep_alive, decoder };
                     }
-                    self.rx.skip(len);
+                    self.conn.rx.skip(len);
                 }
-                Stage::Body { status, keep_alive, decoder } => match decoder.poll(&mut self.rx) {
-                    Ok(Step::Done) => {
-                        let (status, keep_alive) = (*status, *keep_alive);
-                        self.stage = Stage::Complete { status, keep_alive, at: now };
-                    }
-                    Ok(Step::Need(n)) => {
-                        if let Some(error) = self.cut {
-                            decoder.finish().map_err(|_| error)?;
-                            continue;
+                Stage::Body { status, keep_alive, decoder } => {
+                    match decoder.poll(&mut self.conn.rx) {
+                        Ok(Step::Done) => {
+                            let (status, keep_alive) = (*status, *keep_alive);
+                            self.stage = Stage::Complete { status, keep_alive, at: now };
                         }
-                        if self.rx.room() == 0 {
-                            return Err(Error::TooLarge);
+                        Ok(Step::Need(n)) => {
+                            if let Some(error) = self.conn.lost() {
+                                decoder.finish().map_err(|_| error)?;
+                                continue;
+                            }
+                            if self.conn.rx.room() == 0 {
+                                return Err(Error::TooLarge);
+                            }
+                            self.conn.need = n;
+                            return Ok(None);
                         }
-                        self.need = n;
-                        return Ok(None);
+                        Err(http::Error::BodyTooLarge) => return Err(Error::TooLarge),
+                        Err(error) => return Err(error.into()),
                     }
-                    Err(http::Error::BodyTooLarge) => return Err(Error::TooLarge),
-                    Err(error) => return Err(error.into()),
-                },
+                }
                 Stage::Complete { status, .. } => return Ok(Some(*status)),
             }
         }
@@ -131,9 +121,9 @@ impl<'b> Exchange<'b> {
 
     /// The response was handled, however long that took.
     pub(crate) fn finish(&mut self) {
-        self.rx.release();
+        self.conn.rx.release();
         match self.stage {
-            Stage::Complete { keep_alive: true, at, .. } if self.cut.is_none() => {
+            Stage::Complete { keep_alive: true, at, .. } if self.conn.lost().is_none() => {
                 self.idle_since = Some(at);
             }
             _ => self.disconnect(),
@@ -142,25 +132,25 @@ impl<'b> Exchange<'b> {
     }
 
     pub(crate) fn into_memory(self) -> (&'b mut [u8], &'b mut [u8]) {
-        (self.rx.into_storage(), self.out.into_memory())
+        self.conn.into_memory()
     }
 
     /// Takes the memory away, for a while between two requests. What is in it stays, but is not known any more.
     pub(crate) fn take_memory(&mut self) -> &'b mut [u8] {
-        if !self.rx.is_empty() {
+        if !self.conn.rx.is_empty() {
             // What a server says without being asked is no answer.
             self.disconnect();
         }
-        core::mem::replace(&mut self.rx, RecvBuffer::new(&mut [])).into_storage()
+        core::mem::replace(&mut self.conn.rx, RecvBuffer::new(&mut [])).into_storage()
     }
 
     /// Whether the connection ended before anything of an answer came, having carried one before: the server
     /// did not look at the request.
     pub(crate) fn went_stale(&self) -> bool {
-        self.cut == Some(Error::Closed(Closed::Silently))
+        self.conn.lost() == Some(Error::Closed(Closed::Silently))
             && self.idle_since.is_some()
             && matches!(self.stage, Stage::Head(_))
-            && self.rx.is_empty()
+            && self.conn.rx.is_empty()
     }
 
     /// Whether there is a connection, for all that is known.
@@ -172,55 +162,23 @@ impl<'b> Exchange<'b> {
     pub(crate) fn disconnect(&mut self) {
         self.connected = false;
         self.idle_since = None;
-        self.flush_due = false;
-        self.cut = None;
-        self.rx.clear();
+        self.conn.reset();
     }
 
     /// Waits for the connection, for bytes that come, or for bytes that go.
     pub(crate) async fn drive<C: Connector>(&mut self, connector: &mut C, host: &str, port: u16) {
-        if self.cut.is_some() || (!self.connected && self.out.is_empty()) {
+        if self.conn.lost().is_some() || (!self.connected && self.conn.out.is_empty()) {
             return pending().await;
         }
         if !self.connected {
             match connector.dial(host, port).await {
                 Ok(()) => self.connected = true,
-                Err(error) => self.cut = Some(error),
+                Err(error) => self.conn.lose(error),
             }
             return;
         }
         let (mut reader, mut writer) = connector.split();
-        let complete = matches!(self.stage, Stage::Complete { .. });
-        let spare = if complete { &mut [] } else { self.rx.spare_mut(self.need) };
-        let read =
-            async { if spare.is_empty() { pending().await } else { reader.read(spare).await } };
-        let (unsent, flush) = (self.out.unsent(), self.flush_due);
-        let write = async {
-            if !unsent.is_empty() {
-                writer.write(unsent).await
-            } else if flush {
-                writer.flush().await.map(|()| 0)
-            } else {
-                pending().await
-            }
-        };
-        let cut = match select(read, write).await {
-            Either::First(Ok(0)) => Some(Error::Closed(Closed::Silently)),
-            Either::First(Ok(n)) => {
-                self.rx.fill(n);
-                None
-            }
-            Either::First(Err(error)) => Some(Error::io(&error)),
-            Either::Second(Ok(n)) => {
-                self.out.taken(n);
-                self.flush_due = n > 0;
-                None
-            }
-            Either::Second(Err(error)) => Some(Error::io(&error)),
-        };
-        if cut.is_some() {
-            self.cut = cut;
-            self.out.clear();
-        }
+        let receive = !matches!(self.stage, Stage::Complete { .. });
+        self.conn.transfer(&mut reader, &mut writer, receive).await;
     }
 }

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::fmt::debug;
 use crate::polling::http::Exchange;
-use crate::websocket::machine::{Held, figures};
+use crate::session::{Held, figures};
 
 /// A pong and the separator behind it: goes in the body of whatever is sent next.
 const PONG: usize = 2;
@@ -64,10 +64,10 @@ impl<'b> Poller<'b> {
 
     fn opened(&mut self, open: Open) -> Result<(), Error> {
         // Written once to learn how long it gets: the number of its bytes has five digits at most.
-        self.post.out.clear();
-        self.config.polling_request(&mut self.post.out, Some(&open.sid), Some(99_999))?;
-        self.head = self.post.out.unsent().len();
-        self.post.out.clear();
+        self.post.conn.out.clear();
+        self.config.polling_request(&mut self.post.conn.out, Some(&open.sid), Some(99_999))?;
+        self.head = self.post.conn.out.unsent().len();
+        self.post.conn.out.clear();
         self.open = Some(open);
         Ok(())
     }
@@ -120,7 +120,7 @@ impl<'b> Poller<'b> {
                 self.session.detach(Lane::Post);
                 Ok(true)
             }
-            Some(status) => Err(Error::refused(status, Reject::code_in(self.post.rx.kept()))),
+            Some(status) => Err(Error::refused(status, Reject::code_in(self.post.conn.rx.kept()))),
         }
     }
 
@@ -131,7 +131,7 @@ impl<'b> Poller<'b> {
 
     /// The message [`advance`](Self::advance) found.
     pub(crate) fn take(&mut self) -> Option<Message<'_>> {
-        Some(self.held.take()?.message(self.get.rx.kept()))
+        Some(self.held.take()?.message(self.get.conn.rx.kept()))
     }
 
     /// Drops what [`advance`](Self::advance) finds.
@@ -148,7 +148,7 @@ impl<'b> Poller<'b> {
             return Err(error);
         }
         let announced = self.open.as_ref().map_or(0, |open| open.max_payload);
-        let room = self.post.out.capacity().saturating_sub(self.head);
+        let room = self.post.conn.out.capacity().saturating_sub(self.head);
         let most = usize::try_from(announced).unwrap_or(usize::MAX).min(room).saturating_sub(PONG);
         if Packet::Message(message).text_len() > most {
             return Err(Error::MessageTooLong { limit: u32::try_from(most).unwrap_or(u32::MAX) });
@@ -200,9 +200,9 @@ impl<'b> Poller<'b> {
     /// Writes a GET.
     fn request(&mut self, now: Instant) {
         self.handled = 0;
-        self.get.out.clear();
+        self.get.conn.out.clear();
         let sid = self.open.as_ref().map(|open| &open.sid);
-        match self.config.polling_request(&mut self.get.out, sid, None) {
+        match self.config.polling_request(&mut self.get.conn.out, sid, None) {
             Ok(()) => self.get.begin(now),
             Err(error) => self.fail(Error::Request(error)),
         }
@@ -227,7 +227,7 @@ impl<'b> Poller<'b> {
         }
         let packets = packets.get(..count).unwrap_or_default();
         let len = packets.iter().map(|packet| packet.text_len() + 1).sum::<usize>();
-        let out = &mut self.post.out;
+        let out = &mut self.post.conn.out;
         out.clear();
         let sid = self.open.as_ref().map(|open| &open.sid);
         let head = self.config.polling_request(out, sid, Some(len.saturating_sub(1)));
@@ -247,7 +247,9 @@ impl<'b> Poller<'b> {
         match self.get.poll(now) {
             Ok(None) => Ok(false),
             Ok(Some(200)) => self.decode_packet(now).map(|()| true),
-            Ok(Some(status)) => Err(Error::refused(status, Reject::code_in(self.get.rx.kept()))),
+            Ok(Some(status)) => {
+                Err(Error::refused(status, Reject::code_in(self.get.conn.rx.kept())))
+            }
             Err(_) if self.get.went_stale() => {
                 self.get.disconnect();
                 self.request(now);
@@ -259,12 +261,12 @@ impl<'b> Poller<'b> {
 
     fn decode_packet(&mut self, now: Instant) -> Result<(), Error> {
         let start = self.handled;
-        if start > self.get.rx.kept().len() {
+        if start > self.get.conn.rx.kept().len() {
             self.get.finish();
             self.session.detach(Lane::Get);
             return Ok(());
         }
-        let rest = self.get.rx.kept_mut().get_mut(start..).unwrap_or_default();
+        let rest = self.get.conn.rx.kept_mut().get_mut(start..).unwrap_or_default();
         let len = rest.iter().position(|&byte| byte == SEPARATOR).unwrap_or(rest.len());
         let record = rest.get_mut(..len).unwrap_or_default();
         let Some(packet) = payload::Decoder::new(record).next() else { return Ok(()) };

@@ -17,9 +17,10 @@ use crate::early::{self, Early};
 use crate::error::{Error, Waiting};
 use crate::net::connector::Connector;
 use crate::polling::http::Exchange;
+use crate::session::figures;
+use crate::time::{now, sleep_until};
 use crate::websocket::client::Client;
-use crate::websocket::io::{now, sleep_until};
-use crate::websocket::machine::{Link, figures};
+use crate::websocket::machine::Link;
 
 /// Less is not enough for a response to a WebSocket's request; see [`Buffers`].
 const RX_LEAST: usize = 512;
@@ -79,7 +80,7 @@ pub(crate) async fn handshake<'b>(
     let mut session = ClientSession::new(Transport::Polling, true, config.timing, began);
     // The GET.
     let _ = session.poll_lane(false);
-    config.polling_request(&mut get.out, None, None)?;
+    config.polling_request(&mut get.conn.out, None, None)?;
     get.begin(began);
     let status = loop {
         if let Some(status) = get.poll(now())? {
@@ -91,9 +92,9 @@ pub(crate) async fn handshake<'b>(
         }
     };
     if status != 200 {
-        return Err(Error::refused(status, Reject::code_in(get.rx.kept())));
+        return Err(Error::refused(status, Reject::code_in(get.conn.rx.kept())));
     }
-    let body = get.rx.kept_mut();
+    let body = get.conn.rx.kept_mut();
     let len = body.iter().position(|&byte| byte == SEPARATOR).unwrap_or(body.len());
     let open = match payload::Decoder::new(body.get_mut(..len).unwrap_or_default()).next() {
         Some(Ok(Packet::Open(json))) => Open::parse(json).map_err(Error::Open)?,
@@ -115,8 +116,8 @@ pub(crate) fn absorb<'b>(
     skip: usize,
 ) -> Result<Early<'b>, Error> {
     // The body moves to the start of the buffer.
-    get.rx.compact();
-    let mut end = get.rx.kept().len();
+    get.conn.rx.compact();
+    let mut end = get.conn.rx.kept().len();
     get.finish();
     let memory = get.take_memory();
     if skip == 0 {
@@ -137,7 +138,7 @@ pub(crate) fn absorb<'b>(
     if rest.len() < RX_LEAST {
         return Err(Error::TooLarge);
     }
-    get.rx = RecvBuffer::new(rest);
+    get.conn.rx = RecvBuffer::new(rest);
     session.detach(Lane::Get);
     match session.ended() {
         Some(reason) => Err(Error::ended(reason, true)),

@@ -23,9 +23,10 @@ use crate::net::connector::Connector;
 use crate::polling::client::PollingClient;
 use crate::polling::http::Exchange;
 use crate::polling::machine::Poller;
+use crate::time::{now, sleep_until};
 use crate::upgrade::one::{absorb, handshake};
 use crate::websocket::client::Client;
-use crate::websocket::io::{Driven, now, sleep_until};
+use crate::websocket::io::Driven;
 use crate::websocket::machine::Link;
 
 /// Opens a session by polling and moves it to a WebSocket, as browsers do. Where no WebSocket gets through, the
@@ -234,7 +235,7 @@ impl Polling<'_> {
                 }
                 Ok(Some(200)) => self.early = absorb(&mut self.get, session, 0)?,
                 Ok(Some(status)) => {
-                    return Err(Error::refused(status, Reject::code_in(self.get.rx.kept())));
+                    return Err(Error::refused(status, Reject::code_in(self.get.conn.rx.kept())));
                 }
                 Ok(None) if !self.get.is_idle() => return Ok(()),
                 Ok(None) => {}
@@ -269,7 +270,7 @@ impl Polling<'_> {
         config: &Config<'_>,
         now: Instant,
     ) -> Result<(), Error> {
-        let out = &mut self.get.out;
+        let out = &mut self.get.conn.out;
         out.clear();
         if !self.post {
             config.polling_request(out, Some(&self.sid), None)?;

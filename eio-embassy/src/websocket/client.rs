@@ -9,7 +9,9 @@ use crate::buffers::Buffers;
 use crate::config::Config;
 use crate::early::Early;
 use crate::error::{Closed, Error, Waiting};
-use crate::websocket::io::{Driven, now};
+use crate::net::connector::Connector;
+use crate::time::now;
+use crate::websocket::io::Driven;
 use crate::websocket::machine::Link;
 
 /// A session on a WebSocket.
@@ -160,7 +162,7 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     /// # Errors
     /// The session has ended.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        while self.io.link.has_unsent() {
+        while self.io.link.conn.has_unsent() {
             self.io.advance().await?;
             self.io.exchange().await;
         }
@@ -184,7 +186,7 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
             Some(Error::Closed(Closed::ByUs)) | None => {}
             Some(error) => return Err(error),
         }
-        while self.io.link.has_unsent() || !self.io.link.drain() {
+        while self.io.link.conn.has_unsent() || !self.io.link.drain() {
             if self.io.move_bytes(Some(until), true).await {
                 return Err(Error::TimedOut(Waiting::Close));
             }
@@ -196,4 +198,45 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     pub const fn handshake(&self) -> &Open {
         &self.open
     }
+}
+
+/// Dials the host of `config` and opens a session on a WebSocket there.
+///
+/// ```no_run
+/// # use eio_embassy::{Backoff, Buffers, Client, Config, Connector, Error, dial};
+/// # async fn session<C>(client: C) -> Error { unimplemented!() }
+/// # async fn forever<C: Connector>(mut connector: C, mut rng: impl rand_core::RngCore) {
+/// let config = Config::new("192.0.2.2:3000");
+/// let mut buffers = Buffers::<1536, 512>::new();
+/// let mut backoff = Backoff::default();
+/// loop {
+///     let error = match dial(&mut connector, &config, &mut buffers, &mut rng).await {
+///         Ok(client) => {
+///             backoff.reset();
+///             session(client).await
+///         }
+///         Err(error) => error,
+///     };
+///     connector.hang_up().await;
+///     backoff.wait(&mut rng).await;
+/// }
+/// # }
+/// ```
+///
+/// # Errors
+/// Those of [`Connector::dial`] and of [`Client::connect`].
+pub async fn dial<'c, C, G, const RX: usize, const TX: usize>(
+    connector: &'c mut C,
+    config: &Config<'_>,
+    buffers: &'c mut Buffers<RX, TX>,
+    rng: G,
+) -> Result<Client<'c, C::Reader<'c>, C::Writer<'c>, G>, Error>
+where
+    C: Connector,
+    G: RngCore,
+{
+    let (host, port) = config.address()?;
+    connector.dial(host, port).await?;
+    let (reader, writer) = connector.split();
+    Client::connect(reader, writer, config, buffers, rng).await
 }

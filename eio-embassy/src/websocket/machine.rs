@@ -7,12 +7,11 @@
 //! What runs seldom is `inline(never)`: in one large function a Cortex-M0 runs out of registers, and the stack of the
 //! one deep call is there during all the others.
 
-use eio_core::buffer::RecvBuffer;
 use eio_core::http::{EMPTY, Framing, HeadScanner, ResponseHead};
 use eio_core::open::Open;
 use eio_core::packet::{Message, Packet};
 use eio_core::request::Reject;
-use eio_core::session::client::{ClientSession, Figures, Transmit};
+use eio_core::session::client::{ClientSession, Transmit};
 use eio_core::session::{CloseReason, Event as SessionEvent, Lane};
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
@@ -20,23 +19,19 @@ use eio_core::ws::handshake::{Key, check_response};
 use eio_core::ws::{self, CloseCode, Decoder, Event, Kind, Opcode, Ready, Role, Step};
 use rand_core::RngCore;
 
-use crate::buffers::{Outbox, RX_RESERVE, TX_RESERVE};
+use crate::buffers::{RX_RESERVE, TX_RESERVE};
 use crate::config::Config;
 use crate::error::{Closed, Error};
 use crate::fmt::debug;
-
-/// More headers than a server behind a proxy sends.
-pub(crate) const MAX_HEADERS: usize = 24;
+use crate::net::transfer::ConnBuffers;
+use crate::session::{Held, MAX_HEADERS, figures};
 
 #[derive(Debug)]
 pub(crate) struct Link<'b> {
-    pub(crate) rx: RecvBuffer<&'b mut [u8]>,
-    pub(crate) out: Outbox<'b>,
+    pub(crate) conn: ConnBuffers<'b>,
     pub(crate) session: ClientSession,
     decoder: Decoder,
     phase: Phase,
-    /// How many more bytes the next decision needs, at least.
-    need: usize,
     /// The handshake, until it is taken.
     open: Option<Open>,
     /// Of the server's `maxPayload`, in bytes.
@@ -44,10 +39,6 @@ pub(crate) struct Link<'b> {
     /// A message that is decoded and not yet given to the application.
     held: Option<Held>,
     unfinished: Option<Unfinished>,
-    /// Why nothing more can be received or sent: the end of the stream, or a failure below.
-    cut: Option<Error>,
-    /// The writer took something it was not yet told to flush.
-    flush_due: bool,
     ended: Option<Error>,
 }
 
@@ -63,30 +54,6 @@ enum Phase {
         len: usize,
     },
     Frames,
-}
-
-/// Where a message lies in what is kept: behind its type, or at the start.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Held {
-    start: usize,
-    len: usize,
-    binary: bool,
-}
-
-impl Held {
-    /// That message, which begins at `start`.
-    pub(crate) const fn new(start: usize, message: Message<'_>) -> Self {
-        Self { start, len: message.len(), binary: matches!(message, Message::Binary(_)) }
-    }
-
-    pub(crate) fn message(self, kept: &[u8]) -> Message<'_> {
-        let bytes = kept.get(self.start..self.start + self.len).unwrap_or_default();
-        match self.binary {
-            true => Message::Binary(bytes),
-            // It was text when it was decoded; to keep that in mind takes more memory than to look again.
-            false => Message::Text(core::str::from_utf8(bytes).unwrap_or_default()),
-        }
-    }
 }
 
 /// A message of which some frames were written and some not.
@@ -125,29 +92,26 @@ impl<'b> Link<'b> {
         let mut nonce = [0; 16];
         rng.fill_bytes(&mut nonce);
         let key = Key::new(nonce);
-        let mut out = Outbox::new(tx);
-        config.websocket_request(&mut out, open.map(|open| &open.sid), &key)?;
         let max_message = rx.len().saturating_sub(RX_RESERVE);
+        let mut conn = ConnBuffers::new(rx, tx);
+        config.websocket_request(&mut conn.out, open.map(|open| &open.sid), &key)?;
         Ok(Self {
-            rx: RecvBuffer::new(rx),
-            out,
+            conn,
             session,
             decoder: Decoder::new(Role::Client, max_message),
             phase: Phase::Head { scanner: HeadScanner::new(), key },
-            need: 1,
             open: None,
             max_payload: open.map_or(u32::MAX, |open| open.max_payload),
             held: None,
             unfinished: None,
-            cut: None,
-            flush_due: false,
             ended: None,
         })
     }
 
     /// The session, and the memory of a WebSocket that is over.
     pub(crate) fn into_parts(self) -> (ClientSession, &'b mut [u8], &'b mut [u8]) {
-        (self.session, self.rx.into_storage(), self.out.into_memory())
+        let (rx, tx) = self.conn.into_memory();
+        (self.session, rx, tx)
     }
 
     /// Whether the session has ended, and why.
@@ -161,11 +125,11 @@ impl<'b> Link<'b> {
         loop {
             self.answer(rng);
             // The answer to what comes next must have room; until then it stays where it is.
-            let stuck = self.out.room() < TX_RESERVE && self.cut.is_none();
+            let stuck = self.conn.out.room() < TX_RESERVE && self.conn.lost().is_none();
             if stuck || self.ended.is_some() || self.held.is_some() {
                 return;
             }
-            match (self.decode(rng, now), self.cut) {
+            match (self.decode(rng, now), self.conn.lost()) {
                 (Ok(true), _) => {}
                 (Ok(false), None) => return self.answer(rng),
                 (Ok(false), Some(error)) | (Err(error), _) => self.fail(rng, error),
@@ -175,7 +139,7 @@ impl<'b> Link<'b> {
 
     /// The message [`advance`](Self::advance) found.
     pub(crate) fn take(&mut self) -> Option<Message<'_>> {
-        Some(self.held.take()?.message(self.rx.kept()))
+        Some(self.held.take()?.message(self.conn.rx.kept()))
     }
 
     /// Drops what [`advance`](Self::advance) finds.
@@ -204,39 +168,6 @@ impl<'b> Link<'b> {
         self.session.poll_timeout()
     }
 
-    /// Room to receive into, bytes to send, and whether to flush.
-    pub(crate) fn io(&mut self, receive: bool) -> (&mut [u8], &[u8], bool) {
-        if self.cut.is_some() {
-            return (&mut [], &[], false);
-        }
-        let spare = if receive { self.rx.spare_mut(self.need) } else { &mut [] };
-        (spare, self.out.unsent(), self.flush_due)
-    }
-
-    /// Something was received into the room of [`io`](Self::io); nothing at all means the end.
-    pub(crate) fn received(&mut self, result: Result<usize, Error>) {
-        match result {
-            Ok(0) => self.cut(Error::Closed(Closed::Silently)),
-            Ok(n) => self.rx.fill(n),
-            Err(error) => self.cut(error),
-        }
-    }
-
-    /// Bytes of [`io`](Self::io) were taken; none: it was flushed.
-    pub(crate) fn written(&mut self, result: Result<usize, Error>) {
-        match result {
-            Ok(n) => {
-                self.out.taken(n);
-                self.flush_due = n > 0;
-            }
-            Err(error) => self.cut(error),
-        }
-    }
-
-    pub(crate) fn has_unsent(&self) -> bool {
-        self.cut.is_none() && (!self.out.is_empty() || self.flush_due)
-    }
-
     /// The deadline of the session is reached, and nothing that was received in time is left to look at but
     /// a message the application did not fetch yet.
     pub(crate) fn timed_out(&mut self, rng: &mut impl RngCore, now: Instant) {
@@ -262,7 +193,7 @@ impl<'b> Link<'b> {
         if u32::try_from(len).is_ok_and(|len| len > self.max_payload) {
             return Err(Error::MessageTooLong { limit: self.max_payload });
         }
-        let room = self.out.room().saturating_sub(TX_RESERVE);
+        let room = self.conn.out.room().saturating_sub(TX_RESERVE);
         let fits = self.fits(message);
         let whole = ws::encoded_len(len, true);
         if let Some(begun) = self.unfinished
@@ -270,7 +201,7 @@ impl<'b> Link<'b> {
         {
             return Err(Error::Unfinished);
         }
-        if if fits { whole > room } else { !self.out.is_empty() } {
+        if if fits { whole > room } else { !self.conn.out.is_empty() } {
             return Ok(false);
         }
         if self.unfinished.is_none() && !self.next_is_message(rng) {
@@ -287,7 +218,7 @@ impl<'b> Link<'b> {
         let piece = rest.get(..part.saturating_sub(prefix.len())).unwrap_or(rest);
         let last = piece.len() == rest.len();
         let key = Some(mask(rng));
-        if ws::encode_fragment(&mut self.out, last, opcode, prefix, piece, key).is_err() {
+        if ws::encode_fragment(&mut self.conn.out, last, opcode, prefix, piece, key).is_err() {
             return Ok(false);
         }
         let sent = from + piece.len();
@@ -302,7 +233,8 @@ impl<'b> Link<'b> {
 
     /// Whether the message fits into one frame, in an outbox that is empty.
     fn fits(&self, message: Message<'_>) -> bool {
-        ws::encoded_len(1 + message.len(), true) <= self.out.capacity().saturating_sub(TX_RESERVE)
+        ws::encoded_len(1 + message.len(), true)
+            <= self.conn.out.capacity().saturating_sub(TX_RESERVE)
     }
 
     /// The application wants to close. Ends with [`Closed::ByUs`] when everything queued is written.
@@ -321,17 +253,10 @@ impl<'b> Link<'b> {
             match self.next_frame() {
                 Ok(Some(ready)) if ready.kind() == Kind::Close => return true,
                 Ok(Some(_)) => {}
-                Ok(None) => return self.cut.is_some(),
+                Ok(None) => return self.conn.lost().is_some(),
                 Err(_) => return true,
             }
         }
-    }
-
-    /// The connection is of no more use, but what came over it before is.
-    fn cut(&mut self, error: Error) {
-        self.cut = Some(error);
-        self.flush_due = false;
-        self.out.clear();
     }
 
     /// Moves on by one head, body or frame. `Ok(false)`: more has to come first.
@@ -346,12 +271,12 @@ impl<'b> Link<'b> {
     #[inline(never)]
     fn decode_head(&mut self) -> Result<bool, Error> {
         let Phase::Head { scanner, key } = &mut self.phase else { return Ok(false) };
-        let Some(len) = scanner.poll(self.rx.unread(), self.rx.capacity())? else {
-            self.need = 1;
+        let Some(len) = scanner.poll(self.conn.rx.unread(), self.conn.rx.capacity())? else {
+            self.conn.need = 1;
             return Ok(false);
         };
         let mut slots = [EMPTY; MAX_HEADERS];
-        let head = self.rx.unread().get(..len).unwrap_or_default();
+        let head = self.conn.rx.unread().get(..len).unwrap_or_default();
         let head = ResponseHead::parse(head, &mut slots)?;
         if head.status == 101 {
             check_response(key, &[], head.status, head.headers.iter()).map_err(Error::Handshake)?;
@@ -367,16 +292,20 @@ impl<'b> Link<'b> {
             };
             self.phase = Phase::Refused { status: head.status, len: len.min(REFUSAL_MAX) };
         }
-        self.rx.skip(len);
+        self.conn.rx.skip(len);
         Ok(true)
     }
 
     #[inline(never)]
     fn decode_refusal(&mut self) -> Result<bool, Error> {
         let Phase::Refused { status, len } = self.phase else { return Ok(false) };
-        let body = self.rx.unread();
+        let body = self.conn.rx.unread();
         let code = Reject::code_in(body);
-        if code.is_none() && body.len() < len && !body.ends_with(LAST_CHUNK) && self.cut.is_none() {
+        if code.is_none()
+            && body.len() < len
+            && !body.ends_with(LAST_CHUNK)
+            && self.conn.lost().is_none()
+        {
             return Ok(false);
         }
         Err(Error::refused(status, code))
@@ -389,10 +318,10 @@ impl<'b> Link<'b> {
             self.handle_packet(ready, now)?;
             return Ok(true);
         }
-        match self.decoder.event(&self.rx, ready)? {
+        match self.decoder.event(&self.conn.rx, ready)? {
             Event::Ping(data) => {
                 // There is room, see `advance`.
-                let _ = ws::encode(&mut self.out, Opcode::Pong, &[], data, Some(mask(rng)));
+                let _ = ws::encode(&mut self.conn.out, Opcode::Pong, &[], data, Some(mask(rng)));
             }
             Event::Close(code, _) => {
                 // > If an endpoint receives a Close frame and did not previously send a Close frame, the
@@ -408,10 +337,10 @@ impl<'b> Link<'b> {
 
     /// The next frame or message; none: more has to come first.
     fn next_frame(&mut self) -> Result<Option<Ready>, ws::Error> {
-        match self.decoder.poll(&mut self.rx)? {
+        match self.decoder.poll(&mut self.conn.rx)? {
             Step::Ready(ready) => Ok(Some(ready)),
             Step::Need(n) => {
-                self.need = n;
+                self.conn.need = n;
                 Ok(None)
             }
         }
@@ -419,7 +348,7 @@ impl<'b> Link<'b> {
 
     fn handle_packet(&mut self, ready: Ready, now: Instant) -> Result<(), Error> {
         let binary_frame = ready.kind() == Kind::Binary;
-        let payload = self.decoder.payload_mut(&mut self.rx, ready);
+        let payload = self.decoder.payload_mut(&mut self.conn.rx, ready);
         let packet = match binary_frame {
             true => Packet::parse_binary(payload),
             false => Packet::parse_text(payload).map_err(Error::Packet)?,
@@ -441,7 +370,7 @@ impl<'b> Link<'b> {
 
     /// Writes what the session has to say and learns whether it has ended.
     fn answer(&mut self, rng: &mut impl RngCore) {
-        while self.unfinished.is_none() && self.out.room() >= TX_RESERVE {
+        while self.unfinished.is_none() && self.conn.out.room() >= TX_RESERVE {
             match self.session.poll_transmit(Lane::WebSocket, false) {
                 Some(transmit) => self.transmit(transmit, rng),
                 None => break,
@@ -469,7 +398,7 @@ impl<'b> Link<'b> {
             Transmit::Control(packet) => {
                 let frame = packet.frame();
                 let key = Some(mask(rng));
-                let _ = ws::encode(&mut self.out, Opcode::Text, frame.prefix, frame.data, key);
+                let _ = ws::encode(&mut self.conn.out, Opcode::Text, frame.prefix, frame.data, key);
             }
             Transmit::Hangup => self.write_close(rng, Some(CloseCode::NORMAL)),
             // Only ever said to who holds one.
@@ -480,10 +409,10 @@ impl<'b> Link<'b> {
     /// Nothing is said in a stream that is not a WebSocket yet, or no longer there.
     #[inline(never)]
     fn write_close(&mut self, rng: &mut impl RngCore, code: Option<CloseCode>) {
-        if matches!(self.phase, Phase::Frames) && self.cut.is_none() {
+        if matches!(self.phase, Phase::Frames) && self.conn.lost().is_none() {
             let code = code.map(|code| code.get().to_be_bytes());
             let code = code.as_ref().map_or(&[][..], |code| code);
-            let _ = ws::encode(&mut self.out, Opcode::Close, code, &[], Some(mask(rng)));
+            let _ = ws::encode(&mut self.conn.out, Opcode::Close, code, &[], Some(mask(rng)));
         }
     }
 
@@ -522,14 +451,6 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// The longest head of a masked frame.
 const FRAME_HEAD: usize = 14;
-
-pub(crate) fn figures(open: &Open) -> Figures {
-    Figures {
-        ping_interval: open.ping_interval,
-        ping_timeout: open.ping_timeout,
-        offers_websocket: open.upgrades.contains(Transport::WebSocket),
-    }
-}
 
 /// > The masking key needs to be unpredictable; thus, the masking key MUST be derived from a strong source of
 /// > entropy (RFC 6455 section 5.3)

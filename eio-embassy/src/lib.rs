@@ -30,6 +30,7 @@ pub use net::edge;
 #[cfg(feature = "embassy-net")]
 pub use net::tcp;
 pub use polling::client::PollingClient;
+pub use upgrade::client::{AnyClient, dial_any};
 pub use upgrade::one::dial_by_polling;
-pub use upgrade::two::{AnyClient, dial_any};
+
 pub use websocket::client::{Client, dial};

@@ -70,8 +70,8 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
         config: &Config<'b>,
     ) -> Result<Self, Error> {
         let (host, port) = config.address()?;
-        let get = Exchange::new("GET", &mut receive.rx, &mut receive.tx);
-        let post = Exchange::new("POST", &mut send.rx, &mut send.tx);
+        let get = Exchange::new(&mut receive.rx, &mut receive.tx);
+        let post = Exchange::new(&mut send.rx, &mut send.tx);
         let mut poller = Poller::new(config, get, post, now());
         loop {
             poller.advance(now());

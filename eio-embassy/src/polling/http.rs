@@ -19,7 +19,6 @@ const REUSE: u64 = 2_000;
 #[derive(Debug)]
 pub(crate) struct Exchange<'b> {
     pub(crate) conn: ConnBuffers<'b>,
-    method: &'static str,
     stage: Stage,
     connected: bool,
     /// When the last response on this connection was complete, if there was one.
@@ -29,16 +28,15 @@ pub(crate) struct Exchange<'b> {
 #[derive(Debug)]
 enum Stage {
     Idle,
-    Head(HeadScanner),
+    Head { method: &'static str, scanner: HeadScanner },
     Body { status: u16, keep_alive: bool, decoder: BodyDecoder },
     Complete { status: u16, keep_alive: bool, at: Instant },
 }
 
 impl<'b> Exchange<'b> {
-    pub(crate) fn new(method: &'static str, rx: &'b mut [u8], tx: &'b mut [u8]) -> Self {
+    pub(crate) fn new(rx: &'b mut [u8], tx: &'b mut [u8]) -> Self {
         Self {
             conn: ConnBuffers::new(rx, tx),
-            method,
             stage: Stage::Idle,
             connected: false,
             idle_since: None,
@@ -51,12 +49,12 @@ impl<'b> Exchange<'b> {
     }
 
     /// A request is in the outbox.
-    pub(crate) fn begin(&mut self, now: Instant) {
+    pub(crate) fn begin(&mut self, method: &'static str, now: Instant) {
         let stale = |since: Instant| now.as_millis().saturating_sub(since.as_millis()) > REUSE;
         if self.idle_since.is_some_and(stale) {
             self.disconnect();
         }
-        self.stage = Stage::Head(HeadScanner::new());
+        self.stage = Stage::Head { method, scanner: HeadScanner::new() };
     }
 
     /// The status of the response once it is complete; its body is kept.
@@ -73,7 +71,7 @@ impl<'b> Exchange<'b> {
                     }
                     return Ok(None);
                 }
-                Stage::Head(scanner) => {
+                Stage::Head { method, scanner } => {
                     let Some(len) = scanner.poll(self.conn.rx.unread(), self.conn.rx.capacity())?
                     else {
                         self.conn.need = 1;
@@ -87,7 +85,7 @@ impl<'b> Exchange<'b> {
                         scanner.reset();
                     } else {
                         let decoder =
-                            BodyDecoder::new(head.framing(self.method)?, self.conn.rx.capacity());
+                            BodyDecoder::new(head.framing(method)?, self.conn.rx.capacity());
                         let (status, keep_alive) = (head.status, head.keep_alive());
                         self.stage = Stage::Body { status, keep_alive, decoder };
                     }
@@ -149,7 +147,7 @@ impl<'b> Exchange<'b> {
     pub(crate) fn went_stale(&self) -> bool {
         self.conn.lost() == Some(Error::Closed(Closed::Silently))
             && self.idle_since.is_some()
-            && matches!(self.stage, Stage::Head(_))
+            && matches!(self.stage, Stage::Head { .. })
             && self.conn.rx.is_empty()
     }
 

@@ -3,9 +3,8 @@
 
 use eio_core::open::Open;
 use eio_core::packet::{Message, Packet};
-use eio_core::payload::{self, Encoder, SEPARATOR};
-use eio_core::request::Reject;
-use eio_core::session::client::{ClientSession, Transmit};
+use eio_core::payload::{self, SEPARATOR};
+use eio_core::session::client::ClientSession;
 use eio_core::session::{Event, Lane};
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
@@ -113,15 +112,12 @@ impl<'b> Poller<'b> {
 
     /// Looks at the answer to a POST. Whether there was one.
     fn settle(&mut self, now: Instant) -> Result<bool, Error> {
-        match self.post.poll(now)? {
-            None => Ok(false),
-            Some(200) => {
-                self.post.finish();
-                self.session.detach(Lane::Post);
-                Ok(true)
-            }
-            Some(status) => Err(Error::refused(status, Reject::code_in(self.post.conn.rx.kept()))),
+        let complete = self.post.poll_ok(now)?;
+        if complete {
+            self.post.finish();
+            self.session.detach(Lane::Post);
         }
+        Ok(complete)
     }
 
     /// Like [`advance`](Self::advance) after the end: whether nothing is under way to the server any more.
@@ -183,80 +179,33 @@ impl<'b> Poller<'b> {
 
     /// Writes the request that a lane begins with. Whether the message went into it.
     fn start(&mut self, lane: Lane, message: Option<Message<'_>>, now: Instant) -> bool {
-        match lane {
+        let sid = self.open.as_ref().map(|open| &open.sid);
+        let started = match lane {
             Lane::Get => {
-                self.request(now);
-                false
+                self.handled = 0;
+                self.get.start_get(&self.config, sid, now).map(|()| false)
             }
-            Lane::Post => self.write_post(message, now),
+            Lane::Post => self.post.start_post(&self.config, sid, &mut self.session, message, now),
             Lane::WebSocket => {
                 // Not asked for: this session wants no upgrade.
                 self.session.lost(lane);
-                false
+                Ok(false)
             }
-        }
-    }
-
-    /// Writes a GET.
-    fn request(&mut self, now: Instant) {
-        self.handled = 0;
-        self.get.conn.out.clear();
-        let sid = self.open.as_ref().map(|open| &open.sid);
-        match self.config.polling_request(&mut self.get.conn.out, sid, None) {
-            Ok(()) => self.get.begin(now),
-            Err(error) => self.fail(Error::Request(error)),
-        }
-    }
-
-    fn write_post(&mut self, message: Option<Message<'_>>, now: Instant) -> bool {
-        let mut packets = [Packet::Noop; 3];
-        let (mut count, mut taken) = (0, false);
-        while let Some(slot) = packets.get_mut(count)
-            && let Some(transmit) =
-                self.session.poll_transmit(Lane::Post, message.is_some() && !taken)
-        {
-            *slot = match (transmit, message) {
-                (Transmit::Message, Some(message)) => {
-                    taken = true;
-                    Packet::Message(message)
-                }
-                (Transmit::Control(packet), _) => packet,
-                _ => break,
-            };
-            count += 1;
-        }
-        let packets = packets.get(..count).unwrap_or_default();
-        let len = packets.iter().map(|packet| packet.text_len() + 1).sum::<usize>();
-        let out = &mut self.post.conn.out;
-        out.clear();
-        let sid = self.open.as_ref().map(|open| &open.sid);
-        let head = self.config.polling_request(out, sid, Some(len.saturating_sub(1)));
-        let mut body = Encoder::new(usize::MAX, usize::MAX);
-        // There is room: `push` looked, and the rest is smaller than what it looked for.
-        let written = packets.iter().all(|packet| body.push(out, packet).is_ok());
-        match head {
-            Ok(()) if written => self.post.begin(now),
-            Ok(()) => self.fail(Error::Request(eio_core::http::WriteError::Overflow)),
-            Err(error) => self.fail(Error::Request(error)),
-        }
-        taken
+        };
+        started.unwrap_or_else(|error| {
+            self.fail(error);
+            false
+        })
     }
 
     /// Moves on by one response or one packet of it. `Ok(false)`: more has to come first.
     fn decode(&mut self, now: Instant) -> Result<bool, Error> {
-        match self.get.poll(now) {
-            Ok(None) => Ok(false),
-            Ok(Some(200)) => self.decode_packet(now).map(|()| true),
-            Ok(Some(status)) => {
-                Err(Error::refused(status, Reject::code_in(self.get.conn.rx.kept())))
-            }
-            Err(_) if self.get.went_stale() => {
-                self.get.disconnect();
-                self.request(now);
-                Ok(true)
-            }
-            Err(error) => Err(error),
+        let sid = self.open.as_ref().map(|open| &open.sid);
+        let complete = self.get.poll_get(&self.config, sid, now)?;
+        if complete {
+            self.decode_packet(now)?;
         }
+        Ok(complete)
     }
 
     fn decode_packet(&mut self, now: Instant) -> Result<(), Error> {

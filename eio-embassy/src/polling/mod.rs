@@ -3,3 +3,4 @@
 pub(crate) mod client;
 pub(crate) mod http;
 pub(crate) mod machine;
+mod requests;

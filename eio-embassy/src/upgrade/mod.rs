@@ -1,4 +1,7 @@
 //! Sessions that begin by polling and move to a WebSocket, on one connection or on two.
 
+pub(crate) mod client;
 pub(crate) mod one;
-pub(crate) mod two;
+mod opening;
+mod requests;
+mod two;

@@ -1,0 +1,135 @@
+//! [`Opening`]: the first GET of a session that begins by polling and wants a WebSocket.
+
+use eio_core::buffer::RecvBuffer;
+use eio_core::open::Open;
+use eio_core::packet::Packet;
+use eio_core::payload::{self, SEPARATOR};
+use eio_core::session::Lane;
+use eio_core::session::client::ClientSession;
+use eio_core::time::Instant;
+use eio_core::transport::Transport;
+use embassy_futures::select::{Either, select};
+
+use crate::config::Config;
+use crate::early::{self, Early};
+use crate::error::{Error, Waiting};
+use crate::net::connector::Connector;
+use crate::polling::http::Exchange;
+use crate::session::figures;
+use crate::time::{now, sleep_until};
+
+/// Less is not enough for a response to a WebSocket's request; see [`Buffers`](crate::Buffers).
+const RX_LEAST: usize = 512;
+
+/// A session whose open packet has not come yet.
+#[derive(Debug)]
+pub(crate) struct Opening<'b> {
+    get: Exchange<'b>,
+    session: ClientSession,
+    until: Instant,
+}
+
+/// A session whose open packet came.
+#[derive(Debug)]
+pub(crate) struct Opened<'b> {
+    pub(crate) get: Exchange<'b>,
+    pub(crate) session: ClientSession,
+    pub(crate) open: Open,
+    /// Messages that came with the open packet.
+    pub(crate) early: Early<'b>,
+}
+
+impl<'b> Opening<'b> {
+    /// Begins a session, with its request in the send buffer.
+    pub(crate) fn new(
+        config: &Config<'_>,
+        rx: &'b mut [u8],
+        tx: &'b mut [u8],
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let mut session = ClientSession::new(Transport::Polling, true, config.timing, now);
+        // The GET.
+        let _ = session.poll_lane(false);
+        let mut get = Exchange::new(rx, tx);
+        get.start_get(config, None, now)?;
+        Ok(Self { get, session, until: now.after(config.timing.open_timeout) })
+    }
+
+    /// Waits for the response, over connections that `connector` makes.
+    pub(crate) async fn drive(
+        mut self,
+        connector: &mut impl Connector,
+        (host, port): (&str, u16),
+    ) -> Result<Opened<'b>, Error> {
+        while !self.get.poll_ok(now())? {
+            let step = self.get.drive(connector, host, port);
+            if let Either::Second(()) = select(step, sleep_until(Some(self.until))).await {
+                return Err(Error::TimedOut(Waiting::Handshake));
+            }
+        }
+        self.opened(now())
+    }
+
+    /// Reads the open packet and packs the messages after it.
+    fn opened(self, now: Instant) -> Result<Opened<'b>, Error> {
+        let Self { mut get, mut session, .. } = self;
+        let body = get.conn.rx.kept_mut();
+        let len = body.iter().position(|&byte| byte == SEPARATOR).unwrap_or(body.len());
+        let open = match payload::Decoder::new(body.get_mut(..len).unwrap_or_default()).next() {
+            Some(Ok(Packet::Open(json))) => Open::parse(json).map_err(Error::Open)?,
+            Some(Err(error)) => return Err(Error::Packet(error)),
+            _ => return Err(Error::NotOpened),
+        };
+        let _ = session.handle_open(figures(&open), now);
+        let early = absorb(&mut get, &mut session, len, now)?;
+        Ok(Opened { get, session, open, early })
+    }
+}
+
+/// Handles the packets in the body of a GET that is answered. Messages are packed, and have the start of the
+/// buffer from now on; the rest is for what comes next.
+///
+/// `skip` bytes were handled before.
+pub(crate) fn absorb<'b>(
+    get: &mut Exchange<'b>,
+    session: &mut ClientSession,
+    skip: usize,
+    now: Instant,
+) -> Result<Early<'b>, Error> {
+    // The body moves to the start of the buffer.
+    get.conn.rx.compact();
+    let mut end = get.conn.rx.kept().len();
+    get.finish();
+    let memory = get.take_memory();
+    if skip == 0 {
+        if end == memory.len() {
+            return Err(Error::TooLarge);
+        }
+        // Where packets are packed, a separator stands before each.
+        (0..end).rev().for_each(|at| copy(memory, at, at + 1));
+        memory.iter_mut().take(1).for_each(|first| *first = SEPARATOR);
+        end += 1;
+    }
+    let body = memory.get_mut(skip..end).unwrap_or_default();
+    // A violation ends the session, which is looked at below.
+    let packed =
+        early::pack(body, |packet| session.handle_packet(Lane::Get, packet, now).ok().flatten())?;
+    (0..packed).for_each(|at| copy(memory, skip + at, at));
+    let (packed, rest) = memory.split_at_mut_checked(packed).unwrap_or_default();
+    if rest.len() < RX_LEAST {
+        return Err(Error::TooLarge);
+    }
+    get.conn.rx = RecvBuffer::new(rest);
+    session.detach(Lane::Get);
+    match session.ended() {
+        Some(reason) => Err(Error::ended(reason, true)),
+        None => Ok(Early::new(packed)),
+    }
+}
+
+fn copy(memory: &mut [u8], from: usize, to: usize) {
+    let byte = memory.get(from).copied().unwrap_or_default();
+    if let Some(slot) = memory.get_mut(to) {
+        *slot = byte;
+    }
+}

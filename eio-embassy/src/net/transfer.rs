@@ -4,24 +4,28 @@ use core::future::pending;
 use core::task::Poll;
 
 use eio_core::buffer::RecvBuffer;
+use eio_core::time::Instant;
 use embassy_futures::poll_once;
-use embassy_futures::select::{Either, select};
+use embassy_futures::select::{Either3, select3};
 use embedded_io_async::{Read, Write};
 
 use crate::buffers::Outbox;
 use crate::error::{Closed, Error};
+use crate::time::sleep_until;
 
 /// The buffers of one connection. All state of a transfer is here, so a future that is dropped loses no byte.
 #[derive(Debug)]
+// In this order: Thumb instructions address the fields near the start of a struct in fewer bytes.
+#[repr(C)]
 pub(crate) struct ConnBuffers<'b> {
-    pub(crate) rx: RecvBuffer<&'b mut [u8]>,
-    pub(crate) out: Outbox<'b>,
     /// The next decision needs at least this many more bytes.
     pub(crate) need: usize,
     /// The writer accepted bytes that it was not yet asked to flush.
     flush_due: bool,
     /// Why the connection cannot receive or send any more.
     lost: Option<Error>,
+    pub(crate) rx: RecvBuffer<&'b mut [u8]>,
+    pub(crate) out: Outbox<'b>,
 }
 
 impl<'b> ConnBuffers<'b> {
@@ -58,19 +62,16 @@ impl<'b> ConnBuffers<'b> {
         self.lost.is_none() && (!self.out.is_empty() || self.flush_due)
     }
 
-    /// Waits for one read (if `receive`), write or flush, whichever is ready first. Pending forever on a lost
-    /// connection.
+    /// Waits for one read (if `receive`), write or flush, whichever is ready first, or until `deadline`: then the
+    /// result is true. A lost connection is never ready.
     pub(crate) async fn transfer<R: Read, W: Write>(
         &mut self,
         reader: &mut R,
         writer: &mut W,
         receive: bool,
-    ) {
-        if self.lost.is_some() {
-            return pending().await;
-        }
-        let spare = if receive { self.rx.spare_mut(self.need) } else { &mut [] };
-        let (unsent, flush) = (self.out.unsent(), self.flush_due);
+        deadline: Option<Instant>,
+    ) -> bool {
+        let (spare, unsent, flush) = self.pending(receive);
         let read =
             async { if spare.is_empty() { pending().await } else { reader.read(spare).await } };
         let write = async {
@@ -83,32 +84,54 @@ impl<'b> ConnBuffers<'b> {
             }
         };
         // Reading first: bytes that arrived in time count, even if they are processed late.
-        match select(read, write).await {
-            Either::First(Ok(0)) => self.lose(Error::Closed(Closed::Silently)),
-            Either::First(Ok(n)) => self.rx.fill(n),
-            Either::First(Err(error)) => self.lose(Error::io(&error)),
-            Either::Second(result) => self.written(result),
+        match select3(read, write, sleep_until(deadline)).await {
+            Either3::First(result) => self.received(result.map_err(|error| Error::io(&error))),
+            Either3::Second(result) => self.written(result.map_err(|error| Error::io(&error))),
+            Either3::Third(()) => return true,
+        }
+        false
+    }
+
+    /// Room to receive into, bytes to write, and whether to flush.
+    fn pending(&mut self, receive: bool) -> (&mut [u8], &[u8], bool) {
+        if self.lost.is_some() {
+            return (&mut [], &[], false);
+        }
+        let spare = if receive { self.rx.spare_mut(self.need) } else { &mut [] };
+        (spare, self.out.unsent(), self.flush_due)
+    }
+
+    /// Bytes arrived in the spare room; zero: the peer closed the connection.
+    fn received(&mut self, result: Result<usize, Error>) {
+        match result {
+            Ok(0) => self.lose(Error::Closed(Closed::Silently)),
+            Ok(n) => self.rx.fill(n),
+            Err(error) => self.lose(error),
         }
     }
 
     /// Writes as much as the connection accepts without waiting.
     pub(crate) fn write_now<W: Write>(&mut self, writer: &mut W) {
-        while self.lost.is_none() && !self.out.is_empty() {
-            match poll_once(writer.write(self.out.unsent())) {
-                Poll::Ready(result) => self.written(result),
+        loop {
+            let (_, unsent, _) = self.pending(false);
+            if unsent.is_empty() {
+                return;
+            }
+            match poll_once(writer.write(unsent)) {
+                Poll::Ready(result) => self.written(result.map_err(|error| Error::io(&error))),
                 Poll::Pending => return,
             }
         }
     }
 
     /// The writer accepted bytes; zero: it flushed.
-    fn written<E: embedded_io_async::Error>(&mut self, result: Result<usize, E>) {
+    fn written(&mut self, result: Result<usize, Error>) {
         match result {
             Ok(n) => {
                 self.out.taken(n);
                 self.flush_due = n > 0;
             }
-            Err(error) => self.lose(Error::io(&error)),
+            Err(error) => self.lose(error),
         }
     }
 }

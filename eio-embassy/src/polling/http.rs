@@ -177,6 +177,6 @@ impl<'b> Exchange<'b> {
         }
         let (mut reader, mut writer) = connector.split();
         let receive = !matches!(self.stage, Stage::Complete { .. });
-        self.conn.transfer(&mut reader, &mut writer, receive).await;
+        self.conn.transfer(&mut reader, &mut writer, receive, None).await;
     }
 }

@@ -101,7 +101,7 @@ impl<'b> Upgrade<'b> {
                     return pending().await;
                 }
                 let (mut reader, mut writer) = up.split();
-                conn.transfer(&mut reader, &mut writer, true).await;
+                conn.transfer(&mut reader, &mut writer, true, None).await;
             };
             let poll = self.requests.exchange.drive(down, host, port);
             if let Either3::Third(()) = select3(websocket, poll, sleep_until(deadline)).await {

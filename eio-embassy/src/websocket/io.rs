@@ -2,12 +2,11 @@
 //! awaits.
 
 use eio_core::time::Instant;
-use embassy_futures::select::{Either, select};
 use embedded_io_async::{Read, Write};
 use rand_core::RngCore;
 
 use crate::error::Error;
-use crate::time::{now, sleep_until};
+use crate::time::now;
 use crate::websocket::machine::Link;
 
 /// How long the last words of a session that failed may take, in milliseconds.
@@ -50,9 +49,13 @@ impl<R: Read, W: Write, G: RngCore> Driven<'_, R, W, G> {
     }
 
     /// Waits until bytes came or went, or for the deadline: then the answer is true.
-    pub(crate) async fn move_bytes(&mut self, deadline: Option<Instant>, receive: bool) -> bool {
-        let transfer = self.link.conn.transfer(&mut self.reader, &mut self.writer, receive);
-        matches!(select(transfer, sleep_until(deadline)).await, Either::Second(()))
+    pub(crate) fn move_bytes(
+        &mut self,
+        deadline: Option<Instant>,
+        receive: bool,
+    ) -> impl Future<Output = bool> {
+        let Self { link, reader, writer, .. } = self;
+        link.conn.transfer(reader, writer, receive, deadline)
     }
 
     /// Hands over what the connection takes without waiting.

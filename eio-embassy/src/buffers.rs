@@ -3,7 +3,7 @@
 use eio_core::buffer::{Overflow, Sink};
 
 /// All the memory a [`Client`](crate::Client) needs beside itself: `RX` bytes to receive into and `TX` bytes
-/// to send from. Constant, so it can be a `static` (in a `StaticCell`) and its size shows at link time.
+/// to send from. Constant, so it can be a `static` (in a `StaticCell`) and its size shows at machine time.
 ///
 /// | it limits | to |
 /// |---|---|
@@ -51,14 +51,14 @@ pub(crate) const TX_RESERVE: usize = 6 + 125 + 7;
 
 /// Bytes on their way out: written at the end, taken by the network at the start.
 #[derive(Debug)]
-pub(crate) struct Outbox<'b> {
+pub(crate) struct SendBuffer<'b> {
     memory: &'b mut [u8],
     /// Invariant: `start <= end <= memory.len()`.
     start: usize,
     end: usize,
 }
 
-impl<'b> Outbox<'b> {
+impl<'b> SendBuffer<'b> {
     pub(crate) fn new(memory: &'b mut [u8]) -> Self {
         Self { memory, start: 0, end: 0 }
     }
@@ -77,7 +77,7 @@ impl<'b> Outbox<'b> {
     }
 
     /// The network took `n` bytes.
-    pub(crate) fn taken(&mut self, n: usize) {
+    pub(crate) fn consume(&mut self, n: usize) {
         self.start = self.end.min(self.start.saturating_add(n));
         if self.is_empty() {
             self.clear();
@@ -98,7 +98,7 @@ impl<'b> Outbox<'b> {
     }
 }
 
-impl Sink for Outbox<'_> {
+impl Sink for SendBuffer<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
         self.claim(bytes.len())?.copy_from_slice(bytes);
         Ok(())
@@ -126,14 +126,14 @@ mod tests {
     #[test]
     fn what_was_not_taken_is_never_overwritten() {
         let mut memory = [0; 8];
-        let mut out = Outbox::new(&mut memory);
+        let mut out = SendBuffer::new(&mut memory);
         out.put(b"abcdef").unwrap();
-        out.taken(4);
+        out.consume(4);
         assert_eq!(out.put(b"1234567"), Err(Overflow));
         out.put(b"123456").unwrap();
         assert_eq!(out.unsent(), b"ef123456");
         assert_eq!((out.room(), out.put(b"x")), (0, Err(Overflow)));
-        out.taken(8);
+        out.consume(8);
         assert!(out.is_empty());
         out.put(b"12345678").unwrap();
     }

@@ -6,7 +6,7 @@ use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 use eio_core::ws::handshake::Key;
 
-use crate::buffers::Outbox;
+use crate::buffers::SendBuffer;
 use crate::error::Error;
 
 /// Where to connect to, and how. Everything in it is borrowed: it can be a `const`.
@@ -96,7 +96,7 @@ impl<'a> Config<'a> {
     /// Writes the request that opens a WebSocket; of the session `sid`, if it has one already.
     pub(crate) fn websocket_request(
         &self,
-        out: &mut Outbox<'_>,
+        out: &mut SendBuffer<'_>,
         sid: Option<&Sid>,
         key: &Key,
     ) -> Result<(), WriteError> {
@@ -112,7 +112,7 @@ impl<'a> Config<'a> {
     /// with a body of that many bytes.
     pub(crate) fn polling_request(
         &self,
-        out: &mut Outbox<'_>,
+        out: &mut SendBuffer<'_>,
         sid: Option<&Sid>,
         body: Option<usize>,
     ) -> Result<(), WriteError> {
@@ -127,11 +127,11 @@ impl<'a> Config<'a> {
 
     fn head<'o, 'b>(
         &self,
-        out: &'o mut Outbox<'b>,
+        out: &'o mut SendBuffer<'b>,
         method: &str,
         transport: Transport,
         sid: Option<&Sid>,
-    ) -> Result<http::HeadWriter<'o, Outbox<'b>>, WriteError> {
+    ) -> Result<http::HeadWriter<'o, SendBuffer<'b>>, WriteError> {
         let (sid_is, sid) = sid.map_or(("", ""), |sid| ("&sid=", sid.as_str()));
         let and = if self.query.is_empty() { "" } else { "&" };
         let target =

@@ -9,7 +9,7 @@ use eio_core::transport::Transport;
 pub(crate) const MAX_HEADERS: usize = 24;
 
 /// The parameters of `open` that a session needs.
-pub(crate) fn figures(open: &Open) -> Figures {
+pub(crate) fn open_params(open: &Open) -> Figures {
     Figures {
         ping_interval: open.ping_interval,
         ping_timeout: open.ping_timeout,
@@ -19,13 +19,13 @@ pub(crate) fn figures(open: &Open) -> Figures {
 
 /// Where a message lies in what is kept: behind its type, or at the start.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Held {
+pub(crate) struct MessageSpan {
     start: usize,
     len: usize,
     binary: bool,
 }
 
-impl Held {
+impl MessageSpan {
     /// That message, which begins at `start`.
     pub(crate) const fn new(start: usize, message: Message<'_>) -> Self {
         Self { start, len: message.len(), binary: matches!(message, Message::Binary(_)) }

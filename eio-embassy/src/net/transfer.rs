@@ -9,7 +9,7 @@ use embassy_futures::poll_once;
 use embassy_futures::select::{Either3, select3};
 use embedded_io_async::{Read, Write};
 
-use crate::buffers::Outbox;
+use crate::buffers::SendBuffer;
 use crate::error::{Closed, Error};
 use crate::time::sleep_until;
 
@@ -25,12 +25,12 @@ pub(crate) struct ConnBuffers<'b> {
     /// Why the connection cannot receive or send any more.
     lost: Option<Error>,
     pub(crate) rx: RecvBuffer<&'b mut [u8]>,
-    pub(crate) out: Outbox<'b>,
+    pub(crate) out: SendBuffer<'b>,
 }
 
 impl<'b> ConnBuffers<'b> {
     pub(crate) fn new(rx: &'b mut [u8], tx: &'b mut [u8]) -> Self {
-        let (rx, out) = (RecvBuffer::new(rx), Outbox::new(tx));
+        let (rx, out) = (RecvBuffer::new(rx), SendBuffer::new(tx));
         Self { rx, out, need: 1, flush_due: false, lost: None }
     }
 
@@ -128,7 +128,7 @@ impl<'b> ConnBuffers<'b> {
     fn written(&mut self, result: Result<usize, Error>) {
         match result {
             Ok(n) => {
-                self.out.taken(n);
+                self.out.consume(n);
                 self.flush_due = n > 0;
             }
             Err(error) => self.lose(error),

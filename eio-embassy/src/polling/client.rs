@@ -11,7 +11,7 @@ use crate::early::Early;
 use crate::error::{Closed, Error, Waiting};
 use crate::net::connector::Connector;
 use crate::polling::http::Exchange;
-use crate::polling::machine::Poller;
+use crate::polling::machine::PollingMachine;
 use crate::time::{now, sleep_until};
 
 /// A session over HTTP long-polling, for networks that let no WebSocket through.
@@ -47,7 +47,7 @@ use crate::time::{now, sleep_until};
 /// | a sent message, binary in base64 | `TX` bytes of the second buffers, less the head of the request; more is [`Error::MessageTooLong`] |
 #[derive(Debug)]
 pub struct PollingClient<'b, D, U> {
-    poller: Poller<'b>,
+    machine: PollingMachine<'b>,
     /// Messages that came before this did.
     early: Early<'b>,
     down: &'b mut D,
@@ -72,31 +72,31 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
         let (host, port) = config.address()?;
         let get = Exchange::new(&mut receive.rx, &mut receive.tx);
         let post = Exchange::new(&mut send.rx, &mut send.tx);
-        let mut poller = Poller::new(config, get, post, now());
+        let mut machine = PollingMachine::new(config, get, post, now());
         loop {
-            poller.advance(now());
-            if let Some(error) = poller.ended() {
+            machine.advance(now());
+            if let Some(error) = machine.ended() {
                 return Err(error);
             }
-            if let Some(open) = poller.open() {
+            if let Some(open) = machine.open() {
                 let (open, close_timeout) = (open.clone(), config.timing.close_timeout);
                 let early = Early::default();
-                return Ok(Self { poller, early, down, up, host, port, open, close_timeout });
+                return Ok(Self { machine, early, down, up, host, port, open, close_timeout });
             }
-            exchange(&mut poller, down, up, host, port).await;
+            step(&mut machine, down, up, host, port).await;
         }
     }
 
     /// Goes on with a session that could not be moved to a WebSocket.
     pub(crate) fn resume(
-        poller: Poller<'b>,
+        machine: PollingMachine<'b>,
         early: Early<'b>,
         (down, up): (&'b mut D, &'b mut U),
         (host, port): (&'b str, u16),
         open: Open,
         close_timeout: u32,
     ) -> Self {
-        Self { poller, early, down, up, host, port, open, close_timeout }
+        Self { machine, early, down, up, host, port, open, close_timeout }
     }
 
     /// The next message of the server. Answers pings on the way.
@@ -110,13 +110,13 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
         if !self.early.is_empty() {
             return Ok(self.early.take());
         }
-        while !self.poller.has_message() {
+        while !self.machine.has_message() {
             self.advance()?;
-            if !self.poller.has_message() {
-                self.exchange().await;
+            if !self.machine.has_message() {
+                self.step().await;
             }
         }
-        self.poller.take().ok_or(Error::Closed(Closed::ByUs))
+        self.machine.take().ok_or(Error::Closed(Closed::ByUs))
     }
 
     /// Sends a message: returns when it is in the send buffer, and starts it on its way.
@@ -133,12 +133,12 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
         loop {
             // First of all: the answer that this waits for may have come, and nothing else may be to come.
             self.advance()?;
-            if self.poller.push(message, now())? {
+            if self.machine.push(message, now())? {
                 break;
             }
-            self.exchange().await;
+            self.step().await;
         }
-        let _ = poll_once(self.exchange());
+        let _ = poll_once(self.step());
         Ok(())
     }
 
@@ -151,10 +151,10 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
     pub async fn flush(&mut self) -> Result<(), Error> {
         loop {
             self.advance()?;
-            if self.poller.post.is_idle() {
+            if self.machine.post.is_idle() {
                 return Ok(());
             }
-            self.exchange().await;
+            self.step().await;
         }
     }
 
@@ -166,48 +166,48 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
     /// [`close_timeout`](eio_core::session::client::ClientTiming::close_timeout).
     pub async fn close(mut self) -> Result<(), Error> {
         let until = now().after(self.close_timeout);
-        self.poller.close(now());
+        self.machine.close(now());
         loop {
-            self.poller.discard(now());
-            match self.poller.ended() {
-                Some(Error::Closed(Closed::ByUs)) if self.poller.is_settled(now()) => return Ok(()),
+            self.machine.discard(now());
+            match self.machine.ended() {
+                Some(Error::Closed(Closed::ByUs)) if self.machine.is_posted(now()) => return Ok(()),
                 Some(Error::Closed(Closed::ByUs)) | None => {}
                 Some(error) => return Err(error),
             }
-            if let Either::Second(()) = select(self.exchange(), sleep_until(Some(until))).await {
+            if let Either::Second(()) = select(self.step(), sleep_until(Some(until))).await {
                 return Err(Error::TimedOut(Waiting::Close));
             }
         }
     }
 
-    /// The handshake of the session: its identifier and the server's figures.
+    /// The handshake of the session: its identifier and the server's open_params.
     pub const fn handshake(&self) -> &Open {
         &self.open
     }
 
     fn advance(&mut self) -> Result<(), Error> {
-        self.poller.advance(now());
-        self.poller.ended().map_or(Ok(()), Err)
+        self.machine.advance(now());
+        self.machine.ended().map_or(Ok(()), Err)
     }
 
-    async fn exchange(&mut self) {
-        exchange(&mut self.poller, self.down, self.up, self.host, self.port).await;
+    async fn step(&mut self) {
+        step(&mut self.machine, self.down, self.up, self.host, self.port).await;
     }
 }
 
 /// Waits until something came or went, or the session's deadline.
-async fn exchange(
-    poller: &mut Poller<'_>,
+async fn step(
+    machine: &mut PollingMachine<'_>,
     down: &mut impl Connector,
     up: &mut impl Connector,
     host: &str,
     port: u16,
 ) {
-    let deadline = poller.deadline();
-    let Poller { get, post, .. } = poller;
+    let deadline = machine.deadline();
+    let PollingMachine { get, post, .. } = machine;
     let (down, up) = (get.drive(down, host, port), post.drive(up, host, port));
     // Reading first: what came in time counts, however late it is looked at.
     if let Either3::Third(()) = select3(down, up, sleep_until(deadline)).await {
-        poller.timed_out(now());
+        machine.timed_out(now());
     }
 }

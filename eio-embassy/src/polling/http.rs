@@ -14,11 +14,11 @@ use crate::session::MAX_HEADERS;
 
 /// How long a connection may carry nothing and be used again, in milliseconds. Servers end one after 5 s
 /// (Node), and a request that meets that end is lost.
-const REUSE: u64 = 2_000;
+const REUSE_LIMIT_MS: u64 = 2_000;
 
 #[derive(Debug)]
 pub(crate) struct Exchange<'b> {
-    pub(crate) conn: ConnBuffers<'b>,
+    pub(crate) io: ConnBuffers<'b>,
     stage: Stage,
     connected: bool,
     /// When the last response on this connection was complete, if there was one.
@@ -36,7 +36,7 @@ enum Stage {
 impl<'b> Exchange<'b> {
     pub(crate) fn new(rx: &'b mut [u8], tx: &'b mut [u8]) -> Self {
         Self {
-            conn: ConnBuffers::new(rx, tx),
+            io: ConnBuffers::new(rx, tx),
             stage: Stage::Idle,
             connected: false,
             idle_since: None,
@@ -50,7 +50,8 @@ impl<'b> Exchange<'b> {
 
     /// A request is in the outbox.
     pub(crate) fn begin(&mut self, method: &'static str, now: Instant) {
-        let stale = |since: Instant| now.as_millis().saturating_sub(since.as_millis()) > REUSE;
+        let stale =
+            |since: Instant| now.as_millis().saturating_sub(since.as_millis()) > REUSE_LIMIT_MS;
         if self.idle_since.is_some_and(stale) {
             self.disconnect();
         }
@@ -66,46 +67,46 @@ impl<'b> Exchange<'b> {
             match &mut self.stage {
                 Stage::Idle => {
                     // A server may end a connection that carries nothing. What it says on one is no answer.
-                    if self.conn.lost().is_some() || !self.conn.rx.is_empty() {
+                    if self.io.lost().is_some() || !self.io.rx.is_empty() {
                         self.disconnect();
                     }
                     return Ok(None);
                 }
                 Stage::Head { method, scanner } => {
-                    let Some(len) = scanner.poll(self.conn.rx.unread(), self.conn.rx.capacity())?
+                    let Some(len) = scanner.poll(self.io.rx.unread(), self.io.rx.capacity())?
                     else {
-                        self.conn.need = 1;
-                        return self.conn.lost().map_or(Ok(None), Err);
+                        self.io.need = 1;
+                        return self.io.lost().map_or(Ok(None), Err);
                     };
                     let mut slots = [EMPTY; MAX_HEADERS];
-                    let head = self.conn.rx.unread().get(..len).unwrap_or_default();
+                    let head = self.io.rx.unread().get(..len).unwrap_or_default();
                     let head = ResponseHead::parse(head, &mut slots)?;
                     if (100..200).contains(&head.status) {
                         // An interim response; the one that counts follows (RFC 9110 section 15.2).
                         scanner.reset();
                     } else {
                         let decoder =
-                            BodyDecoder::new(head.framing(method)?, self.conn.rx.capacity());
+                            BodyDecoder::new(head.framing(method)?, self.io.rx.capacity());
                         let (status, keep_alive) = (head.status, head.keep_alive());
                         self.stage = Stage::Body { status, keep_alive, decoder };
                     }
-                    self.conn.rx.skip(len);
+                    self.io.rx.skip(len);
                 }
                 Stage::Body { status, keep_alive, decoder } => {
-                    match decoder.poll(&mut self.conn.rx) {
+                    match decoder.poll(&mut self.io.rx) {
                         Ok(Step::Done) => {
                             let (status, keep_alive) = (*status, *keep_alive);
                             self.stage = Stage::Complete { status, keep_alive, at: now };
                         }
                         Ok(Step::Need(n)) => {
-                            if let Some(error) = self.conn.lost() {
+                            if let Some(error) = self.io.lost() {
                                 decoder.finish().map_err(|_| error)?;
                                 continue;
                             }
-                            if self.conn.rx.room() == 0 {
+                            if self.io.rx.room() == 0 {
                                 return Err(Error::TooLarge);
                             }
-                            self.conn.need = n;
+                            self.io.need = n;
                             return Ok(None);
                         }
                         Err(http::Error::BodyTooLarge) => return Err(Error::TooLarge),
@@ -119,9 +120,9 @@ impl<'b> Exchange<'b> {
 
     /// The response was handled, however long that took.
     pub(crate) fn finish(&mut self) {
-        self.conn.rx.release();
+        self.io.rx.release();
         match self.stage {
-            Stage::Complete { keep_alive: true, at, .. } if self.conn.lost().is_none() => {
+            Stage::Complete { keep_alive: true, at, .. } if self.io.lost().is_none() => {
                 self.idle_since = Some(at);
             }
             _ => self.disconnect(),
@@ -130,25 +131,25 @@ impl<'b> Exchange<'b> {
     }
 
     pub(crate) fn into_memory(self) -> (&'b mut [u8], &'b mut [u8]) {
-        self.conn.into_memory()
+        self.io.into_memory()
     }
 
     /// Takes the memory away, for a while between two requests. What is in it stays, but is not known any more.
     pub(crate) fn take_memory(&mut self) -> &'b mut [u8] {
-        if !self.conn.rx.is_empty() {
+        if !self.io.rx.is_empty() {
             // What a server says without being asked is no answer.
             self.disconnect();
         }
-        core::mem::replace(&mut self.conn.rx, RecvBuffer::new(&mut [])).into_storage()
+        core::mem::replace(&mut self.io.rx, RecvBuffer::new(&mut [])).into_storage()
     }
 
     /// Whether the connection ended before anything of an answer came, having carried one before: the server
     /// did not look at the request.
-    pub(crate) fn went_stale(&self) -> bool {
-        self.conn.lost() == Some(Error::Closed(Closed::Silently))
+    pub(crate) fn is_stale(&self) -> bool {
+        self.io.lost() == Some(Error::Closed(Closed::Silently))
             && self.idle_since.is_some()
             && matches!(self.stage, Stage::Head { .. })
-            && self.conn.rx.is_empty()
+            && self.io.rx.is_empty()
     }
 
     /// Whether there is a connection, for all that is known.
@@ -160,23 +161,23 @@ impl<'b> Exchange<'b> {
     pub(crate) fn disconnect(&mut self) {
         self.connected = false;
         self.idle_since = None;
-        self.conn.reset();
+        self.io.reset();
     }
 
     /// Waits for the connection, for bytes that come, or for bytes that go.
     pub(crate) async fn drive<C: Connector>(&mut self, connector: &mut C, host: &str, port: u16) {
-        if self.conn.lost().is_some() || (!self.connected && self.conn.out.is_empty()) {
+        if self.io.lost().is_some() || (!self.connected && self.io.out.is_empty()) {
             return pending().await;
         }
         if !self.connected {
             match connector.dial(host, port).await {
                 Ok(()) => self.connected = true,
-                Err(error) => self.conn.lose(error),
+                Err(error) => self.io.lose(error),
             }
             return;
         }
         let (mut reader, mut writer) = connector.split();
         let receive = !matches!(self.stage, Stage::Complete { .. });
-        self.conn.transfer(&mut reader, &mut writer, receive, None).await;
+        self.io.transfer(&mut reader, &mut writer, receive, None).await;
     }
 }

@@ -1,4 +1,4 @@
-//! [`Poller`]: a session over HTTP long-polling between bytes and messages. It holds all the state there is
+//! [`PollingMachine`]: a session over HTTP long-polling between bytes and messages. It holds all the state there is
 //! and awaits nothing.
 
 use eio_core::open::Open;
@@ -13,13 +13,13 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::fmt::debug;
 use crate::polling::http::Exchange;
-use crate::session::{Held, figures};
+use crate::session::{MessageSpan, open_params};
 
 /// A pong and the separator behind it: goes in the body of whatever is sent next.
 const PONG: usize = 2;
 
 #[derive(Debug)]
-pub(crate) struct Poller<'b> {
+pub(crate) struct PollingMachine<'b> {
     pub(crate) get: Exchange<'b>,
     pub(crate) post: Exchange<'b>,
     config: Config<'b>,
@@ -30,11 +30,11 @@ pub(crate) struct Poller<'b> {
     /// How much of the body of the GET was handled; beyond its end with the last packet.
     handled: usize,
     /// A message that is decoded and not yet given to the application.
-    held: Option<Held>,
+    held: Option<MessageSpan>,
     ended: Option<Error>,
 }
 
-impl<'b> Poller<'b> {
+impl<'b> PollingMachine<'b> {
     pub(crate) fn new(
         config: &Config<'b>,
         get: Exchange<'b>,
@@ -55,18 +55,18 @@ impl<'b> Poller<'b> {
         open: Open,
     ) -> Result<Self, Error> {
         let (config, head, held, ended) = (*config, 0, None, None);
-        let mut poller =
+        let mut machine =
             Self { get, post, config, session, open: None, head, handled: 0, held, ended };
-        poller.opened(open)?;
-        Ok(poller)
+        machine.opened(open)?;
+        Ok(machine)
     }
 
     fn opened(&mut self, open: Open) -> Result<(), Error> {
         // Written once to learn how long it gets: the number of its bytes has five digits at most.
-        self.post.conn.out.clear();
-        self.config.polling_request(&mut self.post.conn.out, Some(&open.sid), Some(99_999))?;
-        self.head = self.post.conn.out.unsent().len();
-        self.post.conn.out.clear();
+        self.post.io.out.clear();
+        self.config.polling_request(&mut self.post.io.out, Some(&open.sid), Some(99_999))?;
+        self.head = self.post.io.out.unsent().len();
+        self.post.io.out.clear();
         self.open = Some(open);
         Ok(())
     }
@@ -96,8 +96,8 @@ impl<'b> Poller<'b> {
             while let Some(lane) = self.session.poll_lane(false) {
                 self.start(lane, None, now);
             }
-            self.learn();
-            let moved = match self.settle(now) {
+            self.poll_events();
+            let moved = match self.poll_post(now) {
                 // The body that a message lies in stays until that was taken.
                 Ok(false) if self.held.is_none() => self.decode(now),
                 settled => settled,
@@ -111,7 +111,7 @@ impl<'b> Poller<'b> {
     }
 
     /// Looks at the answer to a POST. Whether there was one.
-    fn settle(&mut self, now: Instant) -> Result<bool, Error> {
+    fn poll_post(&mut self, now: Instant) -> Result<bool, Error> {
         let complete = self.post.poll_ok(now)?;
         if complete {
             self.post.finish();
@@ -121,13 +121,13 @@ impl<'b> Poller<'b> {
     }
 
     /// Like [`advance`](Self::advance) after the end: whether nothing is under way to the server any more.
-    pub(crate) fn is_settled(&mut self, now: Instant) -> bool {
-        self.settle(now).is_err() || self.post.is_idle()
+    pub(crate) fn is_posted(&mut self, now: Instant) -> bool {
+        self.poll_post(now).is_err() || self.post.is_idle()
     }
 
     /// The message [`advance`](Self::advance) found.
     pub(crate) fn take(&mut self) -> Option<Message<'_>> {
-        Some(self.held.take()?.message(self.get.conn.rx.kept()))
+        Some(self.held.take()?.message(self.get.io.rx.kept()))
     }
 
     /// Drops what [`advance`](Self::advance) finds.
@@ -144,7 +144,7 @@ impl<'b> Poller<'b> {
             return Err(error);
         }
         let announced = self.open.as_ref().map_or(0, |open| open.max_payload);
-        let room = self.post.conn.out.capacity().saturating_sub(self.head);
+        let room = self.post.io.out.capacity().saturating_sub(self.head);
         let most = usize::try_from(announced).unwrap_or(usize::MAX).min(room).saturating_sub(PONG);
         if Packet::Message(message).text_len() > most {
             return Err(Error::MessageTooLong { limit: u32::try_from(most).unwrap_or(u32::MAX) });
@@ -159,7 +159,7 @@ impl<'b> Poller<'b> {
                 return Ok(true);
             }
         }
-        self.learn();
+        self.poll_events();
         self.ended.map_or(Ok(false), Err)
     }
 
@@ -173,7 +173,7 @@ impl<'b> Poller<'b> {
     pub(crate) fn timed_out(&mut self, now: Instant) {
         if self.held.is_none() || !self.session.extend(now) {
             self.session.handle_timeout(now);
-            self.learn();
+            self.poll_events();
         }
     }
 
@@ -210,12 +210,12 @@ impl<'b> Poller<'b> {
 
     fn decode_packet(&mut self, now: Instant) -> Result<(), Error> {
         let start = self.handled;
-        if start > self.get.conn.rx.kept().len() {
+        if start > self.get.io.rx.kept().len() {
             self.get.finish();
             self.session.detach(Lane::Get);
             return Ok(());
         }
-        let rest = self.get.conn.rx.kept_mut().get_mut(start..).unwrap_or_default();
+        let rest = self.get.io.rx.kept_mut().get_mut(start..).unwrap_or_default();
         let len = rest.iter().position(|&byte| byte == SEPARATOR).unwrap_or(rest.len());
         let record = rest.get_mut(..len).unwrap_or_default();
         let Some(packet) = payload::Decoder::new(record).next() else { return Ok(()) };
@@ -225,21 +225,21 @@ impl<'b> Poller<'b> {
             Packet::Open(json) if !self.session.is_open() => {
                 let open = Open::parse(json).map_err(Error::Open)?;
                 debug!("session {} is open", open.sid.as_str());
-                let _ = self.session.handle_open(figures(&open), now);
+                let _ = self.session.handle_open(open_params(&open), now);
                 self.opened(open)?;
             }
             packet => {
-                // A violation ends the session, which `learn` learns.
+                // A violation ends the session, which `poll_events` reports.
                 if let Ok(Some(message)) = self.session.handle_packet(Lane::Get, packet, now) {
                     // Behind its type; base64 was decoded where it lies.
-                    self.held = Some(Held::new(start + 1, message));
+                    self.held = Some(MessageSpan::new(start + 1, message));
                 }
             }
         }
         Ok(())
     }
 
-    fn learn(&mut self) {
+    fn poll_events(&mut self) {
         while let Some(event) = self.session.poll_event() {
             if let Event::Closed(reason) = event {
                 debug!("the session has ended");

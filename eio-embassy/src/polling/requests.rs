@@ -24,8 +24,8 @@ impl Exchange<'_> {
         sid: Option<&Sid>,
         now: Instant,
     ) -> Result<(), Error> {
-        self.conn.out.clear();
-        config.polling_request(&mut self.conn.out, sid, None)?;
+        self.io.out.clear();
+        config.polling_request(&mut self.io.out, sid, None)?;
         self.begin("GET", now);
         Ok(())
     }
@@ -57,7 +57,7 @@ impl Exchange<'_> {
         }
         let packets = packets.get(..count).unwrap_or_default();
         let len = packets.iter().map(|packet| packet.text_len() + 1).sum::<usize>();
-        let out = &mut self.conn.out;
+        let out = &mut self.io.out;
         out.clear();
         config.polling_request(out, sid, Some(len.saturating_sub(1)))?;
         let mut body = Encoder::new(usize::MAX, usize::MAX);
@@ -77,7 +77,7 @@ impl Exchange<'_> {
         match self.poll(now)? {
             None => Ok(false),
             Some(200) => Ok(true),
-            Some(status) => Err(Error::refused(status, Reject::code_in(self.conn.rx.kept()))),
+            Some(status) => Err(Error::refused(status, Reject::code_in(self.io.rx.kept()))),
         }
     }
 
@@ -90,7 +90,7 @@ impl Exchange<'_> {
         now: Instant,
     ) -> Result<bool, Error> {
         match self.poll_ok(now) {
-            Err(_) if self.went_stale() => {
+            Err(_) if self.is_stale() => {
                 self.disconnect();
                 self.start_get(config, sid, now)?;
                 Ok(false)

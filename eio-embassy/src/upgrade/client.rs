@@ -12,12 +12,12 @@ use crate::error::Error;
 use crate::net::connector::Connector;
 use crate::polling::client::PollingClient;
 use crate::polling::http::Exchange;
-use crate::polling::machine::Poller;
+use crate::polling::machine::PollingMachine;
 use crate::time::now;
 use crate::upgrade::opening::{Opened, Opening};
 use crate::upgrade::two::Upgrade;
 use crate::websocket::client::Client;
-use crate::websocket::io::Driven;
+use crate::websocket::io::WsConn;
 
 /// Opens a session by polling and moves it to a WebSocket, as browsers do. Where no WebSocket gets through, the
 /// session goes on by polling: for devices that are put into networks nobody knows beforehand.
@@ -51,16 +51,16 @@ where
     let close_timeout = config.timing.close_timeout;
     let opening = Opening::new(config, &mut receive.rx, &mut receive.tx, now())?;
     let opened = opening.drive(down, address).await?;
-    let (poller, open, early) = if opened.open.upgrades.contains(Transport::WebSocket) {
+    let (machine, open, early) = if opened.open.upgrades.contains(Transport::WebSocket) {
         let mut upgrade = Upgrade::new(config, opened, &mut send.rx, &mut send.tx, &mut rng)?;
         if upgrade.run(down, up, address, &mut rng).await? {
-            let (link, open, early) = upgrade.into_websocket();
+            let (machine, open, early) = upgrade.into_websocket();
             let (reader, writer) = up.split();
-            let mut io = Driven { link, reader, writer, rng };
+            let mut conn = WsConn { machine, reader, writer, rng };
             // The server should not wait for the end of the other connection.
-            io.write_now();
+            conn.write_now();
             down.hang_up().await;
-            return Ok(AnyClient::WebSocket(Client::resume(io, open, early, close_timeout)));
+            return Ok(AnyClient::WebSocket(Client::resume(conn, open, early, close_timeout)));
         }
         // The connection of the WebSocket ends here; the next one is for POSTs.
         up.hang_up().await;
@@ -68,9 +68,9 @@ where
     } else {
         let Opened { get, session, open, early } = opened;
         let post = Exchange::new(&mut send.rx, &mut send.tx);
-        (Poller::resume(config, get, post, session, open.clone())?, open, early)
+        (PollingMachine::resume(config, get, post, session, open.clone())?, open, early)
     };
-    let client = PollingClient::resume(poller, early, (down, up), address, open, close_timeout);
+    let client = PollingClient::resume(machine, early, (down, up), address, open, close_timeout);
     Ok(AnyClient::Polling(client))
 }
 
@@ -130,7 +130,7 @@ impl<'b, D: Connector, U: Connector, G: RngCore> AnyClient<'b, D, U, G> {
         }
     }
 
-    /// The handshake of the session: its identifier and the server's figures.
+    /// The handshake of the session: its identifier and the server's open_params.
     pub const fn handshake(&self) -> &Open {
         match self {
             Self::WebSocket(client) => client.handshake(),

@@ -10,7 +10,7 @@ use crate::net::connector::Connector;
 use crate::time::now;
 use crate::upgrade::opening::{Opened, Opening};
 use crate::websocket::client::Client;
-use crate::websocket::machine::Link;
+use crate::websocket::machine::WsMachine;
 
 /// Like [`dial`](crate::dial), but the session begins with an HTTP request and moves to a WebSocket then, as
 /// browsers do: for servers that let no session begin in another way.
@@ -47,8 +47,8 @@ where
     if !connected {
         connector.dial(address.0, address.1).await?;
     }
-    let link = Link::begin(config, session, Some(&open), rx, tx, &mut rng)?;
+    let machine = WsMachine::begin(config, session, Some(&open), rx, tx, &mut rng)?;
     let (reader, writer) = connector.split();
     let close_timeout = config.timing.close_timeout;
-    Client::take_over(reader, writer, link, open, early, close_timeout, rng).await
+    Client::upgrade(reader, writer, machine, open, early, close_timeout, rng).await
 }

@@ -15,11 +15,11 @@ use crate::early::{self, Early};
 use crate::error::{Error, Waiting};
 use crate::net::connector::Connector;
 use crate::polling::http::Exchange;
-use crate::session::figures;
+use crate::session::open_params;
 use crate::time::{now, sleep_until};
 
 /// Less is not enough for a response to a WebSocket's request; see [`Buffers`](crate::Buffers).
-const RX_LEAST: usize = 512;
+const RX_MIN: usize = 512;
 
 /// A session whose open packet has not come yet.
 #[derive(Debug)]
@@ -73,15 +73,15 @@ impl<'b> Opening<'b> {
     /// Reads the open packet and packs the messages after it.
     fn opened(self, now: Instant) -> Result<Opened<'b>, Error> {
         let Self { mut get, mut session, .. } = self;
-        let body = get.conn.rx.kept_mut();
+        let body = get.io.rx.kept_mut();
         let len = body.iter().position(|&byte| byte == SEPARATOR).unwrap_or(body.len());
         let open = match payload::Decoder::new(body.get_mut(..len).unwrap_or_default()).next() {
             Some(Ok(Packet::Open(json))) => Open::parse(json).map_err(Error::Open)?,
             Some(Err(error)) => return Err(Error::Packet(error)),
             _ => return Err(Error::NotOpened),
         };
-        let _ = session.handle_open(figures(&open), now);
-        let early = absorb(&mut get, &mut session, len, now)?;
+        let _ = session.handle_open(open_params(&open), now);
+        let early = pack_body(&mut get, &mut session, len, now)?;
         Ok(Opened { get, session, open, early })
     }
 }
@@ -90,15 +90,15 @@ impl<'b> Opening<'b> {
 /// buffer from now on; the rest is for what comes next.
 ///
 /// `skip` bytes were handled before.
-pub(crate) fn absorb<'b>(
+pub(crate) fn pack_body<'b>(
     get: &mut Exchange<'b>,
     session: &mut ClientSession,
     skip: usize,
     now: Instant,
 ) -> Result<Early<'b>, Error> {
     // The body moves to the start of the buffer.
-    get.conn.rx.compact();
-    let mut end = get.conn.rx.kept().len();
+    get.io.rx.compact();
+    let mut end = get.io.rx.kept().len();
     get.finish();
     let memory = get.take_memory();
     if skip == 0 {
@@ -116,10 +116,10 @@ pub(crate) fn absorb<'b>(
         early::pack(body, |packet| session.handle_packet(Lane::Get, packet, now).ok().flatten())?;
     (0..packed).for_each(|at| copy(memory, skip + at, at));
     let (packed, rest) = memory.split_at_mut_checked(packed).unwrap_or_default();
-    if rest.len() < RX_LEAST {
+    if rest.len() < RX_MIN {
         return Err(Error::TooLarge);
     }
-    get.conn.rx = RecvBuffer::new(rest);
+    get.io.rx = RecvBuffer::new(rest);
     session.detach(Lane::Get);
     match session.ended() {
         Some(reason) => Err(Error::ended(reason, true)),

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::early::Early;
 use crate::error::Error;
 use crate::polling::http::Exchange;
-use crate::upgrade::opening::absorb;
+use crate::upgrade::opening::pack_body;
 
 /// The requests of a session while it is being moved, on one connection: a GET is under way, but for the
 /// moment that a POST takes with the answer to a ping. When messages came, the next GET waits until it is
@@ -82,7 +82,7 @@ impl<'b> Requests<'b> {
                 session.detach(Lane::Post);
             }
         } else if self.exchange.poll_get(config, Some(&self.sid), now)? {
-            self.early = absorb(&mut self.exchange, session, 0, now)?;
+            self.early = pack_body(&mut self.exchange, session, 0, now)?;
         }
         Ok(())
     }

@@ -14,11 +14,11 @@ use crate::early::Early;
 use crate::error::Error;
 use crate::net::connector::Connector;
 use crate::polling::http::Exchange;
-use crate::polling::machine::Poller;
+use crate::polling::machine::PollingMachine;
 use crate::time::{now, sleep_until};
 use crate::upgrade::opening::Opened;
 use crate::upgrade::requests::Requests;
-use crate::websocket::machine::Link;
+use crate::websocket::machine::WsMachine;
 
 /// The state of the attempt. Polling continues until the WebSocket carries the session; if it never does, the
 /// session stays where it is.
@@ -27,7 +27,7 @@ pub(crate) struct Upgrade<'b> {
     config: Config<'b>,
     open: Open,
     requests: Requests<'b>,
-    link: Link<'b>,
+    machine: WsMachine<'b>,
     stage: Stage,
 }
 
@@ -58,9 +58,9 @@ impl<'b> Upgrade<'b> {
         let Opened { get, mut session, open, early } = opened;
         // The WebSocket, which comes before the next GET.
         let _ = session.poll_lane(false);
-        let link = Link::begin(config, session, Some(&open), rx, tx, rng)?;
+        let machine = WsMachine::begin(config, session, Some(&open), rx, tx, rng)?;
         let requests = Requests::new(get, early, open.sid.clone());
-        Ok(Self { config: *config, open, requests, link, stage: Stage::Connecting })
+        Ok(Self { config: *config, open, requests, machine, stage: Stage::Connecting })
     }
 
     /// Runs the attempt to its end: `down` polls, `up` is the connection of the WebSocket. Returns whether the WebSocket
@@ -80,11 +80,11 @@ impl<'b> Upgrade<'b> {
             let mut connect = pin!(up.dial(host, port));
             while !connected && self.advance(rng, now())? == Stage::Connecting {
                 let poll = self.requests.exchange.drive(down, host, port);
-                match select3(&mut connect, poll, sleep_until(self.link.deadline())).await {
+                match select3(&mut connect, poll, sleep_until(self.machine.deadline())).await {
                     Either3::First(Ok(())) => connected = true,
                     Either3::First(Err(_)) => break,
                     Either3::Second(()) => {}
-                    Either3::Third(()) => self.link.timed_out(rng, now()),
+                    Either3::Third(()) => self.machine.timed_out(rng, now()),
                 }
             }
         }
@@ -94,18 +94,18 @@ impl<'b> Upgrade<'b> {
             if let Stage::Upgraded | Stage::Polling = stage {
                 return Ok(stage == Stage::Upgraded);
             }
-            let deadline = self.link.deadline();
-            let conn = &mut self.link.conn;
+            let deadline = self.machine.deadline();
+            let io = &mut self.machine.io;
             let websocket = async {
                 if stage != Stage::Probing {
                     return pending().await;
                 }
                 let (mut reader, mut writer) = up.split();
-                conn.transfer(&mut reader, &mut writer, true, None).await;
+                io.transfer(&mut reader, &mut writer, true, None).await;
             };
             let poll = self.requests.exchange.drive(down, host, port);
             if let Either3::Third(()) = select3(websocket, poll, sleep_until(deadline)).await {
-                self.link.timed_out(rng, now());
+                self.machine.timed_out(rng, now());
             }
         }
     }
@@ -116,22 +116,22 @@ impl<'b> Upgrade<'b> {
             self.stage = Stage::Probing;
         } else {
             // That ends the attempt, not the session.
-            self.link.session.lost(Lane::WebSocket);
+            self.machine.session.lost(Lane::WebSocket);
         }
     }
 
     /// Takes what was received as far as it goes.
     fn advance(&mut self, rng: &mut impl RngCore, now: Instant) -> Result<Stage, Error> {
-        self.requests.advance(&mut self.link.session, &self.config, now)?;
+        self.requests.advance(&mut self.machine.session, &self.config, now)?;
         if self.stage == Stage::Probing {
-            self.link.advance(rng, now);
+            self.machine.advance(rng, now);
         }
-        if let Some(reason) = self.link.session.ended() {
+        if let Some(reason) = self.machine.session.ended() {
             return Err(Error::ended(reason, true));
         }
         self.stage = match self.stage {
-            Stage::Connecting | Stage::Probing if self.link.session.is_upgrading() => self.stage,
-            Stage::Connecting | Stage::Probing if self.link.is_upgraded() => Stage::Upgraded,
+            Stage::Connecting | Stage::Probing if self.machine.session.is_upgrading() => self.stage,
+            Stage::Connecting | Stage::Probing if self.machine.is_upgraded() => Stage::Upgraded,
             Stage::Connecting | Stage::Probing | Stage::Failed if self.requests.is_posting() => {
                 Stage::Failed
             }
@@ -142,19 +142,20 @@ impl<'b> Upgrade<'b> {
     }
 
     /// The WebSocket that carries the session, and the messages that came by polling.
-    pub(crate) fn into_websocket(self) -> (Link<'b>, Open, Early<'b>) {
-        (self.link, self.open, self.requests.early)
+    pub(crate) fn into_websocket(self) -> (WsMachine<'b>, Open, Early<'b>) {
+        (self.machine, self.open, self.requests.early)
     }
 
     /// The session that continues by polling, and the messages that came so far.
     ///
     /// # Errors
     /// The head of a request does not fit the send buffer.
-    pub(crate) fn into_polling(self) -> Result<(Poller<'b>, Open, Early<'b>), Error> {
-        let Self { config, open, requests, link, .. } = self;
-        let (session, rx, tx) = link.into_parts();
+    pub(crate) fn into_polling(self) -> Result<(PollingMachine<'b>, Open, Early<'b>), Error> {
+        let Self { config, open, requests, machine, .. } = self;
+        let (session, rx, tx) = machine.into_parts();
         let post = Exchange::new(rx, tx);
-        let poller = Poller::resume(&config, requests.exchange, post, session, open.clone())?;
-        Ok((poller, open, requests.early))
+        let machine =
+            PollingMachine::resume(&config, requests.exchange, post, session, open.clone())?;
+        Ok((machine, open, requests.early))
     }
 }

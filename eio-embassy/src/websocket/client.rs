@@ -11,8 +11,8 @@ use crate::early::Early;
 use crate::error::{Closed, Error, Waiting};
 use crate::net::connector::Connector;
 use crate::time::now;
-use crate::websocket::io::Driven;
-use crate::websocket::machine::Link;
+use crate::websocket::io::WsConn;
+use crate::websocket::machine::WsMachine;
 
 /// A session on a WebSocket.
 ///
@@ -45,7 +45,7 @@ use crate::websocket::machine::Link;
 /// of a `select` is, loses nothing.
 #[derive(Debug)]
 pub struct Client<'b, R, W, G> {
-    io: Driven<'b, R, W, G>,
+    conn: WsConn<'b, R, W, G>,
     open: Open,
     /// Messages that came before the WebSocket did.
     early: Early<'b>,
@@ -67,45 +67,46 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
         buffers: &'b mut Buffers<RX, TX>,
         mut rng: G,
     ) -> Result<Self, Error> {
-        let link = Link::connect(config, &mut buffers.rx, &mut buffers.tx, &mut rng, now())?;
-        let mut io = Driven { link, reader, writer, rng };
+        let machine =
+            WsMachine::connect(config, &mut buffers.rx, &mut buffers.tx, &mut rng, now())?;
+        let mut conn = WsConn { machine, reader, writer, rng };
         let open = loop {
-            io.advance().await?;
-            match io.link.take_open() {
+            conn.advance().await?;
+            match conn.machine.take_open() {
                 Some(open) => break open,
-                None => io.exchange().await,
+                None => conn.step().await,
             }
         };
-        Ok(Self { io, open, early: Early::default(), close_timeout: config.timing.close_timeout })
+        Ok(Self { conn, open, early: Early::default(), close_timeout: config.timing.close_timeout })
     }
 
     /// Goes on with a session that has moved here from polling.
     pub(crate) const fn resume(
-        io: Driven<'b, R, W, G>,
+        conn: WsConn<'b, R, W, G>,
         open: Open,
         early: Early<'b>,
         close_timeout: u32,
     ) -> Self {
-        Self { io, open, early, close_timeout }
+        Self { conn, open, early, close_timeout }
     }
 
     /// Goes on with a session that began by polling, on a connection that is up, until it is the WebSocket's.
-    pub(crate) async fn take_over(
+    pub(crate) async fn upgrade(
         reader: R,
         writer: W,
-        link: Link<'b>,
+        machine: WsMachine<'b>,
         open: Open,
         early: Early<'b>,
         close_timeout: u32,
         rng: G,
     ) -> Result<Self, Error> {
-        let mut io = Driven { link, reader, writer, rng };
+        let mut conn = WsConn { machine, reader, writer, rng };
         loop {
-            io.advance().await?;
-            if io.link.is_upgraded() {
-                return Ok(Self { io, open, early, close_timeout });
+            conn.advance().await?;
+            if conn.machine.is_upgraded() {
+                return Ok(Self { conn, open, early, close_timeout });
             }
-            io.exchange().await;
+            conn.step().await;
         }
     }
 
@@ -121,13 +122,13 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
         if !self.early.is_empty() {
             return Ok(self.early.take());
         }
-        while !self.io.link.has_message() {
-            self.io.advance().await?;
-            if !self.io.link.has_message() {
-                self.io.exchange().await;
+        while !self.conn.machine.has_message() {
+            self.conn.advance().await?;
+            if !self.conn.machine.has_message() {
+                self.conn.step().await;
             }
         }
-        self.io.link.take().ok_or(Error::Closed(Closed::ByUs))
+        self.conn.machine.take().ok_or(Error::Closed(Closed::ByUs))
     }
 
     /// Sends a message: returns when it is in the send buffer, and starts it on its way.
@@ -146,12 +147,12 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     /// - Any other: the session has ended.
     pub async fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), Error> {
         let message = message.into();
-        let id = self.io.link.identify(message);
-        while !self.io.link.push(message, id, &mut self.io.rng)? {
-            self.io.advance().await?;
-            self.io.exchange().await;
+        let id = self.conn.machine.fingerprint(message);
+        while !self.conn.machine.push(message, id, &mut self.conn.rng)? {
+            self.conn.advance().await?;
+            self.conn.step().await;
         }
-        self.io.write_now();
+        self.conn.write_now();
         Ok(())
     }
 
@@ -162,9 +163,9 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     /// # Errors
     /// The session has ended.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        while self.io.link.conn.has_unsent() {
-            self.io.advance().await?;
-            self.io.exchange().await;
+        while self.conn.machine.io.has_unsent() {
+            self.conn.advance().await?;
+            self.conn.step().await;
         }
         Ok(())
     }
@@ -177,24 +178,24 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     /// [`close_timeout`](eio_core::session::client::ClientTiming::close_timeout).
     pub async fn close(mut self) -> Result<(), Error> {
         let until = now().after(self.close_timeout);
-        self.io.link.close(&mut self.io.rng, now());
-        while self.io.link.ended().is_none() {
-            self.io.exchange().await;
-            self.io.link.discard(&mut self.io.rng, now());
+        self.conn.machine.close(&mut self.conn.rng, now());
+        while self.conn.machine.ended().is_none() {
+            self.conn.step().await;
+            self.conn.machine.discard(&mut self.conn.rng, now());
         }
-        match self.io.link.ended() {
+        match self.conn.machine.ended() {
             Some(Error::Closed(Closed::ByUs)) | None => {}
             Some(error) => return Err(error),
         }
-        while self.io.link.conn.has_unsent() || !self.io.link.drain() {
-            if self.io.move_bytes(Some(until), true).await {
+        while self.conn.machine.io.has_unsent() || !self.conn.machine.discard_until_close() {
+            if self.conn.transfer(Some(until), true).await {
                 return Err(Error::TimedOut(Waiting::Close));
             }
         }
         Ok(())
     }
 
-    /// The handshake of the session: its identifier and the server's figures.
+    /// The handshake of the session: its identifier and the server's open_params.
     pub const fn handshake(&self) -> &Open {
         &self.open
     }

@@ -1,7 +1,7 @@
-//! [`Link`]: a WebSocket session between bytes and messages. It holds all the state there is and awaits
+//! [`WsMachine`]: a WebSocket session between bytes and messages. It holds all the state there is and awaits
 //! nothing, which is why a future that is dropped takes nothing with it.
 //!
-//! A link is in one of three phases: the head of the response is awaited; frames come; or it has ended, and
+//! A machine is in one of three phases: the head of the response is awaited; frames come; or it has ended, and
 //! what is left in the outbox is its last words.
 //!
 //! What runs seldom is `inline(never)`: in one large function a Cortex-M0 runs out of registers, and the stack of the
@@ -24,11 +24,11 @@ use crate::config::Config;
 use crate::error::{Closed, Error};
 use crate::fmt::debug;
 use crate::net::transfer::ConnBuffers;
-use crate::session::{Held, MAX_HEADERS, figures};
+use crate::session::{MAX_HEADERS, MessageSpan, open_params};
 
 #[derive(Debug)]
-pub(crate) struct Link<'b> {
-    pub(crate) conn: ConnBuffers<'b>,
+pub(crate) struct WsMachine<'b> {
+    pub(crate) io: ConnBuffers<'b>,
     pub(crate) session: ClientSession,
     decoder: Decoder,
     phase: Phase,
@@ -37,7 +37,7 @@ pub(crate) struct Link<'b> {
     /// Of the server's `maxPayload`, in bytes.
     max_payload: u32,
     /// A message that is decoded and not yet given to the application.
-    held: Option<Held>,
+    held: Option<MessageSpan>,
     unfinished: Option<Unfinished>,
     ended: Option<Error>,
 }
@@ -65,7 +65,7 @@ struct Unfinished {
     id: u32,
 }
 
-impl<'b> Link<'b> {
+impl<'b> WsMachine<'b> {
     /// Begins a session on a WebSocket, with its request in the outbox.
     pub(crate) fn connect(
         config: &Config<'_>,
@@ -93,10 +93,10 @@ impl<'b> Link<'b> {
         rng.fill_bytes(&mut nonce);
         let key = Key::new(nonce);
         let max_message = rx.len().saturating_sub(RX_RESERVE);
-        let mut conn = ConnBuffers::new(rx, tx);
-        config.websocket_request(&mut conn.out, open.map(|open| &open.sid), &key)?;
+        let mut io = ConnBuffers::new(rx, tx);
+        config.websocket_request(&mut io.out, open.map(|open| &open.sid), &key)?;
         Ok(Self {
-            conn,
+            io,
             session,
             decoder: Decoder::new(Role::Client, max_message),
             phase: Phase::Head { scanner: HeadScanner::new(), key },
@@ -110,7 +110,7 @@ impl<'b> Link<'b> {
 
     /// The session, and the memory of a WebSocket that is over.
     pub(crate) fn into_parts(self) -> (ClientSession, &'b mut [u8], &'b mut [u8]) {
-        let (rx, tx) = self.conn.into_memory();
+        let (rx, tx) = self.io.into_memory();
         (self.session, rx, tx)
     }
 
@@ -123,15 +123,15 @@ impl<'b> Link<'b> {
     /// [`take`](Self::take)), to the end of the session, or until more has to come or go first.
     pub(crate) fn advance(&mut self, rng: &mut impl RngCore, now: Instant) {
         loop {
-            self.answer(rng);
+            self.write_control(rng);
             // The answer to what comes next must have room; until then it stays where it is.
-            let stuck = self.conn.out.room() < TX_RESERVE && self.conn.lost().is_none();
+            let stuck = self.io.out.room() < TX_RESERVE && self.io.lost().is_none();
             if stuck || self.ended.is_some() || self.held.is_some() {
                 return;
             }
-            match (self.decode(rng, now), self.conn.lost()) {
+            match (self.decode(rng, now), self.io.lost()) {
                 (Ok(true), _) => {}
-                (Ok(false), None) => return self.answer(rng),
+                (Ok(false), None) => return self.write_control(rng),
                 (Ok(false), Some(error)) | (Err(error), _) => self.fail(rng, error),
             }
         }
@@ -139,7 +139,7 @@ impl<'b> Link<'b> {
 
     /// The message [`advance`](Self::advance) found.
     pub(crate) fn take(&mut self) -> Option<Message<'_>> {
-        Some(self.held.take()?.message(self.conn.rx.kept()))
+        Some(self.held.take()?.message(self.io.rx.kept()))
     }
 
     /// Drops what [`advance`](Self::advance) finds.
@@ -173,12 +173,12 @@ impl<'b> Link<'b> {
     pub(crate) fn timed_out(&mut self, rng: &mut impl RngCore, now: Instant) {
         if self.held.is_none() || !self.session.extend(now) {
             self.session.handle_timeout(now);
-            self.answer(rng);
+            self.write_control(rng);
         }
     }
 
     /// Puts a message into the outbox, whole or as the next of its frames. `Ok(false)`: call again when the
-    /// network took more. `id` is [`identify`](Self::identify)'s.
+    /// network took more. `id` is [`fingerprint`](Self::fingerprint)'s.
     pub(crate) fn push(
         &mut self,
         message: Message<'_>,
@@ -193,7 +193,7 @@ impl<'b> Link<'b> {
         if u32::try_from(len).is_ok_and(|len| len > self.max_payload) {
             return Err(Error::MessageTooLong { limit: self.max_payload });
         }
-        let room = self.conn.out.room().saturating_sub(TX_RESERVE);
+        let room = self.io.out.room().saturating_sub(TX_RESERVE);
         let fits = self.fits(message);
         let whole = ws::encoded_len(len, true);
         if let Some(begun) = self.unfinished
@@ -201,7 +201,7 @@ impl<'b> Link<'b> {
         {
             return Err(Error::Unfinished);
         }
-        if if fits { whole > room } else { !self.conn.out.is_empty() } {
+        if if fits { whole > room } else { !self.io.out.is_empty() } {
             return Ok(false);
         }
         if self.unfinished.is_none() && !self.next_is_message(rng) {
@@ -218,7 +218,7 @@ impl<'b> Link<'b> {
         let piece = rest.get(..part.saturating_sub(prefix.len())).unwrap_or(rest);
         let last = piece.len() == rest.len();
         let key = Some(mask(rng));
-        if ws::encode_fragment(&mut self.conn.out, last, opcode, prefix, piece, key).is_err() {
+        if ws::encode_fragment(&mut self.io.out, last, opcode, prefix, piece, key).is_err() {
             return Ok(false);
         }
         let sent = from + piece.len();
@@ -227,14 +227,14 @@ impl<'b> Link<'b> {
     }
 
     /// What a message that goes in several frames is recognised by.
-    pub(crate) fn identify(&self, message: Message<'_>) -> u32 {
+    pub(crate) fn fingerprint(&self, message: Message<'_>) -> u32 {
         if self.fits(message) { 0 } else { hash(Packet::Message(message).frame().data) }
     }
 
     /// Whether the message fits into one frame, in an outbox that is empty.
     fn fits(&self, message: Message<'_>) -> bool {
         ws::encoded_len(1 + message.len(), true)
-            <= self.conn.out.capacity().saturating_sub(TX_RESERVE)
+            <= self.io.out.capacity().saturating_sub(TX_RESERVE)
     }
 
     /// The application wants to close. Ends with [`Closed::ByUs`] when everything queued is written.
@@ -244,16 +244,16 @@ impl<'b> Link<'b> {
             self.fail(rng, Error::Closed(Closed::ByUs));
         }
         self.session.close(now);
-        self.answer(rng);
+        self.write_control(rng);
     }
 
     /// What the server may still say is thrown away, up to its close frame. Whether that came.
-    pub(crate) fn drain(&mut self) -> bool {
+    pub(crate) fn discard_until_close(&mut self) -> bool {
         loop {
             match self.next_frame() {
                 Ok(Some(ready)) if ready.kind() == Kind::Close => return true,
                 Ok(Some(_)) => {}
-                Ok(None) => return self.conn.lost().is_some(),
+                Ok(None) => return self.io.lost().is_some(),
                 Err(_) => return true,
             }
         }
@@ -271,12 +271,12 @@ impl<'b> Link<'b> {
     #[inline(never)]
     fn decode_head(&mut self) -> Result<bool, Error> {
         let Phase::Head { scanner, key } = &mut self.phase else { return Ok(false) };
-        let Some(len) = scanner.poll(self.conn.rx.unread(), self.conn.rx.capacity())? else {
-            self.conn.need = 1;
+        let Some(len) = scanner.poll(self.io.rx.unread(), self.io.rx.capacity())? else {
+            self.io.need = 1;
             return Ok(false);
         };
         let mut slots = [EMPTY; MAX_HEADERS];
-        let head = self.conn.rx.unread().get(..len).unwrap_or_default();
+        let head = self.io.rx.unread().get(..len).unwrap_or_default();
         let head = ResponseHead::parse(head, &mut slots)?;
         if head.status == 101 {
             check_response(key, &[], head.status, head.headers.iter()).map_err(Error::Handshake)?;
@@ -292,19 +292,19 @@ impl<'b> Link<'b> {
             };
             self.phase = Phase::Refused { status: head.status, len: len.min(REFUSAL_MAX) };
         }
-        self.conn.rx.skip(len);
+        self.io.rx.skip(len);
         Ok(true)
     }
 
     #[inline(never)]
     fn decode_refusal(&mut self) -> Result<bool, Error> {
         let Phase::Refused { status, len } = self.phase else { return Ok(false) };
-        let body = self.conn.rx.unread();
+        let body = self.io.rx.unread();
         let code = Reject::code_in(body);
         if code.is_none()
             && body.len() < len
             && !body.ends_with(LAST_CHUNK)
-            && self.conn.lost().is_none()
+            && self.io.lost().is_none()
         {
             return Ok(false);
         }
@@ -318,10 +318,10 @@ impl<'b> Link<'b> {
             self.handle_packet(ready, now)?;
             return Ok(true);
         }
-        match self.decoder.event(&self.conn.rx, ready)? {
+        match self.decoder.event(&self.io.rx, ready)? {
             Event::Ping(data) => {
                 // There is room, see `advance`.
-                let _ = ws::encode(&mut self.conn.out, Opcode::Pong, &[], data, Some(mask(rng)));
+                let _ = ws::encode(&mut self.io.out, Opcode::Pong, &[], data, Some(mask(rng)));
             }
             Event::Close(code, _) => {
                 // > If an endpoint receives a Close frame and did not previously send a Close frame, the
@@ -337,10 +337,10 @@ impl<'b> Link<'b> {
 
     /// The next frame or message; none: more has to come first.
     fn next_frame(&mut self) -> Result<Option<Ready>, ws::Error> {
-        match self.decoder.poll(&mut self.conn.rx)? {
+        match self.decoder.poll(&mut self.io.rx)? {
             Step::Ready(ready) => Ok(Some(ready)),
             Step::Need(n) => {
-                self.conn.need = n;
+                self.io.need = n;
                 Ok(None)
             }
         }
@@ -348,7 +348,7 @@ impl<'b> Link<'b> {
 
     fn handle_packet(&mut self, ready: Ready, now: Instant) -> Result<(), Error> {
         let binary_frame = ready.kind() == Kind::Binary;
-        let payload = self.decoder.payload_mut(&mut self.conn.rx, ready);
+        let payload = self.decoder.payload_mut(&mut self.io.rx, ready);
         let packet = match binary_frame {
             true => Packet::parse_binary(payload),
             false => Packet::parse_text(payload).map_err(Error::Packet)?,
@@ -356,36 +356,36 @@ impl<'b> Link<'b> {
         if let (Packet::Open(json), false) = (packet, self.session.is_open()) {
             let open = Open::parse(json).map_err(Error::Open)?;
             debug!("session {} is open", open.sid.as_str());
-            let _ = self.session.handle_open(figures(&open), now);
+            let _ = self.session.handle_open(open_params(&open), now);
             self.max_payload = open.max_payload;
             self.open = Some(open);
             return Ok(());
         }
-        // A violation ends the session, which `answer` learns.
+        // A violation ends the session, which `poll_events` reports.
         if let Ok(Some(message)) = self.session.handle_packet(Lane::WebSocket, packet, now) {
-            self.held = Some(Held::new(usize::from(!binary_frame), message));
+            self.held = Some(MessageSpan::new(usize::from(!binary_frame), message));
         }
         Ok(())
     }
 
     /// Writes what the session has to say and learns whether it has ended.
-    fn answer(&mut self, rng: &mut impl RngCore) {
-        while self.unfinished.is_none() && self.conn.out.room() >= TX_RESERVE {
+    fn write_control(&mut self, rng: &mut impl RngCore) {
+        while self.unfinished.is_none() && self.io.out.room() >= TX_RESERVE {
             match self.session.poll_transmit(Lane::WebSocket, false) {
                 Some(transmit) => self.transmit(transmit, rng),
                 None => break,
             }
         }
-        self.learn();
+        self.poll_events();
     }
 
-    /// Like [`answer`](Self::answer) with a message in hand: whether that is what goes next.
+    /// Like [`write_control`](Self::answer) with a message in hand: whether that is what goes next.
     fn next_is_message(&mut self, rng: &mut impl RngCore) -> bool {
         match self.session.poll_transmit(Lane::WebSocket, true) {
             Some(Transmit::Message) => true,
             Some(transmit) => {
                 self.transmit(transmit, rng);
-                self.learn();
+                self.poll_events();
                 false
             }
             None => false,
@@ -398,7 +398,7 @@ impl<'b> Link<'b> {
             Transmit::Control(packet) => {
                 let frame = packet.frame();
                 let key = Some(mask(rng));
-                let _ = ws::encode(&mut self.conn.out, Opcode::Text, frame.prefix, frame.data, key);
+                let _ = ws::encode(&mut self.io.out, Opcode::Text, frame.prefix, frame.data, key);
             }
             Transmit::Hangup => self.write_close(rng, Some(CloseCode::NORMAL)),
             // Only ever said to who holds one.
@@ -409,14 +409,14 @@ impl<'b> Link<'b> {
     /// Nothing is said in a stream that is not a WebSocket yet, or no longer there.
     #[inline(never)]
     fn write_close(&mut self, rng: &mut impl RngCore, code: Option<CloseCode>) {
-        if matches!(self.phase, Phase::Frames) && self.conn.lost().is_none() {
+        if matches!(self.phase, Phase::Frames) && self.io.lost().is_none() {
             let code = code.map(|code| code.get().to_be_bytes());
             let code = code.as_ref().map_or(&[][..], |code| code);
-            let _ = ws::encode(&mut self.conn.out, Opcode::Close, code, &[], Some(mask(rng)));
+            let _ = ws::encode(&mut self.io.out, Opcode::Close, code, &[], Some(mask(rng)));
         }
     }
 
-    fn learn(&mut self) {
+    fn poll_events(&mut self) {
         while let Some(event) = self.session.poll_event() {
             let reason = match event {
                 SessionEvent::Closed(reason) => reason,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(test)]
 extern crate std;
@@ -19,10 +20,12 @@ mod websocket;
 
 pub use buffers::Buffers;
 pub use config::Config;
+pub use eio_core::http::Url;
 pub use eio_core::open::Open;
 pub use eio_core::packet::Message;
-pub use eio_core::session::client::ClientTiming;
-pub use error::{Closed, Error, IoError, Waiting};
+pub use eio_core::sid::Sid;
+pub use eio_core::transport::Transport;
+pub use error::{Closed, Error, IoError, Timeout};
 pub use net::backoff::Backoff;
 pub use net::connector::Connector;
 #[cfg(feature = "edge-nal")]
@@ -30,7 +33,6 @@ pub use net::edge;
 #[cfg(feature = "embassy-net")]
 pub use net::tcp;
 pub use polling::client::PollingClient;
-pub use upgrade::client::{AnyClient, dial_any};
-pub use upgrade::one::dial_by_polling;
-
-pub use websocket::client::{Client, dial};
+pub use upgrade::client::{AnyClient, connect_any};
+pub use upgrade::one::connect_and_upgrade;
+pub use websocket::client::{Client, connect};

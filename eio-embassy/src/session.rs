@@ -1,14 +1,14 @@
-//! What sessions over either transport share: parameters of the open packet, and a decoded message.
+//! Parts that sessions over either transport share: limits of a response, session parameters, a decoded message.
 
 use eio_core::open::Open;
 use eio_core::packet::Message;
 use eio_core::session::client::Figures;
 use eio_core::transport::Transport;
 
-/// More headers than a server behind a proxy sends.
+/// The most header fields of a response. Servers behind a proxy send fewer.
 pub(crate) const MAX_HEADERS: usize = 24;
 
-/// The parameters of `open` that a session needs.
+/// The parameters of the open packet that a session needs.
 pub(crate) fn open_params(open: &Open) -> Figures {
     Figures {
         ping_interval: open.ping_interval,
@@ -17,7 +17,7 @@ pub(crate) fn open_params(open: &Open) -> Figures {
     }
 }
 
-/// Where a message lies in what is kept: behind its type, or at the start.
+/// The position of a decoded message in the kept bytes of a receive buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MessageSpan {
     start: usize,
@@ -26,7 +26,7 @@ pub(crate) struct MessageSpan {
 }
 
 impl MessageSpan {
-    /// That message, which begins at `start`.
+    /// The span of `message`, which begins at `start`.
     pub(crate) const fn new(start: usize, message: Message<'_>) -> Self {
         Self { start, len: message.len(), binary: matches!(message, Message::Binary(_)) }
     }
@@ -35,7 +35,7 @@ impl MessageSpan {
         let bytes = kept.get(self.start..self.start + self.len).unwrap_or_default();
         match self.binary {
             true => Message::Binary(bytes),
-            // It was text when it was decoded; to keep that in mind takes more memory than to look again.
+            // The decoder validated it. A second check takes less memory than to remember the first.
             false => Message::Text(core::str::from_utf8(bytes).unwrap_or_default()),
         }
     }

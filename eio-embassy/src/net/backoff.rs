@@ -1,4 +1,4 @@
-//! [`Backoff`]: when to connect again.
+//! [`Backoff`]: delays between attempts to connect.
 
 use core::fmt;
 
@@ -6,9 +6,10 @@ use embassy_time::{Duration, Timer};
 use rand_core::RngCore;
 
 use crate::fmt::debug;
+use crate::time::clamp_ms;
 
-/// How long to wait before the next attempt: twice as long as before the last one, up to a limit, and of
-/// that a random part, so that a thousand devices do not come back in the same second.
+/// Delays between attempts to connect: each is twice as long as the one before, up to a limit. Half of a delay is
+/// random, so that a thousand devices do not reconnect in the same second.
 ///
 /// ```
 /// # use eio_embassy::Backoff;
@@ -20,50 +21,52 @@ use crate::fmt::debug;
 /// #     fn fill_bytes(&mut self, bytes: &mut [u8]) { bytes.fill(0x7f) }
 /// # }
 /// let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
-/// let waits: Vec<_> = (0..4).map(|_| backoff.next(&mut Half).as_millis()).collect();
-/// assert_eq!(waits, [749, 1499, 2999, 3749]);
+/// let delays: Vec<_> = (0..4).map(|_| backoff.next(&mut Half).as_millis()).collect();
+/// assert_eq!(delays, [749, 1499, 2999, 3749]);
 /// backoff.reset();
 /// assert_eq!(backoff.next(&mut Half).as_millis(), 749);
 /// ```
 #[derive(Clone, Copy)]
 pub struct Backoff {
-    first: u32,
-    limit: u32,
-    next: u32,
+    first_ms: u32,
+    longest_ms: u32,
+    next_ms: u32,
 }
 
 impl Backoff {
-    /// At first up to `first`, never more than `limit`. Half of each is certain, the rest is chance. Both
-    /// are taken as at least a millisecond and at most 49 days.
-    pub const fn new(first: Duration, limit: Duration) -> Self {
-        let (first, limit) = (millis(first), millis(limit));
-        Self { first, limit, next: first }
+    /// The first delay is at most `first`, no delay is longer than `longest`, and none is shorter than half of its
+    /// maximum.
+    ///
+    /// **Range:** 1 ms to 49 days each. Shorter and longer durations count as that limit.
+    pub const fn new(first: Duration, longest: Duration) -> Self {
+        let (first_ms, longest_ms) = (clamp_ms(first), clamp_ms(longest));
+        Self { first_ms, longest_ms, next_ms: first_ms }
     }
 
-    /// The connection came about: the next failure begins at the first wait again.
+    /// Begins with the first delay again: call it when a session is open.
     pub const fn reset(&mut self) {
-        self.next = self.first;
+        self.next_ms = self.first_ms;
     }
 
-    /// How long to wait now.
+    /// The delay before the next attempt.
     pub fn next(&mut self, rng: &mut impl RngCore) -> Duration {
-        let most = self.next.min(self.limit);
-        self.next = most.saturating_mul(2);
-        // A part of 2^32: no division.
-        let chance = (u64::from(most / 2 + most % 2) * u64::from(rng.next_u32())) >> 32;
-        Duration::from_millis(u64::from(most / 2) + chance)
+        let max_ms = self.next_ms.min(self.longest_ms);
+        self.next_ms = max_ms.saturating_mul(2);
+        // A 2^32th of the product: no division.
+        let random_ms = (u64::from(max_ms / 2 + max_ms % 2) * u64::from(rng.next_u32())) >> 32;
+        Duration::from_millis(u64::from(max_ms / 2) + random_ms)
     }
 
-    /// Waits so long.
+    /// Waits for the [next](Self::next) delay.
     pub async fn wait(&mut self, rng: &mut impl RngCore) {
-        let wait = self.next(rng);
-        debug!("next attempt in {} ms", wait.as_millis());
-        Timer::after(wait).await;
+        let delay = self.next(rng);
+        debug!("next attempt in {} ms", delay.as_millis());
+        Timer::after(delay).await;
     }
 }
 
 impl Default for Backoff {
-    /// From 1 s to 30 s: a device may be one of many, and nobody watches it reconnect.
+    /// From 1 s to 30 s, longer than a desktop client waits: a device may be one of many.
     fn default() -> Self {
         Self::new(Duration::from_secs(1), Duration::from_secs(30))
     }
@@ -71,17 +74,6 @@ impl Default for Backoff {
 
 impl fmt::Debug for Backoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Backoff {{ next: {} ms, limit: {} ms }}", self.next, self.limit)
-    }
-}
-
-const fn millis(duration: Duration) -> u32 {
-    let millis = duration.as_millis();
-    if millis == 0 {
-        1
-    } else if millis > u32::MAX as u64 {
-        u32::MAX
-    } else {
-        millis as u32
+        write!(f, "Backoff {{ next: {} ms, longest: {} ms }}", self.next_ms, self.longest_ms)
     }
 }

@@ -1,4 +1,4 @@
-//! Connections: the trait [`Connector`](connector::Connector) and its implementations.
+//! Connections: the trait that makes them, its implementations, and the transfer of bytes.
 
 pub(crate) mod backoff;
 pub(crate) mod connector;

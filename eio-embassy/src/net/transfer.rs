@@ -1,4 +1,4 @@
-//! [`ConnBuffers`]: the buffers of one connection, and the transfer of bytes between them and its halves.
+//! [`ConnBuffers`]: the buffers of one connection, and the transfer of bytes between them and the halves.
 
 use core::future::pending;
 use core::task::Poll;
@@ -38,7 +38,7 @@ impl<'b> ConnBuffers<'b> {
         (self.rx.into_storage(), self.out.into_memory())
     }
 
-    /// Why the connection cannot receive or send any more: end of the stream, or an error of the halves.
+    /// Why the connection cannot receive or send any more: the end of the stream, or an error of a half.
     pub(crate) const fn lost(&self) -> Option<Error> {
         self.lost
     }
@@ -101,10 +101,10 @@ impl<'b> ConnBuffers<'b> {
         (spare, self.out.unsent(), self.flush_due)
     }
 
-    /// Bytes arrived in the spare room; zero: the peer closed the connection.
+    /// Bytes were received into the spare room. Zero bytes: the peer closed the connection.
     fn received(&mut self, result: Result<usize, Error>) {
         match result {
-            Ok(0) => self.lose(Error::Closed(Closed::Silently)),
+            Ok(0) => self.lose(Error::Closed(Closed::TransportClose)),
             Ok(n) => self.rx.fill(n),
             Err(error) => self.lose(error),
         }
@@ -124,7 +124,7 @@ impl<'b> ConnBuffers<'b> {
         }
     }
 
-    /// The writer accepted bytes; zero: it flushed.
+    /// The writer accepted bytes. Zero bytes: it flushed.
     fn written(&mut self, result: Result<usize, Error>) {
         match result {
             Ok(n) => {

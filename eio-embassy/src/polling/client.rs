@@ -2,34 +2,36 @@
 
 use eio_core::open::Open;
 use eio_core::packet::Message;
+use eio_core::sid::Sid;
+use eio_core::transport::Transport;
 use embassy_futures::poll_once;
 use embassy_futures::select::{Either, Either3, select, select3};
 
 use crate::buffers::Buffers;
 use crate::config::Config;
 use crate::early::Early;
-use crate::error::{Closed, Error, Waiting};
+use crate::error::{Closed, Error, Timeout};
 use crate::net::connector::Connector;
 use crate::polling::http::Exchange;
 use crate::polling::machine::PollingMachine;
 use crate::time::{now, sleep_until};
 
-/// A session over HTTP long-polling, for networks that let no WebSocket through.
+/// A session over HTTP long-polling, for networks that block WebSockets.
 ///
-/// It takes two connections, because the server holds the answer to one request back until there is
-/// something to say. Each is kept for as many requests as the server allows and dialed again when needed.
-/// A message costs a request with its answer, and binary a third more bytes: where there is a choice, take
-/// [`Client`](crate::Client).
+/// It uses two connections, because the server holds the response to a GET until it has a packet to send. Each
+/// connection is reused for as many requests as the server allows, and then established again. Each message costs a
+/// request with its response, and a third more bytes if it is binary: prefer [`Client`](crate::Client) where a WebSocket
+/// is possible.
 ///
-/// It is used like a [`Client`](crate::Client), and its futures may be dropped like those. (A connector that
-/// begins anew when its `dial` is dropped, as that for edge-nal does, may never get anywhere if they are
-/// dropped faster than it dials: await [`flush`](Self::flush) there after a message.)
+/// It has the methods of [`Client`](crate::Client), and its futures may be dropped like those. A connector whose `connect`
+/// starts again after it was dropped, such as that for edge-nal, never connects if the futures are dropped faster than it
+/// can connect: with such a connector await [`flush`](Self::flush) after a message.
 ///
 /// ```no_run
 /// # use eio_embassy::{Buffers, Config, Connector, Error, Message, PollingClient};
 /// # async fn session(mut down: impl Connector, mut up: impl Connector) -> Result<(), Error> {
 /// let config = Config::new("192.0.2.2:3000");
-/// // Requests that ask for messages are small, and so are answers to requests that bring some.
+/// // A GET is small, and so is the response to a POST.
 /// let (mut receive, mut send) = (Buffers::<1536, 384>::new(), Buffers::<512, 1024>::new());
 /// let mut client =
 ///     PollingClient::connect((&mut down, &mut receive), (&mut up, &mut send), &config).await?;
@@ -37,33 +39,32 @@ use crate::time::{now, sleep_until};
 /// if let Message::Text(text) = client.recv().await? {
 ///     assert_eq!(text, "hello");
 /// }
-/// client.close().await
+/// client.disconnect().await
 /// # }
 /// ```
 ///
-/// | it limits | to |
+/// | limit | value |
 /// |---|---|
-/// | what one answer of the server brings: one message or several, binary in base64 | `RX` bytes of the first buffers, less the line of a chunk if it comes in chunks; more ends the session with [`Error::TooLarge`] |
-/// | a sent message, binary in base64 | `TX` bytes of the second buffers, less the head of the request; more is [`Error::MessageTooLong`] |
+/// | a response to a GET: one message or several, binary in base64 | `RX` bytes of the first buffers, less the size line of a chunk; a larger one ends the session with [`Error::ReceivedTooLarge`] |
+/// | a sent message, binary in base64 | `TX` bytes of the second buffers, less the head of the request; a larger one is [`Error::TooLarge`] |
 #[derive(Debug)]
 pub struct PollingClient<'b, D, U> {
     machine: PollingMachine<'b>,
-    /// Messages that came before this did.
+    /// Messages received before this client was made.
     early: Early<'b>,
     down: &'b mut D,
     up: &'b mut U,
     host: &'b str,
     port: u16,
     open: Open,
-    close_timeout: u32,
+    close_timeout_ms: u32,
 }
 
 impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
-    /// Opens a session: `down` with its buffers brings what the server says, `up` with its own what we say.
+    /// Opens a session: `down` and its buffers are for GETs, `up` and its buffers for POSTs.
     ///
     /// # Errors
-    /// Any [`Error`] that says why there is no session; at the latest after
-    /// [`open_timeout`](eio_core::session::client::ClientTiming::open_timeout).
+    /// Any [`Error`] that says why there is no session, within [`Config::open_timeout`].
     pub async fn connect<const A: usize, const B: usize, const X: usize, const Y: usize>(
         (down, receive): (&'b mut D, &'b mut Buffers<A, B>),
         (up, send): (&'b mut U, &'b mut Buffers<X, Y>),
@@ -79,33 +80,32 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
                 return Err(error);
             }
             if let Some(open) = machine.open() {
-                let (open, close_timeout) = (open.clone(), config.timing.close_timeout);
+                let (open, close_timeout_ms) = (open.clone(), config.timing.close_timeout);
                 let early = Early::default();
-                return Ok(Self { machine, early, down, up, host, port, open, close_timeout });
+                return Ok(Self { machine, early, down, up, host, port, open, close_timeout_ms });
             }
             step(&mut machine, down, up, host, port).await;
         }
     }
 
-    /// Goes on with a session that could not be moved to a WebSocket.
+    /// Continues a session that was not upgraded.
     pub(crate) fn resume(
         machine: PollingMachine<'b>,
         early: Early<'b>,
         (down, up): (&'b mut D, &'b mut U),
         (host, port): (&'b str, u16),
         open: Open,
-        close_timeout: u32,
+        close_timeout_ms: u32,
     ) -> Self {
-        Self { machine, early, down, up, host, port, open, close_timeout }
+        Self { machine, early, down, up, host, port, open, close_timeout_ms }
     }
 
-    /// The next message of the server. Answers pings on the way.
+    /// Receives the next message. Answers pings while it waits.
     ///
-    /// The message lies in the receive buffer, which it leaves with the next call. Dropping this future loses
-    /// nothing.
+    /// The message is in the receive buffer until the next call. Dropping this future loses nothing.
     ///
     /// # Errors
-    /// The session has ended. Messages that came before its end are handed out first.
+    /// The session has ended. Messages received before its end are returned first.
     pub async fn recv(&mut self) -> Result<Message<'_>, Error> {
         if !self.early.is_empty() {
             return Ok(self.early.take());
@@ -116,22 +116,19 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
                 self.step().await;
             }
         }
-        self.machine.take().ok_or(Error::Closed(Closed::ByUs))
+        self.machine.take().ok_or(Error::Closed(Closed::ClientDisconnect))
     }
 
-    /// Sends a message: returns when it is in the send buffer, and starts it on its way.
-    ///
-    /// Waits while the one before is under way: until the server has answered it. Dropping this future loses
-    /// nothing: a message it did not return for was not sent.
+    /// Sends a message: waits until the server has answered the previous POST, writes the message into the next one, and
+    /// starts that. If this future is dropped, the message is not sent.
     ///
     /// # Errors
-    /// - [`Error::MessageTooLong`], [`Error::HoldsSeparator`]: this message cannot be sent, the session goes
-    ///   on.
+    /// - [`Error::TooLarge`], [`Error::Separator`]: this message cannot be sent, the session continues.
     /// - Any other: the session has ended.
     pub async fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), Error> {
         let message = message.into();
         loop {
-            // First of all: the answer that this waits for may have come, and nothing else may be to come.
+            // First, because the response that this waits for may be received already.
             self.advance()?;
             if self.machine.push(message, now())? {
                 break;
@@ -142,7 +139,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
         Ok(())
     }
 
-    /// Waits until the server has answered for everything sent.
+    /// Waits until the server has answered every POST.
     ///
     /// Dropping this future loses nothing.
     ///
@@ -158,29 +155,45 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
         }
     }
 
-    /// Ends the session: what was sent goes first, then a close packet. Messages that come meanwhile are
-    /// dropped. The connections themselves are the caller's to close.
+    /// Ends the session: sends the queued message and a close packet. Messages received from now on are discarded. The
+    /// connections themselves stay open, to be closed by the caller.
     ///
     /// # Errors
-    /// The session ended in another way before, or the server did not answer within
-    /// [`close_timeout`](eio_core::session::client::ClientTiming::close_timeout).
-    pub async fn close(mut self) -> Result<(), Error> {
-        let until = now().after(self.close_timeout);
+    /// The session ended in another way before, or the server did not answer within [`Config::close_timeout`].
+    pub async fn disconnect(mut self) -> Result<(), Error> {
+        let until = now().after(self.close_timeout_ms);
         self.machine.close(now());
         loop {
             self.machine.discard(now());
             match self.machine.ended() {
-                Some(Error::Closed(Closed::ByUs)) if self.machine.is_posted(now()) => return Ok(()),
-                Some(Error::Closed(Closed::ByUs)) | None => {}
+                Some(Error::Closed(Closed::ClientDisconnect)) if self.machine.is_posted(now()) => {
+                    return Ok(());
+                }
+                Some(Error::Closed(Closed::ClientDisconnect)) | None => {}
                 Some(error) => return Err(error),
             }
             if let Either::Second(()) = select(self.step(), sleep_until(Some(until))).await {
-                return Err(Error::TimedOut(Waiting::Close));
+                return Err(Error::TimedOut(Timeout::Close));
             }
         }
     }
 
-    /// The handshake of the session: its identifier and the server's open_params.
+    /// The identifier of the session.
+    pub const fn sid(&self) -> &Sid {
+        &self.open.sid
+    }
+
+    /// The transport of the session: [`Transport::Polling`].
+    pub const fn transport(&self) -> Transport {
+        Transport::Polling
+    }
+
+    /// The largest message that the server accepts, in bytes with its type. The send buffer may allow less.
+    pub const fn max_payload(&self) -> u32 {
+        self.open.max_payload
+    }
+
+    /// The open packet of the session, with the server's heartbeat.
     pub const fn handshake(&self) -> &Open {
         &self.open
     }
@@ -195,7 +208,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
     }
 }
 
-/// Waits until something came or went, or the session's deadline.
+/// Waits until bytes are received or sent, or handles the session's deadline.
 async fn step(
     machine: &mut PollingMachine<'_>,
     down: &mut impl Connector,
@@ -206,7 +219,7 @@ async fn step(
     let deadline = machine.deadline();
     let PollingMachine { get, post, .. } = machine;
     let (down, up) = (get.drive(down, host, port), post.drive(up, host, port));
-    // Reading first: what came in time counts, however late it is looked at.
+    // Reading first: bytes that arrived in time count, even if they are processed late.
     if let Either3::Third(()) = select3(down, up, sleep_until(deadline)).await {
         machine.timed_out(now());
     }

@@ -1,5 +1,5 @@
-//! [`Exchange`]: requests and responses on one connection, one at a time. All its state is in here; a future
-//! of [`drive`](Exchange::drive) that is dropped takes nothing with it.
+//! [`Exchange`]: requests and responses on one HTTP/1.1 connection, one at a time. It holds all state, so a future of
+//! [`drive`](Exchange::drive) that is dropped loses nothing.
 
 use core::future::pending;
 
@@ -12,8 +12,8 @@ use crate::net::connector::Connector;
 use crate::net::transfer::ConnBuffers;
 use crate::session::MAX_HEADERS;
 
-/// How long a connection may carry nothing and be used again, in milliseconds. Servers end one after 5 s
-/// (Node), and a request that meets that end is lost.
+/// A connection that was idle for longer than this, in milliseconds, is not used again. Servers close one after 5 s
+/// (Node), and a request that arrives later is lost.
 const REUSE_LIMIT_MS: u64 = 2_000;
 
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Exchange<'b> {
     pub(crate) io: ConnBuffers<'b>,
     stage: Stage,
     connected: bool,
-    /// When the last response on this connection was complete, if there was one.
+    /// When the last response on this connection was complete, if there was a response.
     idle_since: Option<Instant>,
 }
 
@@ -43,12 +43,12 @@ impl<'b> Exchange<'b> {
         }
     }
 
-    /// Whether a request may be written.
+    /// Whether a request can be written.
     pub(crate) const fn is_idle(&self) -> bool {
         matches!(self.stage, Stage::Idle)
     }
 
-    /// A request is in the outbox.
+    /// A request is in the send buffer.
     pub(crate) fn begin(&mut self, method: &'static str, now: Instant) {
         let stale =
             |since: Instant| now.as_millis().saturating_sub(since.as_millis()) > REUSE_LIMIT_MS;
@@ -58,7 +58,7 @@ impl<'b> Exchange<'b> {
         self.stage = Stage::Head { method, scanner: HeadScanner::new() };
     }
 
-    /// The status of the response once it is complete; its body is kept.
+    /// The status of the response when it is complete. Its body is kept.
     ///
     /// # Errors
     /// There will be no response.
@@ -66,7 +66,7 @@ impl<'b> Exchange<'b> {
         loop {
             match &mut self.stage {
                 Stage::Idle => {
-                    // A server may end a connection that carries nothing. What it says on one is no answer.
+                    // A server may close an idle connection. Bytes without a request are not a response.
                     if self.io.lost().is_some() || !self.io.rx.is_empty() {
                         self.disconnect();
                     }
@@ -82,7 +82,7 @@ impl<'b> Exchange<'b> {
                     let head = self.io.rx.unread().get(..len).unwrap_or_default();
                     let head = ResponseHead::parse(head, &mut slots)?;
                     if (100..200).contains(&head.status) {
-                        // An interim response; the one that counts follows (RFC 9110 section 15.2).
+                        // An interim response; the final one follows (RFC 9110 section 15.2).
                         scanner.reset();
                     } else {
                         let decoder =
@@ -104,12 +104,12 @@ impl<'b> Exchange<'b> {
                                 continue;
                             }
                             if self.io.rx.room() == 0 {
-                                return Err(Error::TooLarge);
+                                return Err(Error::ReceivedTooLarge);
                             }
                             self.io.need = n;
                             return Ok(None);
                         }
-                        Err(http::Error::BodyTooLarge) => return Err(Error::TooLarge),
+                        Err(http::Error::BodyTooLarge) => return Err(Error::ReceivedTooLarge),
                         Err(error) => return Err(error.into()),
                     }
                 }
@@ -118,7 +118,7 @@ impl<'b> Exchange<'b> {
         }
     }
 
-    /// The response was handled, however long that took.
+    /// The response was processed, however long that took.
     pub(crate) fn finish(&mut self) {
         self.io.rx.release();
         match self.stage {
@@ -134,43 +134,43 @@ impl<'b> Exchange<'b> {
         self.io.into_memory()
     }
 
-    /// Takes the memory away, for a while between two requests. What is in it stays, but is not known any more.
+    /// Takes the receive memory between two requests. Its bytes stay in it.
     pub(crate) fn take_memory(&mut self) -> &'b mut [u8] {
         if !self.io.rx.is_empty() {
-            // What a server says without being asked is no answer.
+            // Bytes without a request are not a response.
             self.disconnect();
         }
         core::mem::replace(&mut self.io.rx, RecvBuffer::new(&mut [])).into_storage()
     }
 
-    /// Whether the connection ended before anything of an answer came, having carried one before: the server
-    /// did not look at the request.
+    /// Whether the server closed a connection that was used before, without a byte of the response: it did not read the
+    /// request.
     pub(crate) fn is_stale(&self) -> bool {
-        self.io.lost() == Some(Error::Closed(Closed::Silently))
+        self.io.lost() == Some(Error::Closed(Closed::TransportClose))
             && self.idle_since.is_some()
             && matches!(self.stage, Stage::Head { .. })
             && self.io.rx.is_empty()
     }
 
-    /// Whether there is a connection, for all that is known.
+    /// Whether there is a connection that is not known to be closed.
     pub(crate) const fn is_connected(&self) -> bool {
         self.connected
     }
 
-    /// The next request goes over a new connection.
+    /// The next request uses a new connection.
     pub(crate) fn disconnect(&mut self) {
         self.connected = false;
         self.idle_since = None;
         self.io.reset();
     }
 
-    /// Waits for the connection, for bytes that come, or for bytes that go.
+    /// Waits until the connection is established, or until bytes are received or sent.
     pub(crate) async fn drive<C: Connector>(&mut self, connector: &mut C, host: &str, port: u16) {
         if self.io.lost().is_some() || (!self.connected && self.io.out.is_empty()) {
             return pending().await;
         }
         if !self.connected {
-            match connector.dial(host, port).await {
+            match connector.connect(host, port).await {
                 Ok(()) => self.connected = true,
                 Err(error) => self.io.lose(error),
             }

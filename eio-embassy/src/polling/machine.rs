@@ -1,5 +1,4 @@
-//! [`PollingMachine`]: a session over HTTP long-polling between bytes and messages. It holds all the state there is
-//! and awaits nothing.
+//! [`PollingMachine`]: the state machine of a session over HTTP long-polling. It holds all state and awaits nothing.
 
 use eio_core::open::Open;
 use eio_core::packet::{Message, Packet};
@@ -15,7 +14,7 @@ use crate::fmt::debug;
 use crate::polling::http::Exchange;
 use crate::session::{MessageSpan, open_params};
 
-/// A pong and the separator behind it: goes in the body of whatever is sent next.
+/// A pong and a separator, for which the body of each POST has room.
 const PONG: usize = 2;
 
 #[derive(Debug)]
@@ -25,11 +24,11 @@ pub(crate) struct PollingMachine<'b> {
     config: Config<'b>,
     session: ClientSession,
     open: Option<Open>,
-    /// How long the head of a POST is, at most.
+    /// The length of the longest head of a POST.
     head: usize,
-    /// How much of the body of the GET was handled; beyond its end with the last packet.
-    handled: usize,
-    /// A message that is decoded and not yet given to the application.
+    /// The start of the next packet in the body of the GET; beyond its end after the last packet.
+    next: usize,
+    /// A decoded message that the application has not received yet.
     held: Option<MessageSpan>,
     ended: Option<Error>,
 }
@@ -43,10 +42,10 @@ impl<'b> PollingMachine<'b> {
     ) -> Self {
         let session = ClientSession::new(Transport::Polling, false, config.timing, now);
         let (config, open, held, ended) = (*config, None, None, None);
-        Self { get, post, config, session, open, head: 0, handled: 0, held, ended }
+        Self { get, post, config, session, open, head: 0, next: 0, held, ended }
     }
 
-    /// Goes on with a session that is open. `get` may have a GET under way.
+    /// Continues an open session. `get` may have a GET in flight.
     pub(crate) fn resume(
         config: &Config<'b>,
         get: Exchange<'b>,
@@ -56,13 +55,13 @@ impl<'b> PollingMachine<'b> {
     ) -> Result<Self, Error> {
         let (config, head, held, ended) = (*config, 0, None, None);
         let mut machine =
-            Self { get, post, config, session, open: None, head, handled: 0, held, ended };
+            Self { get, post, config, session, open: None, head, next: 0, held, ended };
         machine.opened(open)?;
         Ok(machine)
     }
 
     fn opened(&mut self, open: Open) -> Result<(), Error> {
-        // Written once to learn how long it gets: the number of its bytes has five digits at most.
+        // Written once to measure it: the length of the body has at most five digits.
         self.post.io.out.clear();
         self.config.polling_request(&mut self.post.io.out, Some(&open.sid), Some(99_999))?;
         self.head = self.post.io.out.unsent().len();
@@ -71,12 +70,12 @@ impl<'b> PollingMachine<'b> {
         Ok(())
     }
 
-    /// Whether the session has ended, and why.
+    /// Why the session ended, if it has.
     pub(crate) const fn ended(&self) -> Option<Error> {
         self.ended
     }
 
-    /// The handshake, as soon as it came.
+    /// The open packet, when it was received.
     pub(crate) const fn open(&self) -> Option<&Open> {
         self.open.as_ref()
     }
@@ -89,20 +88,20 @@ impl<'b> PollingMachine<'b> {
         self.session.poll_timeout()
     }
 
-    /// Takes what was received as far as it goes: to the next message (which stays until
-    /// [`take`](Self::take)), to the end of the session, or until more has to come or go first.
+    /// Processes received bytes up to the next message (which stays until [`take`](Self::take)), to the end of the
+    /// session, or until bytes have to be received or sent first.
     pub(crate) fn advance(&mut self, now: Instant) {
         while self.ended.is_none() {
             while let Some(lane) = self.session.poll_lane(false) {
                 self.start(lane, None, now);
             }
             self.poll_events();
-            let moved = match self.poll_post(now) {
-                // The body that a message lies in stays until that was taken.
+            let progress = match self.poll_post(now) {
+                // The body that contains a message stays until the message was taken.
                 Ok(false) if self.held.is_none() => self.decode(now),
-                settled => settled,
+                posted => posted,
             };
-            match moved {
+            match progress {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => self.fail(error),
@@ -110,7 +109,7 @@ impl<'b> PollingMachine<'b> {
         }
     }
 
-    /// Looks at the answer to a POST. Whether there was one.
+    /// Processes the response to a POST. Returns whether it is complete.
     fn poll_post(&mut self, now: Instant) -> Result<bool, Error> {
         let complete = self.post.poll_ok(now)?;
         if complete {
@@ -120,17 +119,17 @@ impl<'b> PollingMachine<'b> {
         Ok(complete)
     }
 
-    /// Like [`advance`](Self::advance) after the end: whether nothing is under way to the server any more.
+    /// After the end of the session: whether the last POST was answered.
     pub(crate) fn is_posted(&mut self, now: Instant) -> bool {
         self.poll_post(now).is_err() || self.post.is_idle()
     }
 
-    /// The message [`advance`](Self::advance) found.
+    /// The message that [`advance`](Self::advance) decoded.
     pub(crate) fn take(&mut self) -> Option<Message<'_>> {
         Some(self.held.take()?.message(self.get.io.rx.kept()))
     }
 
-    /// Drops what [`advance`](Self::advance) finds.
+    /// Like [`advance`](Self::advance), but drops messages.
     pub(crate) fn discard(&mut self, now: Instant) {
         self.advance(now);
         while self.held.take().is_some() {
@@ -138,21 +137,21 @@ impl<'b> PollingMachine<'b> {
         }
     }
 
-    /// Puts a message into the body of a POST. `Ok(false)`: call again when the one under way was answered.
+    /// Writes a message into the body of a POST. `Ok(false)`: call again when the POST in flight was answered.
     pub(crate) fn push(&mut self, message: Message<'_>, now: Instant) -> Result<bool, Error> {
         if let Some(error) = self.ended {
             return Err(error);
         }
         let announced = self.open.as_ref().map_or(0, |open| open.max_payload);
         let room = self.post.io.out.capacity().saturating_sub(self.head);
-        let most = usize::try_from(announced).unwrap_or(usize::MAX).min(room).saturating_sub(PONG);
-        if Packet::Message(message).text_len() > most {
-            return Err(Error::MessageTooLong { limit: u32::try_from(most).unwrap_or(u32::MAX) });
+        let max = usize::try_from(announced).unwrap_or(usize::MAX).min(room).saturating_sub(PONG);
+        if Packet::Message(message).text_len() > max {
+            return Err(Error::TooLarge { max: u32::try_from(max).unwrap_or(u32::MAX) });
         }
         if let Message::Text(text) = message
             && text.as_bytes().contains(&SEPARATOR)
         {
-            return Err(Error::HoldsSeparator);
+            return Err(Error::Separator);
         }
         while let Some(lane) = self.session.poll_lane(true) {
             if self.start(lane, Some(message), now) {
@@ -163,13 +162,13 @@ impl<'b> PollingMachine<'b> {
         self.ended.map_or(Ok(false), Err)
     }
 
-    /// The application wants to close. Ends with [`Closed::ByUs`](crate::Closed::ByUs) when that is in a POST.
+    /// Closes the session. It ends with `Closed::ClientDisconnect` when the close packet is in a POST.
     pub(crate) fn close(&mut self, now: Instant) {
         self.session.close(now);
     }
 
-    /// The deadline of the session is reached, and nothing that was received in time is left to look at but
-    /// a message the application did not fetch yet.
+    /// The deadline of the session has passed, and all bytes received before it are processed, except for a message that
+    /// the application has not received yet.
     pub(crate) fn timed_out(&mut self, now: Instant) {
         if self.held.is_none() || !self.session.extend(now) {
             self.session.handle_timeout(now);
@@ -177,17 +176,17 @@ impl<'b> PollingMachine<'b> {
         }
     }
 
-    /// Writes the request that a lane begins with. Whether the message went into it.
+    /// Writes the request of a lane. Returns whether the message is in it.
     fn start(&mut self, lane: Lane, message: Option<Message<'_>>, now: Instant) -> bool {
         let sid = self.open.as_ref().map(|open| &open.sid);
         let started = match lane {
             Lane::Get => {
-                self.handled = 0;
+                self.next = 0;
                 self.get.start_get(&self.config, sid, now).map(|()| false)
             }
             Lane::Post => self.post.start_post(&self.config, sid, &mut self.session, message, now),
             Lane::WebSocket => {
-                // Not asked for: this session wants no upgrade.
+                // This session does not want an upgrade.
                 self.session.lost(lane);
                 Ok(false)
             }
@@ -198,7 +197,7 @@ impl<'b> PollingMachine<'b> {
         })
     }
 
-    /// Moves on by one response or one packet of it. `Ok(false)`: more has to come first.
+    /// Processes one packet or the end of a response. `Ok(false)`: more bytes have to be received first.
     fn decode(&mut self, now: Instant) -> Result<bool, Error> {
         let sid = self.open.as_ref().map(|open| &open.sid);
         let complete = self.get.poll_get(&self.config, sid, now)?;
@@ -209,7 +208,7 @@ impl<'b> PollingMachine<'b> {
     }
 
     fn decode_packet(&mut self, now: Instant) -> Result<(), Error> {
-        let start = self.handled;
+        let start = self.next;
         if start > self.get.io.rx.kept().len() {
             self.get.finish();
             self.session.detach(Lane::Get);
@@ -220,7 +219,7 @@ impl<'b> PollingMachine<'b> {
         let record = rest.get_mut(..len).unwrap_or_default();
         let Some(packet) = payload::Decoder::new(record).next() else { return Ok(()) };
         let packet = packet.map_err(Error::Packet)?;
-        self.handled = start + len + 1;
+        self.next = start + len + 1;
         match packet {
             Packet::Open(json) if !self.session.is_open() => {
                 let open = Open::parse(json).map_err(Error::Open)?;
@@ -231,7 +230,7 @@ impl<'b> PollingMachine<'b> {
             packet => {
                 // A violation ends the session, which `poll_events` reports.
                 if let Ok(Some(message)) = self.session.handle_packet(Lane::Get, packet, now) {
-                    // Behind its type; base64 was decoded where it lies.
+                    // The message follows its type; base64 was decoded in place.
                     self.held = Some(MessageSpan::new(start + 1, message));
                 }
             }

@@ -1,4 +1,4 @@
-//! A session over HTTP long-polling: requests on one connection, the state machine of the session, and the client.
+//! A session over HTTP long-polling: requests and responses on a connection, state machine, client.
 
 pub(crate) mod client;
 pub(crate) mod http;

@@ -61,7 +61,7 @@ impl Exchange<'_> {
         out.clear();
         config.polling_request(out, sid, Some(len.saturating_sub(1)))?;
         let mut body = Encoder::new(usize::MAX, usize::MAX);
-        // There is room: the caller of a message looked, and control packets are smaller than the room it left.
+        // There is room: `push` left some for control packets when it accepted the message.
         if packets.iter().any(|packet| body.push(out, packet).is_err()) {
             return Err(Error::Request(WriteError::Overflow));
         }
@@ -77,12 +77,12 @@ impl Exchange<'_> {
         match self.poll(now)? {
             None => Ok(false),
             Some(200) => Ok(true),
-            Some(status) => Err(Error::refused(status, Reject::code_in(self.io.rx.kept()))),
+            Some(status) => Err(Error::status(status, Reject::code_in(self.io.rx.kept()))),
         }
     }
 
     /// Like [`poll_ok`](Self::poll_ok) for a GET, which is repeated on a new connection if the server closed the old one
-    /// before it read the request. A POST is not: the server may have processed it.
+    /// before it read the request. A POST is not repeated: the server may have processed it.
     pub(crate) fn poll_get(
         &mut self,
         config: &Config<'_>,

@@ -1,8 +1,8 @@
-//! [`AnyClient`]: a session that begins by polling and is moved to a WebSocket where that can be done, on two
-//! connections.
+//! [`AnyClient`]: a session that begins by polling and is upgraded to a WebSocket where possible, on two connections.
 
 use eio_core::open::Open;
 use eio_core::packet::Message;
+use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 use rand_core::RngCore;
 
@@ -19,24 +19,48 @@ use crate::upgrade::two::Upgrade;
 use crate::websocket::client::Client;
 use crate::websocket::io::WsConn;
 
-/// Opens a session by polling and moves it to a WebSocket, as browsers do. Where no WebSocket gets through, the
-/// session goes on by polling: for devices that are put into networks nobody knows beforehand.
+/// Opens a session by polling and upgrades it to a WebSocket, as browsers do. Where the network blocks WebSockets, the
+/// session continues by polling. It is for devices that are installed in unknown networks.
 ///
-/// It takes two connections. While `up` tries a WebSocket, `down` polls on: messages that come before the session
-/// has moved come out of [`AnyClient::recv`] first, and pings are answered. The buffers of `up` are those of the
-/// WebSocket, or of the messages we send by polling; see [`Client`] and [`PollingClient`] for what they limit.
-/// Messages that came early keep their room in those of `down`, of which 512 bytes have to be left.
+/// It uses two connections. While `up` tries a WebSocket, `down` continues to poll: pings are answered, and messages
+/// received before the upgrade are returned first by [`AnyClient::recv`]. They stay in the receive buffer of `down`, of
+/// which 512 bytes must remain. The buffers of `up` are those of the WebSocket, or of POSTs; see [`Client`] and
+/// [`PollingClient`] for their limits.
 ///
-/// A network that lets nothing of a WebSocket through costs the time of
-/// [`upgrade_timeout`](eio_core::session::client::ClientTiming::upgrade_timeout) here. A device that can spare only
-/// one connection takes [`dial_by_polling`](crate::dial_by_polling).
+/// In a network that drops the packets of WebSockets, the attempt lasts for [`Config::upgrade_timeout`]. A device that
+/// has only one connection uses [`connect_and_upgrade`](crate::connect_and_upgrade).
 ///
-/// Dropping this future gives up the session.
+/// If this future is dropped, the session is lost.
+///
+/// ```no_run
+/// use eio_embassy::{Buffers, Config, Connector, Error, connect_any};
+///
+/// async fn greet(
+///     mut down: impl Connector,
+///     mut up: impl Connector,
+///     rng: impl rand_core::RngCore,
+/// ) -> Result<(), Error> {
+///     let config = Config::new("192.0.2.2:3000");
+///     let (mut receive, mut send) = (Buffers::<1536, 384>::new(), Buffers::<1536, 1024>::new());
+///     let (down, up) = ((&mut down, &mut receive), (&mut up, &mut send));
+///     let mut client = connect_any(down, up, &config, rng).await?;
+///     client.send("hello").await?;
+///     client.disconnect().await
+/// }
+/// ```
 ///
 /// # Errors
-/// Those of [`PollingClient::connect`], and whatever ended the session meanwhile. That a WebSocket did not come
-/// about is none.
-pub async fn dial_any<'b, D, U, G, const A: usize, const B: usize, const X: usize, const Y: usize>(
+/// Those of [`PollingClient::connect`], and those that end a session. A WebSocket that cannot be opened is not an error.
+pub async fn connect_any<
+    'b,
+    D,
+    U,
+    G,
+    const A: usize,
+    const B: usize,
+    const X: usize,
+    const Y: usize,
+>(
     (down, receive): (&'b mut D, &'b mut Buffers<A, B>),
     (up, send): (&'b mut U, &'b mut Buffers<X, Y>),
     config: &Config<'b>,
@@ -48,7 +72,7 @@ where
     G: RngCore,
 {
     let address = config.address()?;
-    let close_timeout = config.timing.close_timeout;
+    let close_timeout_ms = config.timing.close_timeout;
     let opening = Opening::new(config, &mut receive.rx, &mut receive.tx, now())?;
     let opened = opening.drive(down, address).await?;
     let (machine, open, early) = if opened.open.upgrades.contains(Transport::WebSocket) {
@@ -57,36 +81,36 @@ where
             let (machine, open, early) = upgrade.into_websocket();
             let (reader, writer) = up.split();
             let mut conn = WsConn { machine, reader, writer, rng };
-            // The server should not wait for the end of the other connection.
+            // The upgrade packet does not wait for the other connection to close.
             conn.write_now();
-            down.hang_up().await;
-            return Ok(AnyClient::WebSocket(Client::resume(conn, open, early, close_timeout)));
+            down.close().await;
+            return Ok(AnyClient::WebSocket(Client::resume(conn, open, early, close_timeout_ms)));
         }
-        // The connection of the WebSocket ends here; the next one is for POSTs.
-        up.hang_up().await;
+        // POSTs use a new connection in place of that of the WebSocket.
+        up.close().await;
         upgrade.into_polling()?
     } else {
         let Opened { get, session, open, early } = opened;
         let post = Exchange::new(&mut send.rx, &mut send.tx);
         (PollingMachine::resume(config, get, post, session, open.clone())?, open, early)
     };
-    let client = PollingClient::resume(machine, early, (down, up), address, open, close_timeout);
+    let client = PollingClient::resume(machine, early, (down, up), address, open, close_timeout_ms);
     Ok(AnyClient::Polling(client))
 }
 
-/// A session on whatever got through, see [`dial_any`]. It is used like a [`Client`], and its futures may be
-/// dropped like those.
+/// A session of [`connect_any`], on the transport that the network allows. It has the methods of [`Client`], and its
+/// futures may be dropped like those.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is no heap to put one on")]
+#[expect(clippy::large_enum_variant, reason = "there is no heap to box a variant")]
 pub enum AnyClient<'b, D, U: Connector, G> {
-    /// On a WebSocket.
+    /// A session on a WebSocket.
     WebSocket(Client<'b, U::Reader<'b>, U::Writer<'b>, G>),
-    /// By polling.
+    /// A session by polling.
     Polling(PollingClient<'b, D, U>),
 }
 
 impl<'b, D: Connector, U: Connector, G: RngCore> AnyClient<'b, D, U, G> {
-    /// The next message of the server. Answers pings on the way.
+    /// Receives the next message. Answers pings while it waits.
     ///
     /// # Errors
     /// As [`Client::recv`] and [`PollingClient::recv`].
@@ -97,7 +121,7 @@ impl<'b, D: Connector, U: Connector, G: RngCore> AnyClient<'b, D, U, G> {
         }
     }
 
-    /// Sends a message: returns when it is in the send buffer, and starts it on its way.
+    /// Sends a message: returns when it is queued.
     ///
     /// # Errors
     /// As [`Client::send`] and [`PollingClient::send`].
@@ -108,7 +132,7 @@ impl<'b, D: Connector, U: Connector, G: RngCore> AnyClient<'b, D, U, G> {
         }
     }
 
-    /// Waits until everything sent is on its way.
+    /// Waits until everything queued is sent, as [`Client::flush`] and [`PollingClient::flush`].
     ///
     /// # Errors
     /// The session has ended.
@@ -119,18 +143,36 @@ impl<'b, D: Connector, U: Connector, G: RngCore> AnyClient<'b, D, U, G> {
         }
     }
 
-    /// Ends the session: what was sent goes first.
+    /// Ends the session after the queued messages.
     ///
     /// # Errors
-    /// As [`Client::close`] and [`PollingClient::close`].
-    pub async fn close(self) -> Result<(), Error> {
+    /// As [`Client::disconnect`] and [`PollingClient::disconnect`].
+    pub async fn disconnect(self) -> Result<(), Error> {
         match self {
-            Self::WebSocket(client) => client.close().await,
-            Self::Polling(client) => client.close().await,
+            Self::WebSocket(client) => client.disconnect().await,
+            Self::Polling(client) => client.disconnect().await,
         }
     }
 
-    /// The handshake of the session: its identifier and the server's open_params.
+    /// The identifier of the session.
+    pub const fn sid(&self) -> &Sid {
+        &self.handshake().sid
+    }
+
+    /// The transport of the session.
+    pub const fn transport(&self) -> Transport {
+        match self {
+            Self::WebSocket(_) => Transport::WebSocket,
+            Self::Polling(_) => Transport::Polling,
+        }
+    }
+
+    /// The largest message that the server accepts, in bytes with its type. The send buffer may allow less.
+    pub const fn max_payload(&self) -> u32 {
+        self.handshake().max_payload
+    }
+
+    /// The open packet of the session, with the server's heartbeat.
     pub const fn handshake(&self) -> &Open {
         match self {
             Self::WebSocket(client) => client.handshake(),

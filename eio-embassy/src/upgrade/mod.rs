@@ -1,4 +1,4 @@
-//! Sessions that begin by polling and move to a WebSocket, on one connection or on two.
+//! Sessions that begin by polling and are upgraded to a WebSocket, on one connection or on two.
 
 pub(crate) mod client;
 pub(crate) mod one;

@@ -1,4 +1,4 @@
-//! [`dial_by_polling`]: a session that begins by polling and moves to a WebSocket, on one connection.
+//! [`connect_and_upgrade`]: a session that begins by polling and is upgraded to a WebSocket, on one connection.
 
 use eio_core::transport::Transport;
 use rand_core::RngCore;
@@ -12,19 +12,31 @@ use crate::upgrade::opening::{Opened, Opening};
 use crate::websocket::client::Client;
 use crate::websocket::machine::WsMachine;
 
-/// Like [`dial`](crate::dial), but the session begins with an HTTP request and moves to a WebSocket then, as
-/// browsers do: for servers that let no session begin in another way.
+/// Like [`connect`](crate::connect), but the session begins with a GET and is then upgraded to a WebSocket, as in
+/// browsers. It is for servers that allow no other start of a session.
 ///
-/// It takes one connection, which is dialed again if the server ends it after the request. Messages that come
-/// with the answer to that request come out of [`Client::recv`] first, and their room in the receive buffer is
-/// not used again. What the server says from then on waits for the WebSocket.
+/// It uses one connection, which is established again if the server closes it after the GET. Messages in the response to
+/// that GET are returned first by [`Client::recv`], and their room in the receive buffer is not used again. Later messages
+/// are received over the WebSocket.
 ///
-/// Dropping this future gives up the connection.
+/// If this future is dropped, the session is lost.
+///
+/// ```no_run
+/// use eio_embassy::{Buffers, Config, Connector, Error, connect_and_upgrade};
+///
+/// async fn greet(mut connector: impl Connector, rng: impl rand_core::RngCore) -> Result<(), Error> {
+///     let config = Config::new("192.0.2.2:3000");
+///     let mut buffers = Buffers::<1536, 512>::new();
+///     let mut client = connect_and_upgrade(&mut connector, &config, &mut buffers, rng).await?;
+///     client.send("hello").await?;
+///     client.disconnect().await
+/// }
+/// ```
 ///
 /// # Errors
-/// Those of [`dial`](crate::dial), and [`Error::UpgradeFailed`] when the server offers no upgrade or does not
-/// complete it: there is no second connection to go on polling by. [`dial_any`](crate::dial_any) has one.
-pub async fn dial_by_polling<'c, C, G, const RX: usize, const TX: usize>(
+/// Those of [`connect`](crate::connect), and [`Error::UpgradeFailed`] if the server does not offer or not complete the
+/// upgrade: without a second connection polling cannot continue. [`connect_any`](crate::connect_any) has a second one.
+pub async fn connect_and_upgrade<'c, C, G, const RX: usize, const TX: usize>(
     connector: &'c mut C,
     config: &Config<'_>,
     buffers: &'c mut Buffers<RX, TX>,
@@ -42,13 +54,13 @@ where
     }
     let connected = get.is_connected();
     let (rx, tx) = get.into_memory();
-    // The WebSocket, which comes before the next GET.
+    // The session asks for the WebSocket before the next GET.
     let _ = session.poll_lane(false);
     if !connected {
-        connector.dial(address.0, address.1).await?;
+        connector.connect(address.0, address.1).await?;
     }
     let machine = WsMachine::begin(config, session, Some(&open), rx, tx, &mut rng)?;
     let (reader, writer) = connector.split();
-    let close_timeout = config.timing.close_timeout;
-    Client::upgrade(reader, writer, machine, open, early, close_timeout, rng).await
+    let close_timeout_ms = config.timing.close_timeout;
+    Client::upgrade(reader, writer, machine, open, early, close_timeout_ms, rng).await
 }

@@ -12,16 +12,16 @@ use embassy_futures::select::{Either, select};
 
 use crate::config::Config;
 use crate::early::{self, Early};
-use crate::error::{Error, Waiting};
+use crate::error::{Error, Timeout};
 use crate::net::connector::Connector;
 use crate::polling::http::Exchange;
 use crate::session::open_params;
 use crate::time::{now, sleep_until};
 
-/// Less is not enough for a response to a WebSocket's request; see [`Buffers`](crate::Buffers).
+/// The response to a WebSocket request needs as much; see [`Buffers`](crate::Buffers).
 const RX_MIN: usize = 512;
 
-/// A session whose open packet has not come yet.
+/// A session before the open packet.
 #[derive(Debug)]
 pub(crate) struct Opening<'b> {
     get: Exchange<'b>,
@@ -29,13 +29,13 @@ pub(crate) struct Opening<'b> {
     until: Instant,
 }
 
-/// A session whose open packet came.
+/// A session after the open packet.
 #[derive(Debug)]
 pub(crate) struct Opened<'b> {
     pub(crate) get: Exchange<'b>,
     pub(crate) session: ClientSession,
     pub(crate) open: Open,
-    /// Messages that came with the open packet.
+    /// Messages in the response with the open packet.
     pub(crate) early: Early<'b>,
 }
 
@@ -48,14 +48,14 @@ impl<'b> Opening<'b> {
         now: Instant,
     ) -> Result<Self, Error> {
         let mut session = ClientSession::new(Transport::Polling, true, config.timing, now);
-        // The GET.
+        // The session asks for the GET.
         let _ = session.poll_lane(false);
         let mut get = Exchange::new(rx, tx);
         get.start_get(config, None, now)?;
         Ok(Self { get, session, until: now.after(config.timing.open_timeout) })
     }
 
-    /// Waits for the response, over connections that `connector` makes.
+    /// Sends the request and waits for the response.
     pub(crate) async fn drive(
         mut self,
         connector: &mut impl Connector,
@@ -64,7 +64,7 @@ impl<'b> Opening<'b> {
         while !self.get.poll_ok(now())? {
             let step = self.get.drive(connector, host, port);
             if let Either::Second(()) = select(step, sleep_until(Some(self.until))).await {
-                return Err(Error::TimedOut(Waiting::Handshake));
+                return Err(Error::TimedOut(Timeout::Open));
             }
         }
         self.opened(now())
@@ -86,10 +86,8 @@ impl<'b> Opening<'b> {
     }
 }
 
-/// Handles the packets in the body of a GET that is answered. Messages are packed, and have the start of the
-/// buffer from now on; the rest is for what comes next.
-///
-/// `skip` bytes were handled before.
+/// Processes the packets in the body of a response, of which `skip` bytes are already processed. Messages are packed at
+/// the start of the buffer; the rest of it is for later responses.
 pub(crate) fn pack_body<'b>(
     get: &mut Exchange<'b>,
     session: &mut ClientSession,
@@ -103,21 +101,21 @@ pub(crate) fn pack_body<'b>(
     let memory = get.take_memory();
     if skip == 0 {
         if end == memory.len() {
-            return Err(Error::TooLarge);
+            return Err(Error::ReceivedTooLarge);
         }
-        // Where packets are packed, a separator stands before each.
+        // `pack` expects a separator before each packet.
         (0..end).rev().for_each(|at| copy(memory, at, at + 1));
         memory.iter_mut().take(1).for_each(|first| *first = SEPARATOR);
         end += 1;
     }
     let body = memory.get_mut(skip..end).unwrap_or_default();
-    // A violation ends the session, which is looked at below.
+    // A violation ends the session, which is checked below.
     let packed =
         early::pack(body, |packet| session.handle_packet(Lane::Get, packet, now).ok().flatten())?;
     (0..packed).for_each(|at| copy(memory, skip + at, at));
     let (packed, rest) = memory.split_at_mut_checked(packed).unwrap_or_default();
     if rest.len() < RX_MIN {
-        return Err(Error::TooLarge);
+        return Err(Error::ReceivedTooLarge);
     }
     get.io.rx = RecvBuffer::new(rest);
     session.detach(Lane::Get);

@@ -13,9 +13,9 @@ use crate::error::Error;
 use crate::polling::http::Exchange;
 use crate::upgrade::opening::pack_body;
 
-/// The requests of a session while it is being moved, on one connection: a GET is under way, but for the
-/// moment that a POST takes with the answer to a ping. When messages came, the next GET waits until it is
-/// known where the session goes.
+/// The requests of a session during its upgrade, on one connection. A GET is in flight, except while a POST answers a
+/// ping. After a response with messages no GET is started until the upgrade is complete or has failed, because the messages
+/// occupy the receive buffer.
 #[derive(Debug)]
 pub(crate) struct Requests<'b> {
     pub(crate) exchange: Exchange<'b>,
@@ -25,7 +25,7 @@ pub(crate) struct Requests<'b> {
     get_due: bool,
     /// The session expects a POST.
     post_due: bool,
-    /// The request under way is a POST.
+    /// The request in flight is a POST.
     posting: bool,
 }
 
@@ -38,7 +38,7 @@ impl<'b> Requests<'b> {
         self.posting
     }
 
-    /// Takes what was received as far as it goes, and starts what is next.
+    /// Processes received bytes and starts the next request.
     pub(crate) fn advance(
         &mut self,
         session: &mut ClientSession,
@@ -68,7 +68,7 @@ impl<'b> Requests<'b> {
         }
     }
 
-    /// Handles a response that is complete.
+    /// Processes a complete response.
     fn receive(
         &mut self,
         session: &mut ClientSession,

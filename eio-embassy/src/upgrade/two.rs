@@ -20,8 +20,8 @@ use crate::upgrade::opening::Opened;
 use crate::upgrade::requests::Requests;
 use crate::websocket::machine::WsMachine;
 
-/// The state of the attempt. Polling continues until the WebSocket carries the session; if it never does, the
-/// session stays where it is.
+/// The state of an upgrade on two connections. Polling carries the session until the upgrade is complete, and continues to
+/// carry it if the upgrade fails.
 #[derive(Debug)]
 pub(crate) struct Upgrade<'b> {
     config: Config<'b>,
@@ -31,16 +31,16 @@ pub(crate) struct Upgrade<'b> {
     stage: Stage,
 }
 
-/// How far the attempt is.
+/// The progress of an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The second connection is being made.
+    /// The second connection is being established.
     Connecting,
     /// The WebSocket is being opened and probed.
     Probing,
-    /// It failed. A POST on the first connection has to be answered before POSTs move to the second.
+    /// The upgrade failed. POSTs use the second connection after a POST on the first one is answered.
     Failed,
-    /// Polling carries the session for good.
+    /// The upgrade failed, and no POST is in flight.
     Polling,
     /// The WebSocket carries the session.
     Upgraded,
@@ -56,15 +56,15 @@ impl<'b> Upgrade<'b> {
         rng: &mut impl RngCore,
     ) -> Result<Self, Error> {
         let Opened { get, mut session, open, early } = opened;
-        // The WebSocket, which comes before the next GET.
+        // The session asks for the WebSocket before the next GET.
         let _ = session.poll_lane(false);
         let machine = WsMachine::begin(config, session, Some(&open), rx, tx, rng)?;
         let requests = Requests::new(get, early, open.sid.clone());
         Ok(Self { config: *config, open, requests, machine, stage: Stage::Connecting })
     }
 
-    /// Runs the attempt to its end: `down` polls, `up` is the connection of the WebSocket. Returns whether the WebSocket
-    /// carries the session.
+    /// Completes the upgrade or fails: `down` polls, `up` opens the WebSocket. Returns whether the WebSocket carries the
+    /// session.
     ///
     /// # Errors
     /// The session has ended.
@@ -77,7 +77,7 @@ impl<'b> Upgrade<'b> {
     ) -> Result<bool, Error> {
         let mut connected = false;
         {
-            let mut connect = pin!(up.dial(host, port));
+            let mut connect = pin!(up.connect(host, port));
             while !connected && self.advance(rng, now())? == Stage::Connecting {
                 let poll = self.requests.exchange.drive(down, host, port);
                 match select3(&mut connect, poll, sleep_until(self.machine.deadline())).await {
@@ -110,17 +110,17 @@ impl<'b> Upgrade<'b> {
         }
     }
 
-    /// The second connection is made, or cannot be.
+    /// The second connection is established, or cannot be.
     fn connected(&mut self, ok: bool) {
         if ok {
             self.stage = Stage::Probing;
         } else {
-            // That ends the attempt, not the session.
+            // That ends the upgrade, not the session.
             self.machine.session.lost(Lane::WebSocket);
         }
     }
 
-    /// Takes what was received as far as it goes.
+    /// Processes received bytes.
     fn advance(&mut self, rng: &mut impl RngCore, now: Instant) -> Result<Stage, Error> {
         self.requests.advance(&mut self.machine.session, &self.config, now)?;
         if self.stage == Stage::Probing {
@@ -141,15 +141,15 @@ impl<'b> Upgrade<'b> {
         Ok(self.stage)
     }
 
-    /// The WebSocket that carries the session, and the messages that came by polling.
+    /// The WebSocket that carries the session, and the messages received by polling.
     pub(crate) fn into_websocket(self) -> (WsMachine<'b>, Open, Early<'b>) {
         (self.machine, self.open, self.requests.early)
     }
 
-    /// The session that continues by polling, and the messages that came so far.
+    /// The session that continues by polling, and the messages received so far.
     ///
     /// # Errors
-    /// The head of a request does not fit the send buffer.
+    /// The head of a POST does not fit the send buffer.
     pub(crate) fn into_polling(self) -> Result<(PollingMachine<'b>, Open, Early<'b>), Error> {
         let Self { config, open, requests, machine, .. } = self;
         let (session, rx, tx) = machine.into_parts();

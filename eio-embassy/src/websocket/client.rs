@@ -1,14 +1,16 @@
-//! [`Client`]: a session on a WebSocket, over two halves of a connection.
+//! [`Client`]: a session on a WebSocket, over the two halves of a connection.
 
 use eio_core::open::Open;
 use eio_core::packet::Message;
+use eio_core::sid::Sid;
+use eio_core::transport::Transport;
 use embedded_io_async::{Read, Write};
 use rand_core::RngCore;
 
 use crate::buffers::Buffers;
 use crate::config::Config;
 use crate::early::Early;
-use crate::error::{Closed, Error, Waiting};
+use crate::error::{Closed, Error, Timeout};
 use crate::net::connector::Connector;
 use crate::time::now;
 use crate::websocket::io::WsConn;
@@ -16,14 +18,13 @@ use crate::websocket::machine::WsMachine;
 
 /// A session on a WebSocket.
 ///
-/// `R` and `W` are the halves of a connection that is up: a TCP socket's, or those of TLS over it. Both
-/// [`Read::read`] and [`Write::write`] must be safe to drop while they wait, which those of embassy-net are
-/// and those of embedded-tls are not (the [crate](crate) says what to do then). `G` is a random generator
-/// whose output nobody can predict: each frame is masked with it.
+/// `R` and `W` are the halves of an established connection: of a TCP socket, or of TLS over it. A pending
+/// [`Read::read`] or [`Write::write`] that is dropped must not lose bytes. That holds for embassy-net, but not for
+/// embedded-tls (see [Dropping futures](crate#dropping-futures)). `G` is a random generator with unpredictable output,
+/// from which the mask of each frame is taken.
 ///
-/// Nothing runs in the background: pings are answered, and what was sent leaves, while
-/// [`recv`](Self::recv) is awaited. So await it whenever there is nothing else to do, beside whatever else
-/// may happen:
+/// Nothing runs in the background: pings are answered and queued bytes are written while [`recv`](Self::recv) is
+/// awaited. So await it whenever there is nothing else to do, together with the other events of the application:
 ///
 /// ```no_run
 /// # use embassy_futures::select::{Either, select};
@@ -41,25 +42,24 @@ use crate::websocket::machine::WsMachine;
 /// # }
 /// ```
 ///
-/// All state is in the client and the buffers it was lent, so a future of it that is dropped, as the loser
-/// of a `select` is, loses nothing.
+/// All state is in the client and its buffers. A future that is dropped, such as the one that a `select` does not choose,
+/// loses nothing.
 #[derive(Debug)]
 pub struct Client<'b, R, W, G> {
     conn: WsConn<'b, R, W, G>,
     open: Open,
-    /// Messages that came before the WebSocket did.
+    /// Messages received by polling, before the upgrade.
     early: Early<'b>,
-    close_timeout: u32,
+    close_timeout_ms: u32,
 }
 
 impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
-    /// Opens a WebSocket on a connection that is up, and waits for the handshake of Engine.IO.
+    /// Opens a session on an established connection: the WebSocket handshake, then the open packet.
     ///
-    /// Dropping this future gives up the connection.
+    /// If this future is dropped, the connection cannot be used again.
     ///
     /// # Errors
-    /// Any [`Error`] that says why there is no session; at the latest after
-    /// [`open_timeout`](eio_core::session::client::ClientTiming::open_timeout).
+    /// Any [`Error`] that says why there is no session, within [`Config::open_timeout`].
     pub async fn connect<const RX: usize, const TX: usize>(
         reader: R,
         writer: W,
@@ -77,47 +77,50 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
                 None => conn.step().await,
             }
         };
-        Ok(Self { conn, open, early: Early::default(), close_timeout: config.timing.close_timeout })
+        Ok(Self {
+            conn,
+            open,
+            early: Early::default(),
+            close_timeout_ms: config.timing.close_timeout,
+        })
     }
 
-    /// Goes on with a session that has moved here from polling.
+    /// Continues a session that is upgraded.
     pub(crate) const fn resume(
         conn: WsConn<'b, R, W, G>,
         open: Open,
         early: Early<'b>,
-        close_timeout: u32,
+        close_timeout_ms: u32,
     ) -> Self {
-        Self { conn, open, early, close_timeout }
+        Self { conn, open, early, close_timeout_ms }
     }
 
-    /// Goes on with a session that began by polling, on a connection that is up, until it is the WebSocket's.
+    /// Upgrades a session that was opened by polling, on an established connection.
     pub(crate) async fn upgrade(
         reader: R,
         writer: W,
         machine: WsMachine<'b>,
         open: Open,
         early: Early<'b>,
-        close_timeout: u32,
+        close_timeout_ms: u32,
         rng: G,
     ) -> Result<Self, Error> {
         let mut conn = WsConn { machine, reader, writer, rng };
         loop {
             conn.advance().await?;
             if conn.machine.is_upgraded() {
-                return Ok(Self { conn, open, early, close_timeout });
+                return Ok(Self { conn, open, early, close_timeout_ms });
             }
             conn.step().await;
         }
     }
 
-    /// The next message of the server. Answers pings and writes what is left of messages on the way.
+    /// Receives the next message. Answers pings and writes queued bytes while it waits.
     ///
-    /// The message lies in the receive buffer, which it leaves with the next call.
-    ///
-    /// Dropping this future loses nothing.
+    /// The message is in the receive buffer until the next call. Dropping this future loses nothing.
     ///
     /// # Errors
-    /// The session has ended. Messages that came before its end are handed out first.
+    /// The session has ended. Messages received before its end are returned first.
     pub async fn recv(&mut self) -> Result<Message<'_>, Error> {
         if !self.early.is_empty() {
             return Ok(self.early.take());
@@ -128,22 +131,19 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
                 self.conn.step().await;
             }
         }
-        self.conn.machine.take().ok_or(Error::Closed(Closed::ByUs))
+        self.conn.machine.take().ok_or(Error::Closed(Closed::ClientDisconnect))
     }
 
-    /// Sends a message: returns when it is in the send buffer, and starts it on its way.
+    /// Sends a message: waits for room in the send buffer, queues the message, and writes as much as the connection
+    /// accepts without waiting. A message larger than the buffer is sent in several frames; then it returns when the last
+    /// one is queued. While it waits, pings are answered, and received messages stay for [`recv`](Self::recv).
     ///
-    /// Waits while the buffer is full. One that is longer than the buffer goes in several frames, and this
-    /// returns with the last of them. Until then pings are answered, and messages that come wait for
-    /// [`recv`](Self::recv).
-    ///
-    /// Dropping this future loses nothing: a message it did not return for was not sent, unless it is longer
-    /// than the buffer. Such a message may have been begun; the next `send` has to be given it again, and
-    /// goes on where this one stopped. (The server's patience meanwhile is what it announced as
-    /// `pingTimeout`: inside a message there is no place for the answer to its ping.)
+    /// If this future is dropped, the message is not sent, unless it is larger than the buffer. A part of such a message
+    /// may be sent: pass the same message to the next `send`, which continues it. Do that within the server's
+    /// `pingTimeout`, because a ping cannot be answered between the frames of a message.
     ///
     /// # Errors
-    /// - [`Error::MessageTooLong`], [`Error::Unfinished`]: this message cannot be sent, the session goes on.
+    /// - [`Error::TooLarge`], [`Error::Unfinished`]: this message cannot be sent, the session continues.
     /// - Any other: the session has ended.
     pub async fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), Error> {
         let message = message.into();
@@ -156,7 +156,7 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
         Ok(())
     }
 
-    /// Waits until everything sent has been handed to the connection.
+    /// Waits until the connection has accepted all queued bytes.
     ///
     /// Dropping this future loses nothing.
     ///
@@ -170,63 +170,77 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
         Ok(())
     }
 
-    /// Ends the session: what was sent goes first, then a close packet and the closing handshake of the
-    /// WebSocket. Messages that come meanwhile are dropped. The connection itself is the caller's to close.
+    /// Ends the session: sends queued messages, a close packet, and the closing handshake of the WebSocket. Messages
+    /// received from now on are discarded. The connection itself stays open, to be closed by the caller.
     ///
     /// # Errors
-    /// The session ended in another way before, or the server did not close its side within
-    /// [`close_timeout`](eio_core::session::client::ClientTiming::close_timeout).
-    pub async fn close(mut self) -> Result<(), Error> {
-        let until = now().after(self.close_timeout);
+    /// The session ended in another way before, or the server did not close its side within [`Config::close_timeout`].
+    pub async fn disconnect(mut self) -> Result<(), Error> {
+        let until = now().after(self.close_timeout_ms);
         self.conn.machine.close(&mut self.conn.rng, now());
         while self.conn.machine.ended().is_none() {
             self.conn.step().await;
             self.conn.machine.discard(&mut self.conn.rng, now());
         }
         match self.conn.machine.ended() {
-            Some(Error::Closed(Closed::ByUs)) | None => {}
+            Some(Error::Closed(Closed::ClientDisconnect)) | None => {}
             Some(error) => return Err(error),
         }
         while self.conn.machine.io.has_unsent() || !self.conn.machine.discard_until_close() {
             if self.conn.transfer(Some(until), true).await {
-                return Err(Error::TimedOut(Waiting::Close));
+                return Err(Error::TimedOut(Timeout::Close));
             }
         }
         Ok(())
     }
 
-    /// The handshake of the session: its identifier and the server's open_params.
+    /// The identifier of the session.
+    pub const fn sid(&self) -> &Sid {
+        &self.open.sid
+    }
+
+    /// The transport of the session: [`Transport::WebSocket`].
+    pub const fn transport(&self) -> Transport {
+        Transport::WebSocket
+    }
+
+    /// The largest message that the server accepts, in bytes with its type.
+    pub const fn max_payload(&self) -> u32 {
+        self.open.max_payload
+    }
+
+    /// The open packet of the session, with the server's heartbeat.
     pub const fn handshake(&self) -> &Open {
         &self.open
     }
 }
 
-/// Dials the host of `config` and opens a session on a WebSocket there.
+/// Connects to the host of `config` and opens a session on a WebSocket.
 ///
 /// ```no_run
-/// # use eio_embassy::{Backoff, Buffers, Client, Config, Connector, Error, dial};
+/// # use eio_embassy::{Backoff, Buffers, Config, Connector, Error, connect};
 /// # async fn session<C>(client: C) -> Error { unimplemented!() }
-/// # async fn forever<C: Connector>(mut connector: C, mut rng: impl rand_core::RngCore) {
+/// # async fn run<C: Connector>(mut connector: C, mut rng: impl rand_core::RngCore) {
 /// let config = Config::new("192.0.2.2:3000");
 /// let mut buffers = Buffers::<1536, 512>::new();
 /// let mut backoff = Backoff::default();
 /// loop {
-///     let error = match dial(&mut connector, &config, &mut buffers, &mut rng).await {
+///     let error = match connect(&mut connector, &config, &mut buffers, &mut rng).await {
 ///         Ok(client) => {
 ///             backoff.reset();
 ///             session(client).await
 ///         }
 ///         Err(error) => error,
 ///     };
-///     connector.hang_up().await;
+///     connector.close().await;
 ///     backoff.wait(&mut rng).await;
 /// }
 /// # }
 /// ```
 ///
 /// # Errors
-/// Those of [`Connector::dial`] and of [`Client::connect`].
-pub async fn dial<'c, C, G, const RX: usize, const TX: usize>(
+/// Those of [`Connector::connect`] and of [`Client::connect`].
+pub async fn connect<'c, C, G, const RX: usize, const TX: usize>(
     connector: &'c mut C,
     config: &Config<'_>,
     buffers: &'c mut Buffers<RX, TX>,
@@ -237,7 +251,7 @@ where
     G: RngCore,
 {
     let (host, port) = config.address()?;
-    connector.dial(host, port).await?;
+    connector.connect(host, port).await?;
     let (reader, writer) = connector.split();
     Client::connect(reader, writer, config, buffers, rng).await
 }

@@ -1,5 +1,4 @@
-//! [`WsConn`]: a [`WsMachine`] and the connection it is carried by. The only file of a WebSocket session that
-//! awaits.
+//! [`WsConn`]: a [`WsMachine`] and the halves of its connection. No other file of a WebSocket session awaits I/O.
 
 use eio_core::time::Instant;
 use embedded_io_async::{Read, Write};
@@ -9,7 +8,7 @@ use crate::error::Error;
 use crate::time::now;
 use crate::websocket::machine::WsMachine;
 
-/// How long the last words of a session that failed may take, in milliseconds.
+/// Time to send the last frames of a session that ended, in milliseconds.
 const CLOSE_FRAME_TIMEOUT_MS: u32 = 1_000;
 
 #[derive(Debug)]
@@ -21,18 +20,18 @@ pub(crate) struct WsConn<'b, R, W, G> {
 }
 
 impl<R: Read, W: Write, G: RngCore> WsConn<'_, R, W, G> {
-    /// Handles what was received.
+    /// Processes received bytes.
     ///
     /// # Errors
-    /// The session has ended, and its last words are out.
+    /// The session has ended. Its last frames are sent.
     pub(crate) async fn advance(&mut self) -> Result<(), Error> {
         self.machine.advance(&mut self.rng, now());
         let Some(error) = self.machine.ended() else { return Ok(()) };
         self.write_now();
-        // A server that is silent hears nothing either: the application should know now.
-        let patience = if let Error::TimedOut(_) = error { 0 } else { CLOSE_FRAME_TIMEOUT_MS };
-        let until = now().after(patience);
-        while patience > 0 && self.machine.io.has_unsent() {
+        // A server that does not send probably does not receive: report the timeout at once.
+        let timeout_ms = if let Error::TimedOut(_) = error { 0 } else { CLOSE_FRAME_TIMEOUT_MS };
+        let until = now().after(timeout_ms);
+        while timeout_ms > 0 && self.machine.io.has_unsent() {
             if self.transfer(Some(until), false).await {
                 break;
             }
@@ -40,7 +39,7 @@ impl<R: Read, W: Write, G: RngCore> WsConn<'_, R, W, G> {
         Err(error)
     }
 
-    /// Waits until bytes came or went, or the session's deadline.
+    /// Waits until bytes are received or sent, or handles the session's deadline.
     pub(crate) async fn step(&mut self) {
         let deadline = self.machine.deadline();
         if self.transfer(deadline, true).await {
@@ -48,7 +47,7 @@ impl<R: Read, W: Write, G: RngCore> WsConn<'_, R, W, G> {
         }
     }
 
-    /// Waits until bytes came or went, or for the deadline: then the answer is true.
+    /// Waits until bytes are received (if `receive`) or sent, or until `deadline`: then the result is true.
     pub(crate) fn transfer(
         &mut self,
         deadline: Option<Instant>,
@@ -58,7 +57,7 @@ impl<R: Read, W: Write, G: RngCore> WsConn<'_, R, W, G> {
         machine.io.transfer(reader, writer, receive, deadline)
     }
 
-    /// Hands over what the connection takes without waiting.
+    /// Writes as much as the connection accepts without waiting.
     pub(crate) fn write_now(&mut self) {
         self.machine.io.write_now(&mut self.writer);
     }

@@ -1,11 +1,11 @@
-//! [`WsMachine`]: a WebSocket session between bytes and messages. It holds all the state there is and awaits
-//! nothing, which is why a future that is dropped takes nothing with it.
+//! [`WsMachine`]: the state machine of a session on a WebSocket. It holds all state and awaits nothing, so a future that
+//! is dropped loses nothing.
 //!
-//! A machine is in one of three phases: the head of the response is awaited; frames come; or it has ended, and
-//! what is left in the outbox is its last words.
+//! A machine waits for the head of the response; or it receives frames; or it has ended, and the send buffer holds its
+//! last frames.
 //!
-//! What runs seldom is `inline(never)`: in one large function a Cortex-M0 runs out of registers, and the stack of the
-//! one deep call is there during all the others.
+//! Functions that run rarely are `inline(never)`: in one large function a Cortex-M0 runs out of registers, and its stack
+//! frame has room for every inlined callee at once.
 
 use eio_core::http::{EMPTY, Framing, HeadScanner, ResponseHead};
 use eio_core::open::Open;
@@ -32,11 +32,11 @@ pub(crate) struct WsMachine<'b> {
     pub(crate) session: ClientSession,
     decoder: Decoder,
     phase: Phase,
-    /// The handshake, until it is taken.
+    /// The open packet, until it is taken.
     open: Option<Open>,
-    /// Of the server's `maxPayload`, in bytes.
+    /// The server's `maxPayload`, in bytes.
     max_payload: u32,
-    /// A message that is decoded and not yet given to the application.
+    /// A decoded message that the application has not received yet.
     held: Option<MessageSpan>,
     unfinished: Option<Unfinished>,
     ended: Option<Error>,
@@ -48,7 +48,7 @@ enum Phase {
         scanner: HeadScanner,
         key: Key,
     },
-    /// So much of the body is worth waiting for.
+    /// The response refuses the WebSocket. Its body is received up to `len` bytes.
     Refused {
         status: u16,
         len: usize,
@@ -56,7 +56,7 @@ enum Phase {
     Frames,
 }
 
-/// A message of which some frames were written and some not.
+/// A message of which some frames are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Unfinished {
     sent: usize,
@@ -66,7 +66,7 @@ struct Unfinished {
 }
 
 impl<'b> WsMachine<'b> {
-    /// Begins a session on a WebSocket, with its request in the outbox.
+    /// Begins a session on a WebSocket, with its request in the send buffer.
     pub(crate) fn connect(
         config: &Config<'_>,
         rx: &'b mut [u8],
@@ -79,7 +79,7 @@ impl<'b> WsMachine<'b> {
         Self::begin(config, session, None, rx, tx, rng)
     }
 
-    /// Begins a WebSocket for a session whose lane it is: a new one, or the one with this open packet.
+    /// Begins a WebSocket for `session`: a new session, or one that was opened by polling with this open packet.
     #[inline(never)]
     pub(crate) fn begin(
         config: &Config<'_>,
@@ -108,23 +108,23 @@ impl<'b> WsMachine<'b> {
         })
     }
 
-    /// The session, and the memory of a WebSocket that is over.
+    /// The session, and the memory of the WebSocket.
     pub(crate) fn into_parts(self) -> (ClientSession, &'b mut [u8], &'b mut [u8]) {
         let (rx, tx) = self.io.into_memory();
         (self.session, rx, tx)
     }
 
-    /// Whether the session has ended, and why.
+    /// Why the session ended, if it has.
     pub(crate) const fn ended(&self) -> Option<Error> {
         self.ended
     }
 
-    /// Takes what was received as far as it goes: to the next message (which stays until
-    /// [`take`](Self::take)), to the end of the session, or until more has to come or go first.
+    /// Processes received bytes up to the next message (which stays until [`take`](Self::take)), to the end of the
+    /// session, or until bytes have to be received or sent first.
     pub(crate) fn advance(&mut self, rng: &mut impl RngCore, now: Instant) {
         loop {
             self.write_control(rng);
-            // The answer to what comes next must have room; until then it stays where it is.
+            // The next frame stays unread until there is room for the answer to it.
             let stuck = self.io.out.room() < TX_RESERVE && self.io.lost().is_none();
             if stuck || self.ended.is_some() || self.held.is_some() {
                 return;
@@ -137,12 +137,12 @@ impl<'b> WsMachine<'b> {
         }
     }
 
-    /// The message [`advance`](Self::advance) found.
+    /// The message that [`advance`](Self::advance) decoded.
     pub(crate) fn take(&mut self) -> Option<Message<'_>> {
         Some(self.held.take()?.message(self.io.rx.kept()))
     }
 
-    /// Drops what [`advance`](Self::advance) finds.
+    /// Like [`advance`](Self::advance), but drops messages.
     pub(crate) fn discard(&mut self, rng: &mut impl RngCore, now: Instant) {
         self.advance(rng, now);
         while self.held.take().is_some() {
@@ -150,7 +150,7 @@ impl<'b> WsMachine<'b> {
         }
     }
 
-    /// Whether the session has become this WebSocket's.
+    /// Whether this WebSocket carries the session.
     pub(crate) fn is_upgraded(&self) -> bool {
         self.session.transport() == Transport::WebSocket
     }
@@ -159,7 +159,7 @@ impl<'b> WsMachine<'b> {
         self.held.is_some()
     }
 
-    /// The handshake, once, as soon as it came.
+    /// The open packet, once.
     pub(crate) fn take_open(&mut self) -> Option<Open> {
         self.open.take()
     }
@@ -168,8 +168,8 @@ impl<'b> WsMachine<'b> {
         self.session.poll_timeout()
     }
 
-    /// The deadline of the session is reached, and nothing that was received in time is left to look at but
-    /// a message the application did not fetch yet.
+    /// The deadline of the session has passed, and all bytes received before it are processed, except for a message that
+    /// the application has not received yet.
     pub(crate) fn timed_out(&mut self, rng: &mut impl RngCore, now: Instant) {
         if self.held.is_none() || !self.session.extend(now) {
             self.session.handle_timeout(now);
@@ -177,8 +177,8 @@ impl<'b> WsMachine<'b> {
         }
     }
 
-    /// Puts a message into the outbox, whole or as the next of its frames. `Ok(false)`: call again when the
-    /// network took more. `id` is [`fingerprint`](Self::fingerprint)'s.
+    /// Writes a message, or the next of its frames, to the send buffer. `Ok(false)`: call again when the network has
+    /// accepted more. `id` is its [`fingerprint`](Self::fingerprint).
     pub(crate) fn push(
         &mut self,
         message: Message<'_>,
@@ -191,7 +191,7 @@ impl<'b> WsMachine<'b> {
         let frame = Packet::Message(message).frame();
         let len = frame.prefix.len() + frame.data.len();
         if u32::try_from(len).is_ok_and(|len| len > self.max_payload) {
-            return Err(Error::MessageTooLong { limit: self.max_payload });
+            return Err(Error::TooLarge { max: self.max_payload });
         }
         let room = self.io.out.room().saturating_sub(TX_RESERVE);
         let fits = self.fits(message);
@@ -226,28 +226,28 @@ impl<'b> WsMachine<'b> {
         Ok(last)
     }
 
-    /// What a message that goes in several frames is recognised by.
+    /// Identifies a message that is sent in several frames.
     pub(crate) fn fingerprint(&self, message: Message<'_>) -> u32 {
         if self.fits(message) { 0 } else { hash(Packet::Message(message).frame().data) }
     }
 
-    /// Whether the message fits into one frame, in an outbox that is empty.
+    /// Whether the message fits into one frame in an empty send buffer.
     fn fits(&self, message: Message<'_>) -> bool {
         ws::encoded_len(1 + message.len(), true)
             <= self.io.out.capacity().saturating_sub(TX_RESERVE)
     }
 
-    /// The application wants to close. Ends with [`Closed::ByUs`] when everything queued is written.
+    /// Closes the session. It ends with [`Closed::ClientDisconnect`] when everything queued is written.
     pub(crate) fn close(&mut self, rng: &mut impl RngCore, now: Instant) {
-        // A message begun is not finished any more, and nothing can follow the frames of half a message.
+        // An unfinished message stays unfinished, and no other data frame may follow its fragments.
         if self.unfinished.take().is_some() {
-            self.fail(rng, Error::Closed(Closed::ByUs));
+            self.fail(rng, Error::Closed(Closed::ClientDisconnect));
         }
         self.session.close(now);
         self.write_control(rng);
     }
 
-    /// What the server may still say is thrown away, up to its close frame. Whether that came.
+    /// Discards frames of the server up to its close frame. Returns whether the server has closed its side.
     pub(crate) fn discard_until_close(&mut self) -> bool {
         loop {
             match self.next_frame() {
@@ -259,7 +259,7 @@ impl<'b> WsMachine<'b> {
         }
     }
 
-    /// Moves on by one head, body or frame. `Ok(false)`: more has to come first.
+    /// Processes one head, body or frame. `Ok(false)`: more bytes have to be received first.
     fn decode(&mut self, rng: &mut impl RngCore, now: Instant) -> Result<bool, Error> {
         match &mut self.phase {
             Phase::Head { .. } => self.decode_head(),
@@ -283,8 +283,8 @@ impl<'b> WsMachine<'b> {
             let _ = self.session.handle_connected();
             self.phase = Phase::Frames;
         } else {
-            // The code in the body stands at its start, behind a chunk's size if it comes in chunks: no need
-            // to take the framing off, or to wait for more than holds a code.
+            // The code is at the start of the body, after the size of a chunk if there are chunks. So the framing is
+            // not decoded, and no more is received than may contain the code.
             let len = match head.framing("GET")? {
                 Framing::None => 0,
                 Framing::Length(len) => usize::try_from(len).unwrap_or(usize::MAX),
@@ -308,7 +308,7 @@ impl<'b> WsMachine<'b> {
         {
             return Ok(false);
         }
-        Err(Error::refused(status, code))
+        Err(Error::status(status, code))
     }
 
     #[inline(never)]
@@ -320,7 +320,7 @@ impl<'b> WsMachine<'b> {
         }
         match self.decoder.event(&self.io.rx, ready)? {
             Event::Ping(data) => {
-                // There is room, see `advance`.
+                // There is room: `advance` checked it.
                 let _ = ws::encode(&mut self.io.out, Opcode::Pong, &[], data, Some(mask(rng)));
             }
             Event::Close(code, _) => {
@@ -328,14 +328,14 @@ impl<'b> WsMachine<'b> {
                 // > endpoint MUST send a Close frame in response (RFC 6455 section 5.5.1)
                 self.write_close(rng, code);
                 self.session.lost(Lane::WebSocket);
-                self.ended.get_or_insert(Error::Closed(Closed::ByFrame(code)));
+                self.ended.get_or_insert(Error::Closed(Closed::CloseFrame(code)));
             }
             _ => {}
         }
         Ok(true)
     }
 
-    /// The next frame or message; none: more has to come first.
+    /// The next frame or message; `None`: more bytes have to be received first.
     fn next_frame(&mut self) -> Result<Option<Ready>, ws::Error> {
         match self.decoder.poll(&mut self.io.rx)? {
             Step::Ready(ready) => Ok(Some(ready)),
@@ -368,7 +368,7 @@ impl<'b> WsMachine<'b> {
         Ok(())
     }
 
-    /// Writes what the session has to say and learns whether it has ended.
+    /// Writes the control packets that the session has to send, and takes its events.
     fn write_control(&mut self, rng: &mut impl RngCore) {
         while self.unfinished.is_none() && self.io.out.room() >= TX_RESERVE {
             match self.session.poll_transmit(Lane::WebSocket, false) {
@@ -379,7 +379,7 @@ impl<'b> WsMachine<'b> {
         self.poll_events();
     }
 
-    /// Like [`write_control`](Self::answer) with a message in hand: whether that is what goes next.
+    /// Whether a message is the next to send; else writes the control packet that precedes it.
     fn next_is_message(&mut self, rng: &mut impl RngCore) -> bool {
         match self.session.poll_transmit(Lane::WebSocket, true) {
             Some(Transmit::Message) => true,
@@ -393,7 +393,7 @@ impl<'b> WsMachine<'b> {
     }
 
     fn transmit(&mut self, transmit: Transmit, rng: &mut impl RngCore) {
-        // There is room, see the callers.
+        // There is room: the callers checked it.
         match transmit {
             Transmit::Control(packet) => {
                 let frame = packet.frame();
@@ -401,12 +401,12 @@ impl<'b> WsMachine<'b> {
                 let _ = ws::encode(&mut self.io.out, Opcode::Text, frame.prefix, frame.data, key);
             }
             Transmit::Hangup => self.write_close(rng, Some(CloseCode::NORMAL)),
-            // Only ever said to who holds one.
+            // Only if a message was offered, and `push` writes that.
             Transmit::Message => {}
         }
     }
 
-    /// Nothing is said in a stream that is not a WebSocket yet, or no longer there.
+    /// Writes a close frame, if the connection is a WebSocket and not lost.
     #[inline(never)]
     fn write_close(&mut self, rng: &mut impl RngCore, code: Option<CloseCode>) {
         if matches!(self.phase, Phase::Frames) && self.io.lost().is_none() {
@@ -431,11 +431,12 @@ impl<'b> WsMachine<'b> {
         }
     }
 
-    /// The server broke a rule or a limit: it is told why, if there is a way to.
+    /// Ends the session because the server violated a rule or a limit, or the connection is lost. A close frame names the
+    /// reason.
     fn fail(&mut self, rng: &mut impl RngCore, error: Error) {
         self.session.fail(Lane::WebSocket, CloseReason::ParseError);
         let code = match error {
-            Error::TooLarge => Some(CloseCode::TOO_BIG),
+            Error::ReceivedTooLarge => Some(CloseCode::TOO_BIG),
             Error::WebSocket(error) => Some(error.close_code()),
             Error::Packet(error) if error.is_utf8() => Some(CloseCode::INVALID_PAYLOAD),
             _ => None,
@@ -445,7 +446,7 @@ impl<'b> WsMachine<'b> {
     }
 }
 
-/// The start of a refusal's body, in which its code is looked for: that of every server that has one.
+/// The code of a refusal is in the first bytes of the body, at every known server.
 const REFUSAL_MAX: usize = 64;
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
@@ -458,7 +459,7 @@ fn mask(rng: &mut impl RngCore) -> [u8; 4] {
     rng.next_u32().to_ne_bytes()
 }
 
-/// FNV-1a: tells a message from another by accident, not by malice.
+/// FNV-1a: detects another message that is sent by mistake, not one that was forged.
 fn hash(data: &[u8]) -> u32 {
     data.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }

@@ -1,4 +1,4 @@
-//! A session on a WebSocket: its state machine, the connection it runs on, and the client.
+//! A session on a WebSocket: state machine, connection, client.
 
 pub(crate) mod client;
 pub(crate) mod io;

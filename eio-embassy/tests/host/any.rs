@@ -1,7 +1,7 @@
 //! Sessions that begin by polling and move to a WebSocket if one gets through, on two connections, against a script.
 
 use eio_core::transport::TransportSet;
-use eio_embassy::{AnyClient, Buffers, Closed, Config, Error, Message, dial_any};
+use eio_embassy::{AnyClient, Buffers, Closed, Config, Error, Message, connect_any};
 use embassy_futures::join::{join, join3};
 use embassy_futures::poll_once;
 use embassy_time::Instant;
@@ -30,7 +30,7 @@ async fn dialed(
     let (mut receive, mut send) = (Buffers::<1024, 384>::new(), Buffers::<1024, 512>::new());
     let config = Config::new("test");
     let (down, up) = ((&mut down, &mut receive), (&mut up, &mut send));
-    talk(dial_any(down, up, &config, Random(1)).await).await;
+    talk(connect_any(down, up, &config, Random(1)).await).await;
 }
 
 /// A GET of the session, to be answered.
@@ -73,7 +73,7 @@ fn a_poll_waits_while_the_websocket_is_tried_and_only_its_end_lets_the_session_m
                 embassy_futures::yield_now().await;
             };
             assert_eq!(late, Frame::Text("late".into()));
-            client.close().await.unwrap();
+            client.disconnect().await.unwrap();
         });
         let far = async {
             handshake(&mut first, WEBSOCKET, "", "").await;
@@ -111,7 +111,7 @@ fn messages_that_come_by_polling_are_never_lost_or_overtaken() {
                 assert_eq!(client.recv().await, Ok(Message::Text("early")));
                 assert_eq!(client.recv().await, Ok(Message::Binary(&[1, 2, 3])));
                 assert_eq!(client.recv().await, Ok(Message::Text("late")));
-                client.close().await.unwrap();
+                client.disconnect().await.unwrap();
             });
             let far = async {
                 let body = "4early\u{1e}2\u{1e}bAQID";
@@ -191,7 +191,7 @@ fn fall_back(wall: Wall, manner: Manner) {
         client.send("sent").await.unwrap();
         assert_eq!(client.recv().await, Ok(Message::Text("early")));
         assert_eq!(client.recv().await, Ok(Message::Text("late")));
-        client.close().await.unwrap();
+        client.disconnect().await.unwrap();
     });
     let below = async {
         let upgrades = if wall == Wall::NotOffered { TransportSet::EMPTY } else { WEBSOCKET };
@@ -237,7 +237,7 @@ fn the_end_of_the_session_is_never_taken_for_the_end_of_the_upgrade() {
     let (down, [mut first]) = plugs_with(SMOOTH);
     let (up, [mut second]) = plugs_with(SMOOTH);
     let near = dialed(down, up, async |client| {
-        assert_eq!(client.err(), Some(Error::Closed(Closed::ByPacket)));
+        assert_eq!(client.err(), Some(Error::Closed(Closed::ServerDisconnect)));
     });
     let far = async {
         handshake(&mut first, WEBSOCKET, "", "").await;

@@ -81,7 +81,7 @@ fn nothing_is_lost_when_a_future_is_dropped_at_any_await() {
                     others().await;
                 }
                 assert_eq!(back, sent, "patience {patience}, step {step}");
-                client.close().await.unwrap();
+                client.disconnect().await.unwrap();
             };
             run(join(near, Peer::new(far).echo(timing)));
         }

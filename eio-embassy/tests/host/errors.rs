@@ -5,7 +5,7 @@ use eio_core::session::Timing;
 use eio_core::ws::handshake::Mismatch;
 use eio_core::ws::{CloseCode, Error as WsError, Opcode};
 use eio_core::{http, open, packet};
-use eio_embassy::{Buffers, Client, Closed, Config, Error, IoError, Waiting};
+use eio_embassy::{Buffers, Client, Closed, Config, Error, IoError, Timeout};
 use embassy_futures::join::join;
 use embassy_time::{Duration, Instant, Timer};
 use embedded_io_async::ErrorKind;
@@ -31,7 +31,7 @@ fn error_of(config: &Config<'_>, script: impl AsyncFnOnce(&mut Far)) -> Error {
         };
         assert_eq!(client.recv().await.err(), Some(error));
         assert_eq!(client.send("x").await, Err(error));
-        assert_eq!(client.close().await, Err(error));
+        assert_eq!(client.disconnect().await, Err(error));
         Err::<(), Error>(error)
     };
     run(join(near, async {
@@ -73,24 +73,24 @@ fn a_refusal_says_status_and_code() {
     };
     assert_eq!(
         body("400 Bad Request", r#"{"code":3,"message":"Bad request"}"#),
-        Error::Refused { status: 400, code: Some(3) }
+        Error::Status { status: 400, code: Some(3) }
     );
     assert_eq!(
         body("403 Forbidden", r#"{"code":4,"message":"no"}"#),
-        Error::Refused { status: 403, code: Some(4) }
+        Error::Status { status: 403, code: Some(4) }
     );
-    assert_eq!(body("401 Unauthorized", "\"no\""), Error::Refused { status: 401, code: None });
-    assert_eq!(body("404 Not Found", ""), Error::Refused { status: 404, code: None });
+    assert_eq!(body("401 Unauthorized", "\"no\""), Error::Status { status: 401, code: None });
+    assert_eq!(body("404 Not Found", ""), Error::Status { status: 404, code: None });
     // The rest of a large page does not come, and is not waited for.
     assert_eq!(
         on_connect("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 100000\r\n\r\n<html>"),
-        Error::Refused { status: 502, code: None }
+        Error::Status { status: 502, code: None }
     );
     // A WebSocket refused by the reference server: no length, the connection ends it.
     let raw = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{\"code\":1}";
-    assert_eq!(on_connect(raw), Error::Refused { status: 400, code: Some(1) });
+    assert_eq!(on_connect(raw), Error::Status { status: 400, code: Some(1) });
     let chunked = "HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\na\r\n{\"code\":2}\r\n0\r\n\r\n";
-    assert_eq!(on_connect(chunked), Error::Refused { status: 400, code: Some(2) });
+    assert_eq!(on_connect(chunked), Error::Status { status: 400, code: Some(2) });
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn another_revision_of_the_protocol_has_its_own_error() {
     let body = r#"{"code":5,"message":"Unsupported protocol version"}"#;
     let len = body.len();
     let answer = format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {len}\r\n\r\n{body}");
-    assert_eq!(on_connect(&answer), Error::WrongVersion);
+    assert_eq!(on_connect(&answer), Error::UnsupportedVersion);
 }
 
 #[test]
@@ -128,13 +128,13 @@ fn a_server_that_says_nothing_is_not_waited_for() {
         peer.request().await;
         Timer::after(Duration::from_secs(100)).await;
     });
-    assert_eq!(error, Error::TimedOut(Waiting::Handshake));
+    assert_eq!(error, Error::TimedOut(Timeout::Open));
     assert_eq!(began.elapsed().as_secs(), 100);
     let error = error_of(&Config::new("test"), async |peer| {
         peer.upgrade().await;
         Timer::after(Duration::from_secs(100)).await;
     });
-    assert_eq!(error, Error::TimedOut(Waiting::Handshake));
+    assert_eq!(error, Error::TimedOut(Timeout::Open));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_silent_server_is_gone_after_its_own_figures() {
         let waited = began.elapsed().as_millis();
         assert!((11_900..=11_901).contains(&waited), "{waited}");
     });
-    assert_eq!(error, Error::TimedOut(Waiting::Ping));
+    assert_eq!(error, Error::TimedOut(Timeout::Ping));
 }
 
 #[test]
@@ -163,19 +163,19 @@ fn a_close_says_who_and_why() {
             assert_eq!(peer.next().await, Frame::Close(code), "it is answered in kind");
         })
     };
-    let going_away = Error::Closed(Closed::ByFrame(Some(CloseCode::GOING_AWAY)));
+    let going_away = Error::Closed(Closed::CloseFrame(Some(CloseCode::GOING_AWAY)));
     assert_eq!(by_frame(&[0x03, 0xe9], Some(1001)), going_away);
-    assert_eq!(by_frame(&[], None), Error::Closed(Closed::ByFrame(None)));
+    assert_eq!(by_frame(&[], None), Error::Closed(Closed::CloseFrame(None)));
     let by_packet = in_session(async |peer| {
         peer.text("1").await;
         assert_eq!(peer.next().await, Frame::Close(Some(1000)));
     });
-    assert_eq!(by_packet, Error::Closed(Closed::ByPacket));
+    assert_eq!(by_packet, Error::Closed(Closed::ServerDisconnect));
     let silently = error_of(&Config::new("test"), async |peer| {
         peer.open(QUIET, 1_000).await;
-        peer.hang_up();
+        peer.close();
     });
-    assert_eq!(silently, Error::Closed(Closed::Silently));
+    assert_eq!(silently, Error::Closed(Closed::TransportClose));
 }
 
 #[test]
@@ -218,12 +218,12 @@ fn a_frame_against_the_rules_ends_the_session_with_its_code() {
 fn a_message_beyond_the_buffer_is_refused_with_1009_before_it_comes() {
     let max = Buffers::<1024, 512>::MAX_MESSAGE;
     let head = |len: usize| [&[0x82, 126][..], &(len as u16).to_be_bytes()].concat();
-    assert_eq!(offence(&head(max + 1), Some(1009)), Error::TooLarge);
+    assert_eq!(offence(&head(max + 1), Some(1009)), Error::ReceivedTooLarge);
     // In fragments too.
     let half = vec![0; max / 2];
     let fragments = [&[0x02, 126], &(half.len() as u16).to_be_bytes()[..], &half].concat();
     let rest = [&[0x80, 126][..], &(max as u16).to_be_bytes()].concat();
-    assert_eq!(offence(&[fragments, rest].concat(), Some(1009)), Error::TooLarge);
+    assert_eq!(offence(&[fragments, rest].concat(), Some(1009)), Error::ReceivedTooLarge);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn after_a_refusal_the_same_buffers_serve_the_next_connection() {
                     .unwrap();
                 client.send("hello").await.unwrap();
                 assert!(client.recv().await.is_ok());
-                assert_eq!(client.recv().await.err(), Some(Error::TooLarge), "{round}");
+                assert_eq!(client.recv().await.err(), Some(Error::ReceivedTooLarge), "{round}");
             },
             async {
                 peer.open(QUIET, 1_000).await;
@@ -263,7 +263,7 @@ fn a_message_the_server_would_refuse_is_not_sent_and_costs_nothing() {
             let config = Config::new("test");
             let mut client =
                 Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
-            let too_long = Err(Error::MessageTooLong { limit: 1_000 });
+            let too_long = Err(Error::TooLarge { max: 1_000 });
             assert_eq!(client.send(&[0; 1_001][..]).await, too_long);
             // With its type, text takes one more.
             assert_eq!(client.send("a".repeat(1_000).as_str()).await, too_long);
@@ -288,7 +288,7 @@ fn a_server_that_does_not_close_its_side_is_left() {
             let client =
                 Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
             let began = Instant::now();
-            assert_eq!(client.close().await, Err(Error::TimedOut(Waiting::Close)));
+            assert_eq!(client.disconnect().await, Err(Error::TimedOut(Timeout::Close)));
             assert_eq!(began.elapsed().as_secs(), 5);
         },
         async {
@@ -316,33 +316,33 @@ fn a_request_that_cannot_be_made_is_not_sent() {
 fn no_two_errors_read_the_same() {
     let errors = [
         Error::Io(IoError(ErrorKind::ConnectionReset)),
-        Error::Dns,
+        Error::Resolve,
         Error::Connect,
-        Error::TimedOut(Waiting::Dns),
-        Error::TimedOut(Waiting::Connect),
-        Error::TimedOut(Waiting::Handshake),
-        Error::TimedOut(Waiting::Ping),
-        Error::TimedOut(Waiting::Close),
-        Error::Refused { status: 400, code: None },
-        Error::Refused { status: 400, code: Some(3) },
-        Error::WrongVersion,
+        Error::TimedOut(Timeout::Resolve),
+        Error::TimedOut(Timeout::Connect),
+        Error::TimedOut(Timeout::Open),
+        Error::TimedOut(Timeout::Ping),
+        Error::TimedOut(Timeout::Close),
+        Error::Status { status: 400, code: None },
+        Error::Status { status: 400, code: Some(3) },
+        Error::UnsupportedVersion,
         Error::Handshake(Mismatch::Accept),
         Error::Http(http::Error::BareLf),
         Error::NotOpened,
         Error::Open(open::Error::Json),
         Error::Request(WriteError::IllegalValue),
         Error::Request(WriteError::Overflow),
-        Error::Closed(Closed::ByPacket),
-        Error::Closed(Closed::ByFrame(None)),
-        Error::Closed(Closed::ByFrame(Some(CloseCode::NORMAL))),
-        Error::Closed(Closed::Silently),
-        Error::Closed(Closed::ByUs),
+        Error::Closed(Closed::ServerDisconnect),
+        Error::Closed(Closed::CloseFrame(None)),
+        Error::Closed(Closed::CloseFrame(Some(CloseCode::NORMAL))),
+        Error::Closed(Closed::TransportClose),
+        Error::Closed(Closed::ClientDisconnect),
         Error::WebSocket(WsError::Masked),
         Error::Packet(packet::Error::Empty),
-        Error::TooLarge,
-        Error::MessageTooLong { limit: 7 },
+        Error::ReceivedTooLarge,
+        Error::TooLarge { max: 7 },
         Error::Unfinished,
-        Error::HoldsSeparator,
+        Error::Separator,
         Error::UpgradeFailed,
     ];
     let texts: std::collections::HashSet<_> = errors.iter().map(ToString::to_string).collect();

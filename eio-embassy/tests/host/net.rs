@@ -10,9 +10,7 @@ use std::task::{Context, Waker};
 
 use eio_core::session::{CloseReason, Timing};
 use eio_embassy::tcp::TcpConnector;
-use eio_embassy::{
-    Backoff, Buffers, ClientTiming, Config, Connector, Error, Message, Waiting, dial,
-};
+use eio_embassy::{Backoff, Buffers, Config, Connector, Error, Message, Timeout, connect};
 use embassy_net::tcp::TcpSocket;
 use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
@@ -199,13 +197,11 @@ fn no_message_is_lost_doubled_or_torn_whatever_happens_to_frames() {
         };
         let near = async |stack: Stack<'_>| {
             let (mut rx, mut tx) = ([0; 1536], [0; 1024]);
-            let mut connector = TcpConnector::new(stack, &mut rx, &mut tx)
-                .dial_timeout(Duration::from_millis(PATIENT.ping_timeout.into()));
-            let timing =
-                ClientTiming { open_timeout: PATIENT.ping_timeout, ..ClientTiming::default() };
-            let config = Config::new("192.0.2.2:3000").timing(timing);
+            let timeout = Duration::from_millis(PATIENT.ping_timeout.into());
+            let mut connector = TcpConnector::new(stack, &mut rx, &mut tx).connect_timeout(timeout);
+            let config = Config::new("192.0.2.2:3000").open_timeout(timeout);
             let mut buffers = Buffers::<1536, 512>::new();
-            let mut client = dial(&mut connector, &config, &mut buffers, Random(seed))
+            let mut client = connect(&mut connector, &config, &mut buffers, Random(seed))
                 .await
                 .expect("a connection");
             let (mut sent, mut back) = (0, 0);
@@ -220,7 +216,7 @@ fn no_message_is_lost_doubled_or_torn_whatever_happens_to_frames() {
                 }
             }
             // The server may have gone by then, without the last frame having come here.
-            let _ = client.close().await;
+            let _ = client.disconnect().await;
         };
         over_network(weather, seed, near, async |stack| serve(stack, PATIENT, |_| ()).await);
     }
@@ -251,12 +247,12 @@ fn a_cable_that_is_pulled_is_noticed_and_the_session_comes_back_with_it() {
             let mut random = Random(round);
             let mut attempts = 0;
             let mut client = loop {
-                match dial(&mut connector, &config, &mut buffers, &mut random).await {
+                match connect(&mut connector, &config, &mut buffers, &mut random).await {
                     Ok(client) => break client,
-                    Err(error) => assert_eq!(error, Error::TimedOut(Waiting::Connect)),
+                    Err(error) => assert_eq!(error, Error::TimedOut(Timeout::Connect)),
                 }
                 attempts += 1;
-                connector.hang_up().await;
+                connector.close().await;
                 backoff.wait(&mut Random(round)).await;
                 if attempts == 2 {
                     plug(0);
@@ -267,12 +263,12 @@ fn a_cable_that_is_pulled_is_noticed_and_the_session_comes_back_with_it() {
             assert_eq!(client.recv().await, Ok(Message::Text("hello")));
             plug(100);
             let began = Instant::now();
-            assert_eq!(client.recv().await, Err(Error::TimedOut(Waiting::Ping)));
+            assert_eq!(client.recv().await, Err(Error::TimedOut(Timeout::Ping)));
             let silence = began.elapsed();
             let limit = Duration::from_millis(3_010);
             assert!(silence <= limit, "{silence}");
             drop(client);
-            connector.hang_up().await;
+            connector.close().await;
         }
     };
     {

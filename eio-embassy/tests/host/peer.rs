@@ -46,7 +46,7 @@ pub(crate) struct Peer<R, W> {
 
 impl Peer<crate::pipe::Reader, crate::pipe::Writer> {
     /// Sends nothing more, like a process that ended.
-    pub(crate) fn hang_up(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.writer = crate::pipe::pair(crate::pipe::SMOOTH).0.1;
     }
 

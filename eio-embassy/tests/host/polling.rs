@@ -13,7 +13,7 @@ use eio_core::packet::{Message, Packet};
 use eio_core::payload::{self, SEPARATOR};
 use eio_core::session::Timing;
 use eio_core::transport::TransportSet;
-use eio_embassy::{Buffers, Closed, Config, Connector, Error, PollingClient, Waiting};
+use eio_embassy::{Buffers, Closed, Config, Connector, Error, PollingClient, Timeout};
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Timer};
 use embedded_io_async::{Read, Write};
@@ -78,7 +78,7 @@ impl Connector for Cable {
     type Reader<'a> = &'a mut Reader;
     type Writer<'a> = &'a mut Writer;
 
-    async fn dial(&mut self, _: &str, _: u16) -> Result<(), Error> {
+    async fn connect(&mut self, _: &str, _: u16) -> Result<(), Error> {
         let mut server = self.0.borrow_mut();
         let (near, far) = pair(server.manner);
         server.dials += 1;
@@ -92,7 +92,7 @@ impl Connector for Cable {
         (reader, writer)
     }
 
-    async fn hang_up(&mut self) {
+    async fn close(&mut self) {
         self.1 = None;
     }
 }
@@ -283,7 +283,7 @@ fn nothing_is_lost_when_a_polling_future_is_dropped_at_any_await() {
                         impatient(client.flush(), patience).await.unwrap_or(Ok(())).unwrap();
                     }
                     assert_eq!(back, sent, "{http:?}, patience {patience}, step {step}");
-                    client.close().await.unwrap();
+                    client.disconnect().await.unwrap();
                 });
                 let server = server.borrow();
                 assert!(server.closed, "the server was not told");
@@ -315,7 +315,7 @@ fn a_connection_that_the_server_left_is_never_the_end_of_the_session() {
                 assert_eq!(client.recv().await, Ok(Message::Text(text)));
                 client.flush().await.unwrap();
             }
-            client.close().await.unwrap();
+            client.disconnect().await.unwrap();
         })
         .await;
     });
@@ -338,7 +338,7 @@ fn an_application_that_takes_its_time_never_meets_the_end_of_a_connection() {
             assert_eq!(client.recv().await, Ok(Message::Text("c")));
             client.send("d").await.unwrap();
             assert_eq!(client.recv().await, Ok(Message::Text("d")));
-            client.close().await.unwrap();
+            client.disconnect().await.unwrap();
         })
         .await;
     });
@@ -350,19 +350,19 @@ fn a_message_that_polling_cannot_carry_never_harms_the_session() {
     let server = server(Http::KeepAlive, SMOOTH, QUIET);
     beside(&server, async |mut down, mut up| {
         smooth(&mut down, &mut up, async |mut client| {
-            assert_eq!(client.send("a\u{1e}4b").await, Err(Error::HoldsSeparator));
+            assert_eq!(client.send("a\u{1e}4b").await, Err(Error::Separator));
             let long = [b'x'; 700];
-            let Err(Error::MessageTooLong { limit }) = client.send(&long[..]).await else {
+            let Err(Error::TooLarge { max }) = client.send(&long[..]).await else {
                 panic!("longer than the buffer")
             };
-            let fits = str::from_utf8(&long[..limit as usize - 1]).unwrap();
+            let fits = str::from_utf8(&long[..max as usize - 1]).unwrap();
             assert_eq!(
                 client.send(format!("{fits}x").as_str()).await,
-                Err(Error::MessageTooLong { limit })
+                Err(Error::TooLarge { max })
             );
             client.send(fits).await.unwrap();
             assert_eq!(client.recv().await, Ok(Message::Text(fits)));
-            client.close().await.unwrap();
+            client.disconnect().await.unwrap();
         })
         .await;
     });
@@ -375,8 +375,8 @@ fn an_answer_beyond_the_buffer_is_never_taken_in_part() {
         server.borrow_mut().queue.push_back([b"4", &[b'x'; 1100][..]].concat());
         beside(&server, async |mut down, mut up| {
             smooth(&mut down, &mut up, async |mut client| {
-                assert_eq!(client.recv().await, Err(Error::TooLarge));
-                assert_eq!(client.send("x").await, Err(Error::TooLarge));
+                assert_eq!(client.recv().await, Err(Error::ReceivedTooLarge));
+                assert_eq!(client.send("x").await, Err(Error::ReceivedTooLarge));
             })
             .await;
         });
@@ -389,9 +389,9 @@ fn a_refusal_is_never_without_its_status() {
     const GONE: &str = "HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\n{\"code\":1}";
     const BIG: &str = "HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\n\r\n";
     let cases = [
-        (0, OLD, Error::WrongVersion),
-        (1, GONE, Error::Refused { status: 400, code: Some(1) }),
-        (2, BIG, Error::Refused { status: 413, code: None }),
+        (0, OLD, Error::UnsupportedVersion),
+        (1, GONE, Error::Status { status: 400, code: Some(1) }),
+        (2, BIG, Error::Status { status: 413, code: None }),
     ];
     for (which, refusal, expected) in cases {
         let server = server(Http::KeepAlive, SMOOTH, QUIET);
@@ -415,7 +415,7 @@ fn a_silent_server_is_never_waited_for_longer_than_it_announced() {
     beside(&server, async |mut down, mut up| {
         smooth(&mut down, &mut up, async |mut client| {
             let began = Instant::now();
-            assert_eq!(client.recv().await, Err(Error::TimedOut(Waiting::Ping)));
+            assert_eq!(client.recv().await, Err(Error::TimedOut(Timeout::Ping)));
             assert_eq!(began.elapsed(), Duration::from_millis(3_000));
         })
         .await;
@@ -430,7 +430,7 @@ fn what_came_before_a_close_is_never_lost_with_it() {
         smooth(&mut down, &mut up, async |mut client| {
             assert_eq!(client.recv().await, Ok(Message::Text("a")));
             assert_eq!(client.recv().await, Ok(Message::Binary(&[1, 2])));
-            assert_eq!(client.recv().await, Err(Error::Closed(Closed::ByPacket)));
+            assert_eq!(client.recv().await, Err(Error::Closed(Closed::ServerDisconnect)));
         })
         .await;
     });

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use eio_core::transport::{Transport, TransportSet};
-use eio_embassy::{Buffers, Config, Connector, Error, Message, Waiting, dial_by_polling};
+use eio_embassy::{Buffers, Config, Connector, Error, Message, Timeout, connect_and_upgrade};
 use embassy_futures::join::join;
 use embassy_time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ impl Connector for Plugs {
     type Reader<'a> = &'a mut Reader;
     type Writer<'a> = &'a mut Writer;
 
-    async fn dial(&mut self, _: &str, _: u16) -> Result<(), Error> {
+    async fn connect(&mut self, _: &str, _: u16) -> Result<(), Error> {
         self.1 = Some(self.0.pop_front().ok_or(Error::Connect)?);
         Ok(())
     }
@@ -29,7 +29,7 @@ impl Connector for Plugs {
         (reader, writer)
     }
 
-    async fn hang_up(&mut self) {
+    async fn close(&mut self) {
         self.1 = None;
     }
 }
@@ -85,13 +85,13 @@ fn nothing_that_came_before_the_websocket_is_lost_or_overtaken() {
         let near = async {
             let mut buffers = Buffers::<1024, 512>::new();
             let config = Config::new("test");
-            let client = dial_by_polling(&mut network, &config, &mut buffers, Random(1)).await;
+            let client = connect_and_upgrade(&mut network, &config, &mut buffers, Random(1)).await;
             let mut client = client.unwrap();
             client.send("sent").await.unwrap();
             assert_eq!(client.recv().await, Ok(Message::Text("early")));
             assert_eq!(client.recv().await, Ok(Message::Binary(&[1, 2, 3])));
             assert_eq!(client.recv().await, Ok(Message::Text("late")));
-            client.close().await.unwrap();
+            client.disconnect().await.unwrap();
         };
         let far = async {
             let header = if close { "Connection: close\r\n" } else { "" };
@@ -115,7 +115,7 @@ fn nothing_that_came_before_the_websocket_is_lost_or_overtaken() {
 async fn attempt(network: &mut Plugs) -> Error {
     let mut buffers = Buffers::<1024, 512>::new();
     let config = Config::new("test");
-    let error = dial_by_polling(network, &config, &mut buffers, Random(1)).await.err();
+    let error = connect_and_upgrade(network, &config, &mut buffers, Random(1)).await.err();
     error.expect("no session")
 }
 
@@ -160,10 +160,13 @@ fn a_server_that_does_not_upgrade_is_never_waited_for_longer_than_an_upgrade_tak
 #[test]
 fn a_handshake_that_is_none_is_never_followed_by_a_websocket() {
     let answers = [
-        ("HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\n{\"code\":5}", Error::WrongVersion),
+        (
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\n{\"code\":5}",
+            Error::UnsupportedVersion,
+        ),
         (
             "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n",
-            Error::Refused { status: 503, code: None },
+            Error::Status { status: 503, code: None },
         ),
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n6", Error::NotOpened),
     ];
@@ -179,6 +182,6 @@ fn a_handshake_that_is_none_is_never_followed_by_a_websocket() {
     let (mut network, [_peer]) = plugs();
     let began = Instant::now();
     let error = run(attempt(&mut network));
-    assert_eq!(error, Error::TimedOut(Waiting::Handshake));
+    assert_eq!(error, Error::TimedOut(Timeout::Open));
     assert_eq!(began.elapsed(), Duration::from_secs(20));
 }

@@ -167,7 +167,7 @@ fn a_session_outlives_many_heartbeats_of_a_server() {
             assert!(matches!(early, embassy_futures::select::Either::Second(())));
             client.send("still there").await.unwrap();
             assert_eq!(client.recv().await, Ok(Message::Text("still there")));
-            assert_eq!(client.close().await, Ok(()));
+            assert_eq!(client.disconnect().await, Ok(()));
         },
         Peer::new(far).echo(timing),
     ));
@@ -185,7 +185,7 @@ fn what_was_sent_before_close_arrives_before_it() {
         },
         async |mut client| {
             client.send("last").await.unwrap();
-            assert_eq!(client.close().await, Ok(()));
+            assert_eq!(client.disconnect().await, Ok(()));
         },
     );
 }

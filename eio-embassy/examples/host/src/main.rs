@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use eio_embassy::edge::EdgeConnector;
-use eio_embassy::{Buffers, Config, Error, Message, PollingClient, dial, dial_by_polling};
+use eio_embassy::{Buffers, Config, Error, Message, PollingClient, connect, connect_and_upgrade};
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::channel::Channel;
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 /// Lines there, messages back, until there are no more. Both clients are used in the same way.
 macro_rules! talk {
     ($client:ident) => {{
-        eprintln!("open {}", $client.handshake().sid);
+        eprintln!("open {}", $client.sid());
         loop {
             match select($client.recv(), LINES.receive()).await {
                 Either::First(message) => print(message?),
@@ -66,7 +66,7 @@ macro_rules! talk {
         while let Ok(message) = with_timeout(LINGER, $client.recv()).await {
             print(message?);
         }
-        $client.close().await
+        $client.disconnect().await
     }};
 }
 
@@ -77,7 +77,7 @@ async fn run(host: &str, how: How) -> Result<(), Error> {
     let mut buffers = Buffers::<4096, 1024>::new();
     match how {
         How::WebSocket => {
-            let mut client = dial(&mut network, &config, &mut buffers, rand::rng()).await?;
+            let mut client = connect(&mut network, &config, &mut buffers, rand::rng()).await?;
             talk!(client)
         }
         How::Polling => {
@@ -87,7 +87,7 @@ async fn run(host: &str, how: How) -> Result<(), Error> {
             talk!(client)
         }
         How::Upgrade => {
-            let client = dial_by_polling(&mut network, &config, &mut buffers, rand::rng());
+            let client = connect_and_upgrade(&mut network, &config, &mut buffers, rand::rng());
             let mut client = client.await?;
             talk!(client)
         }

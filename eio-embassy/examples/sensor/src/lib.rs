@@ -18,7 +18,7 @@ use core::fmt;
 use core::fmt::Write as _;
 use core::future::Future;
 
-use eio_embassy::{Backoff, Buffers, Config, Connector, Error, Message, dial};
+use eio_embassy::{Backoff, Buffers, Config, Connector, Error, Message, connect};
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Ticker};
 use rand_core::RngCore;
@@ -50,7 +50,7 @@ pub async fn run(
         if let Err(error) = lost {
             board.log(format_args!("lost: {error}"));
         }
-        network.hang_up().await;
+        network.close().await;
         backoff.wait(&mut rng).await;
     }
 }
@@ -64,9 +64,9 @@ async fn session(
     rng: &mut impl RngCore,
     backoff: &mut Backoff,
 ) -> Result<(), Error> {
-    let mut client = dial(network, config, memory, rng).await?;
+    let mut client = connect(network, config, memory, rng).await?;
     backoff.reset();
-    board.log(format_args!("open {}", client.handshake().sid));
+    board.log(format_args!("open {}", client.sid()));
     let mut ticker = Ticker::every(Duration::from_secs(1));
     let mut number = 0_u32;
     loop {

@@ -9,7 +9,7 @@ use core::fmt::Write as _;
 
 use eio_embassy::tcp::TcpConnector;
 use eio_embassy::{
-    Backoff, Buffers, Client, Closed, Config, Connector, Error, Message, Waiting, dial,
+    Backoff, Buffers, Client, Closed, Config, Connector, Error, Message, Timeout, connect,
 };
 use eio_embassy_qemu::{Toy, network, run, stack_used};
 use embassy_executor::Spawner;
@@ -107,10 +107,10 @@ impl Board {
     /// under way at once.
     async fn echo(&mut self, count: u32) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let mut client = dial(&mut self.connector, &config, self.buffers, &mut self.rng)
+        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.rng)
             .await
             .map_err(failed(10))?;
-        println!("open {}", client.handshake().sid);
+        println!("open {}", client.sid());
         let began = Instant::now();
         let (mut sent, mut back) = (0, 0);
         while back < 2 * count {
@@ -124,37 +124,37 @@ impl Board {
             back += 1;
         }
         println!("echoed {back} messages in {} ms", began.elapsed().as_millis());
-        client.close().await.map_err(failed(14))
+        client.disconnect().await.map_err(failed(14))
     }
 
     /// Messages beyond a limit, each way: a clear error, and the client is usable afterwards. The server takes
     /// `limit` bytes.
     async fn too_big(&mut self, limit: u32) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let mut client = dial(&mut self.connector, &config, self.buffers, &mut self.rng)
+        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.rng)
             .await
             .map_err(failed(20))?;
         // More than the server takes: refused here, before the server would say 1009. The session goes on.
         let refused = client.send(&self.pattern[..limit as usize + 1]).await;
-        ensure(refused == Err(Error::MessageTooLong { limit }), 21)?;
+        ensure(refused == Err(Error::TooLarge { max: limit }), 21)?;
         client.send("still there").await.map_err(failed(22))?;
         ensure(client.recv().await == Ok(Message::Text("still there")), 23)?;
         // More than comes in here: the server hears 1009, and the session ends.
         client.send(&self.pattern[..limit as usize]).await.map_err(failed(24))?;
-        ensure(client.recv().await == Err(Error::TooLarge), 25)?;
+        ensure(client.recv().await == Err(Error::ReceivedTooLarge), 25)?;
         drop(client);
         println!("refused both ways");
-        self.connector.hang_up().await;
+        self.connector.close().await;
         self.echo(10).await
     }
 
     /// The server goes silent or away; within `limit` milliseconds that is noticed.
     async fn gone(&mut self, limit: u32) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let mut client = dial(&mut self.connector, &config, self.buffers, &mut self.rng)
+        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.rng)
             .await
             .map_err(failed(30))?;
-        println!("open {}", client.handshake().sid);
+        println!("open {}", client.sid());
         let mut last = Instant::now();
         let error = loop {
             match select(client.recv(), Timer::after(Duration::from_millis(100))).await {
@@ -172,7 +172,7 @@ impl Board {
         println!("gone after {silence} ms: {error}");
         let expected = matches!(
             error,
-            Error::TimedOut(Waiting::Ping) | Error::Closed(Closed::Silently) | Error::Io(_)
+            Error::TimedOut(Timeout::Ping) | Error::Closed(Closed::TransportClose) | Error::Io(_)
         );
         ensure(expected, 31)?;
         ensure(silence <= u64::from(limit), 32)
@@ -184,7 +184,7 @@ impl Board {
         let mut connections = 0;
         while connections < times {
             let config = Config::new(&self.host);
-            match dial(&mut self.connector, &config, self.buffers, &mut self.rng).await {
+            match connect(&mut self.connector, &config, self.buffers, &mut self.rng).await {
                 Ok(mut client) => {
                     backoff.reset();
                     connections += 1;
@@ -198,7 +198,7 @@ impl Board {
                 }
                 Err(error) => println!("no connection: {error}"),
             }
-            self.connector.hang_up().await;
+            self.connector.close().await;
             backoff.wait(&mut self.rng).await;
         }
         Ok(())
@@ -207,15 +207,16 @@ impl Board {
     /// The server refuses a session it does not know with `status`.
     async fn refused(&mut self, status: u16) -> Result<(), Failure> {
         let config = Config::new(&self.host).query("sid=nobody");
-        let refused = dial(&mut self.connector, &config, self.buffers, &mut self.rng).await.err();
+        let refused =
+            connect(&mut self.connector, &config, self.buffers, &mut self.rng).await.err();
         println!("refused: {}", refused.ok_or(Failure(50, None))?);
-        ensure(matches!(refused, Some(Error::Refused { status: was, .. }) if was == status), 51)
+        ensure(matches!(refused, Some(Error::Status { status: was, .. }) if was == status), 51)
     }
 
     /// Nobody listens there.
     async fn nobody(&mut self) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let error = dial(&mut self.connector, &config, self.buffers, &mut self.rng).await.err();
+        let error = connect(&mut self.connector, &config, self.buffers, &mut self.rng).await.err();
         ensure(error == Some(Error::Connect), 60)
     }
 
@@ -228,17 +229,18 @@ impl Board {
         let (mut connections, mut total) = (0_u32, 0_u32);
         loop {
             let config = Config::new(&self.host);
-            let lost = match dial(&mut self.connector, &config, self.buffers, &mut self.rng).await {
-                Ok(client) => {
-                    backoff.reset();
-                    connections += 1;
-                    talk(client, self.pattern, end, &mut total, &mut stack).await?
-                }
-                Err(error) => Some(error),
-            };
+            let lost =
+                match connect(&mut self.connector, &config, self.buffers, &mut self.rng).await {
+                    Ok(client) => {
+                        backoff.reset();
+                        connections += 1;
+                        talk(client, self.pattern, end, &mut total, &mut stack).await?
+                    }
+                    Err(error) => Some(error),
+                };
             let Some(lost) = lost else { break };
             println!("lost at {} s: {lost}", Instant::now().as_secs());
-            self.connector.hang_up().await;
+            self.connector.close().await;
             backoff.wait(&mut self.rng).await;
         }
         let (early, late) = (stack.ok_or(Failure(70, None))?, stack_used());
@@ -279,7 +281,7 @@ async fn talk<R: Read, W: Write>(
                 ensure(Instant::now() < end + Duration::from_secs(10), 73)?;
             }
             Either::Second(()) => {
-                return client.close().await.map(|()| None).map_err(failed(74));
+                return client.disconnect().await.map(|()| None).map_err(failed(74));
             }
         }
     }

@@ -10,7 +10,7 @@ use core::fmt::Write as _;
 
 use eio_embassy::tcp::TcpConnector;
 use eio_embassy::{
-    AnyClient, Buffers, Config, Error, Message, PollingClient, dial_any, dial_by_polling,
+    AnyClient, Buffers, Config, Error, Message, PollingClient, connect_and_upgrade, connect_any,
 };
 use eio_embassy_qemu::{Toy, network, run, stack_used};
 use embassy_executor::Spawner;
@@ -53,7 +53,7 @@ async fn main(spawner: Spawner) {
 /// So many messages, each of which has to come back before the next goes. Both clients are used in the same way.
 macro_rules! talk {
     ($client:ident, $count:ident) => {{
-        println!("open {}", $client.handshake().sid);
+        println!("open {}", $client.sid());
         let began = Instant::now();
         let mut bytes = [0; LONGEST];
         for number in 0..$count {
@@ -64,7 +64,7 @@ macro_rules! talk {
             }
         }
         println!("echoed {} messages in {} ms", $count, began.elapsed().as_millis());
-        $client.close().await?;
+        $client.disconnect().await?;
         Ok(None)
     }};
 }
@@ -91,19 +91,19 @@ async fn echo(spawner: Spawner) -> Result<Option<u32>, Error> {
     let stack = network(spawner).await;
     let gateway = stack.config_v4().and_then(|config| config.gateway).ok_or(Error::Connect)?;
     let mut host = heapless::String::<24>::new();
-    write!(host, "{gateway}:{port}").map_err(|_| Error::Dns)?;
+    write!(host, "{gateway}:{port}").map_err(|_| Error::Resolve)?;
 
     let config = Config::new(&host);
     let mut down = TcpConnector::new(stack, DOWN_RX.take(), DOWN_TX.take());
     if scenario == "upgrade" {
-        let client = dial_by_polling(&mut down, &config, RECEIVE.take(), Toy(0x2545_f491));
+        let client = connect_and_upgrade(&mut down, &config, RECEIVE.take(), Toy(0x2545_f491));
         let mut client = client.await?;
         talk!(client, count)
     } else {
         let mut up = TcpConnector::new(stack, UP_RX.take(), UP_TX.take());
         let (down, up) = ((&mut down, RECEIVE.take()), (&mut up, SEND.take()));
         if scenario == "any" {
-            let client = dial_any(down, up, &config, Toy(0x2545_f491)).await?;
+            let client = connect_any(down, up, &config, Toy(0x2545_f491)).await?;
             let AnyClient::WebSocket(mut client) = client else {
                 return Err(Error::UpgradeFailed);
             };

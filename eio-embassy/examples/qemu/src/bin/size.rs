@@ -49,7 +49,7 @@ async fn session(
         match select(client.recv(), ticker.next()).await {
             Either::First(message) => {
                 if let Message::Text("stop") = message? {
-                    return client.close().await;
+                    return client.disconnect().await;
                 }
             }
             Either::Second(()) => client.send(&[1, 2, 3]).await?,

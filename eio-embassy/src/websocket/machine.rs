@@ -418,16 +418,13 @@ impl<'b> WsMachine<'b> {
 
     fn poll_events(&mut self) {
         while let Some(event) = self.session.poll_event() {
-            let reason = match event {
-                SessionEvent::Closed(reason) => reason,
+            let error = match event {
+                SessionEvent::Closed(reason) => Error::ended(reason, self.session.is_open()),
                 SessionEvent::Upgraded => continue,
-                SessionEvent::UpgradeFailed(_) => {
-                    self.ended.get_or_insert(Error::UpgradeFailed);
-                    continue;
-                }
+                SessionEvent::UpgradeFailed(_) => Error::UpgradeFailed,
             };
-            debug!("the session has ended");
-            self.ended.get_or_insert(Error::ended(reason, self.session.is_open()));
+            debug!("the session or its upgrade has ended");
+            self.ended.get_or_insert(error);
         }
     }
 

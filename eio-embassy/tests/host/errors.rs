@@ -1,4 +1,4 @@
-//! One script for each error: what happened is what is said, and what was said to the server is right.
+//! One script for each error: the client reports the cause, and sends the right close frame.
 
 use eio_core::http::WriteError;
 use eio_core::session::Timing;
@@ -13,13 +13,13 @@ use embedded_io_async::ErrorKind;
 use crate::Random;
 use crate::clock::run;
 use crate::peer::{Frame, Peer, QUIET};
-use crate::pipe::{Reader, SMOOTH, Writer, pair};
+use crate::pipe::{Reader, UNLIMITED, Writer, pair};
 
 type Far = Peer<Reader, Writer>;
 
-/// What `connect` says, or if that succeeds the first `recv` that fails. Said again, it is the same.
+/// The error of `connect`, or of the first `recv` that fails. Later calls return the same error.
 fn error_of(config: &Config<'_>, script: impl AsyncFnOnce(&mut Far)) -> Error {
-    let ((reader, writer), far) = pair(SMOOTH);
+    let ((reader, writer), far) = pair(UNLIMITED);
     let mut peer = Peer::new(far);
     let near = async {
         let mut buffers = Buffers::<1024, 512>::new();
@@ -49,7 +49,7 @@ fn on_connect(answer: &str) -> Error {
     })
 }
 
-/// After the open packet.
+/// The error of a session that executes `script` after the open packet.
 fn in_session(script: impl AsyncFnOnce(&mut Far)) -> Error {
     error_of(&Config::new("test"), async |peer| {
         peer.open(QUIET, 1_000).await;
@@ -57,8 +57,8 @@ fn in_session(script: impl AsyncFnOnce(&mut Far)) -> Error {
     })
 }
 
-/// The frame breaks a rule; the client says so with this code (none: an empty close frame).
-fn offence(payload: &[u8], code: Option<u16>) -> Error {
+/// The error for an invalid frame, which the client answers with a close frame with this code.
+fn violation(payload: &[u8], code: Option<u16>) -> Error {
     in_session(async |peer| {
         peer.write(payload).await;
         assert_eq!(peer.next().await, Frame::Close(code));
@@ -66,7 +66,7 @@ fn offence(payload: &[u8], code: Option<u16>) -> Error {
 }
 
 #[test]
-fn a_refusal_says_status_and_code() {
+fn refused_websocket_contains_status_and_code() {
     let body = |status: &str, body: &str| {
         let len = body.len();
         on_connect(&format!("HTTP/1.1 {status}\r\nContent-Length: {len}\r\n\r\n{body}"))
@@ -81,12 +81,12 @@ fn a_refusal_says_status_and_code() {
     );
     assert_eq!(body("401 Unauthorized", "\"no\""), Error::Status { status: 401, code: None });
     assert_eq!(body("404 Not Found", ""), Error::Status { status: 404, code: None });
-    // The rest of a large page does not come, and is not waited for.
+    // The client does not wait for the rest of a large body.
     assert_eq!(
         on_connect("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 100000\r\n\r\n<html>"),
         Error::Status { status: 502, code: None }
     );
-    // A WebSocket refused by the reference server: no length, the connection ends it.
+    // The reference server refuses a WebSocket without a length: the body ends with the connection.
     let raw = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{\"code\":1}";
     assert_eq!(on_connect(raw), Error::Status { status: 400, code: Some(1) });
     let chunked = "HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\na\r\n{\"code\":2}\r\n0\r\n\r\n";
@@ -94,7 +94,7 @@ fn a_refusal_says_status_and_code() {
 }
 
 #[test]
-fn another_revision_of_the_protocol_has_its_own_error() {
+fn code_5_is_unsupported_version() {
     let body = r#"{"code":5,"message":"Unsupported protocol version"}"#;
     let len = body.len();
     let answer = format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {len}\r\n\r\n{body}");
@@ -102,7 +102,7 @@ fn another_revision_of_the_protocol_has_its_own_error() {
 }
 
 #[test]
-fn what_is_no_websocket_server_is_told_apart() {
+fn invalid_handshake_responses_have_distinct_errors() {
     let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
     assert_eq!(on_connect(&format!("{head}\r\n")), Error::Handshake(Mismatch::Accept));
     let accept = "Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n";
@@ -115,14 +115,14 @@ fn what_is_no_websocket_server_is_told_apart() {
 }
 
 #[test]
-fn a_connection_that_breaks_says_how() {
+fn broken_connection_reports_the_io_error() {
     let reset = Error::Io(IoError(ErrorKind::ConnectionReset));
     assert_eq!(on_connect(""), reset);
     assert_eq!(in_session(async |peer| peer.writer.reset()), reset);
 }
 
 #[test]
-fn a_server_that_says_nothing_is_not_waited_for() {
+fn open_timeout_expires_without_a_response() {
     let began = Instant::now();
     let error = error_of(&Config::new("test"), async |peer| {
         peer.request().await;
@@ -138,7 +138,7 @@ fn a_server_that_says_nothing_is_not_waited_for() {
 }
 
 #[test]
-fn a_silent_server_is_gone_after_its_own_figures() {
+fn session_times_out_after_ping_interval_and_timeout() {
     let timing = Timing { ping_interval: 5_000, ping_timeout: 2_000, ..QUIET };
     let began = Instant::now();
     let error = error_of(&Config::new("test"), async |peer| {
@@ -146,7 +146,7 @@ fn a_silent_server_is_gone_after_its_own_figures() {
         Timer::after(Duration::from_millis(4_900)).await;
         peer.text("2").await;
         assert_eq!(peer.next().await, Frame::Text("3".into()));
-        // Other traffic is no heartbeat.
+        // Messages do not count as a heartbeat.
         peer.text("4x").await;
         assert_eq!(peer.next().await, Frame::Close(Some(1000)));
         let waited = began.elapsed().as_millis();
@@ -156,11 +156,11 @@ fn a_silent_server_is_gone_after_its_own_figures() {
 }
 
 #[test]
-fn a_close_says_who_and_why() {
+fn close_reports_its_cause() {
     let by_frame = |payload: &'static [u8], code: Option<u16>| {
         in_session(async |peer| {
             peer.frame(true, Opcode::Close, payload).await;
-            assert_eq!(peer.next().await, Frame::Close(code), "it is answered in kind");
+            assert_eq!(peer.next().await, Frame::Close(code), "the answer has the same code");
         })
     };
     let going_away = Error::Closed(Closed::CloseFrame(Some(CloseCode::GOING_AWAY)));
@@ -179,7 +179,7 @@ fn a_close_says_who_and_why() {
 }
 
 #[test]
-fn a_session_must_begin_with_an_open_packet() {
+fn first_packet_must_be_an_open_packet() {
     let first = |text: &'static str| {
         error_of(&Config::new("test"), async |peer| {
             peer.upgrade().await;
@@ -194,15 +194,15 @@ fn a_session_must_begin_with_an_open_packet() {
 }
 
 #[test]
-fn what_is_not_a_packet_ends_the_session() {
-    assert_eq!(offence(b"\x81\x00", None), Error::Packet(packet::Error::Empty));
-    assert_eq!(offence(b"\x81\x017", None), Error::Packet(packet::Error::UnknownType));
-    assert_eq!(offence(b"\x81\x02b*", None), Error::Packet(packet::Error::Base64));
-    assert_eq!(offence(b"\x81\x024\xff", Some(1007)), Error::Packet(packet::Error::Utf8));
+fn invalid_packet_ends_the_session() {
+    assert_eq!(violation(b"\x81\x00", None), Error::Packet(packet::Error::Empty));
+    assert_eq!(violation(b"\x81\x017", None), Error::Packet(packet::Error::UnknownType));
+    assert_eq!(violation(b"\x81\x02b*", None), Error::Packet(packet::Error::Base64));
+    assert_eq!(violation(b"\x81\x024\xff", Some(1007)), Error::Packet(packet::Error::Utf8));
 }
 
 #[test]
-fn a_frame_against_the_rules_ends_the_session_with_its_code() {
+fn invalid_frame_ends_the_session_with_1002() {
     for (frame, error) in [
         (&b"\x81\x80\0\0\0\0"[..], WsError::Masked),
         (b"\xc1\x00", WsError::ReservedBits),
@@ -210,28 +210,28 @@ fn a_frame_against_the_rules_ends_the_session_with_its_code() {
         (b"\x80\x00", WsError::NothingToContinue),
         (b"\x09\x00", WsError::FragmentedControl),
     ] {
-        assert_eq!(offence(frame, Some(1002)), Error::WebSocket(error));
+        assert_eq!(violation(frame, Some(1002)), Error::WebSocket(error));
     }
 }
 
 #[test]
-fn a_message_beyond_the_buffer_is_refused_with_1009_before_it_comes() {
+fn message_larger_than_the_buffer_is_refused_with_1009() {
     let max = Buffers::<1024, 512>::MAX_MESSAGE;
     let head = |len: usize| [&[0x82, 126][..], &(len as u16).to_be_bytes()].concat();
-    assert_eq!(offence(&head(max + 1), Some(1009)), Error::ReceivedTooLarge);
-    // In fragments too.
+    assert_eq!(violation(&head(max + 1), Some(1009)), Error::ReceivedTooLarge);
+    // The same in fragments.
     let half = vec![0; max / 2];
     let fragments = [&[0x02, 126], &(half.len() as u16).to_be_bytes()[..], &half].concat();
     let rest = [&[0x80, 126][..], &(max as u16).to_be_bytes()].concat();
-    assert_eq!(offence(&[fragments, rest].concat(), Some(1009)), Error::ReceivedTooLarge);
+    assert_eq!(violation(&[fragments, rest].concat(), Some(1009)), Error::ReceivedTooLarge);
 }
 
 #[test]
-fn after_a_refusal_the_same_buffers_serve_the_next_connection() {
+fn buffers_are_reusable_after_an_error() {
     let mut buffers = Buffers::<1024, 512>::new();
     let config = Config::new("test");
     for round in 0..3 {
-        let ((reader, writer), far) = pair(SMOOTH);
+        let ((reader, writer), far) = pair(UNLIMITED);
         let mut peer = Peer::new(far);
         run(join(
             async {
@@ -254,8 +254,8 @@ fn after_a_refusal_the_same_buffers_serve_the_next_connection() {
 }
 
 #[test]
-fn a_message_the_server_would_refuse_is_not_sent_and_costs_nothing() {
-    let ((reader, writer), far) = pair(SMOOTH);
+fn message_larger_than_max_payload_is_not_sent() {
+    let ((reader, writer), far) = pair(UNLIMITED);
     let mut peer = Peer::new(far);
     run(join(
         async {
@@ -265,7 +265,7 @@ fn a_message_the_server_would_refuse_is_not_sent_and_costs_nothing() {
                 Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
             let too_long = Err(Error::TooLarge { max: 1_000 });
             assert_eq!(client.send(&[0; 1_001][..]).await, too_long);
-            // With its type, text takes one more.
+            // The type of a text message is one more byte.
             assert_eq!(client.send("a".repeat(1_000).as_str()).await, too_long);
             client.send(&[0; 1_000][..]).await.unwrap();
             client.flush().await.unwrap();
@@ -278,8 +278,8 @@ fn a_message_the_server_would_refuse_is_not_sent_and_costs_nothing() {
 }
 
 #[test]
-fn a_server_that_does_not_close_its_side_is_left() {
-    let ((reader, writer), far) = pair(SMOOTH);
+fn disconnect_times_out_without_a_close_frame() {
+    let ((reader, writer), far) = pair(UNLIMITED);
     let mut peer = Peer::new(far);
     run(join(
         async {
@@ -299,7 +299,7 @@ fn a_server_that_does_not_close_its_side_is_left() {
 }
 
 #[test]
-fn a_request_that_cannot_be_made_is_not_sent() {
+fn invalid_config_sends_no_request() {
     for (config, error) in [
         (Config::new("test\r\nX: y"), WriteError::IllegalValue),
         (Config::new("test").path("/a b"), WriteError::IllegalValue),
@@ -307,13 +307,13 @@ fn a_request_that_cannot_be_made_is_not_sent() {
         (Config::new("test").headers(&[("A", "\n")]), WriteError::IllegalValue),
         (Config::new("test").query(&"a".repeat(500)), WriteError::Overflow),
     ] {
-        let error_was = error_of(&config, async |peer| assert!(peer.got_nothing()));
+        let error_was = error_of(&config, async |peer| assert!(peer.received_nothing()));
         assert_eq!(error_was, Error::Request(error));
     }
 }
 
 #[test]
-fn no_two_errors_read_the_same() {
+fn every_error_has_a_distinct_message() {
     let errors = [
         Error::Io(IoError(ErrorKind::ConnectionReset)),
         Error::Resolve,

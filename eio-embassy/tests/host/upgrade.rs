@@ -1,4 +1,4 @@
-//! Sessions that begin by polling and move to a WebSocket, against a script.
+//! `connect_and_upgrade`: upgrades on one connection, against a scripted server.
 
 use std::collections::VecDeque;
 
@@ -10,9 +10,9 @@ use embassy_time::{Duration, Instant};
 use crate::Random;
 use crate::clock::run;
 use crate::peer::{Frame, Peer, QUIET, accept, open};
-use crate::pipe::{Manner, Reader, SMOOTH, Writer, pair};
+use crate::pipe::{Limits, Reader, UNLIMITED, Writer, pair};
 
-/// Connections made before, one for each dial.
+/// A connector with prepared connections, one for each `connect`.
 pub(crate) struct Plugs(VecDeque<(Reader, Writer)>, Option<(Reader, Writer)>);
 
 impl Connector for Plugs {
@@ -25,7 +25,7 @@ impl Connector for Plugs {
     }
 
     fn split(&mut self) -> (&mut Reader, &mut Writer) {
-        let (reader, writer) = self.1.as_mut().expect("dialed before");
+        let (reader, writer) = self.1.as_mut().expect("a connection");
         (reader, writer)
     }
 
@@ -37,20 +37,20 @@ impl Connector for Plugs {
 pub(crate) type Far = Peer<Reader, Writer>;
 
 fn plugs<const N: usize>() -> (Plugs, [Far; N]) {
-    plugs_with(SMOOTH)
+    plugs_with(UNLIMITED)
 }
 
-pub(crate) fn plugs_with<const N: usize>(manner: Manner) -> (Plugs, [Far; N]) {
+pub(crate) fn plugs_with<const N: usize>(limits: Limits) -> (Plugs, [Far; N]) {
     let mut near = VecDeque::new();
     let far = std::array::from_fn(|_| {
-        let (here, there) = pair(manner);
+        let (here, there) = pair(limits);
         near.push_back(here);
         Peer::new(there)
     });
     (Plugs(near, None), far)
 }
 
-/// Answers the first request: the open packet, and `more` behind it.
+/// Answers the first request with the open packet and `more`.
 pub(crate) async fn handshake(peer: &mut Far, upgrades: TransportSet, header: &str, more: &str) {
     let head = peer.request().await;
     assert!(head.starts_with("GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\n"), "{head}");
@@ -63,7 +63,7 @@ pub(crate) async fn handshake(peer: &mut Far, upgrades: TransportSet, header: &s
     .await;
 }
 
-/// Lets the WebSocket in, up to the probe.
+/// Accepts the WebSocket and reads the probe.
 pub(crate) async fn websocket(peer: &mut Far) {
     let head = peer.request().await;
     let target = "GET /engine.io/?EIO=4&transport=websocket&sid=a_session HTTP/1.1\r\n";
@@ -78,8 +78,8 @@ pub(crate) async fn websocket(peer: &mut Far) {
 pub(crate) const WEBSOCKET: TransportSet = TransportSet::EMPTY.with(Transport::WebSocket);
 
 #[test]
-fn nothing_that_came_before_the_websocket_is_lost_or_overtaken() {
-    // On one connection, and on two if the server ends the first.
+fn messages_before_the_upgrade_are_received_first() {
+    // On one connection, and on two if the server closes the first.
     for close in [false, true] {
         let (mut network, [mut first, mut second]) = plugs();
         let near = async {
@@ -111,7 +111,7 @@ fn nothing_that_came_before_the_websocket_is_lost_or_overtaken() {
     }
 }
 
-/// What becomes of the attempt.
+/// The error of an upgrade.
 async fn attempt(network: &mut Plugs) -> Error {
     let mut buffers = Buffers::<1024, 512>::new();
     let config = Config::new("test");
@@ -120,8 +120,8 @@ async fn attempt(network: &mut Plugs) -> Error {
 }
 
 #[test]
-fn a_server_that_does_not_upgrade_is_never_waited_for_longer_than_an_upgrade_takes() {
-    // It offers none.
+fn upgrade_fails_if_not_offered_not_answered_or_answered_wrongly() {
+    // The server does not offer an upgrade.
     let (mut network, [mut peer]) = plugs();
     let far = handshake(&mut peer, TransportSet::EMPTY, "", "");
     assert_eq!(run(join(attempt(&mut network), far)).0, Error::UpgradeFailed);
@@ -141,13 +141,15 @@ fn a_server_that_does_not_upgrade_is_never_waited_for_longer_than_an_upgrade_tak
     let (error, took) = run(async {
         match embassy_futures::select::select(near, far).await {
             embassy_futures::select::Either::First(result) => result,
-            embassy_futures::select::Either::Second(()) => panic!("the client left"),
+            embassy_futures::select::Either::Second(()) => {
+                panic!("the client closed the connection")
+            }
         }
     });
     assert_eq!(error, Error::UpgradeFailed);
     assert!((10_000..12_000).contains(&took.as_millis()), "{took}");
 
-    // It answers with something else.
+    // It answers with another packet.
     let (mut network, [mut peer]) = plugs();
     let far = async {
         handshake(&mut peer, WEBSOCKET, "", "").await;
@@ -158,7 +160,7 @@ fn a_server_that_does_not_upgrade_is_never_waited_for_longer_than_an_upgrade_tak
 }
 
 #[test]
-fn a_handshake_that_is_none_is_never_followed_by_a_websocket() {
+fn failed_polling_handshake_opens_no_websocket() {
     let answers = [
         (
             "HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\n{\"code\":5}",

@@ -134,6 +134,6 @@ for kind in ours npm; do
   fi
 done
 
-if wanted nobody; then
-  run "nobody: no connection, and it says so" "$(free_port)" nobody 0
+if wanted no-server; then
+  run "no-server: the connection is refused" "$(free_port)" no-server 0
 fi

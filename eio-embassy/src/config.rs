@@ -37,8 +37,8 @@ pub struct Config<'a> {
 impl<'a> Config<'a> {
     /// A client of the server at `host`, which is also the value of the Host header.
     ///
-    /// **Range:** `name`, `name:port`, `address` or `address:port`; an IPv6 address in brackets. Without a port it is 80.
-    /// Any other text is [`Error::Request`] when the client connects.
+    /// **Range:** `name`, `name:port`, `address` or `address:port`; an IPv6 address in brackets. Without a port it is
+    /// 80. Any other text is [`Error::Request`] when the client connects.
     pub const fn new(host: &'a str) -> Self {
         let timing = ClientTiming {
             open_timeout: 20_000,
@@ -119,8 +119,8 @@ impl Config<'_> {
         self
     }
 
-    /// Time from the open packet to the end of an upgrade. A server has a timeout of its own (10 s by default); a longer
-    /// one here has no use.
+    /// Time from the open packet to the end of an upgrade. A server has a timeout of its own (10 s by default); a
+    /// longer one here has no use.
     ///
     /// **Default:** 10 s. **Range:** 1 ms to 49 days; durations beyond count as that limit. When it expires,
     /// [`connect_and_upgrade`](crate::connect_and_upgrade) returns [`Error::UpgradeFailed`], and
@@ -133,8 +133,8 @@ impl Config<'_> {
 
     /// Time for the closing handshake of `disconnect`, with the messages that are still queued.
     ///
-    /// **Default:** 5 s. **Range:** 1 ms to 49 days; durations beyond count as that limit. When it expires, `disconnect`
-    /// returns [`Timeout::Close`](crate::Timeout::Close).
+    /// **Default:** 5 s. **Range:** 1 ms to 49 days; durations beyond count as that limit. When it expires,
+    /// `disconnect` returns [`Timeout::Close`](crate::Timeout::Close).
     #[must_use]
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timing.close_timeout = clamp_ms(timeout);

@@ -8,8 +8,8 @@ use crate::error::Error;
 
 /// Establishes one connection at a time, again after each loss.
 ///
-/// With the feature `embassy-net` there is `tcp::TcpConnector`, with `edge-nal` there is `edge::EdgeConnector`. Implement
-/// the trait for any other network, or for TLS:
+/// With the feature `embassy-net` there is `tcp::TcpConnector`, with `edge-nal` there is `edge::EdgeConnector`.
+/// Implement the trait for any other network, or for TLS:
 ///
 /// ```
 /// use eio_embassy::{Connector, Error};

@@ -1,4 +1,5 @@
-//! [`TcpConnector`]: connections over embassy-net. No other file names that crate, whose next version has another stack.
+//! [`TcpConnector`]: connections over embassy-net. No other file names that crate, whose next version has another
+//! stack.
 
 use core::fmt;
 use core::future::poll_fn;
@@ -16,8 +17,8 @@ use crate::net::connector::Connector;
 
 /// A [`Connector`] over one TCP socket of embassy-net, with names resolved by its DNS client (A records).
 ///
-/// The buffers of the socket hold bytes in flight, in addition to [`Buffers`](crate::Buffers). 512 bytes each are enough
-/// for a sensor. A receive window smaller than a segment makes both peers wait for each other.
+/// The buffers of the socket hold bytes in flight, in addition to [`Buffers`](crate::Buffers). 512 bytes each are
+/// enough for a sensor. A receive window smaller than a segment makes both peers wait for each other.
 ///
 /// ```no_run
 /// use eio_embassy::tcp::TcpConnector;

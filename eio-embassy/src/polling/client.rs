@@ -20,12 +20,12 @@ use crate::time::{now, sleep_until};
 ///
 /// It uses two connections, because the server holds the response to a GET until it has a packet to send. Each
 /// connection is reused for as many requests as the server allows, and then established again. Each message costs a
-/// request with its response, and a third more bytes if it is binary: prefer [`Client`](crate::Client) where a WebSocket
-/// is possible.
+/// request with its response, and a third more bytes if it is binary: prefer [`Client`](crate::Client) where a
+/// WebSocket is possible.
 ///
-/// It has the methods of [`Client`](crate::Client), and its futures may be dropped like those. A connector whose `connect`
-/// starts again after it was dropped, such as that for edge-nal, never connects if the futures are dropped faster than it
-/// can connect: with such a connector await [`flush`](Self::flush) after a message.
+/// It has the methods of [`Client`](crate::Client), and its futures may be dropped like those. A connector whose
+/// `connect` starts again after it was dropped, such as that for edge-nal, never connects if the futures are dropped
+/// faster than it can connect: with such a connector await [`flush`](Self::flush) after a message.
 ///
 /// ```no_run
 /// # use eio_embassy::{Buffers, Config, Connector, Error, Message, PollingClient};
@@ -119,8 +119,8 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
         self.machine.take().ok_or(Error::Closed(Closed::ClientDisconnect))
     }
 
-    /// Sends a message: waits until the server has answered the previous POST, writes the message into the next one, and
-    /// starts that. If this future is dropped, the message is not sent.
+    /// Sends a message: waits until the server has answered the previous POST, writes the message into the next one,
+    /// and starts that. If this future is dropped, the message is not sent.
     ///
     /// # Errors
     /// - [`Error::TooLarge`], [`Error::Separator`]: this message cannot be sent, the session continues.

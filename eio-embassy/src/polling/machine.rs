@@ -167,8 +167,8 @@ impl<'b> PollingMachine<'b> {
         self.session.close(now);
     }
 
-    /// The deadline of the session has passed, and all bytes received before it are processed, except for a message that
-    /// the application has not received yet.
+    /// The deadline of the session has passed, and all bytes received before it are processed, except for a message
+    /// that the application has not received yet.
     pub(crate) fn timed_out(&mut self, now: Instant) {
         if self.held.is_none() || !self.session.extend(now) {
             self.session.handle_timeout(now);

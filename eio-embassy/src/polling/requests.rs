@@ -81,8 +81,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Like [`poll_ok`](Self::poll_ok) for a GET, which is repeated on a new connection if the server closed the old one
-    /// before it read the request. A POST is not repeated: the server may have processed it.
+    /// Like [`poll_ok`](Self::poll_ok) for a GET, which is repeated on a new connection if the server closed the old
+    /// one before it read the request. A POST is not repeated: the server may have processed it.
     pub(crate) fn poll_get(
         &mut self,
         config: &Config<'_>,

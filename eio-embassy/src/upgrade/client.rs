@@ -50,7 +50,8 @@ use crate::websocket::io::WsConn;
 /// ```
 ///
 /// # Errors
-/// Those of [`PollingClient::connect`], and those that end a session. A WebSocket that cannot be opened is not an error.
+/// Those of [`PollingClient::connect`], and those that end a session. A WebSocket that cannot be opened is not an
+/// error.
 pub async fn connect_any<
     'b,
     D,

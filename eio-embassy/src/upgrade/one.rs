@@ -15,9 +15,9 @@ use crate::websocket::machine::WsMachine;
 /// Like [`connect`](crate::connect), but the session begins with a GET and is then upgraded to a WebSocket, as in
 /// browsers. It is for servers that allow no other start of a session.
 ///
-/// It uses one connection, which is established again if the server closes it after the GET. Messages in the response to
-/// that GET are returned first by [`Client::recv`], and their room in the receive buffer is not used again. Later messages
-/// are received over the WebSocket.
+/// It uses one connection, which is established again if the server closes it after the GET. Messages in the response
+/// to that GET are returned first by [`Client::recv`], and their room in the receive buffer is not used again. Later
+/// messages are received over the WebSocket.
 ///
 /// If this future is dropped, the session is lost.
 ///

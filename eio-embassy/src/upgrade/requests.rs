@@ -14,8 +14,8 @@ use crate::polling::http::Exchange;
 use crate::upgrade::opening::pack_body;
 
 /// The requests of a session during its upgrade, on one connection. A GET is in flight, except while a POST answers a
-/// ping. After a response with messages no GET is started until the upgrade is complete or has failed, because the messages
-/// occupy the receive buffer.
+/// ping. After a response with messages no GET is started until the upgrade is complete or has failed, because the
+/// messages occupy the receive buffer.
 #[derive(Debug)]
 pub(crate) struct Requests<'b> {
     pub(crate) exchange: Exchange<'b>,

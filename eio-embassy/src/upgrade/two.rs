@@ -20,8 +20,8 @@ use crate::upgrade::opening::Opened;
 use crate::upgrade::requests::Requests;
 use crate::websocket::machine::WsMachine;
 
-/// The state of an upgrade on two connections. Polling carries the session until the upgrade is complete, and continues to
-/// carry it if the upgrade fails.
+/// The state of an upgrade on two connections. Polling carries the session until the upgrade is complete, and continues
+/// to carry it if the upgrade fails.
 #[derive(Debug)]
 pub(crate) struct Upgrade<'b> {
     config: Config<'b>,
@@ -63,8 +63,8 @@ impl<'b> Upgrade<'b> {
         Ok(Self { config: *config, open, requests, machine, stage: Stage::Connecting })
     }
 
-    /// Completes the upgrade or fails: `down` polls, `up` opens the WebSocket. Returns whether the WebSocket carries the
-    /// session.
+    /// Completes the upgrade or fails: `down` polls, `up` opens the WebSocket. Returns whether the WebSocket carries
+    /// the session.
     ///
     /// # Errors
     /// The session has ended.

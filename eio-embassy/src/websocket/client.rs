@@ -42,8 +42,8 @@ use crate::websocket::machine::WsMachine;
 /// # }
 /// ```
 ///
-/// All state is in the client and its buffers. A future that is dropped, such as the one that a `select` does not choose,
-/// loses nothing.
+/// All state is in the client and its buffers. A future that is dropped, such as the one that a `select` does not
+/// choose, loses nothing.
 #[derive(Debug)]
 pub struct Client<'b, R, W, G> {
     conn: WsConn<'b, R, W, G>,
@@ -135,11 +135,11 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     }
 
     /// Sends a message: waits for room in the send buffer, queues the message, and writes as much as the connection
-    /// accepts without waiting. A message larger than the buffer is sent in several frames; then it returns when the last
-    /// one is queued. While it waits, pings are answered, and received messages stay for [`recv`](Self::recv).
+    /// accepts without waiting. A message larger than the buffer is sent in several frames; then it returns when the
+    /// last one is queued. While it waits, pings are answered, and received messages stay for [`recv`](Self::recv).
     ///
-    /// If this future is dropped, the message is not sent, unless it is larger than the buffer. A part of such a message
-    /// may be sent: pass the same message to the next `send`, which continues it. Do that within the server's
+    /// If this future is dropped, the message is not sent, unless it is larger than the buffer. A part of such a
+    /// message may be sent: pass the same message to the next `send`, which continues it. Do that within the server's
     /// `pingTimeout`, because a ping cannot be answered between the frames of a message.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
-//! [`WsMachine`]: the state machine of a session on a WebSocket. It holds all state and awaits nothing, so a future that
-//! is dropped loses nothing.
+//! [`WsMachine`]: the state machine of a session on a WebSocket. It holds all state and awaits nothing, so a future
+//! that is dropped loses nothing.
 //!
 //! A machine waits for the head of the response; or it receives frames; or it has ended, and the send buffer holds its
 //! last frames.
 //!
-//! Functions that run rarely are `inline(never)`: in one large function a Cortex-M0 runs out of registers, and its stack
-//! frame has room for every inlined callee at once.
+//! Functions that run rarely are `inline(never)`: in one large function a Cortex-M0 runs out of registers, and its
+//! stack frame has room for every inlined callee at once.
 
 use eio_core::http::{EMPTY, Framing, HeadScanner, ResponseHead};
 use eio_core::open::Open;
@@ -168,8 +168,8 @@ impl<'b> WsMachine<'b> {
         self.session.poll_timeout()
     }
 
-    /// The deadline of the session has passed, and all bytes received before it are processed, except for a message that
-    /// the application has not received yet.
+    /// The deadline of the session has passed, and all bytes received before it are processed, except for a message
+    /// that the application has not received yet.
     pub(crate) fn timed_out(&mut self, rng: &mut impl RngCore, now: Instant) {
         if self.held.is_none() || !self.session.extend(now) {
             self.session.handle_timeout(now);
@@ -428,8 +428,8 @@ impl<'b> WsMachine<'b> {
         }
     }
 
-    /// Ends the session because the server violated a rule or a limit, or the connection is lost. A close frame names the
-    /// reason.
+    /// Ends the session because the server violated a rule or a limit, or the connection is lost. A close frame names
+    /// the reason.
     fn fail(&mut self, rng: &mut impl RngCore, error: Error) {
         self.session.fail(Lane::WebSocket, CloseReason::ParseError);
         let code = match error {

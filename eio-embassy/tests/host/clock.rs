@@ -1,5 +1,5 @@
-//! A virtual clock that advances when every task is idle. Each test thread has its own, so a test of a minute takes no time
-//! and is deterministic.
+//! A virtual clock that advances when every task is idle. Each test thread has its own, so a test of a minute takes no
+//! time and is deterministic.
 
 use std::cell::RefCell;
 use std::pin::{Pin, pin};
@@ -40,8 +40,8 @@ pub(crate) fn run<F: Future>(future: F) -> F::Output {
     run_with(&mut [], future)
 }
 
-/// Runs `future` to completion together with `others`: each is a task of its own, which is polled only after it was woken.
-/// (embassy-net wakes its runner whenever a socket is polled; in one task they would wake each other forever.)
+/// Runs `future` to completion together with `others`: each is a task of its own, which is polled only after it was
+/// woken. (embassy-net wakes its runner whenever a socket is polled; in one task they would wake each other forever.)
 ///
 /// Panics if all of them are pending without a timer.
 pub(crate) fn run_with<F: Future>(

@@ -1,5 +1,5 @@
-//! Tests of the clients on the host: against scripted servers, against an echo server, and over a network that loses frames.
-//! All of them use a virtual clock and no sockets.
+//! Tests of the clients on the host: against scripted servers, against an echo server, and over a network that loses
+//! frames. All of them use a virtual clock and no sockets.
 
 mod any;
 mod cancel;

@@ -1,5 +1,6 @@
-//! Two stacks of embassy-net in one process, joined by a wire that drops, duplicates, delays and reorders frames. A seed makes
-//! it deterministic. TCP repairs the stream; the client has to handle bytes at any time, in portions of any size.
+//! Two stacks of embassy-net in one process, joined by a wire that drops, duplicates, delays and reorders frames. A
+//! seed makes it deterministic. TCP repairs the stream; the client has to handle bytes at any time, in portions of any
+//! size.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -171,8 +172,8 @@ async fn serve(stack: Stack<'_>, timing: Timing, mut ended: impl FnMut(CloseReas
     }
 }
 
-/// Frequent pings with a long timeout. TCP doubles its timeout after each loss of the same segment, and with a thousand seeds
-/// some segments are lost six times: no timeout of the session may expire before.
+/// Frequent pings with a long timeout. TCP doubles its timeout after each loss of the same segment, and with a thousand
+/// seeds some segments are lost six times: no timeout of the session may expire before.
 const LONG_TIMEOUT: Timing = Timing { ping_interval: 3_000, ping_timeout: 3_600_000, ..QUIET };
 
 fn message(number: usize, pattern: &[u8]) -> Message<'_> {

@@ -1,5 +1,5 @@
-//! A terminal over the microcontroller's client: lines of standard input go to the server, messages of the
-//! server to standard output. For trying things on a desk before there is a board.
+//! A terminal over the microcontroller's client: sends lines of standard input as messages and writes received messages
+//! to standard output. It tries the client on a computer, without a board.
 
 use std::process::ExitCode;
 use std::thread;
@@ -11,17 +11,17 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::channel::Channel;
 use embassy_time::{Duration, with_timeout};
 
-/// Lines on their way to the server; `None` is the end of the input.
+/// Lines to send; `None` is the end of the input.
 static LINES: Channel<CriticalSectionRawMutex, Option<String>, 4> = Channel::new();
 
-/// How long messages are awaited after the last line.
+/// Time to wait for messages after the last line.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What carries the session.
+/// The transport of the session.
 enum How {
     WebSocket,
     Polling,
-    /// Polling at first, then a WebSocket.
+    /// Polling first, then a WebSocket.
     Upgrade,
 }
 
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
-    // Reading a terminal blocks: a thread of its own.
+    // Reading a terminal blocks, so it has a thread of its own.
     thread::spawn(|| {
         for line in std::io::stdin().lines().map_while(Result::ok) {
             async_io::block_on(LINES.send(Some(line)));
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Lines there, messages back, until there are no more. Both clients are used in the same way.
+/// Sends lines and prints messages until the input ends. Both clients have the same methods.
 macro_rules! talk {
     ($client:ident) => {{
         eprintln!("open {}", $client.sid());

@@ -1,4 +1,4 @@
-//! One message there and back over TLS, with the server's certificate checked.
+//! Sends one message over TLS and prints its echo. The server's certificate is verified.
 
 use std::error::Error;
 use std::time::SystemTime;
@@ -12,10 +12,10 @@ use embedded_tls::{
 };
 use rand_core_06::OsRng;
 
-/// What embedded-tls asks of us: chance, and a judgement of certificates.
+/// The random generator and the certificate verifier for embedded-tls.
 struct Provider<'a> {
     rng: OsRng,
-    /// A board without a clock has `NoClock` in place of `SystemTime`: then no certificate ever expires.
+    /// A board without a clock uses `NoClock` in place of `SystemTime`: then no certificate expires.
     verifier: CertVerifier<'a, Aes128GcmSha256, SystemTime, 4096>,
 }
 

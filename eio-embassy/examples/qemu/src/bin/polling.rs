@@ -1,5 +1,5 @@
-//! Messages there and back over HTTP long-polling, or over a WebSocket that a session moves to from there, on one
-//! connection (`upgrade`) or two (`any`).
+//! An echo test over HTTP long-polling (`polling`), or over a WebSocket after an upgrade on one connection (`upgrade`)
+//! or on two (`any`).
 //!
 //! `-semihosting-config enable=on,target=native,arg=polling,arg=<port>,arg=<scenario>,arg=<messages>`
 
@@ -25,7 +25,7 @@ static UP_TX: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
 static RECEIVE: ConstStaticCell<Buffers<1536, 384>> = ConstStaticCell::new(Buffers::new());
 static SEND: ConstStaticCell<Buffers<1536, 1536>> = ConstStaticCell::new(Buffers::new());
 
-/// In base64 and with the head of a request it fits the send buffer.
+/// Fits the send buffer in base64, with the head of a request.
 const LONGEST: usize = 900;
 
 #[cortex_m_rt::entry]
@@ -38,7 +38,7 @@ async fn main(spawner: Spawner) {
     let code = match echo(spawner).await {
         Ok(None) => 0,
         Ok(Some(number)) => {
-            println!("message {number} came back as another");
+            println!("message {number} differs from its echo");
             1
         }
         Err(error) => {
@@ -50,7 +50,7 @@ async fn main(spawner: Spawner) {
     process::exit(code)
 }
 
-/// So many messages, each of which has to come back before the next goes. Both clients are used in the same way.
+/// Sends `$count` messages, each after the echo of the one before. Both clients have the same methods.
 macro_rules! talk {
     ($client:ident, $count:ident) => {{
         println!("open {}", $client.sid());
@@ -69,11 +69,11 @@ macro_rules! talk {
     }};
 }
 
-/// The message with this number: every other one is text, lengths of all sizes.
+/// The message with this number: text and binary in turn, with different lengths.
 fn message(bytes: &mut [u8; LONGEST], number: u32) -> Message<'_> {
     let len = number as usize * 37 % LONGEST;
-    let letters = bytes.iter_mut().take(len).enumerate();
-    letters.for_each(|(at, byte)| *byte = b' ' + ((at as u32 + number) % 90) as u8);
+    let printable = bytes.iter_mut().take(len).enumerate();
+    printable.for_each(|(at, byte)| *byte = b' ' + ((at as u32 + number) % 90) as u8);
     let bytes = bytes.get(..len).unwrap_or_default();
     match core::str::from_utf8(bytes) {
         Ok(text) if number % 2 == 0 => Message::Text(text),
@@ -81,7 +81,7 @@ fn message(bytes: &mut [u8; LONGEST], number: u32) -> Message<'_> {
     }
 }
 
-/// All messages, or the number of one that came back as another.
+/// Runs the scenario. Returns the number of a message that differs from its echo.
 async fn echo(spawner: Spawner) -> Result<Option<u32>, Error> {
     let arguments = semihosting::experimental::env::args::<96>().expect("a command line");
     let mut arguments = (&arguments).into_iter().skip(1);

@@ -1,4 +1,4 @@
-//! What the client costs: this firmware with the feature `client`, less the same over a bare socket.
+//! The cost of the client: the size of this firmware with the feature `client`, less its size over a bare socket.
 
 #![no_std]
 #![no_main]

@@ -15,12 +15,16 @@ clippy() {
   cargo clippy --workspace --all-targets -- -D warnings
   cargo clippy -p eio-core --features std,defmt -- -D warnings
   cargo clippy -p eio-monoio --all-targets --all-features -- -D warnings
+  local features
+  for features in "" log defmt embassy-net edge-nal; do cargo clippy -p eio-embassy --features "$features" -- -D warnings; done
+  cargo clippy -p eio-embassy --all-targets --all-features -- -D warnings
 }
 
 # The documentation builds, and every link in it leads somewhere.
 docs() {
   RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
   RUSTDOCFLAGS="-D warnings" cargo doc -p eio-monoio --features tls --no-deps
+  RUSTDOCFLAGS="-D warnings" cargo doc -p eio-embassy --all-features --no-deps
 }
 
 # The README's own command: unit tests, doctests, wire tests, real JavaScript and Python clients, a browser.

@@ -6,17 +6,20 @@
 #[cfg(test)]
 extern crate std;
 
+// Imports have one direction: `upgrade` uses `websocket` and `polling`, which do not use each other. Both use `net`.
+// All use the files below, which use no folder.
+mod net;
+mod polling;
+mod upgrade;
+mod websocket;
+
 mod buffers;
 mod config;
 mod early;
 mod error;
 mod fmt;
-mod net;
-mod polling;
 mod session;
 mod time;
-mod upgrade;
-mod websocket;
 
 pub use buffers::Buffers;
 pub use config::Config;

@@ -80,13 +80,13 @@
 extern crate std;
 
 pub mod buffer;
+mod bytes;
 pub mod http;
 mod list;
 pub mod open;
 pub mod packet;
 pub mod payload;
 pub mod request;
-mod search;
 pub mod session;
 pub mod sid;
 mod text;

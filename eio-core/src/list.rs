@@ -3,12 +3,13 @@
 use nom::IResult;
 use nom::bytes::complete::{take_while, take_while1};
 
-use crate::search::{cut, same};
+use crate::bytes::{eq_ignore_case, split_once};
 use crate::text::Chars;
 
 /// Whether the list holds `token`, in any case of letters.
 pub(crate) fn has_token(value: &[u8], token: &str) -> bool {
-    Elements { rest: value }.any(|element| same(element, token.as_bytes()) && is_token(element))
+    Elements { rest: value }
+        .any(|element| eq_ignore_case(element, token.as_bytes()) && is_token(element))
 }
 
 /// The elements of the list that are tokens. Others (`h2c/1`, `two words`, nothing at all) are passed over:
@@ -43,7 +44,7 @@ impl<'a> Iterator for Elements<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let (mut element, rest) = cut(b',', self.rest);
+        let (mut element, rest) = split_once(b',', self.rest);
         self.rest = rest;
         while let [b' ' | b'\t', inner @ ..] | [inner @ .., b' ' | b'\t'] = element {
             element = inner;

@@ -20,8 +20,8 @@ use crate::transport::{Transport, TransportSet};
 /// let open = Open {
 ///     sid: "lv_VI97HAXpY6yYWAAAC".parse()?,
 ///     upgrades: TransportSet::EMPTY.with(Transport::WebSocket),
-///     ping_interval: 25_000,
-///     ping_timeout: 20_000,
+///     ping_interval_ms: 25_000,
+///     ping_timeout_ms: 20_000,
 ///     max_payload: 1_000_000,
 /// };
 /// let mut memory = [0; OPEN_MAX];
@@ -40,11 +40,11 @@ pub struct Open {
     /// Milliseconds from the handshake to the first ping, and from each pong to the next ping.
     ///
     /// 0 is no way to say "no pings". python-engineio announces whole seconds, rounded down, so 0 is a
-    /// server that pings more often than once a second; only the sum with `ping_timeout` means anything.
-    pub ping_interval: u32,
-    /// Milliseconds an answer to a ping may take. A client gives up after `ping_interval + ping_timeout`
+    /// server that pings more often than once a second; only the sum with `ping_timeout_ms` means anything.
+    pub ping_interval_ms: u32,
+    /// Milliseconds an answer to a ping may take. A client gives up after `ping_interval_ms + ping_timeout_ms`
     /// without a ping.
-    pub ping_timeout: u32,
+    pub ping_timeout_ms: u32,
     /// The most bytes the server takes in one request body or WebSocket message; `u32::MAX` is no limit.
     pub max_payload: u32,
 }
@@ -84,9 +84,9 @@ impl Open {
             })?;
         }
         out.put(br#"],"pingInterval":"#)?;
-        put_decimal(out, self.ping_interval)?;
+        put_decimal(out, self.ping_interval_ms)?;
         out.put(br#","pingTimeout":"#)?;
-        put_decimal(out, self.ping_timeout)?;
+        put_decimal(out, self.ping_timeout_ms)?;
         out.put(br#","maxPayload":"#)?;
         put_decimal(out, self.max_payload)?;
         out.put(b"}")
@@ -107,8 +107,8 @@ impl Open {
         let mut fields = Fields {
             sid: None,
             upgrades: None,
-            ping_interval: None,
-            ping_timeout: None,
+            ping_interval_ms: None,
+            ping_timeout_ms: None,
             max_payload: None,
             fault: Error::Json,
         };
@@ -124,8 +124,8 @@ impl Open {
         Ok(Self {
             sid: Sid::new(fields.sid.ok_or(Error::Missing("sid"))?).map_err(|_| Error::Sid)?,
             upgrades: fields.upgrades.ok_or(Error::Missing("upgrades"))?,
-            ping_interval: fields.ping_interval.ok_or(Error::Missing("pingInterval"))?,
-            ping_timeout: fields.ping_timeout.ok_or(Error::Missing("pingTimeout"))?,
+            ping_interval_ms: fields.ping_interval_ms.ok_or(Error::Missing("pingInterval"))?,
+            ping_timeout_ms: fields.ping_timeout_ms.ok_or(Error::Missing("pingTimeout"))?,
             max_payload: u32::try_from(fields.max_payload.unwrap_or(u64::MAX)).unwrap_or(u32::MAX),
         })
     }
@@ -142,6 +142,7 @@ pub const OPEN_MAX: usize = Sid::MAX
 /// Why a handshake cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Error {
     /// Not a JSON object and nothing else. Also a number with a fraction or an exponent: the known ones
     /// are whole.
@@ -188,8 +189,8 @@ fn put_decimal(out: &mut Writer<'_>, mut n: u32) -> Result<(), Overflow> {
 struct Fields<'de> {
     sid: Option<&'de str>,
     upgrades: Option<TransportSet>,
-    ping_interval: Option<u32>,
-    ping_timeout: Option<u32>,
+    ping_interval_ms: Option<u32>,
+    ping_timeout_ms: Option<u32>,
     max_payload: Option<u64>,
     /// What the visitor found wrong, where serde-json-core calls it a custom error.
     fault: Error,
@@ -307,8 +308,8 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
         match self.place {
             Place::MaxPayload => self.fields.max_payload = Some(number),
             _ if small.is_none() => return self.refuse(Error::Number),
-            Place::PingInterval => self.fields.ping_interval = small,
-            _ => self.fields.ping_timeout = small,
+            Place::PingInterval => self.fields.ping_interval_ms = small,
+            _ => self.fields.ping_timeout_ms = small,
         }
         Ok(Place::Unknown)
     }
@@ -364,8 +365,8 @@ mod tests {
         Open {
             sid: "abc".parse().unwrap(),
             upgrades: TransportSet::EMPTY.with(Transport::WebSocket),
-            ping_interval: 25_000,
-            ping_timeout: 20_000,
+            ping_interval_ms: 25_000,
+            ping_timeout_ms: 20_000,
             max_payload: 1_000_000,
         }
     }
@@ -390,8 +391,8 @@ mod tests {
         let longest = Open {
             sid: "x".repeat(Sid::MAX).parse().unwrap(),
             upgrades: TransportSet::ALL,
-            ping_interval: u32::MAX,
-            ping_timeout: u32::MAX,
+            ping_interval_ms: u32::MAX,
+            ping_timeout_ms: u32::MAX,
             max_payload: u32::MAX,
         };
         let mut memory = [0; OPEN_MAX];
@@ -436,7 +437,7 @@ mod tests {
         ] {
             assert_eq!(Open::parse(&with(&format!(r#""x":{value},"#))), Ok(open()), "{value}");
         }
-        for key in ["", "SID", "sid ", "ping_interval", r#"\""#, r"\u0073id", "é"] {
+        for key in ["", "SID", "sid ", "ping_interval_ms", r#"\""#, r"\u0073id", "é"] {
             assert_eq!(Open::parse(&with(&format!(r#""{key}":1,"#))), Ok(open()), "{key}");
         }
     }
@@ -501,7 +502,7 @@ mod tests {
     fn numbers_are_whole_and_in_range() {
         let interval = |value| Open::parse(&with("").replace("25000", value));
         for (value, expected) in [("0", 0), ("1", 1), ("4294967295", u32::MAX)] {
-            assert_eq!(interval(value).unwrap().ping_interval, expected);
+            assert_eq!(interval(value).unwrap().ping_interval_ms, expected);
         }
         for value in ["-1", "-0", "4294967296", "99999999999999999999"] {
             assert_eq!(interval(value), Err(Error::Number), "{value}");

@@ -18,8 +18,8 @@
 use core::iter::FusedIterator;
 
 use crate::buffer::{Overflow, Sink};
+use crate::bytes::find;
 use crate::packet::{Error, Packet};
-use crate::search::find;
 
 /// Stands between packets: "the record separator character" ("HTTP long-polling").
 pub const SEPARATOR: u8 = 0x1e;
@@ -82,14 +82,14 @@ impl FusedIterator for Decoder<'_> {}
 /// ```
 /// use eio_core::buffer::Writer;
 /// use eio_core::packet::Packet;
-/// use eio_core::payload::{Encoder, Pushed};
+/// use eio_core::payload::{Encoder, PushOutcome};
 ///
 /// let mut memory = [0; 64];
 /// let mut body = Writer::new(&mut memory);
 /// let mut encoder = Encoder::new(10, 16);
-/// assert_eq!(encoder.push(&mut body, &Packet::Message("hello".into()))?, Pushed::Yes);
-/// assert_eq!(encoder.push(&mut body, &Packet::Ping(""))?, Pushed::Yes);
-/// assert_eq!(encoder.push(&mut body, &Packet::Message("world".into()))?, Pushed::Full);
+/// assert_eq!(encoder.push(&mut body, &Packet::Message("hello".into()))?, PushOutcome::Written);
+/// assert_eq!(encoder.push(&mut body, &Packet::Ping(""))?, PushOutcome::Written);
+/// assert_eq!(encoder.push(&mut body, &Packet::Message("world".into()))?, PushOutcome::Full);
 /// assert_eq!(body.written(), b"4hello\x1e2");
 /// # Ok::<(), eio_core::buffer::Overflow>(())
 /// ```
@@ -106,16 +106,16 @@ pub struct Encoder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
-pub enum Pushed {
+pub enum PushOutcome {
     /// It was written.
-    Yes,
+    Written,
     /// A limit leaves no room for it beside what is there: it belongs into the next body. Nothing was
     /// written.
     Full,
     /// It can go into no body: its text holds the [`SEPARATOR`] ("this assumes the record separator is not
     /// used in the data", "From v3 to v4"). Nothing was written: the receiver would take what follows the
     /// separator for packets, and whoever chose the text would choose them.
-    HoldsSeparator,
+    Separator,
 }
 
 impl Encoder {
@@ -128,15 +128,19 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Overflow`], with nothing written, if `out` itself is full.
-    pub fn push<K: Sink>(&mut self, out: &mut K, packet: &Packet<'_>) -> Result<Pushed, Overflow> {
+    pub fn push<K: Sink>(
+        &mut self,
+        out: &mut K,
+        packet: &Packet<'_>,
+    ) -> Result<PushOutcome, Overflow> {
         let frame = packet.frame();
         if !frame.binary && find(SEPARATOR, frame.data).is_some() {
-            return Ok(Pushed::HoldsSeparator);
+            return Ok(PushOutcome::Separator);
         }
         let len = frame.text_len();
         let separators = usize::from(!self.is_empty());
         if !self.fits(len) {
-            return Ok(Pushed::Full);
+            return Ok(PushOutcome::Full);
         }
         // One claim, so that an overflow leaves no separator behind.
         let room = out.claim(separators + len)?;
@@ -147,10 +151,10 @@ impl Encoder {
         frame.fill_text(record);
         self.bytes += separators + len;
         self.packets += 1;
-        Ok(Pushed::Yes)
+        Ok(PushOutcome::Written)
     }
 
-    /// Whether [`push`](Self::push) would not answer [`Pushed::Full`] to `next`, or without one to a packet
+    /// Whether [`push`](Self::push) would not answer [`PushOutcome::Full`] to `next`, or without one to a packet
     /// without data: to be asked before a session is told that a packet was taken.
     pub const fn has_room(&self, next: Option<&Packet<'_>>) -> bool {
         self.fits(match next {
@@ -201,11 +205,11 @@ mod tests {
         let mut encoder = Encoder::new(7, 3);
         // A first packet always has room.
         assert!(encoder.has_room(Some(&Packet::Message("longer than that".into()))));
-        assert_eq!(encoder.push(&mut out, &three), Ok(Pushed::Yes));
+        assert_eq!(encoder.push(&mut out, &three), Ok(PushOutcome::Written));
         // Three bytes, a separator, and three more: that is all.
         assert!(encoder.has_room(Some(&three)) && !encoder.has_room(Some(&four)));
         assert!(encoder.has_room(None));
-        assert_eq!(encoder.push(&mut out, &three), Ok(Pushed::Yes));
+        assert_eq!(encoder.push(&mut out, &three), Ok(PushOutcome::Written));
         assert!(!encoder.has_room(None) && !encoder.has_room(Some(&three)));
     }
 
@@ -253,7 +257,7 @@ mod tests {
             let mut encoder = Encoder::new(usize::MAX, usize::MAX);
             let packets = [Packet::parse_binary(&bytes), Packet::Message("next".into())];
             for packet in &packets {
-                assert_eq!(encoder.push(&mut out, packet), Ok(Pushed::Yes));
+                assert_eq!(encoder.push(&mut out, packet), Ok(PushOutcome::Written));
             }
             assert_eq!(decode(out.written()), packets.map(Ok));
         }
@@ -265,8 +269,11 @@ mod tests {
         let mut out = Writer::new(&mut memory);
         let mut encoder = Encoder::new(0, 0);
         assert!(encoder.is_empty());
-        assert_eq!(encoder.push(&mut out, &Packet::Message("long".into())), Ok(Pushed::Yes));
-        assert_eq!(encoder.push(&mut out, &Packet::Noop), Ok(Pushed::Full));
+        assert_eq!(
+            encoder.push(&mut out, &Packet::Message("long".into())),
+            Ok(PushOutcome::Written)
+        );
+        assert_eq!(encoder.push(&mut out, &Packet::Noop), Ok(PushOutcome::Full));
         assert_eq!((out.written(), encoder.len(), encoder.packets()), (&b"4long"[..], 5, 1));
         assert!(!encoder.is_empty());
     }
@@ -279,7 +286,7 @@ mod tests {
         {
             let mut out = Writer::new(&mut memory);
             let mut encoder = Encoder::new(max_bytes, max_packets);
-            while encoder.push(&mut out, &Packet::Noop) == Ok(Pushed::Yes) {}
+            while encoder.push(&mut out, &Packet::Noop) == Ok(PushOutcome::Written) {}
             assert_eq!(out.written(), written.as_bytes());
             assert_eq!(encoder.len(), written.len());
         }
@@ -292,12 +299,12 @@ mod tests {
         let mut encoder = Encoder::new(64, 16);
         for text in ["a\x1e1", "\x1e", "a\x1e"] {
             for packet in [Packet::Message(text.into()), Packet::Ping(text), Packet::Pong(text)] {
-                assert_eq!(encoder.push(&mut out, &packet), Ok(Pushed::HoldsSeparator));
+                assert_eq!(encoder.push(&mut out, &packet), Ok(PushOutcome::Separator));
             }
         }
         assert!(out.is_empty() && encoder.is_empty());
         let binary = Packet::parse_binary(b"\x1e");
-        assert_eq!(encoder.push(&mut out, &binary), Ok(Pushed::Yes));
+        assert_eq!(encoder.push(&mut out, &binary), Ok(PushOutcome::Written));
         assert_eq!(decode(out.written()), [Ok(binary)]);
     }
 
@@ -306,11 +313,14 @@ mod tests {
         let mut memory = [0; 6];
         let mut out = Writer::new(&mut memory);
         let mut encoder = Encoder::new(64, 16);
-        assert_eq!(encoder.push(&mut out, &Packet::Message("abc".into())), Ok(Pushed::Yes));
+        assert_eq!(
+            encoder.push(&mut out, &Packet::Message("abc".into())),
+            Ok(PushOutcome::Written)
+        );
         let before = encoder;
         assert_eq!(encoder.push(&mut out, &Packet::Message("d".into())), Err(Overflow));
         assert_eq!((out.written(), encoder), (&b"4abc"[..], before));
-        assert_eq!(encoder.push(&mut out, &Packet::Noop), Ok(Pushed::Yes));
+        assert_eq!(encoder.push(&mut out, &Packet::Noop), Ok(PushOutcome::Written));
         assert_eq!(out.written(), b"4abc\x1e6");
         assert_eq!((encoder.packets(), encoder.len()), (2, 6));
     }

@@ -1,4 +1,4 @@
-//! What an HTTP request means to Engine.IO: [`meaning`], or why it means nothing ([`Reject`]).
+//! What an HTTP request means to Engine.IO: [`classify`], or why it means nothing ([`Reject`]).
 //!
 //! Nothing is looked up by what a client wrote: the query becomes enums and a [`Sid`] here, once.
 
@@ -6,7 +6,7 @@ use nom::Parser;
 use nom::character::complete::u32 as decimal;
 use nom::combinator::all_consuming;
 
-use crate::search::{cut, find};
+use crate::bytes::{find, split_once};
 use crate::sid::{InvalidSid, Sid};
 use crate::text::utf8;
 use crate::transport::{Transport, TransportSet};
@@ -14,7 +14,7 @@ use crate::transport::{Transport, TransportSet};
 /// A request that makes sense so far. Whether its session exists is for the caller to find out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Meaning {
+pub struct Request {
     /// What it wants.
     pub intent: Intent,
     /// `b64=1`: whoever asks cannot take binary frames.
@@ -42,6 +42,7 @@ pub enum Intent {
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Reject {
     /// Code 0: `transport` is missing, unknown or switched off.
     UnknownTransport,
@@ -65,13 +66,13 @@ pub enum Reject {
 /// version. As there, a request with a sid need not repeat `EIO`.
 ///
 /// ```
-/// use eio_core::request::{Intent, Reject, meaning};
+/// use eio_core::request::{Intent, Reject, classify};
 /// use eio_core::transport::{Transport, TransportSet};
 ///
-/// let wanted = meaning("GET", "EIO=4&transport=polling&t=abc", false, TransportSet::ALL)?;
+/// let wanted = classify("GET", "EIO=4&transport=polling&t=abc", false, TransportSet::ALL)?;
 /// assert_eq!(wanted.intent, Intent::Handshake(Transport::Polling));
 ///
-/// let refused = meaning("GET", "EIO=4&transport=polling&sid=a/b", false, TransportSet::ALL).unwrap_err();
+/// let refused = classify("GET", "EIO=4&transport=polling&sid=a/b", false, TransportSet::ALL).unwrap_err();
 /// assert_eq!(refused, Reject::UnknownSid);
 /// assert_eq!(refused.body(), r#"{"code":1,"message":"Session ID unknown"}"#);
 /// # Ok::<(), Reject>(())
@@ -79,15 +80,15 @@ pub enum Reject {
 ///
 /// # Errors
 /// [`Reject`], but never [`Reject::Forbidden`].
-pub fn meaning(
+pub fn classify(
     method: &str,
     query: &str,
     websocket: bool,
     transports: TransportSet,
-) -> Result<Meaning, Reject> {
+) -> Result<Request, Reject> {
     // "`OPTIONS` must not need a sid and must not disturb the session" (protocol, section 2.9).
     if method == "OPTIONS" {
-        return Ok(Meaning { intent: Intent::Preflight, base64: false, jsonp: None });
+        return Ok(Request { intent: Intent::Preflight, base64: false, jsonp: None });
     }
     let query = Query::parse(query);
     let transport = query.transport().filter(|t| transports.contains(*t));
@@ -111,7 +112,7 @@ pub fn meaning(
         Some(index) if !websocket => Some(index.ok_or(Reject::BadRequest)?),
         _ => None,
     };
-    Ok(Meaning { intent, base64: query.base64(), jsonp })
+    Ok(Request { intent, base64: query.base64(), jsonp })
 }
 
 /// The query parameters Engine.IO knows. Others are ignored, order does not matter, and "the last of two
@@ -132,8 +133,8 @@ impl<'b> Query<'b> {
         let mut found = Self::default();
         let mut rest = query.as_bytes();
         while !rest.is_empty() {
-            let (pair, next) = cut(b'&', rest);
-            let (key, value) = cut(b'=', pair);
+            let (pair, next) = split_once(b'&', rest);
+            let (key, value) = split_once(b'=', pair);
             match key {
                 b"EIO" => found.eio = value,
                 b"transport" => found.transport = value,
@@ -307,7 +308,7 @@ mod tests {
     }
 
     fn intent(method: &str, query: &str, websocket: bool) -> Result<Intent, Reject> {
-        meaning(method, query, websocket, TransportSet::ALL).map(|wanted| wanted.intent)
+        classify(method, query, websocket, TransportSet::ALL).map(|wanted| wanted.intent)
     }
 
     /// Protocol, section 2.2, row by row.
@@ -433,7 +434,7 @@ mod tests {
             ("EIO=4&transport=websocket&sid=a", true, Transport::WebSocket),
         ] {
             let on = TransportSet::ALL.without(off);
-            assert_eq!(meaning("GET", query, websocket, on), Err(Reject::UnknownTransport));
+            assert_eq!(classify("GET", query, websocket, on), Err(Reject::UnknownTransport));
         }
     }
 
@@ -483,7 +484,7 @@ mod tests {
     #[test]
     fn flags_stand_beside_the_intent() {
         let flags = |query: &str, websocket| {
-            let wanted = meaning("GET", query, websocket, TransportSet::ALL).unwrap();
+            let wanted = classify("GET", query, websocket, TransportSet::ALL).unwrap();
             (wanted.base64, wanted.jsonp)
         };
         assert_eq!(flags("EIO=4&transport=polling", false), (false, None));

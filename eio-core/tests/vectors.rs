@@ -5,7 +5,7 @@
 use eio_core::buffer::Writer;
 use eio_core::open::{OPEN_MAX, Open};
 use eio_core::packet::{Error, Frame, Message, Packet};
-use eio_core::payload::{Decoder, Encoder, Pushed, SEPARATOR};
+use eio_core::payload::{Decoder, Encoder, PushOutcome, SEPARATOR};
 use eio_core::transport::{Transport, TransportSet};
 use proptest::prelude::*;
 
@@ -136,8 +136,8 @@ fn the_handshake_of_the_protocol_text_reads_as_meant() {
     let open = Open {
         sid: "lv_VI97HAXpY6yYWAAAC".parse().unwrap(),
         upgrades: TransportSet::EMPTY.with(Transport::WebSocket),
-        ping_interval: 25_000,
-        ping_timeout: 20_000,
+        ping_interval_ms: 25_000,
+        ping_timeout_ms: 20_000,
         max_payload: 1_000_000,
     };
     let mut record = write(&Packet::Open(HANDSHAKE));
@@ -240,9 +240,9 @@ proptest! {
         for packet in packets.iter().map(Owned::borrow) {
             let before = encoder;
             match encoder.push(&mut out, &packet) {
-                Ok(Pushed::Yes) => written.push(packet),
+                Ok(PushOutcome::Written) => written.push(packet),
                 refused => {
-                    prop_assert_ne!(refused, Ok(Pushed::HoldsSeparator));
+                    prop_assert_ne!(refused, Ok(PushOutcome::Separator));
                     prop_assert!(refused.is_err() || !before.is_empty());
                     prop_assert_eq!(encoder, before);
                 }
@@ -271,9 +271,9 @@ proptest! {
         {
             upgrades = if wanted { upgrades.with(transport) } else { upgrades };
         }
-        let [ping_interval, ping_timeout, max_payload] = numbers;
+        let [ping_interval_ms, ping_timeout_ms, max_payload] = numbers;
         let sid = sid.parse().unwrap();
-        let open = Open { sid, upgrades, ping_interval, ping_timeout, max_payload };
+        let open = Open { sid, upgrades, ping_interval_ms, ping_timeout_ms, max_payload };
         let mut memory = [0; OPEN_MAX];
         prop_assert_eq!(Open::parse(open.json(&mut memory)), Ok(open));
     }
@@ -360,7 +360,7 @@ fn write_all(packets: &[Packet<'_>]) -> Vec<u8> {
     let mut out = Writer::new(&mut memory);
     let mut encoder = Encoder::new(len - 1, packets.len());
     for packet in packets {
-        assert_eq!(encoder.push(&mut out, packet), Ok(Pushed::Yes));
+        assert_eq!(encoder.push(&mut out, packet), Ok(PushOutcome::Written));
     }
     assert_eq!(out.room(), 0);
     memory

@@ -131,11 +131,11 @@ fn no_two_errors_read_alike() {
         &Violation::AlreadyUpgrading,
         &Violation::Ended,
         &Violation::WrongDirection,
-        &Violation::NotAProbe,
+        &Violation::UnexpectedPacket,
         &Violation::NotAttached,
         &Violation::NotOpened,
     ]);
-    differ(&[&UpgradeFailure::Timeout, &UpgradeFailure::Lost, &UpgradeFailure::NotAProbe]);
+    differ(&[&UpgradeFailure::Timeout, &UpgradeFailure::Lost, &UpgradeFailure::UnexpectedPacket]);
     differ(&[
         &CloseReason::ClientDisconnect,
         &CloseReason::ServerDisconnect,

@@ -41,10 +41,10 @@ impl<'a> Config<'a> {
     /// 80. Any other text is [`Error::Request`] when the client connects.
     pub const fn new(host: &'a str) -> Self {
         let timing = ClientTiming {
-            open_timeout: 20_000,
-            upgrade_timeout: 10_000,
+            open_timeout_ms: 20_000,
+            upgrade_timeout_ms: 10_000,
             // A device that disconnects wants to sleep, so it does not wait as long as a server.
-            close_timeout: 5_000,
+            close_timeout_ms: 5_000,
         };
         Self { host, path: "/engine.io/", query: "", headers: &[], timing }
     }
@@ -115,7 +115,7 @@ impl Config<'_> {
     /// returns [`Timeout::Open`](crate::Timeout::Open).
     #[must_use]
     pub const fn open_timeout(mut self, timeout: Duration) -> Self {
-        self.timing.open_timeout = clamp_ms(timeout);
+        self.timing.open_timeout_ms = clamp_ms(timeout);
         self
     }
 
@@ -127,7 +127,7 @@ impl Config<'_> {
     /// [`connect_any`](crate::connect_any) continues by polling.
     #[must_use]
     pub const fn upgrade_timeout(mut self, timeout: Duration) -> Self {
-        self.timing.upgrade_timeout = clamp_ms(timeout);
+        self.timing.upgrade_timeout_ms = clamp_ms(timeout);
         self
     }
 
@@ -137,7 +137,7 @@ impl Config<'_> {
     /// `disconnect` returns [`Timeout::Close`](crate::Timeout::Close).
     #[must_use]
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
-        self.timing.close_timeout = clamp_ms(timeout);
+        self.timing.close_timeout_ms = clamp_ms(timeout);
         self
     }
 }

@@ -2,17 +2,17 @@
 
 use eio_core::open::Open;
 use eio_core::packet::Message;
-use eio_core::session::client::Figures;
+use eio_core::session::client::OpenParams;
 use eio_core::transport::Transport;
 
 /// The most header fields of a response. Servers behind a proxy send fewer.
 pub(crate) const MAX_HEADERS: usize = 24;
 
 /// The parameters of the open packet that a session needs.
-pub(crate) fn open_params(open: &Open) -> Figures {
-    Figures {
-        ping_interval: open.ping_interval,
-        ping_timeout: open.ping_timeout,
+pub(crate) fn open_params(open: &Open) -> OpenParams {
+    OpenParams {
+        ping_interval_ms: open.ping_interval_ms,
+        ping_timeout_ms: open.ping_timeout_ms,
         offers_websocket: open.upgrades.contains(Transport::WebSocket),
     }
 }

@@ -11,7 +11,7 @@
 //! A real application implements [`Handler`] and is run by a [`Server`] with a [`Config`]. Its sessions are
 //! [`Socket`]s on the core they live on, and a [`Remote`] reaches them from any other thread.
 //!
-//! The protocol itself (framing, heartbeat, upgrade) is `eio-core`'s; this crate moves bytes, wakes tasks and
+//! The protocol itself (framing, heartbeat, upgrade) is `eio-state`'s; this crate moves bytes, wakes tasks and
 //! owns queues.
 //!
 //! The other end is [`client`].
@@ -46,57 +46,42 @@
 //! test holds a server to these figures. Where messages are compressed, [`PerMessageDeflate`] says what that adds.
 #![deny(unsafe_code)]
 
-mod carrier;
 pub mod client;
-mod config;
-mod conn;
 mod deflate;
 mod error;
-mod handler;
-mod interrupt;
+mod io;
 #[cfg(feature = "json")]
 pub mod json;
-mod line;
-mod listener;
-mod local;
-mod mailbox;
 mod message;
 mod metrics;
-mod net;
-mod random;
-mod remote;
+mod range;
 mod server;
-mod session;
-mod shard;
-mod socket;
-mod task;
-#[cfg(feature = "tls")]
-mod tls;
-mod turn;
 mod web;
-mod workers;
+mod worker;
 
-pub use config::{Config, ConfigError, Dispatch};
-pub use conn::plain::PlainSocket;
 pub use deflate::PerMessageDeflate;
 pub use eio_core::packet::{Message, Packet};
 pub use eio_core::session::CloseReason;
 pub use eio_core::sid::{InvalidSid, Sid};
 pub use eio_core::transport::Transport;
-pub use error::{SendError, ServeError};
-pub use handler::{ConnectRequest, Handler, Refusal, RequestInfo};
-pub use listener::{Endpoint, Listener};
+pub use error::{ConfigError, SendError, ServeError};
+pub use io::raw_websocket::PlainSocket;
 pub use message::OwnedMessage;
 pub use metrics::{Metrics, WorkerMetrics};
-pub use net::Driver;
-pub use remote::Remote;
-pub use server::{Running, Server, serve};
-pub use socket::{ServerRef, Socket};
-pub use task::{Task, sleep, spawn};
+pub use server::config::{Config, Dispatch};
+pub use server::connection_error::ConnectionError;
+pub use server::handler::Handler;
+pub use server::listener::{Endpoint, Listener};
+pub use server::remote::Remote;
+pub use server::request::{ConnectRequest, Refusal};
+pub use server::socket::{ServerRef, Socket};
 #[cfg(feature = "tls")]
-pub use tls::Tls;
+pub use server::tls::Tls;
+pub use server::{Running, Server, serve};
 pub use web::cookie::{Cookie, SameSite};
 pub use web::cors::{Cors, OriginPredicate};
 pub use web::files::Files;
 pub use web::proxy::ForwardedBy;
-pub use web::refused::ConnectionError;
+pub use web::request::RequestInfo;
+pub use worker::net::Driver;
+pub use worker::task::{Task, sleep, spawn};

@@ -23,13 +23,13 @@ impl Default for Counters {
 impl Counters {
     /// Adds to one of the numbers of `what`, the first if there is no more than one.
     #[inline]
-    pub(crate) fn add(&self, what: Slots, index: usize, n: u64) {
+    pub(crate) fn add(&self, what: CounterRange, index: usize, n: u64) {
         if let Some(number) = self.0.get(what.first + index) {
             number.store(number.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn subtract(&self, what: Slots, index: usize, n: u64) {
+    pub(crate) fn subtract(&self, what: CounterRange, index: usize, n: u64) {
         self.add(what, index, n.wrapping_neg());
     }
 
@@ -67,12 +67,12 @@ impl Counters {
 
 /// Numbers of one kind, told apart by a label.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Slots {
+pub(crate) struct CounterRange {
     first: usize,
     len: usize,
 }
 
-impl Slots {
+impl CounterRange {
     const fn after(before: Self, len: usize) -> Self {
         Self { first: before.first + before.len, len }
     }
@@ -86,21 +86,21 @@ pub(crate) const fn by(transport: Transport) -> usize {
     }
 }
 
-pub(crate) const SESSIONS: Slots = Slots { first: 0, len: 2 };
-const OPENED: Slots = Slots::after(SESSIONS, 2);
-const CLOSED: Slots = Slots::after(OPENED, REASONS.len());
+pub(crate) const SESSIONS: CounterRange = CounterRange { first: 0, len: 2 };
+const OPENED: CounterRange = CounterRange::after(SESSIONS, 2);
+const CLOSED: CounterRange = CounterRange::after(OPENED, REASONS.len());
 /// Upgrades that were completed, and that came to nothing.
-pub(crate) const UPGRADES: Slots = Slots::after(CLOSED, 2);
-pub(crate) const MESSAGES_RECEIVED: Slots = Slots::after(UPGRADES, 2);
-pub(crate) const MESSAGES_SENT: Slots = Slots::after(MESSAGES_RECEIVED, 1);
-pub(crate) const BYTES_RECEIVED: Slots = Slots::after(MESSAGES_SENT, 1);
-pub(crate) const BYTES_SENT: Slots = Slots::after(BYTES_RECEIVED, 1);
-pub(crate) const QUEUED: Slots = Slots::after(BYTES_SENT, 1);
-pub(crate) const ACCEPTED: Slots = Slots::after(QUEUED, 1);
-pub(crate) const MOVED: Slots = Slots::after(ACCEPTED, 1);
-pub(crate) const TLS_FAILURES: Slots = Slots::after(MOVED, 1);
-const REFUSALS: Slots = Slots::after(TLS_FAILURES, STATUSES.len() + 1);
-const ERRORS: Slots = Slots::after(REFUSALS, CODES.len());
+pub(crate) const UPGRADES: CounterRange = CounterRange::after(CLOSED, 2);
+pub(crate) const MESSAGES_RECEIVED: CounterRange = CounterRange::after(UPGRADES, 2);
+pub(crate) const MESSAGES_SENT: CounterRange = CounterRange::after(MESSAGES_RECEIVED, 1);
+pub(crate) const BYTES_RECEIVED: CounterRange = CounterRange::after(MESSAGES_SENT, 1);
+pub(crate) const BYTES_SENT: CounterRange = CounterRange::after(BYTES_RECEIVED, 1);
+pub(crate) const QUEUED: CounterRange = CounterRange::after(BYTES_SENT, 1);
+pub(crate) const ACCEPTED: CounterRange = CounterRange::after(QUEUED, 1);
+pub(crate) const MOVED: CounterRange = CounterRange::after(ACCEPTED, 1);
+pub(crate) const TLS_FAILURES: CounterRange = CounterRange::after(MOVED, 1);
+const REFUSALS: CounterRange = CounterRange::after(TLS_FAILURES, STATUSES.len() + 1);
+const ERRORS: CounterRange = CounterRange::after(REFUSALS, CODES.len());
 const COUNT: usize = ERRORS.first + ERRORS.len;
 
 const TRANSPORTS: [Transport; 2] = [Transport::Polling, Transport::WebSocket];
@@ -207,7 +207,7 @@ impl WorkerMetrics {
         if usize::from(code) < CODES.len() { self.get(ERRORS, usize::from(code)) } else { 0 }
     }
 
-    fn get(&self, what: Slots, index: usize) -> u64 {
+    fn get(&self, what: CounterRange, index: usize) -> u64 {
         self.0.get(what.first + index).copied().unwrap_or(0)
     }
 }
@@ -223,7 +223,7 @@ impl WorkerMetrics {
 ///
 /// // In `Handler::request`:
 /// fn request(request: Request<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
-///     match (request.uri().path(), Remote::here()) {
+///     match (request.uri().path(), Remote::current()) {
 ///         ("/metrics", Some(server)) => Response::builder()
 ///             .header(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)
 ///             .body(Cow::Owned(server.metrics().to_string().into_bytes()))
@@ -264,7 +264,7 @@ impl Metrics {
 struct Family {
     name: &'static str,
     help: &'static str,
-    slots: Slots,
+    slots: CounterRange,
     label: Label,
 }
 
@@ -366,7 +366,7 @@ const FAMILIES: [Family; 15] = [
     Family {
         name: "eio_connections",
         help: "Connections that are open, of all workers.",
-        slots: Slots { first: 0, len: 0 },
+        slots: CounterRange { first: 0, len: 0 },
         label: Label::None,
     },
 ];

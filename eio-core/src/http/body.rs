@@ -8,7 +8,7 @@ use nom::{IResult, Parser};
 use super::headers::is_field_char;
 use super::{EMPTY, Error};
 use crate::buffer::RecvBuffer;
-use crate::search::find;
+use crate::bytes::find;
 
 /// How many bytes of chunk sizes, extensions and trailers a body may be ahead of its payload. A chunk earns
 /// some back, so that many small chunks are fine and endless extensions are not.

@@ -6,8 +6,8 @@ use nom::combinator::all_consuming;
 
 use super::url::is_authority;
 use super::{Error, Framing, Header, Headers};
+use crate::bytes::{eq_ignore_case, split_once, trim};
 use crate::list::is_tchar;
-use crate::search::{cut, same, trim};
 
 /// The head of a request. Only a legal one can be [parsed](Self::parse).
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ impl<'h, 'b> RequestHead<'h, 'b> {
     pub fn parse(head: &'b [u8], slots: &'h mut [Header<'b>]) -> Result<Self, Error> {
         only_crlf(head)?;
         let mut parsed = httparse::Request::new(slots);
-        let len = parsed.parse(head).map_err(|e| sin(e, head, Error::BadRequestLine))?;
+        let len = parsed.parse(head).map_err(|e| classify_error(e, head, Error::BadRequestLine))?;
         let httparse::Request {
             method: Some(method),
             path: Some(target),
@@ -106,7 +106,7 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
             return Err(Error::BadStatusLine);
         }
         let mut parsed = httparse::Response::new(slots);
-        let len = parsed.parse(head).map_err(|e| sin(e, head, Error::BadStatusLine))?;
+        let len = parsed.parse(head).map_err(|e| classify_error(e, head, Error::BadStatusLine))?;
         let httparse::Response {
             code: Some(status), version: Some(minor_version), headers, ..
         } = parsed
@@ -152,11 +152,13 @@ fn keep_alive(headers: Headers<'_, '_>, minor_version: u8) -> bool {
 fn announced(headers: Headers<'_, '_>, minor_version: u8) -> Result<Option<Framing>, Error> {
     let (mut length, mut coding) = (None, None);
     for (name, value) in headers.iter() {
-        if same(name.as_bytes(), b"content-length") {
+        if eq_ignore_case(name.as_bytes(), b"content-length") {
             if length.replace(value).is_some() {
                 return Err(Error::RepeatedContentLength);
             }
-        } else if same(name.as_bytes(), b"transfer-encoding") && coding.replace(value).is_some() {
+        } else if eq_ignore_case(name.as_bytes(), b"transfer-encoding")
+            && coding.replace(value).is_some()
+        {
             return Err(Error::UnknownTransferEncoding);
         }
     }
@@ -168,7 +170,7 @@ fn announced(headers: Headers<'_, '_>, minor_version: u8) -> Result<Option<Frami
         // "A server or client that receives an HTTP/1.0 message containing a Transfer-Encoding header field
         // MUST treat the message as if the framing is faulty" (section 6.1).
         (None, Some(_)) if minor_version == 0 => Err(Error::TransferEncodingInHttp10),
-        (None, Some(coding)) if same(coding, b"chunked") => Ok(Some(Framing::Chunked)),
+        (None, Some(coding)) if eq_ignore_case(coding, b"chunked") => Ok(Some(Framing::Chunked)),
         (None, Some(_)) => Err(Error::UnknownTransferEncoding),
         // `Content-Length = 1*DIGIT` (RFC 9110 section 8.6): no sign, no list, no overflow.
         (Some(length), None) => all_consuming(decimal::<_, ()>)
@@ -207,7 +209,7 @@ fn only_crlf(head: &[u8]) -> Result<(), Error> {
 
 /// Names the sin in a head that did not parse.
 #[cold]
-fn sin(error: httparse::Error, head: &[u8], start_line: Error) -> Error {
+fn classify_error(error: httparse::Error, head: &[u8], start_line: Error) -> Error {
     let head = head.trim_ascii_start();
     match error {
         httparse::Error::TooManyHeaders => Error::TooManyHeaders,
@@ -220,10 +222,10 @@ fn sin(error: httparse::Error, head: &[u8], start_line: Error) -> Error {
 
 /// What is wrong with the first header name that is not a token.
 fn bad_name(head: &[u8]) -> Error {
-    let (_, mut lines) = cut(b'\n', head);
+    let (_, mut lines) = split_once(b'\n', head);
     while !lines.is_empty() {
-        let (line, rest) = cut(b'\n', lines);
-        let (name, _) = cut(b':', line);
+        let (line, rest) = split_once(b'\n', lines);
+        let (name, _) = split_once(b':', line);
         let token = name.iter().position(|byte| !is_tchar(*byte)).unwrap_or(name.len());
         match name.get(token..) {
             Some([]) if token > 0 && token < line.len() => lines = rest,
@@ -239,9 +241,9 @@ fn bad_name(head: &[u8]) -> Error {
 
 /// Whether a word of the first line is `HTTP/x.y`: then it is a version we do not speak, not nonsense.
 fn names_other_version(head: &[u8]) -> bool {
-    let (mut line, _) = cut(b'\r', head);
+    let (mut line, _) = split_once(b'\r', head);
     while !line.is_empty() {
-        let (word, rest) = cut(b' ', line);
+        let (word, rest) = split_once(b' ', line);
         if let [b'H', b'T', b'T', b'P', b'/', x, b'.', y] = word
             && x.is_ascii_digit()
             && y.is_ascii_digit()

@@ -1,7 +1,7 @@
 //! [`Headers`]: looking into the header lines of a head.
 
+use crate::bytes::eq_ignore_case;
 use crate::list;
-use crate::search::same;
 use crate::text::utf8;
 
 pub use httparse::{EMPTY_HEADER as EMPTY, Header};
@@ -28,7 +28,10 @@ impl<'h, 'b> Headers<'h, 'b> {
 
     /// The values of all headers of that name.
     pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'h, 'b, 'n> {
-        self.0.iter().filter(move |h| same(h.name.as_bytes(), name.as_bytes())).map(|h| h.value)
+        self.0
+            .iter()
+            .filter(move |h| eq_ignore_case(h.name.as_bytes(), name.as_bytes()))
+            .map(|h| h.value)
     }
 
     /// Whether `token` is an element of the list that all headers of that name make up together

@@ -53,6 +53,7 @@ pub use write::{
 /// Why a message of the peer was refused. One variant for each sin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Error {
     /// The head did not end within the allowed number of bytes.
     HeadTooLarge,

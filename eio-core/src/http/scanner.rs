@@ -1,7 +1,7 @@
 //! [`HeadScanner`]: where a head ends.
 
 use super::Error;
-use crate::search::find3;
+use crate::bytes::find3;
 
 /// Empty lines tolerated before a request: "a server that is expecting to receive and parse a request-line
 /// SHOULD ignore at least one empty line (CRLF) received prior to the request-line" (RFC 9112 section 2.2).

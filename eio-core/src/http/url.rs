@@ -57,6 +57,7 @@ pub enum Scheme {
 /// Why a text is no [`Url`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum UrlError {
     /// Something other than visible ASCII.
     IllegalCharacter,

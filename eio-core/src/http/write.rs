@@ -7,6 +7,7 @@ use crate::list::is_tchar;
 /// Why a head was not written. What was written of it is still in the output: take that back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum WriteError {
     /// The output is full.
     Overflow,

@@ -2,7 +2,7 @@
 //!
 //! # Theory
 //!
-//! A session is **opening** (until the driver hands over the figures of the open packet), **open**,
+//! A session is **opening** (until the driver hands over the params of the open packet), **open**,
 //! **closing** or **ended**. A client also decides which lanes there are: [`ClientSession::poll_lane`]
 //! tells the driver when to start a GET, a POST, or a WebSocket. While open over polling there is always
 //! one GET in flight, and a POST only when there is something to say.
@@ -16,43 +16,44 @@
 //! an open packet, and how much fits into a POST.
 
 use super::body::Body;
+use super::events::Events;
 use super::heartbeat::Liveness;
-use super::news::News;
 use super::upgrade::{ClientSocket, PROBE};
-use super::{CloseReason, Event, Lane, UpgradeFailure, Violation};
+use super::{CloseReason, Event, Lane, UpgradeFailure, Violation, close};
 use crate::packet::{Message, Packet};
 use crate::time::Instant;
 use crate::transport::Transport;
+use crate::ws::CloseCode;
 
 /// The deadlines a client sets, in milliseconds. Those of the heartbeat come from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ClientTiming {
     /// From the start to the open packet.
-    pub open_timeout: u32,
+    pub open_timeout_ms: u32,
     /// From the open packet to the end of the attempt to upgrade. Must not be more than the server's, or
     /// the server may give up while the client switches.
-    pub upgrade_timeout: u32,
+    pub upgrade_timeout_ms: u32,
     /// From [`ClientSession::close`] to the end, whatever is still queued.
-    pub close_timeout: u32,
+    pub close_timeout_ms: u32,
 }
 
 impl Default for ClientTiming {
     /// 20 s, as socket.io-client waits for a connection; 10 s, the upgrade timeout of servers; 30 s, as a
     /// server waits when it closes.
     fn default() -> Self {
-        Self { open_timeout: 20_000, upgrade_timeout: 10_000, close_timeout: 30_000 }
+        Self { open_timeout_ms: 20_000, upgrade_timeout_ms: 10_000, close_timeout_ms: 30_000 }
     }
 }
 
 /// What the open packet says that matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Figures {
+pub struct OpenParams {
     /// `pingInterval`, in milliseconds.
-    pub ping_interval: u32,
+    pub ping_interval_ms: u32,
     /// `pingTimeout`, in milliseconds.
-    pub ping_timeout: u32,
+    pub ping_timeout_ms: u32,
     /// Whether `upgrades` names `websocket`.
     pub offers_websocket: bool,
 }
@@ -76,7 +77,7 @@ pub enum Transmit {
 ///
 /// ```
 /// use eio_core::packet::{Message, Packet};
-/// use eio_core::session::client::{ClientSession, ClientTiming, Figures, Transmit};
+/// use eio_core::session::client::{ClientSession, ClientTiming, OpenParams, Transmit};
 /// use eio_core::session::Lane;
 /// use eio_core::time::Instant;
 /// use eio_core::transport::Transport;
@@ -87,8 +88,8 @@ pub enum Transmit {
 /// // Open a WebSocket; its first frame is the open packet.
 /// assert_eq!(session.poll_lane(false), Some(Lane::WebSocket));
 /// session.handle_connected()?;
-/// let figures = Figures { ping_interval: 25_000, ping_timeout: 20_000, offers_websocket: false };
-/// session.handle_open(figures, now)?;
+/// let params = OpenParams { ping_interval_ms: 25_000, ping_timeout_ms: 20_000, offers_websocket: false };
+/// session.handle_open(params, now)?;
 ///
 /// // A ping is answered at once, ahead of what is queued.
 /// assert_eq!(session.handle_packet(Lane::WebSocket, Packet::Ping(""), now)?, None);
@@ -104,8 +105,8 @@ pub struct ClientSession {
     socket: ClientSocket,
     /// When closing ends, however much is still queued.
     closing: Option<Instant>,
-    upgrade_timeout: u32,
-    close_timeout: u32,
+    upgrade_timeout_ms: u32,
+    close_timeout_ms: u32,
     transport: Transport,
     wants_upgrade: bool,
     get: bool,
@@ -113,7 +114,7 @@ pub struct ClientSession {
     pong_due: bool,
     /// The session was aborted over polling, and the server is still to be told.
     goodbye_due: bool,
-    news: News,
+    events: Events,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -137,18 +138,18 @@ impl ClientSession {
             Transport::WebSocket => ClientSocket::Wanted { until: None },
         };
         Self {
-            phase: Phase::Opening { until: now.after(timing.open_timeout) },
+            phase: Phase::Opening { until: now.after(timing.open_timeout_ms) },
             socket,
             closing: None,
-            upgrade_timeout: timing.upgrade_timeout,
-            close_timeout: timing.close_timeout,
+            upgrade_timeout_ms: timing.upgrade_timeout_ms,
+            close_timeout_ms: timing.close_timeout_ms,
             transport,
             wants_upgrade: upgrade,
             get: false,
             post: Body::Absent,
             pong_due: false,
             goodbye_due: false,
-            news: News::NONE,
+            events: Events::NONE,
         }
     }
 
@@ -174,7 +175,13 @@ impl ClientSession {
 
     /// Why the session ended, if it has.
     pub const fn ended(&self) -> Option<CloseReason> {
-        self.news.ended()
+        self.events.ended()
+    }
+
+    /// The code of the close frame for [`Transmit::Hangup`]: that of the reason
+    /// ([`CloseReason::close_code`]), or 1000 if only an upgrade failed.
+    pub const fn hangup_code(&self) -> CloseCode {
+        close::hangup_code(self.ended(), false)
     }
 
     /// Whether the session has this lane: from [`poll_lane`](Self::poll_lane) on, and a WebSocket until its
@@ -214,16 +221,17 @@ impl ClientSession {
     ///
     /// # Errors
     /// [`Violation::Ended`]
-    pub fn handle_open(&mut self, figures: Figures, now: Instant) -> Result<(), Violation> {
+    pub fn handle_open(&mut self, params: OpenParams, now: Instant) -> Result<(), Violation> {
         if self.ended().is_some() {
             return Err(Violation::Ended);
         }
         if self.is_open() {
             return Ok(());
         }
-        self.phase = Phase::Open(Liveness::new(figures.ping_interval, figures.ping_timeout, now));
-        if self.transport == Transport::Polling && self.wants_upgrade && figures.offers_websocket {
-            self.socket = ClientSocket::Wanted { until: Some(now.after(self.upgrade_timeout)) };
+        self.phase =
+            Phase::Open(Liveness::new(params.ping_interval_ms, params.ping_timeout_ms, now));
+        if self.transport == Transport::Polling && self.wants_upgrade && params.offers_websocket {
+            self.socket = ClientSocket::Wanted { until: Some(now.after(self.upgrade_timeout_ms)) };
         }
         Ok(())
     }
@@ -264,7 +272,7 @@ impl ClientSession {
                     ClientSocket::Dialing { until: Some(_) }
                     | ClientSocket::Probing { .. }
                     | ClientSocket::Pausing { .. } => {
-                        self.news.upgrade_failed(UpgradeFailure::Lost);
+                        self.events.upgrade_failed(UpgradeFailure::Lost);
                     }
                     ClientSocket::Current => self.end(CloseReason::TransportClose),
                     // Not this lane's: the wish stays.
@@ -281,7 +289,7 @@ impl ClientSession {
     ///
     /// # Errors
     /// - [`Violation::NotOpened`]: the session ends.
-    /// - [`Violation::NotAProbe`]: the upgrade is over, the session goes on over polling.
+    /// - [`Violation::UnexpectedPacket`]: the upgrade is over, the session goes on over polling.
     /// - [`Violation::Ended`], also for what stands behind a close packet in the same body.
     /// - [`Violation::NotAttached`]
     pub fn handle_packet<'p>(
@@ -328,7 +336,7 @@ impl ClientSession {
     /// become the transport this ends the try, on any other lane the session.
     pub fn fail(&mut self, lane: Lane, reason: CloseReason) {
         if lane == Lane::WebSocket && self.is_upgrading() {
-            self.abandon_upgrade(UpgradeFailure::NotAProbe);
+            self.abandon_upgrade(UpgradeFailure::UnexpectedPacket);
         } else if self.attached(lane) {
             self.end(reason);
         }
@@ -369,12 +377,12 @@ impl ClientSession {
 /// From the application.
 impl ClientSession {
     /// Closes gracefully: what is queued goes first, then a close packet, on the transport that is current
-    /// by then. The session ends with that, or `close_timeout` from now; at once if it is still opening.
+    /// by then. The session ends with that, or `close_timeout_ms` from now; at once if it is still opening.
     pub fn close(&mut self, now: Instant) {
         if !self.is_open() {
             self.end(CloseReason::ClientDisconnect);
         } else if self.ended().is_none() && self.closing.is_none() {
-            self.closing = Some(now.after(self.close_timeout));
+            self.closing = Some(now.after(self.close_timeout_ms));
         }
     }
 
@@ -438,7 +446,7 @@ impl ClientSession {
     /// which may have ended the session.
     #[must_use = "the event is not told again"]
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.news.poll()
+        self.events.poll()
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` only once the session has ended. Worth
@@ -470,8 +478,8 @@ impl ClientSession {
             // python-engineio lets a noop slip to the WebSocket (2.7.3).
             (Packet::Noop, ClientSocket::Pausing { .. }) => Ok(()),
             _ => {
-                self.abandon_upgrade(UpgradeFailure::NotAProbe);
-                Err(Violation::NotAProbe)
+                self.abandon_upgrade(UpgradeFailure::UnexpectedPacket);
+                Err(Violation::UnexpectedPacket)
             }
         }
     }
@@ -481,11 +489,11 @@ impl ClientSession {
             ClientSocket::Wanted { .. } => ClientSocket::Unused,
             _ => ClientSocket::Leaving { close_due: false },
         };
-        self.news.upgrade_failed(failure);
+        self.events.upgrade_failed(failure);
     }
 
     fn end(&mut self, reason: CloseReason) {
-        if !self.news.end(reason) {
+        if !self.events.end(reason) {
             return;
         }
         self.closing = None;
@@ -530,7 +538,7 @@ impl ClientSession {
             ClientSocket::Pausing { .. } if !self.get && self.post == Body::Absent => {
                 self.socket = ClientSocket::Current;
                 self.transport = Transport::WebSocket;
-                self.news.upgraded();
+                self.events.upgraded();
                 Some(Transmit::Control(Packet::Upgrade))
             }
             ClientSocket::Current => {

@@ -14,13 +14,14 @@
 //! what the messages are, and how many wait.
 
 use super::body::Body;
+use super::events::Events;
 use super::heartbeat::Heartbeat;
-use super::news::News;
 use super::upgrade::{PROBE, ServerSocket};
-use super::{CloseReason, Event, Lane, Timing, UpgradeFailure, Violation};
+use super::{CloseReason, Event, Lane, Timing, UpgradeFailure, Violation, close};
 use crate::packet::{Message, Packet};
 use crate::time::Instant;
 use crate::transport::Transport;
+use crate::ws::CloseCode;
 
 /// What is to be written to a lane of a server session next. From [`ServerSession::poll_transmit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,13 +80,13 @@ pub struct ServerSession {
     socket: ServerSocket,
     /// When closing ends, however much is still queued.
     closing: Option<Instant>,
-    upgrade_timeout: u32,
-    close_timeout: u32,
+    upgrade_timeout_ms: u32,
+    close_timeout_ms: u32,
     transport: Transport,
     get: Body,
     post: bool,
     open_due: bool,
-    news: News,
+    events: Events,
 }
 
 /// Getters.
@@ -98,16 +99,16 @@ impl ServerSession {
             Transport::WebSocket => (Body::Absent, ServerSocket::Current { answer_due: false }),
         };
         Self {
-            heartbeat: Heartbeat::new(timing.ping_interval, timing.ping_timeout, now),
+            heartbeat: Heartbeat::new(timing.ping_interval_ms, timing.ping_timeout_ms, now),
             socket,
             closing: None,
-            upgrade_timeout: timing.upgrade_timeout,
-            close_timeout: timing.close_timeout,
+            upgrade_timeout_ms: timing.upgrade_timeout_ms,
+            close_timeout_ms: timing.close_timeout_ms,
             transport,
             get,
             post: false,
             open_due: true,
-            news: News::NONE,
+            events: Events::NONE,
         }
     }
 
@@ -128,7 +129,14 @@ impl ServerSession {
 
     /// Why the session ended, if it has.
     pub const fn ended(&self) -> Option<CloseReason> {
-        self.news.ended()
+        self.events.ended()
+    }
+
+    /// The code of the close frame for [`Transmit::Hangup`]: that of the reason
+    /// ([`CloseReason::close_code`]), or 1000 if only an upgrade failed (1001 while the server is
+    /// `shutting_down`).
+    pub const fn hangup_code(&self, shutting_down: bool) -> CloseCode {
+        close::hangup_code(self.ended(), shutting_down)
     }
 
     /// Whether the session has this lane. A WebSocket stays attached until its [`Transmit::Hangup`].
@@ -177,7 +185,7 @@ impl ServerSession {
                 Ok(())
             }
             (Lane::WebSocket, _) if self.socket == ServerSocket::Detached => {
-                self.socket = ServerSocket::Waiting { until: now.after(self.upgrade_timeout) };
+                self.socket = ServerSocket::Waiting { until: now.after(self.upgrade_timeout_ms) };
                 Ok(())
             }
             // 2.6.9: "refuse or close it; the first must keep working".
@@ -219,7 +227,7 @@ impl ServerSession {
             Lane::WebSocket => {
                 match core::mem::replace(&mut self.socket, ServerSocket::Detached) {
                     ServerSocket::Waiting { .. } | ServerSocket::Probed { .. } => {
-                        self.news.upgrade_failed(UpgradeFailure::Lost);
+                        self.events.upgrade_failed(UpgradeFailure::Lost);
                     }
                     // 2.6.7
                     ServerSocket::Current { .. } => self.end(CloseReason::TransportClose),
@@ -233,7 +241,7 @@ impl ServerSession {
     ///
     /// # Errors
     /// - [`Violation::WrongDirection`]: the session ends.
-    /// - [`Violation::NotAProbe`]: the upgrade is over, the session goes on over polling.
+    /// - [`Violation::UnexpectedPacket`]: the upgrade is over, the session goes on over polling.
     /// - [`Violation::Ended`], also for what stands behind a close packet in the same body. That request
     ///   still deserves its ordinary answer: compare [`ended`](Self::ended) after each packet.
     /// - [`Violation::NotAttached`]
@@ -277,7 +285,7 @@ impl ServerSession {
     /// become the transport this ends the try, on any other lane the session.
     pub fn fail(&mut self, lane: Lane, reason: CloseReason) {
         if lane == Lane::WebSocket && self.is_upgrading() {
-            self.abandon_upgrade(UpgradeFailure::NotAProbe);
+            self.abandon_upgrade(UpgradeFailure::UnexpectedPacket);
         } else if self.attached(lane) {
             self.end(reason);
         }
@@ -313,10 +321,10 @@ impl ServerSession {
 /// From the application.
 impl ServerSession {
     /// Closes gracefully: what is queued goes first, then a close packet, on the transport that is current
-    /// by then. The session ends with that, or `close_timeout` from now.
+    /// by then. The session ends with that, or `close_timeout_ms` from now.
     pub fn close(&mut self, now: Instant) {
         if self.ended().is_none() && self.closing.is_none() {
-            self.closing = Some(now.after(self.close_timeout));
+            self.closing = Some(now.after(self.close_timeout_ms));
         }
     }
 
@@ -347,7 +355,7 @@ impl ServerSession {
     /// which may have ended the session.
     #[must_use = "the event is not told again"]
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.news.poll()
+        self.events.poll()
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` only once the session has ended. Worth
@@ -374,23 +382,23 @@ impl ServerSession {
                 let answer_due = matches!(socket, ServerSocket::Probed { answer_due: true, .. });
                 self.socket = ServerSocket::Current { answer_due };
                 self.transport = Transport::WebSocket;
-                self.news.upgraded();
+                self.events.upgraded();
                 Ok(())
             }
             _ => {
-                self.abandon_upgrade(UpgradeFailure::NotAProbe);
-                Err(Violation::NotAProbe)
+                self.abandon_upgrade(UpgradeFailure::UnexpectedPacket);
+                Err(Violation::UnexpectedPacket)
             }
         }
     }
 
     fn abandon_upgrade(&mut self, failure: UpgradeFailure) {
         self.socket = ServerSocket::Leaving { close_due: false };
-        self.news.upgrade_failed(failure);
+        self.events.upgrade_failed(failure);
     }
 
     fn end(&mut self, reason: CloseReason) {
-        if !self.news.end(reason) {
+        if !self.events.end(reason) {
             return;
         }
         self.closing = None;

@@ -20,13 +20,14 @@ pub(super) const PROBE: &str = "probe";
 /// Why an upgrade came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum UpgradeFailure {
     /// It took too long.
     Timeout,
     /// The WebSocket could not be opened, or broke.
     Lost,
     /// The peer sent something else than the next packet of an upgrade.
-    NotAProbe,
+    UnexpectedPacket,
 }
 
 impl core::fmt::Display for UpgradeFailure {
@@ -34,7 +35,7 @@ impl core::fmt::Display for UpgradeFailure {
         f.write_str(match self {
             Self::Timeout => "the upgrade took too long",
             Self::Lost => "the WebSocket of the upgrade was lost",
-            Self::NotAProbe => "the peer did not follow the upgrade",
+            Self::UnexpectedPacket => "the peer did not follow the upgrade",
         })
     }
 }

@@ -25,7 +25,7 @@
 use core::fmt;
 
 use super::extension::{Extension, extensions};
-use super::handshake::Mismatch;
+use super::mismatch::Mismatch;
 
 pub use super::extension::Malformed;
 

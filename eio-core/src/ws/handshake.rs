@@ -21,10 +21,12 @@
 //! ```
 
 use super::deflate::Terms;
+use crate::bytes::{eq_ignore_case, trim};
 use crate::list::{has_token, tokens};
-use crate::search::{same, trim};
 use base64_simd::{AsOut, STANDARD};
 use sha1_smol::Sha1;
+
+pub use super::mismatch::Mismatch;
 
 /// `Sec-WebSocket-Accept` for this `Sec-WebSocket-Key`:
 ///
@@ -130,6 +132,7 @@ impl<'h, H: Iterator<Item = (&'h str, &'h [u8])> + Clone> Offer<H> {
 /// Why a request does not open a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Refusal {
     /// The method is not GET.
     Method,
@@ -310,39 +313,6 @@ where
     Ok((protocol, extensions))
 }
 
-/// Why a response does not open the WebSocket that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Mismatch {
-    /// The status is not 101: an ordinary HTTP response.
-    Status,
-    /// No `Upgrade: websocket`.
-    Upgrade,
-    /// No `Connection: upgrade`.
-    Connection,
-    /// Not exactly one `Sec-WebSocket-Accept` with the value that belongs to the key.
-    Accept,
-    /// An extension that was not offered, or an answer that does not keep to the offer.
-    Extension,
-    /// A subprotocol that was not offered, or more than one.
-    Protocol,
-}
-
-impl core::fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Status => "the server does not switch protocols",
-            Self::Upgrade => "the response has no Upgrade: websocket",
-            Self::Connection => "the response has no Connection: upgrade",
-            Self::Accept => "the response has no Sec-WebSocket-Accept that belongs to the key",
-            Self::Extension => "the server uses an extension as it was not offered",
-            Self::Protocol => "the server chose a subprotocol that was not offered",
-        })
-    }
-}
-
-impl core::error::Error for Mismatch {}
-
 const UPGRADE: &str = "Upgrade";
 const CONNECTION: &str = "Connection";
 const VERSION: &str = "Sec-WebSocket-Version";
@@ -370,7 +340,7 @@ impl<'h> Single<'h> {
 
 /// Whether that is the name.
 fn is(name: &str, expected: &str) -> bool {
-    same(name.as_bytes(), expected.as_bytes())
+    eq_ignore_case(name.as_bytes(), expected.as_bytes())
 }
 
 fn values<'h, H>(headers: H, name: &'static str) -> impl Iterator<Item = &'h [u8]>

@@ -33,6 +33,7 @@ mod extension;
 mod frame;
 pub mod handshake;
 mod mask;
+mod mismatch;
 
 pub use close::CloseCode;
 pub use decoder::{Decoder, Event, Kind, Ready, Step};
@@ -53,6 +54,7 @@ pub enum Role {
 /// [`close_code`](Self::close_code) and end it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Error {
     /// RSV1, RSV2 or RSV3 is set and no extension gives it a meaning there (5.2; RFC 7692 6).
     ReservedBits,

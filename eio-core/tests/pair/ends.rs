@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use eio_core::buffer::{Overflow, RecvBuffer, Sink};
 use eio_core::packet::{Message, Packet};
 use eio_core::payload;
-use eio_core::session::client::{self, ClientSession, Figures};
+use eio_core::session::client::{self, ClientSession, OpenParams};
 use eio_core::session::{CloseReason, Event, Lane, ServerSession, Transmit, Violation};
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
@@ -49,7 +49,7 @@ impl Machine for ServerSession {
 
     fn next(&mut self, lane: Lane, queued: bool) -> Option<Next> {
         Some(match self.poll_transmit(lane, queued)? {
-            // Its figures are known to both ends here; how they are written is tested with the packet.
+            // Its params are known to both ends here; how they are written is tested with the packet.
             Transmit::Open => Next::Packet(Packet::Open("{}")),
             Transmit::Control(packet) => Next::Packet(packet),
             Transmit::Message => Next::Message,
@@ -122,12 +122,12 @@ impl Machine for ClientSession {
         if let Packet::Open(_) = packet
             && !self.is_open()
         {
-            let figures = Figures {
-                ping_interval: SERVER.ping_interval,
-                ping_timeout: SERVER.ping_timeout,
+            let params = OpenParams {
+                ping_interval_ms: SERVER.ping_interval_ms,
+                ping_timeout_ms: SERVER.ping_timeout_ms,
                 offers_websocket: lane == Lane::Get,
             };
-            return self.handle_open(figures, now).map(|()| None);
+            return self.handle_open(params, now).map(|()| None);
         }
         self.handle_packet(lane, packet, now)
     }
@@ -308,7 +308,7 @@ impl<S: Machine> End<S> {
                 Some(Next::Hangup) => panic!("a body cannot hang up"),
             };
             let pushed = encoder.push(&mut body, &packet);
-            assert_eq!(pushed, Ok(payload::Pushed::Yes));
+            assert_eq!(pushed, Ok(payload::PushOutcome::Written));
             if let Packet::Message(_) = packet {
                 self.outbox.pop_front();
             }

@@ -110,10 +110,10 @@ fn no_order_of_calls_breaks_a_server_session() {
         let mut now = Instant::from_millis(0);
         let transport = *rng.pick(&[Transport::Polling, Transport::WebSocket]);
         let timing = Timing {
-            ping_interval: 300,
-            ping_timeout: 200,
-            upgrade_timeout: 100,
-            close_timeout: 400,
+            ping_interval_ms: 300,
+            ping_timeout_ms: 200,
+            upgrade_timeout_ms: 100,
+            close_timeout_ms: 400,
         };
         let mut session = ServerSession::new(transport, timing, now);
         let mut closed = None;

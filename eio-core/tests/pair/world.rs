@@ -16,13 +16,13 @@ use crate::ends::{Connection, End, Machine, Socket};
 use crate::plan::{Plan, Rng, Side};
 
 pub(crate) const SERVER: Timing = Timing {
-    ping_interval: 300,
-    ping_timeout: 200,
-    upgrade_timeout: 100,
-    close_timeout: CLOSE_TIMEOUT,
+    ping_interval_ms: 300,
+    ping_timeout_ms: 200,
+    upgrade_timeout_ms: 100,
+    close_timeout_ms: CLOSE_TIMEOUT,
 };
 const CLIENT: ClientTiming =
-    ClientTiming { open_timeout: 400, upgrade_timeout: 80, close_timeout: CLOSE_TIMEOUT };
+    ClientTiming { open_timeout_ms: 400, upgrade_timeout_ms: 80, close_timeout_ms: CLOSE_TIMEOUT };
 pub(crate) const CLOSE_TIMEOUT: u32 = 250;
 /// After this nothing new is begun.
 pub(crate) const ACTIVE: u64 = 1_500;

@@ -80,7 +80,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
                 return Err(error);
             }
             if let Some(open) = machine.open() {
-                let (open, close_timeout_ms) = (open.clone(), config.timing.close_timeout);
+                let (open, close_timeout_ms) = (open.clone(), config.timing.close_timeout_ms);
                 let early = Early::default();
                 return Ok(Self { machine, early, down, up, host, port, open, close_timeout_ms });
             }

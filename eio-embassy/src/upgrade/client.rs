@@ -73,7 +73,7 @@ where
     G: RngCore,
 {
     let address = config.address()?;
-    let close_timeout_ms = config.timing.close_timeout;
+    let close_timeout_ms = config.timing.close_timeout_ms;
     let opening = Opening::new(config, &mut receive.rx, &mut receive.tx, now())?;
     let opened = opening.drive(down, address).await?;
     let (machine, open, early) = if opened.open.upgrades.contains(Transport::WebSocket) {

@@ -61,6 +61,6 @@ where
     }
     let machine = WsMachine::begin(config, session, Some(&open), rx, tx, &mut rng)?;
     let (reader, writer) = connector.split();
-    let close_timeout_ms = config.timing.close_timeout;
+    let close_timeout_ms = config.timing.close_timeout_ms;
     Client::upgrade(reader, writer, machine, open, early, close_timeout_ms, rng).await
 }

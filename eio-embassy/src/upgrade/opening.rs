@@ -52,7 +52,7 @@ impl<'b> Opening<'b> {
         let _ = session.poll_lane(false);
         let mut get = Exchange::new(rx, tx);
         get.start_get(config, None, now)?;
-        Ok(Self { get, session, until: now.after(config.timing.open_timeout) })
+        Ok(Self { get, session, until: now.after(config.timing.open_timeout_ms) })
     }
 
     /// Sends the request and waits for the response.

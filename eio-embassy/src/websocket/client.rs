@@ -81,7 +81,7 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
             conn,
             open,
             early: Early::default(),
-            close_timeout_ms: config.timing.close_timeout,
+            close_timeout_ms: config.timing.close_timeout_ms,
         })
     }
 

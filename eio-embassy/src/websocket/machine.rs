@@ -400,7 +400,7 @@ impl<'b> WsMachine<'b> {
                 let key = Some(mask(rng));
                 let _ = ws::encode(&mut self.io.out, Opcode::Text, frame.prefix, frame.data, key);
             }
-            Transmit::Hangup => self.write_close(rng, Some(CloseCode::NORMAL)),
+            Transmit::Hangup => self.write_close(rng, Some(self.session.hangup_code())),
             // Only if a message was offered, and `push` writes that.
             Transmit::Message => {}
         }
@@ -433,12 +433,15 @@ impl<'b> WsMachine<'b> {
     fn fail(&mut self, rng: &mut impl RngCore, error: Error) {
         self.session.fail(Lane::WebSocket, CloseReason::ParseError);
         let code = match error {
-            Error::ReceivedTooLarge => Some(CloseCode::TOO_BIG),
+            Error::ReceivedTooLarge => Some(ws::Error::TooBig.close_code()),
             Error::WebSocket(error) => Some(error.close_code()),
-            Error::Packet(error) if error.is_utf8() => Some(CloseCode::INVALID_PAYLOAD),
+            Error::Packet(error) => Some(error.close_code()),
+            Error::Open(_) => Some(CloseReason::ParseError.close_code(false)),
             _ => None,
         };
         self.write_close(rng, code);
+        // A WebSocket has one close frame in each direction, so the session sends nothing more.
+        while self.session.poll_transmit(Lane::WebSocket, false).is_some() {}
         self.ended.get_or_insert(error);
     }
 }

@@ -53,7 +53,7 @@ fn message(frame: &Frame) -> Message<'_> {
 #[test]
 fn dropping_futures_loses_nothing() {
     // Frequent pings, so that they arrive in every state.
-    let timing = Timing { ping_interval: 5, ping_timeout: 20_000, ..QUIET };
+    let timing = Timing { ping_interval_ms: 5, ping_timeout_ms: 20_000, ..QUIET };
     for limit in 0..8 {
         for step in [1, 2, 7, 64] {
             let limits = Limits { capacity: 256, step, stutter: true };

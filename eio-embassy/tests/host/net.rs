@@ -174,7 +174,8 @@ async fn serve(stack: Stack<'_>, timing: Timing, mut ended: impl FnMut(CloseReas
 
 /// Frequent pings with a long timeout. TCP doubles its timeout after each loss of the same segment, and with a thousand
 /// seeds some segments are lost six times: no timeout of the session may expire before.
-const LONG_TIMEOUT: Timing = Timing { ping_interval: 3_000, ping_timeout: 3_600_000, ..QUIET };
+const LONG_TIMEOUT: Timing =
+    Timing { ping_interval_ms: 3_000, ping_timeout_ms: 3_600_000, ..QUIET };
 
 fn message(number: usize, pattern: &[u8]) -> Message<'_> {
     let len = [0, 1, 40, 126, 374, 900, 1_200][number % 7];
@@ -197,7 +198,7 @@ fn messages_survive_lost_duplicated_and_reordered_frames() {
         };
         let near = async |stack: Stack<'_>| {
             let (mut rx, mut tx) = ([0; 1536], [0; 1024]);
-            let timeout = Duration::from_millis(LONG_TIMEOUT.ping_timeout.into());
+            let timeout = Duration::from_millis(LONG_TIMEOUT.ping_timeout_ms.into());
             let mut connector = TcpConnector::new(stack, &mut rx, &mut tx).connect_timeout(timeout);
             let config = Config::new("192.0.2.2:3000").open_timeout(timeout);
             let mut buffers = Buffers::<1536, 512>::new();
@@ -224,7 +225,7 @@ fn messages_survive_lost_duplicated_and_reordered_frames() {
 
 #[test]
 fn unplugged_cable_ends_the_session_and_plugged_in_it_reconnects() {
-    let timing = Timing { ping_interval: 2_000, ping_timeout: 1_000, ..QUIET };
+    let timing = Timing { ping_interval_ms: 2_000, ping_timeout_ms: 1_000, ..QUIET };
     let faults = Faults { dropped: 0, duplicated: 0, delay_ms: 1 };
     let (up, down) = (Wire::new(faults, 1), Wire::new(faults, 2));
     let (mut here, mut there) = (StackResources::<3>::new(), StackResources::<3>::new());

@@ -19,10 +19,10 @@ use embedded_io_async::{Read, Write};
 
 /// The heartbeat of scripts: no ping within a minute.
 pub(crate) const QUIET: Timing = Timing {
-    ping_interval: 60_000,
-    ping_timeout: 20_000,
-    upgrade_timeout: 1_000,
-    close_timeout: 1_000,
+    ping_interval_ms: 60_000,
+    ping_timeout_ms: 20_000,
+    upgrade_timeout_ms: 1_000,
+    close_timeout_ms: 1_000,
 };
 
 /// A received frame.
@@ -226,8 +226,8 @@ pub(crate) fn open(timing: Timing, max_payload: u32, upgrades: TransportSet) -> 
     Open {
         sid: "a_session".parse().unwrap(),
         upgrades,
-        ping_interval: timing.ping_interval,
-        ping_timeout: timing.ping_timeout,
+        ping_interval_ms: timing.ping_interval_ms,
+        ping_timeout_ms: timing.ping_timeout_ms,
         max_payload,
     }
 }

@@ -410,7 +410,7 @@ fn polling_error_contains_status_and_code() {
 
 #[test]
 fn polling_times_out_after_ping_interval_and_timeout() {
-    let timing = Timing { ping_interval: 2_000, ping_timeout: 1_000, ..QUIET };
+    let timing = Timing { ping_interval_ms: 2_000, ping_timeout_ms: 1_000, ..QUIET };
     let server = server(Http::KeepAlive, UNLIMITED, timing);
     with_server(&server, async |mut down, mut up| {
         session_over(&mut down, &mut up, async |mut client| {

@@ -64,7 +64,7 @@ fn handshake_is_available() {
         async |_| (),
         async |client| {
             assert_eq!(client.handshake().sid.as_str(), "a_session");
-            assert_eq!(client.handshake().ping_interval, QUIET.ping_interval);
+            assert_eq!(client.handshake().ping_interval_ms, QUIET.ping_interval_ms);
         },
     );
 }
@@ -154,7 +154,7 @@ fn engine_io_and_websocket_pings_are_answered() {
 
 #[test]
 fn session_survives_many_heartbeats() {
-    let timing = Timing { ping_interval: 300, ping_timeout: 200, ..QUIET };
+    let timing = Timing { ping_interval_ms: 300, ping_timeout_ms: 200, ..QUIET };
     let ((reader, writer), far) = pair(UNLIMITED);
     run(join(
         async {

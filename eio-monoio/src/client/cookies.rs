@@ -1,4 +1,4 @@
-//! [`Jar`]: cookies of one session, all of one host.
+//! [`CookieJar`]: cookies of one session, all of one host.
 //!
 //! Load balancers keep a session on one process by a cookie. That is all this is for: every request of a
 //! session goes to the same host and path, so a name and a value are all there is to know.
@@ -7,14 +7,14 @@ use eio_core::http::Headers;
 
 /// The cookies a server has set, in the order they came.
 #[derive(Debug, Default)]
-pub(crate) struct Jar(Vec<(String, String)>);
+pub(crate) struct CookieJar(Vec<(String, String)>);
 
 /// More are not kept: a server can only fill its own jar, and this much of our memory.
-const MOST: usize = 32;
+const MAX: usize = 32;
 /// RFC 6265 6.1: "At least 4096 bytes per cookie".
 const LONGEST: usize = 4096;
 
-impl Jar {
+impl CookieJar {
     /// Takes every cookie of a response.
     pub(crate) fn store(&mut self, headers: &Headers<'_, '_>) {
         for line in headers.all("set-cookie") {
@@ -39,7 +39,7 @@ impl Jar {
             key.trim().eq_ignore_ascii_case("max-age")
                 && age.trim().parse::<i64>().is_ok_and(|age| age <= 0)
         });
-        if !expired && self.0.len() < MOST {
+        if !expired && self.0.len() < MAX {
             self.0.push((name.into(), value.into()));
         }
     }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn jar(lines: &[&str]) -> String {
-        let mut jar = Jar::default();
+        let mut jar = CookieJar::default();
         lines.iter().for_each(|line| jar.store_line(line));
         jar.header("")
     }
@@ -82,15 +82,15 @@ mod tests {
 
     #[test]
     fn a_jar_does_not_grow_without_bound() {
-        let mut jar = Jar::default();
+        let mut jar = CookieJar::default();
         (0..1000).for_each(|n| jar.store_line(&format!("n{n}=v")));
         jar.store_line(&format!("long={}", "x".repeat(LONGEST)));
-        assert_eq!(jar.0.len(), MOST);
+        assert_eq!(jar.0.len(), MAX);
     }
 
     #[test]
     fn the_users_cookies_stand_first() {
-        let mut jar = Jar::default();
+        let mut jar = CookieJar::default();
         assert_eq!(jar.header("a=1"), "a=1");
         jar.store_line("io=2");
         assert_eq!(jar.header("a=1"), "a=1; io=2");

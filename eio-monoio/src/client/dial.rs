@@ -3,65 +3,78 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use eio_core::http::{EMPTY, HeadScanner, ResponseHead, request};
+use eio_core::session::Lane;
 
-use crate::carrier::Carrier;
 use crate::client::error::Fault;
+use crate::client::http::fault;
 use crate::client::resolve::resolve;
-use crate::client::settings::{Place, Proxy, Settings};
+use crate::client::session::Session;
+use crate::client::settings::{HostPort, Proxy, Settings};
 use crate::client::tls::secure;
-use crate::line::{Deadline, Ended, Line};
-use crate::local::Local;
-use crate::net::{self, Stream};
+use crate::io::http_conn::HttpConn;
+use crate::io::stream::Stream;
+use crate::worker::context::WorkerContext;
+use crate::worker::deadline::Deadline;
+use crate::worker::net::{self, Socket};
 
 /// Connects, within the time for that.
-pub(crate) async fn dial(local: &Rc<Local>, settings: &Settings) -> Result<Line, Fault> {
-    let deadline = Deadline::new(local.clone());
+pub(crate) async fn dial(
+    worker: &Rc<WorkerContext>,
+    settings: &Settings,
+) -> Result<HttpConn, Fault> {
+    let deadline = Deadline::new(worker.clone());
     deadline.set(settings.options.connect_timeout);
-    let mut dialing = Box::pin(open(local, settings));
-    poll_fn(|cx| {
-        if let Poll::Ready(opened) = dialing.as_mut().poll(cx) {
-            return Poll::Ready(opened);
-        }
-        deadline.poll(cx).map(|()| Err(Fault::ConnectTimeout))
-    })
-    .await
+    let dialing = Box::pin(open(worker, settings));
+    deadline.limit(dialing).await.unwrap_or(Err(Fault::ConnectTimeout))
 }
 
-async fn open(local: &Rc<Local>, settings: &Settings) -> Result<Line, Fault> {
+async fn open(worker: &Rc<WorkerContext>, settings: &Settings) -> Result<HttpConn, Fault> {
     let options = &settings.options;
     let through = settings.proxy.as_ref();
     let place = through.map_or(&settings.server, |proxy| &proxy.place);
     let stream = race(resolve(&place.host, place.port).await?).await?;
     let set = stream.set_options(options.nodelay, options.keepalive);
     set.map_err(|error| Fault::Connect(error.kind()))?;
-    let connection = |carrier| Line::new(local.clone(), carrier, settings.limits.clone(), None);
-    let mut carrier = Carrier::from(stream);
+    let connection = |stream| HttpConn::new(worker.clone(), stream, settings.limits.clone(), None);
+    let mut stream = Stream::from(stream);
     if let Some(proxy) = through {
-        let mut line = connection(carrier);
-        tunnel(&mut line, proxy, &settings.server).await?;
-        carrier = line.into_carrier().0;
+        let mut conn = connection(stream);
+        tunnel(&mut conn, proxy, &settings.server).await?;
+        stream = conn.into_stream().0;
     }
     if let Some(trust) = &settings.trust {
-        carrier = secure(carrier, trust).await?;
+        stream = secure(stream, trust).await?;
     }
-    let line = connection(carrier);
-    line.set_idle(false);
-    Ok(line)
+    let conn = connection(stream);
+    conn.set_idle(false);
+    Ok(conn)
+}
+
+/// A new connection, unless that is not wanted any more before it is there.
+pub(crate) async fn connect(session: &Rc<Session>, lane: Lane) -> Result<HttpConn, Fault> {
+    let mut dialing = pin!(dial(&session.worker, &session.settings));
+    poll_fn(|cx| {
+        if session.poll_unwanted(lane, cx).is_ready() {
+            return Poll::Ready(Err(Fault::Lost));
+        }
+        dialing.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// RFC 8305 5: the next address is tried when this much time has passed without a connection.
 const NEXT_ATTEMPT: Duration = Duration::from_millis(250);
 
-type Attempt = Pin<Box<dyn Future<Output = io::Result<Stream>>>>;
+type Attempt = Pin<Box<dyn Future<Output = io::Result<Socket>>>>;
 
 /// The first connection to any of `addresses`.
-async fn race(addresses: Vec<SocketAddr>) -> Result<Stream, Fault> {
+async fn race(addresses: Vec<SocketAddr>) -> Result<Socket, Fault> {
     let mut left = addresses.into_iter();
     let mut attempts: Vec<Attempt> = Vec::new();
     let mut pause: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async {});
@@ -88,7 +101,7 @@ async fn race(addresses: Vec<SocketAddr>) -> Result<Stream, Fault> {
                 return Poll::Pending;
             }
             if let Some(address) = left.next() {
-                attempts.push(Box::pin(Stream::connect(address)));
+                attempts.push(Box::pin(Socket::connect(address)));
                 pause = Box::pin(net::sleep(NEXT_ATTEMPT));
             }
         }
@@ -97,41 +110,32 @@ async fn race(addresses: Vec<SocketAddr>) -> Result<Stream, Fault> {
 }
 
 /// RFC 9110 9.3.6: has a proxy pass on whatever follows.
-async fn tunnel(line: &mut Line, proxy: &Proxy, server: &Place) -> Result<(), Fault> {
+async fn tunnel(conn: &mut HttpConn, proxy: &Proxy, server: &HostPort) -> Result<(), Fault> {
     const MAX_HEAD: usize = 8 * 1024;
     let target = server.authority();
-    let head = request(line.answer(), "CONNECT", &target)
+    let head = request(conn.answer(), "CONNECT", &target)
         .and_then(|head| head.header("Host", &target))
         .and_then(|head| head.raw(&proxy.lines))
         .and_then(|head| head.end());
     // A host is made of characters a request line can hold.
     head.map_err(|_| Fault::Proxy(400))?;
-    line.flush().await.map_err(fault)?;
-    line.clear_deadline();
+    conn.flush().await.map_err(fault)?;
+    conn.clear_deadline();
     let mut scanner = HeadScanner::new();
     let len = loop {
-        if let Some(len) = scanner.poll(line.rx.unread(), MAX_HEAD).map_err(Fault::Http)? {
+        if let Some(len) = scanner.poll(conn.rx.unread(), MAX_HEAD).map_err(Fault::Http)? {
             break len;
         }
-        line.receive(1).await.map_err(fault)?;
+        conn.receive(1).await.map_err(fault)?;
     };
     let status = {
         let mut slots = [EMPTY; 64];
-        let head = line.rx.unread().get(..len).unwrap_or_default();
+        let head = conn.rx.unread().get(..len).unwrap_or_default();
         ResponseHead::parse(head, &mut slots).map_err(Fault::Http)?.status
     };
-    line.rx.skip(len);
-    line.rx.release();
+    conn.rx.skip(len);
+    conn.rx.release();
     if (200..300).contains(&status) { Ok(()) } else { Err(Fault::Proxy(status)) }
-}
-
-/// What the end of a connection means while something is awaited on it.
-pub(crate) fn fault(ended: Ended) -> Fault {
-    match ended {
-        Ended::Closed => Fault::Lost,
-        Ended::TimedOut => Fault::RequestTimeout,
-        Ended::Bad(error) => Fault::Http(error),
-    }
 }
 
 #[cfg(test)]
@@ -140,7 +144,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use crate::client::block_on;
-    use crate::net::Driver;
+    use crate::worker::net::Driver;
 
     /// An address that takes no connection and refuses none: its backlog is full.
     fn deaf() -> (socket2::Socket, Vec<TcpStream>, SocketAddr) {
@@ -190,7 +194,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         block_on(Driver::Epoll, async {
             for (nodelay, keepalive) in [(true, None), (false, Some(Duration::from_secs(77)))] {
-                let stream = Stream::connect(address).await.unwrap();
+                let stream = Socket::connect(address).await.unwrap();
                 stream.set_options(nodelay, keepalive).unwrap();
                 let socket = socket2::Socket::from(stream.into_fd().unwrap());
                 assert_eq!(socket.nodelay().unwrap(), nodelay);

@@ -7,9 +7,10 @@ use std::rc::Rc;
 use eio_core::packet::Message;
 use eio_core::session::UpgradeFailure;
 
-use crate::client::error::{Closed, SendError};
+use crate::client::error::Closed;
+use crate::error::SendError;
 use crate::message::OwnedMessage;
-use crate::shard::pool::Pool;
+use crate::worker::pool::Pool;
 
 /// From [`Client::next`](crate::client::Client::next).
 #[derive(Debug)]

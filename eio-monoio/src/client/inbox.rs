@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use eio_core::packet::Message;
 use eio_core::session::{CloseReason, UpgradeFailure};
 
-use crate::client::error::SendError;
-use crate::session::queue::Queue;
+use crate::error::SendError;
+use crate::io::message_queue::MessageQueue;
 
 /// Messages in one block of memory, and the rare other things that stand between them.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    messages: Queue,
+    messages: MessageQueue,
     /// Messages that ever came, and that were ever taken.
     came: u64,
     taken: u64,
@@ -42,7 +42,7 @@ impl Inbox {
         self.came += 1;
     }
 
-    pub(crate) fn tell(&mut self, notice: Notice) {
+    pub(crate) fn notify(&mut self, notice: Notice) {
         self.notices.push_back((self.came, notice));
     }
 
@@ -91,9 +91,9 @@ mod tests {
     fn a_notice_does_not_overtake_the_messages_before_it() {
         let mut inbox = Inbox::default();
         inbox.push("a".into());
-        inbox.tell(Notice::Upgraded);
+        inbox.notify(Notice::Upgraded);
         inbox.push("b".into());
-        inbox.tell(Notice::Closed(CloseReason::PingTimeout));
+        inbox.notify(Notice::Closed(CloseReason::PingTimeout));
         for item in [
             Item::Message("a".into()),
             Item::Notice(Notice::Upgraded),

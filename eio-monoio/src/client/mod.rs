@@ -29,7 +29,7 @@
 //! takes 3.7 KB of heap over a WebSocket and 4.8 KB over polling (x86-64; `tests/client_footprint.rs` measures it),
 //! plus what rustls keeps of a TLS connection, and one descriptor. Beside that it holds at most
 //! [`inbound_high_water`](Connect::inbound_high_water), [`outbound_high_water`](Connect::outbound_high_water) and one
-//! message of [`max_receive`](Connect::max_receive); a server that causes more is not read from.
+//! message of [`max_payload`](Connect::max_payload); a server that causes more is not read from.
 //!
 //! Every future here may be dropped at any time. A [`Client`] that is dropped ends its session at once, and its
 //! sockets and tasks are gone at the next turn of the core.
@@ -41,7 +41,10 @@ mod dial;
 mod error;
 mod event;
 mod handler;
+mod http;
 mod inbox;
+mod lanes;
+mod options;
 mod plain;
 mod polling;
 mod remote;
@@ -57,23 +60,24 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 
 use eio_core::packet::Message;
 use eio_core::session::CloseReason;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
-use crate::local::Local;
+use crate::worker::context::WorkerContext;
 use connect::open;
+use options::Options;
 use session::Session;
-use settings::{Options, Settings};
+use settings::Settings;
 
-pub use crate::task::{sleep, spawn};
+pub use crate::error::SendError;
+pub use crate::worker::task::{sleep, spawn};
 pub use backoff::Backoff;
 pub use connect::Connect;
 pub use eio_core::session::UpgradeFailure;
-pub use error::{Closed, ConnectError, Fault, SendError};
+pub use error::{Closed, ConnectError, Fault};
 pub use event::{Event, Received};
 pub use handler::ClientHandler;
 pub use remote::Remote;
@@ -81,7 +85,7 @@ pub use runtime::block_on;
 
 /// A connected client. Its methods take `&self`: in an [`Rc`] it serves several tasks of its core.
 pub struct Client {
-    local: Rc<Local>,
+    worker: Rc<WorkerContext>,
     settings: Rc<Settings>,
     session: RefCell<Rc<Session>>,
 }
@@ -121,7 +125,7 @@ impl Client {
         }
         // A last word still under way is not waited for.
         old.cut();
-        let new = open(&self.local, &self.settings).await?;
+        let new = open(&self.worker, &self.settings).await?;
         let replaced = self.session.replace(new);
         if !Rc::ptr_eq(&old, &replaced) {
             // Another task was faster: its session is the one that goes.
@@ -142,7 +146,7 @@ impl Client {
                 return self.reconnect().await;
             };
             attempt += 1;
-            crate::task::sleep_on(&self.local, pause).await;
+            crate::worker::task::sleep_on(&self.worker, pause).await;
             match self.reconnect().await {
                 Err(ConnectError::Failed(fault)) => {
                     tracing::debug!(attempt, %fault, "not reconnected");
@@ -196,7 +200,7 @@ impl Client {
 
     /// Waits until nothing is queued: all of it was taken by the kernel, or over polling by the server; or the
     /// session has ended.
-    pub async fn flush(&self) {
+    pub async fn flushed(&self) {
         let session = self.session();
         poll_fn(|cx| session.poll_flushed(cx)).await;
     }
@@ -217,7 +221,7 @@ impl Client {
 
     /// Waits for the end of the session. Events that nobody [takes](Self::next) stay where they are, and hold the
     /// server up once they are [too many](Connect::inbound_high_water).
-    pub async fn wait(&self) -> Closed {
+    pub async fn ended(&self) -> Closed {
         let session = self.session();
         poll_fn(|cx| session.poll_gone(cx)).await;
         closed(&session)
@@ -264,8 +268,8 @@ impl Client {
         }
     }
 
-    /// The largest packet the server takes, in bytes; `usize::MAX` if it did not say.
-    pub fn max_payload(&self) -> usize {
+    /// The largest packet that the server receives, in bytes, as its open packet says; `usize::MAX` if it does not.
+    pub fn server_max_payload(&self) -> usize {
         self.session().max_payload()
     }
 
@@ -275,12 +279,12 @@ impl Client {
     /// No descriptors are left for it, as it takes two until the session has ended; or the core has ended.
     pub fn remote(&self) -> std::io::Result<Remote> {
         self.check_core().map_err(std::io::Error::other)?;
-        remote::remote(&self.local, &self.session())
+        remote::remote(&self.worker, &self.session())
     }
 
     /// A client belongs to the core it was connected on.
     fn check_core(&self) -> Result<(), ConnectError> {
-        let here = Local::current().is_some_and(|local| Rc::ptr_eq(&local, &self.local));
+        let here = WorkerContext::current().is_some_and(|worker| Rc::ptr_eq(&worker, &self.worker));
         if here { Ok(()) } else { Err(ConnectError::NoRuntime) }
     }
 
@@ -311,13 +315,5 @@ impl fmt::Debug for Client {
             .field("state", &self.state())
             .field("transport", &self.transport())
             .finish_non_exhaustive()
-    }
-}
-
-/// Ready with the first of two.
-fn either<A, B>(a: Poll<A>, b: impl FnOnce() -> Poll<B>) -> Poll<Result<A, B>> {
-    match a {
-        Poll::Ready(a) => Poll::Ready(Ok(a)),
-        Poll::Pending => b().map(Err),
     }
 }

@@ -6,13 +6,13 @@ use std::rc::Rc;
 use eio_core::packet::Message;
 
 use crate::client::connect::Connect;
-use crate::client::cookies::Jar;
+use crate::client::cookies::CookieJar;
 use crate::client::dial::dial;
 use crate::client::error::ConnectError;
 use crate::client::settings::Settings;
 use crate::client::websocket::handshake;
-use crate::conn::plain::{self, PlainSocket};
-use crate::local::Local;
+use crate::io::raw_websocket::{self, PlainSocket};
+use crate::worker::context::WorkerContext;
 
 impl Connect {
     /// Opens a WebSocket of RFC 6455 at exactly this URL, without Engine.IO, and serves it to its end in this
@@ -45,17 +45,17 @@ impl Connect {
         on_message: impl Fn(&PlainSocket, Message<'_>),
     ) -> Result<Option<u16>, ConnectError> {
         let settings = Settings::new(self.options)?;
-        let local = Local::current().ok_or(ConnectError::NoRuntime)?;
+        let worker = WorkerContext::current().ok_or(ConnectError::NoRuntime)?;
         let target = settings.plain_target()?;
-        let cookies = RefCell::new(Jar::default());
+        let cookies = RefCell::new(CookieJar::default());
         let opening = async {
-            let line = dial(&local, &settings).await?;
-            handshake(line, &settings, &cookies, &target).await
+            let conn = dial(&worker, &settings).await?;
+            handshake(conn, &settings, &cookies, &target).await
         };
         // Rare and large: not part of what the socket pays for while it lives.
-        let (line, terms) = Box::pin(opening).await.map_err(ConnectError::Failed)?;
-        let max = settings.options.max_receive;
-        let deflate = settings.deflate(&local, terms);
-        Ok(plain::run(line, max, deflate, on_open, on_message).await.map(|code| code.get()))
+        let (conn, terms) = Box::pin(opening).await.map_err(ConnectError::Failed)?;
+        let max = settings.options.max_payload;
+        let deflate = settings.deflate(&worker, terms);
+        Ok(raw_websocket::run(conn, max, deflate, on_open, on_message).await.map(|code| code.get()))
     }
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use crate::client::error::SendError;
 use crate::client::session::Session;
-use crate::local::Local;
-use crate::mailbox::{Bell, Mailbox, Undelivered};
+use crate::error::SendError;
 use crate::message::OwnedMessage;
+use crate::worker::context::WorkerContext;
+use crate::worker::mailbox::{Mailbox, MailboxReceiver, Undelivered};
 
 /// A handle to the session of a [`Client`](crate::client::Client) for other threads. What it asks for is mailed to
 /// the core of the client and done there, in order.
@@ -38,7 +38,7 @@ impl Remote {
     ///
     /// # Errors
     /// [`SendError::Full`]: the client's [`outbound_high_water`](crate::client::Connect::outbound_high_water) waits
-    /// for its core, besides what waits for the network. [`SendError::NotConnected`]: the session has ended.
+    /// for its core, besides what waits for the network. [`SendError::Closed`]: the session has ended.
     pub fn send(&self, message: impl Into<OwnedMessage>) -> Result<(), SendError> {
         let message = message.into();
         let size = message.borrow().len();
@@ -55,11 +55,11 @@ impl Remote {
         /// What an order costs beside its message, about.
         const ORDER: usize = 64;
         if self.0.gone.load(Ordering::Acquire) {
-            return Err(SendError::NotConnected);
+            return Err(SendError::Closed);
         }
         self.0.mailbox.offer(order, ORDER + size, limit).map_err(|undelivered| match undelivered {
             Undelivered::Full => SendError::Full,
-            Undelivered::Closed => SendError::NotConnected,
+            Undelivered::Closed => SendError::Closed,
         })
     }
 }
@@ -71,14 +71,14 @@ impl std::fmt::Debug for Remote {
 }
 
 /// Makes a handle, and the task that does what it asks for until the session is gone.
-pub(crate) fn remote(local: &Rc<Local>, session: &Rc<Session>) -> io::Result<Remote> {
-    let (mailbox, ear) = Mailbox::new()?;
-    let bell = Bell::new(ear)?;
+pub(crate) fn remote(worker: &Rc<WorkerContext>, session: &Rc<Session>) -> io::Result<Remote> {
+    let (mailbox, wake_rx) = Mailbox::new()?;
+    let bell = MailboxReceiver::new(wake_rx)?;
     let limit = session.settings.options.outbound_high_water;
     let shared = Arc::new(Shared { mailbox, limit, gone: AtomicBool::new(false) });
     let remote = Remote(shared.clone());
     let session = session.clone();
-    local.tasks.spawn(async move {
+    worker.tasks.spawn(async move {
         let mut orders = Vec::new();
         while receive(&shared, &bell, &session, &mut orders).await {
             for order in orders.drain(..) {
@@ -91,7 +91,12 @@ pub(crate) fn remote(local: &Rc<Local>, session: &Rc<Session>) -> io::Result<Rem
 }
 
 /// False: the session is gone.
-async fn receive(shared: &Shared, bell: &Bell, session: &Session, orders: &mut Vec<Order>) -> bool {
+async fn receive(
+    shared: &Shared,
+    bell: &MailboxReceiver,
+    session: &Session,
+    orders: &mut Vec<Order>,
+) -> bool {
     let mut mail = pin!(shared.mailbox.recv(bell, orders));
     poll_fn(|cx| {
         if session.poll_gone(cx).is_ready() {
@@ -109,7 +114,7 @@ async fn follow(session: &Rc<Session>, order: Order) {
             match session.try_send(message.borrow()) {
                 Ok(()) => return,
                 Err(SendError::Full) => poll_fn(|cx| session.poll_room(cx)).await,
-                Err(error) => return session.tell_unsent(error),
+                Err(error) => return session.notify_unsent(error),
             }
         },
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::client::error::Fault;
-use crate::mailbox::{Bell, Mailbox};
+use crate::worker::mailbox::{Mailbox, MailboxReceiver};
 
 /// Every address of `host`, in the order they are to be tried (RFC 8305 section 4: the resolver's order, the
 /// two families taking turns).
@@ -16,20 +16,20 @@ pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fa
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     let failed = |error: io::Error| Fault::Resolve(error.to_string());
-    let (mailbox, ear) = Mailbox::new().map_err(failed)?;
-    let (mailbox, bell) = (Arc::new(mailbox), Bell::new(ear).map_err(failed)?);
+    let (mailbox, wake_rx) = Mailbox::new().map_err(failed)?;
+    let (mailbox, bell) = (Arc::new(mailbox), MailboxReceiver::new(wake_rx).map_err(failed)?);
     ask(Question { host: host.into(), port, answer: mailbox.clone() }).map_err(failed)?;
     let mut answers = Vec::new();
     mailbox.recv(&bell, &mut answers).await.map_err(failed)?;
     let addresses = answers.pop().unwrap_or_else(|| Err("no answer".into()));
-    match addresses.map(take_turns) {
+    match addresses.map(interleave) {
         Ok(addresses) if addresses.is_empty() => Err(Fault::Resolve("no address".into())),
         Ok(addresses) => Ok(addresses),
         Err(why) => Err(Fault::Resolve(why)),
     }
 }
 
-fn take_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (mut one, mut other): (VecDeque<_>, VecDeque<_>) =
         addresses.into_iter().partition(|address| address.is_ipv6() == first);
@@ -51,28 +51,29 @@ struct Question {
 
 /// A resolver that does not answer holds up a thread for half a minute: this many names may do that before
 /// others have to wait.
-const MOST_THREADS: usize = 8;
+const MAX_THREADS: usize = 8;
 /// How long a thread waits for another question.
 const REST: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
-struct Desk {
+struct ResolverPool {
     questions: VecDeque<Question>,
     threads: usize,
     resting: usize,
 }
 
-static DESK: Mutex<Desk> = Mutex::new(Desk { questions: VecDeque::new(), threads: 0, resting: 0 });
+static RESOLVERS: Mutex<ResolverPool> =
+    Mutex::new(ResolverPool { questions: VecDeque::new(), threads: 0, resting: 0 });
 static ASKED: Condvar = Condvar::new();
 
 fn ask(question: Question) -> io::Result<()> {
-    let mut desk = DESK.lock().unwrap_or_else(PoisonError::into_inner);
-    desk.questions.push_back(question);
-    if desk.resting < desk.questions.len() && desk.threads < MOST_THREADS {
+    let mut pool = RESOLVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    pool.questions.push_back(question);
+    if pool.resting < pool.questions.len() && pool.threads < MAX_THREADS {
         match std::thread::Builder::new().name("eio-resolver".into()).spawn(answer_all) {
-            Ok(_) => desk.threads += 1,
-            Err(error) if desk.threads == 0 => {
-                desk.questions.pop_back();
+            Ok(_) => pool.threads += 1,
+            Err(error) if pool.threads == 0 => {
+                pool.questions.pop_back();
                 return Err(error);
             }
             // Another thread will come to it.
@@ -84,21 +85,21 @@ fn ask(question: Question) -> io::Result<()> {
 }
 
 fn answer_all() {
-    let mut desk = DESK.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut pool = RESOLVERS.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        while let Some(question) = desk.questions.pop_front() {
-            drop(desk);
+        while let Some(question) = pool.questions.pop_front() {
+            drop(pool);
             answer(&question);
             drop(question);
-            desk = DESK.lock().unwrap_or_else(PoisonError::into_inner);
+            pool = RESOLVERS.lock().unwrap_or_else(PoisonError::into_inner);
         }
-        desk.resting += 1;
+        pool.resting += 1;
         let (woken, timeout) =
-            ASKED.wait_timeout(desk, REST).unwrap_or_else(PoisonError::into_inner);
-        desk = woken;
-        desk.resting -= 1;
-        if timeout.timed_out() && desk.questions.is_empty() {
-            desk.threads -= 1;
+            ASKED.wait_timeout(pool, REST).unwrap_or_else(PoisonError::into_inner);
+        pool = woken;
+        pool.resting -= 1;
+        if timeout.timed_out() && pool.questions.is_empty() {
+            pool.threads -= 1;
             return;
         }
     }
@@ -121,9 +122,9 @@ mod tests {
         let all = |list: &[&str]| -> Vec<SocketAddr> {
             list.iter().map(|address| address.parse().unwrap()).collect()
         };
-        let order = take_turns(all(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]));
+        let order = interleave(all(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]));
         assert_eq!(order, all(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]));
-        assert_eq!(take_turns(all(&["1.1.1.1:1", "[::1]:1"])), all(&["1.1.1.1:1", "[::1]:1"]));
-        assert_eq!(take_turns(Vec::new()), []);
+        assert_eq!(interleave(all(&["1.1.1.1:1", "[::1]:1"])), all(&["1.1.1.1:1", "[::1]:1"]));
+        assert_eq!(interleave(Vec::new()), []);
     }
 }

@@ -5,14 +5,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use crate::line::Deadline;
-use crate::local::Local;
-use crate::mailbox::{Bell, Mailbox};
-use crate::net::{Driver, Runtime};
-use crate::shard::thrift::keep_lean;
+use crate::worker::context::WorkerContext;
+use crate::worker::deadline::Deadline;
+use crate::worker::mailbox::{Mailbox, MailboxReceiver};
+use crate::worker::net::{Driver, Runtime};
+use crate::worker::trim::trim_after_bursts;
 
 /// Makes this thread a core and runs `future` on it. Done when `future` is: then whatever else still runs on the
 /// core is cut off.
@@ -23,22 +23,22 @@ use crate::shard::thrift::keep_lean;
 /// # Panics
 /// If `future` does.
 pub fn block_on<F: Future>(driver: Driver, future: F) -> io::Result<F::Output> {
-    if Local::current().is_some() {
+    if WorkerContext::current().is_some() {
         return Err(io::Error::other("this thread runs a core already"));
     }
     let mut runtime = Runtime::build(driver)?;
     let output = runtime.block_on(async {
-        let local = Rc::new(Local::default());
-        let _current = local.enter();
-        let clock = local.clone();
-        local.services.spawn(async move { clock.keep_time(|_, _| ()).await });
-        keep_lean(&local);
-        if let Err(error) = listen(&local) {
-            end(&local).await;
+        let worker = Rc::new(WorkerContext::default());
+        let _current = worker.enter();
+        let clock = worker.clone();
+        worker.services.spawn(async move { clock.keep_time(|_, _| ()).await });
+        trim_after_bursts(&worker);
+        if let Err(error) = listen(&worker) {
+            end(&worker).await;
             return Err(error);
         }
         let output = guarded(future).await;
-        end(&local).await;
+        end(&worker).await;
         Ok(output)
     });
     match output? {
@@ -48,15 +48,15 @@ pub fn block_on<F: Future>(driver: Driver, future: F) -> io::Result<F::Output> {
 }
 
 /// Sets up what wakes those who step back on this core: a mailbox that gets no mail.
-fn listen(local: &Rc<Local>) -> io::Result<()> {
-    let (mailbox, ear) = Mailbox::<()>::new()?;
-    let bell = Bell::of_core(ear, &mailbox)?;
-    let core = local.clone();
-    local.services.spawn(async move {
+fn listen(worker: &Rc<WorkerContext>) -> io::Result<()> {
+    let (mailbox, wake_rx) = Mailbox::<()>::new()?;
+    let bell = MailboxReceiver::of_worker(wake_rx, &mailbox)?;
+    let watched = worker.clone();
+    worker.services.spawn(async move {
         let mut none = Vec::new();
         let mut mail = pin!(mailbox.recv(&bell, &mut none));
         poll_fn(|cx| {
-            if core.poll_finished(cx).is_ready() {
+            if watched.poll_finished(cx).is_ready() {
                 return Poll::Ready(());
             }
             mail.as_mut().poll(cx).map(drop)
@@ -78,24 +78,22 @@ async fn guarded<F: Future>(future: F) -> std::thread::Result<F::Output> {
 }
 
 /// Ends every task of the core.
-async fn end(local: &Rc<Local>) {
+async fn end(worker: &Rc<WorkerContext>) {
     /// What cut-off tasks get to unwind; they only have to be polled once.
     const UNWIND: Duration = Duration::from_secs(2);
-    local.begin_shutdown();
-    local.shut();
-    local.cut_off();
-    let deadline = Deadline::new(local.clone());
+    worker.begin_shutdown();
+    worker.stop_accepting();
+    worker.cut_off();
+    let deadline = Deadline::new(worker.clone());
     deadline.set(UNWIND);
     let ended = poll_fn(|cx| {
-        if local.tasks.poll_none(cx).is_ready() && local.background.poll_none(cx).is_ready() {
-            return Poll::Ready(true);
-        }
-        deadline.poll(cx).map(|()| false)
+        ready!(worker.tasks.poll_none(cx));
+        worker.background.poll_none(cx)
     });
-    if !ended.await {
+    if deadline.limit(ended).await.is_err() {
         tracing::error!("a task would not end; its sockets are left to the process");
     }
     drop(deadline);
-    local.finish();
-    poll_fn(|cx| local.services.poll_none(cx)).await;
+    worker.finish();
+    poll_fn(|cx| worker.services.poll_none(cx)).await;
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 
 use eio_core::buffer::RecvBuffer;
-use eio_core::http::{EMPTY, ResponseHead, WriteError, request};
+use eio_core::http::{EMPTY, ResponseHead, WriteError};
 use eio_core::packet::Packet;
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
@@ -16,79 +16,80 @@ use eio_core::ws::deflate::Terms;
 use eio_core::ws::handshake::{Key, Mismatch, check_response, check_response_deflate};
 use eio_core::ws::{self, CloseCode, Event, Kind, Ready, Role};
 
-use crate::client::cookies::Jar;
-use crate::client::dial::fault;
+use crate::client::cookies::CookieJar;
+use crate::client::dial::connect;
 use crate::client::error::Fault;
-use crate::client::polling::{Cuttable, connect, refusal_decoder, scan_head, told};
+use crate::client::http::{begin_request, fault, read_error_body, refusal_decoder, scan_head};
 use crate::client::session::Session;
+use crate::client::session::lanes::SocketGuard;
 use crate::client::settings::Settings;
-use crate::conn::inbound::Inbound;
-use crate::conn::wire::{self, Watch, Wire, drive};
 use crate::deflate::PerMessageDeflate;
-use crate::line::Line;
+use crate::io::http_conn::HttpConn;
+use crate::io::ws_conn::{self, SendObserver, WsConn, drive};
+use crate::io::ws_reader::WsReader;
+use crate::io::ws_sender::CloseMode;
 use crate::message::OutBuf;
-use crate::session::link::Ending;
 
 /// Opens the WebSocket and serves it to its end.
 pub(crate) async fn run(session: Rc<Session>) {
     // Rare and large: not part of what a connection pays for while it lives.
-    let (line, terms) = match Box::pin(open(&session)).await {
+    let (conn, terms) = match Box::pin(open(&session)).await {
         Ok(opened) => opened,
         Err(fault) => return session.lost(Lane::WebSocket, fault),
     };
-    let (outward, inward) = session.settings.deflate(&session.local, terms);
-    let (wire, rx) = Wire::new(line, Role::Client, outward);
-    if !session.connected(&wire.link) {
+    let (outward, inward) = session.settings.deflate(&session.worker, terms);
+    let (ws, rx) = WsConn::new(conn, Role::Client, outward);
+    if !session.connected(&ws.sender) {
         return;
     }
-    let inbound = Inbound::new(Role::Client, session.settings.options.max_receive, inward);
-    let reader = Reader { session: &session, wire: &wire, rx, inbound, fault: None };
-    drive(&Watcher { session: &session, wire: &wire }, pin!(reader.run())).await;
+    let reader = WsReader::new(Role::Client, session.settings.options.max_payload, inward);
+    let reader = Reader { session: &session, ws: &ws, rx, reader, fault: None };
+    drive(&Watcher { session: &session, ws: &ws }, pin!(reader.run())).await;
 }
 
 struct Watcher<'w> {
     session: &'w Session,
-    wire: &'w Wire,
+    ws: &'w WsConn,
 }
 
-impl Watch for Watcher<'_> {
-    fn wire(&self) -> &Wire {
-        self.wire
+impl SendObserver for Watcher<'_> {
+    fn ws(&self) -> &WsConn {
+        self.ws
     }
 
     fn sent(&self) {
-        if self.session.has_link(&self.wire.link) {
+        if self.session.is_current_ws(&self.ws.sender) {
             self.session.drained();
         }
     }
 }
 
-async fn open(session: &Rc<Session>) -> Result<(Line, Option<Terms>), Fault> {
-    let line = connect(session, Lane::WebSocket).await?;
-    let _cuttable = Cuttable::new(session, Lane::WebSocket, &line);
+async fn open(session: &Rc<Session>) -> Result<(HttpConn, Option<Terms>), Fault> {
+    let conn = connect(session, Lane::WebSocket).await?;
+    let _guard = SocketGuard::new(session, Lane::WebSocket, &conn);
     let sid = session.sid();
     let target = session.settings.target(Transport::WebSocket, sid.as_ref(), sid.is_none());
-    handshake(line, &session.settings, &session.cookies, &target).await
+    handshake(conn, &session.settings, &session.cookies, &target).await
 }
 
 /// RFC 6455 4.1: the client's part of the opening handshake. Also gives how messages are compressed.
 pub(crate) async fn handshake(
-    mut line: Line,
+    mut conn: HttpConn,
     settings: &Settings,
-    cookies: &RefCell<Jar>,
+    cookies: &RefCell<CookieJar>,
     target: &str,
-) -> Result<(Line, Option<Terms>), Fault> {
+) -> Result<(HttpConn, Option<Terms>), Fault> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|_| Fault::Lost)?;
     let key = Key::new(random);
     let deflate = settings.options.per_message_deflate.as_ref().map(PerMessageDeflate::terms);
-    write_request(settings, &cookies.borrow(), line.answer(), target, &key, deflate.as_ref());
-    line.flush().await.map_err(fault)?;
-    line.set_deadline(settings.options.request_timeout);
-    let len = scan_head(&mut line).await?;
+    write_request(settings, &cookies.borrow(), conn.answer(), target, &key, deflate.as_ref());
+    conn.flush().await.map_err(fault)?;
+    conn.set_deadline(settings.options.request_timeout);
+    let len = scan_head(&mut conn).await?;
     let outcome = {
         let mut slots = [EMPTY; 100];
-        let bytes = line.rx.unread().get(..len).unwrap_or_default();
+        let bytes = conn.rx.unread().get(..len).unwrap_or_default();
         let head = ResponseHead::parse(bytes, &mut slots).map_err(Fault::Http)?;
         cookies.borrow_mut().store(&head.headers);
         let (status, headers) = (head.status, head.headers.iter());
@@ -103,11 +104,11 @@ pub(crate) async fn handshake(
             Err(mismatch) => return Err(Fault::Handshake(mismatch)),
         }
     };
-    line.rx.skip(len);
+    conn.rx.skip(len);
     match outcome {
-        Ok(agreed) => Ok((line, agreed)),
+        Ok(agreed) => Ok((conn, agreed)),
         Err((status, mut decoder)) => {
-            let body = told(&mut line, &mut decoder).await;
+            let body = read_error_body(&mut conn, &mut decoder).await;
             Err(Fault::Status { status, body })
         }
     }
@@ -115,19 +116,14 @@ pub(crate) async fn handshake(
 
 fn write_request(
     settings: &Settings,
-    jar: &Jar,
+    jar: &CookieJar,
     out: &mut OutBuf,
     target: &str,
     key: &Key,
     deflate: Option<&Terms>,
 ) {
-    let (host, lines, own) = settings.common();
-    let cookies = jar.header(own);
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
-        let mut head = request(out, "GET", target)?.header("Host", host)?.raw(lines)?;
-        if !cookies.is_empty() {
-            head = head.header("Cookie", &cookies)?;
-        }
+        let mut head = begin_request(out, "GET", target, settings, jar)?;
         if let Some(deflate) = deflate {
             head = head.header("Sec-WebSocket-Extensions", &deflate.offer().to_string())?;
         }
@@ -142,13 +138,13 @@ fn write_request(
 }
 
 /// Why a reader is done, with what that means to the session.
-type End = wire::End<CloseReason>;
+type ReadEnd = ws_conn::ReadEnd<CloseReason>;
 
 struct Reader<'r> {
     session: &'r Rc<Session>,
-    wire: &'r Wire,
+    ws: &'r WsConn,
     rx: RecvBuffer<Vec<u8>>,
-    inbound: Inbound,
+    reader: WsReader,
     /// What to blame for the end, once there is one.
     fault: Option<Fault>,
 }
@@ -161,44 +157,44 @@ impl Reader<'_> {
         };
         self.conclude(end);
         // With whatever the session has not ended itself.
-        self.wire.link.end(Ending::Flush);
-        self.wire.finish(&end, &mut self.rx).await;
+        self.ws.sender.end(CloseMode::Flush);
+        self.ws.finish(&end, &mut self.rx).await;
     }
 
-    async fn read(&mut self) -> Result<Infallible, End> {
+    async fn read(&mut self) -> Result<Infallible, ReadEnd> {
         loop {
             self.wait_for_room().await?;
             let wanted = self.next()?;
             if wanted > 0 {
-                self.wire.receive(&mut self.rx, wanted).await?;
+                self.ws.receive(&mut self.rx, wanted).await?;
             }
         }
     }
 
     /// An application that does not keep up is not read for, nor a server that does not take the pongs it causes.
-    async fn wait_for_room(&self) -> Result<(), End> {
+    async fn wait_for_room(&self) -> Result<(), ReadEnd> {
         poll_fn(|cx| {
-            if self.wire.link.ending() != Ending::Open {
-                return Poll::Ready(Err(self.wire.ended()));
+            if self.ws.sender.ending() != CloseMode::Open {
+                return Poll::Ready(Err(self.ws.ended()));
             }
-            ready!(self.wire.poll_room());
+            ready!(self.ws.poll_room());
             self.session.poll_inbox(cx).map(Ok)
         })
         .await
     }
 
     /// Handles one frame; the number is what is still announced, 0 if something was there.
-    fn next(&mut self) -> Result<usize, End> {
-        if self.wire.link.ending() != Ending::Open {
-            return Err(End::Ours);
+    fn next(&mut self) -> Result<usize, ReadEnd> {
+        if self.ws.sender.ending() != CloseMode::Open {
+            return Err(ReadEnd::Local);
         }
-        let ready = match self.inbound.poll(&mut self.rx) {
+        let ready = match self.reader.poll(&mut self.rx) {
             Ok(ws::Step::Ready(ready)) => ready,
             Ok(ws::Step::Need(n)) => return Ok(n),
             Err(error) => return Err(self.broke(error)),
         };
         match ready.kind() {
-            Kind::Ping => self.wire.pong(&mut self.inbound, &mut self.rx, ready),
+            Kind::Ping => self.ws.pong(&mut self.reader, &mut self.rx, ready),
             Kind::Pong => {}
             Kind::Close => return Err(self.asked(ready)),
             Kind::Text | Kind::Binary => self.handle(ready)?,
@@ -207,8 +203,8 @@ impl Reader<'_> {
     }
 
     /// Protocol 2.6: one packet per WebSocket message.
-    fn handle(&mut self, ready: Ready) -> Result<(), End> {
-        let payload = self.inbound.payload_mut(&mut self.rx, ready);
+    fn handle(&mut self, ready: Ready) -> Result<(), ReadEnd> {
+        let payload = self.reader.payload_mut(&mut self.rx, ready);
         let packet = if ready.kind() == Kind::Binary {
             Packet::parse_binary(payload)
         } else {
@@ -216,46 +212,45 @@ impl Reader<'_> {
                 Ok(packet) => packet,
                 Err(error) => {
                     self.fault = Some(Fault::Packet(error));
-                    let utf8 = error.is_utf8();
-                    let code =
-                        if utf8 { CloseCode::INVALID_PAYLOAD } else { CloseCode::PROTOCOL_ERROR };
-                    return Err(End::Broke(code, CloseReason::ParseError));
+                    return Err(ReadEnd::Violation(error.close_code(), error.close_reason()));
                 }
             }
         };
         // What a violation does, the machine has done; the link ends with it.
-        if self.session.handle_packet(Lane::WebSocket, packet) { Ok(()) } else { Err(End::Ours) }
+        if self.session.handle_packet(Lane::WebSocket, packet) {
+            Ok(())
+        } else {
+            Err(ReadEnd::Local)
+        }
     }
 
     #[cold]
-    fn broke(&mut self, error: ws::Error) -> End {
+    fn broke(&mut self, error: ws::Error) -> ReadEnd {
         self.fault = Some(Fault::WebSocket(error));
-        let code = error.close_code();
-        let reason = if code == CloseCode::TOO_BIG {
-            CloseReason::PayloadTooLarge
-        } else {
-            CloseReason::ParseError
-        };
-        End::Broke(code, reason)
+        ReadEnd::Violation(error.close_code(), error.close_reason())
     }
 
-    fn asked(&mut self, ready: Ready) -> End {
-        let (code, reason) = match self.inbound.event(&self.rx, ready) {
+    fn asked(&mut self, ready: Ready) -> ReadEnd {
+        let (code, reason) = match self.reader.event(&self.rx, ready) {
             Ok(Event::Close(code, reason)) => (code, reason.to_owned()),
             Ok(_) | Err(_) => (None, String::new()),
         };
         self.fault = Some(Fault::CloseFrame { code: code.map(CloseCode::get), reason });
-        End::Asked(code)
+        ReadEnd::CloseFrame(code)
     }
 
     /// Lets the peer and the session know that the reader is done.
-    fn conclude(&mut self, end: End) {
-        let current = self.session.has_link(&self.wire.link);
-        self.wire.conclude(&end);
+    fn conclude(&mut self, end: ReadEnd) {
+        let current = self.session.is_current_ws(&self.ws.sender);
+        self.ws.conclude(&end);
         let fault = self.fault.take().unwrap_or(Fault::Lost);
         match end {
-            End::Closed | End::Asked(_) if current => self.session.lost(Lane::WebSocket, fault),
-            End::Broke(_, reason) if current => self.session.fail(Lane::WebSocket, reason, fault),
+            ReadEnd::Closed | ReadEnd::CloseFrame(_) if current => {
+                self.session.lost(Lane::WebSocket, fault)
+            }
+            ReadEnd::Violation(_, reason) if current => {
+                self.session.fail(Lane::WebSocket, reason, fault)
+            }
             _ => {}
         }
     }

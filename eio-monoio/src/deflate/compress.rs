@@ -6,9 +6,10 @@ use eio_core::packet::{Frame, Packet};
 use eio_core::ws::{Opcode, encode_compressed};
 use flate2::{Compress, Compression};
 
+use super::Codecs;
 use super::codec::{self, LARGEST_WINDOW};
-use crate::local::Local;
 use crate::message::{Encoded, OutBuf, never_full};
+use crate::worker::context::WorkerContext;
 
 /// The most compressors with a past on one core; each has 312 KiB.
 const COMPRESSORS: usize = 32;
@@ -19,7 +20,7 @@ const KEPT: usize = 128 * 1024;
 
 /// What goes out on a connection.
 pub(crate) struct Outward {
-    local: Rc<Local>,
+    codecs: Rc<Codecs>,
     threshold: usize,
     window: usize,
     /// Whose the past is that messages may refer to, if to any.
@@ -29,14 +30,20 @@ pub(crate) struct Outward {
 impl Outward {
     /// Messages of at least `threshold` bytes are compressed and refer at most `window` bytes back; with `takeover`
     /// into earlier messages too.
-    pub(super) fn new(local: &Rc<Local>, threshold: usize, takeover: bool, window: usize) -> Self {
+    pub(super) fn new(
+        worker: &Rc<WorkerContext>,
+        threshold: usize,
+        takeover: bool,
+        window: usize,
+    ) -> Self {
+        let codecs = worker.per_worker::<Codecs>();
         // Only a past that may be referred to from end to end is kept: any other would have to be counted.
         let owner = (takeover && window == LARGEST_WINDOW).then(|| {
-            let owner = local.codecs.owners.get() + 1;
-            local.codecs.owners.set(owner);
+            let owner = codecs.owners.get() + 1;
+            codecs.owners.set(owner);
             owner
         });
-        Self { local: local.clone(), threshold, window, owner }
+        Self { codecs, threshold, window, owner }
     }
 
     /// Appends a message as a compressed frame. False, with nothing appended: it is to go as it is.
@@ -48,7 +55,7 @@ impl Outward {
             return false;
         }
         let opcode = if frame.binary { Opcode::Binary } else { Opcode::Text };
-        let mut compressors = self.local.codecs.compressors.borrow_mut();
+        let mut compressors = self.codecs.compressors.borrow_mut();
         match compressors.compress(self.owner, self.window, parts) {
             Some(payload) => {
                 never_full(encode_compressed(out, opcode, payload, mask));
@@ -78,7 +85,7 @@ impl Outward {
 impl Drop for Outward {
     fn drop(&mut self) {
         if let Some(owner) = self.owner {
-            self.local.codecs.compressors.borrow_mut().release(owner);
+            self.codecs.compressors.borrow_mut().release(owner);
         }
     }
 }

@@ -5,12 +5,14 @@ use std::rc::Rc;
 
 use eio_core::ws::Error;
 
-use super::codec;
-use crate::local::Local;
+use super::{Codecs, codec};
+use crate::worker::context::WorkerContext;
+use crate::worker::pool::Pool;
 
 /// What comes in on a connection.
 pub(crate) struct Inward {
-    local: Rc<Local>,
+    codecs: Rc<Codecs>,
+    pool: Rc<Pool>,
     max: usize,
     /// How much of what came a message may refer to.
     window: Option<usize>,
@@ -24,9 +26,10 @@ pub(crate) struct Inward {
 
 impl Inward {
     /// A message may have `max` bytes, and refer to the last `window` bytes of those before, if to any.
-    pub(crate) fn new(local: &Rc<Local>, max: usize, window: Option<usize>) -> Self {
+    pub(crate) fn new(worker: &Rc<WorkerContext>, max: usize, window: Option<usize>) -> Self {
         let (past, plain) = (Vec::new(), Vec::new());
-        Self { local: local.clone(), max, window, past, plain, message: 0..0 }
+        let (codecs, pool) = (worker.per_worker::<Codecs>(), worker.pool.clone());
+        Self { codecs, pool, max, window, past, plain, message: 0..0 }
     }
 
     /// Inflates a message; it is then lent by [`message`](Self::message) until [`release`](Self::release).
@@ -35,19 +38,19 @@ impl Inward {
     /// [`Error::TooBig`] and [`Error::NotDeflate`].
     pub(crate) fn inflate(&mut self, payload: &[u8]) -> Result<(), Error> {
         self.release();
-        let local = self.local.clone();
-        let mut inflater = local.codecs.inflater.borrow_mut();
+        let (codecs, pool) = (self.codecs.clone(), self.pool.clone());
+        let mut inflater = codecs.inflater.borrow_mut();
         let inflater = inflater.get_or_insert_with(Box::default);
         // What compresses well does so four times; what does better is rare enough to be moved once or twice.
         let guess = payload.len().saturating_mul(4).min(self.max);
-        self.plain = local.pool.take_receive(self.past.len() + guess + 1);
+        self.plain = pool.take_receive(self.past.len() + guess + 1);
         self.plain[..self.past.len()].copy_from_slice(&self.past);
         let (start, most) = (self.past.len(), self.past.len() + self.max + 1);
         let grow = |plain: &mut Vec<u8>| {
             let size = plain.len().saturating_mul(2).min(most);
-            let mut larger = local.pool.take_receive(size.max(plain.len() + 1));
+            let mut larger = pool.take_receive(size.max(plain.len() + 1));
             larger[..plain.len()].copy_from_slice(plain);
-            local.pool.give_receive(std::mem::replace(plain, larger));
+            pool.give_receive(std::mem::replace(plain, larger));
         };
         let end = codec::inflate(inflater, payload, start, self.max, &mut self.plain, grow)?;
         self.message = self.past.len()..end;
@@ -75,7 +78,7 @@ impl Inward {
     pub(crate) fn release(&mut self) {
         self.message = 0..0;
         if !self.plain.is_empty() {
-            self.local.pool.give_receive(std::mem::take(&mut self.plain));
+            self.pool.give_receive(std::mem::take(&mut self.plain));
         }
     }
 }

@@ -6,20 +6,20 @@ use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
 use super::*;
+use crate::io::ws_sender::WsSender;
 use crate::message::{Encoded, OutBuf};
-use crate::session::link::Link;
-use crate::shard::pool::Pool;
+use crate::worker::pool::Pool;
 
 const MAX: usize = 100_000;
 
 /// A server's outward and a client's inward direction, on terms that are the same both ways.
-fn pair(takeover: bool, window: u8) -> (Rc<Local>, Link, Inward) {
-    let local = Rc::new(Local::default());
-    let (link, inward) = pair_on(&local, takeover, window);
-    (local, link, inward)
+fn pair(takeover: bool, window: u8) -> (Rc<WorkerContext>, WsSender, Inward) {
+    let worker = Rc::new(WorkerContext::default());
+    let (sender, inward) = pair_on(&worker, takeover, window);
+    (worker, sender, inward)
 }
 
-fn pair_on(local: &Rc<Local>, takeover: bool, window: u8) -> (Link, Inward) {
+fn pair_on(worker: &Rc<WorkerContext>, takeover: bool, window: u8) -> (WsSender, Inward) {
     let wishes = PerMessageDeflate::new()
         .threshold(10)
         .server_no_context_takeover(!takeover)
@@ -27,9 +27,9 @@ fn pair_on(local: &Rc<Local>, takeover: bool, window: u8) -> (Link, Inward) {
     let bits = WindowBits::new(window);
     let terms =
         Terms { server_max_window_bits: bits, client_max_window_bits: bits, ..wishes.terms() };
-    let (outward, _) = wishes.begin(local, Role::Server, &terms, MAX);
-    let (_, inward) = wishes.begin(local, Role::Client, &terms, MAX);
-    (Link::new(OutBuf::default(), Some(outward)), *inward)
+    let (outward, _) = wishes.begin(worker, Role::Server, &terms, MAX);
+    let (_, inward) = wishes.begin(worker, Role::Client, &terms, MAX);
+    (WsSender::new(OutBuf::default(), Some(outward)), *inward)
 }
 
 /// Text that is worth compressing, different for each seed.
@@ -48,10 +48,10 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 /// The payload of the only frame that was written, and whether it is compressed.
-fn frame(link: &Link) -> (Vec<u8>, bool) {
-    let wire = link.take().to_vec();
-    let len = wire.len();
-    let mut rx = RecvBuffer::with_unread(wire, len);
+fn frame(sender: &WsSender) -> (Vec<u8>, bool) {
+    let ws = sender.take().to_vec();
+    let len = ws.len();
+    let mut rx = RecvBuffer::with_unread(ws, len);
     let mut decoder = Decoder::new(Role::Client, MAX).allow_compressed();
     let Ok(Step::Ready(ready)) = decoder.poll(&mut rx) else { panic!("no frame") };
     let payload = decoder.payload_mut(&mut rx, ready).to_vec();
@@ -60,7 +60,7 @@ fn frame(link: &Link) -> (Vec<u8>, bool) {
 }
 
 fn inflated(payload: &[u8], max: usize) -> Result<Vec<u8>, Error> {
-    let mut inward = Inward::new(&Rc::new(Local::default()), max, None);
+    let mut inward = Inward::new(&Rc::new(WorkerContext::default()), max, None);
     inward.inflate(payload)?;
     Ok(inward.message().to_vec())
 }
@@ -69,13 +69,13 @@ fn inflated(payload: &[u8], max: usize) -> Result<Vec<u8>, Error> {
 fn what_was_compressed_comes_out_again_on_any_terms() {
     for takeover in [false, true] {
         for window in [8, 9, 12, 15] {
-            let (_local, link, mut inward) = pair(takeover, window);
+            let (_local, sender, mut inward) = pair(takeover, window);
             for (n, len) in
                 [10, 11, 256, 257, 1000, 5000, 32_768, 40_000, 99_999].into_iter().enumerate()
             {
                 let text = text(len, n as u32);
-                link.plain(&Pool::default(), Message::Text(&text), None);
-                let (payload, compressed) = frame(&link);
+                sender.plain(&Pool::default(), Message::Text(&text), None);
+                let (payload, compressed) = frame(&sender);
                 if compressed {
                     assert!(payload.len() < len || (takeover && len < 20));
                     inward.inflate(&payload).unwrap();
@@ -93,23 +93,23 @@ fn what_was_compressed_comes_out_again_on_any_terms() {
 #[test]
 fn nothing_below_the_threshold_is_compressed_and_no_noise_unless_others_may_refer_to_it() {
     for takeover in [false, true] {
-        let (_local, link, mut inward) = pair(takeover, 15);
-        link.plain(&Pool::default(), Message::Text("aaaaaaaaa"), None);
-        assert_eq!(frame(&link), (b"aaaaaaaaa".to_vec(), false));
-        link.plain(&Pool::default(), Message::Text(&"a".repeat(50)), None);
-        let (payload, compressed) = frame(&link);
+        let (_local, sender, mut inward) = pair(takeover, 15);
+        sender.plain(&Pool::default(), Message::Text("aaaaaaaaa"), None);
+        assert_eq!(frame(&sender), (b"aaaaaaaaa".to_vec(), false));
+        sender.plain(&Pool::default(), Message::Text(&"a".repeat(50)), None);
+        let (payload, compressed) = frame(&sender);
         assert!(compressed);
         inward.inflate(&payload).unwrap();
         let noise = noise(5000);
-        link.plain(&Pool::default(), Message::Binary(&noise), None);
-        let (payload, compressed) = frame(&link);
+        sender.plain(&Pool::default(), Message::Binary(&noise), None);
+        let (payload, compressed) = frame(&sender);
         assert_eq!(compressed, takeover);
         if compressed {
             inward.inflate(&payload).unwrap();
             assert!(inward.message() == noise && payload.len() < 5100);
         }
-        link.plain(&Pool::default(), Message::Binary(&noise.repeat(2)), None);
-        let (payload, compressed) = frame(&link);
+        sender.plain(&Pool::default(), Message::Binary(&noise.repeat(2)), None);
+        let (payload, compressed) = frame(&sender);
         assert!(compressed);
         inward.inflate(&payload).unwrap();
         assert!(inward.message() == noise.repeat(2));
@@ -135,23 +135,23 @@ fn the_examples_of_rfc_7692() {
     }
     // 7.2.3.2: the second refers to the first.
     let second = b"\xf2\x00\x11\x00\x00";
-    let local = Rc::new(Local::default());
-    let mut inward = Inward::new(&local, 100, Some(1 << 15));
+    let worker = Rc::new(WorkerContext::default());
+    let mut inward = Inward::new(&worker, 100, Some(1 << 15));
     for payload in [&hello[..], second] {
         inward.inflate(payload).unwrap();
         assert_eq!(inward.message(), b"Hello");
     }
     // Where that was not agreed there is nothing to refer to.
-    let mut inward = Inward::new(&local, 100, None);
+    let mut inward = Inward::new(&worker, 100, None);
     inward.inflate(hello).unwrap();
     assert_eq!(inward.inflate(second), Err(Error::NotDeflate));
 }
 
 #[test]
 fn nothing_inflates_beyond_the_limit() {
-    let (_local, link, _) = pair(false, 15);
-    link.plain(&Pool::default(), Message::Binary(&[0; 50_000]), None);
-    let (payload, _) = frame(&link);
+    let (_local, sender, _) = pair(false, 15);
+    sender.plain(&Pool::default(), Message::Binary(&[0; 50_000]), None);
+    let (payload, _) = frame(&sender);
     assert_eq!(inflated(&payload, 50_000), Ok(vec![0; 50_000]));
     assert_eq!(inflated(&payload, 49_999), Err(Error::TooBig));
     assert_eq!(inflated(&payload, 0), Err(Error::TooBig));
@@ -161,7 +161,7 @@ fn nothing_inflates_beyond_the_limit() {
     let mut payload = Vec::with_capacity(2000);
     bomb.compress_vec(&vec![0; 1_000_000], &mut payload, flate2::FlushCompress::Sync).unwrap();
     payload.truncate(payload.len() - 4);
-    let mut inward = Inward::new(&Rc::new(Local::default()), 20_000, None);
+    let mut inward = Inward::new(&Rc::new(WorkerContext::default()), 20_000, None);
     assert_eq!(inward.inflate(&payload), Err(Error::TooBig));
     assert!(inward.room() <= 32 * 1024, "{}", inward.room());
 }
@@ -182,9 +182,9 @@ fn what_is_no_deflate_data_or_cut_short_is_refused() {
         let refused = inflated(payload, 1000);
         assert_eq!(refused, Err(Error::NotDeflate), "{}", payload.escape_ascii());
     }
-    let (_local, link, _) = pair(false, 15);
-    link.plain(&Pool::default(), Message::Text(&text(500, 1)), None);
-    let (payload, compressed) = frame(&link);
+    let (_local, sender, _) = pair(false, 15);
+    sender.plain(&Pool::default(), Message::Text(&text(500, 1)), None);
+    let (payload, compressed) = frame(&sender);
     assert!(compressed);
     for cut in 0..payload.len() {
         // Without its last byte it may end in an empty block that is whole with what is appended.
@@ -227,22 +227,22 @@ fn no_message_refers_further_back_than_was_agreed() {
     for (takeover, window) in
         [(false, 8), (false, 9), (true, 9), (true, 11), (false, 15), (true, 15)]
     {
-        let (_local, link, _) = pair(takeover, window);
+        let (_local, sender, _) = pair(takeover, window);
         // What is behind the window is not there: a reference to it finds something else.
-        let mut ring = vec![0; 1 << window];
+        let mut wake_owner = vec![0; 1 << window];
         let (mut at, mut inflater) = (0, DecompressorOxide::new());
         for n in 0..3 {
             let text = text(15_000, n);
-            link.plain(&Pool::default(), Message::Text(&text), None);
-            let (mut payload, compressed) = frame(&link);
+            sender.plain(&Pool::default(), Message::Text(&text), None);
+            let (mut payload, compressed) = frame(&sender);
             assert!(compressed, "{window}");
             payload.extend_from_slice(&[0, 0, 0xff, 0xff]);
             let (mut rest, mut plain) = (&*payload, Vec::new());
             loop {
                 let (status, read, written) =
-                    decompress(&mut inflater, rest, &mut ring, at, TINFL_FLAG_HAS_MORE_INPUT);
-                plain.extend_from_slice(&ring[at..at + written]);
-                at = (at + written) % ring.len();
+                    decompress(&mut inflater, rest, &mut wake_owner, at, TINFL_FLAG_HAS_MORE_INPUT);
+                plain.extend_from_slice(&wake_owner[at..at + written]);
+                at = (at + written) % wake_owner.len();
                 rest = &rest[read..];
                 match status {
                     TINFLStatus::HasMoreOutput => {}
@@ -258,11 +258,11 @@ fn no_message_refers_further_back_than_was_agreed() {
 #[test]
 fn messages_that_are_alike_shrink_more_when_they_may_refer_to_each_other() {
     let sizes = |takeover| {
-        let (_local, link, mut inward) = pair(takeover, 15);
+        let (_local, sender, mut inward) = pair(takeover, 15);
         let text = text(500, 7);
         let mut size = || {
-            link.plain(&Pool::default(), Message::Text(&text), None);
-            let (payload, _) = frame(&link);
+            sender.plain(&Pool::default(), Message::Text(&text), None);
+            let (payload, _) = frame(&sender);
             inward.inflate(&payload).unwrap();
             assert_eq!(inward.message(), text.as_bytes());
             payload.len()
@@ -278,14 +278,15 @@ fn messages_that_are_alike_shrink_more_when_they_may_refer_to_each_other() {
 
 #[test]
 fn compressors_are_bounded_and_those_whose_connections_ended_are_used_again() {
-    let local = Rc::new(Local::default());
-    let mut pairs: Vec<_> = (0..40).map(|_| pair_on(&local, true, 15)).collect();
-    let count = || local.codecs.compressors.borrow().counts();
+    let worker = Rc::new(WorkerContext::default());
+    let mut pairs: Vec<_> = (0..40).map(|_| pair_on(&worker, true, 15)).collect();
+    let codecs = worker.per_worker::<Codecs>();
+    let count = || codecs.compressors.borrow().counts();
     for round in 0..3 {
-        for (n, (link, inward)) in pairs.iter_mut().enumerate() {
+        for (n, (sender, inward)) in pairs.iter_mut().enumerate() {
             let text = text(300, n as u32);
-            link.plain(&Pool::default(), Message::Text(&text), None);
-            let (payload, compressed) = frame(link);
+            sender.plain(&Pool::default(), Message::Text(&text), None);
+            let (payload, compressed) = frame(sender);
             assert!(compressed);
             inward.inflate(&payload).unwrap();
             assert_eq!(inward.message(), text.as_bytes(), "{n} in round {round}");
@@ -296,24 +297,24 @@ fn compressors_are_bounded_and_those_whose_connections_ended_are_used_again() {
     assert_eq!(count(), (32, 31));
     pairs.clear();
     assert_eq!(count(), (32, 0));
-    let (link, _inward) = pair_on(&local, true, 15);
-    link.plain(&Pool::default(), Message::Text(&text(300, 0)), None);
+    let (sender, _inward) = pair_on(&worker, true, 15);
+    sender.plain(&Pool::default(), Message::Text(&text(300, 0)), None);
     assert_eq!(count(), (32, 1));
 }
 
 #[test]
 fn no_more_of_the_past_is_kept_than_may_be_referred_to() {
-    let (local, link, mut inward) = pair(true, 15);
-    let mut narrow = Inward::new(&local, MAX, Some(512));
-    link.plain(&Pool::default(), Message::Text(&text(300, 0)), None);
-    let (payload, _) = frame(&link);
+    let (worker, sender, mut inward) = pair(true, 15);
+    let mut narrow = Inward::new(&worker, MAX, Some(512));
+    sender.plain(&Pool::default(), Message::Text(&text(300, 0)), None);
+    let (payload, _) = frame(&sender);
     inward.inflate(&payload).unwrap();
     assert_eq!(inward.kept(), 300);
     narrow.inflate(&payload).unwrap();
-    let (link, _) = pair_on(&local, false, 9);
+    let (sender, _) = pair_on(&worker, false, 9);
     for n in 0..20 {
-        link.plain(&Pool::default(), Message::Text(&text(9000, n)), None);
-        let (payload, _) = frame(&link);
+        sender.plain(&Pool::default(), Message::Text(&text(9000, n)), None);
+        let (payload, _) = frame(&sender);
         inward.inflate(&payload).unwrap();
         narrow.inflate(&payload).unwrap();
         assert_eq!(narrow.message(), text(9000, n).as_bytes());
@@ -323,15 +324,15 @@ fn no_more_of_the_past_is_kept_than_may_be_referred_to() {
 
 #[test]
 fn a_message_to_many_is_compressed_once() {
-    let local = Rc::new(Local::default());
+    let worker = Rc::new(WorkerContext::default());
     let text = text(2000, 5);
     let encoded = Encoded::new(Message::Text(&text));
     let plain = format!("4{text}");
     let mut frames = Vec::new();
     for (takeover, window) in [(false, 15), (false, 15), (true, 15), (false, 9)] {
-        let (link, mut inward) = pair_on(&local, takeover, window);
-        link.encoded(&Pool::default(), &encoded);
-        let (payload, compressed) = frame(&link);
+        let (sender, mut inward) = pair_on(&worker, takeover, window);
+        sender.encoded(&Pool::default(), &encoded);
+        let (payload, compressed) = frame(&sender);
         assert!(compressed);
         inward.inflate(&payload).unwrap();
         assert_eq!(inward.message(), plain.as_bytes());
@@ -342,8 +343,8 @@ fn a_message_to_many_is_compressed_once() {
     // Noise is not tried again for each of them.
     let noise = noise(2000);
     let encoded = Encoded::new(Message::Binary(&noise));
-    let (link, _) = pair_on(&local, false, 15);
-    link.encoded(&Pool::default(), &encoded);
-    assert_eq!(frame(&link), (noise, false));
+    let (sender, _) = pair_on(&worker, false, 15);
+    sender.encoded(&Pool::default(), &encoded);
+    assert_eq!(frame(&sender), (noise, false));
     assert!(encoded.compressed(|| panic!("it was tried")).is_none());
 }

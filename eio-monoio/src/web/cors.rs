@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use eio_core::http::{Headers, WriteError, header_line, response};
 
-use crate::conn::reply::After;
-use crate::handler::RequestInfo;
 use crate::message::OutBuf;
+use crate::web::persistence::Persistence;
+use crate::web::request::RequestInfo;
 
 /// Which origins a browser may call from. A request without an `Origin` does not come from a page of another
 /// origin and passes every rule.
@@ -159,7 +159,7 @@ pub(crate) fn write_preflight(
     wanted: Option<&[u8]>,
     date: &[u8],
     extra: &[u8],
-    after: After,
+    after: Persistence,
 ) {
     let start = out.0.len();
     let is_allowed = wanted.is_some();

@@ -6,8 +6,9 @@ use super::*;
 use crate::session::MAX_EXTENSIONS;
 
 const TIMING: ClientTiming =
-    ClientTiming { open_timeout: 1_000, upgrade_timeout: 100, close_timeout: 400 };
-const FIGURES: Figures = Figures { ping_interval: 300, ping_timeout: 200, offers_websocket: true };
+    ClientTiming { open_timeout_ms: 1_000, upgrade_timeout_ms: 100, close_timeout_ms: 400 };
+const PARAMS: OpenParams =
+    OpenParams { ping_interval_ms: 300, ping_timeout_ms: 200, offers_websocket: true };
 
 const CLOSE: Transmit = Transmit::Control(Packet::Close);
 const PROBE_PING: Transmit = Transmit::Control(Packet::Ping("probe"));
@@ -39,7 +40,7 @@ fn events(session: &mut ClientSession) -> Vec<Event> {
 fn polling() -> ClientSession {
     let mut session = ClientSession::new(Transport::Polling, false, TIMING, at(0));
     assert_eq!(lanes(&mut session, false), [Lane::Get]);
-    session.handle_open(FIGURES, at(0)).unwrap();
+    session.handle_open(PARAMS, at(0)).unwrap();
     session.detach(Lane::Get);
     assert_eq!(lanes(&mut session, false), [Lane::Get]);
     session
@@ -49,7 +50,7 @@ fn websocket() -> ClientSession {
     let mut session = ClientSession::new(Transport::WebSocket, true, TIMING, at(0));
     assert_eq!(lanes(&mut session, false), [Lane::WebSocket]);
     session.handle_connected().unwrap();
-    session.handle_open(FIGURES, at(0)).unwrap();
+    session.handle_open(PARAMS, at(0)).unwrap();
     session
 }
 
@@ -57,7 +58,7 @@ fn websocket() -> ClientSession {
 fn dialing() -> ClientSession {
     let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
     assert_eq!(lanes(&mut session, false), [Lane::Get]);
-    session.handle_open(FIGURES, at(0)).unwrap();
+    session.handle_open(PARAMS, at(0)).unwrap();
     session.detach(Lane::Get);
     assert_eq!(lanes(&mut session, false), [Lane::WebSocket, Lane::Get]);
     session
@@ -83,7 +84,7 @@ fn assert_over(session: &mut ClientSession, reason: CloseReason) {
     assert_eq!(session.poll_event(), Some(Event::Closed(reason)));
     assert_eq!(lanes(session, true), []);
     assert_eq!(session.handle_connected(), Err(Violation::Ended));
-    assert_eq!(session.handle_open(FIGURES, at(0)), Err(Violation::Ended));
+    assert_eq!(session.handle_open(PARAMS, at(0)), Err(Violation::Ended));
     for lane in [Lane::Get, Lane::Post, Lane::WebSocket] {
         assert_eq!(session.poll_transmit(lane, true), None, "{lane:?}");
         assert_eq!(session.handle_packet(lane, TEXT, at(0)), Err(Violation::Ended));
@@ -111,7 +112,7 @@ mod opening {
         assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
         session.handle_connected().unwrap();
         assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
-        session.handle_open(FIGURES, at(1)).unwrap();
+        session.handle_open(PARAMS, at(1)).unwrap();
         assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Message]);
         assert_eq!(lanes(&mut session, true), [], "it is where it wants to be");
     }
@@ -173,14 +174,14 @@ mod opening {
     fn messages_behind_the_open_packet_are_not_lost() {
         let mut session = ClientSession::new(Transport::Polling, false, TIMING, at(0));
         let _ = lanes(&mut session, false);
-        session.handle_open(FIGURES, at(1)).unwrap();
+        session.handle_open(PARAMS, at(1)).unwrap();
         assert!(session.handle_packet(Lane::Get, TEXT, at(1)).unwrap().is_some());
     }
 
     #[test]
     fn a_second_open_packet_changes_nothing() {
         let mut session = polling();
-        session.handle_open(Figures { ping_interval: 1, ..FIGURES }, at(9)).unwrap();
+        session.handle_open(OpenParams { ping_interval_ms: 1, ..PARAMS }, at(9)).unwrap();
         assert_eq!(session.poll_timeout(), Some(at(500)));
         assert_eq!(session.handle_packet(Lane::Get, Packet::Open("{}"), at(9)), Ok(None));
     }
@@ -323,7 +324,7 @@ mod upgrade {
         for (wanted, offers_websocket) in [(true, false), (false, true)] {
             let mut session = ClientSession::new(Transport::Polling, wanted, TIMING, at(0));
             let _ = lanes(&mut session, false);
-            session.handle_open(Figures { offers_websocket, ..FIGURES }, at(0)).unwrap();
+            session.handle_open(OpenParams { offers_websocket, ..PARAMS }, at(0)).unwrap();
             assert_eq!(lanes(&mut session, false), []);
             assert!(!session.is_upgrading());
         }
@@ -375,10 +376,10 @@ mod upgrade {
         let faults: [(UpgradeFailure, Fault); 4] = [
             (UpgradeFailure::Timeout, |session| session.handle_timeout(at(100))),
             (UpgradeFailure::Lost, |session| session.lost(Lane::WebSocket)),
-            (UpgradeFailure::NotAProbe, |session| {
+            (UpgradeFailure::UnexpectedPacket, |session| {
                 session.fail(Lane::WebSocket, CloseReason::ParseError);
             }),
-            (UpgradeFailure::NotAProbe, refuse),
+            (UpgradeFailure::UnexpectedPacket, refuse),
         ];
         for (state, make) in [dialing, probing, pausing].into_iter().enumerate() {
             for (index, (failure, fault)) in faults.into_iter().enumerate() {
@@ -404,7 +405,7 @@ mod upgrade {
     fn a_websocket_that_was_never_asked_for_in_time_is_not_asked_for_late() {
         let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
         let _ = lanes(&mut session, false);
-        session.handle_open(FIGURES, at(0)).unwrap();
+        session.handle_open(PARAMS, at(0)).unwrap();
         session.lost(Lane::WebSocket);
         assert!(session.is_upgrading() && !session.attached(Lane::WebSocket));
         session.handle_timeout(at(100));
@@ -418,10 +419,10 @@ mod upgrade {
         let mut session = dialing();
         session.handle_connected().unwrap();
         let early = session.handle_packet(Lane::WebSocket, Packet::Pong("probe"), at(1));
-        assert_eq!(early, Err(Violation::NotAProbe));
+        assert_eq!(early, Err(Violation::UnexpectedPacket));
         let mut session = probing();
         let other = session.handle_packet(Lane::WebSocket, Packet::Pong(""), at(1));
-        assert_eq!(other, Err(Violation::NotAProbe));
+        assert_eq!(other, Err(Violation::UnexpectedPacket));
     }
 
     #[test]

@@ -5,8 +5,12 @@ use std::vec::Vec;
 use super::*;
 use crate::session::MAX_EXTENSIONS;
 
-const TIMING: Timing =
-    Timing { ping_interval: 300, ping_timeout: 200, upgrade_timeout: 100, close_timeout: 400 };
+const TIMING: Timing = Timing {
+    ping_interval_ms: 300,
+    ping_timeout_ms: 200,
+    upgrade_timeout_ms: 100,
+    close_timeout_ms: 400,
+};
 
 const PING: Transmit = Transmit::Control(Packet::Ping(""));
 const CLOSE: Transmit = Transmit::Control(Packet::Close);

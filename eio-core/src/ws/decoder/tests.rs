@@ -249,15 +249,6 @@ fn no_close_frame_with_a_broken_body() {
 }
 
 #[test]
-fn the_codes_to_close_with() {
-    assert_eq!(Error::TooBig.close_code(), CloseCode::TOO_BIG);
-    assert_eq!(Error::TextNotUtf8.close_code(), CloseCode::INVALID_PAYLOAD);
-    assert_eq!(Error::ReasonNotUtf8.close_code(), CloseCode::INVALID_PAYLOAD);
-    assert_eq!(Error::CloseCodeInvalid.close_code(), CloseCode::PROTOCOL_ERROR);
-    assert_eq!(Error::Unmasked.close_code(), CloseCode::PROTOCOL_ERROR);
-}
-
-#[test]
 fn what_is_announced_is_asked_for() {
     let mut rx = RecvBuffer::new([0; 64]);
     let mut decoder = Decoder::new(Role::Client, 1000);

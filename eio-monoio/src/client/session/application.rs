@@ -5,43 +5,37 @@ use std::task::{Context, Poll};
 
 use eio_core::packet::{Message, Packet};
 use eio_core::payload;
-use eio_core::session::client::Transmit;
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
 
 use super::Session;
-use crate::client::error::{Closed, SendError};
+use crate::client::error::Closed;
 use crate::client::event;
 use crate::client::inbox::{Item, Notice};
-use crate::session::link::Ending;
+use crate::client::session::end::Stage;
+use crate::error::SendError;
+use crate::io::ws_sender::CloseMode;
 
 impl Session {
     pub(crate) fn try_send(self: &Rc<Self>, message: Message<'_>) -> Result<(), SendError> {
         if !self.is_open() || self.is_closing() {
-            return Err(SendError::NotConnected);
+            return Err(SendError::Closed);
         }
         let packet = Packet::Message(message);
         self.admit(&packet)?;
         if self.is_slow() {
             return Err(SendError::Full);
         }
-        if self.outbox.borrow().is_empty()
-            && let Some(link) = &*self.link.borrow()
-        {
-            loop {
-                let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, true);
-                match next {
-                    Some(Transmit::Message) => {
-                        self.write_frame(link, &packet);
-                        return Ok(());
-                    }
-                    Some(other) => self.transmit(link, other),
-                    None => break,
-                }
-            }
+        let sent = self.outgoing.is_queue_empty()
+            && self.outgoing.send_now(
+                || self.next_on_ws(true),
+                |ws| self.write_frame(ws, &packet),
+                |ws, packet| self.transmit(ws, packet),
+            );
+        if !sent {
+            self.outgoing.queue().borrow_mut().push(message);
+            self.apply_effects();
         }
-        self.outbox.borrow_mut().push(message);
-        self.settle();
         Ok(())
     }
 
@@ -66,12 +60,12 @@ impl Session {
     }
 
     /// Tells the application of a message that [`try_send`](Self::try_send) refused to somebody who cannot tell it.
-    pub(crate) fn tell_unsent(&self, why: SendError) {
+    pub(crate) fn notify_unsent(&self, why: SendError) {
         /// An application that takes no events is not told without bound.
-        const MOST: usize = 16;
+        const MAX: usize = 16;
         tracing::warn!(error = %why, "message dropped");
-        if self.closed.get().is_none() && self.inbox.borrow().notices() < MOST {
-            self.tell(Notice::Unsent(why));
+        if self.closed.get().is_none() && self.inbox.borrow().notices() < MAX {
+            self.notify(Notice::Unsent(why));
         }
     }
 
@@ -125,7 +119,7 @@ impl Session {
                 return Poll::Pending;
             }
             Some(Item::Message(message)) => {
-                event::Event::Message(event::Received::new(message, &self.local.pool))
+                event::Event::Message(event::Received::new(message, &self.worker.pool))
             }
             Some(Item::Notice(Notice::Upgraded)) => event::Event::Upgraded,
             Some(Item::Notice(Notice::UpgradeFailed(why))) => event::Event::UpgradeFailed(why),
@@ -137,39 +131,39 @@ impl Session {
         inbox.pop();
         drop(inbox);
         if was_full && !self.is_inbox_full() {
-            self.watchers.wake();
+            self.watchers.wake_all();
         }
         Poll::Ready(Some(event))
     }
 
     /// Ends the session after what is queued.
     pub(crate) fn close(self: &Rc<Self>) {
-        if self.retired.get() {
+        if self.end.is_at(Stage::WorkerEnded) {
             return;
         }
-        let now = self.local.now();
+        let now = self.worker.now();
         self.machine.borrow_mut().close(now);
-        self.settle();
+        self.apply_effects();
     }
 
     /// Ends the session now; the server is told as far as that takes no time.
     pub(crate) fn abort(self: &Rc<Self>) {
-        if self.retired.get() {
+        if self.end.is_at(Stage::WorkerEnded) {
             return;
         }
-        self.aborted.set(true);
+        self.end.advance(Stage::Aborted);
         self.machine.borrow_mut().abort(CloseReason::ClientDisconnect);
-        self.settle();
-        for link in [&self.link, &self.leaving] {
-            if let Some(link) = &*link.borrow() {
-                link.end(Ending::Cut);
+        self.apply_effects();
+        for ws in [self.outgoing.ws(), self.closing_probe.borrow()] {
+            if let Some(ws) = &*ws {
+                ws.end(CloseMode::Cut);
             }
         }
     }
 
     /// Ends the session and everything of it at the next turn of its tasks.
     pub(crate) fn cut(self: &Rc<Self>) {
-        if !self.retired.get() {
+        if !self.end.is_at(Stage::WorkerEnded) {
             self.abort();
             self.cut_off();
         }

@@ -20,7 +20,7 @@ fn without_a_get_the_next_one_is_told_2_8() {
 
 #[test]
 fn without_any_get_the_session_does_not_stay_2_8_3_3() {
-    let timing = Timing { ping_interval: 1_000, ..TIMING };
+    let timing = Timing { ping_interval_ms: 1_000, ..TIMING };
     let mut session = ServerSession::new(Transport::Polling, timing, at(0));
     let _ = told(&mut session, Lane::Get, 0);
     session.detach(Lane::Get);
@@ -56,7 +56,7 @@ fn close_does_not_overtake_what_is_queued_2_8() {
 
 #[test]
 fn a_websocket_that_takes_nothing_does_not_keep_a_closing_session_3_3() {
-    let timing = Timing { ping_interval: 1_000, ..TIMING };
+    let timing = Timing { ping_interval_ms: 1_000, ..TIMING };
     let mut session = ServerSession::new(Transport::WebSocket, timing, at(0));
     let _ = told(&mut session, Lane::WebSocket, 0);
     session.close(at(1));

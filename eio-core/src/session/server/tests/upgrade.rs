@@ -90,8 +90,11 @@ fn anything_but_a_probe_costs_the_websocket_not_the_session_2_7_6() {
         for mut session in [polling(), probed()] {
             let _ = session.attach(Lane::WebSocket, at(1));
             let result = session.handle_packet(Lane::WebSocket, packet, at(1));
-            assert_eq!(result, Err(Violation::NotAProbe), "{packet:?}");
-            assert_eq!(events(&mut session), [Event::UpgradeFailed(UpgradeFailure::NotAProbe)]);
+            assert_eq!(result, Err(Violation::UnexpectedPacket), "{packet:?}");
+            assert_eq!(
+                events(&mut session),
+                [Event::UpgradeFailed(UpgradeFailure::UnexpectedPacket)]
+            );
             assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
             session.attach(Lane::Get, at(2)).unwrap();
             assert_eq!(told(&mut session, Lane::Get, 0), [], "held, not answered with a noop");
@@ -104,7 +107,7 @@ fn anything_but_a_probe_costs_the_websocket_not_the_session_2_7_6() {
 fn a_probe_comes_once_2_7_6() {
     let mut session = probed();
     let result = session.handle_packet(Lane::WebSocket, Packet::Ping("probe"), at(1));
-    assert_eq!(result, Err(Violation::NotAProbe));
+    assert_eq!(result, Err(Violation::UnexpectedPacket));
 }
 
 #[test]

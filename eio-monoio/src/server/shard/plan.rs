@@ -1,0 +1,23 @@
+//! [`Plan`]: the parts of a shard before it is on its own thread.
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use crate::server::config::Config;
+use crate::server::hooks::{Hooks, OnPlain};
+use crate::server::listener::Listening;
+use crate::server::shard::disk::Disk;
+use crate::server::shard::shared::ServerShared;
+
+/// What a shard is made of, before it is on its own thread.
+pub(crate) struct Plan {
+    pub(crate) id: u16,
+    pub(crate) config: Arc<Config>,
+    pub(crate) shared: Arc<ServerShared>,
+    pub(crate) wake_rx: UnixStream,
+    pub(crate) listening: Vec<Listening>,
+    pub(crate) max_connections: usize,
+    pub(crate) on_plain: Option<OnPlain>,
+    pub(crate) hooks: Hooks,
+    pub(crate) disk: Option<Arc<Disk>>,
+}

@@ -1,0 +1,309 @@
+//! [`WorkerContext`]: what everything on one core shares, whether it serves or is a client.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io::Write;
+use std::os::fd::RawFd;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use eio_core::time::Instant;
+use slab::Slab;
+
+use crate::worker::net;
+use crate::worker::pool::Pool;
+use crate::worker::random::Random;
+use crate::worker::tasks::Tasks;
+use crate::worker::timers::{TICK, Timers};
+use crate::worker::wakers::WakerSlot;
+
+/// A core's timers, buffers, tasks and open connections.
+pub(crate) struct WorkerContext {
+    pub(crate) timers: Timers,
+    pub(crate) pool: Rc<Pool>,
+    /// See [`per_worker`](Self::per_worker).
+    shared: RefCell<Vec<Rc<dyn Any>>>,
+    /// Connections and user code.
+    pub(crate) tasks: Tasks,
+    /// What the application runs beside its handlers; nothing waits for it.
+    pub(crate) background: Tasks,
+    /// What serves those, to the very end.
+    pub(crate) services: Tasks,
+    /// Open connections, to be ended by a shutdown.
+    connections: RefCell<Slab<Connection>>,
+    /// Who else has a stake in the end of the core.
+    shutdown_hooks: RefCell<Slab<Weak<dyn ShutdownHook>>>,
+    shutting_down: Cell<bool>,
+    /// Nothing more is waited for: a connection without a request is closed.
+    stop_accepting: Cell<bool>,
+    finished: Cell<bool>,
+    /// Woken when the core is finished.
+    waiter: WakerSlot,
+    masks: RefCell<Random>,
+    origin: std::time::Instant,
+    /// The time when the current turn of a connection began.
+    cached_now: Cell<Instant>,
+    /// The header line, and the second it was made for.
+    date: Cell<(u64, DateLine)>,
+}
+
+/// `Date: Sun, 06 Nov 1994 08:49:37 GMT` and the end of the line.
+pub(crate) type DateLine = [u8; 37];
+
+struct Connection {
+    fd: RawFd,
+    /// Between two requests: nothing is lost by closing it.
+    idle: bool,
+}
+
+/// Names a connection of a core.
+#[derive(Clone, Copy)]
+pub(crate) struct ConnectionId(u32);
+
+impl Default for WorkerContext {
+    fn default() -> Self {
+        Self {
+            timers: Timers::new(Instant::default()),
+            pool: Rc::default(),
+            shared: RefCell::default(),
+            tasks: Tasks::default(),
+            background: Tasks::default(),
+            services: Tasks::default(),
+            connections: RefCell::default(),
+            shutdown_hooks: RefCell::default(),
+            shutting_down: Cell::new(false),
+            stop_accepting: Cell::new(false),
+            finished: Cell::new(false),
+            waiter: WakerSlot::default(),
+            masks: RefCell::default(),
+            origin: std::time::Instant::now(),
+            cached_now: Cell::new(Instant::default()),
+            date: Cell::new((u64::MAX, [0; 37])),
+        }
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<WorkerContext>>> = const { RefCell::new(None) };
+}
+
+/// The core this thread is.
+impl WorkerContext {
+    /// The core that runs on this thread, if one does.
+    pub(crate) fn current() -> Option<Rc<Self>> {
+        CURRENT.with(|current| current.borrow().clone())
+    }
+
+    /// Makes this the core of this thread until the guard is dropped.
+    pub(crate) fn enter(self: &Rc<Self>) -> Entered {
+        Entered(CURRENT.with(|current| current.replace(Some(self.clone()))))
+    }
+}
+
+/// See [`WorkerContext::enter`]; holds what was current before.
+pub(crate) struct Entered(Option<Rc<WorkerContext>>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.with(|current| *current.borrow_mut() = self.0.take());
+    }
+}
+
+impl WorkerContext {
+    /// The one `T` of this worker, made by the first call: for modules that keep state of their own for each worker.
+    pub(crate) fn per_worker<T: Default + 'static>(&self) -> Rc<T> {
+        let known = self.shared.borrow().iter().find(|any| any.is::<T>()).cloned();
+        known.and_then(|any| any.downcast().ok()).unwrap_or_else(|| {
+            let made = Rc::new(T::default());
+            self.shared.borrow_mut().push(made.clone());
+            made
+        })
+    }
+
+    /// RFC 6455 5.3: "The masking key needs to be unpredictable".
+    pub(crate) fn mask(&self) -> [u8; 4] {
+        self.masks.borrow_mut().take().unwrap_or_else(|error| {
+            tracing::error!(%error, "the operating system gave no random bytes");
+            [0; 4]
+        })
+    }
+}
+
+/// Time.
+impl WorkerContext {
+    pub(crate) fn now(&self) -> Instant {
+        let now = Instant::from_millis(self.origin.elapsed().as_millis() as u64);
+        self.cached_now.set(now);
+        now
+    }
+
+    /// The time as of the last look at the clock on this core: for what needs no better.
+    pub(crate) fn cached_now(&self) -> Instant {
+        self.cached_now.get()
+    }
+
+    /// RFC 9110 6.6.1: "An origin server with a clock MUST generate a Date header field in all 2xx (Successful),
+    /// 3xx (Redirection), and 4xx (Client Error) responses". Made once a second.
+    pub(crate) fn date(&self) -> DateLine {
+        let second = self.now().as_millis() / 1000;
+        let (made, mut line) = self.date.get();
+        if made != second {
+            let now = httpdate::HttpDate::from(SystemTime::now());
+            // It fits: the format has a fixed length.
+            let _ = write!(&mut line[..], "Date: {now}\r\n");
+            self.date.set((second, line));
+        }
+        line
+    }
+
+    /// How long it is until `at`, by the clock of this core.
+    fn until(&self, at: Instant) -> Duration {
+        let since = self.origin.elapsed();
+        Duration::from_millis(at.as_millis()).saturating_sub(since)
+    }
+
+    /// Drives the timer wheel until the core is finished; `due` is called for each session whose deadline passed.
+    pub(crate) async fn keep_time(&self, due: impl Fn(u32, Instant)) {
+        /// A tick this late means that this core was away: for all it knows, its peers were not.
+        const LATE: u64 = 50;
+        let mut slots = Vec::new();
+        loop {
+            let Some(until) = self.sleep_until_next().await else { return };
+            let now = self.now();
+            if now.millis_since(until) > LATE {
+                // What arrived meanwhile is read before anybody is called silent.
+                net::sleep(Duration::from_millis(TICK)).await;
+            }
+            self.timers.advance(self.now(), &mut slots);
+            let now = self.cached_now();
+            slots.drain(..).for_each(|slot| due(slot, now));
+        }
+    }
+
+    /// Sleeps until the next deadline and says when that was; `None`: the core is finished.
+    async fn sleep_until_next(&self) -> Option<Instant> {
+        let mut sleep: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
+        let mut armed = None;
+        poll_fn(|cx| {
+            if self.is_finished() {
+                return Poll::Ready(None);
+            }
+            let next = self.timers.next(cx);
+            if next != armed {
+                armed = next;
+                sleep = next.map(|at| Box::pin(net::sleep(self.until(at))) as _);
+            }
+            match &mut sleep {
+                Some(sleep) => sleep.as_mut().poll(cx).map(|()| next),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+/// What lives on a core and may be held by somebody who outlives it.
+pub(crate) trait ShutdownHook {
+    /// The core is about to end: finish what is begun.
+    fn close(self: Rc<Self>);
+
+    /// The core ends with this: let go of everything that is its own, wakers above all, which can be neither woken
+    /// nor dropped without it.
+    fn worker_ended(self: Rc<Self>);
+}
+
+/// Residents.
+impl WorkerContext {
+    pub(crate) fn add_shutdown_hook(&self, shutdown_hook: Weak<dyn ShutdownHook>) -> usize {
+        self.shutdown_hooks.borrow_mut().insert(shutdown_hook)
+    }
+
+    pub(crate) fn remove_shutdown_hook(&self, id: usize) {
+        self.shutdown_hooks.borrow_mut().try_remove(id);
+    }
+
+    fn shutdown_hooks(&self) -> Vec<Rc<dyn ShutdownHook>> {
+        self.shutdown_hooks
+            .borrow()
+            .iter()
+            .filter_map(|(_, shutdown_hook)| shutdown_hook.upgrade())
+            .collect()
+    }
+}
+
+/// Connections and the end.
+impl WorkerContext {
+    pub(crate) fn add_connection(&self, fd: RawFd) -> ConnectionId {
+        // There are fewer than descriptors, and those have 31 bits.
+        ConnectionId(self.connections.borrow_mut().insert(Connection { fd, idle: true }) as u32)
+    }
+
+    /// A connection that becomes idle behind [`stop_accepting`](Self::stop_accepting) is closed at once.
+    pub(crate) fn set_connection_idle(&self, id: ConnectionId, idle: bool) {
+        if let Some(connection) = self.connections.borrow_mut().get_mut(id.0 as usize) {
+            connection.idle = idle;
+            if idle && self.has_stopped_accepting() {
+                net::abort(connection.fd);
+            }
+        }
+    }
+
+    pub(crate) fn remove_connection(&self, id: ConnectionId) {
+        self.connections.borrow_mut().try_remove(id.0 as usize);
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutting_down.get()
+    }
+
+    pub(crate) fn has_stopped_accepting(&self) -> bool {
+        self.stop_accepting.get()
+    }
+
+    /// From here on nothing new is begun.
+    pub(crate) fn begin_shutdown(&self) {
+        self.shutting_down.set(true);
+        self.shutdown_hooks().into_iter().for_each(ShutdownHook::close);
+    }
+
+    /// From here on a connection that is idle is closed.
+    pub(crate) fn stop_accepting(&self) {
+        self.stop_accepting.set(true);
+        for (_, connection) in self.connections.borrow().iter().filter(|(_, c)| c.idle) {
+            net::abort(connection.fd);
+        }
+    }
+
+    /// Cuts off whatever has not ended by itself.
+    pub(crate) fn cut_off(&self) {
+        for (_, connection) in self.connections.borrow().iter() {
+            net::abort(connection.fd);
+        }
+        self.tasks.abort();
+        self.background.abort();
+    }
+
+    /// Nothing is left but the services.
+    pub(crate) fn finish(&self) {
+        self.shutdown_hooks().into_iter().for_each(ShutdownHook::worker_ended);
+        self.finished.set(true);
+        self.timers.wake_driver();
+        self.waiter.wake();
+    }
+
+    /// Ready when the core is finished. One task may wait for that.
+    pub(crate) fn poll_finished(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_finished() {
+            return Poll::Ready(());
+        }
+        self.waiter.register(cx);
+        Poll::Pending
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.get()
+    }
+}

@@ -1,0 +1,217 @@
+//! Tasks that are counted, and user code that cannot take a core down or outlive it.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use pin_project_lite::pin_project;
+use slab::Slab;
+
+use crate::worker::net;
+use crate::worker::wakers::WakerSlot;
+
+/// The tasks of a core. A runtime that is dropped with live tasks leaks its ring and their sockets, so a shard
+/// ends only when this count is zero.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    live: Rc<Live>,
+    aborting: Cell<bool>,
+    /// User futures that are pending, to be woken by an abort.
+    pending: RefCell<Slab<Waker>>,
+}
+
+#[derive(Default)]
+struct Live {
+    count: Cell<usize>,
+    waiter: WakerSlot,
+}
+
+pin_project! {
+    /// A future, and what is to be dropped when it is done or dropped. An async block around it would take twice
+    /// the memory: it keeps room for what it captured beside room for what it awaits.
+    pub(crate) struct WithGuard<F, G> {
+        #[pin]
+        pub(crate) future: F,
+        pub(crate) guard: G,
+    }
+}
+
+impl<F: Future, G> Future for WithGuard<F, G> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
+    }
+}
+
+/// User code did not run to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    Panicked,
+    /// A shutdown ran out of patience.
+    Aborted,
+}
+
+impl Tasks {
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        net::spawn(WithGuard { future, guard: Counted::new(self.live.clone()) });
+    }
+
+    /// Ready when no task is left. Also then this task is woken when there were others and they have ended.
+    pub(crate) fn poll_none(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.live.waiter.register(cx);
+        if self.live.count.get() == 0 { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Drops user futures after their next poll, which comes at once.
+    pub(crate) fn abort(&self) {
+        self.aborting.set(true);
+        self.pending.borrow().iter().for_each(|(_, waker)| waker.wake_by_ref());
+    }
+
+    /// Calls user code that returns a future.
+    #[inline]
+    pub(crate) fn call<F>(&self, call: impl FnOnce() -> F) -> Result<F, Stopped> {
+        catch_unwind(AssertUnwindSafe(call)).map_err(|_| Stopped::Panicked)
+    }
+
+    /// Runs a future of the user's.
+    pub(crate) fn run<F: Future>(&self, future: F) -> Run<'_, F> {
+        let registered = AbortRegistration { tasks: self, key: None };
+        Run { future: GuardedFuture { future: Some(future) }, registered }
+    }
+
+    /// Calls user code that returns a future, and runs that.
+    #[inline(always)]
+    pub(crate) fn start<F: Future>(&self, call: impl FnOnce() -> F) -> Run<'_, F> {
+        let registered = AbortRegistration { tasks: self, key: None };
+        Run { future: GuardedFuture { future: self.call(call).ok() }, registered }
+    }
+}
+
+pin_project! {
+    /// See [`Tasks::run`]. Not an async block, which would keep room for the future twice.
+    pub(crate) struct Run<'t, F> {
+        #[pin]
+        future: GuardedFuture<F>,
+        registered: AbortRegistration<'t>,
+    }
+}
+
+impl<F: Future> Future for Run<'_, F> {
+    type Output = Result<F::Output, Stopped>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().project().future.as_pin_mut() else {
+            // The call that was to return it did not.
+            return Poll::Ready(Err(Stopped::Panicked));
+        };
+        let outcome = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Ready(output)) => Ok(output),
+            // Not before the first poll: a goodbye that awaits nothing is said also in an abort.
+            Ok(Poll::Pending) if this.registered.tasks.aborting.get() => Err(Stopped::Aborted),
+            Ok(Poll::Pending) => {
+                this.registered.set(cx.waker());
+                return Poll::Pending;
+            }
+            Err(_) => Err(Stopped::Panicked),
+        };
+        Poll::Ready(if this.future.clear() { outcome } else { Err(Stopped::Panicked) })
+    }
+}
+
+pin_project! {
+    /// A future of the user's. What it holds is the user's, too, and must not take the core down when it is dropped.
+    struct GuardedFuture<F> {
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for GuardedFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            this.clear();
+        }
+    }
+}
+
+impl<F> GuardedFuture<F> {
+    /// Drops the future. False: it panicked.
+    fn clear(self: Pin<&mut Self>) -> bool {
+        let mut future = self.project().future;
+        catch_unwind(AssertUnwindSafe(|| future.set(None))).is_ok()
+    }
+}
+
+/// A value of the user's, whose `Drop` may panic: that is logged, and goes no further.
+pub(crate) struct Guarded<T>(Option<T>);
+
+impl<T> Guarded<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<T> Deref for Guarded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
+    }
+}
+
+impl<T> Drop for Guarded<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+            tracing::error!("the application panicked while its data was dropped");
+        }
+    }
+}
+
+struct AbortRegistration<'a> {
+    tasks: &'a Tasks,
+    key: Option<usize>,
+}
+
+impl AbortRegistration<'_> {
+    fn set(&mut self, waker: &Waker) {
+        let mut pending = self.tasks.pending.borrow_mut();
+        match self.key.and_then(|key| pending.get_mut(key)) {
+            Some(known) if known.will_wake(waker) => {}
+            Some(known) => *known = waker.clone(),
+            None => self.key = Some(pending.insert(waker.clone())),
+        }
+    }
+}
+
+impl Drop for AbortRegistration<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.tasks.pending.borrow_mut().try_remove(key);
+        }
+    }
+}
+
+struct Counted(Rc<Live>);
+
+impl Counted {
+    fn new(live: Rc<Live>) -> Self {
+        live.count.set(live.count.get() + 1);
+        Self(live)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let count = self.0.count.get() - 1;
+        self.0.count.set(count);
+        if count == 0 {
+            self.0.waiter.wake();
+        }
+    }
+}

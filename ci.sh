@@ -70,29 +70,29 @@ tls() {
 }
 
 # The core and the microcontroller client build for a Cortex-M0+ without std.
-no_std() { ./eio-embassy/ci/no-std.sh; }
+no_std() { ./eio-embassy/ci/firmware.py no-std; }
 
 # Firmware with the client on an emulated Cortex-M, against our server and engine.io from npm.
-qemu() { ./eio-embassy/ci/qemu.sh; }
+qemu() { ./eio-embassy/ci/firmware.py qemu; }
 
 # The client's size in flash and RAM, against limits.
-mcu_size() { ./eio-embassy/ci/size.sh; }
+mcu_size() { ./eio-embassy/ci/firmware.py size; }
 
-# The client's examples for Linux, against the same.
-mcu_examples() { ./eio-embassy/ci/examples.sh; }
+# The client's examples for Linux, against the same servers.
+mcu_examples() { ./eio-embassy/ci/firmware.py examples; }
 
-# The firmware of the boards compiles; that of an RP2040 runs on an emulated one.
+# The firmware of the boards compiles, and that of an RP2040 runs on an emulated board.
 mcu_boards() {
-  ./eio-embassy/ci/compile.sh
-  ./eio-embassy/ci/rp2040.sh
+  ./eio-embassy/ci/firmware.py compile
+  ./eio-embassy/ci/firmware.py rp2040
 }
 
-# No way to panic but those with a proof. Not in `all`, because the list is that of Rust 1.95: another compiler inlines
-# in another way, so the same way to panic goes by another function's name, and this fails until that is listed, too.
-mcu_panics() { ./eio-embassy/ci/panics.sh; }
+# Every call in the client's machine code that could panic has a proof that it does not. Not in `all`, because the list is
+# for Rust 1.95: another compiler inlines differently, so the same call has another name.
+mcu_panics() { ./eio-embassy/ci/firmware.py panics; }
 
-# Not in `all`: half an hour of traffic on the emulated Cortex-M, over twenty restarts of the server.
-mcu_soak() { SOAK="${SOAK:-1800}" ./eio-embassy/ci/qemu.sh 'ours soak'; }
+# Not in `all`: half an hour of traffic on the emulated Cortex-M, with twenty restarts of the server.
+mcu_soak() { ./eio-embassy/ci/firmware.py qemu 'ours soak' --soak "${SOAK:-1800}"; }
 
 # Every crate can be packaged, and builds from its package.
 package() {

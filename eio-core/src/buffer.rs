@@ -503,4 +503,17 @@ mod tests {
         assert_eq!(out.written(), b"ab");
         assert_eq!(out.into_written(), b"ab");
     }
+
+    #[test]
+    fn compact_makes_all_free_space_spare() {
+        let mut rx = RecvBuffer::with_unread(*b"-ab--cd", 7);
+        rx.skip(1);
+        rx.keep(2);
+        rx.skip(2);
+        rx.compact();
+        assert_eq!((rx.kept(), rx.unread()), (&b"ab"[..], &b"cd"[..]));
+        assert_eq!(rx.spare_mut(0).len(), 3);
+        rx.compact();
+        assert_eq!(rx.into_storage()[..4], *b"abcd");
+    }
 }

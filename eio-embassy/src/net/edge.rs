@@ -1,4 +1,5 @@
-//! edge-nal: anything that dials by its traits, such as std sockets, OpenThread, or mbedtls over another.
+//! [`EdgeConnector`]: connections over the traits of edge-nal, such as std sockets, OpenThread, or mbedtls over another
+//! stack.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -7,12 +8,27 @@ use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Timer};
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 
-use crate::connector::Connector;
-use crate::error::{Error, Waiting};
+use crate::error::{Error, Timeout};
+use crate::net::connector::Connector;
 
-/// A [`Connector`] over a stack of edge-nal's.
+/// A [`Connector`] over a network stack that implements `TcpConnect` and `Dns` of edge-nal.
 ///
-/// Whether a `dial` that is dropped goes on is the stack's business; here it starts again.
+/// A `connect` that is dropped starts again with the next call, unless the stack continues it.
+///
+/// ```no_run
+/// use eio_embassy::edge::EdgeConnector;
+/// use eio_embassy::{Buffers, Config, Error, connect};
+/// use edge_nal::{Dns, TcpConnect};
+///
+/// async fn greet<N: TcpConnect + Dns>(stack: &N, rng: impl rand_core::RngCore) -> Result<(), Error> {
+///     let mut connector = EdgeConnector::new(stack);
+///     let config = Config::new("engine.example:3000");
+///     let mut buffers = Buffers::<1536, 512>::new();
+///     let mut client = connect(&mut connector, &config, &mut buffers, rng).await?;
+///     client.send("hello").await?;
+///     client.disconnect().await
+/// }
+/// ```
 #[derive(Debug)]
 pub struct EdgeConnector<'s, N: TcpConnect> {
     stack: &'s N,
@@ -21,14 +37,17 @@ pub struct EdgeConnector<'s, N: TcpConnect> {
 }
 
 impl<'s, N: TcpConnect + Dns> EdgeConnector<'s, N> {
-    /// A connector on `stack`. It gives up after 10 s each for the name and for the connection.
+    /// A connector on `stack`.
     pub const fn new(stack: &'s N) -> Self {
         Self { stack, socket: None, timeout: Duration::from_secs(10) }
     }
 
-    /// How long to wait for a name server, and then for a connection.
+    /// Time for the name server, and the same time again for the connection.
+    ///
+    /// **Default:** 10 s. **Range:** any duration. When it expires, connecting returns
+    /// [`Timeout::Resolve`](crate::Timeout::Resolve) or [`Timeout::Connect`](crate::Timeout::Connect).
     #[must_use]
-    pub const fn dial_timeout(mut self, timeout: Duration) -> Self {
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
@@ -37,7 +56,7 @@ impl<'s, N: TcpConnect + Dns> EdgeConnector<'s, N> {
         &self,
         attempt: impl Future<Output = Result<T, E>>,
         failed: Error,
-        waiting: Waiting,
+        waiting: Timeout,
     ) -> Result<T, Error> {
         match select(attempt, Timer::after(self.timeout)).await {
             Either::First(result) => result.map_err(|_| failed),
@@ -56,17 +75,17 @@ impl<'s, N: TcpConnect + Dns> Connector for EdgeConnector<'s, N> {
     where
         Self: 'a;
 
-    async fn dial(&mut self, host: &str, port: u16) -> Result<(), Error> {
+    async fn connect(&mut self, host: &str, port: u16) -> Result<(), Error> {
         self.socket = None;
         let address = match host.parse::<IpAddr>() {
             Ok(address) => address,
             Err(_) => {
                 let query = self.stack.get_host_by_name(host, AddrType::Either);
-                self.within(query, Error::Dns, Waiting::Dns).await?
+                self.within(query, Error::Resolve, Timeout::Resolve).await?
             }
         };
         let connect = self.stack.connect(SocketAddr::new(address, port));
-        self.socket = Some(self.within(connect, Error::Connect, Waiting::Connect).await?);
+        self.socket = Some(self.within(connect, Error::Connect, Timeout::Connect).await?);
         Ok(())
     }
 
@@ -75,14 +94,14 @@ impl<'s, N: TcpConnect + Dns> Connector for EdgeConnector<'s, N> {
         (Half(reader), Half(writer))
     }
 
-    async fn hang_up(&mut self) {
+    async fn close(&mut self) {
         if let Some(mut socket) = self.socket.take() {
             let _ = select(socket.abort(), Timer::after(Duration::from_millis(100))).await;
         }
     }
 }
 
-/// Half of a connection, if there is one.
+/// A half of a connection. Without a connection its operations return [`ErrorKind::NotConnected`].
 #[derive(Debug)]
 pub struct Half<H>(Option<H>);
 

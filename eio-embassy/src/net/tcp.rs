@@ -1,4 +1,5 @@
-//! embassy-net: the only file that names it, because its next version brings another stack.
+//! [`TcpConnector`]: connections over embassy-net. No other file names that crate, whose next version has another
+//! stack.
 
 use core::fmt;
 use core::future::poll_fn;
@@ -11,34 +12,54 @@ use embassy_net::tcp::{State, TcpReader, TcpSocket, TcpWriter};
 use embassy_net::{IpAddress, IpEndpoint, Stack};
 use embassy_time::{Duration, Instant, Timer};
 
-use crate::connector::Connector;
-use crate::error::{Error, Waiting};
+use crate::error::{Error, Timeout};
+use crate::net::connector::Connector;
 
-/// A [`Connector`] over one TCP socket of embassy-net.
+/// A [`Connector`] over one TCP socket of embassy-net, with names resolved by its DNS client (A records).
 ///
-/// The socket's buffers are beside those of the client: what is under way between the two ends. Half a
-/// kilobyte each is enough for a sensor; a window smaller than a segment makes both ends wait.
+/// The buffers of the socket hold bytes in flight, in addition to [`Buffers`](crate::Buffers). 512 bytes each are
+/// enough for a sensor. A receive window smaller than a segment makes both peers wait for each other.
+///
+/// ```no_run
+/// use eio_embassy::tcp::TcpConnector;
+/// use eio_embassy::{Buffers, Config, Error, connect};
+/// use embassy_net::Stack;
+/// use embassy_time::Duration;
+///
+/// async fn greet(stack: Stack<'_>, rng: impl rand_core::RngCore) -> Result<(), Error> {
+///     let (mut rx, mut tx) = ([0; 1536], [0; 1024]);
+///     let mut connector =
+///         TcpConnector::new(stack, &mut rx, &mut tx).connect_timeout(Duration::from_secs(5));
+///     let config = Config::new("192.0.2.2:3000");
+///     let mut buffers = Buffers::<1536, 512>::new();
+///     let mut client = connect(&mut connector, &config, &mut buffers, rng).await?;
+///     client.send("hello").await?;
+///     client.disconnect().await
+/// }
+/// ```
 pub struct TcpConnector<'d> {
     stack: Stack<'d>,
     socket: TcpSocket<'d>,
     timeout: Duration,
-    /// The connection that is being made, and until when.
-    dialing: Option<(IpEndpoint, Instant)>,
+    /// The address of a connection that is being established, and the deadline.
+    connecting: Option<(IpEndpoint, Instant)>,
 }
 
 impl<'d> TcpConnector<'d> {
-    /// A connector on `stack`, its socket having these buffers. It gives up after 10 s each for the name
-    /// and for the connection.
+    /// A connector on `stack` whose socket has these buffers.
     pub fn new(stack: Stack<'d>, rx: &'d mut [u8], tx: &'d mut [u8]) -> Self {
         let mut socket = TcpSocket::new(stack, rx, tx);
-        // What was sent should leave at once; messages are small.
+        // Messages are small and should be sent at once.
         socket.set_nagle_enabled(false);
-        Self { stack, socket, timeout: Duration::from_secs(10), dialing: None }
+        Self { stack, socket, timeout: Duration::from_secs(10), connecting: None }
     }
 
-    /// How long to wait for a name server, and then for a connection.
+    /// Time for the name server, and the same time again for the connection.
+    ///
+    /// **Default:** 10 s. **Range:** any duration. When it expires, connecting returns
+    /// [`Timeout::Resolve`](crate::Timeout::Resolve) or [`Timeout::Connect`](crate::Timeout::Connect).
     #[must_use]
-    pub fn dial_timeout(mut self, timeout: Duration) -> Self {
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
@@ -46,17 +67,17 @@ impl<'d> TcpConnector<'d> {
     async fn resolve(&self, host: &str) -> Result<IpAddress, Error> {
         let query = self.stack.dns_query(host, DnsQueryType::A);
         match select(query, Timer::after(self.timeout)).await {
-            Either::First(Ok(addresses)) => addresses.first().copied().ok_or(Error::Dns),
-            Either::First(Err(_)) => Err(Error::Dns),
-            Either::Second(()) => Err(Error::TimedOut(Waiting::Dns)),
+            Either::First(Ok(addresses)) => addresses.first().copied().ok_or(Error::Resolve),
+            Either::First(Err(_)) => Err(Error::Resolve),
+            Either::Second(()) => Err(Error::TimedOut(Timeout::Resolve)),
         }
     }
 
-    /// Waits for the connection that is being made.
+    /// Waits until the connection is established.
     async fn established(&self) -> Result<(), Error> {
         poll_fn(|context| match self.socket.state() {
             State::SynSent | State::SynReceived => {
-                // Ready or not, it is woken when the state changes.
+                // The result does not matter: this registers the task to be woken when the state changes.
                 let _ = pin!(self.socket.wait_write_ready()).poll(context);
                 Poll::Pending
             }
@@ -66,7 +87,7 @@ impl<'d> TcpConnector<'d> {
         .await
     }
 
-    /// Cuts off whatever is connected and waits until that is on its way, but not long.
+    /// Aborts the connection and waits up to 100 ms until the reset is sent.
     async fn reset(&mut self) {
         self.socket.abort();
         let _ = select(self.socket.flush(), Timer::after(Duration::from_millis(100))).await;
@@ -83,19 +104,19 @@ impl<'d> Connector for TcpConnector<'d> {
     where
         Self: 'a;
 
-    async fn dial(&mut self, host: &str, port: u16) -> Result<(), Error> {
-        let until = match self.dialing {
+    async fn connect(&mut self, host: &str, port: u16) -> Result<(), Error> {
+        let until = match self.connecting {
             Some((_, until)) => until,
             None => {
                 let endpoint = IpEndpoint::new(self.resolve(host).await?, port);
                 self.reset().await;
                 let until = Instant::now() + self.timeout;
-                // Polled once, it is under way, and goes on when this future is dropped.
-                self.dialing = Some((endpoint, until));
+                // Polled once, the attempt has begun, and continues if this future is dropped.
+                self.connecting = Some((endpoint, until));
                 if let Poll::Ready(result) =
                     embassy_futures::poll_once(self.socket.connect(endpoint))
                 {
-                    self.dialing = None;
+                    self.connecting = None;
                     return result.map_err(|_| Error::Connect);
                 }
                 until
@@ -103,9 +124,9 @@ impl<'d> Connector for TcpConnector<'d> {
         };
         let result = match select(self.established(), Timer::at(until)).await {
             Either::First(result) => result,
-            Either::Second(()) => Err(Error::TimedOut(Waiting::Connect)),
+            Either::Second(()) => Err(Error::TimedOut(Timeout::Connect)),
         };
-        self.dialing = None;
+        self.connecting = None;
         if result.is_err() {
             self.reset().await;
         }
@@ -116,8 +137,8 @@ impl<'d> Connector for TcpConnector<'d> {
         self.socket.split()
     }
 
-    async fn hang_up(&mut self) {
-        self.dialing = None;
+    async fn close(&mut self) {
+        self.connecting = None;
         self.socket.close();
         let _ = select(self.socket.flush(), Timer::after(Duration::from_millis(500))).await;
         self.reset().await;

@@ -1,18 +1,17 @@
-//! [`Link`]: a WebSocket session between bytes and messages. It holds all the state there is and awaits
-//! nothing, which is why a future that is dropped takes nothing with it.
+//! [`WsMachine`]: the state machine of a session on a WebSocket. It holds all state and awaits nothing, so a future
+//! that is dropped loses nothing.
 //!
-//! A link is in one of three phases: the head of the response is awaited; frames come; or it has ended, and
-//! what is left in the outbox is its last words.
+//! A machine waits for the head of the response; or it receives frames; or it has ended, and the send buffer holds its
+//! last frames.
 //!
-//! What runs seldom is `inline(never)`: in one large function a Cortex-M0 runs out of registers, and the stack of the
-//! one deep call is there during all the others.
+//! Functions that run rarely are `inline(never)`: in one large function a Cortex-M0 runs out of registers, and its
+//! stack frame has room for every inlined callee at once.
 
-use eio_core::buffer::RecvBuffer;
 use eio_core::http::{EMPTY, Framing, HeadScanner, ResponseHead};
 use eio_core::open::Open;
 use eio_core::packet::{Message, Packet};
 use eio_core::request::Reject;
-use eio_core::session::client::{ClientSession, OpenParams, Transmit};
+use eio_core::session::client::{ClientSession, Transmit};
 use eio_core::session::{CloseReason, Event as SessionEvent, Lane};
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
@@ -20,34 +19,26 @@ use eio_core::ws::handshake::{Key, check_response};
 use eio_core::ws::{self, CloseCode, Decoder, Event, Kind, Opcode, Ready, Role, Step};
 use rand_core::RngCore;
 
-use crate::Config;
-use crate::buffers::{Outbox, RX_RESERVE, TX_RESERVE};
+use crate::buffers::{RX_RESERVE, TX_RESERVE};
+use crate::config::Config;
 use crate::error::{Closed, Error};
 use crate::fmt::debug;
-
-/// More headers than a server behind a proxy sends.
-pub(crate) const MAX_HEADERS: usize = 24;
+use crate::net::transfer::ConnBuffers;
+use crate::session::{MAX_HEADERS, MessageSpan, open_params};
 
 #[derive(Debug)]
-pub(crate) struct Link<'b> {
-    pub(crate) rx: RecvBuffer<&'b mut [u8]>,
-    pub(crate) out: Outbox<'b>,
+pub(crate) struct WsMachine<'b> {
+    pub(crate) io: ConnBuffers<'b>,
     pub(crate) session: ClientSession,
     decoder: Decoder,
     phase: Phase,
-    /// How many more bytes the next decision needs, at least.
-    need: usize,
-    /// The handshake, until it is taken.
+    /// The open packet, until it is taken.
     open: Option<Open>,
-    /// Of the server's `maxPayload`, in bytes.
+    /// The server's `maxPayload`, in bytes.
     max_payload: u32,
-    /// A message that is decoded and not yet given to the application.
-    held: Option<Held>,
+    /// A decoded message that the application has not received yet.
+    held: Option<MessageSpan>,
     unfinished: Option<Unfinished>,
-    /// Why nothing more can be received or sent: the end of the stream, or a failure below.
-    cut: Option<Error>,
-    /// The writer took something it was not yet told to flush.
-    flush_due: bool,
     ended: Option<Error>,
 }
 
@@ -57,7 +48,7 @@ enum Phase {
         scanner: HeadScanner,
         key: Key,
     },
-    /// So much of the body is worth waiting for.
+    /// The response refuses the WebSocket. Its body is received up to `len` bytes.
     Refused {
         status: u16,
         len: usize,
@@ -65,31 +56,7 @@ enum Phase {
     Frames,
 }
 
-/// Where a message lies in what is kept: behind its type, or at the start.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Held {
-    start: usize,
-    len: usize,
-    binary: bool,
-}
-
-impl Held {
-    /// That message, which begins at `start`.
-    pub(crate) const fn new(start: usize, message: Message<'_>) -> Self {
-        Self { start, len: message.len(), binary: matches!(message, Message::Binary(_)) }
-    }
-
-    pub(crate) fn message(self, kept: &[u8]) -> Message<'_> {
-        let bytes = kept.get(self.start..self.start + self.len).unwrap_or_default();
-        match self.binary {
-            true => Message::Binary(bytes),
-            // It was text when it was decoded; to keep that in mind takes more memory than to look again.
-            false => Message::Text(core::str::from_utf8(bytes).unwrap_or_default()),
-        }
-    }
-}
-
-/// A message of which some frames were written and some not.
+/// A message of which some frames are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Unfinished {
     sent: usize,
@@ -98,8 +65,8 @@ struct Unfinished {
     id: u32,
 }
 
-impl<'b> Link<'b> {
-    /// Begins a session on a WebSocket, with its request in the outbox.
+impl<'b> WsMachine<'b> {
+    /// Begins a session on a WebSocket, with its request in the send buffer.
     pub(crate) fn connect(
         config: &Config<'_>,
         rx: &'b mut [u8],
@@ -112,7 +79,7 @@ impl<'b> Link<'b> {
         Self::begin(config, session, None, rx, tx, rng)
     }
 
-    /// Begins a WebSocket for a session whose lane it is: a new one, or the one with this open packet.
+    /// Begins a WebSocket for `session`: a new session, or one that was opened by polling with this open packet.
     #[inline(never)]
     pub(crate) fn begin(
         config: &Config<'_>,
@@ -125,60 +92,57 @@ impl<'b> Link<'b> {
         let mut nonce = [0; 16];
         rng.fill_bytes(&mut nonce);
         let key = Key::new(nonce);
-        let mut out = Outbox::new(tx);
-        config.websocket_request(&mut out, open.map(|open| &open.sid), &key)?;
         let max_message = rx.len().saturating_sub(RX_RESERVE);
+        let mut io = ConnBuffers::new(rx, tx);
+        config.websocket_request(&mut io.out, open.map(|open| &open.sid), &key)?;
         Ok(Self {
-            rx: RecvBuffer::new(rx),
-            out,
+            io,
             session,
             decoder: Decoder::new(Role::Client, max_message),
             phase: Phase::Head { scanner: HeadScanner::new(), key },
-            need: 1,
             open: None,
             max_payload: open.map_or(u32::MAX, |open| open.max_payload),
             held: None,
             unfinished: None,
-            cut: None,
-            flush_due: false,
             ended: None,
         })
     }
 
-    /// The session, and the memory of a WebSocket that is over.
+    /// The session, and the memory of the WebSocket.
     pub(crate) fn into_parts(self) -> (ClientSession, &'b mut [u8], &'b mut [u8]) {
-        (self.session, self.rx.into_storage(), self.out.into_memory())
+        let (rx, tx) = self.io.into_memory();
+        (self.session, rx, tx)
     }
 
-    /// Whether the session has ended, and why.
+    /// Why the session ended, if it has.
     pub(crate) const fn ended(&self) -> Option<Error> {
         self.ended
     }
 
-    /// Takes what was received as far as it goes: to the next message (which stays until
-    /// [`take`](Self::take)), to the end of the session, or until more has to come or go first.
+    /// Processes received bytes up to the next message (which stays until [`take`](Self::take)), to the end of the
+    /// session, or until bytes have to be received or sent first.
     pub(crate) fn advance(&mut self, rng: &mut impl RngCore, now: Instant) {
         loop {
-            self.answer(rng);
-            // The answer to what comes next must have room; until then it stays where it is.
-            let stuck = self.out.room() < TX_RESERVE && self.cut.is_none();
+            self.write_control(rng);
+            // The next frame stays unread until there is room for the answer to it.
+            let stuck = self.io.out.room() < TX_RESERVE && self.io.lost().is_none();
             if stuck || self.ended.is_some() || self.held.is_some() {
                 return;
             }
-            match (self.decode(rng, now), self.cut) {
+            match (self.decode(rng, now), self.io.lost()) {
                 (Ok(true), _) => {}
-                (Ok(false), None) => return self.answer(rng),
+                (Ok(false), None) => return self.write_control(rng),
                 (Ok(false), Some(error)) | (Err(error), _) => self.fail(rng, error),
             }
         }
     }
 
-    /// The message [`advance`](Self::advance) found.
+    /// The message that [`advance`](Self::advance) decoded.
     pub(crate) fn take(&mut self) -> Option<Message<'_>> {
-        Some(self.held.take()?.message(self.rx.kept()))
+        Some(self.held.take()?.message(self.io.rx.kept()))
     }
 
-    /// Drops what [`advance`](Self::advance) finds.
+    /// Like [`advance`](Self::advance), but drops messages.
     pub(crate) fn discard(&mut self, rng: &mut impl RngCore, now: Instant) {
         self.advance(rng, now);
         while self.held.take().is_some() {
@@ -186,7 +150,7 @@ impl<'b> Link<'b> {
         }
     }
 
-    /// Whether the session has become this WebSocket's.
+    /// Whether this WebSocket carries the session.
     pub(crate) fn is_upgraded(&self) -> bool {
         self.session.transport() == Transport::WebSocket
     }
@@ -195,7 +159,7 @@ impl<'b> Link<'b> {
         self.held.is_some()
     }
 
-    /// The handshake, once, as soon as it came.
+    /// The open packet, once.
     pub(crate) fn take_open(&mut self) -> Option<Open> {
         self.open.take()
     }
@@ -204,50 +168,17 @@ impl<'b> Link<'b> {
         self.session.poll_timeout()
     }
 
-    /// Room to receive into, bytes to send, and whether to flush.
-    pub(crate) fn io(&mut self, receive: bool) -> (&mut [u8], &[u8], bool) {
-        if self.cut.is_some() {
-            return (&mut [], &[], false);
-        }
-        let spare = if receive { self.rx.spare_mut(self.need) } else { &mut [] };
-        (spare, self.out.unsent(), self.flush_due)
-    }
-
-    /// Something was received into the room of [`io`](Self::io); nothing at all means the end.
-    pub(crate) fn received(&mut self, result: Result<usize, Error>) {
-        match result {
-            Ok(0) => self.cut(Error::Closed(Closed::Silently)),
-            Ok(n) => self.rx.fill(n),
-            Err(error) => self.cut(error),
-        }
-    }
-
-    /// Bytes of [`io`](Self::io) were taken; none: it was flushed.
-    pub(crate) fn written(&mut self, result: Result<usize, Error>) {
-        match result {
-            Ok(n) => {
-                self.out.taken(n);
-                self.flush_due = n > 0;
-            }
-            Err(error) => self.cut(error),
-        }
-    }
-
-    pub(crate) fn has_unsent(&self) -> bool {
-        self.cut.is_none() && (!self.out.is_empty() || self.flush_due)
-    }
-
-    /// The deadline of the session is reached, and nothing that was received in time is left to look at but
-    /// a message the application did not fetch yet.
+    /// The deadline of the session has passed, and all bytes received before it are processed, except for a message
+    /// that the application has not received yet.
     pub(crate) fn timed_out(&mut self, rng: &mut impl RngCore, now: Instant) {
         if self.held.is_none() || !self.session.extend(now) {
             self.session.handle_timeout(now);
-            self.answer(rng);
+            self.write_control(rng);
         }
     }
 
-    /// Puts a message into the outbox, whole or as the next of its frames. `Ok(false)`: call again when the
-    /// network took more. `id` is [`identify`](Self::identify)'s.
+    /// Writes a message, or the next of its frames, to the send buffer. `Ok(false)`: call again when the network has
+    /// accepted more. `id` is its [`fingerprint`](Self::fingerprint).
     pub(crate) fn push(
         &mut self,
         message: Message<'_>,
@@ -260,9 +191,9 @@ impl<'b> Link<'b> {
         let frame = Packet::Message(message).frame();
         let len = frame.prefix.len() + frame.data.len();
         if u32::try_from(len).is_ok_and(|len| len > self.max_payload) {
-            return Err(Error::MessageTooLong { limit: self.max_payload });
+            return Err(Error::TooLarge { max: self.max_payload });
         }
-        let room = self.out.room().saturating_sub(TX_RESERVE);
+        let room = self.io.out.room().saturating_sub(TX_RESERVE);
         let fits = self.fits(message);
         let whole = ws::encoded_len(len, true);
         if let Some(begun) = self.unfinished
@@ -270,7 +201,7 @@ impl<'b> Link<'b> {
         {
             return Err(Error::Unfinished);
         }
-        if if fits { whole > room } else { !self.out.is_empty() } {
+        if if fits { whole > room } else { !self.io.out.is_empty() } {
             return Ok(false);
         }
         if self.unfinished.is_none() && !self.next_is_message(rng) {
@@ -287,7 +218,7 @@ impl<'b> Link<'b> {
         let piece = rest.get(..part.saturating_sub(prefix.len())).unwrap_or(rest);
         let last = piece.len() == rest.len();
         let key = Some(mask(rng));
-        if ws::encode_fragment(&mut self.out, last, opcode, prefix, piece, key).is_err() {
+        if ws::encode_fragment(&mut self.io.out, last, opcode, prefix, piece, key).is_err() {
             return Ok(false);
         }
         let sent = from + piece.len();
@@ -295,46 +226,40 @@ impl<'b> Link<'b> {
         Ok(last)
     }
 
-    /// What a message that goes in several frames is recognised by.
-    pub(crate) fn identify(&self, message: Message<'_>) -> u32 {
+    /// Identifies a message that is sent in several frames.
+    pub(crate) fn fingerprint(&self, message: Message<'_>) -> u32 {
         if self.fits(message) { 0 } else { hash(Packet::Message(message).frame().data) }
     }
 
-    /// Whether the message fits into one frame, in an outbox that is empty.
+    /// Whether the message fits into one frame in an empty send buffer.
     fn fits(&self, message: Message<'_>) -> bool {
-        ws::encoded_len(1 + message.len(), true) <= self.out.capacity().saturating_sub(TX_RESERVE)
+        ws::encoded_len(1 + message.len(), true)
+            <= self.io.out.capacity().saturating_sub(TX_RESERVE)
     }
 
-    /// The application wants to close. Ends with [`Closed::ByUs`] when everything queued is written.
+    /// Closes the session. It ends with [`Closed::ClientDisconnect`] when everything queued is written.
     pub(crate) fn close(&mut self, rng: &mut impl RngCore, now: Instant) {
-        // A message begun is not finished any more, and nothing can follow the frames of half a message.
+        // An unfinished message stays unfinished, and no other data frame may follow its fragments.
         if self.unfinished.take().is_some() {
-            self.fail(rng, Error::Closed(Closed::ByUs));
+            self.fail(rng, Error::Closed(Closed::ClientDisconnect));
         }
         self.session.close(now);
-        self.answer(rng);
+        self.write_control(rng);
     }
 
-    /// What the server may still say is thrown away, up to its close frame. Whether that came.
-    pub(crate) fn drain(&mut self) -> bool {
+    /// Discards frames of the server up to its close frame. Returns whether the server has closed its side.
+    pub(crate) fn discard_until_close(&mut self) -> bool {
         loop {
             match self.next_frame() {
                 Ok(Some(ready)) if ready.kind() == Kind::Close => return true,
                 Ok(Some(_)) => {}
-                Ok(None) => return self.cut.is_some(),
+                Ok(None) => return self.io.lost().is_some(),
                 Err(_) => return true,
             }
         }
     }
 
-    /// The connection is of no more use, but what came over it before is.
-    fn cut(&mut self, error: Error) {
-        self.cut = Some(error);
-        self.flush_due = false;
-        self.out.clear();
-    }
-
-    /// Moves on by one head, body or frame. `Ok(false)`: more has to come first.
+    /// Processes one head, body or frame. `Ok(false)`: more bytes have to be received first.
     fn decode(&mut self, rng: &mut impl RngCore, now: Instant) -> Result<bool, Error> {
         match &mut self.phase {
             Phase::Head { .. } => self.decode_head(),
@@ -346,20 +271,20 @@ impl<'b> Link<'b> {
     #[inline(never)]
     fn decode_head(&mut self) -> Result<bool, Error> {
         let Phase::Head { scanner, key } = &mut self.phase else { return Ok(false) };
-        let Some(len) = scanner.poll(self.rx.unread(), self.rx.capacity())? else {
-            self.need = 1;
+        let Some(len) = scanner.poll(self.io.rx.unread(), self.io.rx.capacity())? else {
+            self.io.need = 1;
             return Ok(false);
         };
         let mut slots = [EMPTY; MAX_HEADERS];
-        let head = self.rx.unread().get(..len).unwrap_or_default();
+        let head = self.io.rx.unread().get(..len).unwrap_or_default();
         let head = ResponseHead::parse(head, &mut slots)?;
         if head.status == 101 {
             check_response(key, &[], head.status, head.headers.iter()).map_err(Error::Handshake)?;
             let _ = self.session.handle_connected();
             self.phase = Phase::Frames;
         } else {
-            // The code in the body stands at its start, behind a chunk's size if it comes in chunks: no need
-            // to take the framing off, or to wait for more than holds a code.
+            // The code is at the start of the body, after the size of a chunk if there are chunks. So the framing is
+            // not decoded, and no more is received than may contain the code.
             let len = match head.framing("GET")? {
                 Framing::None => 0,
                 Framing::Length(len) => usize::try_from(len).unwrap_or(usize::MAX),
@@ -367,19 +292,23 @@ impl<'b> Link<'b> {
             };
             self.phase = Phase::Refused { status: head.status, len: len.min(REFUSAL_MAX) };
         }
-        self.rx.skip(len);
+        self.io.rx.skip(len);
         Ok(true)
     }
 
     #[inline(never)]
     fn decode_refusal(&mut self) -> Result<bool, Error> {
         let Phase::Refused { status, len } = self.phase else { return Ok(false) };
-        let body = self.rx.unread();
+        let body = self.io.rx.unread();
         let code = Reject::code_in(body);
-        if code.is_none() && body.len() < len && !body.ends_with(LAST_CHUNK) && self.cut.is_none() {
+        if code.is_none()
+            && body.len() < len
+            && !body.ends_with(LAST_CHUNK)
+            && self.io.lost().is_none()
+        {
             return Ok(false);
         }
-        Err(Error::refused(status, code))
+        Err(Error::status(status, code))
     }
 
     #[inline(never)]
@@ -389,29 +318,29 @@ impl<'b> Link<'b> {
             self.handle_packet(ready, now)?;
             return Ok(true);
         }
-        match self.decoder.event(&self.rx, ready)? {
+        match self.decoder.event(&self.io.rx, ready)? {
             Event::Ping(data) => {
-                // There is room, see `advance`.
-                let _ = ws::encode(&mut self.out, Opcode::Pong, &[], data, Some(mask(rng)));
+                // There is room: `advance` checked it.
+                let _ = ws::encode(&mut self.io.out, Opcode::Pong, &[], data, Some(mask(rng)));
             }
             Event::Close(code, _) => {
                 // > If an endpoint receives a Close frame and did not previously send a Close frame, the
                 // > endpoint MUST send a Close frame in response (RFC 6455 section 5.5.1)
                 self.write_close(rng, code);
                 self.session.lost(Lane::WebSocket);
-                self.ended.get_or_insert(Error::Closed(Closed::ByFrame(code)));
+                self.ended.get_or_insert(Error::Closed(Closed::CloseFrame(code)));
             }
             _ => {}
         }
         Ok(true)
     }
 
-    /// The next frame or message; none: more has to come first.
+    /// The next frame or message; `None`: more bytes have to be received first.
     fn next_frame(&mut self) -> Result<Option<Ready>, ws::Error> {
-        match self.decoder.poll(&mut self.rx)? {
+        match self.decoder.poll(&mut self.io.rx)? {
             Step::Ready(ready) => Ok(Some(ready)),
             Step::Need(n) => {
-                self.need = n;
+                self.io.need = n;
                 Ok(None)
             }
         }
@@ -419,7 +348,7 @@ impl<'b> Link<'b> {
 
     fn handle_packet(&mut self, ready: Ready, now: Instant) -> Result<(), Error> {
         let binary_frame = ready.kind() == Kind::Binary;
-        let payload = self.decoder.payload_mut(&mut self.rx, ready);
+        let payload = self.decoder.payload_mut(&mut self.io.rx, ready);
         let packet = match binary_frame {
             true => Packet::parse_binary(payload),
             false => Packet::parse_text(payload).map_err(Error::Packet)?,
@@ -427,36 +356,36 @@ impl<'b> Link<'b> {
         if let (Packet::Open(json), false) = (packet, self.session.is_open()) {
             let open = Open::parse(json).map_err(Error::Open)?;
             debug!("session {} is open", open.sid.as_str());
-            let _ = self.session.handle_open(figures(&open), now);
+            let _ = self.session.handle_open(open_params(&open), now);
             self.max_payload = open.max_payload;
             self.open = Some(open);
             return Ok(());
         }
-        // A violation ends the session, which `answer` learns.
+        // A violation ends the session, which `poll_events` reports.
         if let Ok(Some(message)) = self.session.handle_packet(Lane::WebSocket, packet, now) {
-            self.held = Some(Held::new(usize::from(!binary_frame), message));
+            self.held = Some(MessageSpan::new(usize::from(!binary_frame), message));
         }
         Ok(())
     }
 
-    /// Writes what the session has to say and learns whether it has ended.
-    fn answer(&mut self, rng: &mut impl RngCore) {
-        while self.unfinished.is_none() && self.out.room() >= TX_RESERVE {
+    /// Writes the control packets that the session has to send, and takes its events.
+    fn write_control(&mut self, rng: &mut impl RngCore) {
+        while self.unfinished.is_none() && self.io.out.room() >= TX_RESERVE {
             match self.session.poll_transmit(Lane::WebSocket, false) {
                 Some(transmit) => self.transmit(transmit, rng),
                 None => break,
             }
         }
-        self.learn();
+        self.poll_events();
     }
 
-    /// Like [`answer`](Self::answer) with a message in hand: whether that is what goes next.
+    /// Whether a message is the next to send; else writes the control packet that precedes it.
     fn next_is_message(&mut self, rng: &mut impl RngCore) -> bool {
         match self.session.poll_transmit(Lane::WebSocket, true) {
             Some(Transmit::Message) => true,
             Some(transmit) => {
                 self.transmit(transmit, rng);
-                self.learn();
+                self.poll_events();
                 false
             }
             None => false,
@@ -464,75 +393,65 @@ impl<'b> Link<'b> {
     }
 
     fn transmit(&mut self, transmit: Transmit, rng: &mut impl RngCore) {
-        // There is room, see the callers.
+        // There is room: the callers checked it.
         match transmit {
             Transmit::Control(packet) => {
                 let frame = packet.frame();
                 let key = Some(mask(rng));
-                let _ = ws::encode(&mut self.out, Opcode::Text, frame.prefix, frame.data, key);
+                let _ = ws::encode(&mut self.io.out, Opcode::Text, frame.prefix, frame.data, key);
             }
             Transmit::Hangup => self.write_close(rng, Some(self.session.hangup_code())),
-            // Only ever said to who holds one.
+            // Only if a message was offered, and `push` writes that.
             Transmit::Message => {}
         }
     }
 
-    /// Nothing is said in a stream that is not a WebSocket yet, or no longer there.
+    /// Writes a close frame, if the connection is a WebSocket and not lost.
     #[inline(never)]
     fn write_close(&mut self, rng: &mut impl RngCore, code: Option<CloseCode>) {
-        if matches!(self.phase, Phase::Frames) && self.cut.is_none() {
+        if matches!(self.phase, Phase::Frames) && self.io.lost().is_none() {
             let code = code.map(|code| code.get().to_be_bytes());
             let code = code.as_ref().map_or(&[][..], |code| code);
-            let _ = ws::encode(&mut self.out, Opcode::Close, code, &[], Some(mask(rng)));
+            let _ = ws::encode(&mut self.io.out, Opcode::Close, code, &[], Some(mask(rng)));
         }
     }
 
-    fn learn(&mut self) {
+    fn poll_events(&mut self) {
         while let Some(event) = self.session.poll_event() {
-            let reason = match event {
-                SessionEvent::Closed(reason) => reason,
+            let error = match event {
+                SessionEvent::Closed(reason) => Error::ended(reason, self.session.is_open()),
                 SessionEvent::Upgraded => continue,
-                SessionEvent::UpgradeFailed(_) => {
-                    self.ended.get_or_insert(Error::UpgradeFailed);
-                    continue;
-                }
+                SessionEvent::UpgradeFailed(_) => Error::UpgradeFailed,
             };
-            debug!("the session has ended");
-            self.ended.get_or_insert(Error::ended(reason, self.session.is_open()));
+            debug!("the session or its upgrade has ended");
+            self.ended.get_or_insert(error);
         }
     }
 
-    /// The server broke a rule or a limit: it is told why, if there is a way to.
+    /// Ends the session because the server violated a rule or a limit, or the connection is lost. A close frame names
+    /// the reason.
     fn fail(&mut self, rng: &mut impl RngCore, error: Error) {
         self.session.fail(Lane::WebSocket, CloseReason::ParseError);
         let code = match error {
-            Error::TooLarge => Some(ws::Error::TooBig.close_code()),
+            Error::ReceivedTooLarge => Some(ws::Error::TooBig.close_code()),
             Error::WebSocket(error) => Some(error.close_code()),
             Error::Packet(error) => Some(error.close_code()),
             Error::Open(_) => Some(CloseReason::ParseError.close_code(false)),
             _ => None,
         };
         self.write_close(rng, code);
-        // That frame stands for all the session would still send: a WebSocket has one close frame each way.
+        // A WebSocket has one close frame in each direction, so the session sends nothing more.
         while self.session.poll_transmit(Lane::WebSocket, false).is_some() {}
         self.ended.get_or_insert(error);
     }
 }
 
-/// The start of a refusal's body, in which its code is looked for: that of every server that has one.
+/// The code of a refusal is in the first bytes of the body, at every known server.
 const REFUSAL_MAX: usize = 64;
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// The longest head of a masked frame.
 const FRAME_HEAD: usize = 14;
-
-pub(crate) fn figures(open: &Open) -> OpenParams {
-    OpenParams {
-        ping_interval_ms: open.ping_interval_ms,
-        ping_timeout_ms: open.ping_timeout_ms,
-        offers_websocket: open.upgrades.contains(Transport::WebSocket),
-    }
-}
 
 /// > The masking key needs to be unpredictable; thus, the masking key MUST be derived from a strong source of
 /// > entropy (RFC 6455 section 5.3)
@@ -540,7 +459,7 @@ fn mask(rng: &mut impl RngCore) -> [u8; 4] {
     rng.next_u32().to_ne_bytes()
 }
 
-/// FNV-1a: tells a message from another by accident, not by malice.
+/// FNV-1a: detects another message that is sent by mistake, not one that was forged.
 fn hash(data: &[u8]) -> u32 {
     data.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }

@@ -1,0 +1,9 @@
+//! The examples as processes of their own.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cli;
+mod driver_fallback;
+mod embed;
+mod site;

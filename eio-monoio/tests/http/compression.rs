@@ -1,0 +1,162 @@
+//! HTTP compression of polling responses and of what the application answers.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use crate::support::app::Host;
+use crate::support::matrix::everywhere;
+use crate::support::wire::{Polling, Request, Response, Wire, target};
+use eio_monoio::{Config, ConnectRequest, Handler, Message, Refusal, Socket};
+use flate2::read::{GzDecoder, ZlibDecoder};
+use http::header;
+
+fn plain(response: &Response) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match response.header("Content-Encoding") {
+        None => plain.extend(&response.body),
+        Some("gzip") => _ = GzDecoder::new(&*response.body).read_to_end(&mut plain).expect("gzip"),
+        Some("deflate") => {
+            _ = ZlibDecoder::new(&*response.body).read_to_end(&mut plain).expect("zlib");
+        }
+        other => panic!("{other:?}"),
+    }
+    plain
+}
+
+/// A poll whose answer is `4` and `len - 1` bytes of text.
+fn poll(session: &mut Polling, len: usize, accept: Option<&str>) -> Response {
+    let text = format!("4{}", "abcdefgh".repeat(len).split_at(len - 1).0);
+    session.say(&text);
+    let mut request = Request::get(&target(&session.sid));
+    if let Some(accept) = accept {
+        request = request.header("Accept-Encoding", accept);
+    }
+    let response = session.get.request(&request);
+    assert_eq!(response.status, 200);
+    assert_eq!(plain(&response), text.as_bytes());
+    assert_eq!(response.header("Content-Type"), Some("text/plain; charset=UTF-8"));
+    response
+}
+
+#[test]
+fn a_poll_is_compressed_if_the_client_asks_and_it_is_long_enough() {
+    everywhere(|config| {
+        let host = Host::start(config);
+        let session = &mut Polling::open(host.addr());
+        for (len, accept, expected) in [
+            (1024, Some("gzip, deflate, br"), Some("gzip")),
+            (1023, Some("gzip, deflate, br"), None),
+            (100_000, Some("deflate"), Some("deflate")),
+            (100_000, Some("gzip;q=0.1, deflate;q=0.2"), Some("deflate")),
+            (100_000, Some("gzip"), Some("gzip")),
+            (100_000, Some("br, zstd"), None),
+            (100_000, Some("gzip;q=0"), None),
+            (100_000, None, None),
+            (10, Some("gzip"), None),
+            (2000, Some("gzip"), Some("gzip")),
+        ] {
+            let response = poll(session, len, accept);
+            assert_eq!(response.header("Content-Encoding"), expected, "{len} {accept:?}");
+            let vary = expected.map(|_| "Accept-Encoding");
+            assert_eq!(response.header("Vary"), vary, "{len} {accept:?}");
+            assert!(expected.is_none() || response.body.len() < len / 2);
+        }
+    });
+}
+
+#[test]
+fn a_poll_that_waited_is_compressed_too() {
+    let host = Host::start(Config::new().workers(2));
+    let mut session = Polling::open(host.addr());
+    session.get.send(&Request::get(&target(&session.sid)).header("Accept-Encoding", "gzip"));
+    session.get.expect_silence(std::time::Duration::from_millis(50));
+    let text = format!("4{}", "x".repeat(5000));
+    session.say(&text);
+    let response = session.get.response();
+    assert_eq!(response.header("Content-Encoding"), Some("gzip"));
+    assert_eq!(plain(&response), text.as_bytes());
+    // The next request on the connection did not ask.
+    session.say(&text);
+    assert_eq!(session.poll(), text);
+}
+
+#[test]
+fn nothing_is_compressed_when_that_is_off_and_the_threshold_is_obeyed() {
+    let host = Host::start(Config::new().workers(1).http_compression(false));
+    let mut session = Polling::open(host.addr());
+    assert_eq!(poll(&mut session, 5000, Some("gzip")).header("Content-Encoding"), None);
+
+    let host = Host::start(Config::new().workers(1).compression_threshold(100));
+    let mut session = Polling::open(host.addr());
+    assert_eq!(poll(&mut session, 100, Some("gzip")).header("Content-Encoding"), Some("gzip"));
+    assert_eq!(poll(&mut session, 99, Some("gzip")).header("Content-Encoding"), None);
+}
+
+#[test]
+fn what_does_not_become_smaller_is_sent_as_it_is() {
+    let host = Host::start(Config::new().workers(1).compression_threshold(0));
+    let mut session = Polling::open(host.addr());
+    for len in [1, 2, 20] {
+        let response = poll(&mut session, len, Some("gzip, deflate"));
+        assert_eq!((response.header("Content-Encoding"), response.body.len()), (None, len));
+    }
+}
+
+struct Pages;
+
+impl Handler for Pages {
+    type Session = ();
+
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn message<'s>(&'s self, _: &Socket<()>, _: Message<'_>) -> impl Future<Output = ()> + use<'s> {
+        async {}
+    }
+
+    async fn request(&self, request: http::Request<Vec<u8>>) -> http::Response<Cow<'static, [u8]>> {
+        let response = http::Response::builder().header(header::ETAG, "\"tag\"");
+        let response = match request.uri().path() {
+            "/page" => response.header(header::CONTENT_TYPE, "text/html"),
+            "/image" => response.header(header::CONTENT_TYPE, "image/png"),
+            "/own" => response
+                .header(header::CONTENT_TYPE, "text/html")
+                .header(header::CONTENT_ENCODING, "x-own"),
+            "/keep" => response
+                .header(header::CONTENT_TYPE, "text/html")
+                .header(header::CACHE_CONTROL, "public, No-Transform"),
+            _ => response.status(404).header(header::CONTENT_TYPE, "text/html"),
+        };
+        response.body(Cow::Owned(vec![b'x'; 4096])).expect("a response")
+    }
+}
+
+#[test]
+fn the_applications_pages_are_compressed_unless_they_must_not_be() {
+    let host = Host::run(Config::new().workers(1), |_| Pages);
+    let mut wire = Wire::connect(host.addr());
+    let mut get = |path: &str, accept: &str| {
+        wire.request(&Request::get(path).header("Accept-Encoding", accept))
+    };
+    let page = get("/page", "gzip");
+    assert_eq!(page.header("Content-Encoding"), Some("gzip"));
+    assert_eq!(page.header("Vary"), Some("Accept-Encoding"));
+    assert_eq!(page.header("ETag"), Some("W/\"tag\""));
+    assert_eq!(plain(&page), [b'x'; 4096]);
+    // A cache must know that there is another, also when it was not sent.
+    let page = get("/page", "br");
+    assert_eq!((page.header("Content-Encoding"), page.body.len()), (None, 4096));
+    assert_eq!(page.header("Vary"), Some("Accept-Encoding"));
+    assert_eq!(page.header("ETag"), Some("\"tag\""));
+    for (path, expected) in
+        [("/image", None), ("/own", Some("x-own")), ("/keep", None), ("/missing", None)]
+    {
+        let page = get(path, "gzip");
+        assert_eq!((page.header("Content-Encoding"), page.body.len()), (expected, 4096), "{path}");
+        assert_eq!(page.header("Vary"), None, "{path}");
+    }
+    let head = Request::new("HEAD", "/page").header("Accept-Encoding", "gzip");
+    wire.send(&head);
+    assert_eq!(wire.response_to_head().header("Content-Encoding"), Some("gzip"));
+}

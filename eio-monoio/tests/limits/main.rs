@@ -1,0 +1,12 @@
+//! Limits, hostile peers, backpressure and fairness.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attack;
+mod backpressure;
+mod busy;
+mod descriptors;
+mod fairness;
+mod http;
+mod panics;

@@ -28,7 +28,8 @@ test() { cargo test --workspace; }
 
 # What the tests above are built without.
 tls() {
-  cargo test -p eio-monoio --features tls,json --test tls --test client --test footprint
+  cargo test -p eio-monoio --features tls,json --test tls --test client
+  cargo test -p eio-monoio --features tls,json --test memory footprint
   cargo test -p eio-monoio --features tls,json --doc
 }
 

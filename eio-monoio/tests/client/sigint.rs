@@ -1,21 +1,24 @@
-//! SIGINT and the clients that want it, each case in a process of its own: a signal is for all of a process.
-#![allow(unsafe_code, reason = "SIGINT may be ignored by whoever runs the tests")]
+//! SIGINT and `handle_sigint`, each case in a process of its own, because a signal is for the whole process.
+#![allow(unsafe_code, reason = "the parent of the test may have set SIGINT to be ignored")]
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::time::Duration;
 
-use crate::support::server::{Options, Server, signal, wait};
 use eio_monoio::client::{self, Client};
 use eio_monoio::{CloseReason, Driver};
 
+use crate::support::configs::epoll_config;
+use crate::support::own_process;
+use crate::support::process::{signal, wait};
+use crate::support::test_server::TestServer;
+
 const CASE: &str = "SIGINT_CASE";
 
-/// This test program again, doing only `case` against `url`; until it says that it is ready.
+/// Starts a process that runs `case` against `url`, and waits until it is ready for the signal.
 fn start(case: &str, url: &str) -> (Child, BufReader<ChildStdout>) {
-    let mut command = Command::new(std::env::current_exe().expect("a path"));
-    command.args(["--exact", "--nocapture", "sigint::a_case_in_a_process_of_its_own"]);
+    let mut command = own_process::command(module_path!(), "child_process_runs_one_case");
     command.env(CASE, format!("{case} {url}")).stdout(Stdio::piped());
     let mut child = command.spawn().expect("starts");
     let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -26,7 +29,7 @@ fn start(case: &str, url: &str) -> (Child, BufReader<ChildStdout>) {
     (child, stdout)
 }
 
-fn interrupt(child: &mut Child) -> std::process::ExitStatus {
+fn interrupt(child: &mut Child) -> ExitStatus {
     signal("-INT", &child.id().to_string());
     let status = wait(child, Duration::from_secs(20));
     _ = child.kill();
@@ -34,23 +37,23 @@ fn interrupt(child: &mut Child) -> std::process::ExitStatus {
 }
 
 #[test]
-fn a_case_in_a_process_of_its_own() {
+fn child_process_runs_one_case() {
     let Ok(case) = std::env::var(CASE) else { return };
     let (case, url) = case.split_once(' ').expect("a case and a URL");
-    // SAFETY: nothing handles the signal yet, and the default needs no memory of ours.
+    // SAFETY: no handler is installed yet, and the default action uses no memory of this process.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
     let ended = client::block_on(Driver::Epoll, async {
         let client = Client::connect(url).handle_sigint(true).await.expect("connects");
         client.disconnect().await;
         match case {
             "reconnected" => client.reconnect().await.expect("connects again"),
-            "over" => {}
-            other => panic!("no case {other}"),
+            "closed" => {}
+            other => panic!("unknown case {other}"),
         }
-        // A line of its own, whatever the harness has printed before.
+        // On a line of its own, after the output of the harness.
         println!("\nready");
         let closed = client.wait().await;
-        if case == "over" {
+        if case == "closed" {
             client::sleep(Duration::from_secs(60)).await;
         }
         closed
@@ -60,9 +63,9 @@ fn a_case_in_a_process_of_its_own() {
 }
 
 #[test]
-fn a_client_that_reconnected_does_not_ignore_sigint() {
-    let server = Server::start(&Options::default());
-    let (mut child, stdout) = start("reconnected", server.url());
+fn sigint_closes_a_reconnected_client() {
+    let server = TestServer::start(epoll_config());
+    let (mut child, stdout) = start("reconnected", &server.url());
     let status = interrupt(&mut child);
     assert!(status.success(), "{status}");
     let rest: Vec<_> = stdout.lines().map_while(Result::ok).collect();
@@ -70,9 +73,9 @@ fn a_client_that_reconnected_does_not_ignore_sigint() {
 }
 
 #[test]
-fn a_process_without_clients_does_not_ignore_sigint() {
-    let server = Server::start(&Options::default());
-    let (mut child, _stdout) = start("over", server.url());
+fn sigint_ends_a_process_without_open_clients() {
+    let server = TestServer::start(epoll_config());
+    let (mut child, _stdout) = start("closed", &server.url());
     let status = interrupt(&mut child);
     assert_eq!(status.signal(), Some(2), "{status}");
 }

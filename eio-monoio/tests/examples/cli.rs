@@ -1,13 +1,13 @@
-//! The `eio` example as a process: what it prints and how it ends.
+//! The `eio` example: its output and its exit status.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::server::{Options, Server, path_of, signal, wait};
+use crate::support::process::{ServerOptions, ServerProcess, example_path, signal, wait};
 
-/// A running `eio`, and what it has printed.
+/// A running `eio` and its output.
 struct Eio {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -16,7 +16,7 @@ struct Eio {
 
 impl Eio {
     fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(path_of("eio"));
+        let mut command = Command::new(example_path("eio"));
         command.args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("starts");
@@ -29,7 +29,7 @@ impl Eio {
         _ = self.child.stdin.as_mut().expect("piped").write_all(input);
     }
 
-    /// Reads on until this was printed.
+    /// Reads output until it contains `text`.
     fn wait_for(&mut self, text: &str) {
         while !self.printed.contains(text) {
             let read = self.stdout.read_line(&mut self.printed).expect("text");
@@ -37,7 +37,7 @@ impl Eio {
         }
     }
 
-    /// What it printed on either stream, and its exit status, after the end of its input.
+    /// Ends the input; returns the output on both streams and the exit status.
     fn finish(mut self) -> (String, Option<i32>) {
         drop(self.child.stdin.take());
         let status = wait(&mut self.child, Duration::from_secs(30));
@@ -45,7 +45,7 @@ impl Eio {
         self.stdout.read_to_string(&mut self.printed).expect("text");
         let mut stderr = self.child.stderr.take().expect("piped");
         stderr.read_to_string(&mut self.printed).expect("text");
-        (self.printed, status.expect("it ends by itself").code())
+        (self.printed, status.expect("it ends").code())
     }
 }
 
@@ -54,8 +54,8 @@ fn run(arguments: &[&str]) -> (String, Option<i32>) {
 }
 
 #[test]
-fn lines_are_sent_and_what_comes_is_printed() {
-    let server = Server::start(&Options::default());
+fn lines_are_sent_and_messages_are_printed() {
+    let server = ServerProcess::start(&ServerOptions::default());
     for transport in ["upgrade", "polling", "websocket"] {
         let mut eio = Eio::start(&[server.url(), "--transport", transport]);
         eio.send(b"hello\n\xff\ngr\xc3\xbc\xc3\x9f\n");
@@ -78,14 +78,17 @@ fn lines_are_sent_and_what_comes_is_printed() {
 }
 
 #[test]
-fn the_exit_status_says_who_ended_it() {
+fn exit_status_names_the_kind_of_failure() {
     let free = TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("an address");
     let (output, status) = run(&[&format!("http://{free}")]);
     assert_eq!(status, Some(1), "{output}");
     assert_eq!(run(&["nonsense"]).1, Some(2));
     assert_eq!(run(&["http://a", "--header", "Host:x"]).1, Some(2));
 
-    let mut server = Server::start(&Options { transports: "websocket", ..Options::default() });
+    let mut server = ServerProcess::start(&ServerOptions {
+        transports: "websocket",
+        ..ServerOptions::default()
+    });
     let (output, status) = run(&[server.url()]);
     assert_eq!(status, Some(3), "{output}");
     assert!(output.contains("status 400"), "{output}");
@@ -97,7 +100,7 @@ fn the_exit_status_says_who_ended_it() {
     let (output, status) = eio.finish();
     assert_eq!(status, Some(4), "{output}");
 
-    let server = Server::start(&Options::default());
+    let server = ServerProcess::start(&ServerOptions::default());
     let mut eio = Eio::start(&[server.url(), "--transport", "websocket", "--stay"]);
     eio.wait_for("connected");
     signal("-KILL", &server.pid().to_string());
@@ -106,9 +109,10 @@ fn the_exit_status_says_who_ended_it() {
 }
 
 #[test]
-fn a_long_input_is_sent_to_its_end_and_what_cannot_be_sent_is_told() {
+fn long_input_is_sent_completely_and_oversized_lines_are_reported() {
     const LINES: usize = 30_000;
-    let server = Server::start(&Options { max_payload: 1000, ..Options::default() });
+    let server =
+        ServerProcess::start(&ServerOptions { max_payload: 1000, ..ServerOptions::default() });
     let mut eio = Eio::start(&[server.url(), "--quiet", "--transport", "websocket"]);
     let mut input = eio.child.stdin.take().expect("piped");
     let writer = std::thread::spawn(move || {
@@ -116,20 +120,20 @@ fn a_long_input_is_sent_to_its_end_and_what_cannot_be_sent_is_told() {
         input.write_all(("y".repeat(1000) + "\n").as_bytes())?;
         input.write_all(line.repeat(LINES).as_bytes())
     });
-    // To its end: a full pipe would hold it up.
+    // To the end: a full pipe would block the process.
     eio.stdout.read_to_string(&mut eio.printed).expect("text");
     let (output, status) = eio.finish();
     writer.join().expect("no panic").expect("all of it is read");
     assert_eq!(status, Some(0));
     let lines = output.lines().filter(|line| line.len() == 99).count();
-    // The server's echoes of the last ones may be cut off by our end.
+    // The client may disconnect before the last echoes.
     assert!(lines > 0, "{lines}");
     assert!(output.contains("not sent: a packet of 1001 bytes, and the server takes 1000"));
 }
 
 #[test]
-fn sigint_ends_a_session_in_good_order() {
-    let server = Server::start(&Options::default());
+fn sigint_closes_the_session() {
+    let server = ServerProcess::start(&ServerOptions::default());
     let mut eio = Eio::start(&[server.url(), "--stay"]);
     eio.wait_for("connected");
     signal("-INT", &eio.child.id().to_string());

@@ -1,20 +1,21 @@
-//! Where io_uring is refused, epoll takes over without being asked; who insists on io_uring is told why not.
+//! A machine without io_uring: `auto` falls back to epoll, and `io-uring` fails with a reason.
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::app::eventually;
-use crate::support::server::Server;
-use crate::support::wire::{PATIENCE, Polling, WebSocket};
+use crate::support::polling::Polling;
+use crate::support::process::ServerProcess;
+use crate::support::wait::{TIMEOUT, eventually};
+use crate::support::websocket::WebSocket;
 
-/// How io_uring is refused to a process.
+/// How the kernel refuses io_uring to a process.
 #[derive(Clone, Copy, Debug)]
 enum Refused {
     /// By a seccomp filter, as container runtimes do it, with this error.
     Filter(i32),
-    /// By a limit of locked memory of so many bytes.
+    /// By a limit on locked memory, in bytes.
     Memory(u64),
 }
 
@@ -22,7 +23,7 @@ const REFUSALS: [Refused; 3] =
     [Refused::Filter(libc::EPERM), Refused::Filter(libc::ENOSYS), Refused::Memory(0)];
 
 fn echo(driver: &str, refused: Refused) -> Command {
-    let mut command = Server::command("echo");
+    let mut command = ServerProcess::command("echo");
     command.args(["--driver", driver, "--workers", "2"]);
     // SAFETY: between fork and exec only system calls are made, with memory of their own stack.
     unsafe { command.pre_exec(move || refuse(refused)) };
@@ -35,8 +36,8 @@ fn refuse(refused: Refused) -> io::Result<()> {
         Refused::Memory(limit) => {
             let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
             const CAP_IPC_LOCK: libc::c_ulong = 14;
-            // SAFETY: the limit is a live value, and the other call takes no pointer. It fails for all but root,
-            // who is the only one that needs it: for who may lock any memory there is no limit.
+            // SAFETY: the limit is a live value, and the other call takes no pointer. It fails for all users but root,
+            // and only root needs it, because the limit does not apply to a process with this capability.
             let set = unsafe {
                 libc::prctl(libc::PR_CAPBSET_DROP, CAP_IPC_LOCK, 0, 0, 0);
                 libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit)
@@ -46,7 +47,7 @@ fn refuse(refused: Refused) -> io::Result<()> {
     }
 }
 
-/// From here on this process and those it becomes get `error` from `io_uring_setup`.
+/// Makes `io_uring_setup` fail with `error` in this process and in the programs that it executes.
 fn filter(error: i32) -> io::Result<()> {
     const ALLOW: u32 = 0x7fff_0000;
     const ERRNO: u32 = 0x0005_0000;
@@ -66,33 +67,33 @@ fn filter(error: i32) -> io::Result<()> {
 }
 
 #[test]
-fn a_refused_io_uring_does_not_keep_a_server_from_starting() {
+fn epoll_replaces_a_refused_io_uring() {
     for refused in REFUSALS {
-        let mut server = Server::run(echo("auto", refused));
-        // The line it is ready by is in its log a moment later.
+        let mut server = ServerProcess::run(echo("auto", refused));
+        // The log may receive the ready line a moment later.
         eventually("the ready line", || server.log().contains("listening on"));
         let said = server.log();
         assert!(said.contains(" driver=epoll workers=2"), "{refused:?}: {said}");
         WebSocket::open(server.addr()).0.assert_alive();
         Polling::open(server.addr()).assert_alive();
         server.terminate();
-        let status = server.wait(PATIENCE).expect("it ends");
+        let status = server.wait(TIMEOUT).expect("it ends");
         assert!(status.success(), "{refused:?}: {status}");
     }
 }
 
 #[test]
-fn who_insists_on_io_uring_is_not_left_guessing() {
+fn required_io_uring_fails_with_a_reason() {
     for refused in REFUSALS {
         let mut command = echo("io-uring", refused);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the example");
-        let status = crate::support::server::wait(&mut child, Duration::from_secs(10));
+        let status = crate::support::process::wait(&mut child, Duration::from_secs(10));
         _ = child.kill();
         let output = child.wait_with_output().expect("its output");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(status.is_some_and(|status| !status.success()), "{refused:?}: {status:?} {said}");
         assert!(said.contains("no io_uring"), "{refused:?}: {said}");
-        assert_eq!(output.stdout, b"", "it did not listen");
+        assert_eq!(output.stdout, b"", "the server listens");
     }
 }

@@ -1,17 +1,19 @@
-//! The `embed` example: axum and Engine.IO in one process, and the way from each to the other.
+//! The `embed` example: axum and Engine.IO in one process, and messages between them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::app::eventually;
-use crate::support::server::Server;
-use crate::support::wire::{Request, WebSocket, Wire};
+use crate::support::connection::Connection;
+use crate::support::process::ServerProcess;
+use crate::support::request::Request;
+use crate::support::wait::eventually;
+use crate::support::websocket::WebSocket;
 
 #[test]
-fn what_one_side_says_never_misses_the_other() {
-    let mut command = Server::command("embed");
+fn axum_and_engine_io_exchange_messages() {
+    let mut command = ServerProcess::command("embed");
     command.args(["--http", "127.0.0.1:0"]);
-    let mut server = Server::run(command);
+    let mut server = ServerProcess::run(command);
     let log = server.log();
     let http: SocketAddr = log
         .lines()
@@ -19,14 +21,16 @@ fn what_one_side_says_never_misses_the_other() {
         .expect("the address of axum");
     let (mut first, _) = WebSocket::open(server.addr());
     let (mut second, _) = WebSocket::open(server.addr());
-    let ask = |request: &Request| Wire::connect(http).request(request);
+    let ask = |request: &Request| Connection::open(http).request(request);
 
     ask(&Request::post("/say", "from axum")).assert(204, "");
     assert_eq!([first.text(), second.text()], ["4from axum", "4from axum"]);
     first.send("4from a session");
-    eventually("the session's word", || ask(&Request::get("/last")).text() == "from a session");
+    eventually("the message of the session", || {
+        ask(&Request::get("/last")).text() == "from a session"
+    });
 
-    // Clients that do not say goodbye are waited for.
+    // The shutdown would wait for clients that do not close.
     drop((first, second));
     server.terminate();
     let status = server.wait(Duration::from_secs(20)).expect("SIGTERM ends both");

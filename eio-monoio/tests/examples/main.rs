@@ -7,3 +7,4 @@ mod cli;
 mod driver_fallback;
 mod embed;
 mod site;
+mod socket_activation;

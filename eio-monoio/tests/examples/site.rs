@@ -1,13 +1,16 @@
-//! The `site` example: what a visitor's browser asks for, and who gets in.
+//! The `site` example: its pages, its token and its metrics.
 
-use crate::support::server::Server;
-use crate::support::wire::{POLLING, Request, Wire, sid_of};
+use crate::support::connection::Connection;
+use crate::support::polling::sid_of;
+use crate::support::process::ServerProcess;
+use crate::support::prometheus::{scrape, sum};
+use crate::support::request::{POLLING, Request};
 
 #[test]
-fn everyone_sees_the_page_and_only_the_token_opens_the_door() {
-    let server = Server::run(Server::command("site"));
+fn page_is_public_and_sessions_need_the_token() {
+    let server = ServerProcess::run(ServerProcess::command("site"));
     let addr = server.addr();
-    let get = |target: &str| Wire::connect(addr).request(&Request::get(target));
+    let get = |target: &str| Connection::open(addr).request(&Request::get(target));
     for (path, kind) in [
         ("/", "text/html; charset=utf-8"),
         ("/site.js", "text/javascript; charset=utf-8"),
@@ -20,12 +23,20 @@ fn everyone_sees_the_page_and_only_the_token_opens_the_door() {
     }
     assert_eq!(get("/../main.rs").status, 404);
 
-    let stranger = get(POLLING);
-    stranger.assert(401, "\"Unauthorized\"");
-    assert_eq!(stranger.header("Set-Cookie"), None);
+    let anonymous = get(POLLING);
+    anonymous.assert(401, "\"Unauthorized\"");
+    assert_eq!(anonymous.header("Set-Cookie"), None);
     get(&format!("{POLLING}&token=x")).assert(401, r#"{"reason":"wrong token"}"#);
-    let friend = get(&format!("{POLLING}&token=sesame"));
-    let sid = sid_of(friend.text());
-    assert!(friend.header("Set-Cookie").is_some_and(|cookie| cookie.starts_with("io=")));
+    let accepted = get(&format!("{POLLING}&token=sesame"));
+    let sid = sid_of(accepted.text());
+    assert!(accepted.header("Set-Cookie").is_some_and(|cookie| cookie.starts_with("io=")));
     get(&format!("{POLLING}&sid={sid}")).assert(200, "4Come in.");
+}
+
+#[test]
+fn site_example_serves_metrics() {
+    let server = ServerProcess::run(ServerProcess::command("site"));
+    let series = scrape(server.addr());
+    assert_eq!(sum(&series, "eio_sessions", ""), 0.0);
+    assert!(sum(&series, "eio_received_bytes_total", "") > 0.0);
 }

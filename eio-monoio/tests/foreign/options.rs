@@ -1,57 +1,55 @@
-//! The clients people use, against a server with its more unusual options all at once: what they see of them, and
-//! that they go on working.
+//! Foreign clients against a server that uses its less common options all at once.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::app::{App, Log};
-use crate::support::foreign;
-use eio_monoio::{Config, Cookie, Running, Server, Sid};
+use eio_monoio::{Config, Cookie, Refusal, Running, Server, Sid};
+use http::HeaderValue;
 
-/// Three workers, on which each request of engine.io-client may arrive: the sids say nothing about where.
+use crate::support::echo::Echo;
+use crate::support::{foreign, serial};
+
+/// Three workers. engine.io-client opens a connection for each request, so a request may arrive at any worker, and these
+/// sids do not name the worker of their session.
 fn server() -> Running {
-    let log = Log::default();
     let config = Config::new()
         .workers(3)
         .ping_interval(Duration::from_millis(400))
         .ping_grace(Duration::from_secs(10))
         .cookie(Cookie::new("io").value(|sid| format!("{sid}.shard")))
         .shutdown_timeout(Duration::from_millis(100));
-    let number = std::sync::atomic::AtomicUsize::new(0);
-    Server::new(move || App::new(&log))
+    let number = AtomicUsize::new(0);
+    Server::new(Echo::<()>::new)
         .config(config)
-        .generate_id(move |_| {
-            let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            Sid::new(&format!("made-{number}"))
-        })
+        .generate_id(move |_| Sid::new(&format!("made-{}", number.fetch_add(1, Ordering::Relaxed))))
         .headers(|_, headers| {
-            headers.insert("x-served-by", http::HeaderValue::from_static("eio"));
+            headers.insert("x-served-by", HeaderValue::from_static("eio"));
         })
         .middleware(|request| match request.method() {
             "GET" | "POST" => Ok(()),
-            _ => Err(eio_monoio::Refusal::forbidden()),
+            _ => Err(Refusal::forbidden()),
         })
         .bind("127.0.0.1:0")
-        .expect("a server")
+        .expect("the server starts")
 }
 
-fn succeed(client: &foreign::Client, server: &Running, scenarios: &[&str]) {
+fn run(client: &foreign::Program, scenarios: &[&str]) {
+    let _shared = serial::shared();
+    let server = server();
     let url = format!("http://{}/engine.io/", server.local_addr());
-    foreign::run(&mut client.command(&url, scenarios), Duration::from_secs(120), |_| {})
+    foreign::run(&mut client.client_command(&url, scenarios), Duration::from_secs(120), |_| {})
         .unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
-fn the_javascript_client_finds_nothing_missing() {
-    let Some(client) = foreign::javascript("the_javascript_client_finds_nothing_missing") else {
-        return;
-    };
-    let server = server();
-    succeed(client, &server, &["options", "order-across-upgrade", "burst", "crowd"]);
+fn javascript_client_works_with_unusual_options() {
+    let test = "javascript_client_works_with_unusual_options";
+    let Some(client) = foreign::javascript(test) else { return };
+    run(client, &["options", "order-across-upgrade", "burst", "crowd"]);
 }
 
 #[test]
-fn the_python_clients_find_nothing_missing() {
-    let Some(client) = foreign::python("the_python_clients_find_nothing_missing") else { return };
-    let server = server();
-    succeed(client, &server, &["options", "sync-upgrade", "async-polling"]);
+fn python_clients_work_with_unusual_options() {
+    let Some(client) = foreign::python("python_clients_work_with_unusual_options") else { return };
+    run(client, &["options", "sync-upgrade", "async-polling"]);
 }

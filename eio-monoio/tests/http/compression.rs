@@ -1,14 +1,18 @@
-//! HTTP compression of polling responses and of what the application answers.
+//! HTTP compression of polling responses and of the responses of the application.
 
 use std::borrow::Cow;
 use std::io::Read;
 
-use crate::support::app::Host;
-use crate::support::matrix::everywhere;
-use crate::support::wire::{Polling, Request, Response, Wire, target};
 use eio_monoio::{Config, ConnectRequest, Handler, Message, Refusal, Socket};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use http::header;
+
+use crate::support::configs::for_each_config;
+use crate::support::connection::Connection;
+use crate::support::polling::Polling;
+use crate::support::request::{Request, target};
+use crate::support::response::Response;
+use crate::support::test_server::TestServer;
 
 fn plain(response: &Response) -> Vec<u8> {
     let mut plain = Vec::new();
@@ -26,7 +30,7 @@ fn plain(response: &Response) -> Vec<u8> {
 /// A poll whose answer is `4` and `len - 1` bytes of text.
 fn poll(session: &mut Polling, len: usize, accept: Option<&str>) -> Response {
     let text = format!("4{}", "abcdefgh".repeat(len).split_at(len - 1).0);
-    session.say(&text);
+    session.post_ok(&text);
     let mut request = Request::get(&target(&session.sid));
     if let Some(accept) = accept {
         request = request.header("Accept-Encoding", accept);
@@ -39,10 +43,10 @@ fn poll(session: &mut Polling, len: usize, accept: Option<&str>) -> Response {
 }
 
 #[test]
-fn a_poll_is_compressed_if_the_client_asks_and_it_is_long_enough() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let session = &mut Polling::open(host.addr());
+fn poll_is_compressed_on_request_above_the_threshold() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let session = &mut Polling::open(server.addr());
         for (len, accept, expected) in [
             (1024, Some("gzip, deflate, br"), Some("gzip")),
             (1023, Some("gzip, deflate, br"), None),
@@ -65,37 +69,37 @@ fn a_poll_is_compressed_if_the_client_asks_and_it_is_long_enough() {
 }
 
 #[test]
-fn a_poll_that_waited_is_compressed_too() {
-    let host = Host::start(Config::new().workers(2));
-    let mut session = Polling::open(host.addr());
+fn held_poll_is_compressed() {
+    let server = TestServer::start(Config::new().workers(2));
+    let mut session = Polling::open(server.addr());
     session.get.send(&Request::get(&target(&session.sid)).header("Accept-Encoding", "gzip"));
     session.get.expect_silence(std::time::Duration::from_millis(50));
     let text = format!("4{}", "x".repeat(5000));
-    session.say(&text);
+    session.post_ok(&text);
     let response = session.get.response();
     assert_eq!(response.header("Content-Encoding"), Some("gzip"));
     assert_eq!(plain(&response), text.as_bytes());
-    // The next request on the connection did not ask.
-    session.say(&text);
+    // The next request on the connection does not accept it.
+    session.post_ok(&text);
     assert_eq!(session.poll(), text);
 }
 
 #[test]
-fn nothing_is_compressed_when_that_is_off_and_the_threshold_is_obeyed() {
-    let host = Host::start(Config::new().workers(1).http_compression(false));
-    let mut session = Polling::open(host.addr());
+fn compression_can_be_disabled_and_has_a_threshold() {
+    let server = TestServer::start(Config::new().workers(1).http_compression(false));
+    let mut session = Polling::open(server.addr());
     assert_eq!(poll(&mut session, 5000, Some("gzip")).header("Content-Encoding"), None);
 
-    let host = Host::start(Config::new().workers(1).compression_threshold(100));
-    let mut session = Polling::open(host.addr());
+    let server = TestServer::start(Config::new().workers(1).compression_threshold(100));
+    let mut session = Polling::open(server.addr());
     assert_eq!(poll(&mut session, 100, Some("gzip")).header("Content-Encoding"), Some("gzip"));
     assert_eq!(poll(&mut session, 99, Some("gzip")).header("Content-Encoding"), None);
 }
 
 #[test]
-fn what_does_not_become_smaller_is_sent_as_it_is() {
-    let host = Host::start(Config::new().workers(1).compression_threshold(0));
-    let mut session = Polling::open(host.addr());
+fn incompressible_response_is_sent_uncompressed() {
+    let server = TestServer::start(Config::new().workers(1).compression_threshold(0));
+    let mut session = Polling::open(server.addr());
     for len in [1, 2, 20] {
         let response = poll(&mut session, len, Some("gzip, deflate"));
         assert_eq!((response.header("Content-Encoding"), response.body.len()), (None, len));
@@ -133,18 +137,18 @@ impl Handler for Pages {
 }
 
 #[test]
-fn the_applications_pages_are_compressed_unless_they_must_not_be() {
-    let host = Host::run(Config::new().workers(1), |_| Pages);
-    let mut wire = Wire::connect(host.addr());
+fn application_responses_are_compressed_where_permitted() {
+    let server = TestServer::run(Config::new().workers(1), |_| Pages);
+    let mut conn = Connection::open(server.addr());
     let mut get = |path: &str, accept: &str| {
-        wire.request(&Request::get(path).header("Accept-Encoding", accept))
+        conn.request(&Request::get(path).header("Accept-Encoding", accept))
     };
     let page = get("/page", "gzip");
     assert_eq!(page.header("Content-Encoding"), Some("gzip"));
     assert_eq!(page.header("Vary"), Some("Accept-Encoding"));
     assert_eq!(page.header("ETag"), Some("W/\"tag\""));
     assert_eq!(plain(&page), [b'x'; 4096]);
-    // A cache must know that there is another, also when it was not sent.
+    // A cache must know that the response varies, also when it was sent uncompressed.
     let page = get("/page", "br");
     assert_eq!((page.header("Content-Encoding"), page.body.len()), (None, 4096));
     assert_eq!(page.header("Vary"), Some("Accept-Encoding"));
@@ -157,6 +161,6 @@ fn the_applications_pages_are_compressed_unless_they_must_not_be() {
         assert_eq!(page.header("Vary"), None, "{path}");
     }
     let head = Request::new("HEAD", "/page").header("Accept-Encoding", "gzip");
-    wire.send(&head);
-    assert_eq!(wire.response_to_head().header("Content-Encoding"), Some("gzip"));
+    conn.send(&head);
+    assert_eq!(conn.response_to_head().header("Content-Encoding"), Some("gzip"));
 }

@@ -1,40 +1,40 @@
-//! Protocol 2.9: connections that are kept, shared by sessions, pipelined and split.
+//! Persistent connections: shared by sessions, pipelined and split (`docs/protocol.md` 2.9).
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::support::app::Host;
-use crate::support::matrix::{everywhere, somewhere};
-use crate::support::wire::{
-    POLLING, Polling, Request, UNKNOWN_SID, WEBSOCKET, WebSocket, Wire, opening, sid_of, target,
-};
+use crate::support::configs::{default_config, for_each_config};
+use crate::support::connection::Connection;
+use crate::support::polling::{Polling, sid_of};
+use crate::support::refusals::{UNKNOWN_SID, UNKNOWN_TRANSPORT};
+use crate::support::request::{POLLING, Request, WEBSOCKET, target, upgrade_target};
+use crate::support::test_server::TestServer;
+use crate::support::websocket::WebSocket;
 
 #[test]
-fn a_kept_connection_never_ends_by_itself() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut wire = Wire::connect(host.addr());
-        let sid = sid_of(wire.request(&Request::get(POLLING)).text());
+fn keep_alive_connection_stays_open() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut conn = Connection::open(server.addr());
+        let sid = sid_of(conn.request(&Request::get(POLLING)).text());
         for n in 0..20 {
             let message = format!("4{n}");
-            wire.request(&Request::post(&target(&sid), &message)).assert(200, "ok");
-            wire.request(&Request::get(&target(&sid))).assert(200, &message);
-            wire.request(&Request::get("/engine.io/")).assert(400, UNKNOWN_TRANSPORT);
-            wire.request(&Request::get("/elsewhere")).assert(404, "Not Found");
+            conn.request(&Request::post(&target(&sid), &message)).assert(200, "ok");
+            conn.request(&Request::get(&target(&sid))).assert(200, &message);
+            conn.request(&Request::get("/engine.io/")).assert(400, UNKNOWN_TRANSPORT);
+            conn.request(&Request::get("/elsewhere")).assert(404, "Not Found");
         }
-        host.settles_at(1, 1);
+        server.wait_for_counts(1, 1);
     });
 }
 
-const UNKNOWN_TRANSPORT: &str = r#"{"code":0,"message":"Transport unknown"}"#;
-
 #[test]
-fn connection_close_is_never_ignored() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let polling = Polling::open(host.addr());
+fn connection_close_is_obeyed() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let polling = Polling::open(server.addr());
         let post = Request::post(&target(&polling.sid), "4a");
         for (request, status) in [
             (Request::get(POLLING), 200),
@@ -47,78 +47,78 @@ fn connection_close_is_never_ignored() {
         ] {
             for value in ["close", "Close", "keep-alive, close"] {
                 if request.bytes().starts_with(b"GET") && status == 200 {
-                    Wire::connect(host.addr()).request(&post).assert(200, "ok");
+                    Connection::open(server.addr()).request(&post).assert(200, "ok");
                 }
-                let mut wire = Wire::connect(host.addr());
-                let response = wire.request(&request.clone().header("Connection", value));
+                let mut conn = Connection::open(server.addr());
+                let response = conn.request(&request.clone().header("Connection", value));
                 assert_eq!(response.status, status, "{request:?}");
                 assert_eq!(response.header("Connection"), Some("close"), "{request:?}");
-                wire.expect_eof();
+                conn.expect_eof();
             }
         }
     });
 }
 
 #[test]
-fn http_1_0_never_gets_what_it_cannot_read() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let polling = Polling::open(host.addr());
+fn http_1_0_client_gets_no_http_1_1_features() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let polling = Polling::open(server.addr());
         let old = |rest: &str| format!("GET {rest} HTTP/1.0\r\n").into_bytes();
-        // Without Host, and closed behind the answer.
-        let mut wire = Wire::connect(host.addr());
-        wire.write([&*old(POLLING), b"\r\n"].concat());
-        let response = wire.response();
+        // Without Host, and closed after the response.
+        let mut conn = Connection::open(server.addr());
+        conn.write([&*old(POLLING), b"\r\n"].concat());
+        let response = conn.response();
         assert_eq!(response.status, 200);
         assert_eq!(response.header("Connection"), Some("close"));
         assert!(response.header("Content-Length").is_some(), "not chunked: {response:?}");
-        wire.expect_eof();
-        // Kept when asked for, and told so.
-        let mut wire = Wire::connect(host.addr());
+        conn.expect_eof();
+        // Persistent on request, which the response confirms.
+        let mut conn = Connection::open(server.addr());
         for _ in 0..3 {
-            wire.write([&*old(POLLING), b"Connection: keep-alive\r\n\r\n"].concat());
-            let response = wire.response();
+            conn.write([&*old(POLLING), b"Connection: keep-alive\r\n\r\n"].concat());
+            let response = conn.response();
             assert_eq!(response.status, 200);
             assert_eq!(response.header("Connection"), Some("keep-alive"));
         }
-        // RFC 9110 10.1.1: a 100 is nothing an HTTP/1.0 client knows.
+        // RFC 9110 10.1.1: an HTTP/1.0 client does not know the status 100.
         let post = format!(
             "POST {} HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
             target(&polling.sid)
         );
-        wire.write(post);
-        wire.expect_silence(Duration::from_millis(30));
-        wire.write("4a");
-        wire.response().assert(200, "ok");
+        conn.write(post);
+        conn.expect_silence(Duration::from_millis(30));
+        conn.write("4a");
+        conn.response().assert(200, "ok");
         // RFC 9110 7.8: "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request".
-        let upgrade = opening(WEBSOCKET).bytes();
+        let upgrade = Request::upgrade(WEBSOCKET).bytes();
         let upgrade = String::from_utf8(upgrade).expect("ASCII").replace("HTTP/1.1", "HTTP/1.0");
-        let mut wire = Wire::connect(host.addr());
-        wire.write(upgrade);
-        wire.response().assert(400, r#"{"code":3,"message":"Bad request"}"#);
+        let mut conn = Connection::open(server.addr());
+        conn.write(upgrade);
+        conn.response().assert(400, r#"{"code":3,"message":"Bad request"}"#);
     });
 }
 
 #[test]
-fn pipelined_handshakes_are_never_dropped() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut wire = Wire::connect(host.addr());
-        wire.write(Request::get(POLLING).bytes().repeat(50));
-        let mut sids: Vec<_> = (0..50).map(|_| sid_of(wire.response().text())).collect();
-        wire.expect_silence(Duration::from_millis(20));
+fn pipelined_handshakes_are_all_answered() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut conn = Connection::open(server.addr());
+        conn.write(Request::get(POLLING).bytes().repeat(50));
+        let mut sids: Vec<_> = (0..50).map(|_| sid_of(conn.response().text())).collect();
+        conn.expect_silence(Duration::from_millis(20));
         sids.sort();
         sids.dedup();
         assert_eq!(sids.len(), 50);
-        host.settles_at(50, 1);
+        server.wait_for_counts(50, 1);
     });
 }
 
 #[test]
-fn pipelined_requests_of_sessions_on_other_cores_are_never_answered_out_of_order() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let sessions: Vec<_> = (0..9).map(|_| Polling::open(host.addr()).sid).collect();
+fn pipelined_requests_for_other_workers_are_answered_in_order() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let sessions: Vec<_> = (0..9).map(|_| Polling::open(server.addr()).sid).collect();
         let mut all = Vec::new();
         for round in 0..3 {
             for sid in &sessions {
@@ -129,75 +129,74 @@ fn pipelined_requests_of_sessions_on_other_cores_are_never_answered_out_of_order
                 all.extend(Request::post(&target("nobody"), "").bytes());
             }
         }
-        // One write, mostly one segment; and the same in pieces that end anywhere.
+        // In one write, which is mostly one segment, and in pieces of any size.
         for size in [all.len(), 1400, 7] {
-            let mut wire = Wire::connect(host.addr());
-            all.chunks(size).for_each(|piece| wire.write(piece));
+            let mut conn = Connection::open(server.addr());
+            all.chunks(size).for_each(|piece| conn.write(piece));
             for round in 0..3 {
                 for sid in &sessions {
-                    wire.response().assert(200, "ok");
-                    wire.response().assert(400, UNKNOWN_TRANSPORT);
-                    wire.response().assert(200, &format!("4{round} of {sid}"));
-                    wire.response().assert(400, UNKNOWN_SID);
+                    conn.response().assert(200, "ok");
+                    conn.response().assert(400, UNKNOWN_TRANSPORT);
+                    conn.response().assert(200, &format!("4{round} of {sid}"));
+                    conn.response().assert(400, UNKNOWN_SID);
                 }
             }
-            wire.expect_silence(Duration::from_millis(20));
+            conn.expect_silence(Duration::from_millis(20));
         }
     });
 }
 
 #[test]
-fn a_held_get_never_lets_the_request_behind_it_overtake() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
-        let other = Polling::open(host.addr());
+fn request_after_a_held_get_waits_for_it() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
+        let other = Polling::open(server.addr());
         let mut both = Request::get(&target(&polling.sid)).bytes();
         both.extend(Request::post(&target(&other.sid), "4x").bytes());
         both.extend(Request::get(&target(&other.sid)).bytes());
         polling.get.write(both);
         polling.get.expect_silence(Duration::from_millis(30));
-        assert_eq!(host.log.messages(&other.sid), []);
-        polling.say("4now");
-        assert_eq!(polling.polled(), "4now");
+        assert_eq!(server.log.messages(&other.sid), []);
+        polling.post_ok("4now");
+        assert_eq!(polling.poll_response(), "4now");
         polling.get.response().assert(200, "ok");
-        assert_eq!(polling.polled(), "4x");
+        assert_eq!(polling.poll_response(), "4x");
         polling.assert_alive();
     });
 }
 
 #[test]
-fn one_connection_never_serves_only_the_sessions_of_its_own_core() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let sessions: Vec<_> = (0..12).map(|_| Polling::open(host.addr()).sid).collect();
-        let mut wire = Wire::connect(host.addr());
+fn one_connection_serves_sessions_of_every_worker() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let sessions: Vec<_> = (0..12).map(|_| Polling::open(server.addr()).sid).collect();
+        let mut conn = Connection::open(server.addr());
         for round in 0..5 {
             for sid in &sessions {
                 let message = format!("4{round} of {sid}");
-                wire.request(&Request::post(&target(sid), &message)).assert(200, "ok");
-                wire.request(&Request::get(&target(sid))).assert(200, &message);
+                conn.request(&Request::post(&target(sid), &message)).assert(200, "ok");
+                conn.request(&Request::get(&target(sid))).assert(200, &message);
             }
         }
-        drop(wire);
-        host.settles_at(12, 0);
+        drop(conn);
+        server.wait_for_counts(12, 0);
     });
 }
 
 #[test]
-fn an_upgrade_on_a_kept_connection_never_fails_for_where_it_was_accepted() {
-    everywhere(|config| {
-        let host = Host::start(config);
+fn upgrade_works_on_a_connection_of_another_worker() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
         // Each on a connection that other sessions used before.
         for _ in 0..6 {
-            let mut wire = Wire::connect(host.addr());
-            let _other = wire.request(&Request::get(POLLING));
-            let polling = Polling::open(host.addr());
-            let response = wire.request(&opening(&format!("{WEBSOCKET}&sid={}", polling.sid)));
+            let mut conn = Connection::open(server.addr());
+            let _other = conn.request(&Request::get(POLLING));
+            let polling = Polling::open(server.addr());
+            let response = conn.request(&Request::upgrade(&upgrade_target(&polling.sid)));
             assert_eq!(response.status, 101, "{response:?}");
-            let mut socket = WebSocket { wire };
-            socket.send("2probe");
-            assert_eq!(socket.text(), "3probe");
+            let mut socket = WebSocket { conn };
+            socket.probe();
             socket.send("5");
             socket.assert_alive();
         }
@@ -205,10 +204,10 @@ fn an_upgrade_on_a_kept_connection_never_fails_for_where_it_was_accepted() {
 }
 
 #[test]
-fn a_request_split_anywhere_is_never_misread() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
+fn request_may_be_split_at_any_byte() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
         let whole = Request::post(&target(&polling.sid), "4split").bytes();
         for split in 1..whole.len() {
             let (one, two) = whole.split_at(split);
@@ -228,10 +227,10 @@ fn a_request_split_anywhere_is_never_misread() {
 }
 
 #[test]
-fn other_methods_never_disturb_a_session() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
+fn other_methods_do_not_disturb_a_session() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
         polling.hold_poll();
         for (method, status) in [("PUT", 405), ("DELETE", 405), ("OPTIONS", 204), ("BREW", 405)] {
             let response = polling.post.request(&Request::new(method, &target(&polling.sid)));
@@ -240,19 +239,19 @@ fn other_methods_never_disturb_a_session() {
         polling.post.send(&Request::new("HEAD", &target(&polling.sid)));
         assert_eq!(polling.post.response_to_head().status, 405);
         // The GET is still held.
-        polling.say("4undisturbed");
-        assert_eq!(polling.polled(), "4undisturbed");
-        host.settles_at(1, 2);
+        polling.post_ok("4undisturbed");
+        assert_eq!(polling.poll_response(), "4undisturbed");
+        server.wait_for_counts(1, 2);
     });
 }
 
 #[test]
-fn a_flood_on_one_connection_never_starves_the_others() {
-    everywhere(|config| {
-        // One core, so that everybody shares it with the flood.
-        let host = Host::start(config.workers(1));
-        let mut bystander = Polling::open(host.addr());
-        let flood = Wire::connect(host.addr());
+fn request_flood_does_not_starve_other_connections() {
+    for_each_config(|config| {
+        // One worker, which serves the flood and the others.
+        let server = TestServer::start(config.workers(1));
+        let mut bystander = Polling::open(server.addr());
+        let flood = Connection::open(server.addr());
         let flooding = |mut stream: &TcpStream| {
             let requests = Request::get("/engine.io/").bytes().repeat(1000);
             while stream.write_all(&requests).is_ok() {}
@@ -264,7 +263,7 @@ fn a_flood_on_one_connection_never_starves_the_others() {
         thread::scope(|scope| {
             scope.spawn(|| flooding(flood.stream()));
             scope.spawn(|| draining(flood.stream()));
-            // Ends both, also if a test here fails.
+            // Ends both threads, also if an assertion fails.
             let _end = OnDrop(|| {
                 _ = flood.stream().shutdown(Shutdown::Both);
             });
@@ -285,8 +284,8 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 }
 
 #[test]
-fn the_path_never_decides_by_its_beginning() {
-    let host = Host::start(somewhere());
+fn path_must_match_completely() {
+    let server = TestServer::start(default_config());
     for (path, status) in [
         ("/engine.io/", 200),
         ("/engine.io", 200),
@@ -299,23 +298,23 @@ fn the_path_never_decides_by_its_beginning() {
         ("/", 404),
     ] {
         let request = Request::get(&format!("{path}?EIO=4&transport=polling"));
-        assert_eq!(Wire::connect(host.addr()).request(&request).status, status, "{path}");
+        assert_eq!(Connection::open(server.addr()).request(&request).status, status, "{path}");
     }
-    let host = Host::start(somewhere().path("/a/b"));
+    let server = TestServer::start(default_config().path("/a/b"));
     for (path, status) in [("/a/b", 200), ("/a/b/", 200), ("/a", 404), ("/engine.io/", 404)] {
         let request = Request::get(&format!("{path}?EIO=4&transport=polling"));
-        assert_eq!(Wire::connect(host.addr()).request(&request).status, status, "{path}");
+        assert_eq!(Connection::open(server.addr()).request(&request).status, status, "{path}");
     }
 }
 
 #[test]
-fn no_response_is_ever_without_a_date() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
-        polling.say("4a");
+fn every_response_has_a_date() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4a");
         let session = target(&polling.sid);
-        let mut wire = Wire::connect(host.addr());
+        let mut conn = Connection::open(server.addr());
         for (request, status) in [
             (Request::get(POLLING), 200),
             (Request::get(&session), 200),
@@ -325,9 +324,10 @@ fn no_response_is_ever_without_a_date() {
             (Request::get("/elsewhere"), 404),
         ] {
             let before = SystemTime::now() - Duration::from_secs(2);
-            let response = wire.request(&request);
+            let response = conn.request(&request);
             assert_eq!(response.status, status, "{request:?}");
-            let date = response.header("Date").unwrap_or_else(|| panic!("no date: {response:?}"));
+            let date =
+                response.header("Date").unwrap_or_else(|| panic!("without a date: {response:?}"));
             let date = httpdate::parse_http_date(date).expect("RFC 9110 5.6.7");
             assert!((before..=SystemTime::now()).contains(&date), "{response:?}");
         }

@@ -1,39 +1,41 @@
-//! RFC 9112: framing that two readers could understand differently, and bytes that are no HTTP at all.
+//! Ambiguous framing (RFC 9112), malformed requests and random bytes.
 
 use std::io::ErrorKind;
 
-use crate::support::app::Host;
-use crate::support::matrix::everywhere;
-use crate::support::wire::{POLLING, Polling, Request, Wire, target};
+use crate::support::configs::for_each_config;
+use crate::support::connection::Connection;
+use crate::support::polling::Polling;
+use crate::support::request::{POLLING, Request, target};
+use crate::support::test_server::TestServer;
 
-/// What would be opened if the bytes behind a refused request were read as another.
+/// The request that would open a session if the bytes after a refused request were parsed.
 fn smuggled() -> Vec<u8> {
     Request::get(POLLING).bytes()
 }
 
-/// Sends `bytes` and expects one answer of this status, the end, and nothing in between.
+/// Sends `bytes` and expects one response with this status, and then the end.
 #[track_caller]
-fn refused(host: &Host, bytes: &[u8], status: u16) {
-    let mut wire = Wire::connect(host.addr());
+fn expect_refusal(server: &TestServer, bytes: &[u8], status: u16) {
+    let mut conn = Connection::open(server.addr());
     // The server may have closed before all of it was sent.
-    _ = wire.try_write(bytes);
-    let what = bytes[..bytes.len().min(300)].escape_ascii();
-    let response = wire.response();
-    assert_eq!(response.status, status, "{what}: {response:?}");
-    assert_eq!(response.text(), "", "{what}");
-    assert_eq!(response.header("Connection"), Some("close"), "{what}");
-    match wire.try_response(crate::support::wire::PATIENCE) {
+    _ = conn.try_write(bytes);
+    let shown = bytes[..bytes.len().min(300)].escape_ascii();
+    let response = conn.response();
+    assert_eq!(response.status, status, "{shown}: {response:?}");
+    assert_eq!(response.text(), "", "{shown}");
+    assert_eq!(response.header("Connection"), Some("close"), "{shown}");
+    match conn.try_response(crate::support::wait::TIMEOUT) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
-        other => panic!("{what}: {other:?}"),
+        other => panic!("{shown}: {other:?}"),
     }
 }
 
 #[test]
-fn ambiguous_framing_is_never_repaired() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut bystander = Polling::open(host.addr());
-        let sid = Polling::open(host.addr()).sid;
+fn ambiguous_framing_is_refused() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut bystander = Polling::open(server.addr());
+        let sid = Polling::open(server.addr()).sid;
         let post = |lines: &str, body: &str| {
             let head = format!("POST {} HTTP/1.1\r\nHost: a\r\n{lines}\r\n{body}", target(&sid));
             [head.into_bytes(), smuggled()].concat()
@@ -68,20 +70,22 @@ fn ambiguous_framing_is_never_repaired() {
             ("Transfer-Encoding: xchunked\r\n", 501),
             ("Transfer-Encoding: \x0bchunked\r\n", 400),
         ] {
-            refused(&host, &post(lines, "4a"), status);
+            expect_refusal(&server, &post(lines, "4a"), status);
         }
-        // A head that is refused has told nothing about whose it is.
-        Wire::connect(host.addr()).request(&Request::post(&target(&sid), "4a")).assert(200, "ok");
+        // A refused head does not affect the session that it names.
+        Connection::open(server.addr())
+            .request(&Request::post(&target(&sid), "4a"))
+            .assert(200, "ok");
         bystander.assert_alive();
-        host.settles_at(2, 2);
+        server.wait_for_counts(2, 2);
     });
 }
 
 #[test]
-fn a_bad_chunk_is_never_repaired() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut bystander = Polling::open(host.addr());
+fn malformed_chunk_is_refused() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut bystander = Polling::open(server.addr());
         for body in [
             "g\r\n4a\r\n0\r\n\r\n",
             "\r\n4a\r\n0\r\n\r\n",
@@ -97,26 +101,26 @@ fn a_bad_chunk_is_never_repaired() {
             "2\r\n4a\r\n0\r\nX y\r\n\r\n",
             "2\r\n4a\r\n0\r\nX: y\n\r\n",
         ] {
-            let polling = Polling::open(host.addr());
+            let polling = Polling::open(server.addr());
             let request = Request::new("POST", &target(&polling.sid));
             let request = request.header("Transfer-Encoding", "chunked").body(body);
-            refused(&host, &[request.bytes(), smuggled()].concat(), 400);
-            // Such a body was never whole.
-            let reason = host.log.close_reason(&polling.sid);
+            expect_refusal(&server, &[request.bytes(), smuggled()].concat(), 400);
+            // The body was never complete.
+            let reason = server.log.close_reason(&polling.sid);
             assert_eq!(reason, eio_monoio::CloseReason::TransportError, "{body:?}");
-            assert_eq!(host.log.messages(&polling.sid), [], "{body:?}");
+            assert_eq!(server.log.messages(&polling.sid), [], "{body:?}");
             polling.assert_unknown();
         }
         bystander.assert_alive();
-        host.settles_at(1, 2);
+        server.wait_for_counts(1, 2);
     });
 }
 
 #[test]
-fn what_is_not_http_never_gets_more_than_a_refusal() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut bystander = Polling::open(host.addr());
+fn malformed_request_is_refused() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut bystander = Polling::open(server.addr());
         for (bytes, status) in [
             (&b"GET / HTTP/1.1\r\n\r\n"[..], 400),
             (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
@@ -135,23 +139,23 @@ fn what_is_not_http_never_gets_more_than_a_refusal() {
             (b"\xff\xfe\xfd\r\n\r\n", 400),
             (b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\r\n\r\n", 400),
         ] {
-            refused(&host, bytes, status);
+            expect_refusal(&server, bytes, status);
         }
-        // Empty lines before a request are forgiven: RFC 9112 2.2.
-        let mut wire = Wire::connect(host.addr());
-        wire.write([b"\r\n".to_vec(), smuggled()].concat());
-        assert_eq!(wire.response().status, 200);
-        drop(wire);
+        // Empty lines before a request are ignored: RFC 9112 2.2.
+        let mut conn = Connection::open(server.addr());
+        conn.write([b"\r\n".to_vec(), smuggled()].concat());
+        assert_eq!(conn.response().status, 200);
+        drop(conn);
         bystander.assert_alive();
-        host.settles_at(2, 2);
+        server.wait_for_counts(2, 2);
     });
 }
 
 #[test]
-fn garbage_of_any_kind_never_takes_a_core_down() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut bystander = Polling::open(host.addr());
+fn random_bytes_do_not_stop_a_worker() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut bystander = Polling::open(server.addr());
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         for len in 1..200 {
             let bytes: Vec<u8> = (0..len)
@@ -163,30 +167,30 @@ fn garbage_of_any_kind_never_takes_a_core_down() {
                     state as u8
                 })
                 .collect();
-            let mut wire = Wire::connect(host.addr());
-            _ = wire.try_write(&bytes);
-            wire.finish();
-            wire.expect_gone();
+            let mut conn = Connection::open(server.addr());
+            _ = conn.try_write(&bytes);
+            conn.shutdown_write();
+            conn.expect_closed();
         }
         bystander.assert_alive();
-        host.settles_at(1, 2);
+        server.wait_for_counts(1, 2);
     });
 }
 
 #[test]
-fn clients_that_vanish_at_any_byte_never_leave_anything() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut bystander = Polling::open(host.addr());
-        let whole = Request::get("/engine.io/?EIO=4&transport=polling&sid=nobody").bytes();
+fn disconnects_at_any_byte_leave_no_connection() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut bystander = Polling::open(server.addr());
+        let whole = Request::get("/engine.io/?EIO=4&transport=polling&sid=unknown").bytes();
         for n in 0..=whole.len() {
-            let mut wire = Wire::connect(host.addr());
-            wire.write(&whole[..n]);
+            let mut conn = Connection::open(server.addr());
+            conn.write(&whole[..n]);
             if n % 2 == 0 {
-                crate::support::wire::reset(&wire);
+                conn.reset_on_close();
             }
         }
         bystander.assert_alive();
-        host.settles_at(1, 2);
+        server.wait_for_counts(1, 2);
     });
 }

@@ -1,17 +1,20 @@
-//! What an application decides about requests, and what it hears of those that are refused.
+//! Hooks of the application: connection errors, middleware and generated sids.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::app::{App, Log, eventually};
-use crate::support::matrix::{everywhere, somewhere};
-use crate::support::wire::{
-    POLLING, Polling, Request, WEBSOCKET, WebSocket, Wire, opening, sid_of, target,
-};
 use eio_monoio::{Config, ConnectionError, Cors, InvalidSid, Refusal, Running, Server, Sid};
 
-const UNKNOWN_TRANSPORT: &str = r#"{"code":0,"message":"Transport unknown"}"#;
+use crate::support::app::App;
+use crate::support::configs::{default_config, for_each_config};
+use crate::support::connection::Connection;
+use crate::support::log::Log;
+use crate::support::polling::{Polling, sid_of};
+use crate::support::refusals::{BAD_REQUEST, UNKNOWN_TRANSPORT};
+use crate::support::request::{POLLING, Request, WEBSOCKET, target, upgrade_target};
+use crate::support::wait::eventually;
+use crate::support::websocket::WebSocket;
 
 type Make = Box<dyn Fn() -> App + Send + Sync>;
 
@@ -20,32 +23,32 @@ fn serve(config: Config, options: impl FnOnce(Server<Make>) -> Server<Make>) -> 
     let log = Log::default();
     let make: Make = Box::new(move || App::new(&log));
     let server = Server::new(make).config(config.shutdown_timeout(Duration::from_millis(100)));
-    options(server).bind("127.0.0.1:0").expect("a server")
+    options(server).bind("127.0.0.1:0").expect("the server starts")
 }
 
-fn ask(addr: SocketAddr, request: &Request) -> crate::support::wire::Response {
-    Wire::connect(addr).request(request)
+fn ask(addr: SocketAddr, request: &Request) -> crate::support::response::Response {
+    Connection::open(addr).request(request)
 }
 
 #[test]
-fn no_refusal_is_ever_kept_from_the_application_or_told_for_another() {
+fn connection_error_hook_receives_every_refusal() {
     use ConnectionError::*;
-    everywhere(|config| {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let hears = heard.clone();
+    for_each_config(|config| {
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let reports = reported.clone();
         let running = serve(config.cors(Cors::SameOrigin), |server| {
             server.on_connection_error(move |request, error| {
                 assert!(request.target().starts_with("/engine.io/"));
-                hears.lock().expect("no panic").push(error);
+                reports.lock().expect("no panic").push(error);
             })
         });
         let addr = running.local_addr();
         let polling = Polling::open(addr);
         let (mut socket, websocket) = WebSocket::open(addr);
         for (request, error) in [
-            (Request::get("/engine.io/?EIO=4&transport=carrier-pigeon"), UnknownTransport),
+            (Request::get("/engine.io/?EIO=4&transport=other"), UnknownTransport),
             (Request::get(&target("nobody")), UnknownSid),
-            (opening(&format!("{WEBSOCKET}&sid=nobody")), UnknownSid),
+            (Request::upgrade(&format!("{WEBSOCKET}&sid=nobody")), UnknownSid),
             (Request::post(POLLING, "4a"), BadHandshakeMethod),
             (Request::get(WEBSOCKET), BadRequest),
             (Request::get(&format!("{POLLING}&j=0")), BadRequest),
@@ -59,53 +62,55 @@ fn no_refusal_is_ever_kept_from_the_application_or_told_for_another() {
                 TransportHandshake,
             ),
             (Request::get(&format!("{POLLING}&refuse=forbidden")), Forbidden),
-            (opening(&format!("{WEBSOCKET}&refuse=json")), Forbidden),
+            (Request::upgrade(&format!("{WEBSOCKET}&refuse=json")), Forbidden),
             (Request::get("/engine.io/?EIO=3&transport=polling"), UnsupportedVersion),
             (Request::new("PUT", &target(&polling.sid)), MethodNotAllowed),
         ] {
-            heard.lock().expect("no panic").clear();
+            reported.lock().expect("no panic").clear();
             let response = ask(addr, &request);
             assert!(response.status >= 400, "{request:?}");
-            assert_eq!(*heard.lock().expect("no panic"), [error], "{request:?}");
+            assert_eq!(*reported.lock().expect("no panic"), [error], "{request:?}");
         }
-        heard.lock().expect("no panic").clear();
+        reported.lock().expect("no panic").clear();
         socket.assert_alive();
         for request in [
             Request::get(POLLING),
-            opening(WEBSOCKET),
-            opening(&format!("{WEBSOCKET}&sid={}", polling.sid)),
+            Request::upgrade(WEBSOCKET),
+            Request::upgrade(&upgrade_target(&polling.sid)),
             Request::new("OPTIONS", POLLING).header("Origin", "http://test"),
             Request::get("/elsewhere"),
         ] {
             ask(addr, &request);
         }
-        assert_eq!(*heard.lock().expect("no panic"), []);
+        assert_eq!(*reported.lock().expect("no panic"), []);
     });
 }
 
 #[test]
-fn a_panic_over_a_refusal_never_harms_anybody() {
-    let running = serve(somewhere(), |server| server.on_connection_error(|_, _| panic!("as told")));
-    let mut wire = Wire::connect(running.local_addr());
+fn panic_in_the_connection_error_hook_is_contained() {
+    let running = serve(default_config(), |server| {
+        server.on_connection_error(|_, _| panic!("expected: this test panics"))
+    });
+    let mut conn = Connection::open(running.local_addr());
     for _ in 0..3 {
-        assert_eq!(wire.request(&Request::get("/engine.io/")).status, 400);
+        assert_eq!(conn.request(&Request::get("/engine.io/")).status, 400);
     }
     Polling::open(running.local_addr()).assert_alive();
 }
 
 #[test]
-fn no_request_ever_passes_a_middleware_that_says_no() {
-    everywhere(|config| {
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let asks = asked.clone();
+fn middleware_refuses_requests() {
+    for_each_config(|config| {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sees = seen.clone();
         let running = serve(config, |server| {
             let server = server.middleware(move |request| {
-                asks.lock().expect("no panic").push(request.method().to_owned());
+                sees.lock().expect("no panic").push(request.method().to_owned());
                 Ok(())
             });
             server.middleware(|request| match request.header("x-key") {
                 Some("sesame") => Ok(()),
-                Some("panic") => panic!("as told"),
+                Some("panic") => panic!("expected: this test panics"),
                 Some(_) => Err(Refusal::with_json(r#"{"why":"wrong key"}"#)),
                 None => Err(Refusal::bad_request()),
             })
@@ -114,46 +119,46 @@ fn no_request_ever_passes_a_middleware_that_says_no() {
         let sesame = |request: Request| request.header("X-Key", "sesame");
         let sid = sid_of(ask(addr, &sesame(Request::get(POLLING))).text());
         let session = target(&sid);
-        // Sessions of other cores, too: each request is asked about once, wherever it came in.
-        asked.lock().expect("no panic").clear();
+        // The middleware runs once for each request, also if the session belongs to another worker.
+        seen.lock().expect("no panic").clear();
         for _ in 0..6 {
             ask(addr, &sesame(Request::post(&session, "4a"))).assert(200, "ok");
         }
-        assert_eq!(*asked.lock().expect("no panic"), ["POST"; 6]);
+        assert_eq!(*seen.lock().expect("no panic"), ["POST"; 6]);
         ask(addr, &sesame(Request::get(&session))).assert(200, &["4a"; 6].join("\x1e"));
         for request in [
             Request::get(POLLING),
-            opening(WEBSOCKET),
+            Request::upgrade(WEBSOCKET),
             Request::get(&session),
             Request::post(&session, "4evil"),
-            opening(&format!("{WEBSOCKET}&sid={sid}")),
+            Request::upgrade(&upgrade_target(&sid)),
             Request::get(&target("nobody")),
         ] {
-            ask(addr, &request).assert(400, r#"{"code":3,"message":"Bad request"}"#);
+            ask(addr, &request).assert(400, BAD_REQUEST);
             let wrong = ask(addr, &request.clone().header("X-Key", "wrong"));
             wrong.assert(401, r#"{"why":"wrong key"}"#);
             assert_eq!(wrong.header("Content-Type"), Some("application/json"));
             let panicked = ask(addr, &request.header("X-Key", "panic"));
             panicked.assert(500, r#""Internal Server Error""#);
         }
-        let mut wire = Wire::connect(addr);
-        wire.send(&Request::new("HEAD", &session));
-        wire.response_to_head().assert(400, "");
-        wire.request(&sesame(Request::get("/engine.io/"))).assert(400, UNKNOWN_TRANSPORT);
-        let opened = ask(addr, &sesame(opening(&format!("{WEBSOCKET}&sid={sid}"))));
+        let mut conn = Connection::open(addr);
+        conn.send(&Request::new("HEAD", &session));
+        conn.response_to_head().assert(400, "");
+        conn.request(&sesame(Request::get("/engine.io/"))).assert(400, UNKNOWN_TRANSPORT);
+        let opened = ask(addr, &sesame(Request::upgrade(&upgrade_target(&sid))));
         assert_eq!(opened.status, 101);
-        // What is not Engine.IO's is not asked about.
+        // The middleware does not run for other paths.
         ask(addr, &Request::get("/elsewhere")).assert(404, "Not Found");
         assert_eq!(running.remote().sessions(), 1);
     });
 }
 
 #[test]
-fn a_made_sid_never_leads_to_another_core_or_session() {
-    everywhere(|config| {
+fn generated_sids_reach_their_own_session() {
+    for_each_config(|config| {
         let running = serve(config, |server| {
             server.generate_id(|request| match request.query("name") {
-                Some("panic") => panic!("as told"),
+                Some("panic") => panic!("expected: this test panics"),
                 Some(name) => Sid::new(name),
                 None => Err(InvalidSid),
             })
@@ -168,32 +173,31 @@ fn a_made_sid_never_leads_to_another_core_or_session() {
             .collect();
         for session in &mut sessions {
             session.assert_alive();
-            // On a connection that any core may have accepted.
+            // On a connection that any worker may have accepted.
             ask(addr, &Request::post(&target(&session.sid), "4again")).assert(200, "ok");
             assert_eq!(session.poll(), "4again");
         }
         let remote = running.remote();
-        remote.send(&Sid::new("user-3").expect("legal"), "by name").expect("room");
+        remote.send(&Sid::new("user-3").expect("legal"), "by name").expect("the queue has room");
         assert_eq!(sessions[3].poll(), "4by name");
         assert!(remote.send(&Sid::new("user-9").expect("legal"), "nobody").is_err());
 
-        // In use, illegal, none, and a panic: no session, and no harm.
+        // A sid in use, an invalid one, an error and a panic: no session.
         for query in ["&name=user-3", "&name=a%20b", "", "&name=panic"] {
             for request in [
                 Request::get(&format!("{POLLING}{query}")),
-                opening(&format!("{WEBSOCKET}{query}")),
+                Request::upgrade(&format!("{WEBSOCKET}{query}")),
             ] {
-                ask(addr, &request).assert(400, r#"{"code":3,"message":"Bad request"}"#);
+                ask(addr, &request).assert(400, BAD_REQUEST);
             }
         }
         assert_eq!(remote.sessions(), 6);
         let mut upgraded = WebSocket::attach(addr, "user-0");
-        upgraded.send("2probe");
-        assert_eq!(upgraded.text(), "3probe");
+        upgraded.probe();
         upgraded.send("5");
         upgraded.assert_alive();
-        // The name is free again when its session has ended.
-        sessions[3].say("1");
+        // A sid may be used again after its session has ended.
+        sessions[3].post_ok("1");
         eventually("the end of a session", || remote.sessions() == 5);
         Polling::open_with(addr, "&name=user-3").assert_alive();
     });

@@ -1,18 +1,17 @@
-//! Protocol 2.2: requests that are refused, row by row, and that nothing else suffers by it.
+//! Refused requests, row by row, and their effect on other sessions: none (`docs/protocol.md` 2.2).
 
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use crate::support::app::Host;
-use crate::support::matrix::{everywhere, somewhere};
-use crate::support::wire::{
-    POLLING, Polling, Request, UNKNOWN_SID, WEBSOCKET, WebSocket, Wire, opening, target,
+use crate::support::configs::{default_config, for_each_config};
+use crate::support::connection::Connection;
+use crate::support::polling::Polling;
+use crate::support::refusals::{
+    BAD_METHOD, BAD_REQUEST, BAD_VERSION, FORBIDDEN, UNKNOWN_SID, UNKNOWN_TRANSPORT,
 };
-
-const UNKNOWN_TRANSPORT: &str = r#"{"code":0,"message":"Transport unknown"}"#;
-const BAD_METHOD: &str = r#"{"code":2,"message":"Bad handshake method"}"#;
-const BAD_REQUEST: &str = r#"{"code":3,"message":"Bad request"}"#;
-const BAD_VERSION: &str = r#"{"code":5,"message":"Unsupported protocol version"}"#;
+use crate::support::request::{POLLING, Request, WEBSOCKET, target};
+use crate::support::test_server::TestServer;
+use crate::support::websocket::WebSocket;
 
 /// The target of a query.
 fn at(query: &str) -> String {
@@ -20,10 +19,10 @@ fn at(query: &str) -> String {
 }
 
 #[test]
-fn no_refusal_differs_from_its_row() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut bystander = Polling::open(host.addr());
+fn refusals_match_the_protocol_table() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut bystander = Polling::open(server.addr());
         let sid = bystander.sid.clone();
         let with = |query: &str| at(&format!("{query}&sid={sid}"));
         let get = |query: &str| Request::get(&at(query));
@@ -33,25 +32,25 @@ fn no_refusal_differs_from_its_row() {
             (get("EIO=&transport=polling"), 400, BAD_VERSION),
             (get("EIO=3&transport=polling"), 400, BAD_VERSION),
             (get("EIO=44&transport=polling"), 400, BAD_VERSION),
-            (opening(&at("transport=websocket")), 400, BAD_VERSION),
-            (opening(&at("EIO=3&transport=websocket")), 400, BAD_VERSION),
+            (Request::upgrade(&at("transport=websocket")), 400, BAD_VERSION),
+            (Request::upgrade(&at("EIO=3&transport=websocket")), 400, BAD_VERSION),
             // `transport` missing
             (get("EIO=4"), 400, UNKNOWN_TRANSPORT),
             (Request::get("/engine.io/"), 400, UNKNOWN_TRANSPORT),
             (Request::get("/engine.io"), 400, UNKNOWN_TRANSPORT),
-            (opening(&at("EIO=4")), 400, UNKNOWN_TRANSPORT),
+            (Request::upgrade(&at("EIO=4")), 400, UNKNOWN_TRANSPORT),
             // unknown transport
             (get("EIO=4&transport=constructor"), 400, UNKNOWN_TRANSPORT),
             (get("EIO=4&transport=__proto__"), 400, UNKNOWN_TRANSPORT),
             (get("EIO=4&transport=webtransport"), 400, UNKNOWN_TRANSPORT),
-            (opening(&at("EIO=4&transport=abc")), 400, UNKNOWN_TRANSPORT),
+            (Request::upgrade(&at("EIO=4&transport=abc")), 400, UNKNOWN_TRANSPORT),
             (Request::get(&with("EIO=4&transport=abc")), 400, UNKNOWN_TRANSPORT),
             // `transport=websocket` without an upgrade
             (Request::get(WEBSOCKET), 400, BAD_REQUEST),
             (Request::get(&with("EIO=4&transport=websocket")), 400, BAD_REQUEST),
-            // and polling with one, which JS answers 101
-            (opening(POLLING), 400, BAD_REQUEST),
-            (opening(&target(&sid)), 400, BAD_REQUEST),
+            // polling with an upgrade, which the JavaScript server answers with 101
+            (Request::upgrade(POLLING), 400, BAD_REQUEST),
+            (Request::upgrade(&target(&sid)), 400, BAD_REQUEST),
             // handshake with another method
             (Request::post(POLLING, ""), 400, BAD_METHOD),
             (Request::new("PUT", POLLING), 400, BAD_METHOD),
@@ -64,17 +63,17 @@ fn no_refusal_differs_from_its_row() {
             (Request::get(&target("a%20b")), 400, UNKNOWN_SID),
             (Request::get(&target("lv_VI97HAXpY6yYWAAAC")), 400, UNKNOWN_SID),
             (Request::get(&target(&"a".repeat(5000))), 400, UNKNOWN_SID),
-            (opening(&format!("{WEBSOCKET}&sid=zzz")), 400, UNKNOWN_SID),
+            (Request::upgrade(&format!("{WEBSOCKET}&sid=zzz")), 400, UNKNOWN_SID),
             // other methods with a sid
             (Request::new("PUT", &target(&sid)), 405, ""),
             (Request::new("DELETE", &target(&sid)), 405, ""),
             (Request::new("PATCH", &target(&sid)), 405, ""),
-            // JSONP, which nobody asks for any more
+            // JSONP, which is not supported
             (get("EIO=4&transport=polling&j=0"), 400, BAD_REQUEST),
             (get("EIO=4&transport=polling&j=x"), 400, BAD_REQUEST),
         ] {
-            let mut wire = Wire::connect(host.addr());
-            let response = wire.request(&request);
+            let mut conn = Connection::open(server.addr());
+            let response = conn.request(&request);
             let what = format!("{request:?}: {response:?}");
             assert_eq!((response.status, response.text()), (status, body), "{what}");
             let kind = (!body.is_empty()).then_some("application/json");
@@ -82,24 +81,24 @@ fn no_refusal_differs_from_its_row() {
             // RFC 9110 15.5.6: "The origin server MUST generate an Allow header field in a 405".
             let allow = (status == 405).then_some("GET, POST, OPTIONS");
             assert_eq!(response.header("Allow"), allow, "{what}");
-            // A refusal costs a client its request and not its connection.
-            let next = wire.request(&get("EIO=4"));
+            // A refusal keeps the connection.
+            let next = conn.request(&get("EIO=4"));
             next.assert(400, UNKNOWN_TRANSPORT);
         }
         bystander.assert_alive();
-        host.settles_at(1, 2);
+        server.wait_for_counts(1, 2);
     });
 }
 
 #[test]
-fn a_refusal_never_has_a_body_in_answer_to_head() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
+fn refusal_of_head_has_no_body() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
         for (target, status) in [(POLLING, 400), (&*target(&polling.sid), 405), ("/other", 404)] {
             polling.post.send(&Request::new("HEAD", target));
             assert_eq!(polling.post.response_to_head().status, status, "{target}");
-            // A body would be taken for the next response.
+            // The client would parse a body as the next response.
             polling.post.request(&Request::get(&at("EIO=4"))).assert(400, UNKNOWN_TRANSPORT);
         }
         polling.assert_alive();
@@ -107,73 +106,72 @@ fn a_refusal_never_has_a_body_in_answer_to_head() {
 }
 
 #[test]
-fn an_unknown_sid_never_opens_a_session() {
-    everywhere(|config| {
-        let host = Host::start(config);
+fn malformed_sid_opens_no_session() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
         for sid in ["%", "a/b", "\"", "a%0d%0ab", "%00"] {
-            let response = Wire::connect(host.addr()).request(&Request::get(&target(sid)));
+            let response = Connection::open(server.addr()).request(&Request::get(&target(sid)));
             response.assert(400, UNKNOWN_SID);
         }
-        assert_eq!(host.remote().sessions(), 0);
-        host.empties();
+        assert_eq!(server.remote().sessions(), 0);
+        server.wait_until_empty();
     });
 }
 
 #[test]
-fn a_polling_request_never_reaches_an_upgraded_session() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let polling = Polling::open(host.addr());
-        let mut socket = WebSocket::attach(host.addr(), &polling.sid);
-        socket.send("2probe");
-        assert_eq!(socket.text(), "3probe");
+fn polling_request_for_an_upgraded_session_is_refused() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let polling = Polling::open(server.addr());
+        let mut socket = WebSocket::attach(server.addr(), &polling.sid);
+        socket.probe();
         socket.send("5");
         // Its echo shows that the `5` took effect.
         socket.assert_alive();
         for request in
             [Request::get(&target(&polling.sid)), Request::post(&target(&polling.sid), "4lost")]
         {
-            Wire::connect(host.addr()).request(&request).assert(400, BAD_REQUEST);
+            Connection::open(server.addr()).request(&request).assert(400, BAD_REQUEST);
         }
         socket.assert_alive();
     });
 }
 
 #[test]
-fn the_application_never_refuses_in_vain() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        for (why, status, body) in [
+fn application_can_refuse_on_every_transport() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        for (kind, status, body) in [
             ("unauthorized", 401, r#""Unauthorized""#),
             ("json", 401, r#"{"why":"not today"}"#),
-            ("forbidden", 403, r#"{"code":4,"message":"Forbidden"}"#),
+            ("forbidden", 403, FORBIDDEN),
             ("unavailable", 503, r#""Service Unavailable""#),
         ] {
-            // Over WebSocket, too: before the 101, not after it.
+            // Over WebSocket the refusal replaces the 101.
             for request in [
-                Request::get(&format!("{POLLING}&refuse={why}")),
-                opening(&format!("{WEBSOCKET}&refuse={why}")),
+                Request::get(&format!("{POLLING}&refuse={kind}")),
+                Request::upgrade(&format!("{WEBSOCKET}&refuse={kind}")),
             ] {
-                let mut wire = Wire::connect(host.addr());
-                let response = wire.request(&request);
+                let mut conn = Connection::open(server.addr());
+                let response = conn.request(&request);
                 response.assert(status, body);
                 assert_eq!(response.header("Content-Type"), Some("application/json"));
-                assert_eq!(wire.request(&Request::get(POLLING)).status, 200);
+                assert_eq!(conn.request(&Request::get(POLLING)).status, 200);
             }
         }
         assert!(
-            host.log.all().iter().all(|(_, entry)| *entry == crate::support::app::Entry::Opened)
+            server.log.all().iter().all(|(_, entry)| *entry == crate::support::log::Entry::Opened)
         );
-        host.settles_at(8, 0);
+        server.wait_for_counts(8, 0);
     });
 }
 
 #[test]
-fn the_body_of_a_refused_request_is_never_taken_for_a_request() {
+fn body_of_a_refused_request_is_not_parsed_as_a_request() {
     let smuggled = Request::get(POLLING).bytes();
-    everywhere(|config| {
-        let host = Host::start(config);
-        let polling = Polling::open(host.addr());
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let polling = Polling::open(server.addr());
         let with_body = |method: &str, target: &str| {
             let length = smuggled.len().to_string();
             Request::new(method, target).header("Content-Length", &length).body(&smuggled)
@@ -187,48 +185,48 @@ fn the_body_of_a_refused_request_is_never_taken_for_a_request() {
             (with_body("GET", &at("EIO=4")), 400),
             (Request::chunked(&target("zzz"), [&*smuggled]), 400),
         ] {
-            let mut wire = Wire::connect(host.addr());
-            let response = wire.request(&request);
+            let mut conn = Connection::open(server.addr());
+            let response = conn.request(&request);
             assert_eq!(response.status, status, "{request:?}");
-            // Read to its end or closed, but not understood as a second request.
-            match wire.try_response(Duration::from_millis(50)) {
+            // The body is read or the connection closed, but the body is not parsed as a request.
+            match conn.try_response(Duration::from_millis(50)) {
                 Err(error) if error.kind() == ErrorKind::TimedOut => {}
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
                 other => panic!("{request:?}: {other:?}"),
             }
         }
-        host.settles_at(2, 2);
+        server.wait_for_counts(2, 2);
     });
 }
 
 #[test]
-fn the_body_of_a_get_is_never_taken_for_the_next_request() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
+fn body_of_a_get_is_not_parsed_as_a_request() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
         let smuggled = Request::post(&target(&polling.sid), "4smuggled").bytes();
         let length = smuggled.len().to_string();
         let request = Request::get(&target(&polling.sid)).header("Content-Length", &length);
         polling.get.send(&request.body(&smuggled));
-        polling.say("4mine");
-        assert_eq!(polling.polled(), "4mine");
-        polling.get.expect_gone();
-        assert_eq!(host.log.messages(&polling.sid).len(), 1);
-        polling.get = Wire::connect(host.addr());
+        polling.post_ok("4mine");
+        assert_eq!(polling.poll_response(), "4mine");
+        polling.get.expect_closed();
+        assert_eq!(server.log.messages(&polling.sid).len(), 1);
+        polling.get = Connection::open(server.addr());
         polling.assert_alive();
     });
 }
 
 #[test]
-fn the_body_of_an_upgrade_is_never_taken_for_frames() {
-    let host = Host::start(somewhere());
-    let polling = Polling::open(host.addr());
-    let frame = crate::support::wire::frame(crate::support::wire::TEXT, b"5");
+fn upgrade_with_a_body_is_refused() {
+    let server = TestServer::start(default_config());
+    let polling = Polling::open(server.addr());
+    let frame = crate::support::websocket::frame(crate::support::websocket::TEXT, b"5");
     for target in [WEBSOCKET, &*format!("{WEBSOCKET}&sid={}", polling.sid)] {
-        let request = opening(target).header("Content-Length", &frame.len().to_string());
-        let mut wire = Wire::connect(host.addr());
-        wire.request(&request.body(&frame)).assert(400, BAD_REQUEST);
-        wire.expect_gone();
+        let request = Request::upgrade(target).header("Content-Length", &frame.len().to_string());
+        let mut conn = Connection::open(server.addr());
+        conn.request(&request.body(&frame)).assert(400, BAD_REQUEST);
+        conn.expect_closed();
     }
-    host.settles_at(1, 2);
+    server.wait_for_counts(1, 2);
 }

@@ -1,14 +1,16 @@
-//! Requests for other paths: what the application is given, and that its answer is framed by us alone.
+//! Requests for other paths: the application receives the complete request, and the server frames the response.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::support::app::Host;
-use crate::support::matrix::{everywhere, somewhere};
-use crate::support::wire::{POLLING, Request, WEBSOCKET, Wire, opening};
 use eio_monoio::{Config, ConnectRequest, Handler, Message, Refusal, Socket};
 
-/// Answers as the path says.
+use crate::support::configs::{default_config, for_each_config};
+use crate::support::connection::Connection;
+use crate::support::request::{POLLING, Request, WEBSOCKET};
+use crate::support::test_server::TestServer;
+
+/// Answers according to the path.
 struct Routes;
 
 impl Handler for Routes {
@@ -26,7 +28,7 @@ impl Handler for Routes {
         let builder = http::Response::builder();
         let path = request.uri().path();
         let response = match path.trim_start_matches('/').split_once('/') {
-            // What came, to be looked at.
+            // The request itself.
             Some(("mirror", _)) => {
                 let mut lines = format!("{} {}\n", request.method(), request.uri());
                 for (name, value) in request.headers() {
@@ -39,14 +41,14 @@ impl Handler for Routes {
                 builder.status(code.parse::<u16>().expect("a code")).body(b"body"[..].into())
             }
             Some(("large", size)) => builder.body(vec![b'x'; size.parse().expect("a size")].into()),
-            // Framing is not the application's: this would desynchronise the connection.
-            Some(("lies", _)) => builder
+            // The application does not control framing: these headers would desynchronise the connection.
+            Some(("framing", _)) => builder
                 .header("Content-Length", "1")
                 .header("Transfer-Encoding", "chunked")
                 .header("Connection", "close")
                 .header("Set-Cookie", "a=1")
                 .header("Set-Cookie", "b=2")
-                .body(b"the whole truth"[..].into()),
+                .body(b"the complete body"[..].into()),
             Some(("opaque", _)) => builder
                 .header("X", http::HeaderValue::from_bytes(b"\xff").expect("opaque bytes"))
                 .body(b""[..].into()),
@@ -56,18 +58,18 @@ impl Handler for Routes {
     }
 }
 
-fn routes(config: Config) -> Host {
-    Host::run(config, |_| Routes)
+fn routes(config: Config) -> TestServer {
+    TestServer::run(config, |_| Routes)
 }
 
 #[test]
-fn nothing_of_a_request_is_ever_kept_from_the_application() {
-    everywhere(|config| {
-        let host = routes(config);
-        let mut wire = Wire::connect(host.addr());
+fn application_receives_the_complete_request() {
+    for_each_config(|config| {
+        let server = routes(config);
+        let mut conn = Connection::open(server.addr());
         let body = "not changed: \x1e 4 b \r\n\r\n";
         let request = Request::post("/mirror/a%20b?q=%34&r", body);
-        let response = wire.request(&request.header("X-Twice", "1").header("X-Twice", "2"));
+        let response = conn.request(&request.header("X-Twice", "1").header("X-Twice", "2"));
         assert_eq!(response.status, 200);
         assert_eq!(response.header("X-Mirror"), Some("yes"));
         let (head, mirrored) = response.text().split_once("\n\n").expect("head and body");
@@ -77,142 +79,142 @@ fn nothing_of_a_request_is_ever_kept_from_the_application() {
         assert_eq!(mirrored, body);
 
         let chunked = Request::chunked("/mirror/", [&b"in "[..], b"chunks"]);
-        assert!(wire.request(&chunked).text().ends_with("\n\nin chunks"));
+        assert!(conn.request(&chunked).text().ends_with("\n\nin chunks"));
         for method in ["PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND"] {
-            let response = wire.request(&Request::new(method, "/mirror/"));
+            let response = conn.request(&Request::new(method, "/mirror/"));
             assert!(response.text().starts_with(&format!("{method} /mirror/\n")), "{response:?}");
         }
-        wire.request(&Request::get("/x")).assert(404, "nothing here");
+        conn.request(&Request::get("/x")).assert(404, "nothing here");
     });
 }
 
 #[test]
-fn a_bodiless_answer_never_has_a_body() {
-    everywhere(|config| {
-        let host = routes(config);
-        let mut wire = Wire::connect(host.addr());
+fn bodiless_response_has_no_body() {
+    for_each_config(|config| {
+        let server = routes(config);
+        let mut conn = Connection::open(server.addr());
         for (status, length) in [(200, Some("4")), (404, Some("4")), (204, None), (304, None)] {
-            wire.send(&Request::new("HEAD", &format!("/status/{status}")));
-            let response = wire.response_to_head();
+            conn.send(&Request::new("HEAD", &format!("/status/{status}")));
+            let response = conn.response_to_head();
             assert_eq!((response.status, response.header("Content-Length")), (status, length));
         }
         for status in [204, 304] {
-            let response = wire.request(&Request::get(&format!("/status/{status}")));
+            let response = conn.request(&Request::get(&format!("/status/{status}")));
             assert_eq!((response.status, response.header("Content-Length")), (status, None));
         }
-        // A body sent all the same would be taken for this answer.
-        wire.request(&Request::get("/status/200")).assert(200, "body");
+        // The client would parse a body as this response.
+        conn.request(&Request::get("/status/200")).assert(200, "body");
     });
 }
 
 #[test]
-fn an_interim_status_is_never_sent_for_an_answer() {
-    let host = routes(somewhere());
-    // RFC 9110 15.2: the client would go on waiting for the final one, and read it from our body.
+fn interim_status_is_replaced_by_500() {
+    let server = routes(default_config());
+    // RFC 9110 15.2: the client would wait for the final response and parse the body as that.
     for status in [100, 101, 103, 199] {
-        let mut wire = Wire::connect(host.addr());
-        wire.request(&Request::get(&format!("/status/{status}"))).assert(500, "");
-        wire.request(&Request::get("/status/200")).assert(200, "body");
+        let mut conn = Connection::open(server.addr());
+        conn.request(&Request::get(&format!("/status/{status}"))).assert(500, "");
+        conn.request(&Request::get("/status/200")).assert(200, "body");
     }
 }
 
 #[test]
-fn the_application_never_frames_its_answer_itself() {
-    everywhere(|config| {
-        let host = routes(config);
-        let mut wire = Wire::connect(host.addr());
+fn framing_headers_of_the_application_are_replaced() {
+    for_each_config(|config| {
+        let server = routes(config);
+        let mut conn = Connection::open(server.addr());
         for _ in 0..2 {
-            let response = wire.request(&Request::get("/lies/"));
-            response.assert(200, "the whole truth");
-            assert_eq!(response.header("Content-Length"), Some("15"));
+            let response = conn.request(&Request::get("/framing/"));
+            response.assert(200, "the complete body");
+            assert_eq!(response.header("Content-Length"), Some("17"));
             assert_eq!(response.header("Transfer-Encoding"), None);
             let cookies = response.headers.iter().filter(|(name, _)| name == "set-cookie");
             assert_eq!(cookies.count(), 2);
         }
-        // What cannot be sent is an error of ours, not half an answer.
-        wire.request(&Request::get("/opaque/")).assert(500, "");
-        wire.request(&Request::get("/status/200")).assert(200, "body");
+        // A response that cannot be sent is replaced by 500.
+        conn.request(&Request::get("/opaque/")).assert(500, "");
+        conn.request(&Request::get("/status/200")).assert(200, "body");
     });
 }
 
 #[test]
-fn a_large_answer_is_never_cut_short() {
-    everywhere(|config| {
-        let host = routes(config);
-        let mut wire = Wire::connect(host.addr());
+fn large_response_is_complete() {
+    for_each_config(|config| {
+        let server = routes(config);
+        let mut conn = Connection::open(server.addr());
         for size in [0, 1, 65_535, 65_536, 5_000_000] {
-            let response = wire.request(&Request::get(&format!("/large/{size}")));
+            let response = conn.request(&Request::get(&format!("/large/{size}")));
             assert_eq!((response.status, response.body.len()), (200, size));
         }
     });
 }
 
 #[test]
-fn the_body_of_any_route_is_never_unlimited() {
-    everywhere(|config| {
-        let host = routes(config.max_payload(100).body_timeout(Duration::from_millis(200)));
+fn request_body_is_limited_on_every_route() {
+    for_each_config(|config| {
+        let server = routes(config.max_payload(100).body_timeout(Duration::from_millis(200)));
         let largest = "x".repeat(100);
-        let mut wire = Wire::connect(host.addr());
-        assert_eq!(wire.request(&Request::post("/mirror/", &largest)).status, 200);
+        let mut conn = Connection::open(server.addr());
+        assert_eq!(conn.request(&Request::post("/mirror/", &largest)).status, 200);
         let larger = format!("{largest}x");
         for request in
             [Request::post("/mirror/", &larger), Request::chunked("/mirror/", [larger.as_bytes()])]
         {
-            let mut wire = Wire::connect(host.addr());
-            wire.request(&request).assert(413, "");
-            wire.expect_eof();
+            let mut conn = Connection::open(server.addr());
+            conn.request(&request).assert(413, "");
+            conn.expect_eof();
         }
-        let mut slow = Wire::connect(host.addr());
+        let mut slow = Connection::open(server.addr());
         slow.send(&Request::new("POST", "/mirror/").header("Content-Length", "2").body("x"));
         slow.response().assert(408, "");
-        drop((wire, slow));
-        host.empties();
+        drop((conn, slow));
+        server.wait_until_empty();
     });
 }
 
 #[test]
-fn a_client_that_waits_for_100_continue_never_waits_in_vain() {
-    everywhere(|config| {
-        let host = routes(config);
-        let mut wire = Wire::connect(host.addr());
+fn expect_100_continue_is_answered() {
+    for_each_config(|config| {
+        let server = routes(config);
+        let mut conn = Connection::open(server.addr());
         let request = Request::new("POST", "/mirror/").header("Expect", "100-continue");
         let request = request.header("Content-Length", "5");
-        wire.send(&request);
-        assert_eq!(wire.response().status, 100);
-        wire.write("hello");
-        assert!(wire.response().text().ends_with("\n\nhello"));
-        // Who does not wait is not told to go on.
-        assert!(wire.request(&request.body("again")).text().ends_with("\n\nagain"));
+        conn.send(&request);
+        assert_eq!(conn.response().status, 100);
+        conn.write("hello");
+        assert!(conn.response().text().ends_with("\n\nhello"));
+        // A client that does not wait gets no 100.
+        assert!(conn.request(&request.body("again")).text().ends_with("\n\nagain"));
     });
 }
 
 #[test]
-fn an_upgrade_elsewhere_is_never_granted() {
-    let host = routes(somewhere());
-    let mut wire = Wire::connect(host.addr());
-    wire.request(&opening("/socket")).assert(404, "nothing here");
-    // RFC 9110 7.8: it may be ignored, and the connection is still HTTP.
-    assert_eq!(wire.request(&opening(WEBSOCKET)).status, 101);
+fn upgrade_on_another_path_is_not_granted() {
+    let server = routes(default_config());
+    let mut conn = Connection::open(server.addr());
+    conn.request(&Request::upgrade("/socket")).assert(404, "nothing here");
+    // RFC 9110 7.8: the server may ignore it, and the connection is still HTTP.
+    assert_eq!(conn.request(&Request::upgrade(WEBSOCKET)).status, 101);
 }
 
 #[test]
-fn pipelined_routes_and_sessions_are_never_answered_out_of_order() {
-    everywhere(|config| {
-        let host = routes(config);
-        let mut wire = Wire::connect(host.addr());
+fn pipelined_routes_and_sessions_are_answered_in_order() {
+    for_each_config(|config| {
+        let server = routes(config);
+        let mut conn = Connection::open(server.addr());
         let mut all = Vec::new();
         for n in 0..20 {
             all.extend(Request::post("/mirror/", n.to_string()).bytes());
             all.extend(Request::get(POLLING).bytes());
             all.extend(Request::get(&format!("/large/{n}")).bytes());
         }
-        wire.write(all);
+        conn.write(all);
         for n in 0..20 {
-            assert!(wire.response().text().ends_with(&format!("\n\n{n}")));
-            assert!(wire.response().text().starts_with("0{"));
-            assert_eq!(wire.response().body.len(), n);
+            assert!(conn.response().text().ends_with(&format!("\n\n{n}")));
+            assert!(conn.response().text().starts_with("0{"));
+            assert_eq!(conn.response().body.len(), n);
         }
-        drop(wire);
-        host.settles_at(20, 0);
+        drop(conn);
+        server.wait_for_counts(20, 0);
     });
 }

@@ -1,25 +1,27 @@
-//! A client that does not read is not read from, is let go in the end, and costs nobody else anything; nor does
-//! one whose messages come faster than its handler.
+//! Backpressure: the server stops reading from a client that does not read, or whose handler is slower than its
+//! messages; other clients are not affected.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
 use eio_monoio::{Config, ConnectRequest, Handler, Message, Refusal, Socket};
 
-use crate::support::app::{Entry, Host, Log, eventually};
-use crate::support::matrix::everywhere;
-use crate::support::wire::{
-    BINARY, PATIENCE, PING, Polling, Request, TEXT, WEBSOCKET, WebSocket, frame, opening, target,
-};
+use crate::flood::{Flood, open_unread, read};
+use crate::support::configs::for_each_config;
+use crate::support::log::{Entry, Log};
+use crate::support::polling::Polling;
+use crate::support::request::{Request, WEBSOCKET, target, upgrade_target};
+use crate::support::test_server::TestServer;
+use crate::support::wait::eventually;
+use crate::support::websocket::{BINARY, PING, TEXT, WebSocket, frame};
 
-/// Greets with more than any socket buffer holds.
-struct Verbose;
+/// Sends more than any socket buffer holds when a session opens.
+struct LargeGreeting;
 
-impl Handler for Verbose {
+impl Handler for LargeGreeting {
     type Session = ();
 
     async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
@@ -27,7 +29,9 @@ impl Handler for Verbose {
     }
 
     async fn open(&self, socket: &Socket<()>) {
-        socket.try_send(Message::Binary(&vec![7; 32 << 20])).expect("one message may overshoot");
+        socket
+            .try_send(Message::Binary(&vec![7; 32 << 20]))
+            .expect("one message may exceed the mark");
     }
 
     fn message<'s>(&'s self, _: &Socket<()>, _: Message<'_>) -> impl Future<Output = ()> + use<'s> {
@@ -36,64 +40,64 @@ impl Handler for Verbose {
 }
 
 #[test]
-fn a_client_that_never_reads_its_very_first_frame_does_not_keep_its_connection() {
-    everywhere(|config| {
+fn client_that_never_reads_is_disconnected() {
+    for_each_config(|config| {
         let short = Duration::from_millis(50);
-        // A mark this high: the connection does not count as slow, and nothing but its end wakes it.
+        // With a mark this high the connection does not count as slow: only its end wakes it.
         let config = config.ping_interval(short).ping_timeout(short).outbound_high_water(1 << 30);
-        let host = Host::run(config, |_| Verbose);
-        let _deaf = WebSocket::connect(host.addr(), WEBSOCKET);
-        host.empties();
+        let server = TestServer::run(config, |_| LargeGreeting);
+        let _not_reading = WebSocket::connect(server.addr(), WEBSOCKET);
+        server.wait_until_empty();
     });
 }
 
 #[test]
-fn a_session_does_not_outlive_a_client_that_goes_while_it_is_sent_to() {
-    everywhere(|config| {
-        // The first heartbeat is further away than the patience of this test.
-        let host = Host::run(config, |_| Verbose);
-        let deaf = WebSocket::connect(host.addr(), WEBSOCKET);
-        host.settles_at(1, 1);
-        // What it has not read makes that a reset, which the write under way meets.
-        drop(deaf);
-        host.empties();
+fn session_ends_when_its_client_disconnects_during_a_write() {
+    for_each_config(|config| {
+        // The first heartbeat is later than the timeout of this test.
+        let server = TestServer::run(config, |_| LargeGreeting);
+        let not_reading = WebSocket::connect(server.addr(), WEBSOCKET);
+        server.wait_for_counts(1, 1);
+        // Because of the unread data the close is a reset, which the pending write receives.
+        drop(not_reading);
+        server.wait_until_empty();
     });
 }
 
 #[test]
-fn what_all_are_told_reaches_who_reads_slowly_whole_and_in_order() {
-    everywhere(|config| {
-        // Each larger than what the kernel takes at once, and one that is not.
+fn broadcast_reaches_slow_readers_complete_and_in_order() {
+    for_each_config(|config| {
+        // Messages larger than the kernel accepts at once, and a small one.
         let long: Vec<u8> = (0..6_000_000_u32).map(|n| (n % 251) as u8).collect();
-        let (host, _) = echo(config.outbound_high_water(64 << 20));
-        let mut slow: Vec<_> = (0..3).map(|_| WebSocket::open(host.addr()).0).collect();
-        let remote = host.remote();
+        let (server, _) = echo(config.outbound_high_water(64 << 20));
+        let mut slow: Vec<_> = (0..3).map(|_| WebSocket::open(server.addr()).0).collect();
+        let remote = server.remote();
         for message in [Message::Binary(&long), Message::Text("between"), Message::Binary(&long)] {
-            remote.broadcast(message).expect("room");
+            remote.broadcast(message).expect("the queue has room");
         }
         for socket in &mut slow {
             assert_eq!(socket.binary(), long);
             assert_eq!(socket.text(), "4between");
             assert_eq!(socket.binary(), long);
         }
-        // One that is sent to for itself in the same turn, before and behind.
+        // With a message for one session at the same time, before or after the broadcast.
         slow[0].send("4mine");
-        remote.broadcast("all").expect("room");
-        let mut told = [slow[0].text(), slow[0].text()];
-        told.sort();
-        assert_eq!(told, ["4all", "4mine"]);
+        remote.broadcast("all").expect("the queue has room");
+        let mut received = [slow[0].text(), slow[0].text()];
+        received.sort();
+        assert_eq!(received, ["4all", "4mine"]);
         slow[1..].iter_mut().for_each(|socket| assert_eq!(socket.text(), "4all"));
     });
 }
 
-/// Echoes, and notes how much was ever queued for one session. The text `!nap` keeps it busy for a
-/// while, `!nap for ever` for longer than any test.
-struct Echo {
+/// Echoes, and records the largest number of bytes queued for one session. The text `!nap` keeps the handler busy for a
+/// while, `!nap forever` for longer than any test.
+struct Napping {
     log: Log,
     most: Arc<AtomicUsize>,
 }
 
-impl Handler for Echo {
+impl Handler for Napping {
     type Session = ();
 
     async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
@@ -111,7 +115,7 @@ impl Handler for Echo {
                 Duration::from_millis(if text == "!nap" { 700 } else { 60_000 })
             }
             echo => {
-                socket.try_send(echo).expect("an echo always has room");
+                socket.try_send(echo).expect("an echo has room");
                 self.most.fetch_max(socket.queued(), Ordering::Relaxed);
                 Duration::ZERO
             }
@@ -124,108 +128,34 @@ impl Handler for Echo {
     }
 }
 
-fn echo(config: Config) -> (Host, Arc<AtomicUsize>) {
+fn echo(config: Config) -> (TestServer, Arc<AtomicUsize>) {
     let most = Arc::<AtomicUsize>::default();
-    let theirs = most.clone();
-    let host = Host::run(config, move |log| Echo { log: log.clone(), most: theirs.clone() });
-    (host, most)
-}
-
-/// A WebSocket that is written to by a thread and not read from.
-struct Flood {
-    stream: TcpStream,
-    written: Arc<AtomicUsize>,
-    total: usize,
-    writer: JoinHandle<()>,
-}
-
-impl Flood {
-    /// Writes `bytes` again and again, much more than the kernel holds.
-    fn start(stream: TcpStream, bytes: Vec<u8>) -> Self {
-        const TOTAL: usize = 16 << 20;
-        let written = Arc::<AtomicUsize>::default();
-        let (progress, mut out) = (written.clone(), stream.try_clone().expect("a second handle"));
-        let rounds = TOTAL.div_ceil(bytes.len());
-        let total = rounds * bytes.len();
-        let writer = thread::spawn(move || {
-            for _ in 0..rounds {
-                if out.write_all(&bytes).is_err() {
-                    return;
-                }
-                progress.fetch_add(bytes.len(), Ordering::Relaxed);
-            }
-        });
-        Self { stream, written, total, writer }
-    }
-
-    /// Waits until nothing has been taken for a while, and fails if everything was.
-    #[track_caller]
-    fn gets_stuck(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        let mut last = (usize::MAX, Instant::now());
-        while last.1.elapsed() < Duration::from_secs(1) {
-            let written = self.written.load(Ordering::Relaxed);
-            assert!(written < self.total, "the server read all of it");
-            assert!(!self.writer.is_finished(), "the server closed the connection");
-            assert!(Instant::now() < deadline, "the server goes on reading");
-            if written != last.0 {
-                last = (written, Instant::now());
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-/// Opens a WebSocket without reading anything behind the answer. The receive buffer does not grow, so that little
-/// fits between server and client.
-fn narrow(addr: SocketAddr, target: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(addr).expect("the server accepts");
-    socket2::SockRef::from(&stream).set_recv_buffer_size(256 * 1024).expect("a buffer");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
-    stream.write_all(&opening(target).bytes()).expect("the server reads");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).expect("an answer");
-        head.push(byte[0]);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", head.escape_ascii());
-    stream
-}
-
-/// The payload of the next frame, which must be a whole message of less than 64 KiB.
-fn read(stream: &mut TcpStream, payload: &mut Vec<u8>) {
-    let mut head = [0; 2];
-    stream.read_exact(&mut head).expect("a frame");
-    assert!(matches!(head[0], BINARY | TEXT) && head[1] <= 126, "{head:?}");
-    let mut length = [0, head[1]];
-    if head[1] == 126 {
-        stream.read_exact(&mut length).expect("a length");
-    }
-    payload.resize(usize::from(u16::from_be_bytes(length)), 0);
-    stream.read_exact(payload).expect("a payload");
+    let shared = most.clone();
+    let server =
+        TestServer::run(config, move |log| Napping { log: log.clone(), most: shared.clone() });
+    (server, most)
 }
 
 #[test]
-fn echoes_nobody_reads_do_not_pile_up_and_none_is_lost() {
-    everywhere(|config| {
+fn unread_echoes_are_bounded_and_not_lost() {
+    for_each_config(|config| {
         const MARK: usize = 256 * 1024;
         const MESSAGE: usize = 10_000;
-        let (host, most) = echo(config.outbound_high_water(MARK));
+        let (server, most) = echo(config.outbound_high_water(MARK));
         let message = frame(BINARY, &[0; MESSAGE]);
         let size = message.len();
-        let flood = Flood::start(narrow(host.addr(), WEBSOCKET), message);
+        let flood = Flood::start(open_unread(server.addr(), WEBSOCKET), message);
         eventually("a full queue", || most.load(Ordering::Relaxed) >= MARK);
-        flood.gets_stuck();
+        flood.expect_stall();
 
-        // One message over the mark, and its frame's head.
+        // The mark, one more message, and the head of its frame.
         let most = most.load(Ordering::Relaxed);
         assert!(most < MARK + MESSAGE + 8, "{most} bytes were queued");
-        // Meanwhile the others are served.
-        WebSocket::open(host.addr()).0.assert_alive();
-        Polling::open(host.addr()).assert_alive();
+        // Other clients are served.
+        WebSocket::open(server.addr()).0.assert_alive();
+        Polling::open(server.addr()).assert_alive();
 
-        // When it reads again it misses nothing: so many echoes, and not a byte more.
+        // When the client reads again, it receives every echo and nothing else.
         let (mut stream, mut payload) = (flood.stream, Vec::new());
         read(&mut stream, &mut payload);
         assert!(payload.starts_with(b"0{"), "the open packet");
@@ -238,27 +168,27 @@ fn echoes_nobody_reads_do_not_pile_up_and_none_is_lost() {
 }
 
 #[test]
-fn pings_whose_pongs_nobody_reads_do_not_pile_up() {
-    everywhere(|config| {
-        let (host, _) = echo(config.outbound_high_water(64 * 1024));
+fn unread_pongs_are_bounded() {
+    for_each_config(|config| {
+        let (server, _) = echo(config.outbound_high_water(64 * 1024));
         let pings = frame(PING, &[7; 125]).repeat(100);
         // On the transport, on a probe, and while the handler is busy.
         let busy = [frame(TEXT, b"4!nap"), pings.clone()].concat();
-        let session = Polling::open(host.addr());
+        let session = Polling::open(server.addr());
         let probe = format!("{WEBSOCKET}&sid={}", session.sid);
         let floods = [(WEBSOCKET, pings.clone()), (&probe, pings), (WEBSOCKET, busy)]
-            .map(|(target, bytes)| Flood::start(narrow(host.addr(), target), bytes));
-        floods.iter().for_each(Flood::gets_stuck);
-        WebSocket::open(host.addr()).0.assert_alive();
+            .map(|(target, bytes)| Flood::start(open_unread(server.addr(), target), bytes));
+        floods.iter().for_each(Flood::expect_stall);
+        WebSocket::open(server.addr()).0.assert_alive();
     });
 }
 
 #[test]
-fn messages_do_not_pile_up_before_a_busy_handler_and_none_is_lost() {
-    everywhere(|config| {
+fn messages_for_a_busy_handler_are_bounded_and_not_lost() {
+    for_each_config(|config| {
         const COUNT: u32 = 1600;
-        let (host, _) = echo(config.inbound_high_water(64 * 1024));
-        let mut stream = narrow(host.addr(), WEBSOCKET);
+        let (server, _) = echo(config.inbound_high_water(64 * 1024));
+        let mut stream = open_unread(server.addr(), WEBSOCKET);
         stream.write_all(&frame(TEXT, b"4!nap")).expect("the server reads");
         let mut out = stream.try_clone().expect("a second handle");
         let written = Arc::<AtomicUsize>::default();
@@ -283,58 +213,59 @@ fn messages_do_not_pile_up_before_a_busy_handler_and_none_is_lost() {
 }
 
 #[test]
-fn messages_stashed_for_a_busy_handler_are_not_answered_into_a_full_queue() {
-    everywhere(|config| {
-        let (host, _) = echo(config.outbound_high_water(1000));
-        let (mut socket, sid) = WebSocket::open(host.addr());
+fn queued_messages_wait_until_the_outgoing_queue_has_room() {
+    for_each_config(|config| {
+        let (server, _) = echo(config.outbound_high_water(1000));
+        let (mut socket, sid) = WebSocket::open(server.addr());
         let message = format!("4{}", "x".repeat(1000));
         let frames = [frame(TEXT, b"4!nap"), frame(TEXT, message.as_bytes()).repeat(20)];
-        socket.wire.write(frames.concat());
+        socket.conn.write(frames.concat());
         for _ in 0..20 {
             assert_eq!(socket.text(), message);
         }
-        assert_eq!(host.log.of(&sid), [Entry::Opened]);
+        assert_eq!(server.log.of(&sid), [Entry::Opened]);
     });
 }
 
 #[test]
-fn a_busy_handler_does_not_let_a_flood_in_wherever_it_was_kept_busy() {
-    everywhere(|config| {
-        let (host, _) = echo(config.inbound_high_water(64 * 1024));
-        let (direct, mut polling) = (narrow(host.addr(), WEBSOCKET), Polling::open(host.addr()));
-        let napping = frame(TEXT, b"4!nap for ever");
-        (&direct).write_all(&napping).expect("the server reads");
+fn busy_handler_stops_reading_before_and_after_an_upgrade() {
+    for_each_config(|config| {
+        let (server, _) = echo(config.inbound_high_water(64 * 1024));
+        let (direct, mut polling) =
+            (open_unread(server.addr(), WEBSOCKET), Polling::open(server.addr()));
+        let nap = frame(TEXT, b"4!nap forever");
+        (&direct).write_all(&nap).expect("the server reads");
         let direct = Flood::start(direct, frame(BINARY, &[0; 10_000]));
 
-        // Over polling; the messages come over the WebSocket that the session is upgraded to meanwhile.
+        // The handler is busy with a message over polling when the session is upgraded; the flood is on the WebSocket.
         let sid = polling.sid.clone();
-        let mut upgraded = narrow(host.addr(), &format!("{WEBSOCKET}&sid={sid}"));
-        polling.post.send(&Request::post(&target(&sid), "4!nap for ever"));
-        eventually("the handler's nap", || !host.log.of(&sid).is_empty());
+        let mut upgraded = open_unread(server.addr(), &upgrade_target(&sid));
+        polling.post.send(&Request::post(&target(&sid), "4!nap forever"));
+        eventually("the busy handler", || !server.log.of(&sid).is_empty());
         upgraded.write_all(&frame(TEXT, b"5")).expect("the server reads");
         let upgraded = Flood::start(upgraded, frame(BINARY, &[0; 10_000]));
 
-        direct.gets_stuck();
-        upgraded.gets_stuck();
+        direct.expect_stall();
+        upgraded.expect_stall();
     });
 }
 
 #[test]
-fn a_post_that_would_cause_more_waits_until_the_client_polls_but_a_pong_does_not() {
-    everywhere(|config| {
-        let (host, most) = echo(config.outbound_high_water(1000));
-        let mut polling = Polling::open(host.addr());
+fn post_waits_while_the_queue_is_full_but_a_pong_does_not() {
+    for_each_config(|config| {
+        let (server, most) = echo(config.outbound_high_water(1000));
+        let mut polling = Polling::open(server.addr());
         let kilobyte = "x".repeat(1000);
-        polling.say(format!("4{kilobyte}"));
+        polling.post_ok(format!("4{kilobyte}"));
         polling.post.send(&Request::post(&target(&polling.sid), "3\u{1e}4one more"));
         polling.post.expect_silence(Duration::from_millis(100));
-        // A pong in front of the message was heard; nothing here tells, but a POST of pongs alone passes.
+        // The pong before the message was processed, which is not visible here; a POST of pongs alone is accepted.
         assert_eq!(polling.poll(), format!("4{kilobyte}"));
         polling.post.response().assert(200, "ok");
         assert_eq!(polling.poll(), "4one more");
 
-        polling.say(format!("4{kilobyte}"));
-        polling.say("3");
+        polling.post_ok(format!("4{kilobyte}"));
+        polling.post_ok("3");
         assert!(most.load(Ordering::Relaxed) < 2000);
     });
 }

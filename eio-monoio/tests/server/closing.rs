@@ -1,5 +1,4 @@
-//! How sessions end, in every state, by either side: once, for one reason, and with nothing left over
-//! (protocol 2.8).
+//! The end of sessions: close, abort, panics and other threads (`docs/protocol.md` 2.8).
 
 use std::time::Duration;
 
@@ -8,26 +7,29 @@ use eio_monoio::{
     Transport,
 };
 
-use crate::support::app::{Entry, Host, Log, eventually};
-use crate::support::matrix::everywhere;
-use crate::support::wire::{Polling, WebSocket};
+use crate::support::configs::for_each_config;
+use crate::support::log::{Entry, Log};
+use crate::support::polling::Polling;
+use crate::support::test_server::TestServer;
+use crate::support::wait::eventually;
+use crate::support::websocket::WebSocket;
 
-/// Longer than any other task of a core needs to have its turn.
-const NAP: Duration = Duration::from_millis(50);
+/// Longer than other tasks of a worker need to run.
+const PAUSE: Duration = Duration::from_millis(50);
 
-/// Ends its session by itself, and has something to do after that.
-struct Quitter {
+/// Ends its session from a callback, and then runs for a while.
+struct SelfClosing {
     log: Log,
     at_open: bool,
 }
 
-impl Quitter {
-    fn start(config: Config, at_open: bool) -> Host {
-        Host::run(config, move |log| Self { log: log.clone(), at_open })
+impl SelfClosing {
+    fn start(config: Config, at_open: bool) -> TestServer {
+        TestServer::run(config, move |log| Self { log: log.clone(), at_open })
     }
 }
 
-impl Handler for Quitter {
+impl Handler for SelfClosing {
     type Session = ();
 
     async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
@@ -37,7 +39,7 @@ impl Handler for Quitter {
     async fn open(&self, socket: &Socket<()>) {
         if self.at_open {
             socket.abort();
-            eio_monoio::sleep(NAP).await;
+            eio_monoio::sleep(PAUSE).await;
         }
         self.log.push(socket, Entry::Opened);
     }
@@ -50,7 +52,7 @@ impl Handler for Quitter {
         socket.disconnect();
         let (socket, message) = (socket.clone(), message.into());
         async move {
-            eio_monoio::sleep(NAP).await;
+            eio_monoio::sleep(PAUSE).await;
             self.log.push(&socket, Entry::Message(message));
         }
     }
@@ -60,154 +62,154 @@ impl Handler for Quitter {
     }
 }
 
-/// Everything about the only session, once that has ended and there was time to say so twice.
-fn whole_story(host: &Host, sid: &str) -> Vec<Entry> {
-    eventually("the disconnect", || {
-        host.log.of(sid).iter().any(|entry| matches!(entry, Entry::Closed(_)))
+/// The log of a session after its end, with time for a second disconnect callback.
+fn log_after_end(server: &TestServer, sid: &str) -> Vec<Entry> {
+    eventually("the disconnect callback", || {
+        server.log.of(sid).iter().any(|entry| matches!(entry, Entry::Closed(_)))
     });
-    std::thread::sleep(3 * NAP);
-    host.log.of(sid)
+    std::thread::sleep(3 * PAUSE);
+    server.log.of(sid)
 }
 
 #[test]
-fn a_handler_that_ends_its_session_does_not_hear_of_that_twice_or_before_it_is_done() {
-    everywhere(|config| {
-        let host = Quitter::start(config, false);
-        let bye = Entry::Message(Message::Text("bye").into());
-        let story = [Entry::Opened, bye, Entry::Closed(CloseReason::ServerDisconnect)];
+fn disconnect_callback_runs_once_after_the_handler_returns() {
+    for_each_config(|config| {
+        let server = SelfClosing::start(config, false);
+        let message = Entry::Message(Message::Text("end").into());
+        let expected = [Entry::Opened, message, Entry::Closed(CloseReason::ServerDisconnect)];
 
-        let (mut socket, sid) = WebSocket::open(host.addr());
-        socket.send("4bye");
-        assert_eq!(whole_story(&host, &sid), story, "WebSocket");
+        let (mut socket, sid) = WebSocket::open(server.addr());
+        socket.send("4end");
+        assert_eq!(log_after_end(&server, &sid), expected, "WebSocket");
 
-        let mut polling = Polling::open(host.addr());
+        let mut polling = Polling::open(server.addr());
         polling.start_poll();
-        polling.push("4bye");
-        assert_eq!(whole_story(&host, &polling.sid), story, "polling");
+        polling.try_post("4end");
+        assert_eq!(log_after_end(&server, &polling.sid), expected, "polling");
     });
 }
 
 #[test]
-fn a_session_ended_at_its_opening_is_not_told_of_its_end_before_its_opening() {
-    everywhere(|config| {
-        let host = Quitter::start(config, true);
-        let story = [Entry::Opened, Entry::Closed(CloseReason::ServerDisconnect)];
-        let (_socket, sid) = WebSocket::open(host.addr());
-        assert_eq!(whole_story(&host, &sid), story, "WebSocket");
-        let polling = Polling::open(host.addr());
-        assert_eq!(whole_story(&host, &polling.sid), story, "polling");
+fn disconnect_callback_follows_the_open_callback() {
+    for_each_config(|config| {
+        let server = SelfClosing::start(config, true);
+        let expected = [Entry::Opened, Entry::Closed(CloseReason::ServerDisconnect)];
+        let (_socket, sid) = WebSocket::open(server.addr());
+        assert_eq!(log_after_end(&server, &sid), expected, "WebSocket");
+        let polling = Polling::open(server.addr());
+        assert_eq!(log_after_end(&server, &polling.sid), expected, "polling");
     });
 }
 
-/// Opens a session over each transport, and one that has been upgraded.
-fn three(host: &Host) -> (WebSocket, Polling, (Polling, WebSocket), [Sid; 3]) {
-    let (socket, direct) = WebSocket::open(host.addr());
-    let polling = Polling::open(host.addr());
-    let before = Polling::open(host.addr());
-    let mut after = WebSocket::attach(host.addr(), &before.sid);
+/// Opens a session over each transport, and an upgraded one.
+fn open_three(server: &TestServer) -> (WebSocket, Polling, (Polling, WebSocket), [Sid; 3]) {
+    let (socket, direct) = WebSocket::open(server.addr());
+    let polling = Polling::open(server.addr());
+    let before = Polling::open(server.addr());
+    let mut after = WebSocket::attach(server.addr(), &before.sid);
     after.send("5");
     after.assert_alive();
-    let sids = [&direct, &polling.sid, &before.sid].map(|sid| Sid::new(sid).expect("a sid"));
+    let sids = [&direct, &polling.sid, &before.sid].map(|sid| Sid::new(sid).expect("a valid sid"));
     (socket, polling, (before, after), sids)
 }
 
-/// A WebSocket that is told so ends with `1` and an orderly close.
+/// Expects `1` and a close frame.
 #[track_caller]
-fn leaves(socket: &mut WebSocket) {
+fn expect_orderly_close(socket: &mut WebSocket) {
     assert_eq!(socket.text(), "1");
     assert_eq!(socket.expect_close(), Some(1000));
 }
 
 #[test]
-fn a_polling_client_is_told_of_a_close_at_its_next_poll_and_then_unknown() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        // Protocol 2.8: with a GET held, ...
-        let mut held = Polling::open(host.addr());
+fn polling_client_receives_close_at_its_next_poll() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        // `docs/protocol.md` 2.8: with a held GET, ...
+        let mut held = Polling::open(server.addr());
         held.start_poll();
         held.get.expect_silence(Duration::from_millis(20));
-        held.say("4!close");
-        assert_eq!(held.polled(), "1");
+        held.post_ok("4!close");
+        assert_eq!(held.poll_response(), "1");
         held.assert_unknown();
-        // ... with none, ...
-        let mut none = Polling::open(host.addr());
-        none.say("4!close");
-        // (messages that still come are nobody's)
-        none.say("4late");
+        // ... without one, ...
+        let mut none = Polling::open(server.addr());
+        none.post_ok("4!close");
+        // (later messages are discarded)
+        none.post_ok("4late");
         assert_eq!(none.poll(), "1");
         none.assert_unknown();
-        // ... behind messages, in as many responses as they need, ...
-        let mut queued = Polling::open(host.addr());
-        queued.say("4!burst 20\u{1e}4!close");
+        // ... after queued messages, in as many responses as they need, ...
+        let mut queued = Polling::open(server.addr());
+        queued.post_ok("4!burst 20\u{1e}4!close");
         let (first, second) = (queued.poll(), queued.poll());
         assert_eq!((first.split('\u{1e}').count(), second.split('\u{1e}').count()), (16, 5));
         assert!(second.ends_with("\u{1e}1"));
         queued.assert_unknown();
         // ... and at once.
-        let mut aborted = Polling::open(host.addr());
-        aborted.say("4!burst 20\u{1e}4!abort");
+        let mut aborted = Polling::open(server.addr());
+        aborted.post_ok("4!burst 20\u{1e}4!abort");
         aborted.assert_unknown();
         for polling in [&held, &none, &queued, &aborted] {
-            assert_eq!(host.log.close_reason(&polling.sid), CloseReason::ServerDisconnect);
+            assert_eq!(server.log.close_reason(&polling.sid), CloseReason::ServerDisconnect);
         }
-        assert!(!host.log.messages(&none.sid).contains(&Message::Text("late").into()));
+        assert!(!server.log.messages(&none.sid).contains(&Message::Text("late").into()));
     });
 }
 
 #[test]
-fn a_polling_client_that_does_not_fetch_its_close_is_not_waited_for() {
-    everywhere(|config| {
-        let host = Host::start(config.close_timeout(Duration::from_millis(150)));
-        let mut polling = Polling::open(host.addr());
-        polling.say("4!burst 3\u{1e}4!close");
-        assert_eq!(host.log.close_reason(&polling.sid), CloseReason::ServerDisconnect);
+fn close_of_a_polling_session_times_out() {
+    for_each_config(|config| {
+        let server = TestServer::start(config.close_timeout(Duration::from_millis(150)));
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4!burst 3\u{1e}4!close");
+        assert_eq!(server.log.close_reason(&polling.sid), CloseReason::ServerDisconnect);
         polling.assert_unknown();
     });
 }
 
 #[test]
-fn an_abort_cuts_what_is_queued_and_not_the_closing_handshake() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let (mut socket, sid) = WebSocket::open(host.addr());
+fn abort_discards_the_queue_but_performs_the_closing_handshake() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let (mut socket, sid) = WebSocket::open(server.addr());
         socket.send("4!abort");
-        leaves(&mut socket);
-        assert_eq!(host.log.close_reason(&sid), CloseReason::ServerDisconnect);
-        let mut held = Polling::open(host.addr());
+        expect_orderly_close(&mut socket);
+        assert_eq!(server.log.close_reason(&sid), CloseReason::ServerDisconnect);
+        let mut held = Polling::open(server.addr());
         held.start_poll();
         held.get.expect_silence(Duration::from_millis(20));
-        held.say("4!abort");
-        assert_eq!(held.polled(), "1");
+        held.post_ok("4!abort");
+        assert_eq!(held.poll_response(), "1");
     });
 }
 
 #[test]
-fn a_panic_ends_its_session_and_no_other() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let (mut bystander, _) = WebSocket::open(host.addr());
-        let (mut socket, sid) = WebSocket::open(host.addr());
+fn panic_ends_only_its_session() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let (mut bystander, _) = WebSocket::open(server.addr());
+        let (mut socket, sid) = WebSocket::open(server.addr());
         socket.send("4!panic");
         assert_eq!(socket.text(), "1");
         // RFC 6455 7.4.1: "an unexpected condition".
         assert_eq!(socket.expect_close(), Some(1011));
-        let mut polling = Polling::open(host.addr());
+        let mut polling = Polling::open(server.addr());
         polling.start_poll();
-        polling.push("4!panic");
-        assert_eq!(polling.polled(), "1");
+        polling.try_post("4!panic");
+        assert_eq!(polling.poll_response(), "1");
         for sid in [sid, polling.sid.clone()] {
-            assert_eq!(host.log.close_reason(&sid), CloseReason::HandlerPanicked);
+            assert_eq!(server.log.close_reason(&sid), CloseReason::HandlerPanicked);
         }
         bystander.assert_alive();
     });
 }
 
 #[test]
-fn other_threads_reach_every_session_wherever_it_lives() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let remote = host.remote();
-        let (mut socket, mut polling, (_, mut after), sids) = three(&host);
+fn remote_reaches_sessions_of_every_worker() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let remote = server.remote();
+        let (mut socket, mut polling, (_, mut after), sids) = open_three(&server);
         assert_eq!(remote.sessions(), 3);
         let carried = [Transport::WebSocket, Transport::Polling, Transport::WebSocket];
         assert_eq!(sids.each_ref().map(|sid| remote.transport(sid)), carried.map(Some));
@@ -216,15 +218,15 @@ fn other_threads_reach_every_session_wherever_it_lives() {
             assert_eq!((socket.text(), after.text()), (packet.into(), packet.into()));
             assert_eq!(polling.poll(), packet);
         };
-        sids.iter().for_each(|sid| remote.send(sid, "to each").expect("room"));
+        sids.iter().for_each(|sid| remote.send(sid, "to each").expect("the queue has room"));
         expect("4to each");
-        remote.send_many(sids.clone(), "to many").expect("room");
+        remote.send_many(sids.clone(), "to many").expect("the queue has room");
         expect("4to many");
-        remote.broadcast("to all").expect("room");
+        remote.broadcast("to all").expect("the queue has room");
         expect("4to all");
-        // Its order is kept, and binary is binary.
-        remote.broadcast(Message::Binary(&[1, 2])).expect("room");
-        (0..50).for_each(|n| remote.broadcast(n.to_string().as_str()).expect("room"));
+        // The order is kept, and binary messages stay binary.
+        remote.broadcast(Message::Binary(&[1, 2])).expect("the queue has room");
+        (0..50).for_each(|n| remote.broadcast(n.to_string().as_str()).expect("the queue has room"));
         assert_eq!((socket.binary(), after.binary()), (vec![1, 2], vec![1, 2]));
         for n in 0..50 {
             assert_eq!((socket.text(), after.text()), (format!("4{n}"), format!("4{n}")));
@@ -238,33 +240,33 @@ fn other_threads_reach_every_session_wherever_it_lives() {
 }
 
 #[test]
-fn other_threads_end_one_session_or_all() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let remote = host.remote();
-        let (mut socket, mut polling, (_before, mut after), sids) = three(&host);
+fn remote_disconnects_one_session_or_all() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let remote = server.remote();
+        let (mut socket, mut polling, (_before, mut after), sids) = open_three(&server);
         polling.start_poll();
         remote.disconnect(&sids[0]);
-        leaves(&mut socket);
+        expect_orderly_close(&mut socket);
         after.assert_alive();
         eventually("one session less", || remote.sessions() == 2);
         remote.disconnect_all();
-        leaves(&mut after);
-        assert_eq!(polling.polled(), "1");
+        expect_orderly_close(&mut after);
+        assert_eq!(polling.poll_response(), "1");
         for sid in &sids {
-            assert_eq!(host.log.close_reason(sid.as_str()), CloseReason::ServerDisconnect);
+            assert_eq!(server.log.close_reason(sid.as_str()), CloseReason::ServerDisconnect);
             assert_eq!(remote.transport(sid), None);
-            // Nobody is there any more: nothing happens.
+            // The session has ended: no effect.
             _ = remote.send(sid, "too late");
             remote.disconnect(sid);
         }
-        // A sid that was never issued, and one that cannot be.
+        // A sid that was never issued, and one that has another form.
         for foreign in ["AAAAAAAAAAAAAAAAAAAAAAAA", "x"] {
-            let sid = Sid::new(foreign).expect("a sid");
-            let sent = remote.send(&sid, "nobody");
+            let sid = Sid::new(foreign).expect("a valid sid");
+            let sent = remote.send(&sid, "unknown");
             assert!(foreign.len() > 1 || sent == Err(SendError::Closed));
             assert_eq!(remote.transport(&sid), None);
         }
-        WebSocket::open(host.addr()).0.assert_alive();
+        WebSocket::open(server.addr()).0.assert_alive();
     });
 }

@@ -17,4 +17,7 @@ mod shutdown;
 mod sockets;
 mod tasks;
 mod upgrade;
+mod upgrade_failures;
 mod websocket;
+mod websocket_closing;
+mod websocket_violations;

@@ -1,11 +1,15 @@
-//! Protocol 2.3: what a client says in a POST.
+//! Polling POSTs (`docs/protocol.md` 2.3).
 
 use std::time::Duration;
 
-use crate::support::app::Host;
-use crate::support::matrix::{everywhere, somewhere};
-use crate::support::wire::{Polling, Request, UNKNOWN_SID, Wire, target};
 use eio_monoio::{CloseReason, OwnedMessage};
+
+use crate::support::configs::{default_config, for_each_config};
+use crate::support::connection::Connection;
+use crate::support::polling::Polling;
+use crate::support::refusals::UNKNOWN_SID;
+use crate::support::request::{Request, target};
+use crate::support::test_server::TestServer;
 
 fn text(text: &str) -> OwnedMessage {
     OwnedMessage::Text(text.into())
@@ -16,11 +20,11 @@ fn binary(bytes: &[u8]) -> OwnedMessage {
 }
 
 #[test]
-fn ok_is_never_written_differently() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
-        let response = polling.push("4hello");
+fn accepted_post_is_answered_with_ok() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
+        let response = polling.try_post("4hello");
         response.assert(200, "ok");
         assert_eq!(response.header("Content-Type"), Some("text/html"));
         assert_eq!(response.header("Cache-Control"), Some("no-store"));
@@ -30,13 +34,13 @@ fn ok_is_never_written_differently() {
 }
 
 #[test]
-fn packets_of_one_body_are_never_lost_or_reordered() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
+fn packets_of_one_body_keep_their_order() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
         let packets: Vec<_> = (0..500).map(|n| format!("4{n}")).collect();
-        // 2.3.14: many more than the 16 that python-engineio takes.
-        polling.say(packets.join("\x1e"));
+        // `docs/protocol.md` 2.3.14: many more than the 16 that python-engineio accepts.
+        polling.post_ok(packets.join("\x1e"));
         let mut echoed = Vec::new();
         while echoed.len() < packets.len() {
             echoed.extend(polling.poll().split('\x1e').map(str::to_owned));
@@ -46,10 +50,10 @@ fn packets_of_one_body_are_never_lost_or_reordered() {
 }
 
 #[test]
-fn text_and_binary_never_change_on_the_way() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
+fn text_and_binary_are_unchanged() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
         let all: Vec<u8> = (0..=255).collect();
         let encoded = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4\
                        OTo7PD0+P0BBQkNERUZHSElKS0xNTk9QUVJTVFVWV1hZWltcXV5fYGFiY2RlZmdoaWprbG1ub3Bx\
@@ -57,37 +61,37 @@ fn text_and_binary_never_change_on_the_way() {
                        q6ytrq+wsbKztLW2t7i5uru8vb6/wMHCw8TFxsfIycrLzM3Oz9DR0tPU1dbX2Nna29zd3t/g4eLj\
                        5OXm5+jp6uvs7e7v8PHy8/T19vf4+fr7/P3+/w==";
         let body = format!("4\x1e4ünï©ode €\u{1f600}\x1eb\x1eb{encoded}\x1e4\0\r\n\x1d");
-        polling.say(&body);
+        polling.post_ok(&body);
         assert_eq!(polling.poll(), body);
         let messages =
             [text(""), text("ünï©ode €\u{1f600}"), binary(b""), binary(&all), text("\0\r\n\x1d")];
-        assert_eq!(host.log.messages(&polling.sid), messages);
+        assert_eq!(server.log.messages(&polling.sid), messages);
     });
 }
 
 #[test]
-fn missing_padding_is_never_an_error_and_a_wrong_alphabet_always() {
-    let host = Host::start(somewhere());
+fn base64_padding_is_optional_and_its_alphabet_is_strict() {
+    let server = TestServer::start(default_config());
     for (record, bytes) in [("bAQ==", &b"\x01"[..]), ("bAQ", b"\x01"), ("bAQI", b"\x01\x02")] {
-        let mut polling = Polling::open(host.addr());
-        polling.say(record);
-        assert_eq!(host.log.messages(&polling.sid), [binary(bytes)], "{record}");
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok(record);
+        assert_eq!(server.log.messages(&polling.sid), [binary(bytes)], "{record}");
     }
     for record in ["bAQ-_", "bA", "b====", "bAQ==AQ==", "b AQ=", "bAQ==\n"] {
-        let mut polling = Polling::open(host.addr());
-        polling.push(record).assert(400, "");
-        assert_eq!(host.log.close_reason(&polling.sid), CloseReason::ParseError, "{record}");
+        let mut polling = Polling::open(server.addr());
+        polling.try_post(record).assert(400, "");
+        assert_eq!(server.log.close_reason(&polling.sid), CloseReason::ParseError, "{record}");
         polling.assert_unknown();
     }
 }
 
 #[test]
-fn a_body_that_holds_no_packets_never_leaves_the_session_open() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut bystander = Polling::open(host.addr());
+fn invalid_body_ends_the_session() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut bystander = Polling::open(server.addr());
         for body in [
-            // 2.3.4: bad type, empty body, trailing separator, empty packet.
+            // `docs/protocol.md` 2.3.4: invalid type, empty body, trailing separator, empty packet.
             &b"abc"[..],
             b"7",
             b"\0",
@@ -95,155 +99,156 @@ fn a_body_that_holds_no_packets_never_leaves_the_session_open() {
             b"4a\x1e",
             b"\x1e4a",
             b"4a\x1e\x1e4b",
-            // 2.3.5: not UTF-8.
+            // `docs/protocol.md` 2.3.5: not UTF-8.
             b"4\xff",
             b"4\xc3\x28",
             b"4\xed\xa0\x80",
             b"1\xff",
         ] {
-            let mut polling = Polling::open(host.addr());
+            let mut polling = Polling::open(server.addr());
             polling.hold_poll();
-            polling.push(body).assert(400, "");
-            // The held GET learns of it at once.
-            assert_eq!(polling.polled(), "1", "{}", body.escape_ascii());
-            assert_eq!(host.log.close_reason(&polling.sid), CloseReason::ParseError);
+            polling.try_post(body).assert(400, "");
+            // The held GET is answered at once.
+            assert_eq!(polling.poll_response(), "1", "{}", body.escape_ascii());
+            assert_eq!(server.log.close_reason(&polling.sid), CloseReason::ParseError);
             polling.assert_unknown();
         }
         bystander.assert_alive();
-        host.settles_at(1, 2);
+        server.wait_for_counts(1, 2);
     });
 }
 
 #[test]
-fn messages_before_a_bad_packet_are_never_lost_nor_those_behind_it_delivered() {
-    let host = Host::start(somewhere());
-    let mut polling = Polling::open(host.addr());
-    polling.push("4one\x1e4two\x1e9\x1e4three").assert(400, "");
-    assert_eq!(host.log.close_reason(&polling.sid), CloseReason::ParseError);
-    assert_eq!(host.log.messages(&polling.sid), [text("one"), text("two")]);
+fn only_messages_before_an_invalid_packet_are_delivered() {
+    let server = TestServer::start(default_config());
+    let mut polling = Polling::open(server.addr());
+    polling.try_post("4one\x1e4two\x1e9\x1e4three").assert(400, "");
+    assert_eq!(server.log.close_reason(&polling.sid), CloseReason::ParseError);
+    assert_eq!(server.log.messages(&polling.sid), [text("one"), text("two")]);
 }
 
 #[test]
-fn the_content_type_never_changes_what_a_body_is() {
-    let host = Host::start(somewhere());
-    // 2.3.6: JS closes the session for the first of these; as v3 binary the body would be nonsense.
+fn content_type_is_ignored() {
+    let server = TestServer::start(default_config());
+    // `docs/protocol.md` 2.3.6: the JavaScript server closes the session for the first of these, and in Engine.IO 3 the
+    // body would be binary.
     for kind in ["application/octet-stream", "application/octet-stream; charset=x", "x", ""] {
-        let mut polling = Polling::open(host.addr());
+        let mut polling = Polling::open(server.addr());
         let request = Request::new("POST", &target(&polling.sid))
             .header("Content-Type", kind)
             .header("Content-Length", "11")
             .body("4a\x1ebAQIDBA=");
         polling.post.request(&request).assert(200, "ok");
         let messages = [text("a"), binary(&[1, 2, 3, 4])];
-        assert_eq!(host.log.messages(&polling.sid), messages, "{kind}");
+        assert_eq!(server.log.messages(&polling.sid), messages, "{kind}");
     }
 }
 
 #[test]
-fn packets_that_mean_nothing_in_a_post_never_end_the_session() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
-        // 2.3.7 ignores these; 2.5.3: a pong without a ping is harmless (rust_engineio begins with one).
-        polling.say("3\x1e0{}\x1e5\x1e6\x1e3probe");
+fn meaningless_packets_are_ignored() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
+        // `docs/protocol.md` 2.3.7; 2.5.3: a pong without a ping is harmless (rust_engineio begins with one).
+        polling.post_ok("3\x1e0{}\x1e5\x1e6\x1e3probe");
         polling.assert_alive();
     });
 }
 
 #[test]
-fn a_ping_of_the_client_never_goes_unpunished() {
-    everywhere(|config| {
-        let host = Host::start(config);
+fn ping_from_the_client_ends_the_session() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
         for ping in ["2", "2probe"] {
-            let mut polling = Polling::open(host.addr());
+            let mut polling = Polling::open(server.addr());
             polling.hold_poll();
-            polling.push(format!("4before\x1e{ping}\x1e4behind")).assert(400, "");
-            // What was echoed to "before" left with the GET before the ping was looked at, or not at all.
-            assert!(["4before", "1"].contains(&&*polling.polled()));
-            assert_eq!(host.log.close_reason(&polling.sid), CloseReason::TransportError);
-            assert_eq!(host.log.messages(&polling.sid), [text("before")]);
+            polling.try_post(format!("4before\x1e{ping}\x1e4after")).assert(400, "");
+            // The echo of "before" is sent with the GET before the server parses the ping, or not at all.
+            assert!(["4before", "1"].contains(&&*polling.poll_response()));
+            assert_eq!(server.log.close_reason(&polling.sid), CloseReason::TransportError);
+            assert_eq!(server.log.messages(&polling.sid), [text("before")]);
             polling.assert_unknown();
         }
-        host.empties();
+        server.wait_until_empty();
     });
 }
 
 #[test]
-fn a_close_packet_never_leaves_a_get_hanging_or_a_post_unanswered() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
+fn close_packet_answers_the_held_get_and_the_post() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
         polling.hold_poll();
-        polling.say("1");
-        // (suite): 6, and not 1.
-        assert_eq!(polling.polled(), "6");
-        assert_eq!(host.log.close_reason(&polling.sid), CloseReason::ClientDisconnect);
+        polling.post_ok("1");
+        // The protocol test suite expects 6, not 1.
+        assert_eq!(polling.poll_response(), "6");
+        assert_eq!(server.log.close_reason(&polling.sid), CloseReason::ClientDisconnect);
         polling.assert_unknown();
-        polling.push("4late").assert(400, UNKNOWN_SID);
+        polling.try_post("4late").assert(400, UNKNOWN_SID);
         drop(polling);
-        host.empties();
+        server.wait_until_empty();
     });
 }
 
 #[test]
-fn a_close_packet_never_overtakes_a_get_that_came_first_at_another_core() {
-    everywhere(|config| {
-        let host = Host::start(config);
+fn close_packet_does_not_overtake_a_get_on_another_worker() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
         for round in 0..100 {
-            let mut polling = Polling::open(host.addr());
+            let mut polling = Polling::open(server.addr());
             if round % 2 == 0 {
-                // As clients without keep-alive: each request comes to whichever core the kernel picks.
-                polling.get = Wire::connect(host.addr());
-                polling.post = Wire::connect(host.addr());
+                // Like clients without keep-alive: the kernel chooses a worker for each request.
+                polling.get = Connection::open(server.addr());
+                polling.post = Connection::open(server.addr());
             }
             polling.start_poll();
-            polling.say("1");
-            assert_eq!(polling.polled(), "6", "round {round}");
+            polling.post_ok("1");
+            assert_eq!(polling.poll_response(), "6", "round {round}");
             polling.assert_unknown();
         }
     });
 }
 
 #[test]
-fn messages_before_a_close_packet_are_never_lost() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
-        // 2.9; and what stands behind it is nobody's.
-        polling.say("4one\x1ebAg==\x1e1\x1e4behind\x1e9");
-        assert_eq!(host.log.close_reason(&polling.sid), CloseReason::ClientDisconnect);
-        assert_eq!(host.log.messages(&polling.sid), [text("one"), binary(&[2])]);
+fn messages_before_a_close_packet_are_delivered() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
+        // `docs/protocol.md` 2.9; packets after the close packet are discarded.
+        polling.post_ok("4one\x1ebAg==\x1e1\x1e4after\x1e9");
+        assert_eq!(server.log.close_reason(&polling.sid), CloseReason::ClientDisconnect);
+        assert_eq!(server.log.messages(&polling.sid), [text("one"), binary(&[2])]);
         polling.assert_unknown();
     });
 }
 
 #[test]
-fn two_posts_at_once_never_both_count() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut bystander = Polling::open(host.addr());
-        let mut polling = Polling::open(host.addr());
-        polling.begin_push("4first");
-        let mut first = std::mem::replace(&mut polling.post, Wire::connect(host.addr()));
-        polling.push("4second").assert(400, "");
-        assert_eq!(host.log.close_reason(&polling.sid), CloseReason::TransportError);
-        // The first belongs to no session any more and hears of it at once, without its last byte.
+fn second_concurrent_post_ends_the_session() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut bystander = Polling::open(server.addr());
+        let mut polling = Polling::open(server.addr());
+        polling.begin_post("4first");
+        let mut first = std::mem::replace(&mut polling.post, Connection::open(server.addr()));
+        polling.try_post("4second").assert(400, "");
+        assert_eq!(server.log.close_reason(&polling.sid), CloseReason::TransportError);
+        // The first POST has no session any more and is refused at once, without its last byte.
         first.response().assert(400, UNKNOWN_SID);
         first.expect_eof();
-        assert_eq!(host.log.messages(&polling.sid), []);
+        assert_eq!(server.log.messages(&polling.sid), []);
         polling.assert_unknown();
         bystander.assert_alive();
         drop((polling, first));
-        host.settles_at(1, 2);
+        server.wait_for_counts(1, 2);
     });
 }
 
 #[test]
-fn a_post_that_comes_in_pieces_is_never_cut_short() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
-        // 2.3.12: python with aiohttp truncates such a body to what happened to have arrived.
+fn post_in_pieces_is_read_completely() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
+        // `docs/protocol.md` 2.3.12: python-engineio on aiohttp truncates such a body to its first part.
         let message = "x".repeat(899_999);
         let whole = Request::post(&target(&polling.sid), format!("4{message}")).bytes();
         for piece in whole.chunks(100_000) {
@@ -251,16 +256,16 @@ fn a_post_that_comes_in_pieces_is_never_cut_short() {
             std::thread::sleep(Duration::from_millis(2));
         }
         polling.post.response().assert(200, "ok");
-        assert_eq!(host.log.messages(&polling.sid), [text(&message)]);
+        assert_eq!(server.log.messages(&polling.sid), [text(&message)]);
         assert_eq!(polling.poll().len(), 900_000);
     });
 }
 
 #[test]
-fn chunks_never_show_in_the_message() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
+fn chunked_post_is_decoded() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
         let body = "4chunked \x1ebAQIDBA==".as_bytes();
         for size in 1..=body.len() {
             let request = Request::chunked(&target(&polling.sid), body.chunks(size));
@@ -277,10 +282,10 @@ fn chunks_never_show_in_the_message() {
 }
 
 #[test]
-fn a_chunked_post_split_anywhere_is_never_misread() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut polling = Polling::open(host.addr());
+fn chunked_post_may_be_split_at_any_byte() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut polling = Polling::open(server.addr());
         let chunks = [&b"4hel"[..], b"lo", b"\x1e4world"];
         let whole = Request::chunked(&target(&polling.sid), chunks).bytes();
         for split in 1..whole.len() {
@@ -301,34 +306,34 @@ fn a_chunked_post_split_anywhere_is_never_misread() {
 }
 
 #[test]
-fn a_connection_lost_in_the_middle_of_a_post_never_leaves_the_session() {
-    everywhere(|config| {
-        let host = Host::start(config);
-        let mut bystander = Polling::open(host.addr());
+fn connection_lost_during_a_post_ends_the_session() {
+    for_each_config(|config| {
+        let server = TestServer::start(config);
+        let mut bystander = Polling::open(server.addr());
         for reset in [false, true] {
-            let mut polling = Polling::open(host.addr());
+            let mut polling = Polling::open(server.addr());
             polling.hold_poll();
-            polling.begin_push("4never whole");
+            polling.begin_post("4never whole");
             if reset {
-                crate::support::wire::reset(&polling.post);
+                polling.post.reset_on_close();
             }
-            drop(std::mem::replace(&mut polling.post, Wire::connect(host.addr())));
-            assert_eq!(polling.polled(), "1");
-            assert_eq!(host.log.close_reason(&polling.sid), CloseReason::TransportError);
+            drop(std::mem::replace(&mut polling.post, Connection::open(server.addr())));
+            assert_eq!(polling.poll_response(), "1");
+            assert_eq!(server.log.close_reason(&polling.sid), CloseReason::TransportError);
             // Half a body is not delivered.
-            assert_eq!(host.log.messages(&polling.sid), []);
+            assert_eq!(server.log.messages(&polling.sid), []);
             polling.assert_unknown();
         }
         bystander.assert_alive();
-        host.settles_at(1, 2);
+        server.wait_for_counts(1, 2);
     });
 }
 
 #[test]
-fn a_client_that_waits_for_100_continue_never_waits_in_vain() {
-    everywhere(|config| {
-        let host = Host::start(config.max_payload(100));
-        let mut polling = Polling::open(host.addr());
+fn expect_100_continue_is_answered() {
+    for_each_config(|config| {
+        let server = TestServer::start(config.max_payload(100));
+        let mut polling = Polling::open(server.addr());
         let expecting = |length: usize| {
             Request::new("POST", &target(&polling.sid))
                 .header("Expect", "100-continue")
@@ -340,10 +345,10 @@ fn a_client_that_waits_for_100_continue_never_waits_in_vain() {
         polling.post.write("4hello");
         polling.post.response().assert(200, "ok");
         assert_eq!(polling.poll(), "4hello");
-        // Who does not wait needs no word; RFC 9110 10.1.1: "MAY omit".
+        // RFC 9110 10.1.1: a server "MAY omit" the 100 if it has received some of the body.
         polling.post.send(&small.body("4again"));
         polling.post.response().assert(200, "ok");
-        // What will be refused is not asked for.
+        // A body that will be refused is not requested.
         polling.post.request(&large).assert(413, "");
         assert_eq!(polling.poll(), "4again");
     });

@@ -1,5 +1,5 @@
-//! The end of a server: clients are told, work at hand is finished, what does not end is cut off, and nothing is
-//! left behind.
+//! Shutdown: clients are notified, running handlers finish, pending work is cancelled at the timeout, and nothing is
+//! leaked.
 
 use std::future::pending;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,25 +12,29 @@ use eio_monoio::{
     SendError, Server, Socket,
 };
 
-use crate::support::app::{Entry, Log, eventually};
-use crate::support::matrix::everywhere;
-use crate::support::wire::{PATIENCE, POLLING, Polling, Request, WebSocket, Wire, target};
+use crate::support::configs::for_each_config;
+use crate::support::connection::Connection;
+use crate::support::log::{Entry, Log};
+use crate::support::polling::Polling;
+use crate::support::request::{POLLING, Request, target};
+use crate::support::wait::{TIMEOUT, eventually};
+use crate::support::websocket::WebSocket;
 
-/// Longer than [`PATIENCE`]: a test that waits for it fails.
+/// Longer than [`TIMEOUT`]: a test that waits this long fails.
 const LONG: Duration = Duration::from_secs(60);
-const NAP: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_millis(300);
 
-/// Notes a message when it is done with it: at once, after a `nap`, or `never`. `connect` naps for `?nap`.
-struct Worker {
+/// Logs a message when its handler is done: at once, after a `nap`, or `never`. `connect` sleeps for `?nap`.
+struct Napping {
     log: Log,
 }
 
-impl Handler for Worker {
+impl Handler for Napping {
     type Session = ();
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<(), Refusal> {
         if request.query("nap").is_some() {
-            eio_monoio::sleep(NAP).await;
+            eio_monoio::sleep(SHORT).await;
         }
         Ok(())
     }
@@ -47,10 +51,12 @@ impl Handler for Worker {
         let (socket, message) = (socket.clone(), OwnedMessage::from(message));
         async move {
             match message.borrow() {
-                Message::Text("nap") => eio_monoio::sleep(NAP).await,
+                Message::Text("nap") => eio_monoio::sleep(SHORT).await,
                 Message::Text("never") => pending().await,
                 Message::Text("large") => {
-                    socket.try_send(Message::Binary(&vec![0; 32 << 20])).expect("room");
+                    socket
+                        .try_send(Message::Binary(&vec![0; 32 << 20]))
+                        .expect("the queue has room");
                 }
                 _ => {}
             }
@@ -63,7 +69,7 @@ impl Handler for Worker {
     }
 }
 
-/// Does nothing, and holds something for as long as it lives.
+/// Holds a reference until it is dropped.
 struct Holder {
     _held: Arc<()>,
 }
@@ -80,39 +86,39 @@ impl Handler for Holder {
     }
 }
 
-struct Site {
+struct Stoppable {
     running: Running,
     log: Log,
 }
 
-impl Site {
+impl Stoppable {
     fn start(config: Config) -> Self {
         let log = Log::default();
         let theirs = log.clone();
-        let server = Server::new(move || Worker { log: theirs.clone() }).config(config);
-        Self { running: server.bind("127.0.0.1:0").expect("a server"), log }
+        let server = Server::new(move || Napping { log: theirs.clone() }).config(config);
+        Self { running: server.bind("127.0.0.1:0").expect("the server starts"), log }
     }
 
     fn addr(&self) -> SocketAddr {
         self.running.local_addr()
     }
 
-    /// Begins the end and waits until no new connection is accepted.
+    /// Begins the shutdown and waits until the server accepts no new connection.
     fn shut_down(&self) -> Remote {
         let remote = self.running.remote();
         self.running.shutdown();
-        eventually("the listeners' end", || TcpStream::connect(self.addr()).is_err());
+        eventually("the end of the listeners", || TcpStream::connect(self.addr()).is_err());
         remote
     }
 
-    /// Fails unless the server ends soon, and leaves its port.
+    /// Fails unless the server ends soon and frees its port.
     #[track_caller]
-    fn ends(self) -> Log {
+    fn expect_end(self) -> Log {
         let addr = self.addr();
         let (done, ended) = mpsc::channel();
         let running = self.running;
         thread::spawn(move || done.send(running.join().map_err(|error| error.to_string())));
-        let ended = ended.recv_timeout(PATIENCE).expect("the server does not end");
+        let ended = ended.recv_timeout(TIMEOUT).expect("the server does not end");
         assert_eq!(ended, Ok(()));
         TcpListener::bind(addr).expect("the port is free");
         self.log
@@ -120,50 +126,49 @@ impl Site {
 }
 
 #[test]
-fn nobody_is_left_without_a_word() {
-    everywhere(|config| {
-        // A probe may still become the transport; one that does not has its usual time.
-        let site = Site::start(config.shutdown_timeout(LONG).upgrade_timeout(NAP));
-        let mut silent = Wire::connect(site.addr());
-        let mut idle = Polling::open(site.addr());
-        let mut held = Polling::open(site.addr());
+fn shutdown_notifies_every_client() {
+    for_each_config(|config| {
+        // A probe may still become the transport, within the upgrade timeout.
+        let server = Stoppable::start(config.shutdown_timeout(LONG).upgrade_timeout(SHORT));
+        let mut silent = Connection::open(server.addr());
+        let mut idle = Polling::open(server.addr());
+        let mut held = Polling::open(server.addr());
         held.start_poll();
-        let (mut socket, sid) = WebSocket::open(site.addr());
-        let mut probed = Polling::open(site.addr());
-        let mut probing = WebSocket::attach(site.addr(), &probed.sid);
-        probing.send("2probe");
-        assert_eq!(probing.text(), "3probe");
+        let (mut socket, sid) = WebSocket::open(server.addr());
+        let mut probed = Polling::open(server.addr());
+        let mut probing = WebSocket::attach(server.addr(), &probed.sid);
+        probing.probe();
         thread::sleep(Duration::from_millis(50));
 
-        site.running.shutdown();
-        assert_eq!(held.polled(), "1");
+        server.running.shutdown();
+        assert_eq!(held.poll_response(), "1");
         assert_eq!(socket.text(), "1");
         // RFC 6455 7.4.1: "1001 indicates that an endpoint is 'going away', such as a server going down".
         assert_eq!(socket.expect_close(), Some(1001));
         assert_eq!(probing.expect_close(), Some(1001));
-        silent.expect_gone();
-        idle.get.expect_gone();
-        probed.get.expect_gone();
-        held.get.expect_gone();
+        silent.expect_closed();
+        idle.get.expect_closed();
+        probed.get.expect_closed();
+        held.get.expect_closed();
         drop((socket, probing));
         let sids = [idle.sid, held.sid, probed.sid, sid];
-        let log = site.ends();
+        let log = server.expect_end();
         for sid in sids {
-            let story = [Entry::Opened, Entry::Closed(CloseReason::ServerDisconnect)];
-            assert_eq!(log.of(&sid), story);
+            let expected = [Entry::Opened, Entry::Closed(CloseReason::ServerDisconnect)];
+            assert_eq!(log.of(&sid), expected);
         }
     });
 }
 
 #[test]
-fn polling_clients_between_two_polls_are_told_when_they_come() {
-    everywhere(|config| {
-        let site = Site::start(config.shutdown_timeout(LONG).shutdown_grace(LONG));
-        let mut clients: Vec<_> = (0..6).map(|_| Polling::open(site.addr())).collect();
-        site.running.shutdown();
+fn polling_clients_receive_close_at_their_next_poll() {
+    for_each_config(|config| {
+        let server = Stoppable::start(config.shutdown_timeout(LONG).shutdown_grace(LONG));
+        let mut clients: Vec<_> = (0..6).map(|_| Polling::open(server.addr())).collect();
+        server.running.shutdown();
         thread::sleep(Duration::from_millis(100));
-        // Nobody begins anything new.
-        let mut late = Wire::connect(site.addr());
+        // New sessions are refused.
+        let mut late = Connection::open(server.addr());
         late.send(&Request::get(POLLING));
         assert_eq!(late.response().status, 503);
         for (n, client) in clients.iter_mut().enumerate() {
@@ -171,12 +176,12 @@ fn polling_clients_between_two_polls_are_told_when_they_come() {
                 assert_eq!(client.poll(), "1");
                 continue;
             }
-            let mut other = Wire::connect(site.addr());
+            let mut other = Connection::open(server.addr());
             other.send(&Request::get(&target(&client.sid)));
             assert_eq!(other.response().text(), "1");
         }
-        // That was all it waited for.
-        let log = site.ends();
+        // The shutdown waited for nothing else.
+        let log = server.expect_end();
         for client in clients {
             assert_eq!(log.close_reason(&client.sid), CloseReason::ServerDisconnect);
         }
@@ -184,13 +189,13 @@ fn polling_clients_between_two_polls_are_told_when_they_come() {
 }
 
 #[test]
-fn polling_clients_that_do_not_come_do_not_hold_up_the_end() {
-    everywhere(|config| {
+fn absent_polling_clients_do_not_delay_shutdown() {
+    for_each_config(|config| {
         let config = config.shutdown_timeout(LONG).close_timeout(LONG);
-        let site = Site::start(config.shutdown_grace(NAP));
-        let sids: Vec<_> = (0..20).map(|_| Polling::open(site.addr()).sid).collect();
-        site.running.shutdown();
-        let log = site.ends();
+        let server = Stoppable::start(config.shutdown_grace(SHORT));
+        let sids: Vec<_> = (0..20).map(|_| Polling::open(server.addr()).sid).collect();
+        server.running.shutdown();
+        let log = server.expect_end();
         for sid in sids {
             assert_eq!(log.close_reason(&sid), CloseReason::ServerDisconnect);
         }
@@ -198,106 +203,107 @@ fn polling_clients_that_do_not_come_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn an_ended_server_keeps_nothing_of_the_application() {
-    everywhere(|config| {
+fn shutdown_drops_the_application() {
+    for_each_config(|config| {
         let held = Arc::new(());
         let theirs = held.clone();
         let server = Server::new(move || Holder { _held: theirs.clone() })
             .config(config.shutdown_timeout(LONG));
-        let running = server.bind("127.0.0.1:0").expect("a server");
-        // These are between two polls: nothing can be said to them.
+        let running = server.bind("127.0.0.1:0").expect("the server starts");
+        // These have no held GET, so the server cannot notify them.
         let _polling: Vec<_> = (0..5).map(|_| Polling::open(running.local_addr())).collect();
         running.shutdown();
-        running.join().expect("ends well");
+        running.join().expect("a clean shutdown");
         assert_eq!(Arc::strong_count(&held), 1);
     });
 }
 
 #[test]
-fn a_handler_at_work_is_not_cut_off_before_its_time() {
-    everywhere(|config| {
-        let site = Site::start(config.shutdown_timeout(LONG));
-        let (mut socket, over_socket) = WebSocket::open(site.addr());
+fn running_handlers_finish_within_the_timeout() {
+    for_each_config(|config| {
+        let server = Stoppable::start(config.shutdown_timeout(LONG));
+        let (mut socket, over_socket) = WebSocket::open(server.addr());
         socket.send("4nap");
         socket.send("4next");
-        let mut polling = Polling::open(site.addr());
-        polling.say("4nap");
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4nap");
         let request = Request::post(&target(&polling.sid), "4rest").bytes();
         polling.post.write(&request[..request.len() - 2]);
         thread::sleep(Duration::from_millis(100));
-        site.running.shutdown();
-        // A POST whose head was there is taken and answered, on a connection that ends with it.
+        server.running.shutdown();
+        // A POST whose head has arrived is read and answered; then its connection is closed.
         polling.post.write(&request[request.len() - 2..]);
         let response = polling.post.response();
         assert!(matches!(response.status, 200 | 400), "{response:?}");
-        polling.post.expect_gone();
-        // The core of the other session may hear of the end later.
+        polling.post.expect_closed();
+        // The worker of the other session may begin its shutdown later.
         assert_eq!(socket.text(), "1");
         drop((socket, polling.get));
-        let log = site.ends();
+        let log = server.expect_end();
         for sid in [over_socket, polling.sid] {
-            let story = log.of(&sid);
-            assert!(story.contains(&Entry::Message(Message::Text("nap").into())), "{story:?}");
-            assert_eq!(story.last(), Some(&Entry::Closed(CloseReason::ServerDisconnect)));
+            let entries = log.of(&sid);
+            assert!(entries.contains(&Entry::Message(Message::Text("nap").into())), "{entries:?}");
+            assert_eq!(entries.last(), Some(&Entry::Closed(CloseReason::ServerDisconnect)));
         }
     });
 }
 
 #[test]
-fn what_never_ends_is_cut_off_in_time_and_still_hears_of_it() {
-    everywhere(|config| {
-        let site = Site::start(config.shutdown_timeout(NAP));
-        let (mut stuck, over_socket) = WebSocket::open(site.addr());
+fn pending_work_is_cancelled_at_the_timeout() {
+    for_each_config(|config| {
+        let server = Stoppable::start(config.shutdown_timeout(SHORT));
+        let (mut stuck, over_socket) = WebSocket::open(server.addr());
         stuck.send("4never");
-        let mut polling = Polling::open(site.addr());
-        polling.say("4never");
-        let (mut deaf, unread) = WebSocket::open(site.addr());
-        deaf.send("4large");
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4never");
+        let (mut not_reading, unread) = WebSocket::open(server.addr());
+        not_reading.send("4large");
         let half = b"GET / HTTP/1.1\r\n";
-        let mut slow = Wire::connect(site.addr());
+        let mut slow = Connection::open(server.addr());
         slow.write(half);
-        eventually("a stuck writer", || site.log.messages(&unread).len() == 1);
+        eventually("a blocked write", || server.log.messages(&unread).len() == 1);
         thread::sleep(Duration::from_millis(50));
-        site.running.shutdown();
-        let log = site.ends();
+        server.running.shutdown();
+        let log = server.expect_end();
         for sid in [over_socket, polling.sid, unread] {
             assert_eq!(log.close_reason(&sid), CloseReason::ServerDisconnect);
         }
-        slow.expect_gone();
-        deaf.wire.expect_gone();
+        slow.expect_closed();
+        not_reading.conn.expect_closed();
     });
 }
 
 #[test]
-fn a_handshake_during_the_shutdown_does_not_open_a_session() {
-    everywhere(|config| {
-        let site = Site::start(config.shutdown_timeout(LONG));
-        let (mut begun, mut asked) = (Wire::connect(site.addr()), Wire::connect(site.addr()));
+fn handshake_during_shutdown_opens_no_session() {
+    for_each_config(|config| {
+        let server = Stoppable::start(config.shutdown_timeout(LONG));
+        let (mut begun, mut asked) =
+            (Connection::open(server.addr()), Connection::open(server.addr()));
         let request = Request::get(POLLING).bytes();
         begun.write(&request[..10]);
-        // The application is still making up its mind about this one.
+        // The `connect` callback is still running for this one.
         asked.send(&Request::get(&format!("{POLLING}&nap=1")));
         thread::sleep(Duration::from_millis(100));
-        let remote = site.shut_down();
+        let remote = server.shut_down();
         begun.write(&request[10..]);
-        for mut wire in [begun, asked] {
-            let response = wire.response();
+        for mut conn in [begun, asked] {
+            let response = conn.response();
             assert_eq!(response.status, 503, "{response:?}");
-            wire.expect_gone();
+            conn.expect_closed();
         }
         assert_eq!(remote.sessions(), 0);
-        site.ends();
+        server.expect_end();
     });
 }
 
 #[test]
-fn an_ended_server_does_not_hold_up_those_who_still_ask_it() {
-    everywhere(|config| {
-        let site = Site::start(config.shutdown_timeout(NAP));
-        let (_socket, sid) = WebSocket::open(site.addr());
-        let sid = eio_monoio::Sid::new(&sid).expect("a sid");
-        let remote = site.running.remote();
-        drop(site);
+fn remote_of_a_stopped_server_answers_at_once() {
+    for_each_config(|config| {
+        let server = Stoppable::start(config.shutdown_timeout(SHORT));
+        let (_socket, sid) = WebSocket::open(server.addr());
+        let sid = eio_monoio::Sid::new(&sid).expect("a valid sid");
+        let remote = server.running.remote();
+        drop(server);
         assert_eq!((remote.sessions(), remote.connections()), (0, 0));
         let asked = std::time::Instant::now();
         assert_eq!(remote.transport(&sid), None);
@@ -309,10 +315,10 @@ fn an_ended_server_does_not_hold_up_those_who_still_ask_it() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_not_shared() {
-    everywhere(|config| {
-        let site = Site::start(config.clone());
-        let server = Server::new(|| Worker { log: Log::default() }).config(config);
-        assert!(server.bind(site.addr()).is_err(), "two servers on one address");
+fn occupied_port_is_an_error() {
+    for_each_config(|config| {
+        let server = Stoppable::start(config.clone());
+        let second = Server::new(|| Napping { log: Log::default() }).config(config);
+        assert!(second.bind(server.addr()).is_err(), "two servers on one address");
     });
 }

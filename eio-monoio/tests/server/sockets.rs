@@ -1,5 +1,5 @@
-//! What a handler can do with its session and with the others: it is told when there is no room, and nothing is
-//! reordered, doubled or dropped without a word.
+//! The handler's view of its session and of others: full queues are reported, and no message is reordered, duplicated
+//! or dropped without an error.
 
 use std::time::Duration;
 
@@ -8,28 +8,32 @@ use eio_monoio::{
     Sid, Socket, Transport, spawn,
 };
 
-use crate::support::app::{Entry, Host, Log, eventually};
-use crate::support::matrix::everywhere;
-use crate::support::wire::{Polling, WEBSOCKET, WebSocket};
+use crate::support::configs::for_each_config;
+use crate::support::log::{Entry, Log};
+use crate::support::polling::Polling;
+use crate::support::request::WEBSOCKET;
+use crate::support::test_server::TestServer;
+use crate::support::wait::eventually;
+use crate::support::websocket::WebSocket;
 
 const MARK: usize = 10_000;
 
-/// Does what messages tell it, and notes what came of it.
-struct Actor {
+/// Executes commands in messages, and logs the results.
+struct Commands {
     log: Log,
 }
 
-impl Actor {
-    fn start(config: Config) -> Host {
-        Host::run(config, |log| Self { log: log.clone() })
+impl Commands {
+    fn start(config: Config) -> TestServer {
+        TestServer::run(config, |log| Self { log: log.clone() })
     }
 
-    async fn act(&self, socket: &Socket<String>, order: &str) {
+    async fn execute(&self, socket: &Socket<String>, command: &str) {
         let kilobyte = "x".repeat(1000);
         let note = |text: String| {
             self.log.push(socket, Entry::Message(OwnedMessage::Text(text)));
         };
-        let (verb, argument) = order.split_once(' ').unwrap_or((order, ""));
+        let (verb, argument) = command.split_once(' ').unwrap_or((command, ""));
         match verb {
             "fill" => {
                 let sent =
@@ -70,9 +74,9 @@ impl Actor {
             "broadcast" => socket.server().broadcast(argument),
             "send" => {
                 let (sid, text) = argument.split_once(' ').expect("a sid and a text");
-                socket.server().send(&Sid::new(sid).expect("a sid"), text);
+                socket.server().send(&Sid::new(sid).expect("a valid sid"), text);
             }
-            "disconnect" => socket.server().disconnect(&Sid::new(argument).expect("a sid")),
+            "disconnect" => socket.server().disconnect(&Sid::new(argument).expect("a valid sid")),
             "who" => note(format!("{} {}", socket.data(), socket.server().sessions())),
             "nap" => {
                 eio_monoio::sleep(Duration::from_millis(argument.parse().expect("ms"))).await;
@@ -106,28 +110,28 @@ impl Actor {
                 let reserved = Err(SendError::Reserved);
                 assert!(packets.iter().all(|packet| socket.try_send_packet(*packet) == reserved));
                 let message = Packet::Message(Message::Text("a packet"));
-                socket.try_send_packet(message).expect("room");
+                socket.try_send_packet(message).expect("the queue has room");
                 socket.try_send_packet(Packet::Close).expect("open");
                 note(format!("{:?}", socket.try_send_packet(message)));
             }
             "find" => {
                 let (here, there) = argument.split_once(' ').expect("two sids");
                 let find = |sid: &str| {
-                    let sid = Sid::new(sid).expect("a sid");
+                    let sid = Sid::new(sid).expect("a valid sid");
                     socket.server().socket(&sid).map(|socket| socket.data().clone())
                 };
                 note(format!("{:?} {:?}", find(here), find(there)));
             }
-            other => panic!("unknown order {other:?}"),
+            other => panic!("unknown command {other:?}"),
         }
     }
 }
 
-impl Handler for Actor {
+impl Handler for Commands {
     type Session = String;
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<String, Refusal> {
-        Ok(request.query("name").unwrap_or("nobody").to_owned())
+        Ok(request.query("name").unwrap_or("unnamed").to_owned())
     }
 
     fn message<'s>(
@@ -138,53 +142,53 @@ impl Handler for Actor {
         let (socket, message) = (socket.clone(), OwnedMessage::from(message));
         async move {
             match message.borrow() {
-                Message::Text(order) => self.act(&socket, order).await,
-                Message::Binary(_) => panic!("no order"),
+                Message::Text(command) => self.execute(&socket, command).await,
+                Message::Binary(_) => panic!("no command"),
             }
         }
     }
 }
 
-/// What the application noted about a session, when it has noted so much.
+/// The results that the application has logged for a session, once there are `count` of them.
 #[track_caller]
-fn notes(host: &Host, sid: &str, count: usize) -> Vec<String> {
-    eventually("a note", || host.log.messages(sid).len() >= count);
-    let texts = host.log.messages(sid).into_iter().map(|note| match note {
+fn notes(server: &TestServer, sid: &str, count: usize) -> Vec<String> {
+    eventually("a result", || server.log.messages(sid).len() >= count);
+    let texts = server.log.messages(sid).into_iter().map(|note| match note {
         OwnedMessage::Text(text) => text,
-        OwnedMessage::Binary(_) => unreachable!("notes are text"),
+        OwnedMessage::Binary(_) => unreachable!("results are text"),
     });
     texts.collect()
 }
 
 #[test]
-fn a_full_queue_is_reported_and_takes_nothing_more() {
-    everywhere(|config| {
-        let host = Actor::start(config.outbound_high_water(MARK));
-        let mut polling = Polling::open(host.addr());
-        polling.say("4fill");
-        assert_eq!(notes(&host, &polling.sid, 1), ["10 Err(Full)"]);
-        // Nothing of what was refused or volatile comes.
+fn full_queue_is_reported() {
+    for_each_config(|config| {
+        let server = Commands::start(config.outbound_high_water(MARK));
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4fill");
+        assert_eq!(notes(&server, &polling.sid, 1), ["10 Err(Full)"]);
+        // Neither the refused nor the volatile message is sent.
         assert_eq!(polling.poll().split('\u{1e}').count(), 10);
-        polling.say("4who");
+        polling.post_ok("4who");
         polling.start_poll();
         polling.get.expect_silence(Duration::from_millis(50));
     });
 }
 
 #[test]
-fn send_waits_for_room_and_goes_on_in_order() {
-    everywhere(|config| {
-        let host = Actor::start(config.outbound_high_water(MARK));
-        let (mut socket, sid) = WebSocket::open(host.addr());
+fn send_waits_for_room_and_keeps_order() {
+    for_each_config(|config| {
+        let server = Commands::start(config.outbound_high_water(MARK));
+        let (mut socket, sid) = WebSocket::open(server.addr());
         socket.send("4stream");
         let number = |packet: &str| packet[1..].split(' ').next().expect("a number").to_owned();
         for n in 0..100 {
             assert_eq!(number(&socket.text()), n.to_string());
         }
-        assert_eq!(notes(&host, &sid, 1), ["streamed"]);
+        assert_eq!(notes(&server, &sid, 1), ["streamed"]);
 
-        let mut polling = Polling::open(host.addr());
-        polling.say("4stream");
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4stream");
         let mut n = 0;
         while n < 100 {
             for packet in polling.poll().split('\u{1e}') {
@@ -192,196 +196,195 @@ fn send_waits_for_room_and_goes_on_in_order() {
                 n += 1;
             }
         }
-        assert_eq!(notes(&host, &polling.sid, 1), ["streamed"]);
+        assert_eq!(notes(&server, &polling.sid, 1), ["streamed"]);
     });
 }
 
 #[test]
-fn who_waits_for_room_is_told_of_the_end_instead() {
-    everywhere(|config| {
-        let host = Actor::start(config.outbound_high_water(MARK));
-        let mut polling = Polling::open(host.addr());
-        polling.say("4blocked");
-        polling.say("1");
-        assert_eq!(notes(&host, &polling.sid, 1), ["true Closed"]);
+fn waiting_send_fails_when_the_session_ends() {
+    for_each_config(|config| {
+        let server = Commands::start(config.outbound_high_water(MARK));
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4blocked");
+        polling.post_ok("1");
+        assert_eq!(notes(&server, &polling.sid, 1), ["true Closed"]);
         drop(polling);
-        host.empties();
+        server.wait_until_empty();
     });
 }
 
 #[test]
-fn drained_does_not_complete_before_there_is_room() {
-    everywhere(|config| {
-        let host = Actor::start(config.outbound_high_water(MARK));
-        let mut polling = Polling::open(host.addr());
-        polling.say("4fill drain");
+fn drained_waits_for_room() {
+    for_each_config(|config| {
+        let server = Commands::start(config.outbound_high_water(MARK));
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4fill drain");
         std::thread::sleep(Duration::from_millis(50));
-        assert_eq!(notes(&host, &polling.sid, 1), ["10 Err(Full)"]);
+        assert_eq!(notes(&server, &polling.sid, 1), ["10 Err(Full)"]);
         assert_eq!(polling.poll().split('\u{1e}').count(), 10);
-        assert_eq!(notes(&host, &polling.sid, 2)[1], "room: true");
+        assert_eq!(notes(&server, &polling.sid, 2)[1], "room: true");
     });
 }
 
 #[test]
-fn an_ended_session_takes_nothing_and_says_why() {
-    everywhere(|config| {
-        let host = Actor::start(config);
-        let (mut socket, sid) = WebSocket::open(host.addr());
+fn ended_session_refuses_messages_and_reports_its_reason() {
+    for_each_config(|config| {
+        let server = Commands::start(config);
+        let (mut socket, sid) = WebSocket::open(server.addr());
         socket.send("4abort");
         let expected = ["Err(Closed) Err(Closed)", "Some(ServerDisconnect)"];
-        assert_eq!(notes(&host, &sid, 2), expected);
+        assert_eq!(notes(&server, &sid, 2), expected);
     });
 }
 
 #[test]
-fn text_that_polling_would_tear_apart_is_refused_there_and_only_there() {
-    everywhere(|config| {
-        let host = Actor::start(config);
-        let mut polling = Polling::open(host.addr());
-        polling.say("4separator");
+fn text_with_a_separator_is_refused_only_on_polling() {
+    for_each_config(|config| {
+        let server = Commands::start(config);
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4separator");
         let refused = format!("{:?}", Err::<(), _>(SendError::Separator));
-        assert_eq!(notes(&host, &polling.sid, 1), [refused]);
-        let (mut socket, _) = WebSocket::open(host.addr());
+        assert_eq!(notes(&server, &polling.sid, 1), [refused]);
+        let (mut socket, _) = WebSocket::open(server.addr());
         socket.send("4separator");
         assert_eq!(socket.text(), "4a\u{1e}4b");
     });
 }
 
 #[test]
-fn a_handler_reaches_the_sessions_of_every_core() {
-    everywhere(|config| {
-        let host = Actor::start(config);
+fn handler_reaches_sessions_of_every_worker() {
+    for_each_config(|config| {
+        let server = Commands::start(config);
         let target = format!("{WEBSOCKET}&name=ann");
         let mut sockets: Vec<_> = (0..9)
             .map(|_| {
-                let mut socket = WebSocket::connect(host.addr(), &target);
-                let sid = crate::support::wire::sid_of(&socket.text());
+                let mut socket = WebSocket::connect(server.addr(), &target);
+                let sid = crate::support::polling::sid_of(&socket.text());
                 (socket, sid)
             })
             .collect();
-        let mut polling = Polling::open(host.addr());
+        let mut polling = Polling::open(server.addr());
         sockets[0].0.send("4who");
         let sid = sockets[0].1.clone();
-        assert_eq!(notes(&host, &sid, 1), ["ann 10"]);
+        assert_eq!(notes(&server, &sid, 1), ["ann 10"]);
         sockets[0].0.send("4broadcast to all");
         for (socket, _) in &mut sockets {
             assert_eq!(socket.text(), "4to all");
         }
         assert_eq!(polling.poll(), "4to all");
         let target = sockets[8].1.clone();
-        let orders = [format!("4send {target} you"), format!("4disconnect {target}")];
-        orders.iter().for_each(|order| sockets[0].0.send(order));
+        let commands = [format!("4send {target} you"), format!("4disconnect {target}")];
+        commands.iter().for_each(|command| sockets[0].0.send(command));
         assert_eq!((sockets[8].0.text(), sockets[8].0.text()), ("4you".into(), "1".into()));
         sockets[8].0.expect_close();
         let (_, first) = &sockets[0];
-        let first = Sid::new(first).expect("a sid");
-        assert_eq!(host.remote().transport(&first), Some(Transport::WebSocket));
+        let first = Sid::new(first).expect("a valid sid");
+        assert_eq!(server.remote().transport(&first), Some(Transport::WebSocket));
     });
 }
 
 #[test]
-fn messages_wait_for_each_other_unless_told_otherwise() {
-    everywhere(|config| {
-        let host = Actor::start(config.clone());
+fn messages_are_handled_in_sequence_unless_concurrent() {
+    for_each_config(|config| {
+        let server = Commands::start(config.clone());
         let naps = ["4nap 150", "4nap 50", "4nap 0"];
-        let (mut socket, sid) = WebSocket::open(host.addr());
+        let (mut socket, sid) = WebSocket::open(server.addr());
         naps.iter().for_each(|nap| socket.send(nap));
-        assert_eq!(notes(&host, &sid, 3), ["napped 150", "napped 50", "napped 0"]);
-        let mut polling = Polling::open(host.addr());
-        polling.say(naps.join("\u{1e}"));
-        assert_eq!(notes(&host, &polling.sid, 3), ["napped 150", "napped 50", "napped 0"]);
+        assert_eq!(notes(&server, &sid, 3), ["napped 150", "napped 50", "napped 0"]);
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok(naps.join("\u{1e}"));
+        assert_eq!(notes(&server, &polling.sid, 3), ["napped 150", "napped 50", "napped 0"]);
 
-        let host = Actor::start(config.dispatch(Dispatch::Concurrent));
-        let (mut socket, sid) = WebSocket::open(host.addr());
+        let server = Commands::start(config.dispatch(Dispatch::Concurrent));
+        let (mut socket, sid) = WebSocket::open(server.addr());
         naps.iter().for_each(|nap| socket.send(nap));
-        assert_eq!(notes(&host, &sid, 3), ["napped 0", "napped 50", "napped 150"]);
+        assert_eq!(notes(&server, &sid, 3), ["napped 0", "napped 50", "napped 150"]);
     });
 }
 
 #[test]
-fn a_heartbeat_does_not_wait_for_a_busy_handler() {
-    everywhere(|config| {
+fn heartbeat_does_not_wait_for_a_busy_handler() {
+    for_each_config(|config| {
         let short = Duration::from_millis(100);
-        let host = Actor::start(config.ping_interval(short).ping_timeout(3 * short));
-        let (mut socket, sid) = WebSocket::open(host.addr());
+        let server = Commands::start(config.ping_interval(short).ping_timeout(3 * short));
+        let (mut socket, sid) = WebSocket::open(server.addr());
         socket.send("4nap 800");
-        while host.log.messages(&sid).is_empty() {
+        while server.log.messages(&sid).is_empty() {
             if let Ok(frame) = socket.try_frame(short / 2) {
                 assert_eq!(frame.payload, b"2");
                 socket.send("3");
             }
         }
-        // Polling: the POST is answered and its connection serves the pongs.
-        let mut polling = Polling::open(host.addr());
-        polling.say("4nap 800");
-        while host.log.messages(&polling.sid).is_empty() {
+        // Polling: the POST is answered, and its connection carries the pongs.
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4nap 800");
+        while server.log.messages(&polling.sid).is_empty() {
             assert_eq!(polling.poll(), "2");
-            polling.say("3");
+            polling.post_ok("3");
         }
     });
 }
 
 #[test]
-fn who_waits_for_an_upgrade_or_an_end_is_never_told_too_early_nor_forgotten() {
-    everywhere(|config| {
-        let host = Actor::start(config);
-        let mut polling = Polling::open(host.addr());
-        polling.say("4watch");
-        let mut socket = WebSocket::attach(host.addr(), &polling.sid);
-        socket.send("2probe");
-        assert_eq!(socket.text(), "3probe");
-        assert_eq!(host.log.messages(&polling.sid), []);
+fn upgraded_and_ended_complete_at_the_event() {
+    for_each_config(|config| {
+        let server = Commands::start(config);
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4watch");
+        let mut socket = WebSocket::attach(server.addr(), &polling.sid);
+        socket.probe();
+        assert_eq!(server.log.messages(&polling.sid), []);
         socket.send("5");
-        assert_eq!(notes(&host, &polling.sid, 1), ["upgraded to websocket"]);
+        assert_eq!(notes(&server, &polling.sid, 1), ["upgraded to websocket"]);
         socket.send("1");
-        assert_eq!(notes(&host, &polling.sid, 2)[1], "ended: ClientDisconnect");
-        // One that never upgrades hears of its end.
-        let mut polling = Polling::open(host.addr());
-        polling.say("4watch\x1e1");
+        assert_eq!(notes(&server, &polling.sid, 2)[1], "ended: ClientDisconnect");
+        // The end of a session that never upgrades is reported, too.
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4watch\x1e1");
         let ended = ["upgraded to polling", "ended: ClientDisconnect"];
-        assert_eq!(notes(&host, &polling.sid, 2), ended);
+        assert_eq!(notes(&server, &polling.sid, 2), ended);
     });
 }
 
 #[test]
-fn flushed_never_completes_before_the_transport_took_everything() {
-    everywhere(|config| {
-        let host = Actor::start(config);
-        let mut polling = Polling::open(host.addr());
-        polling.say("4flush");
-        assert_eq!(notes(&host, &polling.sid, 1), ["waits: true"]);
+fn flushed_waits_for_the_transport() {
+    for_each_config(|config| {
+        let server = Commands::start(config);
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4flush");
+        assert_eq!(notes(&server, &polling.sid, 1), ["waits: true"]);
         assert_eq!(polling.poll(), "4going");
-        assert_eq!(notes(&host, &polling.sid, 2)[1], "queued: 0");
-        let (mut socket, sid) = WebSocket::open(host.addr());
+        assert_eq!(notes(&server, &polling.sid, 2)[1], "queued: 0");
+        let (mut socket, sid) = WebSocket::open(server.addr());
         socket.send("4flush");
         assert_eq!(socket.text(), "4going");
-        assert_eq!(notes(&host, &sid, 2)[1], "queued: 0");
+        assert_eq!(notes(&server, &sid, 2)[1], "queued: 0");
     });
 }
 
 #[test]
-fn a_packet_that_would_break_the_session_is_never_sent() {
-    everywhere(|config| {
-        let host = Actor::start(config);
-        let (mut socket, sid) = WebSocket::open(host.addr());
+fn reserved_packets_are_refused() {
+    for_each_config(|config| {
+        let server = Commands::start(config);
+        let (mut socket, sid) = WebSocket::open(server.addr());
         socket.send("4packets");
         assert_eq!(socket.text(), "4a packet");
-        assert_eq!(notes(&host, &sid, 1), ["Err(Closed)"]);
+        assert_eq!(notes(&server, &sid, 1), ["Err(Closed)"]);
         assert_eq!(socket.text(), "1");
         socket.expect_close();
     });
 }
 
 #[test]
-fn a_session_of_another_core_is_never_lent() {
-    let host = Actor::start(Config::new().workers(2));
-    // Until there are two sessions on one core, and one on the other.
+fn session_of_another_worker_is_not_accessible() {
+    let server = Commands::start(Config::new().workers(2));
+    // Until a worker has two sessions and the other one.
     let (mut polling, mut found) = (Vec::new(), None);
     for n in 0..200 {
-        polling.push(Polling::open_with(host.addr(), &format!("&name={n}")));
+        polling.push(Polling::open_with(server.addr(), &format!("&name={n}")));
         let (first, last) = (&polling[0].sid.clone(), polling[n].sid.clone());
-        polling[0].say(format!("4find {first} {last}"));
-        let note = notes(&host, first, n + 1).pop().expect("a note");
+        polling[0].post_ok(format!("4find {first} {last}"));
+        let note = notes(&server, first, n + 1).pop().expect("a note");
         assert!(
             note == format!("Some(\"0\") Some(\"{n}\")") || note == "Some(\"0\") None",
             "{note}"
@@ -391,5 +394,5 @@ fn a_session_of_another_core_is_never_lent() {
             return;
         }
     }
-    panic!("every session is on one core");
+    panic!("every session is on one worker");
 }

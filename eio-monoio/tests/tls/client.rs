@@ -1,63 +1,41 @@
-//! The client over TLS: our own server behind something that only does TLS.
+//! The client over TLS: our own server behind a relay that terminates TLS.
 
-use std::future::Future;
-
-use crate::support::client::{WAYS, arrives, by, drivers, message, within};
-use crate::support::tls::{Pki, terminate};
 use eio_monoio::client::{Client, ConnectError, Fault};
-use eio_monoio::{
-    CloseReason, Config, ConnectRequest, Driver, Handler, Message, OwnedMessage, Refusal, Running,
-    Server, Socket,
-};
+use eio_monoio::{CloseReason, Driver, OwnedMessage};
 use rustls::ServerConfig;
 
-struct Echo;
+use crate::support::client::{
+    TRANSPORTS, block_on, connect_over, expect_numbers, next_message, send_numbers,
+    wait_for_transport,
+};
+use crate::support::configs::{drivers, epoll_config};
+use crate::support::proxy;
+use crate::support::test_server::TestServer;
+use crate::support::tls::{Pki, terminate};
 
-impl Handler for Echo {
-    type Session = ();
-
-    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<()>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        socket.try_send(message).ok();
-        async {}
-    }
-}
-
-fn serve(config: ServerConfig) -> (Running, String) {
-    let plain = Config::new().workers(1).driver(Driver::Epoll);
-    let running = Server::new(|| Echo).config(plain).bind("127.0.0.1:0").expect("binds");
-    let address = terminate(config, running.local_addr());
-    (running, format!("https://{address}"))
+fn serve(config: ServerConfig) -> (TestServer, String) {
+    let server = TestServer::start(epoll_config());
+    let address = terminate(config, server.addr());
+    (server, format!("https://{address}"))
 }
 
 #[test]
-fn what_is_sent_over_tls_comes_back() {
+fn every_message_is_echoed_over_tls() {
     let pki = Pki::new();
     let (_server, url) = serve(pki.server("127.0.0.1", false));
     for driver in drivers() {
-        for way in WAYS {
-            within(driver, async {
-                let client = by(&url, way).certificate_authority(pki.pem()).await;
+        for transport in TRANSPORTS {
+            block_on(driver, async {
+                let client = connect_over(&url, transport).certificate_authority(pki.pem()).await;
                 let client = client.expect("connects");
                 let large = "x".repeat(900_000);
                 for sent in ["hello", "", &large, "again"] {
                     client.send(sent).await.expect("queued");
-                    assert_eq!(message(&client).await, OwnedMessage::Text(sent.into()));
+                    assert_eq!(next_message(&client).await, OwnedMessage::Text(sent.into()));
                 }
-                for n in 0..200 {
-                    client.send(n.to_string().as_str()).await.expect("queued");
-                }
-                for n in 0..200 {
-                    assert_eq!(message(&client).await, OwnedMessage::Text(n.to_string()));
-                }
-                arrives(&client, way).await;
+                send_numbers(&client, 200).await;
+                expect_numbers(&client, 200).await;
+                wait_for_transport(&client, transport).await;
                 client.disconnect().await;
                 assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
             });
@@ -66,42 +44,43 @@ fn what_is_sent_over_tls_comes_back() {
 }
 
 #[test]
-fn tls_goes_through_a_proxy_to_the_server_and_not_to_the_proxy() {
+fn tls_passes_through_a_proxy() {
     let pki = Pki::new();
     let (_server, url) = serve(pki.server("127.0.0.1", false));
-    let (proxy, told) = crate::support::client::proxy();
+    let (proxy, heads) = proxy::start();
     for driver in drivers() {
-        for way in WAYS {
-            within(driver, async {
-                let connect = by(&url, way).certificate_authority(pki.pem()).proxy(&proxy);
+        for transport in TRANSPORTS {
+            block_on(driver, async {
+                let connect =
+                    connect_over(&url, transport).certificate_authority(pki.pem()).proxy(&proxy);
                 let client = connect.header("X-Secret", "s").await.expect("connects");
                 client.send("hello").await.expect("queued");
-                assert_eq!(message(&client).await, OwnedMessage::Text("hello".into()));
+                assert_eq!(next_message(&client).await, OwnedMessage::Text("hello".into()));
                 client.disconnect().await;
             });
-            for head in told.try_iter() {
+            for head in heads.try_iter() {
                 assert!(head.starts_with("CONNECT 127.0.0.1:"), "{head}");
-                assert!(!head.contains("Secret"), "told the proxy: {head}");
+                assert!(!head.contains("Secret"), "sent to the proxy: {head}");
             }
         }
     }
 }
 
 #[test]
-fn nobody_is_believed_without_a_certificate_of_a_known_authority() {
+fn untrusted_certificates_are_rejected() {
     let (pki, other) = (Pki::new(), Pki::new());
     let (_server, url) = serve(pki.server("127.0.0.1", false));
     let (_server, misnamed) = serve(pki.server("example.org", false));
-    within(Driver::Epoll, async {
+    block_on(Driver::Epoll, async {
         for connect in [
             Client::connect(&url),
             Client::connect(&url).certificate_authority(other.pem()),
             Client::connect(&misnamed).certificate_authority(pki.pem()),
         ] {
-            let error = connect.clone().await.expect_err("not believed");
+            let error = connect.clone().await.expect_err("not trusted");
             assert!(matches!(error.fault(), Some(Fault::Tls(_))), "{error}");
-            let blind = connect.danger_accept_any_certificate(true).await;
-            blind.expect("the switch does what its name says");
+            let unchecked = connect.danger_accept_any_certificate(true).await;
+            unchecked.expect("connects without a check");
         }
         let nonsense = Client::connect(&url).certificate_authority("nonsense").await;
         assert!(matches!(nonsense, Err(ConnectError::Option(..))));
@@ -109,25 +88,24 @@ fn nobody_is_believed_without_a_certificate_of_a_known_authority() {
 }
 
 #[test]
-fn a_server_that_wants_to_know_us_is_told() {
+fn client_certificate_is_presented() {
     let pki = Pki::new();
     let (_server, url) = serve(pki.server("127.0.0.1", true));
     let own = pki.certify("client");
-    within(Driver::Epoll, async {
+    block_on(Driver::Epoll, async {
         let connect = Client::connect(&url).certificate_authority(pki.pem());
-        connect.clone().await.expect_err("we said nothing");
+        connect.clone().await.expect_err("no certificate");
         let client = connect.identity(own.cert.pem(), own.key_pair.serialize_pem()).await;
         client.expect("connects").disconnect().await;
     });
 }
 
 #[test]
-fn a_server_that_does_not_speak_tls_is_no_session() {
-    let plain = Config::new().workers(1).driver(Driver::Epoll);
-    let running = Server::new(|| Echo).config(plain).bind("127.0.0.1:0").expect("binds");
-    within(Driver::Epoll, async {
-        let url = format!("wss://{}", running.local_addr());
-        let error = Client::connect(&url).await.expect_err("that is HTTP");
+fn plain_http_server_opens_no_session() {
+    let server = TestServer::start(epoll_config());
+    block_on(Driver::Epoll, async {
+        let url = format!("wss://{}", server.addr());
+        let error = Client::connect(&url).await.expect_err("plain HTTP");
         assert!(matches!(error.fault(), Some(Fault::Tls(_))), "{error}");
     });
 }

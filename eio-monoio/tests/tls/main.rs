@@ -3,5 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod certificates;
 mod client;
-mod server;
+mod connections;
+mod foreign_clients;

@@ -1,7 +1,7 @@
 //! An example server as a process of its own.
 //!
-//! A process, because what is tested is what users run: its signals, its exit status, and memory
-//! and descriptors that nothing else in the test shares.
+//! The tests that use it are about what users run: its signals, its exit status, and memory and descriptors that it
+//! does not share with the test.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A running server; dropping it ends it at once.
-pub(crate) struct Server {
+/// A running server; dropping it kills it.
+pub(crate) struct ServerProcess {
     child: Child,
     addr: SocketAddr,
     url: String,
@@ -23,7 +23,7 @@ pub(crate) struct Server {
 
 /// The server's command line.
 #[derive(Clone, Debug)]
-pub(crate) struct Options {
+pub(crate) struct ServerOptions {
     pub(crate) driver: Driver,
     pub(crate) workers: usize,
     pub(crate) ping_interval: Duration,
@@ -41,7 +41,7 @@ pub(crate) enum Driver {
     Epoll,
 }
 
-impl Default for Options {
+impl Default for ServerOptions {
     /// One worker on io_uring, otherwise the defaults of the reference implementation.
     fn default() -> Self {
         Self {
@@ -57,13 +57,13 @@ impl Default for Options {
     }
 }
 
-impl Server {
+impl ServerProcess {
     /// Starts the `echo` example on a free port of the loopback interface and waits until it listens.
     ///
     /// # Panics
     ///
-    /// If it does not say within ten seconds that it listens; the message holds what it said.
-    pub(crate) fn start(options: &Options) -> Self {
+    /// If it does not report within ten seconds that it listens; the message holds its output.
+    pub(crate) fn start(options: &ServerOptions) -> Self {
         let mut command = Self::command("echo");
         command.args(["--workers", &options.workers.to_string()]);
         command.args(["--driver", &options.driver.to_string()]);
@@ -78,7 +78,7 @@ impl Server {
 
     /// The command line of an example that listens on a free port of the loopback interface.
     pub(crate) fn command(example: &str) -> Command {
-        let mut command = Command::new(path_of(example));
+        let mut command = Command::new(example_path(example));
         command.args(["--listen", "127.0.0.1:0"]);
         command
     }
@@ -93,7 +93,7 @@ impl Server {
         Self::run_with_stdin(command)
     }
 
-    /// The same with the standard input that the command has already.
+    /// [`run`](Self::run) with the standard input that the command has already.
     ///
     /// # Panics
     ///
@@ -112,7 +112,7 @@ impl Server {
             None => {
                 _ = child.kill();
                 let status = child.wait();
-                panic!("{command:?} does not listen ({status:?}); it said:\n{log}");
+                panic!("{command:?} does not listen ({status:?}); its output:\n{log}");
             }
         }
     }
@@ -126,34 +126,34 @@ impl Server {
         &self.url
     }
 
-    /// The process, for whoever reads its memory or descriptors under `/proc`.
+    /// The id of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Asks the server to stop (SIGTERM) without waiting.
+    /// Sends SIGTERM and does not wait.
     pub(crate) fn terminate(&self) {
         signal("-TERM", &self.child.id().to_string());
     }
 
-    /// Waits for the process to end, or gives up.
+    /// Waits for the end of the process, at most for `limit`.
     pub(crate) fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         wait(&mut self.child, limit)
     }
 
-    /// Everything the server has printed.
+    /// The output of the server so far.
     pub(crate) fn log(&self) -> String {
         self.log.to_string()
     }
 }
 
-impl Drop for Server {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         let ended = self.child.try_wait();
         _ = self.child.kill();
         _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("the server ({}, status before its end: {ended:?}) said:", self.url);
+            eprintln!("output of the server ({}, status before the kill: {ended:?}):", self.url);
             eprintln!("{}", self.log);
         }
     }
@@ -172,11 +172,11 @@ impl fmt::Display for Driver {
 ///
 /// `target` is a process id, or a process group with a leading `-`.
 pub(crate) fn signal(signal: &str, target: &str) {
-    // The process may have ended by itself; whoever cares looks at its status.
+    // The process may have ended already, which its status shows.
     _ = Command::new("kill").args([signal, "--", target]).stderr(Stdio::null()).status();
 }
 
-/// Waits for a child to end, or gives up.
+/// Waits for the end of a child, at most for `limit`.
 pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + limit;
     loop {
@@ -190,9 +190,9 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     }
 }
 
-/// Cargo puts test binaries into `target/<profile>/deps` and examples into
+/// The path of an example: Cargo puts test binaries into `target/<profile>/deps` and examples into
 /// `target/<profile>/examples`.
-pub(crate) fn path_of(name: &str) -> PathBuf {
+pub(crate) fn example_path(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let profile = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps/test");
     let path = profile.join("examples").join(name);
@@ -205,7 +205,7 @@ pub(crate) fn path_of(name: &str) -> PathBuf {
     path
 }
 
-/// The ready line: `listening on http://ADDR/PATH`, perhaps with more after it.
+/// Parses the ready line: `listening on http://ADDR/PATH`, perhaps with more text.
 fn wait_until_ready(lines: &Receiver<String>) -> Option<(String, SocketAddr)> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -218,10 +218,9 @@ fn wait_until_ready(lines: &Receiver<String>) -> Option<(String, SocketAddr)> {
     }
 }
 
-/// The lines a process has printed.
+/// The output of a process.
 ///
-/// They are always read: a process whose pipe is full would stop, and the test would look like a
-/// deadlock of the server.
+/// It is always read: a process with a full pipe would stop, which would look like a deadlock of the server.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -232,7 +231,7 @@ impl Log {
         thread::spawn(move || {
             for line in BufReader::new(pipe).lines() {
                 let Ok(line) = line else { break };
-                // Whoever gets the copy finds the line in the log.
+                // First the log: a test that receives the copy finds the line there.
                 log.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
                 if let Some(copy) = &copy {
                     _ = copy.send(line);

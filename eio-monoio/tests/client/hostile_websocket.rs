@@ -8,8 +8,9 @@ use eio_core::ws::{self, Opcode};
 use eio_monoio::client::{self, Client, Event, Fault, SendError};
 use eio_monoio::{CloseReason, Driver, OwnedMessage, Transport};
 
-use crate::support::client::{block_on, closed, fault, next_message, websocket};
+use crate::support::client::{block_on, closed, fault, for_each_connect, next_message, websocket};
 use crate::support::configs::drivers;
+use crate::support::parallel;
 use crate::support::scripted::{self, Incoming};
 
 #[test]
@@ -89,20 +90,16 @@ fn missing_pings_end_the_session_after_interval_and_timeout() {
             request.hold();
         }
     });
-    for driver in drivers() {
-        for transport in [Transport::Polling, Transport::WebSocket] {
-            block_on(driver, async {
-                let client = Client::connect(&url).transports([transport]).await.expect("connects");
-                let begun = Instant::now();
-                let closed = closed(&client).await;
-                assert_eq!((closed.reason, closed.detail), (CloseReason::PingTimeout, None));
-                let took = begun.elapsed();
-                assert!(took >= Duration::from_millis(380), "{took:?}");
-                assert!(took < Duration::from_secs(20), "{took:?}");
-                assert_eq!(client.send("late").await, Err(SendError::NotConnected));
-            });
-        }
-    }
+    for_each_connect(&url, |connect, _| async move {
+        let client = connect.await.expect("connects");
+        let begun = Instant::now();
+        let closed = closed(&client).await;
+        assert_eq!((closed.reason, closed.detail), (CloseReason::PingTimeout, None));
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(380), "{took:?}");
+        assert!(took < Duration::from_secs(20), "{took:?}");
+        assert_eq!(client.send("late").await, Err(SendError::NotConnected));
+    });
 }
 
 /// A server whose session works over polling, and that calls `serve` for the WebSocket of an upgrade.
@@ -144,7 +141,8 @@ fn failed_upgrade_keeps_the_session() {
         // Never answers.
         Incoming::hold,
     ];
-    for failure in failures {
+    let cases = failures.into_iter().enumerate().map(|(n, case)| (format!("failure {n}"), case));
+    parallel::for_each(cases, |failure| {
         let url = upgrading(failure);
         block_on(Driver::Epoll, async {
             let connect = Client::connect(&url).upgrade_timeout(Duration::from_millis(300));
@@ -155,7 +153,7 @@ fn failed_upgrade_keeps_the_session() {
             client.send("hello").await.expect("queued");
             client.flush().await;
         });
-    }
+    });
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn chromium_reaches_only_servers_that_allow_its_origin() {
         .route("/", examples.join("chat/public"))
         .route("/engine.io.min.js", examples.join("latency/engine.io.min.js"));
     let pages = Server::new(Echo::<()>::new)
-        .config(default_config().shutdown_timeout(Duration::from_millis(100)))
+        .config(default_config())
         .files(files)
         .bind("127.0.0.1:0")
         .expect("the server starts");

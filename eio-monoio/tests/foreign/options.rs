@@ -3,21 +3,21 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use eio_monoio::{Config, Cookie, Refusal, Running, Server, Sid};
+use eio_monoio::{Cookie, Refusal, Running, Server, Sid};
 use http::HeaderValue;
 
+use crate::support::configs::default_config;
 use crate::support::echo::Echo;
 use crate::support::{foreign, serial};
 
 /// Three workers. engine.io-client opens a connection for each request, so a request may arrive at any worker, and these
 /// sids do not name the worker of their session.
 fn server() -> Running {
-    let config = Config::new()
+    let config = default_config()
         .workers(3)
         .ping_interval(Duration::from_millis(400))
         .ping_grace(Duration::from_secs(10))
-        .cookie(Cookie::new("io").value(|sid| format!("{sid}.shard")))
-        .shutdown_timeout(Duration::from_millis(100));
+        .cookie(Cookie::new("io").value(|sid| format!("{sid}.shard")));
     let number = AtomicUsize::new(0);
     Server::new(Echo::<()>::new)
         .config(config)

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::io::Read;
 
-use eio_monoio::{Config, ConnectRequest, Handler, Message, Refusal, Socket};
+use eio_monoio::{ConnectRequest, Handler, Message, Refusal, Socket};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use http::header;
 
-use crate::support::configs::for_each_config;
+use crate::support::configs::{default_config, for_each_config};
 use crate::support::connection::Connection;
 use crate::support::polling::Polling;
 use crate::support::request::{Request, target};
@@ -70,7 +70,7 @@ fn poll_is_compressed_on_request_above_the_threshold() {
 
 #[test]
 fn held_poll_is_compressed() {
-    let server = TestServer::start(Config::new().workers(2));
+    let server = TestServer::start(default_config());
     let mut session = Polling::open(server.addr());
     session.get.send(&Request::get(&target(&session.sid)).header("Accept-Encoding", "gzip"));
     session.get.expect_silence(std::time::Duration::from_millis(50));
@@ -86,11 +86,11 @@ fn held_poll_is_compressed() {
 
 #[test]
 fn compression_can_be_disabled_and_has_a_threshold() {
-    let server = TestServer::start(Config::new().workers(1).http_compression(false));
+    let server = TestServer::start(default_config().workers(1).http_compression(false));
     let mut session = Polling::open(server.addr());
     assert_eq!(poll(&mut session, 5000, Some("gzip")).header("Content-Encoding"), None);
 
-    let server = TestServer::start(Config::new().workers(1).compression_threshold(100));
+    let server = TestServer::start(default_config().workers(1).compression_threshold(100));
     let mut session = Polling::open(server.addr());
     assert_eq!(poll(&mut session, 100, Some("gzip")).header("Content-Encoding"), Some("gzip"));
     assert_eq!(poll(&mut session, 99, Some("gzip")).header("Content-Encoding"), None);
@@ -98,7 +98,7 @@ fn compression_can_be_disabled_and_has_a_threshold() {
 
 #[test]
 fn incompressible_response_is_sent_uncompressed() {
-    let server = TestServer::start(Config::new().workers(1).compression_threshold(0));
+    let server = TestServer::start(default_config().workers(1).compression_threshold(0));
     let mut session = Polling::open(server.addr());
     for len in [1, 2, 20] {
         let response = poll(&mut session, len, Some("gzip, deflate"));
@@ -138,7 +138,7 @@ impl Handler for Pages {
 
 #[test]
 fn application_responses_are_compressed_where_permitted() {
-    let server = TestServer::run(Config::new().workers(1), |_| Pages);
+    let server = TestServer::run(default_config().workers(1), |_| Pages);
     let mut conn = Connection::open(server.addr());
     let mut get = |path: &str, accept: &str| {
         conn.request(&Request::get(path).header("Accept-Encoding", accept))

@@ -1,9 +1,10 @@
 //! The cookie, the header hooks, the initial packet and the peer address.
 
-use eio_monoio::{Config, Cookie, Server};
+use eio_monoio::{Cookie, Server};
 use http::HeaderValue;
 
 use crate::support::app::App;
+use crate::support::configs::default_config;
 use crate::support::connection::Connection;
 use crate::support::log::Log;
 use crate::support::polling::{Polling, sid_of};
@@ -15,7 +16,7 @@ use crate::support::websocket::WebSocket;
 #[test]
 fn only_the_polling_handshake_sets_the_cookie() {
     let cookie = Cookie::new("io").value(|sid| format!("{sid}.a"));
-    let server = TestServer::start(Config::new().workers(2).cookie(cookie));
+    let server = TestServer::start(default_config().cookie(cookie));
     let mut conn = Connection::open(server.addr());
     let opened = conn.request(&Request::get(POLLING));
     let sid = sid_of(opened.text());
@@ -37,7 +38,7 @@ fn only_the_polling_handshake_sets_the_cookie() {
 #[test]
 fn invalid_cookie_value_sets_no_cookie() {
     let cookie = Cookie::new("io").value(|_| "a\r\nX-Evil: 1".into());
-    let server = TestServer::start(Config::new().workers(1).cookie(cookie));
+    let server = TestServer::start(default_config().workers(1).cookie(cookie));
     let opened = Connection::open(server.addr()).request(&Request::get(POLLING));
     assert_eq!(opened.status, 200);
     assert_eq!((opened.header("Set-Cookie"), opened.header("X-Evil")), (None, None));
@@ -47,7 +48,7 @@ fn invalid_cookie_value_sets_no_cookie() {
 fn header_hooks_apply_to_every_response_or_the_first() {
     let log = Log::default();
     let running = Server::new(move || App::new(&log))
-        .config(Config::new().workers(2))
+        .config(default_config())
         .headers(|request, headers| {
             let path = request.target().split('?').next().unwrap_or_default();
             headers.insert("x-every", HeaderValue::from_str(path).expect("visible ASCII"));
@@ -86,7 +87,7 @@ fn header_hooks_apply_to_every_response_or_the_first() {
 fn panic_in_a_header_hook_harms_no_session() {
     let log = Log::default();
     let running = Server::new(move || App::new(&log))
-        .config(Config::new().workers(1))
+        .config(default_config().workers(1))
         .headers(|_, _| panic!("expected: this test panics"))
         .initial_headers(|_, _| panic!("expected: this test panics"))
         .bind("127.0.0.1:0")
@@ -97,7 +98,7 @@ fn panic_in_a_header_hook_harms_no_session() {
 
 #[test]
 fn initial_packet_follows_the_open_packet() {
-    let server = TestServer::start(Config::new().workers(1).initial_packet("hello"));
+    let server = TestServer::start(default_config().workers(1).initial_packet("hello"));
     let opened = Connection::open(server.addr()).request(&Request::get(POLLING));
     let (open, rest) = opened.text().split_once('\x1e').expect("two packets");
     assert_eq!(rest, "4hello");
@@ -105,7 +106,7 @@ fn initial_packet_follows_the_open_packet() {
     let (mut socket, _) = WebSocket::open(server.addr());
     assert_eq!(socket.text(), "4hello");
 
-    let server = TestServer::start(Config::new().workers(1).initial_packet(&[1, 2, 3, 4][..]));
+    let server = TestServer::start(default_config().workers(1).initial_packet(&[1, 2, 3, 4][..]));
     let opened = Connection::open(server.addr()).request(&Request::get(POLLING));
     assert!(opened.text().ends_with("\x1ebAQIDBA=="), "{opened:?}");
     let (mut socket, _) = WebSocket::open(server.addr());
@@ -117,7 +118,7 @@ fn initial_packet_follows_the_open_packet() {
 
 #[test]
 fn handshakes_over_the_rate_limit_are_refused() {
-    let server = TestServer::start(Config::new().workers(2).max_handshakes_per_second(3));
+    let server = TestServer::start(default_config().max_handshakes_per_second(3));
     let mut session = Polling::open(server.addr());
     // Twenty handshakes at a limit of three per second. On a slow machine they may take several seconds, so the bound
     // depends on the time that has passed.
@@ -147,7 +148,7 @@ fn trusted_proxy_determines_the_peer_address() {
     {
         let log = log.clone();
         let running = Server::new(move || App::new(&log))
-            .config(Config::new().workers(1).trusted_proxies(proxies))
+            .config(default_config().workers(1).trusted_proxies(proxies))
             .initial_headers(|request, headers| {
                 let peer = request.peer_addr().expect("TCP").to_string();
                 headers.insert("x-peer", HeaderValue::from_str(&peer).expect("an address"));

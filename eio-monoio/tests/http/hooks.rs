@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use eio_monoio::{Config, ConnectionError, Cors, InvalidSid, Refusal, Running, Server, Sid};
 
@@ -22,7 +21,7 @@ type Make = Box<dyn Fn() -> App + Send + Sync>;
 fn serve(config: Config, options: impl FnOnce(Server<Make>) -> Server<Make>) -> Running {
     let log = Log::default();
     let make: Make = Box::new(move || App::new(&log));
-    let server = Server::new(make).config(config.shutdown_timeout(Duration::from_millis(100)));
+    let server = Server::new(make).config(config);
     options(server).bind("127.0.0.1:0").expect("the server starts")
 }
 

@@ -81,7 +81,7 @@ fn endless_chunk_extensions_are_refused() {
         conn.expect_closed();
         assert_eq!(server.log.close_reason(&polling.sid), CloseReason::TransportError);
         bystander.assert_alive();
-        drop(polling);
+        drop((polling, conn));
         server.wait_for_counts(1, 2);
     });
 }

@@ -3,11 +3,11 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use eio_monoio::{Config, Driver, PerMessageDeflate, Running, Server};
+use eio_monoio::{Driver, PerMessageDeflate, Running, Server};
 use flate2::{Compress, Compression, FlushCompress};
 
 use crate::allocator;
-use crate::support::configs::drivers;
+use crate::support::configs::{default_config, drivers};
 use crate::support::echo::Echo;
 use crate::support::own_process;
 use crate::support::polling::sid_of;
@@ -135,7 +135,7 @@ fn broadcast(running: &Running, sessions: usize) -> usize {
 }
 
 fn echoes_do_not_allocate(driver: Driver) {
-    let config = Config::new().driver(driver).workers(1);
+    let config = default_config().driver(driver).workers(1);
     let server = Server::new(Echo::<()>::new).config(config.clone());
     let running = server.bind("127.0.0.1:0").expect("the server starts");
     for (kind, opcode, len, count, rounds) in [

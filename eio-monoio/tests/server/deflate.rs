@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use eio_monoio::{CloseReason, Config, PerMessageDeflate, Server};
+use eio_monoio::{CloseReason, PerMessageDeflate, Server};
 
 use crate::support::app::App;
 use crate::support::configs::{default_config, for_each_config};
@@ -58,7 +58,7 @@ fn offer_is_answered_according_to_the_configuration() {
         ),
         (Some(takeover().client_max_window_bits(11)), "permessage-deflate", None),
     ] {
-        let config = Config::new().workers(1);
+        let config = default_config().workers(1);
         let config = match configured {
             Some(deflate) => config.per_message_deflate(deflate),
             None => config,
@@ -200,6 +200,7 @@ fn expect_end(server: &TestServer, bytes: &[u8], code: u16, reason: CloseReason)
 
 #[test]
 fn inflated_message_above_the_limit_closes_with_1009() {
+    let large = [100_001, 100_000_000].map(|size| DeflatePeer::new().compress(&vec![0; size]));
     for_each_config(|config| {
         let server = TestServer::start(config.max_payload(100_000).per_message_deflate(deflate()));
         let (mut socket, _) = open(&server, "permessage-deflate");
@@ -214,11 +215,10 @@ fn inflated_message_above_the_limit_closes_with_1009() {
         assert!(compressed.len() > noise.len());
         socket.conn.write(frame(BINARY | RSV1, &compressed));
         assert!(socket.binary() == noise);
-        for size in [100_001, 100_000_000] {
-            let large = DeflatePeer::new().compress(&vec![0; size]);
+        for data in &large {
             let reason = CloseReason::PayloadTooLarge;
-            expect_end(&server, &frame(BINARY | RSV1, &large), 1009, reason);
-            let (front, back) = large.split_at(large.len() / 2);
+            expect_end(&server, &frame(BINARY | RSV1, data), 1009, reason);
+            let (front, back) = data.split_at(data.len() / 2);
             let halves = [frame(0x02 | RSV1, front), frame(0x80, back)].concat();
             expect_end(&server, &halves, 1009, reason);
         }

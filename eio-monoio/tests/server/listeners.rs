@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::Duration;
 
 use eio_monoio::{
     Config, ConnectRequest, Endpoint, Handler, Listener, Message, Refusal, Running, ServeError,
@@ -45,7 +44,7 @@ impl Handler for Describing {
 }
 
 fn server(config: Config) -> Server<impl Fn() -> Describing + Send + Sync + 'static> {
-    Server::new(|| Describing).config(config.shutdown_timeout(Duration::from_millis(100)))
+    Server::new(|| Describing).config(config)
 }
 
 fn connect(path: &Path) -> UnixStream {

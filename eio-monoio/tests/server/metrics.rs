@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use eio_monoio::{
-    CloseReason, Config, ConnectRequest, Handler, Message, Metrics, Refusal, Remote, Server,
-    Socket, Transport,
+    CloseReason, ConnectRequest, Handler, Message, Metrics, Refusal, Remote, Server, Socket,
+    Transport,
 };
 use http::{Request as HttpRequest, Response, header};
 
@@ -182,7 +182,7 @@ fn failed_upgrade_is_counted() {
 #[test]
 fn thread_outside_the_server_has_no_current_remote() {
     assert!(Remote::here().is_none());
-    let running = Server::new(|| Counted).config(Config::new().workers(2)).bind("127.0.0.1:0");
+    let running = Server::new(|| Counted).config(default_config()).bind("127.0.0.1:0");
     let metrics = running.expect("the server starts").remote().metrics();
     assert_eq!((metrics.workers.len(), metrics.connections), (2, 0));
     parse(&metrics.to_string());

@@ -129,7 +129,9 @@ impl Stoppable {
 fn shutdown_notifies_every_client() {
     for_each_config(|config| {
         // A probe may still become the transport, within the upgrade timeout.
-        let server = Stoppable::start(config.shutdown_timeout(LONG).upgrade_timeout(SHORT));
+        let server = Stoppable::start(
+            config.shutdown_timeout(LONG).shutdown_grace(2 * SHORT).upgrade_timeout(SHORT),
+        );
         let mut silent = Connection::open(server.addr());
         let mut idle = Polling::open(server.addr());
         let mut held = Polling::open(server.addr());
@@ -171,6 +173,7 @@ fn polling_clients_receive_close_at_their_next_poll() {
         let mut late = Connection::open(server.addr());
         late.send(&Request::get(POLLING));
         assert_eq!(late.response().status, 503);
+        drop(late);
         for (n, client) in clients.iter_mut().enumerate() {
             if n % 2 == 0 {
                 assert_eq!(client.poll(), "1");
@@ -180,10 +183,11 @@ fn polling_clients_receive_close_at_their_next_poll() {
             other.send(&Request::get(&target(&client.sid)));
             assert_eq!(other.response().text(), "1");
         }
-        // The shutdown waited for nothing else.
+        // The shutdown waits for nothing else once the clients have closed their connections.
+        let sids: Vec<_> = clients.into_iter().map(|client| client.sid).collect();
         let log = server.expect_end();
-        for client in clients {
-            assert_eq!(log.close_reason(&client.sid), CloseReason::ServerDisconnect);
+        for sid in sids {
+            assert_eq!(log.close_reason(&sid), CloseReason::ServerDisconnect);
         }
     });
 }
@@ -208,7 +212,7 @@ fn shutdown_drops_the_application() {
         let held = Arc::new(());
         let theirs = held.clone();
         let server = Server::new(move || Holder { _held: theirs.clone() })
-            .config(config.shutdown_timeout(LONG));
+            .config(config.shutdown_timeout(LONG).shutdown_grace(SHORT));
         let running = server.bind("127.0.0.1:0").expect("the server starts");
         // These have no held GET, so the server cannot notify them.
         let _polling: Vec<_> = (0..5).map(|_| Polling::open(running.local_addr())).collect();
@@ -221,7 +225,7 @@ fn shutdown_drops_the_application() {
 #[test]
 fn running_handlers_finish_within_the_timeout() {
     for_each_config(|config| {
-        let server = Stoppable::start(config.shutdown_timeout(LONG));
+        let server = Stoppable::start(config.shutdown_timeout(LONG).shutdown_grace(2 * SHORT));
         let (mut socket, over_socket) = WebSocket::open(server.addr());
         socket.send("4nap");
         socket.send("4next");

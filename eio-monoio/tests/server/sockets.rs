@@ -8,7 +8,7 @@ use eio_monoio::{
     Sid, Socket, Transport, spawn,
 };
 
-use crate::support::configs::for_each_config;
+use crate::support::configs::{default_config, for_each_config};
 use crate::support::log::{Entry, Log};
 use crate::support::polling::Polling;
 use crate::support::request::WEBSOCKET;
@@ -377,7 +377,7 @@ fn reserved_packets_are_refused() {
 
 #[test]
 fn session_of_another_worker_is_not_accessible() {
-    let server = Commands::start(Config::new().workers(2));
+    let server = Commands::start(default_config());
     // Until a worker has two sessions and the other one.
     let (mut polling, mut found) = (Vec::new(), None);
     for n in 0..200 {

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use eio_monoio::{
-    Config, ConnectRequest, Handler, Message, OwnedMessage, Refusal, SendError, Server, Socket,
-    Task, sleep, spawn,
+    ConnectRequest, Handler, Message, OwnedMessage, Refusal, SendError, Server, Socket, Task,
+    sleep, spawn,
 };
 
 use crate::support::app::App;
@@ -162,7 +162,7 @@ fn remote_spawn_on_a_stopped_server_drops_the_task() {
     let log = Log::default();
     let theirs = log.clone();
     let running = Server::new(move || App::new(&theirs))
-        .config(Config::new().workers(1))
+        .config(default_config().workers(1))
         .bind("127.0.0.1:0")
         .expect("the server starts");
     let remote = running.remote();

@@ -1,6 +1,7 @@
 //! Helpers for tests of the client.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, IntoFuture, poll_fn};
+use std::sync::Mutex;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -67,22 +68,19 @@ pub(crate) fn websocket(url: &str) -> Connect {
     connect_over(url, Some(Transport::WebSocket))
 }
 
-/// The fault of a connection that must fail, on every driver.
+/// The fault of a connection that must fail, which is the same on every driver.
+#[track_caller]
 pub(crate) fn fault(connect: Connect) -> Fault {
-    let faults = drivers().map(|driver| {
-        let connect = connect.clone();
-        block_on(driver, async {
-            match connect.await {
-                Err(ConnectError::Failed(fault)) => fault,
-                other => panic!("{other:?}"),
-            }
-        })
+    let faults = Mutex::new(Vec::new());
+    let cases = drivers().map(|driver| (driver.to_string(), (driver, connect.clone())));
+    parallel::for_each(cases, |(driver, connect)| match block_on(driver, connect.into_future()) {
+        Err(ConnectError::Failed(fault)) => faults.lock().expect("no panic").push(fault),
+        other => panic!("{other:?}"),
     });
-    let same = |one, other| {
-        assert_eq!(one, other, "the drivers differ");
-        one
-    };
-    faults.reduce(same).expect("a driver")
+    let mut faults = faults.into_inner().expect("no panic");
+    let fault = faults.pop().expect("a driver");
+    assert!(faults.iter().all(|other| *other == fault), "{faults:?} and {fault}");
+    fault
 }
 
 /// The next message; an upgrade may complete before it.

@@ -1,6 +1,7 @@
 //! The configurations that a test runs with: each kernel interface, one worker and several.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use eio_monoio::{Config, Driver, Server};
 
@@ -28,19 +29,28 @@ fn run_all(body: impl Fn(Config) + Sync) {
     let configs = drivers().flat_map(|driver| [(driver, 1), (driver, 3)]);
     let cases = configs.map(|(driver, workers)| {
         let name = format!("{driver}, workers: {workers}");
-        (name, Config::new().driver(driver).workers(workers))
+        (name, base_config().driver(driver).workers(workers))
     });
     parallel::for_each(cases, body);
 }
 
+/// Makes the shutdown wait neither for polling clients nor long for others that a test leaves open.
+pub(crate) fn brief_shutdown(config: Config) -> Config {
+    config.shutdown_grace(Duration::ZERO).shutdown_timeout(Duration::from_millis(100))
+}
+
+fn base_config() -> Config {
+    brief_shutdown(Config::new())
+}
+
 /// A configuration for tests that do not depend on driver and number of workers: the best driver, two workers.
 pub(crate) fn default_config() -> Config {
-    Config::new().workers(2)
+    base_config().workers(2)
 }
 
 /// A configuration for the server in tests of the client: one worker on epoll, which every machine has.
 pub(crate) fn epoll_config() -> Config {
-    Config::new().driver(Driver::Epoll).workers(1)
+    base_config().driver(Driver::Epoll).workers(1)
 }
 
 /// The drivers that this machine can run.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use eio_monoio::{Config, Handler, Remote, Running, Server};
 
 use super::app::App;
+use super::configs::brief_shutdown;
 use super::log::Log;
 use super::wait::TIMEOUT;
 
@@ -31,9 +32,7 @@ impl TestServer {
     ) -> Self {
         let log = Log::default();
         let shared = log.clone();
-        // A test that fails does not wait for the clients it has left open.
-        let config = config.shutdown_timeout(Duration::from_millis(100));
-        let server = Server::new(move || make(&shared)).config(config);
+        let server = Server::new(move || make(&shared)).config(brief_shutdown(config));
         Self { running: server.bind("127.0.0.1:0").expect("the server starts"), log }
     }
 

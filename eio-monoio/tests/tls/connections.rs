@@ -14,7 +14,6 @@ use crate::support::tls::{Identity, originate};
 use crate::support::websocket::WebSocket;
 
 fn serve(config: Config, tls: Tls) -> Running {
-    let config = config.shutdown_timeout(Duration::from_millis(100));
     let server = Server::new(Echo::<()>::new).config(config).tls(tls);
     server.bind("127.0.0.1:0").expect("the server starts")
 }

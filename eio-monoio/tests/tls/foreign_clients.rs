@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use eio_monoio::{Config, Driver, Server};
+use eio_monoio::{Driver, Server};
 
-use crate::support::configs::drivers;
+use crate::support::configs::{default_config, drivers};
 use crate::support::echo::Echo;
 use crate::support::foreign;
 use crate::support::tls::Identity;
@@ -17,8 +17,7 @@ fn client_gets_every_echo(client: &foreign::Program, scenarios: &[&str]) {
         let workers = if driver == Driver::IoUring { 3 } else { 1 };
         let identity = Identity::new();
         let authority = identity.directory.write("authority.pem", identity.pki.pem());
-        let config = Config::new().driver(driver).workers(workers);
-        let config = config.shutdown_timeout(Duration::from_millis(100));
+        let config = default_config().driver(driver).workers(workers);
         let server = Server::new(Echo::<()>::new).config(config).tls(identity.tls());
         let running = server.bind("127.0.0.1:0").expect("the server starts");
         let url = format!("https://{}/engine.io/", running.local_addr());

@@ -5,9 +5,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::{NOT_FOUND, get, serve, site};
-use eio_monoio::{Config, Files, ServeError, Server};
+use eio_monoio::{Files, ServeError, Server};
 
 use crate::support::app::App;
+use crate::support::configs::default_config;
 use crate::support::connection::Connection;
 use crate::support::log::Log;
 use crate::support::polling::Polling;
@@ -143,7 +144,7 @@ fn rules_follow_symlinks_and_see_replacements() {
     };
     point_to("v1");
     let files = Files::new().route("/", Path::new(&current).join("a.txt")).route("/f", &current);
-    let running = serve(Config::new().workers(1), files);
+    let running = serve(default_config().workers(1), files);
     get(&running, "/").assert(200, "one");
     get(&running, "/f/a.txt").assert(200, "one");
     point_to("v2");

@@ -4,11 +4,10 @@ mod lookup;
 mod responses;
 mod streaming;
 
-use std::time::Duration;
-
 use eio_monoio::{Config, Files, Running, Server};
 
 use crate::support::app::App;
+use crate::support::configs::default_config;
 use crate::support::connection::Connection;
 use crate::support::log::Log;
 use crate::support::request::Request;
@@ -17,7 +16,6 @@ use crate::support::temp_dir::TempDir;
 
 pub(super) fn serve(config: Config, files: Files) -> Running {
     let log = Log::default();
-    let config = config.shutdown_timeout(Duration::from_millis(100));
     let server = Server::new(move || App::new(&log)).config(config).files(files);
     server.bind("127.0.0.1:0").expect("the server starts")
 }
@@ -41,7 +39,7 @@ pub(super) fn site() -> (TempDir, Running) {
         .route_as("/feed", site.join("public/a.css"), "application/rss+xml")
         .route("/static", site.join("public"))
         .route("/gone", site.join("nowhere"));
-    let running = serve(Config::new().workers(2), files);
+    let running = serve(default_config(), files);
     (site, running)
 }
 

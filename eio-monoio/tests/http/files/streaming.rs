@@ -4,9 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use super::{get, serve};
-use eio_monoio::{Config, Files};
+use eio_monoio::Files;
 
-use crate::support::configs::for_each_config;
+use crate::support::configs::{default_config, for_each_config};
 use crate::support::connection::Connection;
 use crate::support::polling::Polling;
 use crate::support::request::Request;
@@ -51,7 +51,7 @@ fn stalled_reader_does_not_block_others() {
     let site = TempDir::new();
     site.write("large.bin", vec![b'x'; 20_000_000]);
     site.write("small.txt", "small");
-    let config = Config::new().workers(1).write_timeout(Duration::from_millis(300));
+    let config = default_config().workers(1).write_timeout(Duration::from_millis(300));
     let running = serve(config, Files::new().route("/f", site.path()).threads(1));
     let mut stopped: Vec<Connection> = (0..8)
         .map(|_| {
@@ -78,7 +78,7 @@ fn stalled_reader_does_not_block_others() {
 fn shrinking_file_ends_its_connection() {
     let site = TempDir::new();
     site.write("large.bin", vec![b'x'; 20_000_000]);
-    let running = serve(Config::new().workers(1), Files::new().route("/f", site.path()));
+    let running = serve(default_config().workers(1), Files::new().route("/f", site.path()));
     let mut conn = Connection::open(running.local_addr());
     conn.send(&Request::get("/f/large.bin"));
     let deadline = std::time::Instant::now() + crate::support::wait::TIMEOUT;
@@ -94,7 +94,7 @@ fn file_threads_end_with_the_server() {
     let site = TempDir::new();
     site.write("a.txt", "a");
     let running =
-        serve(Config::new().workers(1), Files::new().route("/f", site.path()).threads(31));
+        serve(default_config().workers(1), Files::new().route("/f", site.path()).threads(31));
     get(&running, "/f/a.txt").assert(200, "a");
     // No other server of this process has that many.
     let is_alive = || {

@@ -1,4 +1,4 @@
-//! [`Deadline`]: a time until which something is waited for, as an entry of the worker's timer wheel.
+//! [`Deadline`]: a time to wait for, as an entry of the worker's timer wheel.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,7 +10,8 @@ use eio_core::time::Instant;
 use crate::worker::context::WorkerContext;
 use crate::worker::timers::{Target, TimerId};
 
-/// A deadline of a connection: an entry of the timer wheel, but for the time from when it is disarmed to when it is set.
+/// One deadline, for one waiting task. It has an entry in the timer wheel, except between [`disarm`](Self::disarm) and
+/// the next `set`.
 pub(crate) struct Deadline {
     worker: Rc<WorkerContext>,
     id: Cell<Option<TimerId>>,
@@ -37,13 +38,14 @@ impl Deadline {
         timers.set(id, due);
     }
 
+    /// Clears the time. The entry keeps the waker of the task that last polled.
     pub(crate) fn clear(&self) {
         if let Some(id) = self.id.get() {
             self.worker.timers.clear(id);
         }
     }
 
-    /// Forgets the time and the task that waits for it, whose memory is kept as long as somebody may wake it.
+    /// Clears the time and removes the entry with its waker. A waker keeps the memory of its task alive.
     pub(crate) fn disarm(&self) {
         if let Some(id) = self.id.take() {
             self.worker.timers.remove(id);

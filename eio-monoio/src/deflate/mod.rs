@@ -1,7 +1,7 @@
-//! permessage-deflate, RFC 7692: messages are compressed as they are written, and inflated when they are whole.
+//! permessage-deflate (RFC 7692): messages are compressed as they are written, and inflated when they are complete.
 //!
-//! [`Outward`] and [`Inward`] are the two directions of one connection. What both need only for the length of a call
-//! is the core's: [`Codecs`].
+//! [`Outward`] and [`Inward`] are the sending and the receiving direction of one connection. State that they need only
+//! during a call is shared by all connections of a worker: [`Codecs`].
 
 mod codec;
 mod compress;
@@ -121,7 +121,10 @@ impl PerMessageDeflate {
 }
 
 impl PerMessageDeflate {
-    /// The first value that is outside its range, in words.
+    /// Checks every option.
+    ///
+    /// # Errors
+    /// The first option outside its range, with the range.
     pub(crate) fn check(&self) -> Result<(), String> {
         const MAX: usize = 1 << 31;
         if self.threshold > MAX {
@@ -131,7 +134,7 @@ impl PerMessageDeflate {
             ("server_max_window_bits", self.server_max_window_bits),
             ("client_max_window_bits", self.client_max_window_bits),
         ] {
-            // RFC 7692 allows 8, which zlib does not do: a peer that uses it could not keep to it.
+            // RFC 7692 allows 8, which zlib does not support: a peer that uses zlib could not comply.
             if let Some(bits) = bits.filter(|bits| !(9..=15).contains(bits)) {
                 return Err(format!("{name} {bits} is outside 9 to 15"));
             }
@@ -139,7 +142,7 @@ impl PerMessageDeflate {
         Ok(())
     }
 
-    /// What is wished for.
+    /// The options as terms to offer or to answer with.
     pub(crate) fn terms(&self) -> Terms {
         let limit = |bits: Option<u8>| bits.and_then(WindowBits::new);
         Terms {
@@ -150,7 +153,7 @@ impl PerMessageDeflate {
         }
     }
 
-    /// The two directions of a connection whose ends agreed to `terms`. A message may have `max` bytes.
+    /// The two directions of a connection whose peers agreed on `terms`. A message may have at most `max` bytes.
     pub(crate) fn begin(
         &self,
         worker: &Rc<WorkerContext>,
@@ -171,12 +174,12 @@ impl PerMessageDeflate {
     }
 }
 
-/// What the compressed connections of a core share.
+/// The state shared by all compressed connections of a worker.
 #[derive(Default)]
 pub(crate) struct Codecs {
     inflater: RefCell<Option<Box<codec::Inflater>>>,
     compressors: RefCell<compress::Compressors>,
-    /// How many connections ever wanted a compressor of their own.
+    /// The number of connections that have had their own compression context: the last owner number given.
     owners: Cell<u64>,
 }
 

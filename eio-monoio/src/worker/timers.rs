@@ -16,7 +16,7 @@ pub(crate) const TICK: u64 = 10;
 const SLOTS: usize = 4096;
 const NONE: u32 = u32::MAX;
 
-/// Names a deadline in [`Timers`].
+/// Identifies a deadline in [`Timers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimerId(u32);
 

@@ -31,7 +31,7 @@ pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>
 
 async fn agree<T>(conn: &Conn<T>, tls: &TlsStream, time: Duration) -> io::Result<()> {
     conn.set_deadline(time);
-    let mut agreed = pin!(tls.agree());
+    let mut agreed = pin!(tls.handshake());
     let mut cut = false;
     poll_fn(|cx| {
         if let Poll::Ready(result) = agreed.as_mut().poll(cx) {

@@ -1,4 +1,4 @@
-//! Heads of polling requests, and of their answers.
+//! Heads of polling requests and of their responses.
 
 use std::hint::black_box;
 
@@ -47,7 +47,7 @@ pub fn head(c: &mut Criterion) {
         });
         group.finish();
 
-        // And what it asks for: transport, session, body.
+        // The same, and its meaning: transport, session, body.
         let mut group = c.benchmark_group(format!("http/request_{name}"));
         group.throughput(Throughput::Bytes(head.len() as u64));
         group.bench_function("eio-core", |b| {

@@ -77,33 +77,44 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Why a message was not queued.
+/// Why a message was not queued, by a server or by a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
-    /// [`outbound_high_water`](crate::Config::outbound_high_water) bytes wait already, or for a
+    /// The queue is full: [`outbound_high_water`](crate::Config::outbound_high_water) bytes wait (of a client:
+    /// [`Connect::outbound_high_water`](crate::client::Connect::outbound_high_water)), or for a
     /// [`Remote`](crate::Remote) [`mailbox_high_water`](crate::Config::mailbox_high_water).
     Full,
-    /// The session has ended, or is closing.
+    /// The session has ended or is closing.
     Closed,
-    /// 4 GiB or more.
-    TooLarge,
-    /// A packet that the session sends by itself, when it is due; see
+    /// The message is larger than the peer or the queue accepts.
+    TooLarge {
+        /// Bytes that the packet takes on the current transport: over polling, binary is base64.
+        len: usize,
+        /// The limit in bytes: the server's `maxPayload`, and 4 GiB - 1 for a server's own messages.
+        max: usize,
+    },
+    /// The session sends a packet of this type by itself, when it is due; see
     /// [`Socket::try_send_packet`](crate::Socket::try_send_packet).
     Reserved,
-    /// Text with U+001E, which separates packets over polling, where it would become another packet.
+    /// Text with U+001E. That character separates packets in a polling body, so the text would become two packets.
     Separator,
+    /// The value has no JSON form: a map has a key that is not a string or number, or its `Serialize` fails.
+    NotJson,
 }
 
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "too much is queued",
-            Self::Closed => "the session has ended",
-            Self::TooLarge => "a message cannot have 4 GiB",
-            Self::Reserved => "a packet of this kind is sent by the session itself",
-            Self::Separator => "text with U+001E cannot be carried by polling",
-        })
+        match self {
+            Self::Full => f.write_str("the queue is full"),
+            Self::Closed => f.write_str("the session has ended"),
+            Self::TooLarge { len, max } => {
+                write!(f, "a packet of {len} bytes; the limit is {max}")
+            }
+            Self::Reserved => f.write_str("the session itself sends packets of this type"),
+            Self::Separator => f.write_str("polling cannot carry text with U+001E"),
+            Self::NotJson => f.write_str("the value has no JSON form"),
+        }
     }
 }
 

@@ -54,6 +54,7 @@ mod io;
 pub mod json;
 mod message;
 mod metrics;
+mod range;
 mod server;
 mod web;
 mod worker;

@@ -200,9 +200,11 @@ impl WorkerMetrics {
         self.get(REFUSALS, index.unwrap_or(STATUSES.len()))
     }
 
-    /// Requests refused with an error code of Engine.IO (engine.io: `connection_error`): 0 unknown transport, 1 unknown
-    /// session, 2 handshake method other than GET, 3 bad request, 4 [forbidden](crate::Refusal::forbidden) by the
-    /// application, 5 unsupported version; 0 for other codes. They count as [refusals](Self::refusals) too.
+    /// Requests refused with an error code of Engine.IO: 0 unknown transport, 1 unknown session, 2 handshake method other
+    /// than GET, 3 bad request, 4 [forbidden](crate::Refusal::forbidden) by the application, 5 unsupported version. Other
+    /// codes are not counted. They count as [refusals](Self::refusals) too.
+    ///
+    /// Engine.IO: the event `connection_error`.
     pub fn connection_errors(&self, code: u8) -> u64 {
         if usize::from(code) < CODES.len() { self.get(ERRORS, usize::from(code)) } else { 0 }
     }
@@ -224,7 +226,7 @@ impl WorkerMetrics {
 ///
 /// // In `Handler::request`:
 /// fn request(request: Request<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
-///     match (request.uri().path(), Remote::here()) {
+///     match (request.uri().path(), Remote::current()) {
 ///         ("/metrics", Some(server)) => Response::builder()
 ///             .header(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)
 ///             .body(Cow::Owned(server.metrics().to_string().into_bytes()))

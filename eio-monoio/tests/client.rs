@@ -83,8 +83,8 @@ fn what_is_sent_comes_back_whatever_carries_it() {
         }
         arrives(&client, way).await;
         client.disconnect().await;
-        assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
-        assert_eq!(client.try_send("late"), Err(SendError::NotConnected));
+        assert_eq!(client.ended().await.reason, CloseReason::ClientDisconnect);
+        assert_eq!(client.try_send("late"), Err(SendError::Closed));
     });
 }
 
@@ -200,7 +200,7 @@ fn what_is_queued_goes_before_the_end() {
         let begun = std::time::Instant::now();
         client.disconnect().await;
         assert!(begun.elapsed() < limit / 2, "{way:?} took {:?}", begun.elapsed());
-        assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
+        assert_eq!(client.ended().await.reason, CloseReason::ClientDisconnect);
         client.reconnect().await.expect("the server lives");
     });
 }
@@ -248,7 +248,7 @@ fn an_end_in_the_middle_of_an_upgrade_loses_nothing_that_was_queued() {
                     client.send(n.to_string().as_str()).await.expect("queued");
                 }
                 client.disconnect().await;
-                assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
+                assert_eq!(client.ended().await.reason, CloseReason::ClientDisconnect);
                 sessions += 1;
             }
             // The server hears of the last ones a little later than we are done.
@@ -449,9 +449,9 @@ fn another_thread_reaches_a_client_in_order_and_not_beyond_its_end() {
         thread.join().expect("done");
         remote.disconnect();
         assert_eq!(end(&client).await.reason, CloseReason::ClientDisconnect);
-        client.wait().await;
+        client.ended().await;
         client::sleep(Duration::from_millis(50)).await;
-        assert_eq!(remote.send("late".to_owned()), Err(SendError::NotConnected));
+        assert_eq!(remote.send("late".to_owned()), Err(SendError::Closed));
     });
 }
 
@@ -496,7 +496,7 @@ fn another_thread_cannot_lose_a_message_in_silence() {
             remote.send("x".repeat(1000)).expect("mailed");
         }
         remote.disconnect();
-        client.wait().await;
+        client.ended().await;
         for _ in 0..16 {
             assert!(matches!(client.next().await, Some(Event::Unsent(_))));
         }
@@ -567,7 +567,7 @@ fn what_is_left_of_a_core_ends_with_it() {
         let client = client.expect("a runtime");
         assert!(begun.elapsed() < Duration::from_secs(20));
         assert_eq!(client.state(), State::Closed);
-        assert_eq!(client.try_send("late"), Err(SendError::NotConnected));
+        assert_eq!(client.try_send("late"), Err(SendError::Closed));
         assert!(client.remote().is_err());
         client.abort();
         let reconnected = within(driver, client.reconnect());

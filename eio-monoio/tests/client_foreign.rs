@@ -113,7 +113,7 @@ fn what_is_sent_comes_back(kind: Kind, test: &str) {
                     assert_eq!(message(&client).await.borrow(), sent);
                 }
                 client.disconnect().await;
-                assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
+                assert_eq!(client.ended().await.reason, CloseReason::ClientDisconnect);
             });
         }
     }
@@ -161,7 +161,7 @@ fn what_is_compressed_comes_back_compressed(kind: Kind, test: &str) {
                     assert_eq!(message(&client).await.borrow(), sent);
                 }
                 client.disconnect().await;
-                assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
+                assert_eq!(client.ended().await.reason, CloseReason::ClientDisconnect);
             });
         }
     }

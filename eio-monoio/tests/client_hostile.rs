@@ -226,7 +226,7 @@ fn an_endless_response_does_not_take_all_memory() {
         request.send(b"HTTP/1.1 200 OK\r\n\r\n");
         while request.stream.write_all(&[b'4'; 1024]).is_ok() {}
     });
-    assert_eq!(fault(polling(&url).max_receive(10_000)), Fault::Http(HttpError::BodyTooLarge));
+    assert_eq!(fault(polling(&url).max_payload(10_000)), Fault::Http(HttpError::BodyTooLarge));
     let url = replying(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n");
     assert_eq!(fault(polling(&url)), Fault::Http(HttpError::BodyTooLarge));
 }
@@ -302,7 +302,7 @@ fn end_after(bytes: Vec<u8>) -> client::Closed {
     });
     within(Driver::Epoll, async {
         let client = websocket(&url)
-            .max_receive(100_000)
+            .max_payload(100_000)
             .close_timeout(Duration::from_millis(100))
             .await
             .expect("connects");
@@ -359,7 +359,7 @@ fn missing_pings_end_a_session_at_interval_and_timeout() {
                 let took = begun.elapsed();
                 assert!(took >= Duration::from_millis(380), "{took:?}");
                 assert!(took < Duration::from_secs(20), "{took:?}");
-                assert_eq!(client.send("late").await, Err(SendError::NotConnected));
+                assert_eq!(client.send("late").await, Err(SendError::Closed));
             });
         }
     }
@@ -415,7 +415,7 @@ fn an_upgrade_that_fails_costs_the_session_nothing() {
             assert_eq!(message(&client).await, OwnedMessage::Text("still here".into()));
             assert_eq!(client.transport(), Transport::Polling);
             client.send("hello").await.expect("queued");
-            client.flush().await;
+            client.flushed().await;
         });
     }
 }
@@ -516,7 +516,7 @@ fn what_a_session_sends_is_what_was_asked_for() {
         let client = connect.timestamp(None).await.expect("connects");
         client.send("hello").await.expect("queued");
         client.send(&[1, 2, 3]).await.expect("queued");
-        client.flush().await;
+        client.flushed().await;
     });
     let requests: Vec<_> = told.try_iter().collect();
     assert!(requests.len() >= 3);
@@ -639,7 +639,7 @@ fn a_server_that_floods_with_pings_and_takes_no_pong_does_not_take_all_memory() 
             }
             // Nor does it hold up the end.
             client.abort();
-            client.wait().await;
+            client.ended().await;
         });
     }
 }

@@ -51,7 +51,7 @@ fn a_case_in_a_process_of_its_own() {
         }
         // A line of its own, whatever the harness has printed before.
         println!("\nready");
-        let closed = client.wait().await;
+        let closed = client.ended().await;
         if case == "over" {
             client::sleep(Duration::from_secs(60)).await;
         }

@@ -62,7 +62,7 @@ fn what_is_sent_over_tls_comes_back() {
                 }
                 arrives(&client, way).await;
                 client.disconnect().await;
-                assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
+                assert_eq!(client.ended().await.reason, CloseReason::ClientDisconnect);
             });
         }
     }

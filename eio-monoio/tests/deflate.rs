@@ -471,7 +471,7 @@ fn a_server_cannot_bomb_a_client_nor_send_it_what_is_no_deflate_data() {
         let limit = if expected == ws::Error::TooBig { 100_000 } else { 200_000 };
         let url = scripted(answer, [&*open, &*bytes].concat());
         within(Driver::Auto, async {
-            let connect = by(&url, Some(Transport::WebSocket)).max_receive(limit);
+            let connect = by(&url, Some(Transport::WebSocket)).max_payload(limit);
             let client = connect.per_message_deflate(deflate()).await.expect("connects");
             assert_eq!(end(&client).await.detail, Some(Fault::WebSocket(expected)));
         });

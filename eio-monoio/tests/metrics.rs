@@ -45,7 +45,7 @@ impl Handler for Counted {
     }
 
     async fn request(&self, _: HttpRequest<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
-        let server = Remote::here().expect("a handler runs on a worker");
+        let server = Remote::current().expect("a handler runs on a worker");
         let text = server.metrics().to_string();
         Response::builder()
             .header(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)
@@ -240,7 +240,7 @@ fn an_upgrade_that_fails_is_counted_as_such() {
 
 #[test]
 fn there_is_no_server_here() {
-    assert!(Remote::here().is_none());
+    assert!(Remote::current().is_none());
     let running = Server::new(|| Counted).config(Config::new().workers(2)).bind("127.0.0.1:0");
     let metrics = running.expect("a server").remote().metrics();
     assert_eq!((metrics.workers.len(), metrics.connections), (2, 0));

@@ -30,14 +30,8 @@ pub(crate) async fn dial(
 ) -> Result<HttpConn, Fault> {
     let deadline = Deadline::new(worker.clone());
     deadline.set(settings.options.connect_timeout);
-    let mut dialing = Box::pin(open(worker, settings));
-    poll_fn(|cx| {
-        if let Poll::Ready(opened) = dialing.as_mut().poll(cx) {
-            return Poll::Ready(opened);
-        }
-        deadline.poll(cx).map(|()| Err(Fault::ConnectTimeout))
-    })
-    .await
+    let dialing = Box::pin(open(worker, settings));
+    deadline.limit(dialing).await.unwrap_or(Err(Fault::ConnectTimeout))
 }
 
 async fn open(worker: &Rc<WorkerContext>, settings: &Settings) -> Result<HttpConn, Fault> {

@@ -162,43 +162,6 @@ impl ConnectError {
     }
 }
 
-/// Why a message was not queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SendError {
-    /// There is no session, or it is closing.
-    NotConnected,
-    /// [`outbound_high_water`](crate::client::Connect::outbound_high_water) bytes wait already.
-    Full,
-    /// The server would refuse it.
-    TooLarge {
-        /// Bytes it takes on the current transport: over polling binary is base64.
-        len: usize,
-        /// The server's `maxPayload`.
-        max: usize,
-    },
-    /// The value cannot be JSON: a key of a map is no string or number, or its `Serialize` fails.
-    NotJson,
-    /// Text with U+001E, which separates packets over polling, where it would become another packet.
-    Separator,
-}
-
-impl fmt::Display for SendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotConnected => f.write_str("there is no session to send on"),
-            Self::Full => f.write_str("too much is queued"),
-            Self::TooLarge { len, max } => {
-                write!(f, "a packet of {len} bytes, and the server takes {max}")
-            }
-            Self::NotJson => f.write_str("the value cannot be JSON"),
-            Self::Separator => f.write_str("text with U+001E cannot be carried by polling"),
-        }
-    }
-}
-
-impl std::error::Error for SendError {}
-
 /// The end of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use eio_core::packet::Message;
 use eio_core::session::UpgradeFailure;
 
-use crate::client::error::{Closed, SendError};
+use crate::client::error::Closed;
+use crate::error::SendError;
 use crate::message::OwnedMessage;
 use crate::worker::pool::Pool;
 

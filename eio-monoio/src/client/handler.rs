@@ -54,6 +54,6 @@ impl Client {
                 }
             }
         }
-        self.wait().await
+        self.ended().await
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use eio_core::packet::Message;
 use eio_core::session::{CloseReason, UpgradeFailure};
 
-use crate::client::error::SendError;
+use crate::error::SendError;
 use crate::io::message_queue::MessageQueue;
 
 /// Messages in one block of memory, and the rare other things that stand between them.

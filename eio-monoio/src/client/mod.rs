@@ -29,7 +29,7 @@
 //! takes 3.7 KB of heap over a WebSocket and 4.8 KB over polling (x86-64; `tests/client_footprint.rs` measures it),
 //! plus what rustls keeps of a TLS connection, and one descriptor. Beside that it holds at most
 //! [`inbound_high_water`](Connect::inbound_high_water), [`outbound_high_water`](Connect::outbound_high_water) and one
-//! message of [`max_receive`](Connect::max_receive); a server that causes more is not read from.
+//! message of [`max_payload`](Connect::max_payload); a server that causes more is not read from.
 //!
 //! Every future here may be dropped at any time. A [`Client`] that is dropped ends its session at once, and its
 //! sockets and tasks are gone at the next turn of the core.
@@ -44,6 +44,7 @@ mod handler;
 mod http;
 mod inbox;
 mod lanes;
+mod options;
 mod plain;
 mod polling;
 mod remote;
@@ -67,14 +68,16 @@ use eio_core::transport::Transport;
 
 use crate::worker::context::WorkerContext;
 use connect::open;
+use options::Options;
 use session::Session;
-use settings::{Options, Settings};
+use settings::Settings;
 
+pub use crate::error::SendError;
 pub use crate::worker::task::{sleep, spawn};
 pub use backoff::Backoff;
 pub use connect::Connect;
 pub use eio_core::session::UpgradeFailure;
-pub use error::{Closed, ConnectError, Fault, SendError};
+pub use error::{Closed, ConnectError, Fault};
 pub use event::{Event, Received};
 pub use handler::ClientHandler;
 pub use remote::Remote;
@@ -197,7 +200,7 @@ impl Client {
 
     /// Waits until nothing is queued: all of it was taken by the kernel, or over polling by the server; or the
     /// session has ended.
-    pub async fn flush(&self) {
+    pub async fn flushed(&self) {
         let session = self.session();
         poll_fn(|cx| session.poll_flushed(cx)).await;
     }
@@ -218,7 +221,7 @@ impl Client {
 
     /// Waits for the end of the session. Events that nobody [takes](Self::next) stay where they are, and hold the
     /// server up once they are [too many](Connect::inbound_high_water).
-    pub async fn wait(&self) -> Closed {
+    pub async fn ended(&self) -> Closed {
         let session = self.session();
         poll_fn(|cx| session.poll_gone(cx)).await;
         closed(&session)
@@ -265,8 +268,8 @@ impl Client {
         }
     }
 
-    /// The largest packet the server takes, in bytes; `usize::MAX` if it did not say.
-    pub fn max_payload(&self) -> usize {
+    /// The largest packet that the server receives, in bytes, as its open packet says; `usize::MAX` if it does not.
+    pub fn server_max_payload(&self) -> usize {
         self.session().max_payload()
     }
 

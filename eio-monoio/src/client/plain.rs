@@ -54,7 +54,7 @@ impl Connect {
         };
         // Rare and large: not part of what the socket pays for while it lives.
         let (conn, terms) = Box::pin(opening).await.map_err(ConnectError::Failed)?;
-        let max = settings.options.max_receive;
+        let max = settings.options.max_payload;
         let deflate = settings.deflate(&worker, terms);
         Ok(raw_websocket::run(conn, max, deflate, on_open, on_message).await.map(|code| code.get()))
     }

@@ -126,7 +126,7 @@ async fn attempt(
         conn.set_deadline(session.request_timeout());
     }
     let head = read_head(&session.cookies, &mut conn, method).await?;
-    let max = session.settings.options.max_receive;
+    let max = session.settings.options.max_payload;
     let mut decoder = BodyDecoder::new(head.framing, max);
     if head.status != 200 {
         let body = read_error_body(&mut conn, &mut decoder).await;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use crate::client::error::SendError;
 use crate::client::session::Session;
+use crate::error::SendError;
 use crate::message::OwnedMessage;
 use crate::worker::context::WorkerContext;
 use crate::worker::mailbox::{Mailbox, MailboxReceiver, Undelivered};
@@ -38,7 +38,7 @@ impl Remote {
     ///
     /// # Errors
     /// [`SendError::Full`]: the client's [`outbound_high_water`](crate::client::Connect::outbound_high_water) waits
-    /// for its core, besides what waits for the network. [`SendError::NotConnected`]: the session has ended.
+    /// for its core, besides what waits for the network. [`SendError::Closed`]: the session has ended.
     pub fn send(&self, message: impl Into<OwnedMessage>) -> Result<(), SendError> {
         let message = message.into();
         let size = message.borrow().len();
@@ -55,11 +55,11 @@ impl Remote {
         /// What an order costs beside its message, about.
         const ORDER: usize = 64;
         if self.0.gone.load(Ordering::Acquire) {
-            return Err(SendError::NotConnected);
+            return Err(SendError::Closed);
         }
         self.0.mailbox.offer(order, ORDER + size, limit).map_err(|undelivered| match undelivered {
             Undelivered::Full => SendError::Full,
-            Undelivered::Closed => SendError::NotConnected,
+            Undelivered::Closed => SendError::Closed,
         })
     }
 }

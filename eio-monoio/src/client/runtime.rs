@@ -5,7 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use crate::worker::context::WorkerContext;
@@ -87,12 +87,10 @@ async fn end(worker: &Rc<WorkerContext>) {
     let deadline = Deadline::new(worker.clone());
     deadline.set(UNWIND);
     let ended = poll_fn(|cx| {
-        if worker.tasks.poll_none(cx).is_ready() && worker.background.poll_none(cx).is_ready() {
-            return Poll::Ready(true);
-        }
-        deadline.poll(cx).map(|()| false)
+        ready!(worker.tasks.poll_none(cx));
+        worker.background.poll_none(cx)
     });
-    if !ended.await {
+    if deadline.limit(ended).await.is_err() {
         tracing::error!("a task would not end; its sockets are left to the process");
     }
     drop(deadline);

@@ -42,7 +42,7 @@ pub(crate) async fn run(session: Rc<Session>) {
     if !session.connected(&ws.sender) {
         return;
     }
-    let reader = WsReader::new(Role::Client, session.settings.options.max_receive, inward);
+    let reader = WsReader::new(Role::Client, session.settings.options.max_payload, inward);
     let reader = Reader { session: &session, ws: &ws, rx, reader, fault: None };
     drive(&Watcher { session: &session, ws: &ws }, pin!(reader.run())).await;
 }
@@ -58,7 +58,7 @@ impl SendObserver for Watcher<'_> {
     }
 
     fn sent(&self) {
-        if self.session.is_current_sender(&self.ws.sender) {
+        if self.session.is_current_ws(&self.ws.sender) {
             self.session.drained();
         }
     }
@@ -241,7 +241,7 @@ impl Reader<'_> {
 
     /// Lets the peer and the session know that the reader is done.
     fn conclude(&mut self, end: ReadEnd) {
-        let current = self.session.is_current_sender(&self.ws.sender);
+        let current = self.session.is_current_ws(&self.ws.sender);
         self.ws.conclude(&end);
         let fault = self.fault.take().unwrap_or(Fault::Lost);
         match end {

@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use eio_core::buffer::RecvBuffer;
@@ -15,7 +15,7 @@ use crate::io::stream::Stream;
 use crate::message::OutBuf;
 use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
 use crate::worker::context::{ConnectionId, WorkerContext};
-use crate::worker::deadline::Deadline;
+use crate::worker::deadline::{Deadline, Limited, LimitedOrCut};
 use crate::worker::pool::SCRATCH;
 
 /// A socket, what came on it and what is to be sent on it.
@@ -95,9 +95,20 @@ impl HttpConn {
         self.deadline.clear();
     }
 
-    /// Ready when the deadline has passed.
-    pub(crate) fn poll_deadline(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.deadline.poll(cx)
+    /// Runs `future` for at most `time`, and drops it then.
+    pub(crate) fn limit<F: Future>(&self, time: Duration, future: F) -> Limited<'_, F> {
+        self.deadline.set(time);
+        self.deadline.limit(future)
+    }
+
+    /// Runs `future` to its end, and shuts the socket down after `time` to bring that about.
+    pub(crate) fn limit_or_cut<F: Future>(
+        &self,
+        time: Duration,
+        future: F,
+    ) -> LimitedOrCut<'_, F, impl FnOnce()> {
+        self.deadline.set(time);
+        self.deadline.limit_or_cut(future, || self.socket.stream.shutdown_both())
     }
 
     /// Says whether closing the connection now would lose nothing.
@@ -184,19 +195,13 @@ impl HttpConn {
         self.shrink_rx();
         self.deadline.set_millis(self.limits.write_timeout);
         let conn = &*self;
-        let mut write = conn.socket.stream.write_all(out);
-        let mut cut = false;
+        let stream = &conn.socket.stream;
+        let mut sending =
+            conn.deadline.limit_or_cut(stream.write_all(out), || stream.shutdown_both());
         poll_fn(move |cx| {
-            if let Poll::Ready((result, out)) = Pin::new(&mut write).poll(cx) {
-                conn.limits.count(BYTES_SENT, out.len());
-                return Poll::Ready(result.map(|()| out).map_err(|_| RecvError::Closed));
-            }
-            if !cut && conn.deadline.poll(cx).is_ready() {
-                // The operation owns its buffer until the kernel lets go: end the socket, not the future.
-                conn.socket.stream.shutdown_both();
-                cut = true;
-            }
-            Poll::Pending
+            let ((result, out), _) = ready!(Pin::new(&mut sending).poll(cx));
+            conn.limits.count(BYTES_SENT, out.len());
+            Poll::Ready(result.map(|()| out).map_err(|_| RecvError::Closed))
         })
     }
 

@@ -20,7 +20,8 @@ const KEEP: usize = 16 * 1024;
 impl MessageQueue {
     /// Whether a message of `len` bytes can be queued: a record has a 32-bit length.
     pub(crate) fn check(len: usize) -> Result<(), SendError> {
-        u32::try_from(len).map(drop).map_err(|_| SendError::TooLarge)
+        let max = u32::MAX as usize;
+        if len > max { Err(SendError::TooLarge { len, max }) } else { Ok(()) }
     }
 
     pub(crate) fn push(&mut self, message: Message<'_>) {
@@ -115,11 +116,12 @@ mod tests {
 
     #[test]
     fn a_message_of_4_gib_is_never_taken_and_one_byte_less_always() {
+        let too_large = |len| Err(SendError::TooLarge { len, max: u32::MAX as usize });
         for (len, taken) in [
             (0, Ok(())),
             ((1 << 32) - 1, Ok(())),
-            (1 << 32, Err(SendError::TooLarge)),
-            (usize::MAX, Err(SendError::TooLarge)),
+            (1 << 32, too_large(1 << 32)),
+            (usize::MAX, too_large(usize::MAX)),
         ] {
             assert_eq!(MessageQueue::check(len), taken, "{len}");
         }

@@ -31,7 +31,7 @@ impl Remote {
     }
 
     /// The server whose worker this thread is, for handlers and what they call; `None` on other threads.
-    pub fn here() -> Option<Self> {
+    pub fn current() -> Option<Self> {
         CURRENT.with(|here| here.borrow().clone())
     }
 

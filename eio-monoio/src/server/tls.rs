@@ -12,6 +12,7 @@ use rustls::server::danger::ClientCertVerifier;
 
 use crate::error::ConfigError;
 use crate::io::pem;
+use crate::range;
 
 /// TLS options of a server, for [`Server::tls`](crate::Server::tls).
 ///
@@ -137,7 +138,8 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new(options: Tls) -> Result<Self, ConfigError> {
-        crate::server::config::check_time("tls.handshake_timeout", options.handshake_timeout)?;
+        range::check(options.handshake_timeout, range::TIMEOUT)
+            .map_err(|problem| ConfigError::new("tls.handshake_timeout", problem))?;
         let current = Mutex::new(options.load()?);
         Ok(Self { options, current })
     }

@@ -12,7 +12,7 @@ use crate::message::OutBuf;
 /// A cookie for [`Config::cookie`](crate::Config::cookie) that identifies the session (RFC 6265).
 ///
 /// Only the response to a polling handshake sets it. Browsers accept cookies from a WebSocket handshake too, but neither
-/// engine.io nor python-engineio sets one there. engine.io: `cookie`; python-engineio: `cookie`.
+/// engine.io nor python-engineio sets one there.
 ///
 /// [`Config::check`](crate::Config::check) reports names and attributes that RFC 6265 section 4.1.1 does not allow, and
 /// combinations that browsers reject.

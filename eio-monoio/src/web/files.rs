@@ -118,9 +118,11 @@ impl Files {
         self
     }
 
-    /// The file that a directory's URL leads to. python-engineio: the key `''`.
+    /// The file that a directory's URL leads to.
     ///
     /// **Default:** `index.html`. **Range:** a file name without a slash.
+    ///
+    /// python-engineio: the key `''`.
     #[must_use]
     pub fn default_file(mut self, name: impl Into<String>) -> Self {
         self.default_file = name.into();

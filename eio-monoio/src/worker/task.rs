@@ -81,7 +81,7 @@ pub async fn sleep(duration: Duration) {
 pub(crate) async fn sleep_on(worker: &Rc<WorkerContext>, duration: Duration) {
     let deadline = Deadline::new(worker.clone());
     deadline.set_millis(millis(duration));
-    poll_fn(|cx| deadline.poll(cx)).await;
+    deadline.elapsed().await;
 }
 
 fn current_worker() -> Rc<WorkerContext> {

@@ -26,7 +26,7 @@ async fn watch(worker: &Rc<WorkerContext>) {
         poll_fn(|cx| worker.pool.poll_freed(cx)).await;
         while worker.pool.take_freed() >= TRIM_THRESHOLD {
             deadline.set(QUIET);
-            poll_fn(|cx| deadline.poll(cx)).await;
+            deadline.elapsed().await;
         }
         worker.pool.clear();
         net::trim();

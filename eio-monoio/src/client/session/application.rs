@@ -5,43 +5,37 @@ use std::task::{Context, Poll};
 
 use eio_core::packet::{Message, Packet};
 use eio_core::payload;
-use eio_core::session::client::Transmit;
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
 
 use super::Session;
-use crate::client::error::{Closed, SendError};
+use crate::client::error::Closed;
 use crate::client::event;
 use crate::client::inbox::{Item, Notice};
+use crate::client::session::end::Stage;
+use crate::error::SendError;
 use crate::io::ws_sender::CloseMode;
 
 impl Session {
     pub(crate) fn try_send(self: &Rc<Self>, message: Message<'_>) -> Result<(), SendError> {
         if !self.is_open() || self.is_closing() {
-            return Err(SendError::NotConnected);
+            return Err(SendError::Closed);
         }
         let packet = Packet::Message(message);
         self.admit(&packet)?;
         if self.is_slow() {
             return Err(SendError::Full);
         }
-        if self.outbox.borrow().is_empty()
-            && let Some(sender) = &*self.sender.borrow()
-        {
-            loop {
-                let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, true);
-                match next {
-                    Some(Transmit::Message) => {
-                        self.write_frame(sender, &packet);
-                        return Ok(());
-                    }
-                    Some(other) => self.transmit(sender, other),
-                    None => break,
-                }
-            }
+        let sent = self.outgoing.is_queue_empty()
+            && self.outgoing.send_now(
+                || self.next_on_ws(true),
+                |ws| self.write_frame(ws, &packet),
+                |ws, packet| self.transmit(ws, packet),
+            );
+        if !sent {
+            self.outgoing.queue().borrow_mut().push(message);
+            self.apply_effects();
         }
-        self.outbox.borrow_mut().push(message);
-        self.apply_effects();
         Ok(())
     }
 
@@ -144,7 +138,7 @@ impl Session {
 
     /// Ends the session after what is queued.
     pub(crate) fn close(self: &Rc<Self>) {
-        if self.worker_gone.get() {
+        if self.end.is_at(Stage::WorkerEnded) {
             return;
         }
         let now = self.worker.now();
@@ -154,22 +148,22 @@ impl Session {
 
     /// Ends the session now; the server is told as far as that takes no time.
     pub(crate) fn abort(self: &Rc<Self>) {
-        if self.worker_gone.get() {
+        if self.end.is_at(Stage::WorkerEnded) {
             return;
         }
-        self.aborted.set(true);
+        self.end.advance(Stage::Aborted);
         self.machine.borrow_mut().abort(CloseReason::ClientDisconnect);
         self.apply_effects();
-        for sender in [&self.sender, &self.closing_probe] {
-            if let Some(sender) = &*sender.borrow() {
-                sender.end(CloseMode::Cut);
+        for ws in [self.outgoing.ws(), self.closing_probe.borrow()] {
+            if let Some(ws) = &*ws {
+                ws.end(CloseMode::Cut);
             }
         }
     }
 
     /// Ends the session and everything of it at the next turn of its tasks.
     pub(crate) fn cut(self: &Rc<Self>) {
-        if !self.worker_gone.get() {
+        if !self.end.is_at(Stage::WorkerEnded) {
             self.abort();
             self.cut_off();
         }

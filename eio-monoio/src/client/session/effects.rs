@@ -10,6 +10,8 @@ use eio_core::ws;
 
 use super::{Session, index};
 use crate::client::inbox::Notice;
+use crate::client::session::end::Stage;
+use crate::io::outgoing::Next;
 use crate::io::ws_sender::{CloseMode, WsSender};
 use crate::message::{OutBuf, never_full};
 use crate::worker::net;
@@ -18,14 +20,14 @@ impl Session {
     /// Lets every change take effect: lanes, words for them, events, wakings, the deadline.
     pub(super) fn apply_effects(self: &Rc<Self>) {
         loop {
-            let queued = !self.outbox.borrow().is_empty();
+            let queued = !self.outgoing.is_queue_empty();
             let lane = self.machine.borrow_mut().poll_lane(queued);
             match lane {
                 Some(lane) => self.start_lane(lane),
                 None => break,
             }
         }
-        self.flush_sender();
+        self.flush_ws();
         loop {
             let event = self.machine.borrow_mut().poll_event();
             match event {
@@ -71,8 +73,8 @@ impl Session {
         const MAX_PACKETS: usize = 16;
         let mut encoder = payload::Encoder::new(self.max_payload(), MAX_PACKETS);
         loop {
-            let mut outbox = self.outbox.borrow_mut();
-            let front = outbox.front().map(Packet::Message);
+            let mut queue = self.outgoing.queue().borrow_mut();
+            let front = queue.front().map(Packet::Message);
             if !encoder.has_room(front.as_ref()) {
                 break;
             }
@@ -89,34 +91,34 @@ impl Session {
                 "admitted, and asked before"
             );
             if next == Some(Transmit::Message) {
-                outbox.pop();
+                queue.pop();
             }
         }
         !encoder.is_empty()
     }
 
     /// Moves what the machine allows from the queue into the WebSocket's frames.
-    pub(super) fn flush_sender(&self) {
-        let sender = self.sender.borrow();
-        loop {
-            let mut outbox = self.outbox.borrow_mut();
-            let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, !outbox.is_empty());
-            match (next, &*sender, outbox.front()) {
-                (Some(Transmit::Message), Some(sender), Some(message)) => {
-                    self.write_frame(sender, &Packet::Message(message));
-                    outbox.pop();
-                }
-                (Some(next), Some(sender), _) => self.transmit(sender, next),
-                // It is still being opened, and not wanted any more.
-                (Some(_), None, _) => {
-                    drop(outbox);
+    pub(super) fn flush_ws(&self) {
+        self.outgoing.flush(
+            |queued| self.next_on_ws(queued),
+            |ws, message| self.write_frame(ws, &Packet::Message(message)),
+            |ws, packet| match ws {
+                Some(ws) => self.transmit(ws, packet),
+                // It is still being opened, and not needed any more.
+                None => {
                     self.ws_unwanted.set(true);
                     self.cut_socket(Lane::WebSocket);
                     self.watchers.wake_all();
                 }
-                (None, ..) => break,
-            }
-        }
+            },
+        );
+    }
+
+    /// The packet that the state machine allows next on the WebSocket.
+    #[inline]
+    pub(super) fn next_on_ws(&self, queued: bool) -> Option<Next<Transmit>> {
+        let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, queued)?;
+        Some(if next == Transmit::Message { Next::Message } else { Next::Control(next) })
     }
 
     pub(super) fn write_frame(&self, sender: &WsSender, packet: &Packet<'_>) {
@@ -151,7 +153,7 @@ impl Session {
 
     /// The probing WebSocket is none of ours any more; its task ends it.
     fn detach_probe(&self) {
-        let probe = self.sender.borrow_mut().take();
+        let probe = self.outgoing.take_ws();
         if let Some(sender) = probe
             && sender.ending() == CloseMode::Open
         {
@@ -169,25 +171,25 @@ impl Session {
     pub(super) fn on_closed(&self, reason: CloseReason) {
         self.closed.set(Some(reason));
         self.timer.clear();
-        self.outbox.borrow_mut().clear();
+        self.outgoing.queue().borrow_mut().clear();
         self.idle.borrow_mut().clear();
         if reason == CloseReason::PingTimeout {
             // The peer is not there to hear of it.
-            self.cut.set(true);
+            self.end.advance(Stage::Cut);
         }
         self.notify(Notice::Closed(reason));
         self.senders.wake_all();
     }
 
     pub(super) fn cut_off(&self) {
-        self.cut.set(true);
+        self.end.advance(Stage::Cut);
         self.cut_polling();
         self.cut_socket(Lane::WebSocket);
         self.watchers.wake_all();
     }
 
     fn cut_polling(&self) {
-        self.cut.set(true);
+        self.end.advance(Stage::Cut);
         self.cut_socket(Lane::Get);
         self.cut_socket(Lane::Post);
         self.watchers.wake_all();

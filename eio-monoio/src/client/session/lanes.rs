@@ -14,23 +14,24 @@ use eio_core::transport::Transport;
 use super::{Session, index};
 use crate::client::error::Fault;
 use crate::client::http::{self, IdleConn};
+use crate::client::session::end::Stage;
 use crate::io::http_conn::HttpConn;
 use crate::io::ws_sender::WsSender;
 
 impl Session {
     /// The WebSocket is open. False: it is not wanted any more.
-    pub(crate) fn connected(self: &Rc<Self>, sender: &Rc<WsSender>) -> bool {
+    pub(crate) fn connected(self: &Rc<Self>, ws: &Rc<WsSender>) -> bool {
         let wanted = self.machine.borrow_mut().handle_connected().is_ok();
         if wanted {
-            *self.sender.borrow_mut() = Some(sender.clone());
+            self.outgoing.set_ws(ws.clone());
             self.apply_effects();
         }
         wanted
     }
 
-    /// Whether `sender` is still the WebSocket of this session: a probe that was abandoned is not.
-    pub(crate) fn is_current_sender(&self, sender: &Rc<WsSender>) -> bool {
-        self.sender.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, sender))
+    /// Whether `ws` is still the WebSocket of this session: a probe that was abandoned is not.
+    pub(crate) fn is_current_ws(&self, ws: &Rc<WsSender>) -> bool {
+        self.outgoing.is_current(ws)
     }
 
     /// The lane's request is done.
@@ -127,7 +128,7 @@ impl Session {
 
     /// Something was sent: there may be room for more.
     pub(crate) fn drained(&self) {
-        self.flush_sender();
+        self.flush_ws();
         if !self.senders.is_empty() && !self.is_slow() {
             self.senders.wake_all();
         }
@@ -152,7 +153,7 @@ impl Session {
     }
 
     pub(crate) fn is_unwanted(&self, lane: Lane) -> bool {
-        self.cut.get() || (lane == Lane::WebSocket && self.ws_unwanted.get())
+        self.end.is_at(Stage::Cut) || (lane == Lane::WebSocket && self.ws_unwanted.get())
     }
 
     /// How long a request may take now.
@@ -160,7 +161,7 @@ impl Session {
         /// For a last word after an abort.
         const BRIEF: Duration = Duration::from_secs(2);
         let timeout = self.settings.options.request_timeout;
-        if self.aborted.get() { timeout.min(BRIEF) } else { timeout }
+        if self.end.is_at(Stage::Aborted) { timeout.min(BRIEF) } else { timeout }
     }
 
     /// Says which socket works for a lane, so that it can be cut.

@@ -6,6 +6,7 @@
 
 mod application;
 mod effects;
+mod end;
 pub(crate) mod lanes;
 
 use std::cell::{Cell, RefCell};
@@ -23,8 +24,9 @@ use crate::client::cookies::CookieJar;
 use crate::client::error::Fault;
 use crate::client::http::IdleConn;
 use crate::client::inbox::Inbox;
+use crate::client::session::end::{End, Stage};
 use crate::client::settings::Settings;
-use crate::io::message_queue::MessageQueue;
+use crate::io::outgoing::Outgoing;
 use crate::io::ws_sender::WsSender;
 use crate::message::OutBuf;
 use crate::worker::context::{ShutdownHook, WorkerContext};
@@ -44,11 +46,8 @@ pub(crate) struct Session {
     machine: RefCell<ClientSession>,
     /// What the open packet said.
     opened: RefCell<Option<Open>>,
-    /// What no lane could take yet.
-    outbox: RefCell<MessageQueue>,
+    outgoing: Outgoing,
     inbox: RefCell<Inbox>,
-    /// The WebSocket, from its 101 on, also while it is only probed.
-    sender: RefCell<Option<Rc<WsSender>>>,
     /// One that came to nothing, while it takes its leave.
     closing_probe: RefCell<Option<Rc<WsSender>>>,
     /// Connections between two polling requests, and until when they may be used again.
@@ -58,11 +57,9 @@ pub(crate) struct Session {
     /// The first thing that went wrong on the wire.
     fault: RefCell<Option<Fault>>,
     closed: Cell<Option<CloseReason>>,
-    /// The application does not wait for last words.
-    aborted: Cell<bool>,
-    /// Nothing of this session is to be waited for any more.
-    cut: Cell<bool>,
-    /// A WebSocket that is still being opened is not wanted any more.
+    /// How far the session is from its end.
+    end: End,
+    /// A WebSocket that is still being opened is not needed any more.
     ws_unwanted: Cell<bool>,
     /// Tasks of this session.
     tasks: Cell<usize>,
@@ -73,8 +70,6 @@ pub(crate) struct Session {
     /// Whoever waits for anything else: the open packet, room in the inbox, the end.
     watchers: Wakers,
     timer: Deadline,
-    /// The core has ended.
-    worker_gone: Cell<bool>,
     shutdown_hook: Cell<usize>,
 }
 
@@ -94,23 +89,20 @@ impl Session {
             run_lane,
             cookies: RefCell::default(),
             opened: RefCell::default(),
-            outbox: RefCell::default(),
+            outgoing: Outgoing::default(),
             inbox: RefCell::default(),
-            sender: RefCell::default(),
             closing_probe: RefCell::default(),
             idle: RefCell::default(),
             sockets: Default::default(),
             fault: RefCell::default(),
             closed: Cell::new(None),
-            aborted: Cell::new(false),
-            cut: Cell::new(false),
+            end: End::default(),
             ws_unwanted: Cell::new(false),
             tasks: Cell::new(0),
             receivers: Wakers::default(),
             senders: Wakers::default(),
             watchers: Wakers::default(),
             timer: Deadline::new(worker.clone()),
-            worker_gone: Cell::new(false),
             shutdown_hook: Cell::new(0),
             worker,
         });
@@ -202,8 +194,7 @@ impl Session {
 
     /// Bytes that wait to be sent.
     pub(crate) fn queued(&self) -> usize {
-        let sender = self.sender.borrow();
-        self.outbox.borrow().bytes() + sender.as_ref().map_or(0, |sender| sender.queued())
+        self.outgoing.queued()
     }
 
     fn is_slow(&self) -> bool {
@@ -225,9 +216,9 @@ impl ShutdownHook for Session {
         if self.closed.get().is_none() {
             self.on_closed(CloseReason::TransportClose);
         }
-        self.worker_gone.set(true);
+        self.end.advance(Stage::WorkerEnded);
         self.timer.disarm();
-        drop((self.sender.take(), self.closing_probe.take(), self.idle.take()));
+        drop((self.outgoing.take_ws(), self.closing_probe.take(), self.idle.take()));
         for waiting in [&self.receivers, &self.senders, &self.watchers] {
             waiting.clear();
         }

@@ -1,16 +1,14 @@
 //! Requests for other paths: the application's own routes.
 
 use std::borrow::Cow;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use eio_core::http::{WriteError, response};
 
 use crate::io::http_conn::RecvError;
 use crate::message::OutBuf;
 use crate::server::conn::Body;
+use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
 use crate::server::conn::request::Next;
@@ -22,26 +20,26 @@ use crate::web::persistence::Persistence;
 use crate::web::request::to_http;
 use crate::worker::tasks::Stopped;
 
-/// Has the application answer. `head` bytes of `conn.rx` are the request's head.
+/// Has the application answer.
 pub(crate) async fn answer<H: Handler>(
     shard: &Rc<Shard<H>>,
     mut conn: Box<Conn<H::Session>>,
-    head: usize,
+    head: HeadRanges,
     body: Body,
     after: Persistence,
 ) -> Next<H::Session> {
     if let Some(disk) = conn.state.disk.clone() {
-        match file::serve(&mut conn, &disk, head, body, after).await {
+        match file::serve(&mut conn, &disk, &head, body, after).await {
             file::Served::No => {}
             file::Served::Yes(after) => return Next::Continue(conn, after),
             file::Served::Gone => return Next::Gone,
         }
     }
-    let Some(mut request) = owned(&mut conn, head) else {
-        conn.reply(Answer::empty(400), Persistence::Close);
-        return Next::Continue(conn, Persistence::Close);
+    let mut request = {
+        let mut slots = HeaderSlots::new();
+        to_http(&head.head(conn.rx.unread(), &mut slots), Vec::new())
     };
-    conn.rx.skip(head);
+    conn.rx.skip(head.len());
     let status = match conn.receive_body(body).await {
         Ok(()) => 0,
         Err(RecvError::Bad(error)) => error.status(),
@@ -57,22 +55,9 @@ pub(crate) async fn answer<H: Handler>(
     conn.shrink_rx();
     let bodiless = request.method() == http::Method::HEAD;
 
-    let tasks = &shard.state.tasks;
-    conn.set_deadline(conn.state.config.connect_timeout);
-    let outcome = match tasks.call(|| shard.handler.request(request)) {
-        Ok(answering) => {
-            let mut answering = pin!(tasks.run(answering));
-            poll_fn(|cx| {
-                if let Poll::Ready(outcome) = answering.as_mut().poll(cx) {
-                    return Poll::Ready(outcome);
-                }
-                conn.poll_deadline(cx).map(|()| Err(Stopped::Aborted))
-            })
-            .await
-        }
-        Err(stopped) => Err(stopped),
-    };
-    match outcome {
+    let answering = shard.state.tasks.start(|| shard.handler.request(request));
+    let outcome = conn.limit(conn.state.config.connect_timeout, answering).await;
+    match outcome.unwrap_or(Err(Stopped::Aborted)) {
         Ok(answer) => write(&mut conn, &answer, bodiless, after),
         Err(Stopped::Panicked) => {
             tracing::error!("handler panicked in request");
@@ -81,12 +66,6 @@ pub(crate) async fn answer<H: Handler>(
         Err(Stopped::Aborted) => conn.reply(Answer::empty(503), after),
     }
     Next::Continue(conn, after)
-}
-
-fn owned<T>(conn: &mut Conn<T>, head: usize) -> Option<http::Request<Vec<u8>>> {
-    let mut slots = HeaderSlots::new();
-    let head = slots.parse(conn.rx.unread().get(..head)?, conn.state.config.max_headers).ok()?;
-    Some(to_http(&head, Vec::new()))
 }
 
 /// The framing and the coding of the message are ours: what the application says about the former is left out,

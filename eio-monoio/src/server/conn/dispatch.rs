@@ -22,11 +22,30 @@ use crate::server::socket::Socket;
 use crate::worker::tasks::{Run, Stopped};
 use crate::worker::yield_now::YieldBudget;
 
-/// Hands a message over. The future, guarded against panics, does not borrow it. From here on the session is
-/// busy, until [`begin`] or [`drain_inbox`] finds that the handler is done.
-// Inlined, what is made is made in its place.
+/// Delivers a message: to the inbox while the handler is busy with an earlier one, to a task of its own with
+/// [`Dispatch::Concurrent`], and to the handler otherwise, by the future that is returned.
+// Inlined, so that the future is constructed where it stays.
 #[inline(always)]
-pub(crate) fn message<'s, H: Handler>(
+pub(crate) fn deliver<'s, H: Handler>(
+    shard: &'s Rc<Shard<H>>,
+    session: &Rc<Session<H::Session>>,
+    lent: Message<'_>,
+) -> Option<impl Future<Output = ()> + use<'s, H>> {
+    if session.is_busy() {
+        session.push_inbox(lent);
+        return None;
+    }
+    if is_concurrent(shard) {
+        spawn_message(shard, session, lent);
+        return None;
+    }
+    Some(message(shard, session, lent))
+}
+
+/// Calls the handler. The future, guarded against panics, does not borrow the message. From here on the session is
+/// busy, until [`begin`] or [`drain_inbox`] finds that the handler is done.
+#[inline(always)]
+fn message<'s, H: Handler>(
     shard: &'s Shard<H>,
     session: &Rc<Session<H::Session>>,
     lent: Message<'_>,
@@ -83,7 +102,7 @@ impl<T, F: Future<Output = ()>> Future for Handled<'_, T, F> {
 }
 
 /// Hands a message over in a task of its own.
-pub(crate) fn spawn_message<H: Handler>(
+fn spawn_message<H: Handler>(
     shard: &Rc<Shard<H>>,
     session: &Rc<Session<H::Session>>,
     lent: Message<'_>,

@@ -1,15 +1,12 @@
 //! Static files over HTTP.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
-
-use eio_core::http::{Framing, Target, WriteError, response};
+use eio_core::http::{Target, WriteError, response};
 
 use crate::io::http_conn::RecvError;
 use crate::message::OutBuf;
 use crate::server::conn::Body;
 use crate::server::conn::Conn;
+use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
 use crate::server::shard::disk::{Disk, Found, Opened, Reply, Task, Wanted};
@@ -27,11 +24,11 @@ pub(crate) enum Served {
     Gone,
 }
 
-/// Answers a request if it is for a file. `head` bytes of `conn.rx` are its head.
+/// Answers a request if it is for a file.
 pub(crate) async fn serve<T>(
     conn: &mut Conn<T>,
     disk: &Disk,
-    head: usize,
+    head: &HeadRanges,
     body: Body,
     after: Persistence,
 ) -> Served {
@@ -46,9 +43,8 @@ pub(crate) async fn serve<T>(
         Some(Reply::Piece(..)) | None => Err(503),
     };
     // From here on the request is ours. Its body, if it has one, is nobody's.
-    conn.rx.skip(head);
-    let has_body = !matches!(body.framing, Framing::None | Framing::Length(0));
-    let after = if has_body { Persistence::Close } else { after };
+    conn.rx.skip(head.len());
+    let after = if body.is_empty() { after } else { Persistence::Close };
     let head_only = request.method == Method::Head;
     let plain = |status| Answer { head_only, ..Answer::empty(status) };
     let mut opened = match found {
@@ -115,11 +111,11 @@ struct Request {
     location: String,
 }
 
-/// Reads the head once more. `None`: no rule leads from it to a file.
-fn decide<T>(conn: &Conn<T>, disk: &Disk, head: usize) -> Option<Request> {
+/// `None`: no rule leads from the request to a file.
+fn decide<T>(conn: &Conn<T>, disk: &Disk, head: &HeadRanges) -> Option<Request> {
     let config = &conn.state.config;
     let mut slots = HeaderSlots::new();
-    let head = slots.parse(conn.rx.unread().get(..head)?, config.max_headers).ok()?;
+    let head = head.head(conn.rx.unread(), &mut slots);
     let target = Target::parse(head.target).ok()?;
     let candidate = disk.files.resolve(target.path)?;
     let method = match head.method {
@@ -146,13 +142,8 @@ fn decide<T>(conn: &Conn<T>, disk: &Disk, head: usize) -> Option<Request> {
 /// Has a disk thread do something. `None`: it takes too long, or the server ends.
 async fn ask<T>(conn: &Conn<T>, disk: &Disk, task: Task) -> Option<Reply> {
     let state = &conn.state;
-    conn.set_deadline(state.config.connect_timeout);
-    let mut asking = pin!(state.tasks.run(disk.ask(&state.reads, state.id, task)));
-    poll_fn(|cx| match asking.as_mut().poll(cx) {
-        Poll::Ready(reply) => Poll::Ready(reply.ok()),
-        Poll::Pending => conn.poll_deadline(cx).map(|()| None),
-    })
-    .await
+    let asking = state.tasks.run(disk.ask(&state.reads, state.id, task));
+    conn.limit(state.config.connect_timeout, asking).await.ok()?.ok()
 }
 
 fn write_head(

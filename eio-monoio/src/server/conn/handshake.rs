@@ -1,10 +1,8 @@
 //! Sessions begin here, over either transport, and upgrades.
 
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use eio_core::http::{RequestHead, WriteError, response};
 use eio_core::session::Lane;
@@ -15,6 +13,7 @@ use http::HeaderMap;
 
 use crate::io::stream::Stream;
 use crate::message::{OutBuf, never_full};
+use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
 use crate::server::conn::request::{Accept, KEPT, Next, Resume};
@@ -38,28 +37,27 @@ pub(crate) struct SessionRequest<H: Handler> {
     pub(crate) base64: bool,
     /// For a WebSocket.
     pub(crate) accept: Accept,
+    pub(crate) head: HeadRanges,
     pub(crate) after: Persistence,
     pub(crate) resume: Resume<H>,
 }
 
-/// Asks the application and opens the session (protocol 2.1). `head` bytes of `conn.rx` are the request.
+/// Asks the application and opens the session (protocol 2.1).
 pub(crate) fn open<H: Handler>(
     shard: &Rc<Shard<H>>,
     mut conn: Box<Conn<H::Session>>,
-    head: usize,
     asked: SessionRequest<H>,
 ) -> Handshake<H> {
     // The application may take its time with the request, which is mostly much smaller than what it came in.
     conn.shrink_rx();
     let pool = shard.state.per_worker::<Handshakes<H>>();
-    pool.0.run(Opening { shard: shard.clone(), conn, head, asked }, opened)
+    pool.0.run(Opening { shard: shard.clone(), conn, asked }, opened)
 }
 
 /// What a handshake takes.
 pub(crate) struct Opening<H: Handler> {
     shard: Rc<Shard<H>>,
     conn: Box<Conn<H::Session>>,
-    head: usize,
     asked: SessionRequest<H>,
 }
 
@@ -75,18 +73,18 @@ impl<H: Handler> Default for Handshakes<H> {
 type Handshake<H> = Pooled<Opening<H>, Next<<H as Handler>::Session>>;
 
 async fn opened<H: Handler>(opening: Opening<H>) -> Next<H::Session> {
-    let Opening { shard, mut conn, head, asked } = opening;
+    let Opening { shard, mut conn, asked } = opening;
     let shard = &shard;
-    let Accepted { data, peer, sid } = match connect(shard, &mut conn, head, asked.transport).await
-    {
-        Ok(accepted) => accepted,
-        Err(refusal) => {
-            conn.rx.skip(head);
-            conn.reply(Answer::refusal(&refusal), asked.after);
-            return Next::Continue(conn, asked.after);
-        }
-    };
-    conn.rx.skip(head);
+    let Accepted { data, peer, sid } =
+        match connect(shard, &mut conn, &asked.head, asked.transport).await {
+            Ok(accepted) => accepted,
+            Err(refusal) => {
+                conn.rx.skip(asked.head.len());
+                conn.reply(Answer::refusal(&refusal), asked.after);
+                return Next::Continue(conn, asked.after);
+            }
+        };
+    conn.rx.skip(asked.head.len());
     if shard.state.is_shutting_down() {
         // It began while the application made up its mind: a new session would only be in its way.
         conn.reply(Answer::empty(503), Persistence::Close);
@@ -166,33 +164,18 @@ struct Accepted<T> {
 async fn connect<H: Handler>(
     shard: &Shard<H>,
     conn: &mut Conn<H::Session>,
-    head: usize,
+    head: &HeadRanges,
     transport: Transport,
 ) -> Result<Accepted<H::Session>, Refusal> {
     let mut slots = HeaderSlots::new();
-    // It parsed a moment ago.
-    let bytes = conn.http.rx.unread().get(..head).unwrap_or_default();
-    let max = shard.state.config.max_headers;
-    let head = slots.parse(bytes, max).map_err(|_| Refusal::unavailable())?;
+    let head = head.head(conn.http.rx.unread(), &mut slots);
     let info = shard.state.info(head, conn.http.stream(), conn.peer);
     let request = ConnectRequest { info, transport };
-    conn.set_deadline(shard.state.config.connect_timeout);
     let tasks = &shard.state.tasks;
     let hooks = &shard.state.hooks;
-    let outcome = match tasks.call(|| shard.handler.connect(&request)) {
-        Err(stopped) => Err(stopped),
-        Ok(connecting) => {
-            let mut connecting = pin!(tasks.run(connecting));
-            let outcome = poll_fn(|cx| {
-                if let Poll::Ready(outcome) = connecting.as_mut().poll(cx) {
-                    return Poll::Ready(outcome);
-                }
-                conn.poll_deadline(cx).map(|()| Err(Stopped::Aborted))
-            });
-            outcome.await
-        }
-    };
-    match outcome {
+    let connecting = tasks.start(|| shard.handler.connect(&request));
+    let outcome = conn.limit(shard.state.config.connect_timeout, connecting).await;
+    match outcome.unwrap_or(Err(Stopped::Aborted)) {
         Ok(Ok(data)) => {
             let data = Guarded::new(data);
             let sid = match generate_id(&shard.state, &request) {
@@ -278,10 +261,8 @@ pub(crate) fn upgrade<H: Handler>(
     shard: &Rc<Shard<H>>,
     mut conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
-    head: usize,
     accept: &Accept,
 ) -> Next<H::Session> {
-    conn.rx.skip(head);
     switch_protocols(&mut conn, accept);
     if session.attach(Lane::WebSocket).is_err() {
         // As the reference does, and as its test suite expects: accepted, then closed. The session's own

@@ -34,6 +34,21 @@ impl<'b> HeaderSlots<'b> {
             parsed => parsed,
         }
     }
+
+    /// Takes at most [`MAX_HEADERS`] fields as they are.
+    pub(crate) fn fill<'h>(
+        &'h mut self,
+        fields: impl ExactSizeIterator<Item = Header<'b>>,
+    ) -> &'h [Header<'b>] {
+        let len = fields.len().min(MAX_HEADERS);
+        let slots = if len <= FEW {
+            &mut self.few[..len]
+        } else {
+            &mut self.many.insert([EMPTY; MAX_HEADERS])[..len]
+        };
+        slots.iter_mut().zip(fields).for_each(|(slot, field)| *slot = field);
+        slots
+    }
 }
 
 #[cfg(test)]

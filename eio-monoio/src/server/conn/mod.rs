@@ -2,9 +2,11 @@
 //! is; [`polling`] and [`websocket`] carry sessions.
 
 pub(crate) mod app_request;
+mod decide;
 pub(crate) mod dispatch;
 pub(crate) mod file;
 pub(crate) mod handshake;
+mod head_ranges;
 mod header_slots;
 pub(crate) mod http;
 pub(crate) mod polling;
@@ -36,6 +38,13 @@ use crate::worker::pool::SCRATCH;
 pub(crate) struct Body {
     pub(crate) framing: Framing,
     pub(crate) expects_continue: bool,
+}
+
+impl Body {
+    /// Whether the head says that there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.framing, Framing::None | Framing::Length(0))
+    }
 }
 
 /// A connection between requests. What it can do as a [`HttpConn`] it can do. It goes from hand to hand in a box: the

@@ -223,13 +223,14 @@ async fn pushed<H: Handler>(post: Post<H>) -> Next<H::Session> {
         }
         match next(&session, &mut records) {
             Step::Done => {}
-            Step::Message(message) if session.is_busy() => session.push_inbox(message),
-            Step::Message(message) if dispatch::is_concurrent(shard) => {
-                dispatch::spawn_message(shard, &session, message);
-                poll_fn(|cx| session.poll_inbox(cx)).await;
-            }
             Step::Message(message) => {
-                let mut handled = pin!(dispatch::message(shard, &session, message));
+                let Some(handled) = dispatch::deliver(shard, &session, message) else {
+                    if dispatch::is_concurrent(shard) {
+                        poll_fn(|cx| session.poll_inbox(cx)).await;
+                    }
+                    continue;
+                };
+                let mut handled = pin!(handled);
                 if dispatch::begin(shard, &session, handled.as_mut()).await.is_pending() {
                     let outcome = push_rest_to_inbox(&session, &mut records);
                     // Neither waits for the other: heartbeats not for the handler, the handler not for a peer

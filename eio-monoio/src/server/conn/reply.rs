@@ -7,6 +7,7 @@ use eio_core::session::Violation;
 use crate::message::OutBuf;
 use crate::server::conn::Conn;
 use crate::server::request::Refusal;
+use crate::web::cors;
 use crate::web::persistence::Persistence;
 
 /// A whole response.
@@ -71,6 +72,14 @@ impl<T> Conn<T> {
             // Everything written is a constant but the CORS lines, which were checked when they were made.
             out.0.truncate(start);
         }
+        self.extra = extra;
+    }
+
+    /// Writes the answer to a preflight that asks for the headers `wanted`; `None` if its origin is not allowed.
+    pub(crate) fn reply_preflight(&mut self, wanted: Option<&[u8]>, after: Persistence) {
+        let extra = std::mem::take(&mut self.extra);
+        let date = self.state.date();
+        cors::write_preflight(self.answer(), wanted, &date, &extra, after);
         self.extra = extra;
     }
 }

@@ -1,10 +1,7 @@
 //! TLS, before the first byte of HTTP.
 
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use crate::io::stream::{Stream, TlsStream};
@@ -12,6 +9,7 @@ use crate::metrics::TLS_FAILURES;
 use crate::server::conn::{Conn, http};
 use crate::server::handler::Handler;
 use crate::server::shard::Shard;
+use crate::worker::deadline::Elapsed;
 
 /// Agrees with the client on keys, within `time`, and serves it.
 pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>, time: Duration) {
@@ -30,19 +28,9 @@ pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>
 }
 
 async fn agree<T>(conn: &Conn<T>, tls: &TlsStream, time: Duration) -> io::Result<()> {
-    conn.set_deadline(time);
-    let mut agreed = pin!(tls.handshake());
-    let mut cut = false;
-    poll_fn(|cx| {
-        if let Poll::Ready(result) = agreed.as_mut().poll(cx) {
-            return Poll::Ready(if cut { Err(io::ErrorKind::TimedOut.into()) } else { result });
-        }
-        if !cut && conn.poll_deadline(cx).is_ready() {
-            // A write that is under way owns its buffer until the kernel lets go: end the socket, not the future.
-            tls.socket().shutdown_both();
-            cut = true;
-        }
-        Poll::Pending
-    })
-    .await
+    // A write that is under way owns its buffer until the kernel lets go: end the socket, not the future.
+    match conn.limit_or_cut(time, tls.handshake()).await {
+        (_, Err(Elapsed)) => Err(io::ErrorKind::TimedOut.into()),
+        (result, Ok(())) => result,
+    }
 }

@@ -40,7 +40,7 @@ pub(crate) fn start<H: Handler>(
 ) {
     let (outward, inward) = shard.state.deflate(deflate);
     let (ws, rx) = WsConn::new(conn.http, Role::Server, outward);
-    session.set_sender(ws.sender.clone());
+    session.set_ws(ws.sender.clone());
     let reader = WsReader::new(Role::Server, shard.state.config.max_payload, inward);
     let mut incoming = Incoming { rx, reader };
     let tasks = shard.clone();
@@ -133,16 +133,11 @@ impl<H: Handler> SessionSocket<H> {
                 let wanted = match self.next(incoming)? {
                     Input::Need(n) => n,
                     Input::Nothing => continue,
-                    Input::Message(message) if self.session.is_busy() => {
-                        self.session.push_inbox(message);
-                        continue;
-                    }
-                    Input::Message(message) if dispatch::is_concurrent(&self.shard) => {
-                        dispatch::spawn_message(&self.shard, &self.session, message);
-                        continue;
-                    }
                     Input::Message(message) => {
-                        handled.set(Some(dispatch::message(&self.shard, &self.session, message)));
+                        handled.set(dispatch::deliver(&self.shard, &self.session, message));
+                        if handled.is_none() {
+                            continue;
+                        }
                         0
                     }
                 };
@@ -245,7 +240,7 @@ impl<H: Handler> SessionSocket<H> {
     }
 
     fn is_current(&self) -> bool {
-        self.session.is_current_sender(&self.ws.sender)
+        self.session.is_current_ws(&self.ws.sender)
     }
 
     /// Decodes the next frame. What is no message takes effect.

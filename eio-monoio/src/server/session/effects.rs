@@ -10,17 +10,18 @@ use eio_core::session::{CloseReason, Event, Lane, Transmit};
 use eio_core::ws;
 
 use crate::error::SendError;
-use crate::io::outgoing::Outgoing;
+
 use crate::io::ws_sender::{CloseMode, WsSender};
 use crate::message::{OutBuf, never_full};
 use crate::metrics::UPGRADES;
 use crate::server::session::Session;
+use crate::server::session::out_message::OutMessage;
 use crate::worker::deadline::millis;
 
 impl<T> Session<T> {
     /// Lets every change take effect: words for the WebSocket, events, wakings, the deadline.
     pub(super) fn apply_effects(&self) {
-        self.flush_sender();
+        self.flush_ws();
         loop {
             let event = self.machine.borrow_mut().poll_event();
             match event {
@@ -48,25 +49,23 @@ impl<T> Session<T> {
     }
 
     /// Moves what the machine allows from the queue into the WebSocket's frames.
-    pub(super) fn flush_sender(&self) {
-        let sender = self.sender.borrow();
-        let Some(sender) = &*sender else { return };
-        loop {
-            let mut outbox = self.outbox.borrow_mut();
-            let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, !outbox.is_empty());
-            match (next, outbox.front()) {
-                (Some(Transmit::Message), Some(message)) => {
-                    message.write(sender, &self.env.pool, self.base64);
-                    outbox.pop();
-                }
-                (Some(next), _) => self.transmit(sender, next),
-                (None, _) => break,
-            }
+    pub(super) fn flush_ws(&self) {
+        if self.outgoing.ws().is_none() {
+            return;
         }
+        self.outgoing.flush(
+            |queued| self.next_on_ws(queued),
+            |ws, message| message.write(ws, &self.env.pool, self.base64),
+            |ws, packet| {
+                if let Some(ws) = ws {
+                    self.transmit(ws, packet);
+                }
+            },
+        );
     }
 
     /// Anything but a message, on the WebSocket.
-    pub(super) fn transmit(&self, sender: &Rc<WsSender>, what: Transmit) {
+    pub(super) fn transmit(&self, ws: &Rc<WsSender>, what: Transmit) {
         let pool = &self.env.pool;
         match what {
             Transmit::Open => {
@@ -74,19 +73,19 @@ impl<T> Session<T> {
                 self.write_open(&mut json);
                 let encode =
                     |out: &mut OutBuf| ws::encode(out, ws::Opcode::Text, b"0", &json.0, None);
-                sender.write(pool, |out| never_full(encode(out)));
+                ws.write(pool, |out| never_full(encode(out)));
                 if let Some(message) = &self.env.config.initial_packet {
-                    message.borrow().write(sender, pool, self.base64);
+                    message.borrow().write(ws, pool, self.base64);
                 }
             }
-            Transmit::Control(packet) => sender.write(pool, |out| out.frame(packet.frame(), None)),
-            Transmit::Hangup => self.close_ws(sender),
+            Transmit::Control(packet) => ws.write(pool, |out| out.frame(packet.frame(), None)),
+            Transmit::Hangup => self.close_ws(ws),
             Transmit::Message => {}
         }
     }
 
     /// RFC 6455 7.1.1: our part of the closing handshake.
-    fn close_ws(&self, sender: &Rc<WsSender>) {
+    fn close_ws(&self, ws: &Rc<WsSender>) {
         let (ended, code) = {
             let machine = self.machine.borrow();
             (machine.ended(), machine.hangup_code(self.env.is_shutting_down()))
@@ -94,16 +93,16 @@ impl<T> Session<T> {
         let cut = ended == Some(CloseReason::PingTimeout);
         let ending = if cut { CloseMode::Cut } else { CloseMode::Flush };
         let encode = |out: &mut OutBuf| ws::encode_close(out, Some(code), "", None);
-        sender.write(&self.env.pool, |out| never_full(encode(out)));
-        sender.end(ending);
+        ws.write(&self.env.pool, |out| never_full(encode(out)));
+        ws.end(ending);
     }
 
     /// The probing WebSocket is none of ours any more; its task ends it.
     fn detach_probe(&self) {
-        if let Some(sender) = self.sender.borrow_mut().take()
-            && sender.ending() == CloseMode::Open
+        if let Some(ws) = self.outgoing.take_ws()
+            && ws.ending() == CloseMode::Open
         {
-            self.close_ws(&sender);
+            self.close_ws(&ws);
         }
         // What waited on it does not count any more.
         self.waiters.wake_all();
@@ -113,7 +112,7 @@ impl<T> Session<T> {
         self.closed.set(Some(reason));
         self.count_closed(reason);
         self.env.timers.remove(self.timer);
-        self.outbox.borrow_mut().clear();
+        self.outgoing.queue().borrow_mut().clear();
         self.waiters.wake_all();
         if let Some(server) = self.env.server.upgrade() {
             server.session_closed(self.slot, self.busy.get());
@@ -123,8 +122,8 @@ impl<T> Session<T> {
     /// Something was sent: there may be room for more.
     pub(crate) fn drained(&self) {
         // Mostly nothing did wait.
-        if !self.outbox.borrow().is_empty() {
-            self.flush_sender();
+        if !self.outgoing.is_queue_empty() {
+            self.flush_ws();
         }
         if self.counted_queued.get() > 0 {
             self.recount_queued();
@@ -139,8 +138,8 @@ impl<T> Session<T> {
         let config = &self.env.config;
         let mut encoder = payload::Encoder::new(config.max_payload, config.max_polling_packets);
         loop {
-            let outbox = self.outbox.borrow();
-            let front = outbox.front().map(Packet::Message);
+            let queue = self.outgoing.queue().borrow();
+            let front = queue.front().map(Packet::Message);
             if !encoder.has_room(front.as_ref()) {
                 break;
             }
@@ -149,7 +148,7 @@ impl<T> Session<T> {
                 Some(Transmit::Message) => front,
                 Some(Transmit::Control(packet)) => Some(packet),
                 Some(Transmit::Open) => {
-                    drop(outbox);
+                    drop(queue);
                     body.0.push(b'0');
                     self.write_open(body);
                     if let Some(message) = &config.initial_packet {
@@ -163,7 +162,7 @@ impl<T> Session<T> {
             };
             let Some(packet) = packet else { break };
             let pushed = encoder.push(body, &packet);
-            drop(outbox);
+            drop(queue);
             match pushed {
                 // It was queued for a WebSocket that came to nothing.
                 Ok(payload::PushOutcome::Separator) => {
@@ -174,7 +173,7 @@ impl<T> Session<T> {
                 }
             }
             if next == Some(Transmit::Message) {
-                self.outbox.borrow_mut().pop();
+                self.outgoing.queue().borrow_mut().pop();
             }
         }
         if encoder.is_empty() {

@@ -6,6 +6,7 @@ mod counters;
 mod effects;
 pub(crate) mod env;
 mod inbox;
+mod out_message;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -21,11 +22,12 @@ use eio_core::transport::Transport;
 
 use crate::error::SendError;
 use crate::io::message_queue::MessageQueue;
-use crate::io::outgoing::Outgoing;
+use crate::io::outgoing::{Next, Outgoing};
 use crate::io::ws_sender::WsSender;
 use crate::message::Encoded;
 use crate::metrics::MESSAGES_SENT;
 use crate::server::session::env::SessionEnv;
+use crate::server::session::out_message::OutMessage;
 use crate::server::shard::registry::HasSid;
 use crate::server::shard::shared::CallNumber;
 use crate::worker::tasks::Guarded;
@@ -42,10 +44,7 @@ pub(crate) struct Session<T> {
     /// Calls to every session that came later are for this one too.
     pub(crate) opened: CallNumber,
     machine: RefCell<ServerSession>,
-    /// What no lane could take yet.
-    outbox: RefCell<MessageQueue>,
-    /// The WebSocket, from its 101 on, also while it is only probed.
-    sender: RefCell<Option<Rc<WsSender>>>,
+    outgoing: Outgoing,
     /// The task that holds the GET.
     poller: WakerSlot,
     /// Tasks that wait for room in a queue, for the upgrade or for the end.
@@ -98,8 +97,7 @@ impl<T> Session<T> {
             data: origin.data,
             opened,
             machine: RefCell::new(machine),
-            outbox: RefCell::default(),
-            sender: RefCell::default(),
+            outgoing: Outgoing::default(),
             poller: WakerSlot::default(),
             waiters: Wakers::default(),
             inbox: RefCell::default(),
@@ -145,8 +143,7 @@ impl<T> Session<T> {
 
     /// Bytes that wait to be sent.
     pub(crate) fn queued(&self) -> usize {
-        let sender = self.sender.borrow();
-        self.outbox.borrow().bytes() + sender.as_ref().map_or(0, |sender| sender.queued())
+        self.outgoing.queued()
     }
 
     /// Whether so much waits to be sent that the peer must not cause more.
@@ -167,42 +164,40 @@ impl<T> Session<T> {
     }
 
     /// Straight into the WebSocket's frames where the machine allows that, else into the queue.
-    fn send(&self, outgoing: &impl Outgoing) -> Result<(), SendError> {
+    fn send(&self, message: &impl OutMessage) -> Result<(), SendError> {
         if self.closed.get().is_some() || self.machine.borrow().is_closing() {
             return Err(SendError::Closed);
         }
-        MessageQueue::check(outgoing.len())?;
-        let sender = self.sender.borrow();
-        let waiting = self.outbox.borrow().bytes();
-        let queued = waiting + sender.as_ref().map_or(0, |sender| sender.queued());
+        MessageQueue::check(message.len())?;
+        let queued = self.outgoing.queued();
         if queued >= self.env.config.outbound_high_water {
             return Err(SendError::Full);
         }
-        if waiting == 0
-            && let Some(sender) = &*sender
-        {
-            loop {
-                let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, true);
-                match next {
-                    Some(Transmit::Message) => {
-                        outgoing.write(sender, &self.env.pool, self.base64);
-                        self.env.counters.add(MESSAGES_SENT, 0, 1);
-                        // What leaves at the end of this turn does not wait; what may not leave, the writer counts.
-                        if sender.is_sending() {
-                            self.count_queued(queued + outgoing.len());
-                        }
-                        return Ok(());
+        let sent = self.outgoing.is_queue_empty()
+            && self.outgoing.send_now(
+                || self.next_on_ws(true),
+                |ws| {
+                    message.write(ws, &self.env.pool, self.base64);
+                    // Frames that leave at the end of this turn do not wait. The writer counts those that stay.
+                    if ws.is_sending() {
+                        self.count_queued(queued + message.len());
                     }
-                    Some(other) => self.transmit(sender, other),
-                    None => break,
-                }
-            }
+                },
+                |ws, packet| self.transmit(ws, packet),
+            );
+        if !sent {
+            self.enqueue(message.message())?;
+            self.count_queued(queued + message.len());
         }
-        drop(sender);
-        self.enqueue(outgoing.message())?;
         self.env.counters.add(MESSAGES_SENT, 0, 1);
-        self.count_queued(queued + outgoing.len());
         Ok(())
+    }
+
+    /// The packet that the state machine allows next on the WebSocket.
+    #[inline]
+    fn next_on_ws(&self, queued: bool) -> Option<Next<Transmit>> {
+        let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, queued)?;
+        Some(if next == Transmit::Message { Next::Message } else { Next::Control(next) })
     }
 
     fn enqueue(&self, message: Message<'_>) -> Result<(), SendError> {
@@ -212,7 +207,7 @@ impl<T> Session<T> {
         {
             return Err(SendError::Separator);
         }
-        self.outbox.borrow_mut().push(message);
+        self.outgoing.queue().borrow_mut().push(message);
         self.poller.wake();
         Ok(())
     }
@@ -339,21 +334,21 @@ impl<T> Session<T> {
         self.apply_effects();
     }
 
-    /// Whether nothing waits in either direction beside what `sender` is to send.
+    /// Whether nothing waits in either direction beside what `ws` is to send.
     #[inline]
     pub(crate) fn has_no_backlog(&self) -> bool {
-        self.taken.get() == 0 && self.inbox.borrow().is_empty() && self.outbox.borrow().is_empty()
+        self.taken.get() == 0 && self.inbox.borrow().is_empty() && self.outgoing.is_queue_empty()
     }
 
-    /// Makes `sender` the WebSocket of this session.
-    pub(crate) fn set_sender(&self, sender: Rc<WsSender>) {
-        *self.sender.borrow_mut() = Some(sender);
+    /// Makes `ws` the WebSocket of this session.
+    pub(crate) fn set_ws(&self, ws: Rc<WsSender>) {
+        self.outgoing.set_ws(ws);
         self.apply_effects();
     }
 
-    /// Whether `sender` is still the WebSocket of this session: a probe that was abandoned is not.
-    pub(crate) fn is_current_sender(&self, sender: &Rc<WsSender>) -> bool {
-        self.sender.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, sender))
+    /// Whether `ws` is still the WebSocket of this session: a probe that was abandoned is not.
+    pub(crate) fn is_current_ws(&self, ws: &Rc<WsSender>) -> bool {
+        self.outgoing.is_current(ws)
     }
 
     /// The session is in the registry: its first deadline runs.

@@ -5,10 +5,7 @@
 //! move the ones it has. This does not depend on time: however busy the machine is, requests that were in a worker's
 //! sockets when it was asked arrive before its answer.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use crate::server::shard::ShardState;
 use crate::server::shard::shared::ShardMessage;
@@ -48,7 +45,7 @@ impl<T> ShardState<T> {
         }
         let deadline = Deadline::new(self.worker.clone());
         deadline.set_millis(TIMEOUT_MS);
-        let mut answers = pin!(async {
+        let answers = async {
             // Of two connections of this worker, the first to receive may be read last too: it waits for a readiness
             // event, while a new connection finds its request at once.
             if fresh {
@@ -58,12 +55,9 @@ impl<T> ShardState<T> {
                 expected.reply().await;
             }
             yield_now::yield_now().await;
-        });
-        poll_fn(|cx| match answers.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => deadline.poll(cx),
-        })
-        .await;
+        };
+        // A worker that does not answer in time is not waited for.
+        let _ = deadline.limit(answers).await;
     }
 
     /// Answers a [`barrier`](Self::barrier) of another shard, after requests received here until now have been moved.

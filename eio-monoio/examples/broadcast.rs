@@ -1,11 +1,11 @@
-//! The server of the README, word for word: `tests/readme.rs` sees to that.
+//! A server that authenticates and sends each message to every session.
 
 use eio_monoio::{ConnectRequest, Handler, Message, Refusal, Server, Socket};
 
-struct Chat; // one on each core; nothing needs to be Send
+struct Chat; // one value per worker; nothing needs to be Send
 
 impl Handler for Chat {
-    type Session = String; // what a session is to the application: here a name
+    type Session = String; // what the application keeps for a session: here a name
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<String, Refusal> {
         request.header("x-user").map(str::to_owned).ok_or(Refusal::unauthorized())
@@ -16,7 +16,7 @@ impl Handler for Chat {
         socket: &Socket<String>,
         message: Message<'_>,
     ) -> impl Future<Output = ()> + use<'s> {
-        socket.server().broadcast(message); // encoded once, for every session of every core
+        socket.server().broadcast(message); // encoded once, for the sessions of all workers
         async {}
     }
 }

@@ -37,7 +37,7 @@ impl Outward {
         window: usize,
     ) -> Self {
         let codecs = worker.per_worker::<Codecs>();
-        // The context is kept only for the full window: for a smaller one, distances would have to be counted.
+        // The context is kept only for the full window: a smaller one would have to be counted across messages.
         let owner = (takeover && window == LARGEST_WINDOW).then(|| {
             let owner = codecs.owners.get() + 1;
             codecs.owners.set(owner);

@@ -12,7 +12,7 @@ use eio_core::http::RequestHead;
 ///
 /// ```
 /// # use eio_monoio::{Refusal, Server};
-/// # fn server<H: eio_monoio::Handler>(make: impl Fn() -> H + Send + Sync + 'static) -> Server<H> {
+/// # fn server<H: eio_monoio::Handler, F: Fn() -> H + Send + Sync + 'static>(make: F) -> Server<F> {
 /// Server::new(make).middleware(|request| match (request.method(), request.query("token")) {
 ///     ("OPTIONS", _) | (_, Some("opensesame")) => Ok(()),
 ///     _ => Err(Refusal::forbidden()),

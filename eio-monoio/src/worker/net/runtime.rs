@@ -9,7 +9,7 @@ use std::time::Duration;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 
-/// The kernel interface that a worker uses for I/O: an option of a server ([`Config::driver`](crate::Config::driver))
+/// The kernel interface that a worker uses for I/O, an option of a server ([`Config::driver`](crate::Config::driver))
 /// and of [`client::block_on`](crate::client::block_on).
 ///
 /// **Default:** [`Auto`](Self::Auto). Its text form is `auto`, `io-uring` or `epoll`, for command lines and

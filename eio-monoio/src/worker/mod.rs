@@ -23,6 +23,7 @@ pub(crate) mod pool;
 pub(crate) mod random;
 pub(crate) mod signal;
 pub(crate) mod task;
+pub(crate) mod task_waker;
 pub(crate) mod tasks;
 pub(crate) mod timers;
 pub(crate) mod trim;

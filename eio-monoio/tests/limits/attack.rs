@@ -137,7 +137,7 @@ fn conversations(sid: &str) -> Vec<Vec<u8>> {
     let probe = [frame(TEXT, b"2probe"), frame(TEXT, b"5")].concat();
     vec![
         [Request::upgrade(WEBSOCKET).bytes(), frames].concat(),
-        [Request::upgrade(&upgrade_target(&sid)).bytes(), probe].concat(),
+        [Request::upgrade(&upgrade_target(sid)).bytes(), probe].concat(),
         Request::post(&target(sid), "4hello").bytes(),
         Request::chunked(&target(sid), [b"4he".as_slice(), b"llo"]).bytes(),
         [Request::get(POLLING).bytes(), Request::get(&target(sid)).bytes()].concat(),

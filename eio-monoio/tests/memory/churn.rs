@@ -28,7 +28,7 @@ fn descriptors() -> usize {
 fn start(driver: Driver, heartbeat: Duration) -> Running {
     let config = Config::new().driver(driver).workers(3);
     let config = config.ping_interval(heartbeat).ping_timeout(heartbeat);
-    // A shutdown waits only briefly for the polling clients that have gone.
+    // A shutdown waits only briefly for polling clients without a GET.
     let config = config.shutdown_grace(Duration::from_millis(20));
     let server = Server::new(Echo::<[u64; 8]>::new).config(config);
     server.bind("127.0.0.1:0").expect("the server starts")

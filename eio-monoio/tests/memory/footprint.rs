@@ -242,7 +242,7 @@ fn check_driver(driver: Driver) {
     let outbound = HIGH_WATER + LARGEST_SENT;
     let inbound = HIGH_WATER + PAYLOAD;
     let formula = IDLE_CONNECTION + IDLE_SESSION + 2 * (PAYLOAD + outbound + inbound);
-    assert!(each <= formula, "{each} bytes, and the formula says {formula}");
+    assert!(each <= formula, "{each} bytes, and the formula allows {formula}");
     // The test has reached the worst case.
     assert!(each >= HIGH_WATER, "{each} bytes: not the worst");
     memory_of_a_burst_is_released(addr);

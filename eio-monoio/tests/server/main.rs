@@ -4,6 +4,7 @@
 mod support;
 
 mod closing;
+mod commands;
 mod deflate;
 mod handlers;
 mod handshake;
@@ -13,6 +14,7 @@ mod metrics;
 mod polling_get;
 mod polling_post;
 mod raw_websocket;
+mod sessions;
 mod shutdown;
 mod sockets;
 mod tasks;

@@ -7,25 +7,11 @@ use eio_monoio::{Config, Driver, Server};
 
 use super::echo::Echo;
 use super::parallel;
-use super::serial;
 use super::skip::skip;
 
 /// Runs `body` with every combination of driver and number of workers, all at the same time.
 #[track_caller]
 pub(crate) fn for_each_config(body: impl Fn(Config) + Sync) {
-    let _shared = serial::shared();
-    run_all(body);
-}
-
-/// [`for_each_config`] for a test that uses all of the machine: no other such test of the process runs meanwhile.
-#[track_caller]
-pub(crate) fn for_each_config_alone(body: impl Fn(Config) + Sync) {
-    let _exclusive = serial::exclusive();
-    run_all(body);
-}
-
-#[track_caller]
-fn run_all(body: impl Fn(Config) + Sync) {
     let configs = drivers().flat_map(|driver| [(driver, 1), (driver, 3)]);
     let cases = configs.map(|(driver, workers)| {
         let name = format!("{driver}, workers: {workers}");

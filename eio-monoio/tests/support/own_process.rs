@@ -17,7 +17,7 @@ pub(crate) fn path(module: &str, test: &str) -> String {
     }
 }
 
-/// Runs `body` in a process of its own, for tests whose figures are those of the whole process.
+/// Runs `body` in a process of its own, for tests that measure a process.
 #[track_caller]
 pub(crate) fn run(module: &str, test: &str, body: impl FnOnce()) {
     const CHILD: &str = "EIO_TEST_OWN_PROCESS";

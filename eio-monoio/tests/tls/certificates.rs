@@ -126,7 +126,7 @@ fn client_certificates_are_verified() {
 }
 
 #[test]
-fn alpn_selects_http_1_1() {
+fn alpn_selects_http1() {
     let identity = Identity::new();
     let running = serve(default_config(), identity.tls());
     let offering = |protocols: &[&str]| {

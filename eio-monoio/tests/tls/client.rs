@@ -1,4 +1,4 @@
-//! The client over TLS: our own server behind a relay that terminates TLS.
+//! The client over TLS: a relay terminates TLS for our own server.
 
 use eio_monoio::client::{Client, ConnectError, Fault};
 use eio_monoio::{CloseReason, Driver, OwnedMessage};

@@ -83,5 +83,6 @@ pub use web::cors::{Cors, OriginPredicate};
 pub use web::files::Files;
 pub use web::proxy::ForwardedBy;
 pub use web::request::RequestInfo;
+pub use worker::blocking::blocking;
 pub use worker::net::Driver;
 pub use worker::task::{Task, sleep, spawn};

@@ -51,6 +51,7 @@ use crate::web::request::RequestInfo;
 use crate::worker::mailbox::Mailbox;
 use crate::worker::net::{self, Driver, Runtime};
 use crate::worker::signal::SignalGuard;
+use crate::worker::thread_pool::ThreadPool;
 
 /// The smallest server: everyone may connect, every message goes to `on_message`. Runs until SIGINT or SIGTERM.
 ///
@@ -347,6 +348,7 @@ where
             mail_limit: self.config.mailbox_high_water,
             jobs: AtomicUsize::new(0),
             counters: (0..workers).map(|_| Arc::default()).collect(),
+            thread_pool: ThreadPool::new(self.config.blocking_threads),
             #[cfg(feature = "tls")]
             identity,
         });

@@ -13,6 +13,7 @@
 //! | [`wakers`] | the tasks that wait for one event |
 //! | [`random`], [`signal`] | random bytes; SIGINT |
 
+pub(crate) mod blocking;
 pub(crate) mod context;
 pub(crate) mod deadline;
 pub(crate) mod future_pool;
@@ -25,6 +26,7 @@ pub(crate) mod signal;
 pub(crate) mod task;
 pub(crate) mod task_waker;
 pub(crate) mod tasks;
+pub(crate) mod thread_pool;
 pub(crate) mod timers;
 pub(crate) mod trim;
 pub(crate) mod wakers;

@@ -17,6 +17,7 @@ use crate::metrics::{Counters, Metrics};
 use crate::server::shard::disk::Reply;
 use crate::server::shard::registry::{Directory, Route, SidKey};
 use crate::worker::mailbox::{Mailbox, Undelivered};
+use crate::worker::thread_pool::ThreadPool;
 
 /// What the shards of a server share.
 pub(crate) struct ServerShared {
@@ -38,6 +39,8 @@ pub(crate) struct ServerShared {
     pub(crate) jobs: AtomicUsize,
     /// What each shard counts.
     pub(crate) counters: Vec<Arc<Counters>>,
+    /// For [`blocking`](crate::blocking) work.
+    pub(crate) thread_pool: Arc<ThreadPool>,
     /// What the server proves who it is with, if it does.
     #[cfg(feature = "tls")]
     pub(crate) identity: Option<crate::server::tls::Identity>,

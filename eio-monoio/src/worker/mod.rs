@@ -10,7 +10,7 @@
 //! | [`tasks`], [`task`] | counted tasks that isolate user code; the public `spawn` and `sleep` |
 //! | [`pool`], [`future_pool`], [`trim`] | reusable buffers and futures, and returning memory after a burst |
 //! | [`mailbox`], [`mailbox_waker`], [`yield_now`] | items from other threads, wake-ups, cooperative yielding |
-//! | [`wakers`] | the tasks that wait for one event |
+//! | [`wakers`], [`task_waker`] | the tasks that wait for one event; wakers that any thread may use |
 //! | [`random`], [`signal`] | random bytes; SIGINT |
 
 pub(crate) mod blocking;

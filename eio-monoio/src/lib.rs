@@ -74,10 +74,11 @@ pub use server::handler::Handler;
 pub use server::listener::{Endpoint, Listener};
 pub use server::remote::Remote;
 pub use server::request::{ConnectRequest, Refusal};
+pub use server::running::Running;
 pub use server::socket::{ServerRef, Socket};
 #[cfg(feature = "tls")]
 pub use server::tls::Tls;
-pub use server::{Running, Server, serve};
+pub use server::{Server, serve};
 pub use web::cookie::{Cookie, SameSite};
 pub use web::cors::{Cors, OriginPredicate};
 pub use web::files::Files;

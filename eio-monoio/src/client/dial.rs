@@ -113,7 +113,7 @@ async fn race(addresses: Vec<SocketAddr>) -> Result<Socket, Fault> {
 async fn tunnel(conn: &mut HttpConn, proxy: &Proxy, server: &HostPort) -> Result<(), Fault> {
     const MAX_HEAD: usize = 8 * 1024;
     let target = server.authority();
-    let head = request(conn.answer(), "CONNECT", &target)
+    let head = request(conn.out_mut(), "CONNECT", &target)
         .and_then(|head| head.header("Host", &target))
         .and_then(|head| head.raw(&proxy.lines))
         .and_then(|head| head.end());

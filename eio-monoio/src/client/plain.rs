@@ -56,6 +56,8 @@ impl Connect {
         let (conn, terms) = Box::pin(opening).await.map_err(ConnectError::Failed)?;
         let max = settings.options.max_payload;
         let deflate = settings.deflate(&worker, terms);
-        Ok(raw_websocket::run(conn, max, deflate, on_open, on_message).await.map(|code| code.get()))
+        Ok(raw_websocket::run_client(conn, max, deflate, on_open, on_message)
+            .await
+            .map(|code| code.get()))
     }
 }

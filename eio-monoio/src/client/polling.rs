@@ -115,7 +115,7 @@ async fn attempt(
     let target =
         session.settings.target(Transport::Polling, session.sid().as_ref(), lane == Lane::Get);
     let body = body.map(|body| body.0.as_slice());
-    write_request(session, conn.answer(), method, &target, body);
+    write_request(session, conn.out_mut(), method, &target, body);
     let lost =
         |ended| Failure { untouched: matches!(ended, RecvError::Closed), fault: fault(ended) };
     conn.flush().await.map_err(lost)?;

@@ -25,9 +25,8 @@ use crate::client::session::lanes::SocketGuard;
 use crate::client::settings::Settings;
 use crate::deflate::PerMessageDeflate;
 use crate::io::http_conn::HttpConn;
-use crate::io::ws_conn::{self, SendObserver, WsConn, drive};
+use crate::io::ws_conn::{self, SendObserver, WsConn};
 use crate::io::ws_reader::WsReader;
-use crate::io::ws_sender::CloseMode;
 use crate::message::OutBuf;
 
 /// Opens the WebSocket and serves it to its end.
@@ -44,7 +43,7 @@ pub(crate) async fn run(session: Rc<Session>) {
     }
     let reader = WsReader::new(Role::Client, session.settings.options.max_payload, inward);
     let reader = Reader { session: &session, ws: &ws, rx, reader, fault: None };
-    drive(&Watcher { session: &session, ws: &ws }, pin!(reader.run())).await;
+    ws_conn::run(&Watcher { session: &session, ws: &ws }, pin!(reader.run())).await;
 }
 
 struct Watcher<'w> {
@@ -57,7 +56,7 @@ impl SendObserver for Watcher<'_> {
         self.ws
     }
 
-    fn sent(&self) {
+    fn on_written(&self) {
         if self.session.is_current_ws(&self.ws.sender) {
             self.session.drained();
         }
@@ -83,7 +82,7 @@ pub(crate) async fn handshake(
     getrandom::fill(&mut random).map_err(|_| Fault::Lost)?;
     let key = Key::new(random);
     let deflate = settings.options.per_message_deflate.as_ref().map(PerMessageDeflate::terms);
-    write_request(settings, &cookies.borrow(), conn.answer(), target, &key, deflate.as_ref());
+    write_request(settings, &cookies.borrow(), conn.out_mut(), target, &key, deflate.as_ref());
     conn.flush().await.map_err(fault)?;
     conn.set_deadline(settings.options.request_timeout);
     let len = scan_head(&mut conn).await?;
@@ -157,8 +156,8 @@ impl Reader<'_> {
         };
         self.conclude(end);
         // With whatever the session has not ended itself.
-        self.ws.sender.end(CloseMode::Flush);
-        self.ws.finish(&end, &mut self.rx).await;
+        self.ws.sender.close();
+        self.ws.complete_close(&end, &mut self.rx).await;
     }
 
     async fn read(&mut self) -> Result<Infallible, ReadEnd> {
@@ -174,8 +173,8 @@ impl Reader<'_> {
     /// An application that does not keep up is not read for, nor a server that does not take the pongs it causes.
     async fn wait_for_room(&self) -> Result<(), ReadEnd> {
         poll_fn(|cx| {
-            if self.ws.sender.ending() != CloseMode::Open {
-                return Poll::Ready(Err(self.ws.ended()));
+            if !self.ws.sender.is_open() {
+                return Poll::Ready(Err(self.ws.read_end()));
             }
             ready!(self.ws.poll_room());
             self.session.poll_inbox(cx).map(Ok)
@@ -185,7 +184,7 @@ impl Reader<'_> {
 
     /// Handles one frame; the number is what is still announced, 0 if something was there.
     fn next(&mut self) -> Result<usize, ReadEnd> {
-        if self.ws.sender.ending() != CloseMode::Open {
+        if !self.ws.sender.is_open() {
             return Err(ReadEnd::Local);
         }
         let ready = match self.reader.poll(&mut self.rx) {
@@ -242,7 +241,7 @@ impl Reader<'_> {
     /// Lets the peer and the session know that the reader is done.
     fn conclude(&mut self, end: ReadEnd) {
         let current = self.session.is_current_ws(&self.ws.sender);
-        self.ws.conclude(&end);
+        self.ws.begin_close(&end);
         let fault = self.fault.take().unwrap_or(Fault::Lost);
         match end {
             ReadEnd::Closed | ReadEnd::CloseFrame(_) if current => {

@@ -14,7 +14,6 @@ use crate::client::event;
 use crate::client::inbox::{Item, Notice};
 use crate::client::session::end::Stage;
 use crate::error::SendError;
-use crate::io::ws_sender::CloseMode;
 
 impl Session {
     pub(crate) fn try_send(self: &Rc<Self>, message: Message<'_>) -> Result<(), SendError> {
@@ -156,7 +155,7 @@ impl Session {
         self.apply_effects();
         for ws in [self.outgoing.ws(), self.closing_probe.borrow()] {
             if let Some(ws) = &*ws {
-                ws.end(CloseMode::Cut);
+                ws.abort();
             }
         }
     }

@@ -12,7 +12,7 @@ use super::{Session, index};
 use crate::client::inbox::Notice;
 use crate::client::session::end::Stage;
 use crate::io::outgoing::Next;
-use crate::io::ws_sender::{CloseMode, WsSender};
+use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
 use crate::worker::net;
 
@@ -144,18 +144,16 @@ impl Session {
             let machine = self.machine.borrow();
             (machine.ended(), machine.hangup_code())
         };
-        let cut = ended == Some(CloseReason::PingTimeout);
-        let ending = if cut { CloseMode::Cut } else { CloseMode::Flush };
         let (pool, mask) = (&self.worker.pool, Some(self.worker.mask()));
         sender.write(pool, |out| never_full(ws::encode_close(out, Some(code), "", mask)));
-        sender.end(ending);
+        if ended == Some(CloseReason::PingTimeout) { sender.abort() } else { sender.close() }
     }
 
     /// The probing WebSocket is none of ours any more; its task ends it.
     fn detach_probe(&self) {
         let probe = self.outgoing.take_ws();
         if let Some(sender) = probe
-            && sender.ending() == CloseMode::Open
+            && sender.is_open()
         {
             self.close_ws(&sender);
             *self.closing_probe.borrow_mut() = Some(sender);

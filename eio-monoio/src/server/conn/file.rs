@@ -64,7 +64,7 @@ pub(crate) async fn serve<T>(
         }
     };
     let date = conn.state.date();
-    let out = conn.answer();
+    let out = conn.out_mut();
     let start = out.0.len();
     if write_head(out, &opened, disk, &date, after).is_err() {
         tracing::error!("a file has a header that cannot be sent");
@@ -198,7 +198,7 @@ fn write_head(
 /// Relative links of a page work only below the slash.
 fn redirect<T>(conn: &mut Conn<T>, location: &str, after: Persistence) {
     let date = conn.state.date();
-    let out = conn.answer();
+    let out = conn.out_mut();
     let start = out.0.len();
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
         let head = response(out, 301)?.raw(&date)?.header("Location", location)?;

@@ -66,7 +66,7 @@ impl<T> Conn<T> {
         }
         let extra = std::mem::take(&mut self.extra);
         let date = self.state.date();
-        let out = self.answer();
+        let out = self.out_mut();
         let start = out.0.len();
         if write(out, answer, after, &date, &extra).is_err() {
             // Everything written is a constant but the CORS lines, which were checked when they were made.
@@ -79,7 +79,7 @@ impl<T> Conn<T> {
     pub(crate) fn reply_preflight(&mut self, wanted: Option<&[u8]>, after: Persistence) {
         let extra = std::mem::take(&mut self.extra);
         let date = self.state.date();
-        cors::write_preflight(self.answer(), wanted, &date, &extra, after);
+        cors::write_preflight(self.out_mut(), wanted, &date, &extra, after);
         self.extra = extra;
     }
 }

@@ -1,27 +1,27 @@
-//! Names into addresses, on threads of their own: the system's resolver blocks.
+//! Resolves host names on threads of their own, because the system's resolver blocks.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::client::error::Fault;
 use crate::worker::mailbox::{Mailbox, MailboxReceiver};
 
-/// Every address of `host`, in the order they are to be tried (RFC 8305 section 4: the resolver's order, the
-/// two families taking turns).
+/// All addresses of `host` in the order in which they are tried (RFC 8305 section 4: the order of the resolver, with
+/// alternating address families).
 pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fault> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     let failed = |error: io::Error| Fault::Resolve(error.to_string());
     let (mailbox, wake_rx) = Mailbox::new().map_err(failed)?;
-    let (mailbox, bell) = (Arc::new(mailbox), MailboxReceiver::new(wake_rx).map_err(failed)?);
-    ask(Question { host: host.into(), port, answer: mailbox.clone() }).map_err(failed)?;
-    let mut answers = Vec::new();
-    mailbox.recv(&bell, &mut answers).await.map_err(failed)?;
-    let addresses = answers.pop().unwrap_or_else(|| Err("no answer".into()));
+    let (mailbox, receiver) = (Arc::new(mailbox), MailboxReceiver::new(wake_rx).map_err(failed)?);
+    submit(Lookup { host: host.into(), port, result: mailbox.clone() }).map_err(failed)?;
+    let mut results = Vec::new();
+    mailbox.recv(&receiver, &mut results).await.map_err(failed)?;
+    let addresses = results.pop().unwrap_or_else(|| Err("no answer".into()));
     match addresses.map(interleave) {
         Ok(addresses) if addresses.is_empty() => Err(Fault::Resolve("no address".into())),
         Ok(addresses) => Ok(addresses),
@@ -29,87 +29,93 @@ pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fa
     }
 }
 
+/// Alternates the address families, beginning with that of the first address.
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (mut one, mut other): (VecDeque<_>, VecDeque<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv6() == first);
-    let mut order = Vec::with_capacity(one.len() + other.len());
-    while !one.is_empty() || !other.is_empty() {
-        order.extend(one.pop_front());
-        order.extend(other.pop_front());
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (mut first_family, mut other_family): (VecDeque<_>, VecDeque<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let mut order = Vec::with_capacity(first_family.len() + other_family.len());
+    while !first_family.is_empty() || !other_family.is_empty() {
+        order.extend(first_family.pop_front());
+        order.extend(other_family.pop_front());
     }
     order
 }
 
-type Answer = Result<Vec<SocketAddr>, String>;
-
-struct Question {
+struct Lookup {
     host: String,
     port: u16,
-    answer: Arc<Mailbox<Answer>>,
+    result: Arc<Mailbox<LookupResult>>,
 }
 
-/// A resolver that does not answer holds up a thread for half a minute: this many names may do that before
-/// others have to wait.
+type LookupResult = Result<Vec<SocketAddr>, String>;
+
+/// The most threads. A name server that does not answer occupies a thread for half a minute; while all threads are
+/// occupied, further lookups wait.
 const MAX_THREADS: usize = 8;
-/// How long a thread waits for another question.
-const REST: Duration = Duration::from_secs(5);
+/// The time after which an idle thread ends.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-#[derive(Default)]
 struct ResolverPool {
-    questions: VecDeque<Question>,
+    lookups: VecDeque<Lookup>,
     threads: usize,
-    resting: usize,
+    idle: usize,
 }
 
-static RESOLVERS: Mutex<ResolverPool> =
-    Mutex::new(ResolverPool { questions: VecDeque::new(), threads: 0, resting: 0 });
-static ASKED: Condvar = Condvar::new();
+static POOL: Mutex<ResolverPool> =
+    Mutex::new(ResolverPool { lookups: VecDeque::new(), threads: 0, idle: 0 });
+static SUBMITTED: Condvar = Condvar::new();
 
-fn ask(question: Question) -> io::Result<()> {
-    let mut pool = RESOLVERS.lock().unwrap_or_else(PoisonError::into_inner);
-    pool.questions.push_back(question);
-    if pool.resting < pool.questions.len() && pool.threads < MAX_THREADS {
-        match std::thread::Builder::new().name("eio-resolver".into()).spawn(answer_all) {
+fn lock_pool() -> MutexGuard<'static, ResolverPool> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Queues a lookup, and starts a thread if all are occupied.
+fn submit(lookup: Lookup) -> io::Result<()> {
+    let mut pool = lock_pool();
+    pool.lookups.push_back(lookup);
+    if pool.idle < pool.lookups.len() && pool.threads < MAX_THREADS {
+        match std::thread::Builder::new().name("eio-resolver".into()).spawn(run_thread) {
             Ok(_) => pool.threads += 1,
             Err(error) if pool.threads == 0 => {
-                pool.questions.pop_back();
+                pool.lookups.pop_back();
                 return Err(error);
             }
-            // Another thread will come to it.
+            // Another thread takes the lookup later.
             Err(_) => {}
         }
     }
-    ASKED.notify_one();
+    SUBMITTED.notify_one();
     Ok(())
 }
 
-fn answer_all() {
-    let mut pool = RESOLVERS.lock().unwrap_or_else(PoisonError::into_inner);
+/// Executes lookups. Ends after [`IDLE_TIMEOUT`] without one.
+fn run_thread() {
+    let mut pool = lock_pool();
     loop {
-        while let Some(question) = pool.questions.pop_front() {
+        while let Some(lookup) = pool.lookups.pop_front() {
             drop(pool);
-            answer(&question);
-            drop(question);
-            pool = RESOLVERS.lock().unwrap_or_else(PoisonError::into_inner);
+            execute(&lookup);
+            drop(lookup);
+            pool = lock_pool();
         }
-        pool.resting += 1;
-        let (woken, timeout) =
-            ASKED.wait_timeout(pool, REST).unwrap_or_else(PoisonError::into_inner);
-        pool = woken;
-        pool.resting -= 1;
-        if timeout.timed_out() && pool.questions.is_empty() {
+        pool.idle += 1;
+        let (relocked, timeout) =
+            SUBMITTED.wait_timeout(pool, IDLE_TIMEOUT).unwrap_or_else(PoisonError::into_inner);
+        pool = relocked;
+        pool.idle -= 1;
+        if timeout.timed_out() && pool.lookups.is_empty() {
             pool.threads -= 1;
             return;
         }
     }
 }
 
-fn answer(question: &Question) {
-    // Whoever asked may have given up.
-    if Arc::strong_count(&question.answer) > 1 {
-        let addresses = (question.host.as_str(), question.port).to_socket_addrs();
-        question.answer.send(addresses.map(Iterator::collect).map_err(|error| error.to_string()));
+fn execute(lookup: &Lookup) {
+    // The task that waits for the result may have been dropped.
+    if Arc::strong_count(&lookup.result) > 1 {
+        let addresses = (lookup.host.as_str(), lookup.port).to_socket_addrs();
+        lookup.result.send(addresses.map(Iterator::collect).map_err(|error| error.to_string()));
     }
 }
 
@@ -118,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_families_take_turns_and_the_resolvers_first_stays_first() {
+    fn address_families_alternate_and_the_first_address_stays_first() {
         let all = |list: &[&str]| -> Vec<SocketAddr> {
             list.iter().map(|address| address.parse().unwrap()).collect()
         };

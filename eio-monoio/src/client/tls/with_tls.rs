@@ -81,7 +81,7 @@ pub(crate) async fn tls_connect(stream: Stream, connector: &TlsConnector) -> Res
     let handshake = async {
         let (config, name) = (connector.config.clone(), connector.name.clone());
         let tls = TlsStream::client(socket, config, name)?;
-        tls.agree().await?;
+        tls.handshake().await?;
         std::io::Result::Ok(tls)
     };
     match handshake.await {

@@ -1,4 +1,4 @@
-//! Names into addresses, on threads of their own: the system's resolver blocks.
+//! Resolves host names on threads of their own, because the system's resolver blocks.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,8 +9,8 @@ use crate::client::error::Fault;
 use crate::worker::task_waker::AnyThread;
 use crate::worker::thread_pool::{DEFAULT_THREADS, ThreadPool};
 
-/// Every address of `host`, in the order they are to be tried (RFC 8305 section 4: the resolver's order, the
-/// two families taking turns).
+/// All addresses of `host` in the order in which they are tried (RFC 8305 section 4: the order of the resolver, with
+/// alternating address families).
 pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fault> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
@@ -27,14 +27,15 @@ pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fa
     }
 }
 
+/// Alternates the address families, beginning with that of the first address.
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (mut one, mut other): (VecDeque<_>, VecDeque<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv6() == first);
-    let mut order = Vec::with_capacity(one.len() + other.len());
-    while !one.is_empty() || !other.is_empty() {
-        order.extend(one.pop_front());
-        order.extend(other.pop_front());
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (mut first_family, mut other_family): (VecDeque<_>, VecDeque<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let mut order = Vec::with_capacity(first_family.len() + other_family.len());
+    while !first_family.is_empty() || !other_family.is_empty() {
+        order.extend(first_family.pop_front());
+        order.extend(other_family.pop_front());
     }
     order
 }
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_families_take_turns_and_the_resolvers_first_stays_first() {
+    fn address_families_alternate_and_the_first_address_stays_first() {
         let all = |list: &[&str]| -> Vec<SocketAddr> {
             list.iter().map(|address| address.parse().unwrap()).collect()
         };

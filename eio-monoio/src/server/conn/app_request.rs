@@ -116,7 +116,7 @@ fn write<T>(
         }
         head.raw(persistence.line())?.end()
     };
-    let out = conn.answer();
+    let out = conn.out_mut();
     let start = out.0.len();
     match write(out) {
         Ok(()) if !head_only && status != 204 && status != 304 => out.0.extend_from_slice(body),

@@ -64,7 +64,7 @@ pub(crate) async fn serve<T>(
         }
     };
     let date = conn.state.date();
-    let out = conn.answer();
+    let out = conn.out_mut();
     let start = out.0.len();
     if write_head(out, &opened, disk, &date, persistence).is_err() {
         tracing::error!("a file has a header that cannot be sent");
@@ -198,7 +198,7 @@ fn write_head(
 /// Redirects to the path with a final slash: relative links of the page resolve against it.
 fn redirect<T>(conn: &mut Conn<T>, location: &str, persistence: Persistence) {
     let date = conn.state.date();
-    let out = conn.answer();
+    let out = conn.out_mut();
     let start = out.0.len();
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
         let head = response(out, 301)?.raw(&date)?.header("Location", location)?;

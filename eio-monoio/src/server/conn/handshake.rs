@@ -289,6 +289,6 @@ pub(crate) fn switch_protocols<T>(conn: &mut Conn<T>, accept: &Accept) {
         }
         head.raw(&extra)?.end()
     };
-    let written = write(conn.answer());
+    let written = write(conn.out_mut());
     debug_assert!(written.is_ok(), "base64, a token, constants and lines that were checked");
 }

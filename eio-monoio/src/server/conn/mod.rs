@@ -114,7 +114,7 @@ impl<T> Conn<T> {
             return Ok(());
         }
         if body.expects_continue && self.rx.is_empty() {
-            self.answer().0.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.out_mut().0.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             self.flush().await?;
         }
         self.set_deadline(self.state.config.body_timeout);

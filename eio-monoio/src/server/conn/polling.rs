@@ -67,7 +67,7 @@ pub(crate) async fn respond<T>(
         let ready = poll_fn(|cx| {
             let extra = std::mem::take(&mut conn.extra);
             let date = conn.state.date();
-            let out = conn.answer();
+            let out = conn.out_mut();
             let head = write_head(out, persistence, &date, &extra);
             let ready = session.poll_get(cx, out);
             if ready {

@@ -8,7 +8,7 @@ use eio_core::ws::Role;
 use eio_core::ws::deflate::Terms;
 
 use crate::io::raw_websocket::{PlainSocket, Reader};
-use crate::io::ws_conn::{WsConn, drive};
+use crate::io::ws_conn::{self, WsConn};
 use crate::io::ws_reader::WsReader;
 use crate::server::conn::Conn;
 use crate::server::hooks::OnPlain;
@@ -33,7 +33,7 @@ pub(crate) fn start<T: 'static>(
             state.tasks.call(|| on_message(socket, message))
         };
         let reader = Reader { ws: &ws, socket: &socket, rx, reader, on_message: &on_message };
-        drive(&ws, pin!(async { _ = reader.run().await })).await;
+        ws_conn::run(&ws, pin!(async { _ = reader.run().await })).await;
         state.remove_raw_websocket(entry);
     });
 }

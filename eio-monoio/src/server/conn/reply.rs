@@ -66,7 +66,7 @@ impl<T> Conn<T> {
         }
         let extra = std::mem::take(&mut self.extra);
         let date = self.state.date();
-        let out = self.answer();
+        let out = self.out_mut();
         let start = out.0.len();
         if write(out, answer, persistence, &date, &extra).is_err() {
             // All parts are constants, except the extra lines, which were checked when they were written.
@@ -79,7 +79,7 @@ impl<T> Conn<T> {
     pub(crate) fn reply_preflight(&mut self, wanted: Option<&[u8]>, persistence: Persistence) {
         let extra = std::mem::take(&mut self.extra);
         let date = self.state.date();
-        cors::write_preflight(self.answer(), wanted, &date, &extra, persistence);
+        cors::write_preflight(self.out_mut(), wanted, &date, &extra, persistence);
         self.extra = extra;
     }
 }

@@ -13,9 +13,8 @@ use eio_core::transport::Transport;
 use eio_core::ws::deflate::Terms;
 use eio_core::ws::{self, Kind, Ready, Role};
 
-use crate::io::ws_conn::{self, SendObserver, WsConn, asked, drive};
+use crate::io::ws_conn::{self, SendObserver, WsConn};
 use crate::io::ws_reader::WsReader;
-use crate::io::ws_sender::CloseMode;
 use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
 use crate::server::session::Session;
@@ -47,7 +46,7 @@ pub(crate) fn start<H: Handler>(
     let socket = SessionSocket { shard, session, ws };
     tasks.state.tasks.spawn(async move {
         // Borrowed: a future has room twice for a value that moves into another future.
-        drive(&socket, pin!(socket.run(&mut incoming, start))).await;
+        ws_conn::run(&socket, pin!(socket.run(&mut incoming, start))).await;
     });
 }
 
@@ -63,11 +62,11 @@ impl<H: Handler> SendObserver for SessionSocket<H> {
         &self.ws
     }
 
-    fn waits(&self) {
+    fn on_write_pending(&self) {
         self.session.recount_queued();
     }
 
-    fn sent(&self) {
+    fn on_written(&self) {
         if self.is_current() {
             self.session.on_sent();
         }
@@ -106,7 +105,7 @@ impl<H: Handler> SessionSocket<H> {
                 Err(end) => end,
             };
             self.conclude(end);
-            self.ws.finish(&end, &mut incoming.rx).await;
+            self.ws.complete_close(&end, &mut incoming.rx).await;
         }
     }
 
@@ -230,14 +229,12 @@ impl<H: Handler> SessionSocket<H> {
     fn has_no_backlog(&self) -> bool {
         let sender = &self.ws.sender;
         let high_water = self.shard.state.config.outbound_high_water;
-        sender.ending() == CloseMode::Open
-            && sender.queued() < high_water
-            && self.session.has_no_backlog()
+        sender.is_open() && sender.queued() < high_water && self.session.has_no_backlog()
     }
 
     fn poll_ws(&self) -> Poll<Result<(), ReadEnd>> {
-        if self.ws.sender.ending() != CloseMode::Open {
-            return Poll::Ready(Err(self.ws.ended()));
+        if !self.ws.sender.is_open() {
+            return Poll::Ready(Err(self.ws.read_end()));
         }
         self.ws.poll_room().map(Ok)
     }
@@ -259,7 +256,7 @@ impl<H: Handler> SessionSocket<H> {
             Kind::Text | Kind::Binary => return self.handle(incoming, ready),
             Kind::Ping => self.ws.pong(reader, rx, ready),
             Kind::Pong => {}
-            Kind::Close => return Err(asked(reader, rx, ready)),
+            Kind::Close => return Err(ReadEnd::CloseFrame(reader.close_code(rx, ready))),
         }
         Ok(Input::Handled)
     }
@@ -284,7 +281,7 @@ impl<H: Handler> SessionSocket<H> {
     /// Starts the closing handshake if it is due, and notifies the session.
     fn conclude(&self, end: ReadEnd) {
         let current = self.is_current();
-        self.ws.conclude(&end);
+        self.ws.begin_close(&end);
         match end {
             ReadEnd::Closed | ReadEnd::CloseFrame(_) if current => {
                 self.session.lost(Lane::WebSocket)

@@ -11,7 +11,7 @@ use eio_core::ws;
 
 use crate::error::SendError;
 
-use crate::io::ws_sender::{CloseMode, WsSender};
+use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
 use crate::metrics::UPGRADES;
 use crate::server::session::Session;
@@ -91,17 +91,15 @@ impl<T> Session<T> {
             let machine = self.machine.borrow();
             (machine.ended(), machine.hangup_code(self.env.is_shutting_down()))
         };
-        let timed_out = reason == Some(CloseReason::PingTimeout);
-        let mode = if timed_out { CloseMode::Cut } else { CloseMode::Flush };
         let encode = |out: &mut OutBuf| ws::encode_close(out, Some(code), "", None);
         ws.write(&self.env.pool, |out| never_full(encode(out)));
-        ws.end(mode);
+        if reason == Some(CloseReason::PingTimeout) { ws.abort() } else { ws.close() }
     }
 
     /// Detaches a WebSocket after a failed upgrade. Its task closes it.
     fn detach_probe(&self) {
         if let Some(ws) = self.outgoing.take_ws()
-            && ws.ending() == CloseMode::Open
+            && ws.is_open()
         {
             self.close_ws(&ws);
         }

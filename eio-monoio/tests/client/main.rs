@@ -12,6 +12,8 @@ mod lifecycle;
 mod messages;
 mod other_threads;
 mod raw_websocket;
+mod redirects;
 mod remote;
 mod requests;
+mod retries;
 mod sigint;

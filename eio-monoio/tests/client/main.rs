@@ -3,8 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod causes;
 mod connecting;
 mod deflate;
+mod handle;
 mod hostile_http;
 mod hostile_polling;
 mod hostile_websocket;
@@ -17,3 +19,4 @@ mod remote;
 mod requests;
 mod retries;
 mod sigint;
+mod transcripts;

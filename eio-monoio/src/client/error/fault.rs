@@ -102,7 +102,7 @@ impl fmt::Display for Fault {
             Self::Connect(error) => write!(f, "cannot connect: {error}"),
             Self::ConnectTimeout => f.write_str("connection timed out"),
             Self::Proxy(status) => write!(f, "the proxy answered CONNECT with status {status}"),
-            Self::Tls(why) => write!(f, "TLS handshake failed: {why}"),
+            Self::Tls(why) => write!(f, "TLS failed: {why}"),
             Self::TlsPort => f.write_str("the server expects TLS on this port: use https or wss"),
             Self::PlainPort => {
                 f.write_str("the server does not speak TLS on this port: use http or ws")

@@ -59,8 +59,8 @@
 //! lower the three options to the application's needs and set [`max_connections`](Config::max_connections).
 //!
 //! Pooled buffers and free memory return to the operating system one second after a burst, if the allocator is
-//! glibc's. Socket buffers of the kernel, and [`PerMessageDeflate`], need memory in addition. A test
-//! compares a server with this table.
+//! glibc's. Socket buffers of the kernel, and [`PerMessageDeflate`], need memory in addition. A test compares a server
+//! with this table.
 #![deny(unsafe_code)]
 
 pub mod client;

@@ -57,8 +57,8 @@ pub(crate) enum ShardMessage {
     DisconnectAll(CallNumber),
     /// The reply of a disk thread, with the number of the request.
     Disk(u64, Reply),
-    /// A question of the worker with this id, with a number. [`BarrierReached`](Self::BarrierReached) answers it when all
-    /// requests that the receiver has received by now are passed on.
+    /// From the worker with this id, with a number. [`BarrierReached`](Self::BarrierReached) answers it when the receiver
+    /// has passed on all HTTP requests that it has received by now.
     Barrier(u16, u64),
     BarrierReached(u64),
     Transport(Sid, mpsc::SyncSender<Option<Transport>>),

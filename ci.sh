@@ -64,35 +64,35 @@ test() { cargo test --workspace; }
 
 # Tests of features that `test` is built without.
 tls() {
-  cargo test -p eio-monoio --features tls,json --test tls --test client_tls --test client \
-    --test footprint
+  cargo test -p eio-monoio --features tls,json --test tls --test client
+  cargo test -p eio-monoio --features tls,json --test memory footprint
   cargo test -p eio-monoio --features tls,json --doc
 }
 
 # The core and the microcontroller client build for a Cortex-M0+ without std.
-no_std() { ./eio-embassy/ci/no-std.sh; }
+no_std() { ./eio-embassy/ci/firmware.py no-std; }
 
 # Firmware with the client on an emulated Cortex-M, against our server and engine.io from npm.
-qemu() { ./eio-embassy/ci/qemu.sh; }
+qemu() { ./eio-embassy/ci/firmware.py qemu; }
 
 # The client's size in flash and RAM, against limits.
-mcu_size() { ./eio-embassy/ci/size.sh; }
+mcu_size() { ./eio-embassy/ci/firmware.py size; }
 
-# The client's examples for Linux, against the same.
-mcu_examples() { ./eio-embassy/ci/examples.sh; }
+# The client's examples for Linux, against the same servers.
+mcu_examples() { ./eio-embassy/ci/firmware.py examples; }
 
-# The firmware of the boards compiles; that of an RP2040 runs on an emulated one.
+# The firmware of the boards compiles, and that of an RP2040 runs on an emulated board.
 mcu_boards() {
-  ./eio-embassy/ci/compile.sh
-  ./eio-embassy/ci/rp2040.sh
+  ./eio-embassy/ci/firmware.py compile
+  ./eio-embassy/ci/firmware.py rp2040
 }
 
-# No way to panic but those with a proof. Not in `all`, because the list is that of Rust 1.95: another compiler inlines
-# in another way, so the same way to panic goes by another function's name, and this fails until that is listed, too.
-mcu_panics() { ./eio-embassy/ci/panics.sh; }
+# Every call in the client's machine code that could panic has a proof that it does not. Not in `all`, because the list is
+# for Rust 1.95: another compiler inlines differently, so the same call has another name.
+mcu_panics() { ./eio-embassy/ci/firmware.py panics; }
 
-# Not in `all`: half an hour of traffic on the emulated Cortex-M, over twenty restarts of the server.
-mcu_soak() { SOAK="${SOAK:-1800}" ./eio-embassy/ci/qemu.sh 'ours soak'; }
+# Not in `all`: half an hour of traffic on the emulated Cortex-M, with twenty restarts of the server.
+mcu_soak() { ./eio-embassy/ci/firmware.py qemu 'ours soak' --soak "${SOAK:-1800}"; }
 
 # Every crate can be packaged, and builds from its package.
 package() {
@@ -104,7 +104,7 @@ package() {
 # Only the tests that need Node and Python.
 interop() {
   cargo build -p eio-monoio --examples
-  cargo test -p eio-monoio --test interop --test browser --test client_foreign
+  cargo test -p eio-monoio --test foreign --test foreign_heartbeat
 }
 
 # A minute of fuzzing for each target would be a quarter of an hour: here a few seconds each, and the seeds
@@ -150,8 +150,7 @@ deny() {
 asan() {
   rustup toolchain list 2>/dev/null | grep -q '^nightly' || skip "AddressSanitizer needs a nightly toolchain"
   # Not those that count allocations, which have an allocator of their own, nor those that start other programs.
-  local names=${ASAN_TESTS:-attack backpressure busy closing files framing heartbeat http limits panics polling_get
-    polling_post shutdown upgrade websocket client client_hostile}
+  local names=${ASAN_TESTS:-server http limits client}
   local tests=()
   local name
   for name in $names; do tests+=(--test "$name"); done

@@ -5,13 +5,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::worker::context::WorkerContext;
 use crate::worker::deadline::Deadline;
 use crate::worker::mailbox::{Mailbox, MailboxReceiver};
 use crate::worker::net::{Driver, Runtime};
+use crate::worker::task_waker::TaskWaker;
 use crate::worker::trim::trim_after_bursts;
 
 /// Makes this thread a core and runs `future` on it. Done when `future` is: then whatever else still runs on the
@@ -69,7 +70,10 @@ fn listen(worker: &Rc<WorkerContext>) -> io::Result<()> {
 /// A panic must not unwind through the runtime while tasks live: it would leak them and their sockets.
 async fn guarded<F: Future>(future: F) -> std::thread::Result<F::Output> {
     let mut future = pin!(future);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+    let mut waker = TaskWaker::default();
+    let mut poll =
+        |cx: &mut Context<'_>| waker.poll(cx, |cx: &mut Context<'_>| future.as_mut().poll(cx));
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
         Err(panic) => Poll::Ready(Err(panic)),

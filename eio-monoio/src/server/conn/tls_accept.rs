@@ -33,7 +33,7 @@ pub(crate) fn start<H: Handler>(
 
 async fn handshake<T>(conn: &Conn<T>, tls: &TlsStream, timeout: Duration) -> io::Result<()> {
     // A write in progress owns its buffer until the kernel releases it: end the socket, not the future.
-    match conn.limit_or_cut(timeout, tls.agree()).await {
+    match conn.limit_or_cut(timeout, tls.handshake()).await {
         (_, Err(Elapsed)) => Err(io::ErrorKind::TimedOut.into()),
         (result, Ok(())) => result,
     }

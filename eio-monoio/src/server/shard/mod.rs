@@ -97,6 +97,7 @@ impl<T: 'static> ShardState<T> {
     pub(crate) fn new(plan: &Plan) -> Rc<Self> {
         let counters = plan.shared.counters[usize::from(plan.id)].clone();
         let worker = Rc::<WorkerContext>::default();
+        worker.set_thread_pool(plan.shared.thread_pool.clone());
         Rc::new_cyclic(|this: &Weak<Self>| Self {
             env: Rc::new(SessionEnv {
                 worker: worker.clone(),

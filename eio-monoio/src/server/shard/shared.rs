@@ -19,6 +19,7 @@ use crate::server::config::Config;
 use crate::server::shard::disk::Reply;
 use crate::server::shard::registry::{Directory, Route, SidKey};
 use crate::worker::mailbox::{Mailbox, Undelivered};
+use crate::worker::thread_pool::ThreadPool;
 
 /// The state that all workers of a server share.
 pub(crate) struct ServerShared {
@@ -40,6 +41,8 @@ pub(crate) struct ServerShared {
     pub(crate) jobs: AtomicUsize,
     /// The counters of each worker.
     pub(crate) counters: Vec<Arc<Counters>>,
+    /// The threads for [`blocking`](crate::blocking) work.
+    pub(crate) thread_pool: Arc<ThreadPool>,
     /// The certificate and options, if the server has TLS.
     #[cfg(feature = "tls")]
     pub(crate) identity: Option<crate::server::tls::Identity>,
@@ -57,8 +60,8 @@ pub(crate) enum ShardMessage {
     DisconnectAll(CallNumber),
     /// The reply of a disk thread, with the number of the request.
     Disk(u64, Reply),
-    /// From the worker with this id, with a number. [`BarrierReached`](Self::BarrierReached) answers it when the receiver
-    /// has passed on all HTTP requests that it has received by now.
+    /// From the worker with this id, with a number. [`BarrierReached`](Self::BarrierReached) answers it, after all HTTP
+    /// requests that the receiver has received by now are passed on.
     Barrier(u16, u64),
     BarrierReached(u64),
     Transport(Sid, mpsc::SyncSender<Option<Transport>>),
@@ -151,6 +154,7 @@ impl ServerShared {
             mailbox_limit: config.mailbox_high_water,
             jobs: AtomicUsize::new(0),
             counters: (0..workers).map(|_| Arc::default()).collect(),
+            thread_pool: ThreadPool::new(config.blocking_threads),
             #[cfg(feature = "tls")]
             identity: None,
         })

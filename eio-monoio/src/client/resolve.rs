@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use crate::client::error::Fault;
-use crate::worker::mailbox::{Mailbox, MailboxReceiver};
+use crate::worker::task_waker::AnyThread;
+use crate::worker::thread_pool::{DEFAULT_THREADS, ThreadPool};
 
 /// All addresses of `host` in the order in which they are tried (RFC 8305 section 4: the order of the resolver, with
 /// alternating address families).
@@ -16,16 +16,14 @@ pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fa
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     let failed = |error: io::Error| Fault::Resolve(error.to_string());
-    let (mailbox, wake_rx) = Mailbox::new().map_err(failed)?;
-    let (mailbox, receiver) = (Arc::new(mailbox), MailboxReceiver::new(wake_rx).map_err(failed)?);
-    submit(Lookup { host: host.into(), port, result: mailbox.clone() }).map_err(failed)?;
-    let mut results = Vec::new();
-    mailbox.recv(&receiver, &mut results).await.map_err(failed)?;
-    let addresses = results.pop().unwrap_or_else(|| Err("no answer".into()));
-    match addresses.map(interleave) {
+    let name = host.to_owned();
+    let resolving = resolvers().run(move || (name.as_str(), port).to_socket_addrs());
+    let addresses = AnyThread::new(resolving.map_err(failed)?).await;
+    let addresses = addresses.unwrap_or_else(|_| Err(io::Error::other("the resolver panicked")));
+    match addresses.map(|addresses| interleave(addresses.collect())) {
         Ok(addresses) if addresses.is_empty() => Err(Fault::Resolve("no address".into())),
         Ok(addresses) => Ok(addresses),
-        Err(why) => Err(Fault::Resolve(why)),
+        Err(error) => Err(failed(error)),
     }
 }
 
@@ -42,81 +40,11 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     order
 }
 
-struct Lookup {
-    host: String,
-    port: u16,
-    result: Arc<Mailbox<LookupResult>>,
-}
-
-type LookupResult = Result<Vec<SocketAddr>, String>;
-
-/// The most threads. A name server that does not answer occupies a thread for half a minute; while all threads are
-/// occupied, further lookups wait.
-const MAX_THREADS: usize = 8;
-/// The time after which an idle thread ends.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-
-struct ResolverPool {
-    lookups: VecDeque<Lookup>,
-    threads: usize,
-    idle: usize,
-}
-
-static POOL: Mutex<ResolverPool> =
-    Mutex::new(ResolverPool { lookups: VecDeque::new(), threads: 0, idle: 0 });
-static SUBMITTED: Condvar = Condvar::new();
-
-fn lock_pool() -> MutexGuard<'static, ResolverPool> {
-    POOL.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Queues a lookup, and starts a thread if all are occupied.
-fn submit(lookup: Lookup) -> io::Result<()> {
-    let mut pool = lock_pool();
-    pool.lookups.push_back(lookup);
-    if pool.idle < pool.lookups.len() && pool.threads < MAX_THREADS {
-        match std::thread::Builder::new().name("eio-resolver".into()).spawn(run_thread) {
-            Ok(_) => pool.threads += 1,
-            Err(error) if pool.threads == 0 => {
-                pool.lookups.pop_back();
-                return Err(error);
-            }
-            // Another thread takes the lookup later.
-            Err(_) => {}
-        }
-    }
-    SUBMITTED.notify_one();
-    Ok(())
-}
-
-/// Executes lookups. Ends after [`IDLE_TIMEOUT`] without one.
-fn run_thread() {
-    let mut pool = lock_pool();
-    loop {
-        while let Some(lookup) = pool.lookups.pop_front() {
-            drop(pool);
-            execute(&lookup);
-            drop(lookup);
-            pool = lock_pool();
-        }
-        pool.idle += 1;
-        let (relocked, timeout) =
-            SUBMITTED.wait_timeout(pool, IDLE_TIMEOUT).unwrap_or_else(PoisonError::into_inner);
-        pool = relocked;
-        pool.idle -= 1;
-        if timeout.timed_out() && pool.lookups.is_empty() {
-            pool.threads -= 1;
-            return;
-        }
-    }
-}
-
-fn execute(lookup: &Lookup) {
-    // The task that waits for the result may have been dropped.
-    if Arc::strong_count(&lookup.result) > 1 {
-        let addresses = (lookup.host.as_str(), lookup.port).to_socket_addrs();
-        lookup.result.send(addresses.map(Iterator::collect).map_err(|error| error.to_string()));
-    }
+/// The threads that resolve names. A name server that does not answer occupies one of them for half a minute; while all
+/// are occupied, further lookups wait.
+fn resolvers() -> &'static Arc<ThreadPool> {
+    static RESOLVERS: OnceLock<Arc<ThreadPool>> = OnceLock::new();
+    RESOLVERS.get_or_init(|| ThreadPool::new(DEFAULT_THREADS))
 }
 
 #[cfg(test)]

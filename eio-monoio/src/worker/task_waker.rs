@@ -9,10 +9,13 @@
 //! A future that is ready at its first poll costs no allocation: the waker it did not clone serves the next one.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use pin_project_lite::pin_project;
 use slab::Slab;
 
 use crate::worker::mailbox_waker::MailboxWaker;
@@ -79,6 +82,30 @@ impl TaskWaker {
 impl Drop for TaskWaker {
     fn drop(&mut self) {
         self.give_back();
+    }
+}
+
+pin_project! {
+    /// A future that other threads wake, in a task of this crate. Futures of the application have such a waker already.
+    pub(crate) struct AnyThread<F> {
+        #[pin]
+        future: F,
+        waker: TaskWaker,
+    }
+}
+
+impl<F> AnyThread<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Self { future, waker: TaskWaker::default() }
+    }
+}
+
+impl<F: Future> Future for AnyThread<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.waker.poll(cx, |cx| this.future.poll(cx))
     }
 }
 
@@ -226,7 +253,7 @@ pub(crate) fn clear_waker() {
 
 #[cfg(test)]
 mod tests {
-    use std::future::{Future, pending, poll_fn};
+    use std::future::{pending, poll_fn};
     use std::pin::pin;
     use std::thread;
     use std::time::Duration;

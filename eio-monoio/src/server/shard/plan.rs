@@ -17,7 +17,7 @@ pub(crate) struct Plan {
     pub(crate) wake_rx: UnixStream,
     pub(crate) listening: Vec<Listening>,
     pub(crate) max_connections: usize,
-    pub(crate) on_plain: Option<OnPlain>,
+    pub(crate) on_raw_websocket: Option<OnPlain>,
     pub(crate) hooks: Hooks,
     pub(crate) disk: Option<Arc<Disk>>,
 }

@@ -62,6 +62,7 @@
 //! glibc's. Socket buffers of the kernel, and [`PerMessageDeflate`], need memory in addition. A test compares a server
 //! with this table.
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod client;
 mod deflate;

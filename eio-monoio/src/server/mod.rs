@@ -29,7 +29,7 @@ use crate::error::ServeError;
 use crate::io::raw_websocket::PlainSocket;
 use crate::server::config::Config;
 use crate::server::handler::{Handler, OnMessage};
-use crate::server::hooks::{Hooks, OnPlain};
+use crate::server::hooks::{Hooks, OnRawWebSocket};
 use crate::server::listener::{Listener, Sockets};
 use crate::server::running::Running;
 use crate::server::socket::Socket;
@@ -103,7 +103,7 @@ where
 pub struct Server<F> {
     new_handler: F,
     config: Config,
-    on_raw_websocket: Option<OnPlain>,
+    on_raw_websocket: Option<OnRawWebSocket>,
     hooks: Hooks,
     files: Option<Files>,
     #[cfg(feature = "tls")]

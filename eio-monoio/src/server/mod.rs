@@ -190,8 +190,8 @@ where
     /// Each worker has a listening socket of its own, so the kernel distributes connections evenly.
     ///
     /// # Errors
-    /// - [`ServeError::Config`]: an option is outside its range, a rule of [`Files`] is wrong, or a file of
-    ///   [`Tls`](crate::Server::tls) cannot be used.
+    /// - [`ServeError::Config`]: an option is outside its range, a rule of [`Files`] is wrong, or a file of `Tls` is
+    ///   unusable.
     /// - [`ServeError::Io`]: no address can be bound, the kernel refuses the chosen
     ///   [`driver`](Config::driver), or a worker ended at its start, for example because `new_handler` panicked.
     pub fn bind(self, address: impl ToSocketAddrs) -> Result<Running, ServeError> {

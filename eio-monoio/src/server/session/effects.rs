@@ -93,11 +93,7 @@ impl<T> Session<T> {
         };
         let encode = |out: &mut OutBuf| ws::encode_close(out, Some(code), "", None);
         ws.write(&self.env.pool, |out| never_full(encode(out)));
-        if reason == Some(CloseReason::PingTimeout) {
-            ws.abort();
-        } else {
-            ws.close();
-        }
+        if reason == Some(CloseReason::PingTimeout) { ws.abort() } else { ws.close() }
     }
 
     /// Detaches a WebSocket after a failed upgrade. Its task closes it.

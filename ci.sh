@@ -64,8 +64,8 @@ test() { cargo test --workspace; }
 
 # Tests of features that `test` is built without.
 tls() {
-  cargo test -p eio-monoio --features tls,json --test tls --test client_tls --test client \
-    --test footprint
+  cargo test -p eio-monoio --features tls,json --test tls --test client
+  cargo test -p eio-monoio --features tls,json --test memory footprint
   cargo test -p eio-monoio --features tls,json --doc
 }
 
@@ -104,7 +104,7 @@ package() {
 # Only the tests that need Node and Python.
 interop() {
   cargo build -p eio-monoio --examples
-  cargo test -p eio-monoio --test interop --test browser --test client_foreign
+  cargo test -p eio-monoio --test foreign
 }
 
 # A minute of fuzzing for each target would be a quarter of an hour: here a few seconds each, and the seeds
@@ -150,8 +150,7 @@ deny() {
 asan() {
   rustup toolchain list 2>/dev/null | grep -q '^nightly' || skip "AddressSanitizer needs a nightly toolchain"
   # Not those that count allocations, which have an allocator of their own, nor those that start other programs.
-  local names=${ASAN_TESTS:-attack backpressure busy closing files framing heartbeat http limits panics polling_get
-    polling_post shutdown upgrade websocket client client_hostile}
+  local names=${ASAN_TESTS:-server http limits client}
   local tests=()
   local name
   for name in $names; do tests+=(--test "$name"); done

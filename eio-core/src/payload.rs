@@ -1,4 +1,4 @@
-//! Polling bodies: packets between record separators.
+//! Polling bodies: packets with record separators between them.
 //!
 //! ```text
 //! <packet type>[<data>]<separator><packet type>[<data>]<separator>...
@@ -21,33 +21,33 @@ use crate::buffer::{Overflow, Sink};
 use crate::bytes::find;
 use crate::packet::{Error, Packet};
 
-/// Stands between packets: "the record separator character" ("HTTP long-polling").
+/// The byte between two packets: "the record separator character" ("HTTP long-polling").
 pub const SEPARATOR: u8 = 0x1e;
 
-/// Iterates over the packets of a body. They borrow the body; base64 in it is decoded where it lies.
+/// Iterates over the packets of a body. They borrow the body; base64 is decoded in place.
 ///
-/// There is no empty list of packets: an empty body, two separators in a row and a separator at either end
-/// are all an empty packet, [`Error::Empty`]. After an error it ends.
+/// A body has at least one packet: an empty body, two separators in a row, and a separator at the start or the end
+/// contain an empty packet, [`Error::Empty`]. Iteration ends after an error.
 #[derive(Debug)]
 pub struct Decoder<'b> {
-    /// What follows the last separator met; none once the last packet is out.
+    /// The bytes after the last separator found; `None` after the last packet.
     rest: Option<&'b mut [u8]>,
 }
 
 impl<'b> Decoder<'b> {
-    /// Reads the whole of `body`.
+    /// Iterates over all of `body`.
     pub fn new(body: &'b mut [u8]) -> Self {
         Self { rest: Some(body) }
     }
 
-    /// Whether the next packet, if it is one at all, is a message: for drivers that have no room for another
-    /// but must not leave a pong unread.
+    /// Whether the next packet is a message, if it is valid: for a driver that has no room for another message but must
+    /// not leave a pong unread.
     pub fn is_message_next(&self) -> bool {
         matches!(self.rest.as_deref(), Some([b'4' | b'b', ..]))
     }
 
-    /// Whether the next packet, if it is one at all, ends the session: for drivers that receive the requests of
-    /// a session in several places, and must not let it overtake a GET.
+    /// Whether the next packet closes the session, if it is valid: for a driver that receives the requests of a session
+    /// on several threads and must not let the close overtake a GET.
     pub fn is_close_next(&self) -> bool {
         matches!(self.rest.as_deref(), Some([b'1', ..]))
     }
@@ -62,7 +62,7 @@ impl<'b> Iterator for Decoder<'b> {
         let (record, rest) = rest.split_at_mut_checked(end)?;
         let packet = Packet::parse_text(record);
         if packet.is_ok() {
-            // Without a separator this is none, and the packet was the last.
+            // Without a separator this was the last packet.
             self.rest = rest.split_first_mut().map(|(_separator, rest)| rest);
         }
         Some(packet)
@@ -71,13 +71,12 @@ impl<'b> Iterator for Decoder<'b> {
 
 impl FusedIterator for Decoder<'_> {}
 
-/// Writes packets behind one another into a body, up to two limits. It is state only, the body is the
-/// caller's; one encoder serves one body.
+/// Writes packets and separators into a body, up to two limits. It holds no bytes, the body belongs to the caller; one
+/// encoder serves one body.
 ///
-/// "The client SHOULD use the `maxPayload` value sent during the handshake to decide how many packets
-/// should be concatenated" ("HTTP long-polling"). The first packet goes in whatever its size, as
-/// engine.io's client does: held back, it could never be sent. A python-engineio client refuses more than
-/// 16 packets in a body.
+/// "The client SHOULD use the `maxPayload` value sent during the handshake to decide how many packets should be
+/// concatenated" ("HTTP long-polling"). The first packet is written whatever its size, as engine.io-client does, since
+/// it would not fit into a later body either. python-engineio rejects a body with more than 16 packets.
 ///
 /// ```
 /// use eio_core::buffer::Writer;
@@ -102,32 +101,32 @@ pub struct Encoder {
     packets: usize,
 }
 
-/// What became of a packet.
+/// The result of [`Encoder::push`].
+// Exhaustive, because a driver must handle each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub enum PushOutcome {
-    /// It was written.
+    /// The packet was written.
     Written,
-    /// A limit leaves no room for it beside what is there: it belongs into the next body. Nothing was
-    /// written.
+    /// A limit leaves no room for the packet; it belongs into the next body. Nothing was written.
     Full,
-    /// It can go into no body: its text holds the [`SEPARATOR`] ("this assumes the record separator is not
-    /// used in the data", "From v3 to v4"). Nothing was written: the receiver would take what follows the
-    /// separator for packets, and whoever chose the text would choose them.
+    /// No body can carry the packet, because its text contains the [`SEPARATOR`] ("this assumes the record separator
+    /// is not used in the data", "From v3 to v4"). Nothing was written: the receiver would parse the text after the
+    /// separator as packets, which the author of the text could choose.
     Separator,
 }
 
 impl Encoder {
-    /// At most `max_bytes` bytes and `max_packets` packets, but always one packet.
+    /// At most `max_bytes` bytes and `max_packets` packets, but always at least one packet.
     pub const fn new(max_bytes: usize, max_packets: usize) -> Self {
         Self { max_bytes, max_packets, bytes: 0, packets: 0 }
     }
 
-    /// Appends `packet`, behind a separator unless it is the first.
+    /// Appends `packet`, after a separator unless it is the first.
     ///
     /// # Errors
-    /// [`Overflow`], with nothing written, if `out` itself is full.
+    /// [`Overflow`], with nothing written, if `out` is full.
     pub fn push<K: Sink>(
         &mut self,
         out: &mut K,
@@ -142,7 +141,7 @@ impl Encoder {
         if !self.fits(len) {
             return Ok(PushOutcome::Full);
         }
-        // One claim, so that an overflow leaves no separator behind.
+        // One claim, so that an overflow does not leave a separator in the body.
         let room = out.claim(separators + len)?;
         let (separator, record) = room.split_at_mut_checked(separators).ok_or(Overflow)?;
         if let [separator] = separator {
@@ -154,8 +153,8 @@ impl Encoder {
         Ok(PushOutcome::Written)
     }
 
-    /// Whether [`push`](Self::push) would not answer [`PushOutcome::Full`] to `next`, or without one to a packet
-    /// without data: to be asked before a session is told that a packet was taken.
+    /// Whether [`push`](Self::push) would not return [`PushOutcome::Full`] for `next`, or for a packet without data if
+    /// `next` is `None`. Call it before a session hands out a packet.
     pub const fn has_room(&self, next: Option<&Packet<'_>>) -> bool {
         self.fits(match next {
             Some(packet) => packet.text_len(),
@@ -163,9 +162,9 @@ impl Encoder {
         })
     }
 
-    /// Whether a packet of so many bytes has room beside what is there.
+    /// Whether a packet of `len` bytes fits after the packets written before.
     const fn fits(&self, len: usize) -> bool {
-        // A first packet may have exceeded the limit: nothing is left then.
+        // A first packet can exceed the limit, so the remaining room saturates at 0.
         self.is_empty()
             || (self.packets < self.max_packets && len < self.max_bytes.saturating_sub(self.bytes))
     }
@@ -175,12 +174,12 @@ impl Encoder {
         self.packets == 0
     }
 
-    /// How many bytes were written, separators included.
+    /// The number of bytes written, including separators.
     pub const fn len(&self) -> usize {
         self.bytes
     }
 
-    /// How many packets were written.
+    /// The number of packets written.
     pub const fn packets(&self) -> usize {
         self.packets
     }
@@ -198,15 +197,15 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_what_would_be_taken_and_for_nothing_else() {
+    fn has_room_agrees_with_push() {
         let (three, four) = (Packet::Message("ab".into()), Packet::Message("abc".into()));
         let mut memory = [0; 32];
         let mut out = Writer::new(&mut memory);
         let mut encoder = Encoder::new(7, 3);
         // A first packet always has room.
-        assert!(encoder.has_room(Some(&Packet::Message("longer than that".into()))));
+        assert!(encoder.has_room(Some(&Packet::Message("longer than the limit".into()))));
         assert_eq!(encoder.push(&mut out, &three), Ok(PushOutcome::Written));
-        // Three bytes, a separator, and three more: that is all.
+        // Three bytes, a separator, and three more fill the body.
         assert!(encoder.has_room(Some(&three)) && !encoder.has_room(Some(&four)));
         assert!(encoder.has_room(None));
         assert_eq!(encoder.push(&mut out, &three), Ok(PushOutcome::Written));
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn says_of_a_message_or_an_end_that_it_is_next_and_of_nothing_else() {
+    fn next_packet_is_classified_before_it_is_parsed() {
         let mut body = *b"3\x1e4a\x1ebAA==\x1e4\x1e1";
         let mut packets = Decoder::new(&mut body);
         let (mut said, mut closes) = (Vec::new(), Vec::new());
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_packet_is_never_passed_over() {
+    fn empty_packets_are_rejected() {
         let text = |text| Ok(Packet::Message(Into::into(text)));
         assert_eq!(decode(b""), [Err(Error::Empty)]);
         assert_eq!(decode(b"\x1e"), [Err(Error::Empty)]);
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_follows_an_error() {
+    fn iteration_ends_after_an_error() {
         let mut body = *b"4a\x1e7\x1e4b";
         let mut decoder = Decoder::new(&mut body);
         assert_eq!(decoder.next(), Some(Ok(Packet::Message("a".into()))));
@@ -249,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn decoding_base64_never_touches_the_next_packet() {
+    fn base64_decoding_does_not_affect_the_next_packet() {
         for len in 0..100 {
             let bytes: Vec<u8> = (0..len).collect();
             let mut memory = [0; 300];
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_single_packet_may_exceed_the_limits() {
+    fn only_the_first_packet_may_exceed_the_limits() {
         let mut memory = [0; 64];
         let mut out = Writer::new(&mut memory);
         let mut encoder = Encoder::new(0, 0);
@@ -279,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limits_themselves_are_allowed() {
+    fn bodies_may_reach_the_limits() {
         let mut memory = [0; 64];
         for (max_bytes, max_packets, written) in
             [(5, 9, "6\x1e6\x1e6"), (4, 9, "6\x1e6"), (9, 2, "6\x1e6"), (2, 9, "6")]
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn text_never_smuggles_a_packet() {
+    fn text_with_a_separator_is_rejected() {
         let mut memory = [0; 64];
         let mut out = Writer::new(&mut memory);
         let mut encoder = Encoder::new(64, 16);
@@ -309,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overflow_leaves_no_separator_behind() {
+    fn overflow_writes_no_separator() {
         let mut memory = [0; 6];
         let mut out = Writer::new(&mut memory);
         let mut encoder = Encoder::new(64, 16);

@@ -1,15 +1,23 @@
-//! What can go wrong, by whom it is read.
+//! Errors of the public API: starting a server, an option, sending a message.
 
 use std::fmt;
 use std::io;
 
-/// Why a server did not start.
+/// Why a server did not start: the error of [`serve`](crate::serve) and [`Server::bind`](crate::Server::bind).
+///
+/// ```
+/// use std::time::Duration;
+/// use eio_monoio::{Config, ServeError};
+///
+/// let error = ServeError::from(Config::new().ping_timeout(Duration::ZERO).check().unwrap_err());
+/// assert!(error.to_string().starts_with("configuration: ping_timeout"));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ServeError {
     /// An option is outside its range.
     Config(ConfigError),
-    /// The address cannot be listened on, or the kernel refused a runtime.
+    /// The server cannot listen on the address, or the kernel refused a runtime or a thread.
     Io(io::Error),
 }
 
@@ -43,7 +51,7 @@ impl From<io::Error> for ServeError {
     }
 }
 
-/// An option outside its range: names the option and the range.
+/// An option outside its range. The message has the option's name and the range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     option: &'static str,
@@ -55,7 +63,7 @@ impl ConfigError {
         Self { option, problem }
     }
 
-    /// The option's name, as the setter is called.
+    /// The name of the option's setter.
     pub fn option(&self) -> &'static str {
         self.option
     }

@@ -1,4 +1,4 @@
-//! What a session has to tell its application, each thing once.
+//! [`Events`]: the events a session has for its application, each reported once.
 
 use super::{CloseReason, Event, UpgradeFailure};
 
@@ -7,7 +7,7 @@ pub(super) struct Events {
     upgraded: bool,
     upgrade_failed: Option<UpgradeFailure>,
     ended: Option<CloseReason>,
-    /// Whether the end was told.
+    /// Whether [`Event::Closed`] was reported.
     closed: bool,
 }
 
@@ -27,7 +27,7 @@ impl Events {
         self.upgrade_failed = Some(failure);
     }
 
-    /// Whether this is the end: the first reason wins.
+    /// Records the end; returns whether it is the first, since only the first reason counts.
     pub(super) fn end(&mut self, reason: CloseReason) -> bool {
         let first = self.ended.is_none();
         if first {
@@ -36,7 +36,7 @@ impl Events {
         first
     }
 
-    /// In the order in which they can have happened: a failed upgrade may be tried again, a done one may not.
+    /// In the order in which they can have happened: after a failed upgrade another may succeed, not the reverse.
     pub(super) fn poll(&mut self) -> Option<Event> {
         if let Some(failure) = self.upgrade_failed.take() {
             return Some(Event::UpgradeFailed(failure));

@@ -1,20 +1,20 @@
-//! [`Mismatch`]: why a client rejects the response to its opening handshake. A module of its own because both
+//! [`Mismatch`]: why a client rejects the response to its opening handshake. In a module of its own, because both
 //! [`handshake`](super::handshake) and [`deflate`](super::deflate) return it.
 
-/// Why a response does not open the WebSocket that was asked for.
+/// Why a response does not open the WebSocket that the client asked for (RFC 6455 section 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Mismatch {
-    /// The status is not 101: an ordinary HTTP response.
+    /// The status is not 101, so it is an ordinary HTTP response.
     Status,
     /// No `Upgrade: websocket`.
     Upgrade,
     /// No `Connection: upgrade`.
     Connection,
-    /// Not exactly one `Sec-WebSocket-Accept` with the value that belongs to the key.
+    /// Not exactly one `Sec-WebSocket-Accept` with the value for the key.
     Accept,
-    /// An extension that was not offered, or an answer that does not keep to the offer.
+    /// An extension that was not offered, or a response that does not match the offer.
     Extension,
     /// A subprotocol that was not offered, or more than one.
     Protocol,
@@ -26,8 +26,8 @@ impl core::fmt::Display for Mismatch {
             Self::Status => "the server does not switch protocols",
             Self::Upgrade => "the response has no Upgrade: websocket",
             Self::Connection => "the response has no Connection: upgrade",
-            Self::Accept => "the response has no Sec-WebSocket-Accept that belongs to the key",
-            Self::Extension => "the server uses an extension as it was not offered",
+            Self::Accept => "the response has no Sec-WebSocket-Accept for the key",
+            Self::Extension => "the server uses an extension that was not offered in this form",
             Self::Protocol => "the server chose a subprotocol that was not offered",
         })
     }

@@ -46,7 +46,7 @@ const special = {
   "silence": [10, silence],
   // --max-payload 10000
   "over-limit": [15, overLimit],
-  // the server of tests/options.rs
+  // the server of tests/foreign/options.rs
   "options": [30, serverOptions],
   // --deflate or --deflate-takeover
   "deflate": [60, deflate],

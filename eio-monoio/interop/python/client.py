@@ -230,7 +230,7 @@ async def heartbeat(url):
 
 
 async def options(url):
-    """For the server of tests/options.rs."""
+    """For the server of tests/foreign/options.rs."""
 
     async def client(kind, transport):
         peer = await open_peer(kind, url, transport)

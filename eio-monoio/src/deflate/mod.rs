@@ -1,7 +1,7 @@
-//! permessage-deflate, RFC 7692: messages are compressed as they are written, and inflated when they are whole.
+//! permessage-deflate (RFC 7692): messages are compressed as they are written, and inflated when they are complete.
 //!
-//! [`Outward`] and [`Inward`] are the two directions of one connection. What both need only for the length of a call
-//! is the core's: [`Codecs`].
+//! [`Outward`] and [`Inward`] are the sending and the receiving direction of one connection. State that they need only
+//! during a call is shared by all connections of a worker: [`Codecs`].
 
 mod codec;
 mod compress;
@@ -145,8 +145,10 @@ impl PerMessageDeflate {
 }
 
 impl PerMessageDeflate {
+    /// Checks every option.
+    ///
     /// # Errors
-    /// The first option that is outside its range, and the range.
+    /// The first option outside its range, with the range.
     pub(crate) fn check(&self) -> Result<(), String> {
         range::check(self.threshold, range::THRESHOLD)
             .map_err(|problem| format!("threshold {problem}"))?;
@@ -161,7 +163,7 @@ impl PerMessageDeflate {
         Ok(())
     }
 
-    /// What is wished for.
+    /// The options as terms to offer or to answer with.
     pub(crate) fn terms(&self) -> Terms {
         let limit = |bits: Option<u8>| bits.and_then(WindowBits::new);
         Terms {
@@ -172,7 +174,7 @@ impl PerMessageDeflate {
         }
     }
 
-    /// The two directions of a connection whose ends agreed to `terms`. A message may have `max` bytes.
+    /// The two directions of a connection whose peers agreed on `terms`. A message may have at most `max` bytes.
     pub(crate) fn begin(
         &self,
         worker: &Rc<WorkerContext>,
@@ -193,12 +195,12 @@ impl PerMessageDeflate {
     }
 }
 
-/// What the compressed connections of a core share.
+/// The state shared by all compressed connections of a worker.
 #[derive(Default)]
 pub(crate) struct Codecs {
     inflater: RefCell<Option<Box<codec::Inflater>>>,
     compressors: RefCell<compress::Compressors>,
-    /// How many connections ever wanted a compressor of their own.
+    /// The number of connections that have had their own compression context: the last owner number given.
     owners: Cell<u64>,
 }
 

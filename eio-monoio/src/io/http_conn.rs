@@ -15,7 +15,9 @@ use crate::io::stream::Stream;
 use crate::message::OutBuf;
 use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
 use crate::worker::context::{ConnectionId, WorkerContext};
-use crate::worker::deadline::{Deadline, Limited, LimitedOrCut};
+#[cfg(feature = "tls")]
+use crate::worker::deadline::LimitedOrCut;
+use crate::worker::deadline::{Deadline, Limited};
 use crate::worker::pool::SCRATCH;
 
 /// A socket, what came on it and what is to be sent on it.
@@ -102,6 +104,7 @@ impl HttpConn {
     }
 
     /// Runs `future` to its end, and shuts the socket down after `time` to bring that about.
+    #[cfg(feature = "tls")]
     pub(crate) fn limit_or_cut<F: Future>(
         &self,
         time: Duration,

@@ -4,26 +4,26 @@ use std::sync::Arc;
 
 use crate::metrics::{CounterRange, Counters};
 
-/// How much a line bears with its peer.
+/// The timeouts and sizes of a connection, and the counters for its bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    /// Until what was written is taken, in milliseconds.
+    /// The time in milliseconds until the kernel must accept written bytes.
     pub(crate) write_timeout: u32,
-    /// From our last word on a WebSocket to the peer's, in milliseconds.
+    /// The time in milliseconds from our close frame to the end of the closing handshake.
     pub(crate) close_timeout: u32,
-    /// Bytes that may wait to be sent on a WebSocket before nothing more is read from it.
+    /// The number of bytes queued for sending on a WebSocket at which nothing more is read from it.
     pub(crate) high_water: usize,
-    /// Bytes a refused peer may go on sending into the void.
+    /// The most bytes that are read and discarded from a refused peer before its connection is closed.
     pub(crate) linger: usize,
-    /// Where a server counts what passes.
+    /// The counters of a server's worker. `None` for a client.
     pub(crate) counters: Option<Arc<Counters>>,
 }
 
 impl Limits {
     #[inline]
-    pub(crate) fn count(&self, what: CounterRange, bytes: usize) {
+    pub(crate) fn count(&self, range: CounterRange, bytes: usize) {
         if let Some(counters) = &self.counters {
-            counters.add(what, 0, bytes as u64);
+            counters.add(range, 0, bytes as u64);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates and keys as people keep them: PEM.
+//! Certificates and keys in PEM, and the TLS options common to server and client.
 
 use std::sync::Arc;
 
@@ -7,28 +7,28 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// The cryptography of both ends.
+/// The cryptography provider of server and client.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// RFC 7301: what is spoken over TLS here.
+/// The ALPN protocols (RFC 7301) of server and client.
 pub(crate) fn protocols() -> Vec<Vec<u8>> {
     vec![b"http/1.1".to_vec()]
 }
 
-/// A certificate and what is between it and its authority; at least one.
+/// A certificate and its intermediate certificates, at least one.
 pub(crate) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let chain = chain.map_err(|error| error.to_string())?;
-    if chain.is_empty() { Err("no certificate in it".into()) } else { Ok(chain) }
+    if chain.is_empty() { Err("it has no certificate".into()) } else { Ok(chain) }
 }
 
 pub(crate) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| error.to_string())
 }
 
-/// Authorities to be believed.
+/// Trusted certificate authorities.
 pub(crate) fn authorities<P: AsRef<[u8]>>(
     pems: impl IntoIterator<Item = P>,
 ) -> Result<RootCertStore, String> {

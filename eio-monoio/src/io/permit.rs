@@ -1,13 +1,13 @@
-//! [`ConnectionPermit`]: one of the connections that a server may have.
+//! [`ConnectionPermit`]: limits the number of open connections of a server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A place among [`max_connections`](crate::Config::max_connections); given back when dropped.
+/// Counts one connection against [`max_connections`](crate::Config::max_connections), until it is dropped.
 pub(crate) struct ConnectionPermit(Arc<AtomicUsize>);
 
 impl ConnectionPermit {
-    /// Takes a place if fewer than `max` are taken in `connections`.
+    /// `None` if `connections` counts `max` connections already.
     pub(crate) fn take(connections: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
         if connections.fetch_add(1, Ordering::Relaxed) < max {
             return Some(Self(connections.clone()));

@@ -1,7 +1,7 @@
-//! [`Stream`]: what bytes travel over, the socket itself or TLS on top of it.
+//! [`Stream`]: a byte stream over a plain socket or TLS.
 //!
-//! Both have the manners of [`Socket`]: waiting is for readiness and may be given up, receiving never blocks,
-//! and a write owns its buffer. Without the feature `tls` there is only the socket, and nothing to decide.
+//! Both behave as [`Socket`] does: a wait for readiness may be abandoned, receiving does not block, and a write owns its
+//! buffer. Without the feature `tls` there is only the plain socket.
 
 use std::future::Future;
 use std::io;
@@ -29,7 +29,7 @@ impl From<Socket> for Stream {
 }
 
 impl Stream {
-    /// See [`Socket::poll_readable`]. Over TLS what can then be received may still be nothing.
+    /// See [`Socket::poll_readable`]. Over TLS a receive may still find no application data.
     #[inline]
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -39,7 +39,7 @@ impl Stream {
         }
     }
 
-    /// The socket, where what it receives needs no more work: see [`Socket::poll_recv_op`].
+    /// The socket, if its bytes are not encrypted: see [`Socket::poll_recv_op`].
     #[inline]
     pub(crate) fn plain(&self) -> Option<&Socket> {
         match self {
@@ -88,11 +88,11 @@ impl Stream {
         }
     }
 
-    /// Sends as much as the kernel takes at once and says how much that was; over TLS nothing.
+    /// Sends as many bytes as the kernel accepts without blocking and returns their number; over TLS sends none.
     #[inline]
     pub(crate) fn send_now(&self, bytes: &[u8]) -> usize {
         match self {
-            // What is wrong, the next write says.
+            // The next write returns the error.
             Self::Plain(socket) => socket.try_send(bytes).unwrap_or(0),
             #[cfg(feature = "tls")]
             Self::Tls(_) => 0,
@@ -128,12 +128,12 @@ impl Stream {
         self.socket().raw()
     }
 
-    /// Whether what passes is hidden from others.
+    /// Whether the stream is encrypted.
     pub(crate) fn is_secure(&self) -> bool {
         !matches!(self, Self::Plain(_))
     }
 
-    /// The certificate with which the peer has proved who it is, in DER.
+    /// The verified certificate of the peer, in DER.
     pub(crate) fn peer_certificate(&self) -> Option<&[u8]> {
         match self {
             Self::Plain(_) => None,
@@ -142,7 +142,7 @@ impl Stream {
         }
     }
 
-    /// Gives the socket up, to be moved to another core, with all that TLS knows of it. No write may be in flight.
+    /// Detaches the socket and its TLS state, to move them to another worker. No write may be in flight.
     pub(crate) fn detach(self) -> io::Result<DetachedStream> {
         match self {
             Self::Plain(socket) => Ok(DetachedStream {
@@ -158,25 +158,22 @@ impl Stream {
         }
     }
 
-    /// Takes over what another core gave up.
-    pub(crate) fn attach(packed: DetachedStream) -> io::Result<Self> {
-        let socket = Socket::from_fd(packed.fd)?;
+    /// Attaches a stream that another worker detached.
+    pub(crate) fn attach(detached: DetachedStream) -> io::Result<Self> {
+        let socket = Socket::from_fd(detached.fd)?;
         #[cfg(feature = "tls")]
-        if let Some(state) = packed.tls {
+        if let Some(state) = detached.tls {
             return Ok(Self::Tls(Box::new(TlsStream::from_parts(socket, state))));
         }
         Ok(Self::Plain(socket))
     }
 }
 
-/// A write operation, until it is done.
+/// A write operation, until it completes.
 pub(crate) enum Write<'c> {
     Plain(net::Write),
-    /// In a box of its own, beside what it encrypts into: not a part of every other connection.
-    #[cfg_attr(
-        not(feature = "tls"),
-        expect(dead_code, reason = "only TLS does more than to write")
-    )]
+    /// Boxed, so that it does not add to the size of plain connections.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only TLS needs a boxed write"))]
     Tls(Pin<Box<dyn Future<Output = Written> + 'c>>),
 }
 
@@ -192,7 +189,7 @@ impl Future for Write<'_> {
     }
 }
 
-/// A carrier on its way from core to core.
+/// A stream that moves from one worker to another.
 pub(crate) struct DetachedStream {
     fd: OwnedFd,
     #[cfg(feature = "tls")]

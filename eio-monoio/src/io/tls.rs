@@ -1,4 +1,4 @@
-//! [`TlsStream`]: rustls's state of a connection, fed from and to a socket.
+//! [`TlsStream`]: a TLS connection, made of a socket and the state of rustls.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
@@ -16,24 +16,24 @@ pub(crate) struct TlsStream {
     state: Box<State>,
 }
 
-/// What TLS knows of a connection; goes with it from core to core.
+/// The TLS state of a connection, which moves with it from worker to worker.
 pub(crate) struct State {
     session: RefCell<Connection>,
-    /// Decrypted bytes, or the end, wait: there may be no more to come that would make the socket readable.
+    /// Decrypted bytes, or the end of the stream, are pending: the socket may not become readable again.
     pending: Cell<bool>,
-    /// The peer has said that nothing more comes.
+    /// The peer has sent close_notify.
     ended: Cell<bool>,
-    /// Received behind those, not decrypted yet.
-    late: RefCell<Vec<u8>>,
-    /// Who the peer has proved to be.
+    /// Received after the pending bytes, and not decrypted yet.
+    encrypted_rx: RefCell<Vec<u8>>,
+    /// The verified certificate of the peer, in DER.
     certificate: OnceCell<Box<[u8]>>,
 }
 
-/// What one receive may bring: the largest record, with its head and tag.
-const RECORD: usize = 18 * 1024;
+/// The most bytes of one receive: the largest record, with its head and tag.
+const MAX_RECORD: usize = 18 * 1024;
 
 impl TlsStream {
-    /// The client's end, before [`agree`](Self::agree); the name is who the server has to be.
+    /// The client side, before [`handshake`](Self::handshake). `name` must match the server's certificate.
     pub(crate) fn client(
         socket: Socket,
         config: Arc<ClientConfig>,
@@ -43,21 +43,21 @@ impl TlsStream {
         Ok(Self::new(socket, session.into()))
     }
 
-    /// The server's end, before [`agree`](Self::agree).
+    /// The server side, before [`handshake`](Self::handshake).
     pub(crate) fn server(socket: Socket, config: Arc<ServerConfig>) -> io::Result<Self> {
         let session = ServerConnection::new(config).map_err(io::Error::other)?;
         Ok(Self::new(socket, session.into()))
     }
 
     fn new(socket: Socket, mut session: Connection) -> Self {
-        // What a session sends is queued, and bounded, elsewhere.
+        // Messages are queued, and the queue bounded, before they reach this session.
         session.set_buffer_limit(None);
         let state = State {
             session: RefCell::new(session),
-            // Bytes for us may come right behind the handshake.
+            // Application data may directly follow the handshake.
             pending: Cell::new(true),
             ended: Cell::new(false),
-            late: RefCell::default(),
+            encrypted_rx: RefCell::default(),
             certificate: OnceCell::new(),
         };
         Self::from_parts(socket, Box::new(state))
@@ -71,8 +71,8 @@ impl TlsStream {
         (self.socket, self.state)
     }
 
-    /// Agrees with the peer on keys, and on who it is.
-    pub(crate) async fn agree(&self) -> io::Result<()> {
+    /// Completes the TLS handshake.
+    pub(crate) async fn handshake(&self) -> io::Result<()> {
         loop {
             self.flush().await?;
             if !self.state.session.borrow().is_handshaking() {
@@ -80,7 +80,7 @@ impl TlsStream {
             }
             poll_fn(|cx| self.socket.poll_readable(cx)).await?;
             if let Err(error) = self.receive() {
-                // With the alert that says why.
+                // Sends the alert, which states the reason.
                 _ = self.flush().await;
                 return Err(error);
             }
@@ -95,9 +95,9 @@ impl TlsStream {
         self.state.certificate.get().map(|certificate| &**certificate)
     }
 
-    /// Sends what the state has to say.
+    /// Sends all pending TLS records.
     async fn flush(&self) -> io::Result<()> {
-        // Not kept: a connection that has nothing to send owns no buffer.
+        // Not kept: a connection without bytes to send owns no buffer.
         let mut encrypted = Vec::new();
         self.take_encrypted(&mut encrypted)?;
         if encrypted.is_empty() {
@@ -114,20 +114,20 @@ impl TlsStream {
         Ok(())
     }
 
-    /// Receives what is there and decrypts it up to the first bytes for us: it takes no more while some of those
-    /// wait. False if nothing is there.
+    /// Receives available bytes and decrypts them up to the first application data, since rustls accepts no more
+    /// records while it has some. Returns false if no bytes are available.
     fn receive(&self) -> io::Result<bool> {
-        let mut memory = [0; RECORD];
-        let late = self.state.late.take();
-        let mut received = if late.is_empty() {
+        let mut memory = [0; MAX_RECORD];
+        let rest = self.state.encrypted_rx.take();
+        let mut received = if rest.is_empty() {
             match self.socket.try_recv(&mut memory)? {
                 None => return Ok(false),
-                // Without the peer's close_notify, somebody else may have cut the connection.
+                // Without the peer's close_notify, an attacker may have truncated the stream.
                 Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Some(n) => &memory[..n],
             }
         } else {
-            &late
+            &rest
         };
         let mut state = self.state.session.borrow_mut();
         while !received.is_empty() && state.read_tls(&mut received)? > 0 {
@@ -137,7 +137,7 @@ impl TlsStream {
                 break;
             }
         }
-        self.state.late.replace(received.to_vec());
+        self.state.encrypted_rx.replace(received.to_vec());
         Ok(true)
     }
 
@@ -147,8 +147,8 @@ impl TlsStream {
         }
         let ready = self.socket.poll_readable(cx);
         if ready.is_pending() {
-            // Rustls lets go of what it grew for large records when it sees that nothing more is there.
-            _ = self.state.session.borrow_mut().read_tls(&mut Nothing);
+            // Rustls frees its buffer for large records when a read finds no bytes.
+            _ = self.state.session.borrow_mut().read_tls(&mut NoBytes);
         }
         ready
     }
@@ -159,9 +159,9 @@ impl TlsStream {
             match read {
                 Ok(n) => {
                     let state = &self.state;
-                    let late = !state.late.borrow().is_empty();
-                    // After less than there was room for, nothing more is decrypted.
-                    let more = n == into.len() || late || state.ended.get();
+                    let encrypted = !state.encrypted_rx.borrow().is_empty();
+                    // If `into` was not filled, no more decrypted bytes are pending.
+                    let more = n == into.len() || encrypted || state.ended.get();
                     state.pending.set(n > 0 && more);
                     return Ok(Some(n));
                 }
@@ -173,7 +173,7 @@ impl TlsStream {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
                 Err(error) => {
-                    self.say_last();
+                    self.send_last_records();
                     return Err(error);
                 }
             }
@@ -182,7 +182,7 @@ impl TlsStream {
 
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.state.session.borrow_mut().writer().write_all(bytes)?;
-        self.say_last();
+        self.send_last_records();
         Ok(bytes.len())
     }
 
@@ -196,7 +196,7 @@ impl TlsStream {
 
     pub(crate) fn shutdown_write(&self) {
         self.state.session.borrow_mut().send_close_notify();
-        self.say_last();
+        self.send_last_records();
         self.socket.shutdown_write();
     }
 
@@ -204,8 +204,8 @@ impl TlsStream {
         &self.socket
     }
 
-    /// Sends what the state has to say as far as the kernel takes it; nothing may be sent after that.
-    fn say_last(&self) {
+    /// Sends pending TLS records as far as the kernel accepts them and drops the rest: no record may be sent after that.
+    fn send_last_records(&self) {
         let mut encrypted = Vec::new();
         if self.take_encrypted(&mut encrypted).is_ok() && !encrypted.is_empty() {
             _ = self.socket.try_send(&encrypted);
@@ -213,10 +213,10 @@ impl TlsStream {
     }
 }
 
-/// A socket with nothing to receive.
-struct Nothing;
+/// A reader without available bytes.
+struct NoBytes;
 
-impl Read for Nothing {
+impl Read for NoBytes {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         Err(io::ErrorKind::WouldBlock.into())
     }

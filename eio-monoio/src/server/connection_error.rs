@@ -4,44 +4,53 @@ use std::fmt;
 
 use eio_core::request::Reject;
 
-/// Why a request for Engine.IO's path was refused, as told to
-/// [`Server::on_connection_error`](crate::Server::on_connection_error). Codes, messages and contexts are those of
-/// engine.io's event `connection_error`.
+/// Why a request for Engine.IO's path was refused: passed to
+/// [`Server::on_connection_error`](crate::Server::on_connection_error).
+///
+/// Codes, messages and contexts are those of engine.io's event `connection_error`.
+///
+/// ```
+/// use eio_monoio::ConnectionError;
+///
+/// let error = ConnectionError::InvalidOrigin;
+/// assert_eq!((error.code(), error.message()), (Some(3), "Bad request"));
+/// assert_eq!(error.to_string(), "Bad request (INVALID_ORIGIN)");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectionError {
-    /// Code 0: the transport that is asked for is none, or is not served.
+    /// Code 0: the requested transport is unknown or not [enabled](crate::Config::transports).
     UnknownTransport,
-    /// Code 1: the session that is asked for is not, or no longer, there.
+    /// Code 1: the requested session does not exist, or has ended.
     UnknownSid,
-    /// Code 2: a session is opened by GET.
+    /// Code 2: the method of a handshake is not GET.
     BadHandshakeMethod,
-    /// Code 3: a request that fits together with itself badly.
+    /// Code 3: the parameters and headers of the request contradict each other.
     BadRequest,
-    /// Code 3, `INVALID_ORIGIN`: [`Cors`](crate::Cors) does not let this page in.
+    /// Code 3, `INVALID_ORIGIN`: [`Cors`](crate::Cors) does not allow the origin.
     InvalidOrigin,
-    /// Code 3, `TRANSPORT_MISMATCH`: polling for a session that a WebSocket carries.
+    /// Code 3, `TRANSPORT_MISMATCH`: a polling request for a session whose transport is WebSocket.
     TransportMismatch,
     /// Code 3, `TRANSPORT_HANDSHAKE_ERROR`: an opening handshake that RFC 6455 does not allow.
     TransportHandshake,
-    /// Code 3, `ID_GENERATION_ERROR`: [`Server::generate_id`](crate::Server::generate_id) gave none that is legal
-    /// and free.
+    /// Code 3, `ID_GENERATION_ERROR`: [`Server::generate_id`](crate::Server::generate_id) returned an error or an id in
+    /// use.
     IdGeneration,
-    /// Code 3, `MIDDLEWARE_FAILURE`: [`Server::middleware`](crate::Server::middleware) refused it.
+    /// Code 3, `MIDDLEWARE_FAILURE`: [`Server::middleware`](crate::Server::middleware) refused the request.
     Middleware,
     /// Code 4: [`Handler::connect`](crate::Handler::connect) refused the session.
     Forbidden,
-    /// Code 5: not version 4 of the protocol.
+    /// Code 5: the protocol version is not 4.
     UnsupportedVersion,
-    /// No code: neither GET nor POST.
+    /// No code: the method is neither GET nor POST.
     MethodNotAllowed,
-    /// No code: too many [handshakes](crate::Config::max_handshakes_per_second), a server that ends, or an
-    /// application that panicked or took too long.
+    /// No code: too many [handshakes](crate::Config::max_handshakes_per_second), the server is shutting down, or the
+    /// application panicked or exceeded its timeout.
     Unavailable,
 }
 
 impl ConnectionError {
-    /// The number that engine.io gives it; `None` for what engine.io does not know.
+    /// The error code of engine.io; `None` for errors that engine.io does not have.
     pub const fn code(self) -> Option<u8> {
         Some(match self {
             Self::UnknownTransport => 0,
@@ -59,7 +68,7 @@ impl ConnectionError {
         })
     }
 
-    /// The message that engine.io has for the code.
+    /// The message of engine.io for the code.
     pub const fn message(self) -> &'static str {
         match self {
             Self::UnknownTransport => "Transport unknown",
@@ -78,7 +87,7 @@ impl ConnectionError {
         }
     }
 
-    /// What engine.io names to tell one code 3 from another.
+    /// The context by which engine.io distinguishes errors with code 3.
     pub const fn context(self) -> Option<&'static str> {
         Some(match self {
             Self::InvalidOrigin => "INVALID_ORIGIN",
@@ -119,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_never_differs_from_what_the_client_is_told() {
+    fn code_and_message_are_those_of_the_response() {
         for reject in [
             Reject::UnknownTransport,
             Reject::UnknownSid,

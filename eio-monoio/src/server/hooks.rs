@@ -1,4 +1,4 @@
-//! What the application adds to the heads of Engine.IO responses.
+//! [`Hooks`]: functions of the application that a server calls for Engine.IO requests and their response headers.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,39 +15,39 @@ use crate::server::connection_error::ConnectionError;
 use crate::server::request::{ConnectRequest, Refusal};
 use crate::web::request::RequestInfo;
 
-/// The application's functions; see [`Server::headers`](crate::Server::headers).
+/// The functions of the application; see [`Server::headers`](crate::Server::headers).
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
     pub(crate) headers: Option<Arc<OnResponse>>,
     pub(crate) initial: Option<Arc<OnFirstResponse>>,
-    /// Asked in this order about every request.
+    /// Called in this order for every request.
     pub(crate) middlewares: Vec<Arc<OnRequest>>,
     pub(crate) refused: Option<Arc<OnRefused>>,
     pub(crate) ids: Option<Arc<OnId>>,
 }
 
 impl Hooks {
-    /// What the application says about a request; a panic is its answer, too.
+    /// Calls the middlewares until one refuses the request. A panic refuses it too.
     pub(crate) fn admit(&self, request: &RequestInfo<'_>) -> Result<(), Refusal> {
         self.middlewares.iter().try_for_each(|middleware| {
             catch_unwind(AssertUnwindSafe(|| middleware(request))).unwrap_or_else(|_| {
-                tracing::error!("a middleware of the application panicked; its request is refused");
+                tracing::error!("a middleware panicked; its request is refused");
                 Err(Refusal::broken())
             })
         })
     }
 
-    /// Lets the application know that a request is refused.
+    /// Reports a refused request to the application.
     pub(crate) fn report(&self, request: &RequestInfo<'_>, error: ConnectionError) {
         tracing::debug!(%error, "request refused");
         let Some(report) = &self.refused else { return };
         if catch_unwind(AssertUnwindSafe(|| report(request, error))).is_err() {
-            tracing::error!("the application panicked when it was told of a refusal");
+            tracing::error!("the on_connection_error hook panicked");
         }
     }
 }
 
-/// What the application does with a message of a plain WebSocket.
+/// The application's function for a message of a raw WebSocket.
 pub(crate) type OnPlain = Arc<dyn Fn(&PlainSocket, Message<'_>) + Send + Sync>;
 
 type OnResponse = dyn Fn(&RequestInfo<'_>, &mut HeaderMap) + Send + Sync;
@@ -68,10 +68,10 @@ impl fmt::Debug for Hooks {
     }
 }
 
-/// Appends what the application wants to say. The framing of the message and of the connection is not its
-/// business; that, and what cannot be sent, is left out.
+/// Appends the headers of the application. Headers that control the framing of the message or the connection, and values
+/// that are not visible ASCII, are left out.
 pub(crate) fn write_lines(lines: &mut Vec<u8>, headers: &HeaderMap) {
-    const OURS: [http::HeaderName; 9] = [
+    const RESERVED: [http::HeaderName; 9] = [
         http::header::DATE,
         http::header::CONTENT_LENGTH,
         http::header::CONTENT_ENCODING,
@@ -86,11 +86,11 @@ pub(crate) fn write_lines(lines: &mut Vec<u8>, headers: &HeaderMap) {
     for (name, value) in headers {
         let start = out.0.len();
         let written = match value.to_str() {
-            Ok(value) if !OURS.contains(name) => header_line(&mut out, name.as_str(), &[value]),
+            Ok(value) if !RESERVED.contains(name) => header_line(&mut out, name.as_str(), &[value]),
             _ => Err(eio_core::http::WriteError::IllegalValue),
         };
         if written.is_err() {
-            tracing::warn!(header = %name, "not a header the application can add; left out");
+            tracing::warn!(header = %name, "the header is reserved or not valid; it is left out");
             out.0.truncate(start);
         }
     }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_application_cannot_break_the_framing() {
+    fn reserved_and_invalid_headers_are_left_out() {
         let mut headers = HeaderMap::new();
         for name in
             ["content-length", "date", "transfer-encoding", "connection", "upgrade", "x-good"]

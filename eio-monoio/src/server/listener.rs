@@ -1,4 +1,4 @@
-//! [`Listener`]: where clients come in, made here or by somebody else.
+//! [`Listener`]: listening sockets, bound by the server or given to it.
 
 use std::fmt;
 use std::fs;
@@ -14,8 +14,10 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::worker::net;
 
-/// A socket that listens already, for [`Server::listen`](crate::Server::listen): one that systemd holds, one that was
-/// made before privileges were given up, one that a test or another service in this process made.
+/// A listening socket for [`Server::listen`](crate::Server::listen), made outside the server: by systemd, before dropping
+/// privileges, by a test or by another service in this process.
+///
+/// It converts from [`TcpListener`], [`UnixListener`] and [`OwnedFd`]. All workers of the server accept from it.
 ///
 /// ```
 /// # use eio_monoio::{Listener, Server};
@@ -30,14 +32,16 @@ use crate::worker::net;
 pub struct Listener {
     fd: OwnedFd,
     name: Option<String>,
-    /// Somebody else holds it, too, and will see to whom we do not accept.
+    /// Another process holds it too, and accepts the connections that this server leaves in its backlog.
     shared: bool,
 }
 
 impl Listener {
-    /// What the service manager passed to this process, by the rules of sd_listen_fds(3): `LISTEN_FDS` sockets from
-    /// descriptor 3 on, if `LISTEN_PID` is this process. Empty if there is nothing, and when it is called again. The
-    /// environment stays as it is; children have another process id.
+    /// The sockets that the service manager passed to this process, by the rules of sd_listen_fds(3): `LISTEN_FDS`
+    /// descriptors from 3 on, if `LISTEN_PID` is the id of this process.
+    ///
+    /// Empty if no sockets were passed, and when it is called again. The environment is not changed: child processes have
+    /// another id.
     ///
     /// ```no_run
     /// # use eio_monoio::{Listener, Server};
@@ -48,7 +52,7 @@ impl Listener {
     /// ```
     ///
     /// # Errors
-    /// If `LISTEN_FDS` is not a number, or one of so many descriptors is not a stream socket that listens.
+    /// If `LISTEN_FDS` is not a number, or one of the descriptors is not a listening stream socket.
     pub fn inherited() -> io::Result<Vec<Self>> {
         static TAKEN: AtomicBool = AtomicBool::new(false);
         let variable = |name| std::env::var(name).unwrap_or_default();
@@ -68,12 +72,12 @@ impl Listener {
         listeners.collect()
     }
 
-    /// What the service manager calls it (`FileDescriptorName=`), if it was [inherited](Self::inherited).
+    /// The name that the service manager gave it (`FileDescriptorName=`), if it was [inherited](Self::inherited).
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Where it listens.
+    /// The address or path that it listens on.
     pub fn endpoint(&self) -> Endpoint {
         endpoint(&self.fd)
     }
@@ -91,7 +95,7 @@ impl From<UnixListener> for Listener {
     }
 }
 
-/// A descriptor from elsewhere; an error if it is not a TCP or Unix-domain stream socket that listens.
+/// Fails if the descriptor is not a listening TCP or Unix-domain stream socket.
 impl TryFrom<OwnedFd> for Listener {
     type Error = io::Error;
 
@@ -99,19 +103,32 @@ impl TryFrom<OwnedFd> for Listener {
         let socket = SockRef::from(&fd);
         let family = [Domain::IPV4, Domain::IPV6, Domain::UNIX].contains(&socket.domain()?);
         if !family || socket.r#type()? != Type::STREAM || !socket.is_listener()? {
-            return Err(invalid("not a stream socket that listens"));
+            return Err(invalid("not a listening stream socket"));
         }
         Ok(Self { fd, name: None, shared: false })
     }
 }
 
-/// Where a server listens.
+/// An address or path that a server listens on; see [`Running::endpoints`](crate::Running::endpoints).
+///
+/// Its text form is `127.0.0.1:3000` or `unix:/run/app.sock`:
+///
+/// ```
+/// use eio_monoio::{Endpoint, Listener};
+///
+/// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let address = socket.local_addr()?;
+/// let endpoint = Listener::from(socket).endpoint();
+/// assert_eq!(endpoint, Endpoint::Tcp(address));
+/// assert_eq!(endpoint.to_string(), address.to_string());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Endpoint {
-    /// An address, with the port the kernel chose if 0 was asked for.
+    /// An IP address and a port. If port 0 was requested, the port that the kernel chose.
     Tcp(SocketAddr),
-    /// A Unix-domain socket; `None` if it has no place in the file system.
+    /// The path of a Unix-domain socket; `None` if it has no path.
     Unix(Option<PathBuf>),
 }
 
@@ -135,23 +152,23 @@ fn endpoint(fd: &OwnedFd) -> Endpoint {
     }
 }
 
-/// Where a server listens, before its workers run.
+/// The listening sockets of a server, before its workers start.
 pub(crate) struct Sockets {
     pub(crate) endpoints: Vec<Endpoint>,
-    /// For each worker.
+    /// The descriptors of each worker.
     pub(crate) listening: Vec<Vec<Listening>>,
     pub(crate) file: Option<SocketFile>,
 }
 
-/// One worker's descriptor of a socket that listens.
+/// One worker's descriptor of a listening socket.
 pub(crate) struct Listening {
     pub(crate) fd: OwnedFd,
-    /// Nobody else accepts what waits in it when the server ends.
+    /// The worker accepts the backlog when the server shuts down: no other process does.
     pub(crate) drain: bool,
 }
 
 impl Sockets {
-    /// The first address of a name that can be had, with a socket of its own for each worker.
+    /// Binds the first available address of a name, with a separate socket for each worker.
     pub(crate) fn tcp(
         addresses: impl ToSocketAddrs,
         backlog: u32,
@@ -176,7 +193,7 @@ impl Sockets {
         Err(failure)
     }
 
-    /// One socket in the file system, which all workers share.
+    /// Binds a Unix-domain socket, which all workers share.
     pub(crate) fn unix(
         path: &Path,
         mode: Option<u32>,
@@ -190,7 +207,7 @@ impl Sockets {
         Ok(Self { file: Some(file), ..Self::given([listener], workers)? })
     }
 
-    /// Sockets of others, which all workers share.
+    /// Takes over listening sockets, which all workers share.
     pub(crate) fn given(
         listeners: impl IntoIterator<Item = Listener>,
         workers: usize,
@@ -203,7 +220,7 @@ impl Sockets {
         for Listener { fd, shared, .. } in listeners {
             let endpoint = endpoint(&fd);
             if let Endpoint::Tcp(_) = endpoint {
-                // Every accepted connection inherits it.
+                // Accepted connections inherit it.
                 SockRef::from(&fd).set_nodelay(true)?;
             }
             sockets.endpoints.push(endpoint);
@@ -218,13 +235,13 @@ impl Sockets {
     }
 }
 
-/// One listener a worker, all on the same address.
+/// One listener for each worker, all on the same address.
 fn listen(address: SocketAddr, backlog: u32, workers: usize) -> io::Result<Vec<OwnedFd>> {
     if workers == 1 {
         return Ok(vec![net::listen(address, backlog, false)?.into()]);
     }
     if address.port() != 0 {
-        // SO_REUSEPORT would let a second server take the same address without a word: see that it is free.
+        // With SO_REUSEPORT a second server could bind the same address without an error: check that it is free.
         net::listen(address, backlog, false)?;
     }
     let first = net::listen(address, backlog, true)?;
@@ -247,26 +264,26 @@ fn listen_at(path: &Path, mode: Option<u32>, backlog: u32) -> io::Result<(OwnedF
     let metadata = fs::symlink_metadata(&path)?;
     let file = SocketFile { device: metadata.dev(), inode: metadata.ino(), path };
     if let Some(mode) = mode {
-        // Before anybody can connect.
+        // Before a client can connect.
         fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))?;
     }
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok((socket.into(), file))
 }
 
-/// Whether a server that is gone has left its socket behind.
+/// Whether the path is a socket whose server has ended without removing it.
 fn is_abandoned(path: &Path, address: &SockAddr) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let connect = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // A server that does not keep up would keep us waiting, too.
+        // With a full backlog, a blocking connect would wait.
         socket.set_nonblocking(true)?;
         socket.connect(address)
     };
     is_socket && connect().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// A socket's place in the file system; removed when dropped, unless somebody else has taken it meanwhile.
+/// The file of a Unix-domain socket. Dropping this removes the file, unless another socket has replaced it.
 pub(crate) struct SocketFile {
     path: PathBuf,
     device: u64,
@@ -279,11 +296,11 @@ impl Drop for SocketFile {
         if fs::symlink_metadata(&self.path).is_ok_and(is_ours)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::warn!(%error, "a socket is left in the file system");
+            tracing::warn!(%error, "the socket file could not be removed");
         }
     }
 }
 
-fn invalid(why: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, why)
+fn invalid(problem: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, problem)
 }

@@ -1,4 +1,4 @@
-//! [`Tls`]: with what a server proves who it is, and from whom it wants to know that.
+//! [`Tls`]: TLS options of a server: certificate, key and optional verification of client certificates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,11 @@ use crate::error::ConfigError;
 use crate::io::pem;
 use crate::range;
 
-/// Options of TLS for a server ([`Server::tls`](crate::Server::tls)): TLS 1.2 and 1.3, HTTP/1.1 by ALPN. The files
-/// are PEM. They are read when the server is bound, and again by
-/// [`Remote::reload_tls`](crate::Remote::reload_tls).
+/// TLS options of a server, for [`Server::tls`](crate::Server::tls).
+///
+/// TLS 1.2 and 1.3 are supported, with HTTP/1.1 by ALPN (RFC 7301). The files are PEM. They are read when the server is
+/// bound, and again by [`Remote::reload_tls`](crate::Remote::reload_tls). A file that cannot be read or parsed is a
+/// [`ConfigError`].
 ///
 /// ```no_run
 /// # use eio_monoio::{Server, Tls};
@@ -36,8 +38,8 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// A server with this certificate (itself first, then those between it and its authority) and this private
-    /// key (PKCS #8, PKCS #1 or SEC 1).
+    /// A server with this certificate (followed in the file by its intermediate certificates) and this private key
+    /// (PKCS #8, PKCS #1 or SEC 1).
     #[must_use]
     pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         Self {
@@ -49,25 +51,31 @@ impl Tls {
         }
     }
 
-    /// Clients must prove who they are, by a certificate that one of the authorities in this file has signed;
-    /// [`RequestInfo::client_certificate`](crate::RequestInfo::client_certificate) shows it. None: they are not
-    /// asked.
+    /// Requires clients to have a certificate that one of the certificate authorities in this file has signed. A client
+    /// without it fails the TLS handshake. [`RequestInfo::client_certificate`](crate::RequestInfo::client_certificate)
+    /// returns the certificate.
+    ///
+    /// **Default:** no client certificate is requested.
     #[must_use]
     pub fn client_authorities(mut self, file: impl Into<PathBuf>) -> Self {
         self.client_authorities = Some(file.into());
         self
     }
 
-    /// Whether a client without a certificate is served all the same; a certificate that is shown must be right.
-    /// False; without [`client_authorities`](Self::client_authorities) it says nothing.
+    /// Whether clients without a certificate are accepted. A certificate that a client does send must be valid. Without
+    /// [`client_authorities`](Self::client_authorities) this option has no effect.
+    ///
+    /// **Default:** false.
     #[must_use]
     pub fn allow_anonymous_clients(mut self, allow: bool) -> Self {
         self.allow_anonymous = allow;
         self
     }
 
-    /// How long a connection has for the TLS handshake before it is closed;
-    /// [`head_timeout`](crate::Config::head_timeout) begins after it. 10 s; 10 ms to a day.
+    /// The time allowed for the TLS handshake, after which the connection is closed.
+    /// [`head_timeout`](crate::Config::head_timeout) begins after the handshake.
+    ///
+    /// **Default:** 10 s. **Range:** 10 ms to 24 h.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
@@ -75,31 +83,31 @@ impl Tls {
     }
 
     fn load(&self) -> Result<Arc<ServerConfig>, ConfigError> {
-        let certificate = |problem| wrong("tls.certificate", &self.certificate, problem);
-        let key = |problem| wrong("tls.key", &self.key, problem);
+        let certificate = |problem| invalid("tls.certificate", &self.certificate, problem);
+        let key = |problem| invalid("tls.key", &self.key, problem);
         let chain =
             read(&self.certificate).and_then(|pem| pem::chain(&pem)).map_err(certificate)?;
         let private = read(&self.key).and_then(|pem| pem::key(&pem)).map_err(key)?;
-        let clients = self.clients()?;
+        let verifier = self.client_verifier()?;
         let builder = ServerConfig::builder_with_provider(pem::provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| ConfigError::new("tls", error.to_string()))?;
-        let builder = match clients {
+        let builder = match verifier {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
-        // What can be wrong with both together is said of the key: it is the one that does not fit.
+        // An error of the pair is reported for the key: it does not match the certificate.
         let mut config =
             builder.with_single_cert(chain, private).map_err(|error| key(error.to_string()))?;
         config.alpn_protocols = pem::protocols();
-        // A client that opens a connection for each poll does not pay for a whole handshake each time, and
-        // nothing is kept here for it.
+        // A client that opens a connection for each poll can resume its session instead of a full handshake, and the
+        // server keeps no state for it.
         config.ticketer =
             Ticketer::new().map_err(|error| ConfigError::new("tls", error.to_string()))?;
         Ok(Arc::new(config))
     }
 
-    fn clients(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, ConfigError> {
+    fn client_verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, ConfigError> {
         let Some(file) = &self.client_authorities else { return Ok(None) };
         let verifier = || {
             let roots = pem::authorities([read(file)?])?;
@@ -109,7 +117,7 @@ impl Tls {
                 if self.allow_anonymous { verifier.allow_unauthenticated() } else { verifier };
             verifier.build().map_err(|error| error.to_string())
         };
-        verifier().map(Some).map_err(|problem| wrong("tls.client_authorities", file, problem))
+        verifier().map(Some).map_err(|problem| invalid("tls.client_authorities", file, problem))
     }
 }
 
@@ -117,14 +125,14 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     fs::read(file).map_err(|error| error.to_string())
 }
 
-fn wrong(option: &'static str, file: &Path, problem: String) -> ConfigError {
+fn invalid(option: &'static str, file: &Path, problem: String) -> ConfigError {
     ConfigError::new(option, format!("{}: {problem}", file.display()))
 }
 
-/// The options and what was read from the files, for all shards.
+/// The options and the contents of the files, for all workers.
 pub(crate) struct Identity {
     pub(crate) options: Tls,
-    /// For new connections; those that are there keep what they began with.
+    /// For new connections; open connections keep the configuration that they began with.
     current: Mutex<Arc<ServerConfig>>,
 }
 
@@ -140,10 +148,10 @@ impl Identity {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the files again. What is wrong with them changes nothing.
+    /// Reads the files again. After an error the previous configuration stays in use.
     pub(crate) fn reload(&self) -> Result<(), ConfigError> {
-        let fresh = self.options.load()?;
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let reloaded = self.options.load()?;
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = reloaded;
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
-//! [`Persistence`]: whether a connection persists after a response, RFC 9112 9.3.
+//! [`Persistence`]: whether a connection persists after a response (RFC 9112 section 9.3).
 
-/// How the connection goes on after a response.
+/// Whether the connection persists after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Persistence {
-    /// HTTP/1.1's default.
+    /// The default of HTTP/1.1.
     KeepAlive,
-    /// HTTP/1.0 asked for it and must be told.
+    /// HTTP/1.0 asked for it; the response must confirm it.
     KeepAliveHttp10,
     Close,
 }
@@ -19,6 +19,7 @@ impl Persistence {
         }
     }
 
+    /// The `Connection` header line of the response.
     pub(crate) const fn line(self) -> &'static [u8] {
         match self {
             Self::KeepAlive => b"",

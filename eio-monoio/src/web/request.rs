@@ -1,11 +1,24 @@
-//! [`RequestInfo`]: the head of a request, as the application sees it.
+//! [`RequestInfo`]: the head of a request, as the application reads it.
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use eio_core::http::RequestHead;
 
-/// The head of a request for Engine.IO's path, where it was received.
+/// The head of a request, borrowed from the receive buffer.
+///
+/// [`ConnectRequest`](crate::ConnectRequest) dereferences to it; hooks of [`Server`](crate::Server) and the predicate of
+/// [`Cors`](crate::Cors::predicate) receive it directly.
+///
+/// ```
+/// # use eio_monoio::{Refusal, Server};
+/// # fn server<H: eio_monoio::Handler, F: Fn() -> H + Send + Sync + 'static>(make: F) -> Server<F> {
+/// Server::new(make).middleware(|request| match (request.method(), request.query("token")) {
+///     ("OPTIONS", _) | (_, Some("opensesame")) => Ok(()),
+///     _ => Err(Refusal::forbidden()),
+/// })
+/// # }
+/// ```
 pub struct RequestInfo<'r> {
     pub(crate) head: RequestHead<'r, 'r>,
     pub(crate) peer: Option<SocketAddr>,
@@ -14,46 +27,46 @@ pub struct RequestInfo<'r> {
 }
 
 impl RequestInfo<'_> {
-    /// `GET`, `POST` or whatever it is.
+    /// The method, such as `GET` or `POST`.
     pub fn method(&self) -> &str {
         self.head.method
     }
 
-    /// The value of a header, by its name in any case; `None` if it is absent or not UTF-8.
+    /// The value of the first header field with this name, in any case; `None` if it is absent or not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.text(name)
     }
 
-    /// The request target as it came: path and query.
+    /// The request target as received: path and query.
     pub fn target(&self) -> &str {
         self.head.target
     }
 
-    /// The first value of a query parameter, not percent-decoded.
+    /// The first value of a query parameter, not percent-decoded; `None` if it is absent.
     pub fn query(&self, name: &str) -> Option<&str> {
         let (_, query) = self.target().split_once('?')?;
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// The client: the other end of the connection, or whom a proxy named that is trusted
-    /// ([`trusted_proxies`](crate::Config::trusted_proxies)); its port is 0 if the proxy left it out. `None`
-    /// for a Unix-domain socket.
+    /// The address of the client: the remote address of the connection or, if that is a
+    /// [trusted proxy](crate::Config::trusted_proxies), the address that the proxy forwarded. The port is 0 if the proxy
+    /// did not forward it. `None` for a Unix-domain socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.peer
     }
 
-    /// Whether it came over TLS of this server's; a proxy's does not count.
+    /// Whether the request was received over this server's TLS. TLS of a proxy does not count.
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// The certificate by which the client has proved who it is, in DER: its own, without those between it and its
-    /// authority. `None` without TLS, or if it has shown none.
+    /// The verified certificate of the client in DER, without intermediate certificates (see
+    /// `Tls::client_authorities`). `None` without TLS, or if the client sent no certificate.
     pub fn client_certificate(&self) -> Option<&[u8]> {
         self.certificate
     }
 
-    /// The whole head in the vocabulary of the `http` crate. Header fields it cannot hold are left out.
+    /// The head as a request of the `http` crate. Header fields that it cannot represent are left out.
     pub fn to_http(&self) -> http::Request<()> {
         to_http(&self.head, ())
     }

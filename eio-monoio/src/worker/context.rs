@@ -1,4 +1,4 @@
-//! [`WorkerContext`]: what everything on one core shares, whether it serves or is a client.
+//! [`WorkerContext`]: the state shared by everything on one worker, of a server or of clients.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -20,7 +20,7 @@ use crate::worker::tasks::Tasks;
 use crate::worker::timers::{TICK, Timers};
 use crate::worker::wakers::WakerSlot;
 
-/// A core's timers, buffers, tasks and open connections.
+/// The timers, buffers, tasks and open connections of a worker.
 pub(crate) struct WorkerContext {
     pub(crate) timers: Timers,
     pub(crate) pool: Rc<Pool>,
@@ -28,23 +28,23 @@ pub(crate) struct WorkerContext {
     shared: RefCell<Vec<Rc<dyn Any>>>,
     /// Connections and user code.
     pub(crate) tasks: Tasks,
-    /// What the application runs beside its handlers; nothing waits for it.
+    /// Tasks that the application spawned besides its handlers; a shutdown does not wait for them.
     pub(crate) background: Tasks,
-    /// What serves those, to the very end.
+    /// Tasks that the others depend on, which end last.
     pub(crate) services: Tasks,
-    /// Open connections, to be ended by a shutdown.
+    /// Open connections, which a shutdown closes.
     connections: RefCell<Slab<Connection>>,
-    /// Who else has a stake in the end of the core.
+    /// Other objects that the end of the worker concerns.
     shutdown_hooks: RefCell<Slab<Weak<dyn ShutdownHook>>>,
     shutting_down: Cell<bool>,
-    /// Nothing more is waited for: a connection without a request is closed.
+    /// Connections without a request are closed.
     stop_accepting: Cell<bool>,
     finished: Cell<bool>,
-    /// Woken when the core is finished.
+    /// Woken when the worker has finished.
     waiter: WakerSlot,
     masks: RefCell<Random>,
     origin: std::time::Instant,
-    /// The time when the current turn of a connection began.
+    /// The time of the last call of [`now`](Self::now).
     cached_now: Cell<Instant>,
     /// The header line, and the second it was made for.
     date: Cell<(u64, DateLine)>,
@@ -55,11 +55,11 @@ pub(crate) type DateLine = [u8; 37];
 
 struct Connection {
     fd: RawFd,
-    /// Between two requests: nothing is lost by closing it.
+    /// Between two requests: closing it loses no data.
     idle: bool,
 }
 
-/// Names a connection of a core.
+/// Identifies a connection of a worker.
 #[derive(Clone, Copy)]
 pub(crate) struct ConnectionId(u32);
 
@@ -90,20 +90,20 @@ thread_local! {
     static CURRENT: RefCell<Option<Rc<WorkerContext>>> = const { RefCell::new(None) };
 }
 
-/// The core this thread is.
+/// The worker of this thread.
 impl WorkerContext {
-    /// The core that runs on this thread, if one does.
+    /// The worker that runs on this thread, if any.
     pub(crate) fn current() -> Option<Rc<Self>> {
         CURRENT.with(|current| current.borrow().clone())
     }
 
-    /// Makes this the core of this thread until the guard is dropped.
+    /// Makes this the worker of this thread until the guard is dropped.
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
         Entered(CURRENT.with(|current| current.replace(Some(self.clone()))))
     }
 }
 
-/// See [`WorkerContext::enter`]; holds what was current before.
+/// See [`WorkerContext::enter`]; holds the context that was current before.
 pub(crate) struct Entered(Option<Rc<WorkerContext>>);
 
 impl Drop for Entered {
@@ -113,7 +113,7 @@ impl Drop for Entered {
 }
 
 impl WorkerContext {
-    /// The one `T` of this worker, made by the first call: for modules that keep state of their own for each worker.
+    /// The single `T` of this worker, made by the first call: for modules that keep their own state for each worker.
     pub(crate) fn per_worker<T: Default + 'static>(&self) -> Rc<T> {
         let known = self.shared.borrow().iter().find(|any| any.is::<T>()).cloned();
         known.and_then(|any| any.downcast().ok()).unwrap_or_else(|| {
@@ -126,7 +126,7 @@ impl WorkerContext {
     /// RFC 6455 5.3: "The masking key needs to be unpredictable".
     pub(crate) fn mask(&self) -> [u8; 4] {
         self.masks.borrow_mut().take().unwrap_or_else(|error| {
-            tracing::error!(%error, "the operating system gave no random bytes");
+            tracing::error!(%error, "the operating system returned no random bytes");
             [0; 4]
         })
     }
@@ -140,7 +140,7 @@ impl WorkerContext {
         now
     }
 
-    /// The time as of the last look at the clock on this core: for what needs no better.
+    /// The time at the last reading of the clock on this worker, for uses that tolerate its age.
     pub(crate) fn cached_now(&self) -> Instant {
         self.cached_now.get()
     }
@@ -159,22 +159,22 @@ impl WorkerContext {
         line
     }
 
-    /// How long it is until `at`, by the clock of this core.
+    /// The time left until `at`, by the clock of this worker.
     fn until(&self, at: Instant) -> Duration {
         let since = self.origin.elapsed();
         Duration::from_millis(at.as_millis()).saturating_sub(since)
     }
 
-    /// Drives the timer wheel until the core is finished; `due` is called for each session whose deadline passed.
+    /// Drives the timer wheel until the worker has finished; `due` is called for each session whose deadline has passed.
     pub(crate) async fn keep_time(&self, due: impl Fn(u32, Instant)) {
-        /// A tick this late means that this core was away: for all it knows, its peers were not.
+        /// A tick this late, in milliseconds, means that this worker was blocked while its peers may have sent.
         const LATE: u64 = 50;
         let mut slots = Vec::new();
         loop {
             let Some(until) = self.sleep_until_next().await else { return };
             let now = self.now();
             if now.millis_since(until) > LATE {
-                // What arrived meanwhile is read before anybody is called silent.
+                // Received bytes are read first, before a peer counts as silent.
                 net::sleep(Duration::from_millis(TICK)).await;
             }
             self.timers.advance(self.now(), &mut slots);
@@ -183,7 +183,7 @@ impl WorkerContext {
         }
     }
 
-    /// Sleeps until the next deadline and says when that was; `None`: the core is finished.
+    /// Sleeps until the next deadline and returns it; `None` when the worker has finished.
     async fn sleep_until_next(&self) -> Option<Instant> {
         let mut sleep: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
         let mut armed = None;
@@ -205,17 +205,17 @@ impl WorkerContext {
     }
 }
 
-/// What lives on a core and may be held by somebody who outlives it.
+/// An object of a worker that the application may hold after the worker has ended.
 pub(crate) trait ShutdownHook {
-    /// The core is about to end: finish what is begun.
+    /// The worker is about to end: complete work in progress.
     fn close(self: Rc<Self>);
 
-    /// The core ends with this: let go of everything that is its own, wakers above all, which can be neither woken
-    /// nor dropped without it.
+    /// The worker ends after this call: drop everything that belongs to it, above all wakers, which can be neither
+    /// woken nor dropped without its runtime.
     fn worker_ended(self: Rc<Self>);
 }
 
-/// Residents.
+/// Shutdown hooks.
 impl WorkerContext {
     pub(crate) fn add_shutdown_hook(&self, shutdown_hook: Weak<dyn ShutdownHook>) -> usize {
         self.shutdown_hooks.borrow_mut().insert(shutdown_hook)
@@ -234,14 +234,14 @@ impl WorkerContext {
     }
 }
 
-/// Connections and the end.
+/// Connections and shutdown.
 impl WorkerContext {
     pub(crate) fn add_connection(&self, fd: RawFd) -> ConnectionId {
-        // There are fewer than descriptors, and those have 31 bits.
+        // Fits: each connection has a descriptor, and those have 31 bits.
         ConnectionId(self.connections.borrow_mut().insert(Connection { fd, idle: true }) as u32)
     }
 
-    /// A connection that becomes idle behind [`stop_accepting`](Self::stop_accepting) is closed at once.
+    /// A connection that becomes idle after [`stop_accepting`](Self::stop_accepting) is closed at once.
     pub(crate) fn set_connection_idle(&self, id: ConnectionId, idle: bool) {
         if let Some(connection) = self.connections.borrow_mut().get_mut(id.0 as usize) {
             connection.idle = idle;
@@ -263,13 +263,13 @@ impl WorkerContext {
         self.stop_accepting.get()
     }
 
-    /// From here on nothing new is begun.
+    /// From now on no session or request begins.
     pub(crate) fn begin_shutdown(&self) {
         self.shutting_down.set(true);
         self.shutdown_hooks().into_iter().for_each(ShutdownHook::close);
     }
 
-    /// From here on a connection that is idle is closed.
+    /// Closes idle connections, now and from now on.
     pub(crate) fn stop_accepting(&self) {
         self.stop_accepting.set(true);
         for (_, connection) in self.connections.borrow().iter().filter(|(_, c)| c.idle) {
@@ -277,7 +277,7 @@ impl WorkerContext {
         }
     }
 
-    /// Cuts off whatever has not ended by itself.
+    /// Closes every connection and aborts every user future.
     pub(crate) fn cut_off(&self) {
         for (_, connection) in self.connections.borrow().iter() {
             net::abort(connection.fd);
@@ -286,7 +286,7 @@ impl WorkerContext {
         self.background.abort();
     }
 
-    /// Nothing is left but the services.
+    /// Ends the worker: only the services are left.
     pub(crate) fn finish(&self) {
         self.shutdown_hooks().into_iter().for_each(ShutdownHook::worker_ended);
         self.finished.set(true);
@@ -294,7 +294,7 @@ impl WorkerContext {
         self.waiter.wake();
     }
 
-    /// Ready when the core is finished. One task may wait for that.
+    /// Ready when the worker has finished. Only one task may wait for that.
     pub(crate) fn poll_finished(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_finished() {
             return Poll::Ready(());

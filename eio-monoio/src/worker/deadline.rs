@@ -1,4 +1,4 @@
-//! [`Deadline`]: a time until which something is waited for, as an entry of the worker's timer wheel.
+//! [`Deadline`]: a time to wait for, as an entry of the worker's timer wheel.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -13,7 +13,8 @@ use pin_project_lite::pin_project;
 use crate::worker::context::WorkerContext;
 use crate::worker::timers::{Target, TimerId};
 
-/// A deadline of a connection: an entry of the timer wheel, but for the time from when it is disarmed to when it is set.
+/// One deadline, for one waiting task. It has an entry in the timer wheel, except between [`disarm`](Self::disarm) and
+/// the next `set`.
 pub(crate) struct Deadline {
     worker: Rc<WorkerContext>,
     id: Cell<Option<TimerId>>,
@@ -45,13 +46,14 @@ impl Deadline {
         poll_fn(|cx| self.poll(cx)).await;
     }
 
+    /// Clears the time. The entry keeps the waker of the task that last polled.
     pub(crate) fn clear(&self) {
         if let Some(id) = self.id.get() {
             self.worker.timers.clear(id);
         }
     }
 
-    /// Forgets the time and the task that waits for it, whose memory is kept as long as somebody may wake it.
+    /// Clears the time and removes the entry with its waker. A waker keeps the memory of its task alive.
     pub(crate) fn disarm(&self) {
         if let Some(id) = self.id.take() {
             self.worker.timers.remove(id);
@@ -70,7 +72,7 @@ impl Deadline {
         Limited { deadline: self, future }
     }
 
-    /// Calls `cut` when the deadline passes, and runs `future` to its end all the same: an operation owns its buffer
+    /// Calls `cut` when the deadline passes, and still runs `future` to its end: an operation owns its buffer
     /// until the kernel has completed it. `cut` makes it complete.
     pub(crate) fn limit_or_cut<F: Future, C: FnOnce()>(
         &self,
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_future_is_given_up_when_its_deadline_passes() {
+    fn a_future_is_dropped_when_its_deadline_passes() {
         let worker = Rc::new(WorkerContext::default());
         let deadline = Deadline::new(worker.clone());
         deadline.set_at(Instant::from_millis(100));

@@ -1,7 +1,7 @@
-//! [`FuturePool`]: futures in whose memory one piece of work is done after another.
+//! [`FuturePool`]: boxed futures that are reused for one job after another.
 //!
-//! An operation that a connection needs at times would, as a part of the connection's own future, cost it its size at
-//! all times; in a box of its own, an allocation each time.
+//! An operation that a connection needs occasionally would add its size to the connection's future permanently if it
+//! were part of it, and would cost an allocation each time if it were boxed.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -10,59 +10,58 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-/// Idle workers for one kind of work, `I` to `O`.
+/// Idle futures for one kind of job, `I` to `O`.
 pub(crate) struct FuturePool<I, O> {
-    idle: RefCell<Vec<Worker<I, O>>>,
-    /// How many are kept.
-    most: usize,
+    idle: RefCell<Vec<ReusableFuture<I, O>>>,
+    max_idle: usize,
 }
 
 impl<I: 'static, O: 'static> FuturePool<I, O> {
-    pub(crate) fn new(most: usize) -> Rc<Self> {
-        Rc::new(Self { idle: RefCell::default(), most })
+    pub(crate) fn new(max_idle: usize) -> Rc<Self> {
+        Rc::new(Self { idle: RefCell::default(), max_idle })
     }
 
-    /// Does `work` with `input`; the same work in each call.
+    /// Runs `work` with `input`. Every call on one pool must pass the same `work`.
     pub(crate) fn run<F>(self: &Rc<Self>, input: I, work: impl Fn(I) -> F + 'static) -> Pooled<I, O>
     where
         F: Future<Output = O> + 'static,
     {
         let idle = self.idle.borrow_mut().pop();
-        let worker = idle.unwrap_or_else(|| Worker::new(work));
-        worker.job.input.set(Some(input));
-        Pooled { worker: Some(worker), home: self.clone() }
+        let future = idle.unwrap_or_else(|| ReusableFuture::new(work));
+        future.job.input.set(Some(input));
+        Pooled { future: Some(future), pool: self.clone() }
     }
 
-    /// Frees those that are idle.
-    pub(crate) fn empty(&self) {
+    /// Frees the idle futures.
+    pub(crate) fn clear(&self) {
         drop(self.idle.take());
     }
 }
 
-/// A piece of work, until it is done.
+/// A job in progress. When it completes, its future returns to the pool; when this is dropped before, it is freed.
 pub(crate) struct Pooled<I, O> {
-    worker: Option<Worker<I, O>>,
-    home: Rc<FuturePool<I, O>>,
+    future: Option<ReusableFuture<I, O>>,
+    pool: Rc<FuturePool<I, O>>,
 }
 
 impl<I, O> Future for Pooled<I, O> {
     type Output = O;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O> {
-        let Some(worker) = &mut self.worker else { return Poll::Pending };
-        let output = ready!(worker.poll(cx));
-        let worker = self.worker.take();
-        let mut idle = self.home.idle.borrow_mut();
-        if idle.len() < self.home.most {
-            idle.extend(worker);
+        let Some(future) = &mut self.future else { return Poll::Pending };
+        let output = ready!(future.poll(cx));
+        let future = self.future.take();
+        let mut idle = self.pool.idle.borrow_mut();
+        if idle.len() < self.pool.max_idle {
+            idle.extend(future);
         }
         Poll::Ready(output)
     }
 }
 
-struct Worker<I, O> {
+struct ReusableFuture<I, O> {
     job: Rc<Job<I, O>>,
-    working: Pin<Box<dyn Future<Output = Infallible>>>,
+    running: Pin<Box<dyn Future<Output = Infallible>>>,
 }
 
 struct Job<I, O> {
@@ -70,27 +69,27 @@ struct Job<I, O> {
     output: Cell<Option<O>>,
 }
 
-impl<I: 'static, O: 'static> Worker<I, O> {
+impl<I: 'static, O: 'static> ReusableFuture<I, O> {
     fn new<F>(work: impl Fn(I) -> F + 'static) -> Self
     where
         F: Future<Output = O> + 'static,
     {
         let job = Rc::new(Job { input: Cell::new(None), output: Cell::new(None) });
-        Self { working: Box::pin(go_on(job.clone(), work)), job }
+        Self { running: Box::pin(run_jobs(job.clone(), work)), job }
     }
 }
 
-impl<I, O> Worker<I, O> {
+impl<I, O> ReusableFuture<I, O> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<O> {
-        match self.working.as_mut().poll(cx) {
+        match self.running.as_mut().poll(cx) {
             Poll::Pending => self.job.output.take().map_or(Poll::Pending, Poll::Ready),
             Poll::Ready(never) => match never {},
         }
     }
 }
 
-// The work is a type of its own and no pointer: a future that is made where it is known is made in its place.
-async fn go_on<I, O, F: Future<Output = O>>(
+// `work` is generic and not a pointer, so that its future is constructed in place.
+async fn run_jobs<I, O, F: Future<Output = O>>(
     job: Rc<Job<I, O>>,
     work: impl Fn(I) -> F,
 ) -> Infallible {
@@ -106,35 +105,35 @@ mod tests {
 
     use super::*;
 
-    /// Done when the flag is set.
+    /// Completes when the flag is set.
     async fn wait((name, flag): (&'static str, Rc<Cell<bool>>)) -> &'static str {
         poll_fn(|_| if flag.get() { Poll::Ready(()) } else { Poll::Pending }).await;
         name
     }
 
     #[test]
-    fn memory_is_used_again_and_holds_nothing_meanwhile() {
-        let workers = FuturePool::new(1);
+    fn an_idle_future_is_reused_and_holds_no_input() {
+        let pool = FuturePool::new(1);
         let mut cx = Context::from_waker(Waker::noop());
         let flag = Rc::new(Cell::new(false));
-        let mut first = workers.run(("first", flag.clone()), wait);
-        let mut second = workers.run(("second", flag.clone()), wait);
+        let mut first = pool.run(("first", flag.clone()), wait);
+        let mut second = pool.run(("second", flag.clone()), wait);
         assert_eq!(Pin::new(&mut second).poll(&mut cx), Poll::Pending);
         flag.set(true);
         assert_eq!(Pin::new(&mut second).poll(&mut cx), Poll::Ready("second"));
         assert_eq!(Pin::new(&mut first).poll(&mut cx), Poll::Ready("first"));
-        // One was kept, without what it was given.
-        assert_eq!(workers.idle.borrow().len(), 1);
+        // One was kept, without its input.
+        assert_eq!(pool.idle.borrow().len(), 1);
         assert_eq!(Rc::strong_count(&flag), 1);
-        let mut third = workers.run(("third", flag.clone()), wait);
-        assert!(workers.idle.borrow().is_empty());
+        let mut third = pool.run(("third", flag.clone()), wait);
+        assert!(pool.idle.borrow().is_empty());
         assert_eq!(Pin::new(&mut third).poll(&mut cx), Poll::Ready("third"));
-        workers.empty();
-        assert!(workers.idle.borrow().is_empty());
-        // Given up, a worker is not used again.
+        pool.clear();
+        assert!(pool.idle.borrow().is_empty());
+        // A future that is dropped before it completes is not reused.
         flag.set(false);
-        drop(workers.run(("fourth", flag.clone()), wait));
-        assert!(workers.idle.borrow().is_empty());
+        drop(pool.run(("fourth", flag.clone()), wait));
+        assert!(pool.idle.borrow().is_empty());
         assert_eq!(Rc::strong_count(&flag), 1);
     }
 }

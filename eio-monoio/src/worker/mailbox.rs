@@ -1,63 +1,64 @@
-//! [`Mailbox`]: from any thread to one core.
+//! [`Mailbox`]: a queue from any thread to one worker.
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::worker::mailbox_waker::MailboxWaker;
 use crate::worker::net::Socket;
 use crate::worker::yield_now;
 
-/// Mail from any thread to one core: a vector under a mutex, and a socket pair as the bell. One bell per batch.
+/// Items from any thread to one worker: a vector under a mutex, and a waker. Each batch of items costs one wake-up.
 pub(crate) struct Mailbox<T> {
-    /// None once the owner has ended.
-    queue: Mutex<Option<Queued<T>>>,
-    /// The owner may be asleep: the next sender rings.
+    /// `None` after the owner has ended.
+    queue: Mutex<Option<Queue<T>>>,
+    /// The owner may be asleep: the next sender wakes it.
     armed: AtomicBool,
-    bell: UnixStream,
+    waker: MailboxWaker,
 }
 
-struct Queued<T> {
+struct Queue<T> {
     items: Vec<T>,
-    /// What they were said to weigh.
+    /// The sum of the sizes that the senders gave.
     bytes: usize,
 }
 
 /// Why a mailbox did not take an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Undelivered {
-    /// So much waits already.
+    /// The queue has reached its limit.
     Full,
     /// The owner has ended.
     Closed,
 }
 
-/// The owner's end of a [`Mailbox`], made on the core that reads it.
+/// The owner's side of a [`Mailbox`], made on the worker that reads it.
 pub(crate) struct MailboxReceiver {
-    stream: Socket,
-    /// The last call brought mail.
+    socket: Socket,
+    /// The last call returned items.
     had_items: Cell<bool>,
-    /// Those who [step back](yield_now::yield_now) on this core are woken by it.
+    /// It also wakes the tasks of this worker that have [yielded](yield_now::yield_now).
     of_worker: bool,
 }
 
 impl<T> Mailbox<T> {
+    /// A mailbox, and the socket for its [`MailboxReceiver`].
     pub(crate) fn new() -> io::Result<(Self, UnixStream)> {
-        let (bell, wake_rx) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        let queue = Mutex::new(Some(Queued { items: Vec::new(), bytes: 0 }));
-        Ok((Self { queue, armed: AtomicBool::new(true), bell }, wake_rx))
+        let (waker, wake_rx) = MailboxWaker::pair()?;
+        let queue = Mutex::new(Some(Queue { items: Vec::new(), bytes: 0 }));
+        Ok((Self { queue, armed: AtomicBool::new(true), waker }, wake_rx))
     }
 
-    /// Posts one item. An owner that has ended does not get it.
+    /// Sends one item. If the owner has ended, the item is dropped.
     pub(crate) fn send(&self, item: T) {
         let _ = self.offer(item, 0, usize::MAX);
     }
 
-    /// Posts one item of so many bytes, unless `limit` of them wait already. One may overshoot.
+    /// Sends one item of `bytes` bytes, unless `limit` bytes are queued already. One item may exceed the limit.
     pub(crate) fn offer(&self, item: T, bytes: usize, limit: usize) -> Result<(), Undelivered> {
         match &mut *self.lock() {
             Some(queue) if queue.bytes >= limit => return Err(Undelivered::Full),
@@ -68,15 +69,19 @@ impl<T> Mailbox<T> {
             None => return Err(Undelivered::Closed),
         }
         if self.armed.swap(false, Ordering::AcqRel) {
-            wake_owner(&self.bell);
+            self.waker.wake();
         }
         Ok(())
     }
 
-    /// Waits for mail and swaps it into `into`, which must be empty.
-    pub(crate) async fn recv(&self, bell: &MailboxReceiver, into: &mut Vec<T>) -> io::Result<()> {
-        // Between two batches everything else gets its turn, however fast the senders are.
-        let mut may_take = !bell.had_items.replace(false);
+    /// Waits for items and swaps them into `into`, which must be empty.
+    pub(crate) async fn recv(
+        &self,
+        receiver: &MailboxReceiver,
+        into: &mut Vec<T>,
+    ) -> io::Result<()> {
+        // Between two batches all other tasks run, however fast the senders are.
+        let mut may_take = !receiver.had_items.replace(false);
         loop {
             self.armed.store(true, Ordering::SeqCst);
             if may_take {
@@ -85,64 +90,57 @@ impl<T> Mailbox<T> {
                     queue.bytes = 0;
                 }
                 if !into.is_empty() {
-                    // What a sender rang for in between costs one empty turn.
+                    // A wake-up that a sender caused in between costs one call that finds nothing.
                     self.armed.store(false, Ordering::SeqCst);
-                    bell.had_items.set(true);
+                    receiver.had_items.set(true);
                     return Ok(());
                 }
             } else if self.lock().as_ref().is_some_and(|queue| !queue.items.is_empty()) {
-                wake_owner(&self.bell);
+                self.waker.wake();
             }
             may_take = true;
-            poll_fn(|cx| bell.stream.poll_readable(cx)).await?;
-            if bell.stream.try_recv(&mut [0; 64])? == Some(0) {
+            poll_fn(|cx| receiver.socket.poll_readable(cx)).await?;
+            if receiver.socket.try_recv(&mut [0; 64])? == Some(0) {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             yield_now::wake_all();
         }
     }
 
-    /// The owner has ended: what nobody read is dropped, and what comes from now on.
+    /// The owner has ended: drops queued items, and all that are sent from now on.
     pub(crate) fn close(&self) {
         let unread = self.lock().take();
         drop(unread);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Queued<T>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Queue<T>>> {
         // Nothing that can panic runs under the lock.
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl MailboxReceiver {
-    /// For a mailbox that comes and goes.
+    /// For a mailbox that may end before its worker.
     pub(crate) fn new(wake_rx: UnixStream) -> io::Result<Self> {
-        let stream = Socket::from_fd(OwnedFd::from(wake_rx))?;
-        Ok(Self { stream, had_items: Cell::new(false), of_worker: false })
+        let socket = Socket::from_fd(OwnedFd::from(wake_rx))?;
+        Ok(Self { socket, had_items: Cell::new(false), of_worker: false })
     }
 
-    /// For the mailbox of the core itself, which is read as long as anything runs on it.
+    /// For the mailbox of the worker itself, which is read as long as any task runs on it.
     pub(crate) fn of_worker<T>(wake_rx: UnixStream, mailbox: &Mailbox<T>) -> io::Result<Self> {
-        let sender = mailbox.bell.try_clone()?;
-        let mut bell = Self::new(wake_rx)?;
-        bell.of_worker = true;
-        yield_now::set_bell(sender);
-        Ok(bell)
+        let waker = mailbox.waker.try_clone()?;
+        let mut receiver = Self::new(wake_rx)?;
+        receiver.of_worker = true;
+        yield_now::set_waker(waker);
+        Ok(receiver)
     }
-}
-
-/// Has the owner of the other end look.
-pub(crate) fn wake_owner(mut bell: &UnixStream) {
-    // A full socket means that unheard bells are waiting: the owner will look.
-    let _ = io::Write::write(&mut bell, b"!");
 }
 
 impl Drop for MailboxReceiver {
     fn drop(&mut self) {
-        if !self.of_worker {
-            return;
+        if self.of_worker {
+            yield_now::clear_waker();
         }
-        yield_now::end();
     }
 }
 
@@ -151,8 +149,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_mailbox_takes_nothing_but_what_weighs_nothing_until_it_is_read() {
-        let (mailbox, _ear) = Mailbox::new().unwrap();
+    fn a_full_mailbox_refuses_offers_and_accepts_sends() {
+        let (mailbox, _wake_rx) = Mailbox::new().unwrap();
         assert_eq!(mailbox.offer(1, 60, 100), Ok(()));
         assert_eq!(mailbox.offer(2, 60, 100), Ok(()));
         assert_eq!(mailbox.offer(3, 1, 100), Err(Undelivered::Full));

@@ -1,12 +1,12 @@
-//! Buffers that come and go: a connection owns one only while bytes wait in it.
+//! [`Pool`]: the free buffers of a worker. A connection owns a buffer only while it holds bytes.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll};
 
 use crate::worker::wakers::WakerSlot;
 
-/// What one receive may bring, and the size of a scratch buffer: a message of 64 KiB and its framing, which are
-/// otherwise received in two parts and moved in between.
+/// The most bytes of one receive, and the size of a scratch buffer. It holds a message of 64 KiB with its framing, which
+/// a smaller buffer would receive in two parts, with a move in between.
 pub(crate) const SCRATCH: usize = 128 * 1024;
 
 const SMALLEST: usize = 4 * 1024;
@@ -14,32 +14,32 @@ const SMALLEST: usize = 4 * 1024;
 const CLASSES: usize = 9;
 /// The largest send buffer that is kept.
 const LARGEST_SEND: usize = 128 * 1024;
-/// What one class may keep back, in bytes.
-const KEPT_PER_CLASS: usize = 1 << 20;
-/// What all send buffers may keep back, in bytes.
-const KEPT_TO_SEND: usize = 2 << 20;
+/// The most bytes kept in one class.
+const MAX_KEPT_PER_CLASS: usize = 1 << 20;
+/// The most bytes kept in all send buffers.
+const MAX_KEPT_SEND: usize = 2 << 20;
 
-/// So many bytes freed are worth a thought.
+/// The number of freed bytes after which memory is trimmed.
 pub(crate) const TRIM_THRESHOLD: usize = 4 << 20;
 
-/// The free buffers of one core.
+/// The free buffers of one worker.
 #[derive(Default)]
 pub(crate) struct Pool {
-    /// Receive buffers by size class, wholly initialised: `len` is the size.
+    /// Receive buffers by size class, fully initialised: `len` is the size.
     receive: RefCell<[Vec<Vec<u8>>; CLASSES]>,
-    send: RefCell<Send>,
-    /// Bytes of what was too much to be kept.
+    send: RefCell<SendBuffers>,
+    /// Bytes of buffers that were freed, because the pool was full or they were too large.
     freed: Cell<usize>,
-    /// Wants to know when that is [`TRIM_THRESHOLD`].
+    /// Woken when `freed` reaches [`TRIM_THRESHOLD`].
     waiter: WakerSlot,
 }
 
 /// Send buffers, empty but with capacity.
 #[derive(Default)]
-struct Send {
+struct SendBuffers {
     buffers: Vec<Vec<u8>>,
     /// The sum of their capacities.
-    kept: usize,
+    bytes: usize,
 }
 
 impl Pool {
@@ -50,13 +50,13 @@ impl Pool {
         pooled.unwrap_or_else(|| vec![0; SMALLEST << class])
     }
 
-    /// Takes a receive buffer back; one that never came from here, or is one too many, is freed.
+    /// Returns a receive buffer to the pool. It is freed if its class is full or it is of no class.
     pub(crate) fn give_receive(&self, buffer: Vec<u8>) {
         let size = buffer.len();
         if let Some(class) = class_for(size) {
             let class_size = SMALLEST << class;
             let buffers = &mut self.receive.borrow_mut()[class];
-            if size == class_size && (buffers.len() + 1) * size <= KEPT_PER_CLASS {
+            if size == class_size && (buffers.len() + 1) * size <= MAX_KEPT_PER_CLASS {
                 return buffers.push(buffer);
             }
         }
@@ -68,20 +68,20 @@ impl Pool {
         let mut pool = self.send.borrow_mut();
         match pool.buffers.pop() {
             Some(buffer) => {
-                pool.kept -= buffer.capacity();
+                pool.bytes -= buffer.capacity();
                 buffer
             }
             None => Vec::with_capacity(SMALLEST),
         }
     }
 
-    /// Takes a send buffer back.
+    /// Returns a send buffer to the pool. It is freed if the pool is full or it is too large.
     pub(crate) fn give_send(&self, mut buffer: Vec<u8>) {
         let mut pool = self.send.borrow_mut();
         let size = buffer.capacity();
-        if (1..=LARGEST_SEND).contains(&size) && pool.kept + size <= KEPT_TO_SEND {
+        if (1..=LARGEST_SEND).contains(&size) && pool.bytes + size <= MAX_KEPT_SEND {
             buffer.clear();
-            pool.kept += size;
+            pool.bytes += size;
             pool.buffers.push(buffer);
         } else {
             self.count_freed(size);
@@ -95,7 +95,7 @@ impl Pool {
         }
     }
 
-    /// Ready when [`TRIM_THRESHOLD`] was freed.
+    /// Ready when [`TRIM_THRESHOLD`] bytes have been freed.
     pub(crate) fn poll_freed(&self, cx: &Context<'_>) -> Poll<()> {
         if self.freed.get() >= TRIM_THRESHOLD {
             return Poll::Ready(());
@@ -104,13 +104,13 @@ impl Pool {
         Poll::Pending
     }
 
-    /// How much was freed since this was asked last.
+    /// The number of bytes freed since the last call.
     pub(crate) fn take_freed(&self) -> usize {
         self.freed.take()
     }
 
-    /// Frees everything that is kept.
-    pub(crate) fn empty(&self) {
+    /// Frees all buffers.
+    pub(crate) fn clear(&self) {
         self.receive.take();
         self.send.take();
     }
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_is_never_smaller_than_asked_for_and_comes_back() {
+    fn a_buffer_has_at_least_the_requested_size_and_is_reused() {
         let pool = Pool::default();
         for size in [0, 1, 4096, 4097, SCRATCH, 1 << 20, (1 << 20) + 1] {
             let buffer = pool.take_receive(size);
@@ -143,23 +143,23 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_hears_of_much_that_was_freed() {
+    fn the_waiter_is_woken_after_4_mib_freed() {
         let pool = Pool::default();
         let cx = Context::from_waker(Waker::noop());
         assert_eq!(pool.poll_freed(&cx), Poll::Pending);
-        // What is kept is not freed.
+        // A buffer that is kept is not freed.
         pool.give_receive(vec![0; 1 << 20]);
         assert_eq!(pool.take_freed(), 0);
         (0..4).for_each(|_| pool.give_receive(vec![0; 1 << 20]));
         assert_eq!(pool.poll_freed(&cx), Poll::Ready(()));
         assert_eq!(pool.take_freed(), TRIM_THRESHOLD);
         assert_eq!(pool.poll_freed(&cx), Poll::Pending);
-        pool.empty();
+        pool.clear();
         assert!(pool.receive.borrow().iter().all(Vec::is_empty));
     }
 
     #[test]
-    fn what_is_kept_back_is_bounded() {
+    fn kept_buffers_are_bounded() {
         let pool = Pool::default();
         for _ in 0..1000 {
             pool.give_receive(vec![0; SCRATCH]);
@@ -167,10 +167,10 @@ mod tests {
             pool.give_send(Vec::with_capacity(1 << 20));
         }
         let kept: usize = pool.receive.borrow().iter().flatten().map(Vec::len).sum();
-        assert!(kept <= KEPT_PER_CLASS);
+        assert!(kept <= MAX_KEPT_PER_CLASS);
         let send = pool.send.borrow();
         assert!(send.buffers.iter().all(|b| b.capacity() <= LARGEST_SEND && b.is_empty()));
-        assert_eq!(send.kept, send.buffers.iter().map(Vec::capacity).sum::<usize>());
-        assert!((KEPT_TO_SEND / 2..=KEPT_TO_SEND).contains(&send.kept));
+        assert_eq!(send.bytes, send.buffers.iter().map(Vec::capacity).sum::<usize>());
+        assert!((MAX_KEPT_SEND / 2..=MAX_KEPT_SEND).contains(&send.bytes));
     }
 }

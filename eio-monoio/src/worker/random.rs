@@ -1,9 +1,9 @@
-//! [`Random`]: the operating system's random bytes, drawn many at a time.
+//! [`Random`]: the operating system's random bytes, read in blocks of 4 KiB.
 
-/// A call to the system costs more than what most callers want to do with the few bytes they need.
+/// A buffer of random bytes: a system call for each of the few bytes that callers need would cost more than their work.
 pub(crate) struct Random {
     bytes: [u8; SIZE],
-    /// How many of them are used up. Those are zero: what was given away is nowhere else.
+    /// The number of bytes taken. Those are overwritten with zeros, so that no copy of a taken byte remains here.
     used: usize,
 }
 
@@ -16,10 +16,10 @@ impl Default for Random {
 }
 
 impl Random {
-    /// Bytes that nobody else has got or will get.
+    /// Takes bytes, each of which is returned once.
     ///
     /// # Errors
-    /// The system gave none.
+    /// If the operating system returns none.
     pub(crate) fn take<const N: usize>(&mut self) -> Result<[u8; N], getrandom::Error> {
         const { assert!(N <= SIZE) };
         if SIZE - self.used < N {
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_given_twice() {
+    fn no_byte_is_returned_twice() {
         let mut random = Random::default();
         let mut seen = HashSet::new();
         for _ in 0..SIZE {

@@ -1,8 +1,8 @@
-//! [`SignalGuard`]: who answers SIGINT.
+//! [`SignalGuard`]: keeps SIGINT from ending the process while a server or client handles it.
 //!
-//! Once a handler was installed for it, the kernel does nothing with a signal that no one answers any more. Whoever
-//! answers SIGINT here therefore holds a claim; when there is none, SIGINT ends the process again, if that is what
-//! it did before the first one.
+//! After a handler has been installed, the kernel no longer applies the default action, even when no code handles the
+//! signal any more. Therefore each server or client that handles SIGINT holds a guard. Without guards SIGINT ends the
+//! process again, if it did so before the first guard.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,45 +13,45 @@ use signal_hook::flag;
 
 use crate::worker::net;
 
-/// As long as one lives, SIGINT does not end the process by itself.
+/// While one exists, SIGINT does not end the process.
 #[derive(Debug)]
 pub(crate) struct SignalGuard(());
 
 #[derive(Default)]
-struct Claims {
-    held: usize,
-    /// Raised when nobody answers; exists once the first claim was made.
-    unanswered: Option<Arc<AtomicBool>>,
+struct Guards {
+    count: usize,
+    /// Set while there is no guard; made by the first one.
+    unhandled: Option<Arc<AtomicBool>>,
 }
 
-static CLAIMS: Mutex<Claims> = Mutex::new(Claims { held: 0, unanswered: None });
+static GUARDS: Mutex<Guards> = Mutex::new(Guards { count: 0, unhandled: None });
 
 impl SignalGuard {
-    /// To be made before a handler is installed: that would hide what SIGINT does without one.
+    /// To be called before a handler is installed: afterwards the original disposition of SIGINT cannot be read.
     pub(crate) fn new() -> io::Result<Self> {
-        let mut claims = CLAIMS.lock().unwrap_or_else(PoisonError::into_inner);
-        let unanswered = match &claims.unanswered {
-            Some(unanswered) => unanswered,
+        let mut guards = GUARDS.lock().unwrap_or_else(PoisonError::into_inner);
+        let unhandled = match &guards.unhandled {
+            Some(unhandled) => unhandled,
             None => {
-                let unanswered = Arc::new(AtomicBool::new(false));
+                let unhandled = Arc::new(AtomicBool::new(false));
                 if net::is_default(SIGINT)? {
-                    flag::register_conditional_default(SIGINT, unanswered.clone())?;
+                    flag::register_conditional_default(SIGINT, unhandled.clone())?;
                 }
-                claims.unanswered.insert(unanswered)
+                guards.unhandled.insert(unhandled)
             }
         };
-        unanswered.store(false, Ordering::SeqCst);
-        claims.held += 1;
+        unhandled.store(false, Ordering::SeqCst);
+        guards.count += 1;
         Ok(Self(()))
     }
 }
 
 impl Drop for SignalGuard {
     fn drop(&mut self) {
-        let mut claims = CLAIMS.lock().unwrap_or_else(PoisonError::into_inner);
-        claims.held -= 1;
-        if let (0, Some(unanswered)) = (claims.held, &claims.unanswered) {
-            unanswered.store(true, Ordering::SeqCst);
+        let mut guards = GUARDS.lock().unwrap_or_else(PoisonError::into_inner);
+        guards.count -= 1;
+        if let (0, Some(unhandled)) = (guards.count, &guards.unhandled) {
+            unhandled.store(true, Ordering::SeqCst);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`spawn`] and [`sleep`]: what an application runs beside its handlers.
+//! [`spawn`] and [`sleep`]: tasks and timers of the application besides its handlers.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,26 +9,27 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::worker::context::WorkerContext;
-use crate::worker::deadline::Deadline;
-use crate::worker::deadline::millis;
+use crate::worker::deadline::{Deadline, millis};
 use crate::worker::tasks::Stopped;
 use crate::worker::wakers::WakerSlot;
 
-/// Runs `future` as a task of this core, beside everything else there: from a handler, from what
-/// [`Server::new`](crate::Server::new) calls on each worker, from another task, or in a
-/// [`client::block_on`](crate::client::block_on). From other threads: [`Remote::spawn`](crate::Remote::spawn).
+/// Runs `future` as a task of the current worker, concurrently with its handlers.
 ///
-/// It holds nothing up and ends with its core: a shutdown waits for requests, sessions and their handlers, then
-/// drops what is left of the tasks. A panic ends the task and nothing else; it is logged.
+/// It may be called in a handler, in the function passed to [`Server::new`](crate::Server::new), in another task, or in
+/// a [`client::block_on`](crate::client::block_on). From other threads, use
+/// [`Remote::spawn`](crate::Remote::spawn).
 ///
-/// Only its own core can wake a task: await [`sleep`], sockets' methods or channels that stay on the core. What
-/// another thread has to say it says through a [`Remote`](crate::Remote).
+/// The task ends with its worker at the latest. A shutdown does not wait for it: after requests, sessions and their
+/// handlers have ended, remaining tasks are dropped. A panic ends this task only, and is logged.
+///
+/// A task can be woken only by its own worker: await [`sleep`], methods of sockets, or channels whose both ends are on
+/// this worker. From other threads, send to it through a [`Remote`](crate::Remote).
 ///
 /// ```
 /// use std::time::Duration;
 /// use eio_monoio::{Socket, sleep, spawn};
 ///
-/// /// Tells the time until its session ends.
+/// /// Sends a message each second until the session ends.
 /// fn tick(socket: Socket<()>) {
 ///     spawn(async move {
 ///         while socket.closed().is_none() {
@@ -40,7 +41,7 @@ use crate::worker::wakers::WakerSlot;
 /// ```
 ///
 /// # Panics
-/// On a thread that is no core.
+/// If no worker runs on this thread.
 pub fn spawn<F>(future: F) -> Task<F::Output>
 where
     F: Future + 'static,
@@ -59,10 +60,20 @@ where
     task
 }
 
-/// Completes after `duration`, to within 10 ms; at most 49 days.
+/// Completes after `duration`, at most 10 ms late. A duration of more than 49 days counts as 49 days.
+///
+/// ```
+/// use std::time::Duration;
+/// use eio_monoio::{Driver, client, sleep};
+///
+/// client::block_on(Driver::Auto, async {
+///     sleep(Duration::from_millis(20)).await;
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Panics
-/// On a thread that is no core; see [`spawn`].
+/// If no worker runs on this thread; see [`spawn`].
 pub async fn sleep(duration: Duration) {
     sleep_on(&current_worker(), duration).await;
 }
@@ -74,23 +85,41 @@ pub(crate) async fn sleep_on(worker: &Rc<WorkerContext>, duration: Duration) {
 }
 
 fn current_worker() -> Rc<WorkerContext> {
-    WorkerContext::current().expect("no core runs on this thread: see eio_monoio::spawn")
+    WorkerContext::current().expect("no worker runs on this thread: see eio_monoio::spawn")
 }
 
-/// A task that was [spawned](spawn). Dropping this lets it run on. As a future it completes when the task has
-/// ended, with what it made: `None` if it panicked, was cancelled or ended with its core.
+/// The handle of a task that was [spawned](spawn).
+///
+/// Dropping the handle does not affect the task. Awaiting it returns the task's output, or `None` if the task panicked,
+/// was cancelled or ended with its worker.
+///
+/// ```
+/// use std::time::Duration;
+/// use eio_monoio::{Driver, client, sleep, spawn};
+///
+/// client::block_on(Driver::Auto, async {
+///     let answer = spawn(async { 6 * 7 });
+///     assert_eq!(answer.await, Some(42));
+///
+///     let endless = spawn(std::future::pending::<()>());
+///     endless.cancel();
+///     assert_eq!(endless.await, None);
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Task<T> {
     shared: Rc<Shared<T>>,
 }
 
 impl<T> Task<T> {
-    /// Drops what is left of the task, soon.
+    /// Cancels the task: it is woken and its future dropped without another poll. Has no effect on a task that has
+    /// ended.
     pub fn cancel(&self) {
         self.shared.cancelled.set(true);
         self.shared.task.wake();
     }
 
-    /// Whether the task has ended, in whatever way.
+    /// Whether the task has completed, panicked or been cancelled.
     pub fn is_finished(&self) -> bool {
         self.shared.finished.get()
     }
@@ -114,14 +143,15 @@ impl<T> fmt::Debug for Task<T> {
     }
 }
 
-/// What a task and its handle have in common. Holds no waker once the task has ended: a handle may outlive the core.
+/// The state shared by a task and its handle. It holds no waker after the task has ended: a handle may outlive the
+/// worker.
 struct Shared<T> {
     cancelled: Cell<bool>,
     finished: Cell<bool>,
     output: Cell<Option<T>>,
-    /// Wakes the task, to be cancelled.
+    /// Wakes the task, to cancel it.
     task: WakerSlot,
-    /// Wakes whoever awaits its end.
+    /// Wakes the task that awaits the handle.
     awaiting: WakerSlot,
 }
 
@@ -154,7 +184,7 @@ async fn until_cancelled<F: Future>(future: F, shared: &Shared<F::Output>) -> Op
         if polled.is_pending() {
             shared.task.register(cx);
         }
-        // By its own hand, in this very poll.
+        // The future cancelled its own task in this poll.
         if polled.is_pending() && shared.cancelled.get() {
             return Poll::Ready(None);
         }

@@ -1,4 +1,4 @@
-//! Tasks that are counted, and user code that cannot take a core down or outlive it.
+//! [`Tasks`]: counted tasks of a worker, and user code that can neither end the worker by a panic nor outlive it.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -14,13 +14,13 @@ use slab::Slab;
 use crate::worker::net;
 use crate::worker::wakers::WakerSlot;
 
-/// The tasks of a core. A runtime that is dropped with live tasks leaks its ring and their sockets, so a shard
-/// ends only when this count is zero.
+/// The tasks of a worker. A runtime that is dropped with live tasks leaks its ring and their sockets, so a worker ends
+/// only when this count is zero.
 #[derive(Default)]
 pub(crate) struct Tasks {
     live: Rc<Live>,
     aborting: Cell<bool>,
-    /// User futures that are pending, to be woken by an abort.
+    /// Pending user futures, which an abort wakes.
     pending: RefCell<Slab<Waker>>,
 }
 
@@ -31,8 +31,8 @@ struct Live {
 }
 
 pin_project! {
-    /// A future, and what is to be dropped when it is done or dropped. An async block around it would take twice
-    /// the memory: it keeps room for what it captured beside room for what it awaits.
+    /// A future, and a guard that is dropped with it. An async block would take twice the memory: it has separate room
+    /// for the future as it was captured and as it is awaited.
     pub(crate) struct WithGuard<F, G> {
         #[pin]
         pub(crate) future: F,
@@ -48,11 +48,11 @@ impl<F: Future, G> Future for WithGuard<F, G> {
     }
 }
 
-/// User code did not run to its end.
+/// Why user code did not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stopped {
     Panicked,
-    /// A shutdown ran out of patience.
+    /// The shutdown timeout has passed.
     Aborted,
 }
 
@@ -61,13 +61,14 @@ impl Tasks {
         net::spawn(WithGuard { future, guard: Counted::new(self.live.clone()) });
     }
 
-    /// Ready when no task is left. Also then this task is woken when there were others and they have ended.
+    /// Ready when no task is left. The task of `cx` is woken each time the count becomes zero, even if this returned
+    /// ready before.
     pub(crate) fn poll_none(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.live.waiter.register(cx);
         if self.live.count.get() == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Drops user futures after their next poll, which comes at once.
+    /// Wakes all user futures, and drops each after its next poll.
     pub(crate) fn abort(&self) {
         self.aborting.set(true);
         self.pending.borrow().iter().for_each(|(_, waker)| waker.wake_by_ref());
@@ -79,13 +80,13 @@ impl Tasks {
         catch_unwind(AssertUnwindSafe(call)).map_err(|_| Stopped::Panicked)
     }
 
-    /// Runs a future of the user's.
+    /// Runs a user future.
     pub(crate) fn run<F: Future>(&self, future: F) -> Run<'_, F> {
         let registered = AbortRegistration { tasks: self, key: None };
         Run { future: GuardedFuture { future: Some(future) }, registered }
     }
 
-    /// Calls user code that returns a future, and runs that.
+    /// Calls user code that returns a future, and runs that future.
     #[inline(always)]
     pub(crate) fn start<F: Future>(&self, call: impl FnOnce() -> F) -> Run<'_, F> {
         let registered = AbortRegistration { tasks: self, key: None };
@@ -94,7 +95,7 @@ impl Tasks {
 }
 
 pin_project! {
-    /// See [`Tasks::run`]. Not an async block, which would keep room for the future twice.
+    /// See [`Tasks::run`]. Not an async block, which would have room for the future twice.
     pub(crate) struct Run<'t, F> {
         #[pin]
         future: GuardedFuture<F>,
@@ -108,12 +109,12 @@ impl<F: Future> Future for Run<'_, F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(future) = this.future.as_mut().project().future.as_pin_mut() else {
-            // The call that was to return it did not.
+            // The call that should have returned the future panicked.
             return Poll::Ready(Err(Stopped::Panicked));
         };
         let outcome = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(Poll::Ready(output)) => Ok(output),
-            // Not before the first poll: a goodbye that awaits nothing is said also in an abort.
+            // Not before the first poll: a disconnect callback that awaits nothing completes during an abort too.
             Ok(Poll::Pending) if this.registered.tasks.aborting.get() => Err(Stopped::Aborted),
             Ok(Poll::Pending) => {
                 this.registered.set(cx.waker());
@@ -126,7 +127,7 @@ impl<F: Future> Future for Run<'_, F> {
 }
 
 pin_project! {
-    /// A future of the user's. What it holds is the user's, too, and must not take the core down when it is dropped.
+    /// A user future. Dropping it runs user code too, whose panic must not end the worker.
     struct GuardedFuture<F> {
         #[pin]
         future: Option<F>,
@@ -140,14 +141,14 @@ pin_project! {
 }
 
 impl<F> GuardedFuture<F> {
-    /// Drops the future. False: it panicked.
+    /// Drops the future. Returns false if that panicked.
     fn clear(self: Pin<&mut Self>) -> bool {
         let mut future = self.project().future;
         catch_unwind(AssertUnwindSafe(|| future.set(None))).is_ok()
     }
 }
 
-/// A value of the user's, whose `Drop` may panic: that is logged, and goes no further.
+/// A user value whose `Drop` may panic: the panic is caught and logged.
 pub(crate) struct Guarded<T>(Option<T>);
 
 impl<T> Guarded<T> {
@@ -160,7 +161,7 @@ impl<T> Deref for Guarded<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.as_ref().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
+        self.0.as_ref().unwrap_or_else(|| unreachable!("only `drop` takes the value"))
     }
 }
 

@@ -1,8 +1,8 @@
-//! The timer wheel of a core: any number of deadlines, one sleep.
+//! [`Timers`]: the timer wheel of a worker, which serves any number of deadlines by one sleep.
 //!
-//! 4096 slots of 10 ms. A deadline is linked into the slot of its tick; one further away than a turn of the
-//! wheel stays in its slot until its turn comes. Moving a deadline later, which every pong does, is a store:
-//! the entry is linked anew when its old slot comes round.
+//! It has 4096 slots of 10 ms. A deadline is linked into the slot of its tick. A deadline more than one revolution away
+//! stays in its slot until the tick is reached. Moving a deadline later, as every pong does, is one store: the entry is
+//! relinked when its old slot is processed.
 
 use std::cell::RefCell;
 use std::num::NonZeroU64;
@@ -11,21 +11,21 @@ use std::task::{Context, Poll, Waker};
 use eio_core::time::Instant;
 use slab::Slab;
 
-/// Granularity in milliseconds: a deadline is met at most this much late.
+/// The granularity in milliseconds: a deadline fires at most this late.
 pub(crate) const TICK: u64 = 10;
 const SLOTS: usize = 4096;
 const NONE: u32 = u32::MAX;
 
-/// Names a deadline in [`Timers`].
+/// Identifies a deadline in [`Timers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimerId(u32);
 
-/// Who is told that a deadline passed.
+/// The receiver of an expired deadline.
 #[derive(Debug)]
 pub(crate) enum Target {
     /// The session in this slot of the registry.
     Session(u32),
-    /// Whatever task asked last, by [`Timers::poll_expired`].
+    /// The task that last called [`Timers::poll_expired`].
     Task(Option<Waker>),
 }
 
@@ -37,19 +37,20 @@ struct Inner {
     entries: Slab<Entry>,
     /// First entry of each slot.
     heads: Box<[u32; SLOTS]>,
-    /// One bit a slot: it has entries.
+    /// One bit per slot: whether it has entries.
     occupied: [u64; SLOTS / 64],
-    /// Ticks up to and with this one are done.
+    /// The last tick that has been processed.
     done: u64,
-    /// Until when the driving task sleeps, and how to wake it before.
+    /// The tick until which the driving task sleeps.
     armed: u64,
+    /// Wakes the driving task earlier.
     driver: Option<Waker>,
 }
 
 struct Entry {
-    /// When it is due. Invariant: `due >= linked` while linked.
+    /// The tick of the deadline. Invariant: `due >= linked` while linked.
     due: u64,
-    /// The tick whose slot it is linked into, if it is.
+    /// The tick whose slot the entry is linked into, if any.
     linked: Option<NonZeroU64>,
     prev: u32,
     next: u32,
@@ -80,7 +81,7 @@ impl Timers {
     /// Sets or moves the deadline.
     pub(crate) fn set(&self, id: TimerId, at: Instant) {
         let inner = &mut *self.inner.borrow_mut();
-        // Rounded up: never early.
+        // Rounded up: a deadline never fires early.
         let due = at.as_millis().div_ceil(TICK).max(inner.done + 1);
         let Some(entry) = inner.entries.get_mut(id.0 as usize) else { return };
         entry.expired = false;
@@ -89,7 +90,7 @@ impl Timers {
             return;
         }
         inner.unlink(id.0);
-        inner.sender(id.0);
+        inner.link(id.0);
         if due < inner.armed
             && let Some(driver) = inner.driver.take()
         {
@@ -97,7 +98,7 @@ impl Timers {
         }
     }
 
-    /// Forgets the deadline, keeps the entry.
+    /// Clears the deadline and keeps the entry.
     pub(crate) fn clear(&self, id: TimerId) {
         let inner = &mut *self.inner.borrow_mut();
         inner.unlink(id.0);
@@ -112,7 +113,7 @@ impl Timers {
         inner.entries.try_remove(id.0 as usize);
     }
 
-    /// Whether the deadline of a [`Target::Task`] passed; if not, this task is woken when it does.
+    /// Ready when the deadline of a [`Target::Task`] has passed.
     pub(crate) fn poll_expired(&self, id: TimerId, cx: &mut Context<'_>) -> Poll<()> {
         let inner = &mut *self.inner.borrow_mut();
         let Some(entry) = inner.entries.get_mut(id.0 as usize) else { return Poll::Pending };
@@ -128,7 +129,8 @@ impl Timers {
         Poll::Pending
     }
 
-    /// When the driving task must call [`advance`](Self::advance) next; it is woken if that becomes sooner.
+    /// The time at which the driving task must next call [`advance`](Self::advance). It is woken if an earlier deadline
+    /// is set.
     pub(crate) fn next(&self, cx: &mut Context<'_>) -> Option<Instant> {
         let inner = &mut *self.inner.borrow_mut();
         let next = inner.next_occupied();
@@ -140,14 +142,14 @@ impl Timers {
         next.map(|tick| Instant::from_millis(tick * TICK))
     }
 
-    /// Has the driving task look around.
+    /// Wakes the driving task.
     pub(crate) fn wake_driver(&self) {
         if let Some(driver) = self.inner.borrow_mut().driver.take() {
             driver.wake();
         }
     }
 
-    /// Wakes tasks whose deadline has passed and collects the sessions whose has.
+    /// Processes the ticks up to `now`: wakes tasks whose deadline has passed, and appends the slots of such sessions.
     pub(crate) fn advance(&self, now: Instant, sessions: &mut Vec<u32>) {
         let inner = &mut *self.inner.borrow_mut();
         let now = now.as_millis() / TICK;
@@ -171,7 +173,7 @@ impl Timers {
                     inner.unlink(id);
                 } else if slot(due) != slot(tick) {
                     inner.unlink(id);
-                    inner.sender(id);
+                    inner.link(id);
                 }
                 id = next;
             }
@@ -179,7 +181,7 @@ impl Timers {
         inner.done = inner.done.max(now);
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     #[cfg(test)]
     fn len(&self) -> usize {
         self.inner.borrow().entries.len()
@@ -187,11 +189,11 @@ impl Timers {
 }
 
 impl Inner {
-    fn sender(&mut self, id: u32) {
+    fn link(&mut self, id: u32) {
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
         let slot = slot(entry.due);
         let next = std::mem::replace(&mut self.heads[slot], id);
-        // No tick is the first: what is due is due after those that are done.
+        // Never `None`: `due` is greater than `done`, so it is not zero.
         (entry.linked, entry.prev, entry.next) = (NonZeroU64::new(entry.due), NONE, next);
         if let Some(next) = self.entries.get_mut(next as usize) {
             next.prev = id;
@@ -215,8 +217,8 @@ impl Inner {
         }
     }
 
-    /// The first tick after `done` whose slot has entries. One of them may belong to a later turn; waking for
-    /// it costs one look a turn.
+    /// The first tick after `done` whose slot has entries. They may belong to a later revolution, which costs one wake-up
+    /// per revolution.
     fn next_occupied(&self) -> Option<u64> {
         let first = self.done + 1;
         let start = slot(first);
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn fires_in_time_once_and_never_early() {
+    fn a_deadline_fires_once_and_never_early() {
         let timers = Timers::new(at(1_000));
         let a = timers.insert(Target::Session(1));
         timers.set(a, at(1_305));
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn moving_later_is_lazy_and_moving_earlier_is_not() {
+    fn a_later_deadline_keeps_its_slot_and_an_earlier_one_is_relinked() {
         let timers = Timers::new(at(0));
         let a = timers.insert(Target::Session(1));
         timers.set(a, at(500));
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_many_turns_away_waits_its_turn() {
+    fn a_deadline_many_revolutions_away_fires_on_time() {
         let timers = Timers::new(at(0));
         let a = timers.insert(Target::Session(7));
         let day = 86_400_000;
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stalled_driver_misses_nothing() {
+    fn a_stalled_driver_misses_no_deadline() {
         let timers = Timers::new(at(0));
         for session in 0..100 {
             let id = timers.insert(Target::Session(session));
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn removed_and_cleared_entries_never_fire() {
+    fn removed_and_cleared_entries_do_not_fire() {
         let timers = Timers::new(at(0));
         let ids: Vec<_> = (0..10).map(|n| timers.insert(Target::Session(n))).collect();
         ids.iter().for_each(|id| timers.set(*id, at(50)));

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::task::{Context, Waker};
 
-/// Any number of waiting tasks. Without memory until the first task waits; kept for the next one from then on.
+/// Any number of waiting tasks. Allocates when the first task waits, and keeps that memory for the next one.
 #[derive(Default)]
-#[expect(clippy::box_collection, reason = "for most events no task ever waits: a word each")]
+#[expect(clippy::box_collection, reason = "for most events no task ever waits: one word each")]
 pub(crate) struct Wakers(Cell<Option<Box<Vec<Waker>>>>);
 
 impl Wakers {
@@ -29,13 +29,13 @@ impl Wakers {
     pub(crate) fn wake_all(&self) {
         if let Some(mut wakers) = self.0.take() {
             wakers.drain(..).for_each(Waker::wake);
-            // A waker of the application may do more than to schedule its task.
+            // A waker of the application may do more than schedule its task: a new one may be added here.
             wakers.extend(self.0.take().into_iter().flat_map(|newer| *newer));
             self.0.set(Some(wakers));
         }
     }
 
-    /// Forgets every task.
+    /// Removes every task without waking it.
     pub(crate) fn clear(&self) {
         self.0.take();
     }
@@ -58,7 +58,7 @@ impl WakerSlot {
         }
     }
 
-    /// Forgets the task.
+    /// Removes the task without waking it.
     pub(crate) fn clear(&self) {
         self.0.take();
     }

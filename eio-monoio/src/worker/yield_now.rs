@@ -1,35 +1,36 @@
-//! Turns: how the tasks of a core let others go first.
+//! [`yield_now`]: how a task lets the rest of its worker run.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll, Waker};
 
-use crate::worker::mailbox::wake_owner;
+use crate::worker::mailbox_waker::MailboxWaker;
 
-/// Lets everything else of this core go first: tasks that are ready, the kernel, and timers, which the runtime
-/// looks at only when no task is ready. A task that wakes itself, or waits for another, would keep those out; so
-/// this one is woken by the kernel, by way of the core's [`MailboxReceiver`](crate::worker::mailbox::MailboxReceiver).
+/// Lets everything else on this worker run first: ready tasks, the kernel, and timers, which the runtime polls only
+/// when no task is ready. A task that wakes itself, or waits for another task, would starve those. Therefore the
+/// kernel wakes this one, through the socket of the worker's
+/// [`MailboxReceiver`](crate::worker::mailbox::MailboxReceiver).
 pub(crate) async fn yield_now() {
-    let mut stepped = false;
-    poll_fn(|cx| if std::mem::replace(&mut stepped, true) { Poll::Ready(()) } else { park(cx) })
+    let mut yielded = false;
+    poll_fn(|cx| if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { park(cx) })
         .await;
 }
 
-/// Steps back, if there is a bell to be woken by: to be polled again without asking.
+/// Parks the task of `cx` until the kernel wakes the worker. Ready at once if the worker has no waker. The caller may
+/// continue when it is polled again, without calling this again.
 pub(crate) fn park(cx: &Context<'_>) -> Poll<()> {
-    if PARKED.with(|bench| bench.park(cx.waker())) { Poll::Pending } else { Poll::Ready(()) }
+    if PARKED.with(|parked| parked.park(cx.waker())) { Poll::Pending } else { Poll::Ready(()) }
 }
 
-/// Work that needs no input of its own to go on: counts its pieces, and steps back after so many.
+/// Counts the steps of work that waits for no input, and yields after each 1,024 of them.
 #[derive(Default)]
 pub(crate) struct YieldBudget(u16);
 
 impl YieldBudget {
     pub(crate) async fn count(&mut self) {
-        const PIECES: u16 = 1024;
+        const STEPS: u16 = 1024;
         self.0 += 1;
-        if self.0 >= PIECES {
+        if self.0 >= STEPS {
             self.0 = 0;
             yield_now().await;
         }
@@ -37,48 +38,49 @@ impl YieldBudget {
 }
 
 thread_local! {
-    static PARKED: Parked = const { Parked { wakers: RefCell::new(Vec::new()), bell: RefCell::new(None) } };
+    static PARKED: Parked =
+        const { Parked { tasks: RefCell::new(Vec::new()), waker: RefCell::new(None) } };
 }
 
-/// The tasks of this core that stepped back.
+/// The tasks of this worker that have yielded.
 struct Parked {
-    wakers: RefCell<Vec<Waker>>,
-    /// The sending end of the core's bell, while there is one.
-    bell: RefCell<Option<UnixStream>>,
+    tasks: RefCell<Vec<Waker>>,
+    /// Wakes this worker, while its mailbox is read.
+    waker: RefCell<Option<MailboxWaker>>,
 }
 
 impl Parked {
-    /// Says whether there is somebody to wake `waker`.
-    fn park(&self, waker: &Waker) -> bool {
-        let bell = self.bell.borrow();
-        let Some(bell) = &*bell else { return false };
-        let mut wakers = self.wakers.borrow_mut();
-        wakers.push(waker.clone());
-        if wakers.len() == 1 {
-            wake_owner(bell);
+    /// Returns false, and does not park the task, if nothing would wake it.
+    fn park(&self, task: &Waker) -> bool {
+        let waker = self.waker.borrow();
+        let Some(waker) = &*waker else { return false };
+        let mut tasks = self.tasks.borrow_mut();
+        tasks.push(task.clone());
+        if tasks.len() == 1 {
+            waker.wake();
         }
         true
     }
 
     fn wake_all(&self) {
-        self.wakers.borrow_mut().drain(..).for_each(Waker::wake);
+        self.tasks.borrow_mut().drain(..).for_each(Waker::wake);
     }
 }
 
-/// The core of this thread has a bell; `bell` is its sending end.
-pub(crate) fn set_bell(bell: UnixStream) {
-    PARKED.with(|bench| bench.bell.replace(Some(bell)));
+/// Tasks of this worker may park from now on: `waker` wakes it.
+pub(crate) fn set_waker(waker: MailboxWaker) {
+    PARKED.with(|parked| parked.waker.replace(Some(waker)));
 }
 
-/// The bell was heard.
+/// Wakes the parked tasks: the worker has received a wake-up.
 pub(crate) fn wake_all() {
     PARKED.with(Parked::wake_all);
 }
 
-/// Nobody hears the bell any more.
-pub(crate) fn end() {
-    PARKED.with(|bench| {
-        bench.bell.take();
-        bench.wake_all();
+/// The worker no longer receives wake-ups: wakes the parked tasks, and none parks from now on.
+pub(crate) fn clear_waker() {
+    PARKED.with(|parked| {
+        parked.waker.take();
+        parked.wake_all();
     });
 }

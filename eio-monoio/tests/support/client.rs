@@ -1,29 +1,22 @@
-//! What tests of the client share.
+//! Helpers for tests of the client.
 
-use std::future::{Future, poll_fn};
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::future::{Future, IntoFuture, poll_fn};
+use std::sync::Mutex;
 use std::task::Poll;
 use std::time::Duration;
 
-use eio_monoio::client::{self, Client, Closed, Connect, Event};
+use eio_monoio::client::{self, Client, Closed, Connect, ConnectError, Event, Fault};
 use eio_monoio::{Driver, OwnedMessage, Transport};
 
-use super::matrix::has_io_uring;
+use super::configs::drivers;
+use super::parallel;
 
-/// The drivers that can be tested here.
-pub(crate) fn drivers() -> impl Iterator<Item = Driver> {
-    let drivers = [Driver::IoUring, Driver::Epoll].into_iter();
-    drivers.filter(|driver| *driver != Driver::IoUring || has_io_uring())
-}
-
-/// The ways a session can be carried: upgraded, or all the time by one transport.
-pub(crate) const WAYS: [Option<Transport>; 3] =
+/// The transports that a client is limited to; `None` is polling with an upgrade.
+pub(crate) const TRANSPORTS: [Option<Transport>; 3] =
     [None, Some(Transport::Polling), Some(Transport::WebSocket)];
 
-/// Runs a test on a core of its own, for a generous time.
-pub(crate) fn within<F: Future>(driver: Driver, test: F) -> F::Output {
+/// Runs a test on a runtime of its own; fails after a minute.
+pub(crate) fn block_on<F: Future>(driver: Driver, test: F) -> F::Output {
     client::block_on(driver, async {
         let mut test = Box::pin(test);
         let mut limit = Box::pin(client::sleep(Duration::from_secs(60)));
@@ -39,17 +32,59 @@ pub(crate) fn within<F: Future>(driver: Driver, test: F) -> F::Output {
     .expect("a runtime")
 }
 
-/// Options to connect to `url` in one of [`WAYS`].
-pub(crate) fn by(url: &str, way: Option<Transport>) -> Connect {
+/// Runs `test` with every driver and each of [`TRANSPORTS`], all at the same time.
+#[track_caller]
+pub(crate) fn for_each_transport(test: impl Fn(Driver, Option<Transport>) + Sync) {
+    let cases = drivers().flat_map(|driver| TRANSPORTS.map(|transport| (driver, transport)));
+    let named = cases.map(|case| (format!("{}, {:?}", case.0, case.1), case));
+    parallel::for_each(named, |(driver, transport)| test(driver, transport));
+}
+
+/// [`for_each_transport`] with a client's options to connect to `url`.
+#[track_caller]
+pub(crate) fn for_each_connect<F: Future<Output = ()>>(
+    url: &str,
+    test: impl Fn(Connect, Option<Transport>) -> F + Sync,
+) {
+    for_each_transport(|driver, transport| {
+        block_on(driver, test(connect_over(url, transport), transport));
+    });
+}
+
+/// The options to connect to `url` with one of [`TRANSPORTS`].
+pub(crate) fn connect_over(url: &str, transport: Option<Transport>) -> Connect {
     let connect = Client::connect(url);
-    match way {
+    match transport {
         None => connect,
         Some(only) => connect.transports([only]),
     }
 }
 
-/// The next message; an upgrade may come before it.
-pub(crate) async fn message(client: &Client) -> OwnedMessage {
+pub(crate) fn polling(url: &str) -> Connect {
+    connect_over(url, Some(Transport::Polling))
+}
+
+pub(crate) fn websocket(url: &str) -> Connect {
+    connect_over(url, Some(Transport::WebSocket))
+}
+
+/// The fault of a connection that must fail, which is the same on every driver.
+#[track_caller]
+pub(crate) fn fault(connect: Connect) -> Fault {
+    let faults = Mutex::new(Vec::new());
+    let cases = drivers().map(|driver| (driver.to_string(), (driver, connect.clone())));
+    parallel::for_each(cases, |(driver, connect)| match block_on(driver, connect.into_future()) {
+        Err(ConnectError::Failed(fault)) => faults.lock().expect("no panic").push(fault),
+        other => panic!("{other:?}"),
+    });
+    let mut faults = faults.into_inner().expect("no panic");
+    let fault = faults.pop().expect("a driver");
+    assert!(faults.iter().all(|other| *other == fault), "{faults:?} and {fault}");
+    fault
+}
+
+/// The next message; an upgrade may complete before it.
+pub(crate) async fn next_message(client: &Client) -> OwnedMessage {
     loop {
         match client.next().await {
             Some(Event::Message(message)) => return message.into_owned(),
@@ -59,16 +94,17 @@ pub(crate) async fn message(client: &Client) -> OwnedMessage {
     }
 }
 
-/// Exchanges messages with an echo until the session is where its way ends; an upgrade takes its time.
-pub(crate) async fn arrives(client: &Client, way: Option<Transport>) {
-    while client.transport() != way.unwrap_or(Transport::WebSocket) {
+/// Sends texts to an echo until the session uses its last transport: an upgrade takes some time.
+pub(crate) async fn wait_for_transport(client: &Client, transport: Option<Transport>) {
+    while client.transport() != transport.unwrap_or(Transport::WebSocket) {
         client.send("there yet?").await.expect("queued");
-        assert_eq!(message(client).await, OwnedMessage::Text("there yet?".into()));
+        assert_eq!(next_message(client).await, OwnedMessage::Text("there yet?".into()));
     }
 }
 
-/// The end; only messages and an upgrade may come before it, also one that fails: a server that closes drops a probe.
-pub(crate) async fn end(client: &Client) -> Closed {
+/// The end of the session. Messages and an upgrade may precede it, also one that fails: a server that closes drops a
+/// probe.
+pub(crate) async fn closed(client: &Client) -> Closed {
     loop {
         match client.next().await {
             Some(Event::Closed(closed)) => return closed,
@@ -78,38 +114,16 @@ pub(crate) async fn end(client: &Client) -> Closed {
     }
 }
 
-/// A proxy that does what CONNECT asks for: its address, and the heads of the requests it gets.
-pub(crate) fn proxy() -> (String, Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let (tell, told) = channel();
-    std::thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            let tell = tell.clone();
-            // Either side may go away at any time.
-            std::thread::spawn(move || _ = pass_on(client, &tell));
-        }
-    });
-    (url, told)
+/// Sends `count` numbers as texts.
+pub(crate) async fn send_numbers(client: &Client, count: usize) {
+    for n in 0..count {
+        client.send(n.to_string().as_str()).await.expect("queued");
+    }
 }
 
-fn pass_on(mut client: TcpStream, tell: &Sender<String>) -> io::Result<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        client.read_exact(&mut byte)?;
-        head.push(byte[0]);
+/// Fails unless the next messages are `count` numbers in order.
+pub(crate) async fn expect_numbers(client: &Client, count: usize) {
+    for n in 0..count {
+        assert_eq!(next_message(client).await, OwnedMessage::Text(n.to_string()));
     }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    tell.send(head).ok();
-    let mut server = TcpStream::connect(target)?;
-    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
-    let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
-    std::thread::spawn(move || {
-        _ = io::copy(&mut from_client, &mut to_server);
-        to_server.shutdown(Shutdown::Both)
-    });
-    _ = io::copy(&mut server, &mut client);
-    client.shutdown(Shutdown::Both)
 }

@@ -80,7 +80,7 @@ pub(crate) async fn secure(stream: Stream, trust: &Trust) -> Result<Stream, Faul
     let Stream::Plain(socket) = stream else { return Ok(stream) };
     let agreed = async {
         let tls = TlsStream::client(socket, trust.config.clone(), trust.name.clone())?;
-        tls.agree().await?;
+        tls.handshake().await?;
         std::io::Result::Ok(tls)
     };
     match agreed.await {

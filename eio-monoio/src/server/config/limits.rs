@@ -43,8 +43,8 @@ impl Config {
         self
     }
 
-    /// The largest number of handshakes in each second of the clock, of all workers together. Handshakes that are
-    /// refused later count too.
+    /// The largest number of handshakes in each second since the start of the server, of all workers together.
+    /// Handshakes that are refused later count too.
     ///
     /// **Default:** no limit. **Range:** 1 to 2^31. One more is answered 503 with `Retry-After: 1`;
     /// [`Handler::connect`](crate::Handler::connect) is not called.

@@ -1,5 +1,6 @@
 //! [`Config`]: the options of a server and their defaults. Each group of setters has a file.
 
+// The order is that of the groups in the documentation; rustfmt sorts modules without blank lines between them.
 mod heartbeat;
 
 mod sessions;
@@ -151,6 +152,7 @@ impl Default for Config {
     }
 }
 
+/// # Defaults
 impl Config {
     /// The default of every option.
     #[must_use]

@@ -29,7 +29,7 @@ pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>
 
 async fn agree<T>(conn: &Conn<T>, tls: &TlsStream, time: Duration) -> io::Result<()> {
     // A write that is under way owns its buffer until the kernel lets go: end the socket, not the future.
-    match conn.limit_or_cut(time, tls.agree()).await {
+    match conn.limit_or_cut(time, tls.handshake()).await {
         (_, Err(Elapsed)) => Err(io::ErrorKind::TimedOut.into()),
         (result, Ok(())) => result,
     }

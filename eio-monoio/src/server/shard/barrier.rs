@@ -1,8 +1,9 @@
-//! Requests of one session come in at any core, and the one that came first may be the last to reach the session.
+//! Barriers: a session waits until requests received earlier by any worker have reached its own worker.
 //!
-//! Where that order counts, the session's core takes what it has received by now, and asks every other one to pass on
-//! what it has. No time is involved: however busy the machine is, what was in a core's sockets when it was asked
-//! arrives before its answer.
+//! Requests of one session may arrive at any worker, so the first of two may be the last to reach the session. Where
+//! their order matters, the session's worker processes all requests that it has received, and asks each other worker to
+//! move the ones it has. This does not depend on time: however busy the machine is, requests that were in a worker's
+//! sockets when it was asked arrive before its answer.
 
 use std::rc::Rc;
 
@@ -11,24 +12,25 @@ use crate::server::shard::shared::ShardMessage;
 use crate::worker::deadline::Deadline;
 use crate::worker::yield_now;
 
-/// How long a core that does not answer is waited for, in milliseconds: a handler may block it.
+/// The longest wait for the answer of a worker, in milliseconds: a handler may block it.
 const TIMEOUT_MS: u32 = 100;
 
-/// From the kernel to the mail: a connection is accepted in one turn and read from in the next. One more is to spare.
-const TURNS: usize = 3;
+/// The number of yields from a socket's readiness to the mailbox message that moves its connection: one to accept it, one
+/// to read from it, and one as a margin.
+const YIELDS: usize = 3;
 
-async fn yield_turns() {
-    for _ in 0..TURNS {
+async fn yield_until_read() {
+    for _ in 0..YIELDS {
         yield_now::yield_now().await;
     }
 }
 
 impl<T> ShardState<T> {
-    /// Ready when requests that any core received before this call have been passed on to this one, and
-    /// their connections had their turn here.
+    /// Completes when requests that any worker received before this call have been moved to this one, and their
+    /// connections have been read from.
     ///
-    /// `fresh`: the connection of whoever asks has brought no other request. Connections of one core that are waited on
-    /// already are read in the order in which something came.
+    /// `fresh`: this is the first request of its connection. Connections of one worker that were waiting for readiness
+    /// already are read in the order in which bytes arrived.
     pub(crate) async fn barrier(&self, fresh: bool) {
         let others = (0..self.shared.mailboxes.len() as u16).filter(|shard| *shard != self.id);
         let expected: Vec<_> = others
@@ -44,10 +46,10 @@ impl<T> ShardState<T> {
         let deadline = Deadline::new(self.worker.clone());
         deadline.set_millis(TIMEOUT_MS);
         let answers = async {
-            // What came in here first may also be read last: its connection waits for the kernel's word when that of
-            // the other finds its request at once.
+            // Of two connections of this worker, the first to receive may be read last too: it waits for a readiness
+            // event, while a new connection finds its request at once.
             if fresh {
-                yield_turns().await;
+                yield_until_read().await;
             }
             for expected in expected {
                 expected.reply().await;
@@ -58,14 +60,14 @@ impl<T> ShardState<T> {
         let _ = deadline.limit(answers).await;
     }
 
-    /// Another shard [settles](Self::barrier): answers it after what has come in here until now.
+    /// Answers a [`barrier`](Self::barrier) of another shard, after requests received here until now have been moved.
     pub(crate) fn reach_barrier(self: &Rc<Self>, asker: u16, number: u64)
     where
         T: 'static,
     {
         let state = self.clone();
         self.tasks.spawn(async move {
-            yield_turns().await;
+            yield_until_read().await;
             state.shared.post(asker, ShardMessage::BarrierReached(number));
         });
     }

@@ -1,7 +1,7 @@
-//! Reading files on threads of their own: a disk may take its time, and a core must not wait for it.
+//! [`Disk`]: threads that read files, so that a slow disk does not block a worker.
 //!
-//! A connection asks by [`Disk::ask`]; the job goes to whichever thread is free, and what was read comes back
-//! as mail of the shard, where the connection is woken: wakers must not be used across threads.
+//! A connection calls [`Disk::ask`]. A free thread takes the job and sends the reply as a [`ShardMessage`] to the
+//! connection's shard, which wakes the connection: wakers must not be used from other threads.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -16,14 +16,14 @@ use crate::web::compress::{Accepted, Coding, Deflater, is_compressible};
 use crate::web::conditional::{Conditions, Decision, Validators, whole_seconds};
 use crate::web::files::{Candidate, Files};
 
-/// What is read at once.
+/// The most bytes of one read.
 pub(crate) const PIECE: usize = 64 * 1024;
 
-/// Larger files are not compressed for each request: that is held in memory and takes long. Whoever has such
-/// files compresses them once and puts them beside the originals.
-const COMPRESS_UP_TO: u64 = 256 * 1024;
+/// Larger files are not compressed for each request, which would take memory and time. They can be compressed once, and
+/// stored next to the originals.
+const MAX_COMPRESSED: u64 = 256 * 1024;
 
-/// The threads that read files, as a shard sees them. They end when no shard does any more.
+/// A shard's handle of the threads that read files. The threads end after all shards have dropped their handle.
 pub(crate) struct Disk {
     pub(crate) files: Arc<Files>,
     /// Header lines of every file.
@@ -39,50 +39,50 @@ struct Job {
 
 pub(crate) enum Task {
     Find(Box<Wanted>),
-    /// Reads on, into a buffer that need not have room.
+    /// Reads the next piece, into a buffer of any capacity.
     Read(Source, Vec<u8>),
 }
 
-/// A file that a request may be for.
+/// A request that may be for a file.
 pub(crate) struct Wanted {
     pub(crate) candidate: Candidate,
     pub(crate) conditions: Conditions,
     pub(crate) accepted: Accepted,
     pub(crate) is_get: bool,
-    /// From how many bytes on compressing is allowed; `None`: it is not.
+    /// The smallest file that may be compressed, in bytes; `None`: no file is compressed.
     pub(crate) compress_from: Option<usize>,
 }
 
 pub(crate) enum Reply {
     Found(Found),
-    /// Bytes, and where there are more.
+    /// Bytes, and the source of the remaining ones.
     Piece(Vec<u8>, Option<Source>),
     Failed(io::Error),
 }
 
 pub(crate) enum Found {
     Missing,
-    /// A directory, and the URL does not end in a slash.
+    /// A directory, whose URL does not end in a slash.
     Directory,
     File(Box<Opened>),
 }
 
-/// A file, decided upon.
+/// An open file, and the response to the request.
 pub(crate) struct Opened {
     pub(crate) decision: Decision,
     pub(crate) validators: Validators,
     pub(crate) content_type: String,
     pub(crate) coding: Option<Coding>,
-    /// What is sent depends on `Accept-Encoding`.
+    /// The response depends on `Accept-Encoding`.
     pub(crate) varies: bool,
-    /// The whole representation, of which a part may be sent.
+    /// The length of the complete representation, of which a part may be sent.
     pub(crate) len: u64,
-    /// The first bytes to be sent; none for HEAD.
+    /// The first bytes of the content; empty for HEAD.
     pub(crate) first: Vec<u8>,
     pub(crate) rest: Option<Source>,
 }
 
-/// Where to read on.
+/// The bytes of a file that have not been read yet.
 pub(crate) struct Source {
     file: File,
     at: u64,
@@ -104,17 +104,17 @@ impl Disk {
         Ok(Self { files, lines, jobs })
     }
 
-    /// Has a thread do something for a shard. Dropping this is allowed; the reply is then dropped as well.
+    /// Runs a task on a thread for a shard. If this future is dropped, the reply is dropped too.
     pub(crate) async fn ask(&self, replies: &Replies<Reply>, shard: u16, task: Task) -> Reply {
         let expected = replies.expect();
         if self.jobs.send(Job { shard, ticket: expected.number, task }).is_err() {
-            return Reply::Failed(io::Error::other("no thread reads files any more"));
+            return Reply::Failed(io::Error::other("the threads that read files have ended"));
         }
         expected.reply().await
     }
 }
 
-/// Does jobs until nobody can ask for one.
+/// Runs jobs until all handles have been dropped.
 fn work(queue: &Mutex<mpsc::Receiver<Job>>, shared: &ServerShared, files: &Files) {
     let deflater = Deflater::thorough();
     loop {
@@ -139,7 +139,7 @@ fn find(files: &Files, wanted: &Wanted, deflater: &Deflater) -> io::Result<Found
     .or_else(|error| if is_absence(&error) { Ok(Found::Missing) } else { Err(error) })
 }
 
-/// Whether an error means that there is no such file for the public.
+/// Whether an error means that the file does not exist or is not public.
 fn is_absence(error: &io::Error) -> bool {
     let loops = error.raw_os_error() == Some(libc::ELOOP);
     let too_long = error.raw_os_error() == Some(libc::ENAMETOOLONG);
@@ -161,12 +161,12 @@ enum Located {
     File(Place),
 }
 
-/// A file that is there, without a symbolic link in its path.
+/// An existing file, by a path without symbolic links.
 struct Place {
     path: PathBuf,
-    /// What it and its siblings must not lie outside of.
-    fence: PathBuf,
-    /// What it is called where it was asked for.
+    /// The directory that contains the file and its precompressed siblings.
+    root: PathBuf,
+    /// The file name in the URL, or of the default file.
     name: String,
     is_default: bool,
 }
@@ -181,30 +181,30 @@ fn locate(files: &Files, candidate: &Candidate) -> io::Result<Located> {
             return Ok(Located::Directory);
         }
         let name = files.default_file.clone();
-        return Ok(Located::File(Place { path, fence: base, name, is_default: true }));
+        return Ok(Located::File(Place { path, root: base, name, is_default: true }));
     }
     if is_base {
-        // A rule for one file: its siblings are those in its directory.
-        let fence = path.parent().unwrap_or(&path).to_owned();
+        // A rule for one file: its siblings are in the same directory.
+        let root = path.parent().unwrap_or(&path).to_owned();
         let name = candidate.base.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.unwrap_or_default();
-        return Ok(Located::File(Place { path, fence, name, is_default: false }));
+        return Ok(Located::File(Place { path, root, name, is_default: false }));
     }
     if candidate.is_directory {
         return Err(io::ErrorKind::NotADirectory.into());
     }
     let name = candidate.rest.clone();
-    Ok(Located::File(Place { path, fence: base, name, is_default: false }))
+    Ok(Located::File(Place { path, root: base, name, is_default: false }))
 }
 
-/// The path without symbolic links, if it is below `fence`.
-fn within(fence: &Path, path: &Path) -> io::Result<PathBuf> {
+/// The path without symbolic links, if it is below `root`.
+fn within(root: &Path, path: &Path) -> io::Result<PathBuf> {
     let real = fs::canonicalize(path)?;
-    if real.starts_with(fence) { Ok(real) } else { Err(io::ErrorKind::NotFound.into()) }
+    if real.starts_with(root) { Ok(real) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
-/// Opens what must be a regular file. Waits neither for the writer of a pipe nor follows a link that took the
-/// file's place since its path was looked at.
+/// Opens a regular file. Does not wait for the writer of a pipe, and does not follow a symbolic link that has replaced
+/// the file since its path was resolved.
 fn open_regular(path: &Path) -> io::Result<(File, fs::Metadata)> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -227,10 +227,10 @@ fn open(wanted: &Wanted, place: Place, files: &Files, deflater: &Deflater) -> io
     }
     let len = metadata.len();
     let worthwhile =
-        wanted.compress_from.is_some_and(|from| len >= from as u64 && len <= COMPRESS_UP_TO)
+        wanted.compress_from.is_some_and(|from| len >= from as u64 && len <= MAX_COMPRESSED)
             && is_compressible(&content_type);
     varies |= worthwhile;
-    // A part of something made anew for each request is nothing to go on from.
+    // No range of a file that is compressed for each request: the bytes may differ between two requests.
     let make = if worthwhile && coding.is_none() && !wanted.conditions.asks_for_range() {
         wanted.accepted.made()
     } else {
@@ -256,12 +256,12 @@ fn open(wanted: &Wanted, place: Place, files: &Files, deflater: &Deflater) -> io
     if let (Some(make), Decision::Whole) = (make, &opened.decision) {
         let mut plain = vec![0; len as usize];
         file.read_exact_at(&mut plain, 0)?;
-        // It was promised by the entity tag.
-        let coded = deflater.always(make, &plain);
-        let coded = coded.ok_or_else(|| io::Error::other("the compressor failed"))?;
-        opened.len = coded.len() as u64;
+        // Even if that is larger: the entity tag names the coding.
+        let compressed = deflater.always(make, &plain);
+        let compressed = compressed.ok_or_else(|| io::Error::other("the compressor failed"))?;
+        opened.len = compressed.len() as u64;
         if wanted.is_get {
-            opened.first = coded;
+            opened.first = compressed;
         }
     } else if wanted.is_get && !range.is_empty() {
         let source = Source { file, at: range.start, left: range.end - range.start };
@@ -270,15 +270,16 @@ fn open(wanted: &Wanted, place: Place, files: &Files, deflater: &Deflater) -> io
     Ok(Found::File(Box::new(opened)))
 }
 
-/// The file that holds `place` in a coding.
+/// The precompressed file next to `place`.
 fn sibling(place: &Place, coding: Coding) -> Option<PathBuf> {
     let mut path = OsString::from(&place.path);
     path.push(if coding == Coding::Brotli { ".br" } else { ".gz" });
-    within(&place.fence, Path::new(&path)).ok()
+    within(&place.root, Path::new(&path)).ok()
 }
 
-/// Whatever changes a file changes the time of its last change, also where builds give all files one time of
-/// modification. Each coding is a representation of its own, with its own tag (RFC 9110 8.8.3.3).
+/// The entity tag contains the time of the last status change, which every change of the file updates, even where a
+/// build gives all files the same modification time. Each coding is a separate representation, with its own tag (RFC
+/// 9110 section 8.8.3.3).
 fn validators(metadata: &fs::Metadata, coding: Option<Coding>) -> Validators {
     let (dash, coding) = coding.map_or(("", ""), |coding| ("-", coding.name()));
     let [modified, changed] =
@@ -290,7 +291,7 @@ fn validators(metadata: &fs::Metadata, coding: Option<Coding>) -> Validators {
 }
 
 impl Source {
-    /// Reads one piece. A file that has become shorter is an error: its length was promised.
+    /// Reads one piece. A file that has become shorter is an error: the response has sent its length already.
     fn read(mut self, mut buffer: Vec<u8>) -> io::Result<(Vec<u8>, Option<Self>)> {
         buffer.clear();
         buffer.resize(self.left.min(PIECE as u64) as usize, 0);

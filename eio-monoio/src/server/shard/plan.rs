@@ -1,4 +1,4 @@
-//! [`Plan`]: the parts of a shard before it is on its own thread.
+//! [`Plan`]: the parts of a shard, before its thread starts.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::server::listener::Listening;
 use crate::server::shard::disk::Disk;
 use crate::server::shard::shared::ServerShared;
 
-/// What a shard is made of, before it is on its own thread.
+/// The parts that a shard is made of on its own thread.
 pub(crate) struct Plan {
     pub(crate) id: u16,
     pub(crate) config: Arc<Config>,

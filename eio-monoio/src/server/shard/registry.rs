@@ -1,9 +1,9 @@
-//! Which session has which identifier, and which shard owns it.
+//! [`Registry`]: the sessions of a shard by session id, and [`SidKey`]: the shard and slot within a session id.
 //!
-//! A sid is 24 characters: 18 bytes in unpadded base64url, of which two name the shard, four the slot in its
-//! table, and twelve are from the operating system's generator. Looking one up is a bounds check and a
-//! comparison: no hash, nothing to flood. The first six bytes are masked with a secret of the process, so
-//! that a sid shows neither the number of shards nor how many sessions there are.
+//! A sid has 24 characters: 18 bytes in unpadded base64url, of which two are the number of the shard, four the slot in
+//! its table, and twelve come from the operating system's random number generator. A lookup is a bounds check and a
+//! comparison: there is no hash table to flood. The first six bytes are masked with a secret of the process, so that a
+//! sid reveals neither the number of shards nor the number of sessions.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,14 +16,14 @@ use slab::Slab;
 
 use crate::worker::random::Random;
 
-/// Makes and reads the routing part of sids; the same in every shard of a server.
+/// Makes and parses the routing part of sids; the same in every shard of a server.
 #[derive(Clone, Copy)]
 pub(crate) struct SidKey {
     mask: [u8; 6],
     shards: u16,
 }
 
-/// Which session has which identifier, where the application made it: nothing in it says so.
+/// The routes of the sids that the application generates, which have no routing part.
 #[derive(Default)]
 pub(crate) struct Directory(RwLock<HashMap<Sid, Route>>);
 
@@ -32,7 +32,7 @@ impl Directory {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(sid).copied()
     }
 
-    /// False: it is taken.
+    /// Returns false if the sid is in use.
     fn claim(&self, sid: &Sid, route: Route) -> bool {
         let mut sids = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match sids.entry(sid.clone()) {
@@ -49,25 +49,27 @@ impl Directory {
     }
 }
 
-/// Why there is no identifier for a session.
+/// Why a session could not get a sid.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NoSid {
-    /// The operating system gave no random bytes.
+    /// The operating system returned no random bytes.
     Random(getrandom::Error),
-    /// The one the application made is in use.
+    /// The sid that the application generated is in use.
     Taken,
 }
 
 impl fmt::Display for NoSid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Random(error) => write!(f, "the operating system gave no random bytes: {error}"),
-            Self::Taken => f.write_str("the identifier is in use"),
+            Self::Random(error) => {
+                write!(f, "the operating system returned no random bytes: {error}")
+            }
+            Self::Taken => f.write_str("the session id is in use"),
         }
     }
 }
 
-/// Where a sid says its session lives.
+/// The shard and slot of the session with a sid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) shard: u16,
@@ -84,7 +86,7 @@ impl SidKey {
         Ok(Self { mask, shards })
     }
 
-    /// The identifier of the session in `slot` of `shard`.
+    /// The sid of the session in `slot` of `shard`.
     fn make(&self, shard: u16, slot: u32, random: [u8; RANDOM]) -> Sid {
         let mut raw = [0; RAW];
         let (routing, rest) = raw.split_at_mut(RAW - RANDOM);
@@ -99,7 +101,7 @@ impl SidKey {
         Sid::new(text).unwrap_or_else(|_| unreachable!("base64url is unreserved"))
     }
 
-    /// Reads the routing part; `None` for anything this server cannot have issued.
+    /// Parses the routing part; `None` for a sid that this server cannot have issued.
     pub(crate) fn route(&self, sid: &Sid) -> Option<Route> {
         let mut raw = [0; RAW];
         let text = sid.as_str().as_bytes();
@@ -115,7 +117,7 @@ impl SidKey {
     }
 }
 
-/// What has an identifier.
+/// An entry of a [`Registry`].
 pub(crate) trait HasSid {
     fn sid(&self) -> &Sid;
 }
@@ -126,7 +128,7 @@ pub(crate) struct Registry<S> {
     shard: u16,
     slots: Slab<Rc<S>>,
     random: Random,
-    /// There is one if the application makes the identifiers.
+    /// `Some` if the application generates the sids.
     directory: Option<Arc<Directory>>,
 }
 
@@ -135,7 +137,7 @@ impl<S: HasSid> Registry<S> {
         Self { key, shard, slots: Slab::new(), random: Random::default(), directory }
     }
 
-    /// Makes a session that knows its identifier, which is `own` if that is given, and slot, and takes it in.
+    /// Makes a session with its sid and slot, and adds it. `own` is the sid that the application generated, if any.
     pub(crate) fn insert_with(
         &mut self,
         own: Option<Sid>,
@@ -177,7 +179,7 @@ impl<S: HasSid> Registry<S> {
         }
     }
 
-    /// Slots come and go while their sessions are called: walk numbers, not references.
+    /// The slots in use. A copy, because calling a session may add or remove others.
     pub(crate) fn slots(&self) -> Vec<u32> {
         self.slots.iter().map(|(slot, _)| slot as u32).collect()
     }
@@ -218,13 +220,13 @@ mod tests {
         assert_eq!(registry.find(route, &sessions[8]), None);
         registry.remove(7);
         assert_eq!(registry.find(route, &sessions[7]), None);
-        // A new tenant of the slot has another name.
+        // The next session in the slot has another sid.
         registry.insert_with(None, |sid, _| Rc::new(sid)).unwrap();
         assert_eq!(registry.find(route, &sessions[7]), None);
     }
 
     #[test]
-    fn a_made_sid_leads_to_its_session_and_is_free_again_after_it() {
+    fn a_generated_sid_leads_to_its_session_and_can_be_reused_after_it() {
         let key = SidKey::new(3).unwrap();
         let directory = Arc::new(Directory::default());
         let mut registries = [1, 2].map(|shard| Registry::new(key, shard, Some(directory.clone())));
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn forged_sids_lead_nowhere() {
+    fn forged_sids_lead_to_no_session() {
         let key = SidKey::new(1).unwrap();
         let mut registry = Registry::new(key, 0, None);
         let real = registry.insert_with(None, |sid, _| Rc::new(sid)).unwrap();
@@ -256,7 +258,7 @@ mod tests {
             let found = key.route(&forged).and_then(|route| registry.find(route, &forged));
             assert_eq!(found, None, "{length}");
         }
-        // Right routing, wrong secret.
+        // The right routing part and other random bytes.
         let mut text = real.as_str().to_owned();
         text.replace_range(23.., if text.ends_with('A') { "B" } else { "A" });
         let forged = Sid::new(&text).unwrap();

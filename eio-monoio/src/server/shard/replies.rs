@@ -1,49 +1,51 @@
-//! Answers that come by mail, for tasks that wait for them.
+//! [`Replies`]: replies from other threads, for the tasks of a shard that wait for them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::task::{Poll, Waker};
+use std::task::Poll;
+
+use crate::worker::wakers::WakerSlot;
 
 /// Replies of one kind that tasks of a shard wait for.
 pub(crate) struct Replies<R> {
-    /// Never used twice: a reply that comes after its asker is gone must not find another.
+    /// The last number given. Numbers are not reused: a reply that arrives after its task has stopped waiting must not
+    /// reach another task.
     last: Cell<u64>,
-    waiting: RefCell<HashMap<u64, PendingReply<R>>>,
+    pending: RefCell<HashMap<u64, PendingReply<R>>>,
 }
 
 struct PendingReply<R> {
     reply: Option<R>,
-    waker: Option<Waker>,
+    waiter: WakerSlot,
 }
 
 impl<R> Default for Replies<R> {
     fn default() -> Self {
-        Self { last: Cell::default(), waiting: RefCell::default() }
+        Self { last: Cell::default(), pending: RefCell::default() }
     }
 }
 
 impl<R> Replies<R> {
-    /// A place for one reply. Whoever is asked says its number when the reply [arrives](Self::arrive).
+    /// Registers one reply. The request must contain its number, for [`arrive`](Self::arrive).
     pub(crate) fn expect(&self) -> Expected<'_, R> {
         let number = self.last.get() + 1;
         self.last.set(number);
-        self.waiting.borrow_mut().insert(number, PendingReply { reply: None, waker: None });
+        let pending = PendingReply { reply: None, waiter: WakerSlot::default() };
+        self.pending.borrow_mut().insert(number, pending);
         Expected { replies: self, number }
     }
 
-    /// A reply came by mail. It is dropped if nobody waits for it any more.
+    /// Delivers a reply. It is dropped if no task waits for it.
     pub(crate) fn arrive(&self, number: u64, reply: R) {
-        let mut waiting = self.waiting.borrow_mut();
-        let Some(waiting) = waiting.get_mut(&number) else { return };
-        waiting.reply = Some(reply);
-        if let Some(waker) = waiting.waker.take() {
-            waker.wake();
-        }
+        let mut pending = self.pending.borrow_mut();
+        let Some(pending) = pending.get_mut(&number) else { return };
+        pending.reply = Some(reply);
+        pending.waiter.wake();
     }
 }
 
-/// A reply to come.
+/// A reply that has not been received yet.
 pub(crate) struct Expected<'r, R> {
     replies: &'r Replies<R>,
     pub(crate) number: u64,
@@ -52,13 +54,13 @@ pub(crate) struct Expected<'r, R> {
 impl<R> Expected<'_, R> {
     pub(crate) async fn reply(self) -> R {
         poll_fn(|cx| {
-            let mut waiting = self.replies.waiting.borrow_mut();
-            // The entry is there for as long as `self` is.
-            let Some(waiting) = waiting.get_mut(&self.number) else { return Poll::Pending };
-            match waiting.reply.take() {
+            let mut pending = self.replies.pending.borrow_mut();
+            // The entry exists for as long as `self`.
+            let Some(pending) = pending.get_mut(&self.number) else { return Poll::Pending };
+            match pending.reply.take() {
                 Some(reply) => Poll::Ready(reply),
                 None => {
-                    waiting.waker = Some(cx.waker().clone());
+                    pending.waiter.register(cx);
                     Poll::Pending
                 }
             }
@@ -69,6 +71,6 @@ impl<R> Expected<'_, R> {
 
 impl<R> Drop for Expected<'_, R> {
     fn drop(&mut self) {
-        self.replies.waiting.borrow_mut().remove(&self.number);
+        self.replies.pending.borrow_mut().remove(&self.number);
     }
 }

@@ -1,0 +1,10 @@
+//! The examples as processes of their own.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cli;
+mod driver_fallback;
+mod embed;
+mod site;
+mod socket_activation;

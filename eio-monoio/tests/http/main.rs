@@ -1,0 +1,14 @@
+//! The server as an HTTP/1.1 server: connections, framing, refusals, routes, files and headers.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod compression;
+mod connections;
+mod cors;
+mod files;
+mod framing;
+mod headers;
+mod hooks;
+mod refusals;
+mod routes;

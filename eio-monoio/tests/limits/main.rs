@@ -1,0 +1,15 @@
+//! Limits, hostile peers, backpressure and fairness.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attack;
+mod backpressure;
+mod busy;
+mod descriptors;
+mod fairness;
+mod flood;
+mod panics;
+mod polling_queue;
+mod sizes;
+mod timeouts;

@@ -1,0 +1,23 @@
+//! The server: sessions, transports, handlers, shutdown and metrics.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod closing;
+mod deflate;
+mod handlers;
+mod handshake;
+mod heartbeat;
+mod listeners;
+mod metrics;
+mod polling_get;
+mod polling_post;
+mod raw_websocket;
+mod shutdown;
+mod sockets;
+mod tasks;
+mod upgrade;
+mod upgrade_failures;
+mod websocket;
+mod websocket_closing;
+mod websocket_violations;

@@ -1,0 +1,7 @@
+//! TLS for the tests: certificates, and relays between TLS and plain TCP.
+
+mod pki;
+mod relay;
+
+pub(crate) use pki::{Identity, Pki, write_identity};
+pub(crate) use relay::{originate, terminate};

@@ -1,0 +1,9 @@
+//! The server and the client over TLS.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod certificates;
+mod client;
+mod connections;
+mod foreign_clients;

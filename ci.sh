@@ -10,23 +10,63 @@ fmt() {
   for example in eio-embassy/examples/*/; do (cd "$example" && cargo fmt --check); done
 }
 
-# No warning, in any target or feature of the core.
+# No warning, in any target, without features and with all of them.
 clippy() {
   cargo clippy --workspace --all-targets -- -D warnings
   cargo clippy -p eio-core --features std,defmt -- -D warnings
   cargo clippy -p eio-monoio --all-targets --all-features -- -D warnings
+  cargo clippy -p eio-embassy --all-targets --all-features -- -D warnings
 }
 
 # The documentation builds, and every link in it leads somewhere.
 docs() {
   RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
-  RUSTDOCFLAGS="-D warnings" cargo doc -p eio-monoio --features tls --no-deps
+  RUSTDOCFLAGS="-D warnings" cargo doc -p eio-core -p eio-monoio -p eio-embassy --all-features --no-deps
+}
+
+# Every relative link in a document leads somewhere, every citation of docs/protocol.md names one of its items, and the
+# files and functions in docs/ARCHITECTURE.md exist.
+links() { ci/links.py; }
+
+# Comments, documents, test names and messages are standard technical English: at most 5 lines in 1,000 have a phrase
+# that is not. See CONTRIBUTING.md, "Language".
+prose() { ci/prose.py; }
+
+# Every combination of features compiles.
+features() {
+  local combination
+  for combination in $(powerset std defmt); do cargo check -q -p eio-core --features "$combination"; done
+  for combination in $(powerset tls json); do cargo check -q -p eio-monoio --features "$combination"; done
+  for combination in $(powerset embassy-net edge-nal log defmt); do
+    cargo check -q -p eio-embassy --features "$combination"
+  done
+}
+
+# Prints every subset of the arguments, one a line, as a list with commas; the empty one is a comma.
+function powerset {
+  local subset number bit
+  for ((number = 0; number < 1 << $#; number++)); do
+    subset=,
+    for ((bit = 0; bit < $#; bit++)); do
+      ((number >> bit & 1)) && subset+="${@:bit + 1:1},"
+    done
+    echo "$subset"
+  done
+}
+
+# Not in `all`, because it needs another toolchain: the oldest compiler that Cargo.toml promises builds every crate.
+msrv() {
+  local version
+  version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+  cargo "+$version" --version >/dev/null 2>&1 || skip "there is no toolchain $version; rustup toolchain install $version"
+  cargo "+$version" check --workspace
+  cargo "+$version" check -p eio-monoio --all-features
 }
 
 # The README's own command: unit tests, doctests, wire tests, real JavaScript and Python clients, a browser.
 test() { cargo test --workspace; }
 
-# What the tests above are built without.
+# Tests of features that `test` is built without.
 tls() {
   cargo test -p eio-monoio --features tls,json --test tls --test client
   cargo test -p eio-monoio --features tls,json --test memory footprint
@@ -34,38 +74,38 @@ tls() {
 }
 
 # The core and the microcontroller client build for a Cortex-M0+ without std.
-no_std() { ./eio-embassy/ci/no-std.sh; }
+no_std() { ./eio-embassy/ci/firmware.py no-std; }
 
 # Firmware with the client on an emulated Cortex-M, against our server and engine.io from npm.
-qemu() { ./eio-embassy/ci/qemu.sh; }
+qemu() { ./eio-embassy/ci/firmware.py qemu; }
 
-# What the client costs in flash and RAM, against limits.
-mcu_size() { ./eio-embassy/ci/size.sh; }
+# The client's size in flash and RAM, against limits.
+mcu_size() { ./eio-embassy/ci/firmware.py size; }
 
-# The client's examples for Linux, against the same.
-mcu_examples() { ./eio-embassy/ci/examples.sh; }
+# The client's examples for Linux, against the same servers.
+mcu_examples() { ./eio-embassy/ci/firmware.py examples; }
 
-# The firmware of the boards compiles; that of an RP2040 runs on an emulated one.
+# The firmware of the boards compiles, and that of an RP2040 runs on an emulated board.
 mcu_boards() {
-  ./eio-embassy/ci/compile.sh
-  ./eio-embassy/ci/rp2040.sh
+  ./eio-embassy/ci/firmware.py compile
+  ./eio-embassy/ci/firmware.py rp2040
 }
 
-# No way to panic but those with a proof. Not in `all`, because the list is that of Rust 1.95: another compiler inlines
-# in another way, so the same way to panic goes by another function's name, and this fails until that is listed, too.
-mcu_panics() { ./eio-embassy/ci/panics.sh; }
+# Every call in the client's machine code that could panic has a proof that it does not. Not in `all`, because the list is
+# for Rust 1.95: another compiler inlines differently, so the same call has another name.
+mcu_panics() { ./eio-embassy/ci/firmware.py panics; }
 
-# Not in `all`: half an hour of traffic on the emulated Cortex-M, over twenty restarts of the server.
-mcu_soak() { SOAK="${SOAK:-1800}" ./eio-embassy/ci/qemu.sh 'ours soak'; }
+# Not in `all`: half an hour of traffic on the emulated Cortex-M, with twenty restarts of the server.
+mcu_soak() { ./eio-embassy/ci/firmware.py qemu 'ours soak' --soak "${SOAK:-1800}"; }
 
-# Every crate packs, and builds from what was packed.
+# Every crate can be packaged, and builds from its package.
 package() {
-  # What was unpacked by an earlier run would be built in place of what is packed now.
+  # Packages that an earlier run unpacked would be built in place of the new ones.
   rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/{src,cache}/-*/eio-*
   cargo package --workspace --allow-dirty --quiet
 }
 
-# What needs node and python on the other end, alone.
+# Only the tests that need Node and Python.
 interop() {
   cargo build -p eio-monoio --examples
   cargo test -p eio-monoio --test foreign --test foreign_heartbeat
@@ -96,12 +136,12 @@ instructions() {
     { apt-get update -q && apt-get install -q -y --no-install-recommends valgrind; } >&2 ||
     skip "valgrind cannot be installed"
   local status=0
-  benches/instructions.sh || status=$?
+  benches/instructions/run.sh || status=$?
   [[ $status -ne 3 ]] || skip "a shallow clone has nothing to compare with"
   return "$status"
 }
 
-# What is in the tree of dependencies: licences, sources, duplicates, advisories. See deny.toml.
+# Licences, sources, duplicates and advisories of the dependencies. See deny.toml.
 deny() {
   cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked || skip "cargo-deny cannot be installed"
   cargo deny check bans licenses sources
@@ -147,12 +187,12 @@ coverage() {
   eio-core/ci/coverage.py "$report" 97
 }
 
-# Not in `all`, because it needs a nightly toolchain: what the crates offer, against what was recorded in api/. A
-# difference is either a mistake or a line of the changelog; `RECORD=1 ./ci.sh api` records it.
+# Not in `all`, because it needs a nightly toolchain: the public items of the crates, compared with api/. A difference
+# is either a mistake or a line of the changelog; `RECORD=1 ./ci.sh api` records it.
 api() {
   rustup toolchain list 2>/dev/null | grep -q '^nightly' || skip "the list of what is public needs a nightly toolchain"
   cargo public-api --version >/dev/null 2>&1 || cargo install cargo-public-api --locked || skip "cargo-public-api cannot be installed"
-  # Of what every type has without being told, only what a thread asks for is a promise.
+  # Of the auto traits, only Send and Sync are a promise.
   local noise='^impl.* core::(marker::(Freeze|Unpin|UnsafeUnpin|StructuralPartialEq)|panic::unwind_safe::[A-Za-z]+) for '
   local crate list changed=0
   for crate in eio-core eio-monoio:tls,json eio-embassy:embassy-net,edge-nal; do
@@ -167,7 +207,7 @@ api() {
   [[ $changed = 0 ]] || { echo "What is public has changed. If that is meant: RECORD=1 ./ci.sh api" >&2; return 1; }
 }
 
-# No silent skip: on a developer's machine it is said, in CI it is an error.
+# A skipped job says so; in CI it is an error.
 function skip {
   echo "SKIPPED: $1" >&2
   [[ "${CI:-}" != true ]] || exit 1
@@ -177,12 +217,21 @@ function skip {
 # The examples build as a user builds them.
 examples() { cargo build --release -p eio-monoio --examples; }
 
+# The jobs of CI for each commit.
+ALL=(fmt prose links clippy docs features test tls instructions no_std qemu mcu_size mcu_examples mcu_boards package examples)
+
 all() {
   local job
-  for job in fmt clippy docs test tls instructions no_std qemu mcu_size mcu_examples mcu_boards package examples; do
+  for job in "${ALL[@]}"; do
     printf '\n== %s\n' "$job"
     "$job"
   done
+}
+
+# The names of the jobs of `all` as JSON, for the matrix of .github/workflows/ci.yml.
+list() {
+  local IFS=, names=("${ALL[@]/#/\"}")
+  echo "[${names[*]/%/\"}]"
 }
 
 [[ $# -ge 1 ]] || { grep -B1 -E '^[a-z_]+\(\)' "$0" | grep -vE '^--' >&2; exit 64; }

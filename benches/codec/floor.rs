@@ -1,10 +1,11 @@
-//! The least that must be done, by hand on bare slices into buffers that exist: no state, no errors worth the name.
-//! What a codec is measured against. Every check that a correct codec cannot leave out is here too: UTF-8, the type
-//! of a packet, no separator inside a message, what RFC 6455 demands of a frame, a limit.
+//! The floor: the least work of a correct codec, on bare slices into existing buffers, without state or error values.
+//!
+//! It makes every check that a correct codec needs: UTF-8, the type of a packet, no separator inside a message, the
+//! rules of RFC 6455 for a frame, a limit.
 
 use base64_simd::{AsOut, STANDARD};
 
-/// A text packet's data.
+/// The data of a text packet.
 pub fn decode_text(record: &[u8]) -> Option<&str> {
     match record.split_first()? {
         (b'4', data) => simdutf8::basic::from_utf8(data).ok(),
@@ -12,7 +13,7 @@ pub fn decode_text(record: &[u8]) -> Option<&str> {
     }
 }
 
-/// Writes a text packet; says how long it is.
+/// Writes a text packet and returns its length.
 pub fn encode_text(data: &str, out: &mut [u8]) -> usize {
     out[0] = b'4';
     out[1..=data.len()].copy_from_slice(data.as_bytes());
@@ -29,7 +30,7 @@ pub fn decode_payload<'b>(body: &'b [u8], mut each: impl FnMut(&'b str)) -> Opti
     Some(())
 }
 
-/// Writes text packets behind one another, unless one holds a separator; says how long they are.
+/// Writes text packets one after another and returns their length; `None` if one contains a separator.
 pub fn encode_payload(messages: &[&str], out: &mut [u8]) -> Option<usize> {
     let mut at = 0;
     for message in messages {
@@ -45,7 +46,7 @@ pub fn encode_payload(messages: &[&str], out: &mut [u8]) -> Option<usize> {
     Some(at)
 }
 
-/// The same for whoever knows that no message holds a separator.
+/// The same without the search for separators.
 pub fn encode_payload_unchecked(messages: &[&str], out: &mut [u8]) -> usize {
     let mut at = 0;
     for message in messages {
@@ -58,19 +59,19 @@ pub fn encode_payload_unchecked(messages: &[&str], out: &mut [u8]) -> usize {
     at
 }
 
-/// Decodes base64 behind a `b` where it lies.
+/// Decodes a base64 record (`b` and digits) in place.
 pub fn decode_base64(record: &mut [u8]) -> Option<&[u8]> {
     STANDARD.decode_inplace(&mut record[1..]).ok().map(|data| &*data)
 }
 
-/// Writes a binary packet as text.
+/// Writes a binary packet as a base64 record.
 pub fn encode_base64<'o>(data: &[u8], out: &'o mut [u8]) -> &'o [u8] {
     out[0] = b'b';
     let len = STANDARD.encode(data, out[1..].as_out()).len();
     &out[..=len]
 }
 
-/// Masks or unmasks where the payload lies.
+/// Masks or unmasks a payload in place.
 pub fn mask(payload: &mut [u8], key: [u8; 4]) {
     let key = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
     let (words, rest) = payload.as_chunks_mut::<8>();
@@ -78,10 +79,10 @@ pub fn mask(payload: &mut [u8], key: [u8; 4]) {
     rest.iter_mut().zip(key.to_ne_bytes()).for_each(|(byte, key)| *byte ^= key);
 }
 
-/// More than any message has here.
+/// More than the length of any message here.
 const LIMIT: usize = 1_000_000;
 
-/// The length of a masked text frame's payload, its key, and where it begins.
+/// The length of a masked text frame's payload, its key, and its offset.
 pub fn read_head(frame: &[u8]) -> Option<(usize, [u8; 4], usize)> {
     let [0x81, second @ 0x80..=0xff, rest @ ..] = frame else { return None };
     let (len, at, rest) = match second & 0x7f {
@@ -100,7 +101,7 @@ pub fn read_head(frame: &[u8]) -> Option<(usize, [u8; 4], usize)> {
     (len <= LIMIT).then_some((len, *rest.first_chunk()?, at + 4))
 }
 
-/// The payload of a masked text frame that is all there.
+/// The payload of a complete masked text frame.
 pub fn read_frame(frame: &mut [u8]) -> Option<&mut [u8]> {
     let (len, key, at) = read_head(frame)?;
     let payload = frame.get_mut(at..at + len)?;
@@ -108,7 +109,7 @@ pub fn read_frame(frame: &mut [u8]) -> Option<&mut [u8]> {
     Some(payload)
 }
 
-/// Writes a text packet in a frame, masked if there is a key; says how long it is.
+/// Writes a text packet in a frame, masked if there is a key, and returns its length.
 pub fn write_frame(data: &[u8], key: Option<[u8; 4]>, out: &mut [u8]) -> usize {
     let masked = if key.is_some() { 0x80 } else { 0 };
     out[0] = 0x81;
@@ -141,7 +142,7 @@ pub fn write_frame(data: &[u8], key: Option<[u8; 4]>, out: &mut [u8]) -> usize {
     end
 }
 
-/// Writes pieces behind one another.
+/// Writes pieces one after another.
 struct Pieces<'o> {
     out: &'o mut [u8],
     at: usize,
@@ -168,7 +169,7 @@ impl Pieces<'_> {
     }
 }
 
-/// Writes a handshake that offers WebSocket; says how long it is.
+/// Writes an open packet's JSON that offers WebSocket, and returns its length.
 pub fn open(sid: &str, [interval, timeout, max]: [u32; 3], out: &mut [u8]) -> usize {
     let mut pieces = Pieces { out, at: 0 };
     pieces.put(br#"{"sid":""#);
@@ -183,7 +184,8 @@ pub fn open(sid: &str, [interval, timeout, max]: [u32; 3], out: &mut [u8]) -> us
     pieces.at
 }
 
-/// Reads a handshake without white space, escapes and keys it does not know: sid, whether it offers WebSocket, numbers.
+/// Parses an open packet's JSON without white space, escapes or unknown keys: sid, whether it offers WebSocket,
+/// numbers.
 pub fn parse_open(json: &str) -> Option<(&str, bool, [u32; 3])> {
     let mut rest = json.strip_prefix('{')?;
     let (mut sid, mut websocket, mut numbers) = (None, false, [0; 3]);
@@ -216,7 +218,7 @@ pub fn parse_open(json: &str) -> Option<(&str, bool, [u32; 3])> {
     }
 }
 
-/// Writes the head of an answer to a poll; says how long it is.
+/// Writes the head of a response to a poll, and returns its length.
 pub fn answer(len: u32, out: &mut [u8]) -> usize {
     let mut pieces = Pieces { out, at: 0 };
     pieces.put(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=UTF-8\r\nCache-Control: no-store\r\n");
@@ -226,8 +228,9 @@ pub fn answer(len: u32, out: &mut [u8]) -> usize {
     pieces.at
 }
 
-/// Reads a head, with the one header RFC 9112 demands ("A server MUST respond with a 400 [...] to any request
-/// message that contains more than one Host header field line or a Host header field with an invalid field value").
+/// Parses a request head, and checks the one header that RFC 9112 section 3.2 requires: "A server MUST respond with a
+/// 400 (Bad Request) status code [...] to any request message that contains more than one Host header field line or a
+/// Host header field with an invalid field value".
 pub fn head<'h, 'b>(
     bytes: &'b [u8],
     slots: &'h mut [httparse::Header<'b>],
@@ -253,7 +256,7 @@ pub struct Head<'h, 'b> {
     pub headers: &'h [httparse::Header<'b>],
 }
 
-/// Whether a head is a GET of a polling session without a body, and of which.
+/// The session of a head that is a polling GET without a body.
 pub fn poll_of<'b>(head: &Head<'_, 'b>) -> Option<&'b str> {
     let body = |header: &httparse::Header<'_>| {
         header.name.eq_ignore_ascii_case("content-length")

@@ -1,4 +1,4 @@
-//! Heads of polling requests, and of their answers.
+//! Heads of polling requests and of their responses.
 
 use std::hint::black_box;
 
@@ -6,7 +6,7 @@ use criterion::{Criterion, Throughput};
 use eio_codec_benches as floor;
 use eio_core::buffer::Writer;
 use eio_core::http::{EMPTY, HeadScanner, RequestHead, Target, response};
-use eio_core::request::meaning;
+use eio_core::request::classify;
 use eio_core::transport::TransportSet;
 
 const SHORT: &[u8] =
@@ -47,7 +47,7 @@ pub fn head(c: &mut Criterion) {
         });
         group.finish();
 
-        // And what it asks for: transport, session, body.
+        // The same, and its meaning: transport, session, body.
         let mut group = c.benchmark_group(format!("http/request_{name}"));
         group.throughput(Throughput::Bytes(head.len() as u64));
         group.bench_function("eio-core", |b| {
@@ -58,7 +58,7 @@ pub fn head(c: &mut Criterion) {
                 let head = RequestHead::parse(&bytes[..len.unwrap_or(0)], &mut slots).ok()?;
                 let target = Target::parse(head.target).ok()?;
                 head.framing().ok()?;
-                meaning(head.method, target.query, false, TransportSet::ALL).ok().map(|_| ())
+                classify(head.method, target.query, false, TransportSet::ALL).ok().map(|_| ())
             });
         });
         group.bench_function("floor", |b| {

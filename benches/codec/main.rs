@@ -1,7 +1,7 @@
-//! The core's codecs, row by row beside those of others and the floor.
+//! Benchmarks of eio-core's codecs, those of other crates, and the floor.
 //!
-//! `cargo bench` in this directory. Every row of a group does the same work on the same bytes. Where a codec works
-//! in place, its row includes a copy of the input, and so does every other row of that group.
+//! Run `cargo bench` in this directory. Every row of a group does the same work on the same bytes. Where one codec
+//! works in place, every row of its group includes a copy of the input.
 
 mod http;
 mod packet;
@@ -26,15 +26,15 @@ criterion_group! {
 }
 criterion_main!(codecs);
 
-/// Letters, so that every codec takes them: no separator, nothing to escape.
-pub fn letters(len: usize) -> String {
+/// Lower-case ASCII, which every codec accepts: no separator, no escapes.
+pub fn ascii_text(len: usize) -> String {
     (0..len).map(|i| char::from(b'a' + (i * 7 % 26) as u8)).collect()
 }
 
-/// Bytes of every value.
+/// Bytes of nearly every value.
 pub fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 % 251) as u8).collect()
 }
 
-/// The sizes everything is measured at, and their names.
+/// The measured sizes, and their names.
 pub const SIZES: [(usize, &str); 3] = [(32, "32B"), (1024, "1KB"), (65_536, "64KB")];

@@ -1,4 +1,4 @@
-//! Packets alone.
+//! Single packets.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use eio_core::transport::{Transport, TransportSet};
 use engineioxide_core::{OpenPacket, Packet as Theirs, ProtocolVersion, Str, TransportType};
 use rust_engineio::packet::{Packet as Rust, PacketId};
 
-use crate::{SIZES, bytes, letters};
+use crate::{SIZES, ascii_text, bytes};
 
 pub fn text(c: &mut Criterion) {
     for (len, name) in SIZES {
-        let data = letters(len);
+        let data = ascii_text(len);
         let record = format!("4{data}").into_bytes();
         let mut out = vec![0; len + 16];
 
@@ -28,7 +28,7 @@ pub fn text(c: &mut Criterion) {
         });
         group.bench_function("floor", |b| b.iter(|| floor::decode_text(black_box(&record))));
         let shared = Str::from(format!("4{data}"));
-        // It takes text, so somebody checked before that it is: tungstenite and its payload decoder do it like this.
+        // It takes text, so its callers, tungstenite and its payload decoder, validate UTF-8 first, as here.
         group.bench_function("engineioxide", |b| {
             b.iter(|| {
                 std::str::from_utf8(black_box(&record)).ok()?;
@@ -126,8 +126,8 @@ pub fn open(c: &mut Criterion) {
     let open = Open {
         sid: sid.parse().expect("a sid"),
         upgrades: TransportSet::EMPTY.with(Transport::WebSocket),
-        ping_interval: 25_000,
-        ping_timeout: 20_000,
+        ping_interval_ms: 25_000,
+        ping_timeout_ms: 20_000,
         max_payload: 1_000_000,
     };
     let theirs = OpenPacket {

@@ -12,13 +12,13 @@ use futures_util::{FutureExt, StreamExt, stream};
 use http_body_util::Full;
 use rust_engineio::packet::{Packet as Rust, PacketId};
 
-use crate::letters;
+use crate::ascii_text;
 
 const MESSAGES: usize = 64;
 const LIMIT: usize = 1_000_000;
 
 pub fn payload(c: &mut Criterion) {
-    let data: Vec<String> = (0..MESSAGES).map(|_| letters(64)).collect();
+    let data: Vec<String> = (0..MESSAGES).map(|_| ascii_text(64)).collect();
     let messages: Vec<&str> = data.iter().map(String::as_str).collect();
     let body = format!("4{}", messages.join("\x1e4")).into_bytes();
     let mut out = vec![0; body.len() + 64];
@@ -44,7 +44,7 @@ pub fn payload(c: &mut Criterion) {
             packets.filter(|packet| std::future::ready(packet.is_ok())).count().now_or_never()
         });
     });
-    // Its own loop over bodies is private: this is the same one over its packets.
+    // Its loop over bodies is private: this is the same loop over its packets.
     group.bench_function("rust_engineio", |b| {
         b.iter(|| {
             let records = black_box(&body).split(|byte| *byte == 0x1e);

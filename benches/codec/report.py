@@ -4,7 +4,7 @@
 usage: report.py [--rounds N] [--seconds S] [--write]
 
 Every round runs all rows once; the figure of a row is its best sample of all rounds, because noise only adds.
-`--rounds 0` takes what the last run left. `--write` puts the table into README.md.
+`--rounds 0` takes the samples of the last run. `--write` puts the table into README.md.
 """
 
 import argparse
@@ -19,11 +19,11 @@ HERE = Path(__file__).resolve().parent
 OURS, FLOOR, PEER = "eio-core", "floor", "engineioxide"
 PEERS = ["engineioxide-core", "fastwebsockets", "rust_engineio", "tungstenite"]
 BELOW = ["base64-simd", "httparse", "memchr", "simdutf8"]
-# The aims: at most so many times the floor, at least so many times faster than engineioxide.
+# The goals: the largest ratio to the floor, and the smallest speed-up over engineioxide.
 FLOOR_MOST, PEER_LEAST = 1.3, 3.0
 
-# Why a row misses an aim; README.md has more words. One that misses without a word here is a defect. That the floor
-# itself is no three times faster is seen without one.
+# Why a row misses a goal; README.md says more. A row that misses one without a reason here is a defect, unless the
+# floor itself is less than three times faster.
 STATE, PASSES = "state between calls", "more passes than httparse's"
 REASONS = {
     "ws/head": STATE,
@@ -41,7 +41,7 @@ def target():
 
 
 def samples(criterion):
-    """Every row's best sample of one run: (group, row) -> ns."""
+    """The best sample of each row of one run: (group, row) and ns."""
     for path in criterion.glob("*/*/new/sample.json"):
         name = json.loads((path.parent / "benchmark.json").read_text())
         sample = json.loads(path.read_text())
@@ -61,7 +61,7 @@ def measure(rounds, seconds):
         collect()
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
-        # What another version left would be taken for a row.
+        # Samples that another version left would count as rows.
         subprocess.run(["rm", "-rf", criterion], check=True)
         run = ["cargo", "bench", "--quiet", "--locked", "--bench", "codec", "--", "--noplot"]
         run += ["--sample-size", "20", "--warm-up-time", "0.05", "--measurement-time", str(seconds)]
@@ -74,7 +74,7 @@ def measure(rounds, seconds):
 
 
 def order():
-    """The groups in the order they are measured, as far as main.rs tells."""
+    """A sort key: groups in the order of main.rs, sizes ascending."""
     targets = re.search(r"targets = ([^}]*)", (HERE / "main.rs").read_text())[1]
     names = [t.strip() for t in targets.split(",")]
     kinds = {"packet::text": "packet/text", "packet::base64": "packet/base64", "packet::open": "open/",
@@ -102,7 +102,7 @@ def versions():
     compiler = subprocess.check_output(["rustc", "--version"], text=True).split(" (")[0]
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return (f"{compiler}, {cpu[1] if cpu else os.uname().machine}; " + ", ".join(f"{n} {found[n]}" for n in PEERS)
-            + "; beneath us and the floor: " + ", ".join(f"{n} {found[n]}" for n in BELOW) + ".")
+            + "; used by eio-core and the floor: " + ", ".join(f"{n} {found[n]}" for n in BELOW) + ".")
 
 
 def table(groups):
@@ -121,7 +121,7 @@ def table(groups):
             reason = f"the floor itself is {theirs / floor:.1f} x faster"
         elif missed and not reason:
             reason = "**missed**"
-            faults.append(f"{group} misses an aim and nothing says why")
+            faults.append(f"{group} misses a goal without a reason")
         elif not missed:
             reason = ""
         others = "; ".join(f"{row} {number(ns)}" for row, ns in sorted(rows.items()))

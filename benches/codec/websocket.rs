@@ -1,4 +1,4 @@
-//! Frames, and the whole path of a message through a session.
+//! WebSocket frames, and the whole path of a message through a session.
 
 use std::hint::black_box;
 use std::io::{Cursor, Read, Write};
@@ -20,7 +20,7 @@ use tungstenite::Utf8Bytes;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::{Role as TheirRole, WebSocket, WebSocketConfig};
 
-use crate::{SIZES, letters};
+use crate::{SIZES, ascii_text};
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
@@ -28,20 +28,20 @@ const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 fn frame(len: usize) -> Vec<u8> {
     let mut out = vec![0; len + 16];
     let mut writer = Writer::new(&mut out);
-    let text = letters(len);
+    let text = ascii_text(len);
     ws::encode(&mut writer, Opcode::Text, b"4", text.as_bytes(), Some(KEY)).expect("room");
     let len = writer.len();
     out.truncate(len);
     out
 }
 
-/// As the drivers receive: into what is spare.
+/// Receives into the spare part of the buffer, as the drivers do.
 fn receive(rx: &mut RecvBuffer<Vec<u8>>, bytes: &[u8]) {
     rx.spare_mut(bytes.len())[..bytes.len()].copy_from_slice(bytes);
     rx.fill(bytes.len());
 }
 
-/// The head of a frame whose payload has not come.
+/// The head of a frame whose payload has not arrived.
 pub fn head(c: &mut Criterion) {
     let head = frame(1024)[..8].to_vec();
     let mut group = c.benchmark_group("ws/head");
@@ -65,10 +65,10 @@ pub fn head(c: &mut Criterion) {
     group.finish();
 }
 
-/// The client's side: a whole frame, masked. Those who do not write frames only copy and mask.
+/// The client's side: a whole masked frame. Crates without a function for that copy and mask only.
 pub fn masking(c: &mut Criterion) {
     for (len, name) in SIZES {
-        let payload = letters(len).into_bytes();
+        let payload = ascii_text(len).into_bytes();
         let mut out = vec![0; len + 16];
         let mut group = c.benchmark_group(format!("ws/mask_{name}"));
         group.throughput(Throughput::Bytes(len as u64));
@@ -95,7 +95,7 @@ pub fn masking(c: &mut Criterion) {
     }
 }
 
-/// The same frame over and over, for those that read streams.
+/// A stream that repeats one frame, for crates that read from streams.
 struct Endless<'a> {
     frame: &'a [u8],
     at: usize,
@@ -156,7 +156,7 @@ impl tokio::io::AsyncWrite for Endless<'_> {
     }
 }
 
-/// Bytes in, text out: what a server does with a frame.
+/// From the bytes of a frame to its text, as a server receives it.
 pub fn read(c: &mut Criterion) {
     for (len, name) in SIZES {
         let frame = frame(len);
@@ -189,7 +189,7 @@ pub fn read(c: &mut Criterion) {
                 std::str::from_utf8(black_box(&frame.payload)).is_ok()
             });
         });
-        // Its default buffer, and the one engineioxide gives it.
+        // With its default buffer, and with the one that engineioxide gives it.
         for (row, size) in
             [("tungstenite", 128 * 1024), ("engineioxide (tungstenite, 4 KiB)", 4096)]
         {
@@ -204,7 +204,7 @@ pub fn read(c: &mut Criterion) {
 
 pub fn write(c: &mut Criterion) {
     for (len, name) in SIZES {
-        let text = letters(len);
+        let text = ascii_text(len);
         let mut out = vec![0; len + 16];
         let mut group = c.benchmark_group(format!("ws/write_{name}"));
         group.throughput(Throughput::Bytes(len as u64));
@@ -236,7 +236,7 @@ pub fn write(c: &mut Criterion) {
     }
 }
 
-/// A masked frame in, through the session, and the echo's frame out: all that is ours of an echo.
+/// From a masked frame through the session to the echo's frame: the whole work of eio-core for an echo.
 pub fn echo(c: &mut Criterion) {
     for (len, name) in SIZES {
         let frame = frame(len);
@@ -281,7 +281,7 @@ pub fn echo(c: &mut Criterion) {
                 socket.send(message).is_ok()
             });
         });
-        // Its codec between tungstenite's, as its WebSocket transport has it, but without its channel and tasks.
+        // Its codec between tungstenite's, as in its WebSocket transport, but without its channel and tasks.
         let endless = Endless { frame: &frame, at: 0 };
         let mut socket = WebSocket::from_raw_socket(endless, TheirRole::Server, Some(config));
         group.bench_function("engineioxide, no session", |b| {

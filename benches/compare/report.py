@@ -1,8 +1,13 @@
-"""BENCHMARKS.md and its plots, from what run.py measured."""
+"""Writes the generated blocks of BENCHMARKS.md, and the plots, from the results of run.py.
 
+The text between the blocks (method, limits, analysis) is written by hand in BENCHMARKS.md itself.
+"""
+
+import json
+import re
 import statistics
 
-# What a server is compared as: a peer, or a floor that is no Engine.IO server.
+# Floors are not Engine.IO servers: they do the least that the same traffic needs. All other servers are peers.
 FLOORS = ("fastwebsockets", "tcp-echo-monoio", "tcp-echo-tokio", "http-hello-monoio", "sends-tokio")
 OURS = ("eio", "eio-epoll", "eio-room", "eio-epoll-room", "eio-workers-1", "eio-workers-2", "eio-workers-4")
 
@@ -22,15 +27,15 @@ TITLES = {
     "rate-1000": "WebSocket echo, 30,000 a second over 1,000 connections",
     "rate-10000": "WebSocket echo, 30,000 a second over 10,000 connections",
     "workers": "Polling round trip, 1, 2 and 4 workers on all cores, requests arriving at any of them",
-    "mixed": "64 busy WebSocket sessions beside 5,000 idle ones",
+    "mixed": "64 busy WebSocket sessions and 5,000 idle ones",
     "idle-ws": "5,000 idle WebSocket sessions",
     "idle-ws-19000": "19,000 idle WebSocket sessions",
     "idle-ws-touched": "19,000 WebSocket sessions, idle after a 64 KB message each",
     "idle-polling": "5,000 polling sessions with a held GET",
 }
 
-# What ours is to cost at most: beside the cheapest peer, and beside a floor. For memory, in bytes.
-AIMS = {
+# The most that eio should cost: as a ratio to the cheapest peer, and to the named floor. For memory, in bytes.
+GOALS = {
     "ws-echo-1": (0.85, 1.10, "tcp-echo-monoio"),
     "ws-echo-16": (0.60, 1.15, "tcp-echo-monoio"),
     "ws-echo-1k": (0.82, 1.10, "tcp-echo-monoio"),
@@ -42,184 +47,157 @@ AIMS = {
     "upgrade": (0.75, None, None),
     "broadcast": (None, 1.15, "sends-tokio"),
 }
-MEMORY_AIMS = {"idle-ws-19000": 1536, "idle-ws-touched": 1536, "idle-polling": 2048}
+MEMORY_GOALS = {"idle-ws-19000": 1536, "idle-ws-touched": 1536, "idle-polling": 2048}
 
-WHY = """
-What is not met, or only just, and why:
-
-- **Beside raw TCP.** A busy WebSocket is received from as the raw echo is, by an operation of the ring; its answer is a
-  call, because the end of an operation wakes the task again, which costs a session more than the call. What is beyond
-  the raw echo is frames, UTF-8, the session and its handler, 0.3 µs for a message that comes alone and about 850
-  instructions for one of a batch: 31 % decode the frame, 6 % unmask it, 3 % see that it is text, 10 % encode the
-  answer, 12 % are the session's queue, 7 % its rules, 15 % the task's turn, the rest the handler and the runtime.
-- **User space of the small echo** is 12 % of its samples, where 8 % were the aim: 4 % are libc's way into the kernel and
-  back, 4 % the runtime, 4 % ours.
-- **64 KB beside engineioxide.** Two thirds is copying in the kernel: raw TCP echo itself is only just below the aim.
-- **A polling trip beside two bare answers.** A POST and a held GET are parsed, matched with their session and answered
-  with what standards ask for, 24,000 instructions; the bare answer is a constant for anything that ends in an empty
-  line.
-- **Opened, closed, upgraded.** Two connections, six sends and ten receives are an upgrade: three quarters of it are the
-  kernel's, and as much as engineioxide's there. What is ours is half of engineioxide's.
-- **Broadcast.** A delivery is a call of the kernel and 1,000 instructions, most of them the turn of the session's task:
-  whatever else the session has to send leaves with it.
-
-The host was not quiet: some rounds took twice as long as others. Where "seen" and "by round" differ, or the ratio of
-minima, which the tables below have behind that of medians, the difference is the host's. Sixteen in flight, the polling
-trip, polling sessions opened and upgrades are of a run of their own, half an hour later and a little quieter.
-"""
-
-HEAD = """# Benchmarks
-
-Written by this command; do not edit:
-
-```sh
-benches/compare/run.py{command}
-```
-
-The figure to compare is the **CPU time of the server for one operation**: user and system time of its whole
-process, from `/proc`, over the measured time. It holds on a busy machine, where throughput says more about what
-else ran. Every server has one thread on a core of its own, the load generator another core; servers take turns.
-Every echo was compared byte for byte. "x peer" and "x floor" are ratios to the cheapest peer and to the cheapest
-floor of the same test, of medians and of minima: below 1 is cheaper.
-
-{machine}
-
-Versions: engineioxide 0.17.9, fastwebsockets 0.10.0, monoio 0.2.4 (lock file in `benches/compare/peers`); engine.io
-in `benches/compare/node/package-lock.json`; python-engineio in `benches/compare/python/requirements.txt`.
-
-Limits of these figures:
-
-- Loopback: a sender's `send` also does the receiver's TCP input, so most of a server's time here is the kernel's.
-- The operating system counts process time in steps of 10 ms.
-- The load generator is one core; where its share is near 1.00 and the server's is not, only the CPU time compares.
-- Latencies of a saturated closed loop say how long the queue is. Compare them within one test only.
-- Resident memory does not hold what the kernel keeps for sockets and rings.
-- Floors do less: raw TCP echo knows no frames, `http-hello` no sessions; one trip is two of its requests.
-- Servers in node and Python take their turn less often ("runs"), and node is slower in its first second than later.
-- "load" is the machine's load average while the test ran; more than 2 means that something else ran too.
-"""
+CPU = "server_cpu_us_per_op"
+MEMORY = "rss_per_session"
 
 
-def write(setting, results, commands, root):
+def write(setting, results, commands, root, output):
+    """Reads BENCHMARKS.md below `root`, and writes it with new blocks, and the plots, below `output`."""
     tests = {}
     for result in results:
         tests.setdefault(result["test"], {}).setdefault(result["server"], []).append(result)
+    text = (root / "BENCHMARKS.md").read_text()
+    text = replace(text, "run", run(setting, root))
+    text = replace(text, "goals", goals(tests))
+    plots = output / "benches/plots"
+    plots.mkdir(parents=True, exist_ok=True)
+    sections = [section(test, servers, commands[test], plots) for test, servers in tests.items()]
+    text = replace(text, "results", "\n" + "\n".join(sections) + "\n")
+    (output / "BENCHMARKS.md").write_text(text)
+
+
+def replace(text, name, body):
+    """Replaces the text between the two markers of a block."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"there is no block between {begin.strip()} and {end.strip()}")
+    return f"{before}{begin}{body}{end}{after}"
+
+
+def run(setting, root):
+    """The command of a run, the machine, and the versions of the peers."""
     machine = "\n".join(f"- {key}: {value}" for key, value in setting["machine"].items())
-    command = setting["command"]
-    parts = [HEAD.format(command=f" {command}" if command else "", machine=machine), aims(tests)]
-    plots = root / "benches/plots"
-    plots.mkdir(exist_ok=True)
-    for test, servers in tests.items():
-        rows = {name: good for name, runs in servers.items() if (good := [r for r in runs if "fatal" not in r])}
-        parts.append(f"## {TITLES[test]}\n\n`eio-load … {commands[test]}`, load {load(servers):.1f}\n")
-        idle = test.startswith("idle")
-        unit = "rss_per_session" if idle else "server_cpu_us_per_op"
-        parts.append((memory if idle else table)(test, rows))
-        for name in servers:
-            failed = [r for r in servers[name] if "fatal" in r]
-            if failed:
-                parts.append(f"{name}: {len(failed)} runs failed: {failed[0]['fatal']}\n")
-        figures = {name: median(runs, unit) for name, runs in rows.items()}
-        if figures:
-            label = "bytes of memory per session" if idle else "µs of CPU per operation"
-            (plots / f"{test}.svg").write_text(plot(f"{TITLES[test]}: {label}", figures))
-            parts.append(f"![{TITLES[test]}](benches/plots/{test}.svg)\n")
-    (root / "BENCHMARKS.md").write_text("\n".join(parts))
+    command = " ".join(filter(None, ("benches/compare/run.py", setting["command"])))
+    return f"\n```sh\n{command}\n```\n\n{machine}\n- peers: {versions(root / 'benches/compare')}\n\n"
 
 
-def aims(tests):
-    """Where ours stands, on io_uring."""
-    lines = ["## What it is to reach", "",
-             "Of eio on io_uring. Beside the cheapest peer; beside a floor. \"Seen\" is the ratio of medians; \"by round\" the",
-             "median of the ratios of runs of the same round, which stood next to each other when the host's mood changed.", "",
-             "| test | aim | seen | by round | |", "|---|---|---|---|---|"]
-    key = "server_cpu_us_per_op"
-    for test, (peer, floor, name) in AIMS.items():
+def versions(compare):
+    """The versions of the peers in their lock files."""
+    rust = dict(re.findall(r'name = "([^"]+)"\nversion = "([^"]+)"', (compare / "peers/Cargo.lock").read_text()))
+    node = json.loads((compare / "node/package-lock.json").read_text())["packages"]
+    python = dict(re.findall(r"^([a-z-]+)==([^ ;\\]+)", (compare / "python/requirements.txt").read_text(), re.M))
+    named = [f"{name} {rust[name]}" for name in ("engineioxide", "fastwebsockets", "monoio")]
+    named.append(f"engine.io {node['node_modules/engine.io']['version']}")
+    named += [f"{name} {python[name]}" for name in ("python-engineio", "uvicorn")]
+    return ", ".join(named)
+
+
+def section(test, servers, command, plots):
+    """The section of one test; writes its plot."""
+    rows = {name: good for name, runs in servers.items() if (good := [one for one in runs if "fatal" not in one])}
+    idle = test.startswith("idle")
+    parts = [f"### {TITLES[test]}\n\n`eio-load … {command}`, load average {load(servers):.1f}\n",
+             (memory if idle else table)(test, rows)]
+    for name, runs in servers.items():
+        failed = [one for one in runs if "fatal" in one]
+        if failed:
+            parts.append(f"{name}: {len(failed)} runs failed: {failed[0]['fatal']}\n")
+    figures = {name: median(runs, MEMORY if idle else CPU) for name, runs in rows.items()}
+    if figures:
+        label = "bytes of memory per session" if idle else "µs of CPU per operation"
+        (plots / f"{test}.svg").write_text(plot(f"{TITLES[test]}: {label}", figures))
+        parts.append(f"![{TITLES[test]}](benches/plots/{test}.svg)\n")
+    return "\n".join(parts)
+
+
+def goals(tests):
+    """The table of goals: eio on io_uring."""
+    lines = ["", "| test | goal | of medians | by round | |", "|---|---|---|---|---|"]
+    for test, (peer, floor, name) in GOALS.items():
         rows = {server: good for server, runs in tests.get(test, {}).items()
-                if (good := [run for run in runs if "fatal" not in run])}
+                if (good := [one for one in runs if "fatal" not in one])}
         ours = rows.get("eio") or rows.get("eio-room")
-        beside = {"peer": cheapest(test, rows), name: name if name in rows else None}
-        wanted = [(aim, what) for aim, what in ((peer, "peer"), (floor, name)) if aim and beside.get(what)]
+        rival_of = {"peer": cheapest(test, rows), name: name if name in rows else None}
+        wanted = [(goal, what) for goal, what in ((peer, "peer"), (floor, name)) if goal and rival_of.get(what)]
         if not ours or not wanted:
             continue
-        rivals = [(rows[beside[what]], factor(test, beside[what])) for _, what in wanted]
-        seen = [median(ours, key) / (median(runs, key) * times) for runs, times in rivals]
-        rounds = [statistics.median(own[key] / (other[key] * times) for own in ours for other in runs
-                                    if own["round"] == other["round"]) for runs, times in rivals]
-        met = [ratio <= aim + 0.005 for ratio, (aim, _) in zip(seen, wanted)]
-        lines.append(f"| {TITLES[test]} | {', '.join(f'{aim:.2f} x {what}' for aim, what in wanted)}"
-                     f" | {', '.join(f'{ratio:.2f}' for ratio in seen)}"
-                     f" | {', '.join(f'{ratio:.2f}' for ratio in rounds)}"
+        rivals = [(rows[rival_of[what]], factor(test, rival_of[what])) for _, what in wanted]
+        of_medians = [median(ours, CPU) / (median(runs, CPU) * times) for runs, times in rivals]
+        by_round = [statistics.median(own[CPU] / (other[CPU] * times) for own in ours for other in runs
+                                      if own["round"] == other["round"]) for runs, times in rivals]
+        met = [ratio <= goal + 0.005 for ratio, (goal, _) in zip(of_medians, wanted)]
+        lines.append(f"| {TITLES[test]} | {', '.join(f'{goal:.2f} x {what}' for goal, what in wanted)}"
+                     f" | {', '.join(f'{ratio:.2f}' for ratio in of_medians)}"
+                     f" | {', '.join(f'{ratio:.2f}' for ratio in by_round)}"
                      f" | {', '.join('met' if good else '**not met**' for good in met)} |")
-    for test, aim in MEMORY_AIMS.items():
-        runs = [run for run in tests.get(test, {}).get("eio", []) if "fatal" not in run]
+    for test, goal in MEMORY_GOALS.items():
+        runs = [one for one in tests.get(test, {}).get("eio", []) if "fatal" not in one]
         if runs:
-            seen = median(runs, "rss_per_session")
-            lines.append(f"| {TITLES[test]} | {aim:,} B each | {seen:,.0f} B"
-                         f" | | {'met' if seen <= aim else '**not met**'} |")
-    return "\n".join(lines) + "\n" + WHY
+            measured = median(runs, MEMORY)
+            lines.append(f"| {TITLES[test]} | {goal:,} B each | {measured:,.0f} B"
+                         f" | | {'met' if measured <= goal else '**not met**'} |")
+    return "\n".join(lines) + "\n\n"
 
 
 def median(runs, key):
-    return statistics.median([run.get(key) or 0 for run in runs])
+    return statistics.median([one.get(key) or 0 for one in runs])
 
 
 def least(runs, key):
-    return min(run.get(key) or 0 for run in runs)
+    return min(one.get(key) or 0 for one in runs)
 
 
 def load(servers):
-    return statistics.median(run["load"] for runs in servers.values() for run in runs)
+    return statistics.median(one["load"] for runs in servers.values() for one in runs)
 
 
 def factor(test, name):
-    """One polling trip is two requests."""
+    """One polling round trip is two requests to the floor."""
     return 2 if test == "polling-1" and name == "http-hello-monoio" else 1
 
 
-def others(test, rows, floors, of):
-    """What peers, or floors, take for an operation of this test."""
-    return {name: of(runs, "server_cpu_us_per_op") * factor(test, name) for name, runs in rows.items()
+def costs(test, rows, floors, of):
+    """CPU time of one operation of this test, by peer, or by floor."""
+    return {name: of(runs, CPU) * factor(test, name) for name, runs in rows.items()
             if name not in OURS and (name in FLOORS) == floors}
 
 
-def best(test, rows, floors, of):
-    return min(others(test, rows, floors, of).values(), default=None)
-
-
 def cheapest(test, rows):
-    """The name of the peer that takes least."""
-    peers = others(test, rows, False, median)
+    """The name of the cheapest peer."""
+    peers = costs(test, rows, False, median)
     return min(peers, key=peers.get, default=None)
 
 
 def ratio(test, name, rows, floors):
     cells = []
     for of in (median, least):
-        beside = best(test, rows, floors, of)
-        own = of(rows[name], "server_cpu_us_per_op") * factor(test, name)
-        cells.append(f"{own / beside:.2f}" if beside else "-")
+        best = min(costs(test, rows, floors, of).values(), default=None)
+        own = of(rows[name], CPU) * factor(test, name)
+        cells.append(f"{own / best:.2f}" if best else "-")
     return "; ".join(cells) if cells[0] != "-" else "-"
 
 
 def table(test, rows):
     lines = [
-        "| server | runs | CPU µs, median (min-max) | x peer | x floor | system share | per second | core, load's core"
-        " | p50 / p99 / p99.9 µs | errors, lost |",
+        "| server | runs | CPU µs, median (min-max) | x peer | x floor | system share | per second"
+        " | core of server, of generator | p50 / p99 / p99.9 µs | errors, lost |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    key = "server_cpu_us_per_op"
     for name, runs in rows.items():
-        most = max(run.get(key) or 0 for run in runs)
+        most = max(one.get(CPU) or 0 for one in runs)
         shown = f"**{name}**" if name in OURS else name
-        digits = 3 if median(runs, key) < 2 else 2
+        digits = 3 if median(runs, CPU) < 2 else 2
         lines.append(
-            f"| {shown} | {len(runs)} | {median(runs, key):.{digits}f} ({least(runs, key):.{digits}f}-{most:.{digits}f})"
+            f"| {shown} | {len(runs)} | {median(runs, CPU):.{digits}f} ({least(runs, CPU):.{digits}f}-{most:.{digits}f})"
             f" | {ratio(test, name, rows, False)} | {ratio(test, name, rows, True)}"
             f" | {median(runs, 'server_system_share'):.2f} | {median(runs, 'per_second'):,.0f}"
             f" | {median(runs, 'server_core'):.2f}, {median(runs, 'load_core'):.2f}"
             f" | {median(runs, 'p50_us'):.0f} / {median(runs, 'p99_us'):.0f} / {median(runs, 'p999_us'):.0f}"
-            f" | {sum(run['errors'] for run in runs)}, {sum(run['lost'] for run in runs)} |"
+            f" | {sum(one['errors'] for one in runs)}, {sum(one['lost'] for one in runs)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -228,7 +206,7 @@ def memory(_, rows):
     lines = ["| server | memory per session, B | CPU µs to open one | memory before, KB |", "|---|---:|---:|---:|"]
     for name, runs in rows.items():
         shown = f"**{name}**" if name in OURS else name
-        lines.append(f"| {shown} | {median(runs, 'rss_per_session'):,.0f} | {median(runs, 'setup_cpu_us_per_session'):.1f}"
+        lines.append(f"| {shown} | {median(runs, MEMORY):,.0f} | {median(runs, 'setup_cpu_us_per_session'):.1f}"
                      f" | {median(runs, 'rss_before') / 1024:,.0f} |")
     return "\n".join(lines) + "\n"
 

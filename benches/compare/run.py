@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Measures eio beside its peers and floors, and writes BENCHMARKS.md and the plots.
+"""Measures eio, its peers and floors, and writes BENCHMARKS.md, the plots, and the table in README.md.
 
     benches/compare/run.py                  everything (about two hours)
     benches/compare/run.py --quick          three rounds of a second, the peers in Rust only
-    benches/compare/run.py --tests ws-echo-1,connect-ws --servers eio,engineioxide
-    benches/compare/run.py --write          writes again what was measured last
+    benches/compare/run.py --tests ws-echo-1,connect-ws --servers eio,engineioxide --output /tmp/part
+    benches/compare/run.py --write          writes the report of the last results again
 
-Every server has one thread and one core, the load generator another. Servers take turns: a round runs each once,
-every second round in reverse, so that neighbours in the table are neighbours in time. A server that does not
-belong to a test (a TCP echo to polling) is left out of it. Servers are ended by their own process number.
+Every server has one thread and one core, the load generator another core. Servers alternate: a round runs each server
+once, every second round in reverse order, so that rows next to each other were measured next to each other. A test
+leaves out the servers that do not speak its protocol (a TCP echo in a polling test). Servers are stopped by process id.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 
+import readme
 import report
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -32,7 +33,7 @@ SYSTEM = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 class Server:
-    """How one server is made and started."""
+    """How to build and start one server."""
 
     def __init__(self, kind, command, build, slow=False, cores=None):
         self.kind, self.command, self.build, self.slow, self.cores = kind, command, build, slow, cores
@@ -92,14 +93,14 @@ def servers():
         "engineioxide-room": Server("room", [peers / "engineioxide", "{port}", "1", "broadcast"], peer),
         "engine.io-room": Server("room", ["node", HERE / "node/server.js", "{port}", "broadcast"], npm, slow=True),
         "sends-tokio": Server("room", [peers / "broadcast-floor", "{port}"], peer),
-        # On all cores, the generator's too: what matters is how the time for one operation grows.
+        # On all cores, including the generator's: the figure of interest is how the time per operation grows.
         **{f"eio-workers-{n}": Server("workers", workers(n), example, cores=ALL) for n in (1, 2, 4)},
     }
 
 
 ALL = f"0-{os.cpu_count() - 1}"
 ECHO = {"eio": "ws-echo", "ws": "raw-ws-echo", "tcp": "tcp-echo"}
-# By name: the mode for each kind of server, and what it is run with.
+# By name: the mode of eio-load for each kind of server, and its arguments.
 TESTS = {
     "ws-echo-1": (ECHO, "--connections 64 --size 32"),
     "ws-echo-16": (ECHO, "--connections 64 --in-flight 16 --size 32"),
@@ -111,7 +112,7 @@ TESTS = {
     "connect-polling": ({"eio": "connect"}, "--connections 32 --transport polling"),
     "upgrade": ({"eio": "upgrade"}, "--connections 128"),
     "broadcast": ({"room": "broadcast"}, "--connections 1000 --size 64"),
-    # About half of what the cheapest of the peers can do, begun on schedule.
+    # About half the rate of the cheapest peer; operations begin on schedule.
     "open-loop": (ECHO, "--connections 64 --size 32 --rate 75000"),
     "rate-64": ({"eio": "ws-echo"}, "--connections 64 --size 32 --rate 30000"),
     "rate-1000": ({"eio": "ws-echo"}, "--connections 1000 --size 32 --rate 30000"),
@@ -125,7 +126,7 @@ TESTS = {
 }
 
 
-# Schedules that the servers in node and Python cannot keep.
+# Rates that the servers in Node and Python do not reach.
 FAST = ("open-loop", "rate-64", "rate-1000", "rate-10000")
 
 
@@ -134,7 +135,7 @@ def is_idle(test):
 
 
 class Running:
-    """A server at work."""
+    """A running server."""
 
     def __init__(self, name, server, core, log):
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -143,7 +144,7 @@ class Running:
         self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=SYSTEM)
         for _ in range(300):
             if self.process.poll() is not None:
-                raise RuntimeError(f"{name} ended with {self.process.returncode}; see the log")
+                raise RuntimeError(f"{name} exited with status {self.process.returncode}; see the log")
             try:
                 socket.create_connection(("127.0.0.1", self.port), 0.2).close()
                 return
@@ -162,15 +163,15 @@ class Running:
 
 
 def one(test, server, running, options):
-    """Runs one test on one server; what went wrong is a result too."""
+    """Runs one test on one server; a failure is a result, too."""
     modes, arguments = TESTS[test]
-    # Memory that a burst needed is given back a second or two after it.
+    # Servers release the memory of a burst a second or two after it.
     seconds = 8 if is_idle(test) else options.seconds
     command = ["taskset", "-c", options.load_core, str(target(ROOT) / "eio-load"), modes[server.kind], *arguments.split(),
                "--url", f"http://127.0.0.1:{running.port}/engine.io/", "--pid", str(running.process.pid),
                "--seconds", str(seconds), "--warmup", str(options.warmup)]
     if server.kind == "http":
-        # Two connections for each session, one request at a time on each.
+        # Two connections for each of 64 sessions, one request at a time on each.
         command[command.index("--connections") + 1] = "128"
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -187,31 +188,31 @@ def measure(options, out):
         build()
     running = {}
     with open(HERE / "servers.log", "ab") as log:
-        def record(test, name, server, at, turn):
+        def record(test, name, server, at, round_number):
             result = one(test, server, at, options)
-            result = {"test": test, "server": name, "round": turn, "load": os.getloadavg()[0], **result}
+            result = {"test": test, "server": name, "round": round_number, "load": os.getloadavg()[0], **result}
             out.write(json.dumps(result) + "\n")
             out.flush()
             shown = result.get("server_cpu_us_per_op", result.get("rss_per_session", result.get("fatal")))
-            print(f"{test:18} {turn:2} {name:24} {shown}", flush=True)
+            print(f"{test:18} {round_number:2} {name:24} {shown}", flush=True)
 
         try:
             for test in options.tests.split(","):
                 here = [name for name in chosen if chosen[name].kind in TESTS[test][0]]
-                for turn in range(1 if is_idle(test) else options.rounds):
-                    for name in here if turn % 2 == 0 else here[::-1]:
+                for round_number in range(1 if is_idle(test) else options.rounds):
+                    for name in here if round_number % 2 == 0 else here[::-1]:
                         server = chosen[name]
-                        if server.slow and (turn >= options.slow_rounds or test in FAST):
+                        if server.slow and (round_number >= options.slow_rounds or test in FAST):
                             continue
                         if is_idle(test):
-                            # Memory is that of a server that has done nothing else.
+                            # A new process, so that its memory is that of the idle sessions only.
                             fresh = Running(name, server, options.server_core, log)
-                            record(test, name, server, fresh, turn)
+                            record(test, name, server, fresh, round_number)
                             fresh.stop()
                         else:
                             if name not in running:
                                 running[name] = Running(name, server, options.server_core, log)
-                            record(test, name, server, running[name], turn)
+                            record(test, name, server, running[name], round_number)
         finally:
             for each in running.values():
                 each.stop()
@@ -221,14 +222,14 @@ def first_line(*command):
     try:
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.splitlines()[0]
     except (OSError, IndexError):
-        return "none"
+        return "not found"
 
 
 def machine():
-    """What the figures were taken on."""
+    """The machine and the versions of a run."""
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
     return {
-        "CPU": f"{cpu}, {os.cpu_count()} cores seen",
+        "CPU": f"{cpu}, {os.cpu_count()} cores",
         "kernel": f"{platform.system()} {platform.release()}",
         "compiler": first_line("rustc", "--version"),
         "node": first_line("node", "--version"),
@@ -241,7 +242,7 @@ def machine():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--slow-rounds", type=int, default=3, help="of the servers in node and Python")
+    parser.add_argument("--slow-rounds", type=int, default=3, help="rounds of the servers in Node and Python")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--warmup", type=float, default=1)
     parser.add_argument("--server-core", default="0")
@@ -250,7 +251,8 @@ def main():
     parser.add_argument("--servers", default="")
     parser.add_argument("--results", default=str(HERE / "results.jsonl"))
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--write", action="store_true", help="only write the report of the results there are")
+    parser.add_argument("--output", type=pathlib.Path, default=ROOT, help="folder for the documents and plots")
+    parser.add_argument("--write", action="store_true", help="only write the report of existing results")
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.seconds, options.warmup = 3, 1, 0.3
@@ -264,7 +266,11 @@ def main():
             out.write(json.dumps({"machine": machine(), "command": " ".join(sys.argv[1:])}) + "\n")
             measure(options, out)
     lines = [json.loads(line) for line in open(options.results)]
-    report.write(lines[0], lines[1:], {name: arguments for name, (_, arguments) in TESTS.items()}, ROOT)
+    report.write(lines[0], lines[1:], {name: arguments for name, (_, arguments) in TESTS.items()}, ROOT, options.output)
+    try:
+        readme.write(options.output / "BENCHMARKS.md", ROOT / "README.md", options.output / "README.md")
+    except readme.Missing as missing:
+        print(f"README.md is not written: {missing}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-//! A room where everyone hears everyone: what `eio-load broadcast` puts load on.
+//! A server that broadcasts each message to every session, for `eio-load broadcast`.
 //!
-//! `broadcast ADDRESS DRIVER WORKERS`
+//! usage: broadcast ADDRESS DRIVER WORKERS
 
 use std::future::{Ready, ready};
 

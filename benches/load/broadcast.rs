@@ -1,5 +1,6 @@
-//! `broadcast`: a message of the first session comes back to every session. One operation is one delivery; the
-//! latencies are those of whole broadcasts, up to the last delivery.
+//! `broadcast`: the server sends a message of the first session to every session.
+//!
+//! One operation is one delivery; the latencies are those of whole broadcasts, up to the last delivery.
 
 use crate::args::Args;
 use crate::die;
@@ -30,11 +31,11 @@ struct Broadcast {
     args: Args,
     window: Window,
     message: Framed,
-    /// With how many messages each has received.
+    /// Each session, and the number of messages it has received.
     sessions: Vec<(Ws, u64)>,
     ramp: Ramp,
     rounds: u64,
-    /// Deliveries of this round still to come.
+    /// Pending deliveries of this round.
     missing: usize,
     since: u64,
 }
@@ -77,7 +78,7 @@ impl App for Broadcast {
                 Event::Message(opcode, message) if opcode == wanted => {
                     self.delivered(net, id, message);
                 }
-                Event::Message(..) => die("text came as binary, or binary as text"),
+                Event::Message(..) => die("the server changed text to binary, or binary to text"),
                 Event::Closed => die("the server sent a close frame"),
             }
         }
@@ -85,7 +86,7 @@ impl App for Broadcast {
     }
 
     fn closed(&mut self, _: &mut Net, id: Id, why: &str) {
-        die(&format!("session {id} ended: {why}"));
+        die(&format!("the connection of session {id} closed: {why}"));
     }
 
     fn tick(&mut self, net: &mut Net) -> bool {

@@ -1,4 +1,4 @@
-//! `connect` and `upgrade`: each slot opens a session, uses it, closes it, and begins again.
+//! `connect` and `upgrade`: each slot opens a session, uses it, closes it, and repeats.
 
 use crate::args::{Args, Mode, Transport};
 use crate::die;
@@ -23,7 +23,7 @@ pub(crate) fn run(args: Args) {
 }
 
 const HELLO: &[u8] = b"4hello after upgrade";
-/// An operation that takes longer, in nanoseconds, has failed.
+/// Nanoseconds after which an operation counts as failed.
 const STUCK: u64 = 2_000_000_000;
 
 #[derive(Default)]
@@ -39,20 +39,20 @@ struct Slot {
 enum Stage {
     #[default]
     Idle,
-    /// The handshake is under way; of an upgrade also the WebSocket's.
+    /// The handshake is in progress; in an upgrade also that of the WebSocket.
     Opening,
-    /// `2probe` was sent.
+    /// `2probe` is sent.
     Probing,
     Echoing,
-    /// The POST with the close packet, or the close frame, was sent.
+    /// The POST with the close packet, or the close frame, is sent.
     Closing,
 }
 
-/// How far an upgrade is.
+/// The state of an upgrade.
 #[derive(Default)]
 struct Upgrade {
     probed: bool,
-    /// The held GET was answered.
+    /// The held GET has its response.
     poll_done: bool,
     pong_due: bool,
     echoes_left: usize,
@@ -62,7 +62,7 @@ struct Cycle {
     args: Args,
     window: Window,
     slots: Vec<Slot>,
-    /// By connection: its slot.
+    /// The slot of each connection.
     owners: Vec<usize>,
     echoes: u64,
     slow_closes: u64,
@@ -108,7 +108,7 @@ impl Cycle {
         }
     }
 
-    fn answered(&mut self, net: &mut Net, index: usize, id: Id, response: &Response<'_>) {
+    fn handle_response(&mut self, net: &mut Net, index: usize, id: Id, response: &Response<'_>) {
         if response.status != 200 {
             die(&response.shown());
         }
@@ -132,10 +132,13 @@ impl Cycle {
             _ => {
                 for packet in response.body.split(|byte| *byte == 0x1e) {
                     match packet {
-                        // Some servers ping at once; the pong goes over the WebSocket.
+                        // Some servers ping at once; the pong is sent over the WebSocket.
                         b"2" => slot.upgrade.pong_due = true,
                         b"6" => {}
-                        _ => die(&format!("the held GET brought {}", response.shown())),
+                        _ => die(&format!(
+                            "unexpected response to the held GET: {}",
+                            response.shown()
+                        )),
                     }
                 }
                 slot.upgrade.poll_done = true;
@@ -144,7 +147,7 @@ impl Cycle {
         }
     }
 
-    /// As the JavaScript client does: `5` goes out when the probe is answered and no GET is held.
+    /// Sends `5` when the probe is answered and no GET is held, as the JavaScript client does.
     fn switch(&mut self, net: &mut Net, index: usize) {
         let slot = &mut self.slots[index];
         let Some((id, _)) = slot.ws else { return };
@@ -184,12 +187,12 @@ impl Cycle {
             }
             (stage, _) => {
                 let shown = String::from_utf8_lossy(&message[..message.len().min(48)]);
-                die(&format!("{shown:?} came in stage {stage:?}"));
+                die(&format!("unexpected message {shown:?} in stage {stage:?}"));
             }
         }
     }
 
-    /// Goes on with a WebSocket until its slot has left it.
+    /// Processes frames of a WebSocket while its slot uses it.
     fn received_frames(&mut self, net: &mut Net, index: usize, id: Id, data: &[u8]) -> usize {
         let mut at = 0;
         loop {
@@ -242,7 +245,7 @@ impl App for Cycle {
                 return at;
             };
             at += response.len;
-            self.answered(net, index, id, &response);
+            self.handle_response(net, index, id, &response);
         }
         data.len()
     }
@@ -252,7 +255,7 @@ impl App for Cycle {
         let slot = &mut self.slots[index];
         if slot.http == Some(id) {
             slot.http = None;
-            // Once the WebSocket carries the session, nothing depends on it.
+            // After the upgrade the session does not depend on this connection.
             if matches!(slot.stage, Stage::Echoing)
                 || slot.ws.is_some() && slot.stage == Stage::Closing
             {
@@ -265,7 +268,7 @@ impl App for Cycle {
             }
         }
         let stage = slot.stage;
-        self.window.error(&format!("a connection ended in stage {stage:?}: {why}"));
+        self.window.error(&format!("a connection closed in stage {stage:?}: {why}"));
         self.end(net, index);
     }
 
@@ -277,7 +280,7 @@ impl App for Cycle {
                     self.slow_closes += 1;
                 } else {
                     let stage = slot.stage;
-                    self.window.error(&format!("a session was stuck in stage {stage:?}"));
+                    self.window.error(&format!("a session timed out in stage {stage:?}"));
                 }
                 self.end(net, index);
             }

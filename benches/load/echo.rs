@@ -1,4 +1,4 @@
-//! `ws-echo`, `raw-ws-echo`, `tcp-echo`, `mixed`: messages on connections that stay.
+//! `ws-echo`, `raw-ws-echo`, `tcp-echo`, `mixed`: messages on persistent connections.
 
 use std::collections::VecDeque;
 
@@ -14,12 +14,12 @@ pub(crate) fn run(args: Args) {
     let mut net = Net::new(args.url.address);
     net.spin = args.rate.is_some();
     let idle = if args.mode == Mode::Mixed { args.idle } else { 0 };
-    let lines = (0..args.connections).map(|i| Line::new(&args, i)).collect();
+    let senders = (0..args.connections).map(|i| Sender::new(&args, i)).collect();
     let mut echo = Echo {
         window: Window::new(args.clone()),
         all: args.connections + idle,
         args,
-        lines,
+        senders,
         sockets: Vec::new(),
         ramp: Ramp::default(),
         next: 0,
@@ -28,30 +28,30 @@ pub(crate) fn run(args: Args) {
     println!("{}", echo.window.report().number("idle", idle));
 }
 
-/// A busy connection.
-struct Line {
+/// A connection that sends messages.
+struct Sender {
     id: Id,
     message: Framed,
     sent: u64,
     received: u64,
-    /// Since when each message under way is timed.
+    /// The start times of the messages in flight.
     since: VecDeque<u64>,
 }
 
 struct Echo {
     args: Args,
     window: Window,
-    /// Busy and idle connections.
+    /// The number of sending and idle connections.
     all: usize,
-    lines: Vec<Line>,
-    /// By connection; connections are never closed, so that ids are also the order they were opened in.
+    senders: Vec<Sender>,
+    /// By connection id. Connections are never closed, so ids follow the order in which they were opened.
     sockets: Vec<Ws>,
     ramp: Ramp,
-    /// The line an open loop sends on next.
+    /// The sender that an open loop uses next.
     next: usize,
 }
 
-impl Line {
+impl Sender {
     fn new(args: &Args, index: usize) -> Self {
         let salt = index as u64 + 1;
         let mask = match args.mode {
@@ -89,17 +89,18 @@ impl Line {
 impl Echo {
     #[inline]
     fn echoed(&mut self, net: &mut Net, id: Id, echo: &[u8]) {
-        let Some(line) = self.lines.get_mut(id) else { die("a message on an idle session") };
-        let since = line.check(echo);
+        let Some(sender) = self.senders.get_mut(id) else { die("a message on an idle session") };
+        let since = sender.check(echo);
         self.window.done(1, since, net.now);
         if self.window.closed_loop() && self.window.sending() {
-            line.send(net, net.now);
+            sender.send(net, net.now);
         }
     }
 
-    /// TCP: the client's own bytes come back; the mask is zero, so that the payload stands there as it is.
+    /// TCP: the server returns the client's bytes. The mask is zero, so that they contain the payload unchanged.
     fn received_bytes(&mut self, net: &mut Net, id: Id, data: &[u8]) -> usize {
-        let (whole, head) = (self.lines[id].message.len(), self.lines[id].message.head().to_vec());
+        let message = &self.senders[id].message;
+        let (whole, head) = (message.len(), message.head().to_vec());
         let mut frames = data.chunks_exact(whole);
         for frame in &mut frames {
             let Some(echo) = frame.strip_prefix(&*head) else { die("the head of a frame differs") };
@@ -128,7 +129,7 @@ impl App for Echo {
             match event {
                 Event::Opened => self.ramp.ready += 1,
                 Event::Message(opcode, echo) if opcode == wanted => self.echoed(net, id, echo),
-                Event::Message(..) => die("text came back as binary, or binary as text"),
+                Event::Message(..) => die("the server changed text to binary, or binary to text"),
                 Event::Closed => self.window.error("the server sent a close frame"),
             }
         }
@@ -136,7 +137,7 @@ impl App for Echo {
     }
 
     fn closed(&mut self, _: &mut Net, id: Id, why: &str) {
-        die(&format!("connection {id} ended: {why}"));
+        die(&format!("connection {id} closed: {why}"));
     }
 
     fn tick(&mut self, net: &mut Net) -> bool {
@@ -144,21 +145,21 @@ impl App for Echo {
             while let Some(index) = self.ramp.next(self.all) {
                 let id = net.connect();
                 self.sockets.push(Ws::new(self.args.mode != Mode::RawWsEcho));
-                if let Some(line) = self.lines.get_mut(index) {
-                    line.id = id;
+                if let Some(sender) = self.senders.get_mut(index) {
+                    sender.id = id;
                 }
             }
         }
         while let Some(due) = self.window.due(net.now) {
-            let index = self.next % self.lines.len();
-            self.lines[index].send(net, due);
+            let index = self.next % self.senders.len();
+            self.senders[index].send(net, due);
             self.next += 1;
         }
-        let outstanding = self.lines.iter().map(|line| line.sent - line.received).sum();
+        let outstanding = self.senders.iter().map(|sender| sender.sent - sender.received).sum();
         match self.window.tick(net, self.ramp.ready == self.all, outstanding) {
             Tick::Start if self.window.closed_loop() => {
-                for line in &mut self.lines {
-                    (0..self.args.in_flight).for_each(|_| line.send(net, net.now));
+                for sender in &mut self.senders {
+                    (0..self.args.in_flight).for_each(|_| sender.send(net, net.now));
                 }
                 false
             }

@@ -1,4 +1,4 @@
-//! `idle`: what sessions that do nothing cost the server in memory.
+//! `idle`: the memory that idle sessions cost the server.
 
 use crate::args::{Args, Mode, Transport};
 use crate::die;
@@ -21,7 +21,7 @@ pub(crate) fn run(args: Args) {
         before: measure(&args),
         args,
         touch,
-        lines: Vec::new(),
+        connections: Vec::new(),
         ramp: Ramp::default(),
         held_since: None,
         touched: 0,
@@ -31,7 +31,7 @@ pub(crate) fn run(args: Args) {
     println!("{}", idle.report(&net));
 }
 
-/// What the server uses.
+/// The resources that the server uses.
 #[derive(Clone, Copy, Default)]
 struct Reading {
     resident: f64,
@@ -40,8 +40,8 @@ struct Reading {
 }
 
 fn measure(args: &Args) -> Reading {
-    let Some(pid) = args.pid else { die("--pid: the process whose memory is to be read") };
-    let resident = procfs::resident(pid).unwrap_or_else(|| die("the server's process is gone"));
+    let Some(pid) = args.pid else { die("--pid is missing: the process whose memory to read") };
+    let resident = procfs::resident(pid).unwrap_or_else(|| die("the server's process has exited"));
     Reading {
         resident: resident as f64,
         cpu: Cpu::of(&pid.to_string()).unwrap_or_default().sum(),
@@ -49,12 +49,12 @@ fn measure(args: &Args) -> Reading {
     }
 }
 
-enum Line {
+enum Connection {
     WebSocket(Ws),
     Polling {
-        /// The GET that is held, once the session is open.
+        /// The GET to hold, when the session is open.
         request: Vec<u8>,
-        /// The POST that answers a ping: some servers begin with one.
+        /// The POST that answers a ping: some servers ping at once.
         pong: Vec<u8>,
     },
 }
@@ -62,12 +62,12 @@ enum Line {
 struct Idle {
     args: Args,
     touch: Option<Framed>,
-    /// By connection.
-    lines: Vec<Line>,
+    /// By connection id.
+    connections: Vec<Connection>,
     ramp: Ramp,
     before: Reading,
     after_setup: Reading,
-    /// Since when everything stands.
+    /// When all sessions were open.
     held_since: Option<u64>,
     touched: usize,
 }
@@ -76,9 +76,9 @@ impl Idle {
     fn report(&self, net: &Net) -> Report {
         let now = measure(&self.args);
         let sessions = self.ramp.ready as f64;
-        let pings = self.lines.iter().map(|line| match line {
-            Line::WebSocket(ws) => ws.pings,
-            Line::Polling { .. } => 0,
+        let pings = self.connections.iter().map(|connection| match connection {
+            Connection::WebSocket(ws) => ws.pings,
+            Connection::Polling { .. } => 0,
         });
         Report::new()
             .text("mode", &self.args.mode.name())
@@ -103,8 +103,8 @@ impl Idle {
             .float("tcp_buffers_grown", now.tcp_buffers - self.before.tcp_buffers, 0)
     }
 
-    fn polled(&mut self, net: &mut Net, id: Id, response: &Response<'_>) {
-        let Line::Polling { request, pong } = &mut self.lines[id] else { return };
+    fn handle_response(&mut self, net: &mut Net, id: Id, response: &Response<'_>) {
+        let Connection::Polling { request, pong } = &mut self.connections[id] else { return };
         if response.status != 200 {
             die(&response.shown());
         }
@@ -119,14 +119,14 @@ impl Idle {
             }
             b"2" => return net.out(id).extend_from_slice(pong),
             b"ok" | b"OK" => {}
-            _ => die(&format!("the held GET brought {}", response.shown())),
+            _ => die(&format!("unexpected response to the held GET: {}", response.shown())),
         }
         net.out(id).extend_from_slice(request);
     }
 
     fn message(&mut self, message: &[u8]) {
         if self.touch.as_ref().is_none_or(|touch| !touch.payload.matches(0, message)) {
-            die("a message nobody asked for, or an echo that differs");
+            die("an unexpected message, or an echo that differs");
         }
         self.touched += 1;
     }
@@ -134,16 +134,16 @@ impl Idle {
 
 impl App for Idle {
     fn opened(&mut self, net: &mut Net, id: Id) {
-        let request = match self.lines[id] {
-            Line::WebSocket(_) => proto::upgrade(&self.args, ""),
-            Line::Polling { .. } => proto::request(&self.args, "GET", "transport=polling"),
+        let request = match self.connections[id] {
+            Connection::WebSocket(_) => proto::upgrade(&self.args, ""),
+            Connection::Polling { .. } => proto::request(&self.args, "GET", "transport=polling"),
         };
         net.out(id).extend_from_slice(&request);
     }
 
     fn received(&mut self, net: &mut Net, id: Id, data: &[u8]) -> usize {
         let mut at = 0;
-        while let Line::WebSocket(ws) = &mut self.lines[id] {
+        while let Connection::WebSocket(ws) = &mut self.connections[id] {
             match ws.next(net, id, data, &mut at) {
                 None => return at,
                 Some(Event::Opened) => self.ramp.ready += 1,
@@ -154,21 +154,23 @@ impl App for Idle {
         let Some(response) = Response::parse(data).unwrap_or_else(|error| die(&error)) else {
             return 0;
         };
-        self.polled(net, id, &response);
+        self.handle_response(net, id, &response);
         response.len
     }
 
     fn closed(&mut self, _: &mut Net, id: Id, why: &str) {
-        die(&format!("session {id} ended: {why}"));
+        die(&format!("the connection of session {id} closed: {why}"));
     }
 
     fn tick(&mut self, net: &mut Net) -> bool {
         let all = self.args.connections;
         while self.ramp.next(all).is_some() {
             net.connect();
-            self.lines.push(match self.args.transport {
-                Transport::Polling => Line::Polling { request: Vec::new(), pong: Vec::new() },
-                Transport::Websocket => Line::WebSocket(Ws::new(self.args.mode == Mode::Idle)),
+            self.connections.push(match self.args.transport {
+                Transport::Polling => Connection::Polling { request: Vec::new(), pong: Vec::new() },
+                Transport::Websocket => {
+                    Connection::WebSocket(Ws::new(self.args.mode == Mode::Idle))
+                }
             });
         }
         if self.ramp.ready < all {

@@ -1,7 +1,7 @@
-//! `eio-load`: load on an Engine.IO server (`EIO=4`) from one thread, and what it cost the server.
+//! `eio-load` puts load on an Engine.IO server (`EIO=4`) from one thread, and measures the cost for the server.
 //!
-//! Every echo is compared byte for byte with what was sent, in order. One JSON line on stdout says how the run
-//! went; see `--help` and `benches/README.md` for what its fields mean.
+//! Every echo is compared byte for byte with the message, in order. The result is one JSON line on stdout; `--help` and
+//! `benches/README.md` describe its fields.
 
 mod args;
 mod broadcast;
@@ -31,7 +31,7 @@ fn main() {
     }
 }
 
-/// Ends the run: what was measured so far is worth nothing.
+/// Ends the run and discards its figures.
 fn die(message: &str) -> ! {
     eprintln!("eio-load: {message}");
     println!("{}", report::Report::new().text("fatal", message));

@@ -1,4 +1,4 @@
-//! All connections on one thread: edge-triggered readiness, one receive and one send for each.
+//! The connections of a run on one thread: edge-triggered readiness, one receive and one send per event.
 
 use std::io::{ErrorKind, Read, Write};
 use std::mem::take;
@@ -12,17 +12,17 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::die;
 
-/// Names a connection; free for another one after it was closed.
+/// Identifies a connection; reused after the connection is closed.
 pub(crate) type Id = usize;
 
-/// What a run does with its connections.
+/// The callbacks of a run.
 pub(crate) trait App {
     fn opened(&mut self, net: &mut Net, id: Id);
-    /// Says how much of `data` was used; the rest comes again, with more behind it.
+    /// Returns how many bytes of `data` are consumed; the rest is passed again, followed by new bytes.
     fn received(&mut self, net: &mut Net, id: Id, data: &[u8]) -> usize;
     /// The peer closed, or the connection failed. Not called after [`Net::close`].
     fn closed(&mut self, net: &mut Net, id: Id, why: &str);
-    /// Called about once a millisecond, and in every turn of an open loop. True: the run is over.
+    /// Called about once a millisecond, and in every iteration of an open loop. True ends the run.
     fn tick(&mut self, net: &mut Net) -> bool;
 }
 
@@ -31,13 +31,13 @@ pub(crate) struct Net {
     server: SocketAddrV4,
     connections: Vec<Connection>,
     free: Vec<Id>,
-    /// Connections with something to send.
+    /// Connections with pending bytes.
     dirty: Vec<Id>,
     scratch: Vec<u8>,
     origin: Instant,
     /// Nanoseconds since the start.
     pub(crate) now: u64,
-    /// Never sleep: an open loop is to keep its schedule.
+    /// Never sleep, so that an open loop keeps its schedule.
     pub(crate) spin: bool,
     opened: usize,
     pub(crate) receives: u64,
@@ -47,18 +47,18 @@ pub(crate) struct Net {
 #[derive(Default)]
 struct Connection {
     stream: Option<TcpStream>,
-    /// Counts the connections that had this id: events of earlier ones are stale.
+    /// Counts the connections with this id: events of earlier ones are stale.
     generation: u32,
     open: bool,
     dirty: bool,
     out: Vec<u8>,
     sent: usize,
-    /// Received and not used.
+    /// Received and not consumed.
     unread: Vec<u8>,
 }
 
 const TICK: u64 = 1_000_000;
-/// One receive may bring so much.
+/// The largest receive in bytes.
 const RECEIVE: usize = 256 * 1024;
 
 impl Net {
@@ -103,11 +103,11 @@ impl Net {
     }
 
     fn start(&mut self) -> std::io::Result<TcpStream> {
-        /// Fewer than an address has ports, so that a run of many short sessions never waits for one.
+        /// Fewer than the ports of an address, so that a run of many short sessions does not run out of ports.
         const PER_ADDRESS: usize = 2000;
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
-        socket.set_nodelay(true)?;
+        socket.set_tcp_nodelay(true)?;
         if self.server.ip().is_loopback() {
             choose_port_late(&socket)?;
             let own = Ipv4Addr::new(127, 0, 0, 2 + (self.opened / PER_ADDRESS % 200) as u8);
@@ -120,7 +120,7 @@ impl Net {
         }
     }
 
-    /// What is appended is sent when the current callback has returned.
+    /// The output buffer of a connection, which is sent after the current callback.
     #[inline]
     pub(crate) fn out(&mut self, id: Id) -> &mut Vec<u8> {
         let connection = &mut self.connections[id];
@@ -139,7 +139,7 @@ impl Net {
         }
     }
 
-    /// Runs until `app` says that it is over.
+    /// Runs until [`App::tick`] returns true.
     pub(crate) fn run(&mut self, app: &mut impl App) {
         let mut events = Events::with_capacity(512);
         let mut next_tick = 0;
@@ -157,7 +157,7 @@ impl Net {
                 if self.connections[id].generation as usize != token >> 32 {
                     continue;
                 }
-                self.look_at_clock();
+                self.update_now();
                 let ended = event.is_read_closed() || event.is_error();
                 if event.is_writable() && !ended {
                     self.writable(app, id);
@@ -167,7 +167,7 @@ impl Net {
                 }
                 self.send_all();
             }
-            self.look_at_clock();
+            self.update_now();
             if self.spin || self.now >= next_tick {
                 next_tick = self.now + TICK;
                 if app.tick(self) {
@@ -178,7 +178,7 @@ impl Net {
         }
     }
 
-    fn look_at_clock(&mut self) {
+    fn update_now(&mut self) {
         self.now = self.origin.elapsed().as_nanos() as u64;
     }
 
@@ -186,7 +186,7 @@ impl Net {
         if self.connections[id].open {
             self.send(id);
         } else {
-            // What was to be sent before it stood goes with what is now.
+            // Bytes queued before the connection was established are sent with those that the callback adds.
             self.connections[id].open = true;
             app.opened(self, id);
             self.send(id);
@@ -211,7 +211,7 @@ impl Net {
             self.sends += 1;
             match stream.write(&out[*sent..]) {
                 Ok(n) => *sent += n,
-                // Not now: its edge comes. Broken: reading says so.
+                // Would block: an event follows. Broken: the next read reports it.
                 Err(_) => return,
             }
         }
@@ -219,7 +219,7 @@ impl Net {
         *sent = 0;
     }
 
-    /// `ended`: there will be no further edge, so everything is read now.
+    /// `ended`: there is no further event, so everything is read now.
     fn readable(&mut self, app: &mut impl App, id: Id, ended: bool) {
         let generation = self.connections[id].generation;
         let mut buffer = take(&mut self.scratch);
@@ -228,17 +228,17 @@ impl Net {
             let Some(stream) = &mut self.connections[id].stream else { break };
             let n = match stream.read(&mut buffer) {
                 Ok(0) => {
-                    self.lose(app, id, "end of stream");
+                    self.connection_lost(app, id, "end of stream");
                     break;
                 }
                 Ok(n) => n,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    self.lose(app, id, &error.to_string());
+                    self.connection_lost(app, id, &error.to_string());
                     break;
                 }
             };
-            self.hand_over(app, id, generation, &buffer[..n]);
+            self.deliver(app, id, generation, &buffer[..n]);
             if self.connections[id].generation != generation || (n < buffer.len() && !ended) {
                 break;
             }
@@ -247,7 +247,7 @@ impl Net {
     }
 
     #[inline]
-    fn hand_over(&mut self, app: &mut impl App, id: Id, generation: u32, data: &[u8]) {
+    fn deliver(&mut self, app: &mut impl App, id: Id, generation: u32, data: &[u8]) {
         let mut unread = take(&mut self.connections[id].unread);
         if unread.is_empty() {
             let used = app.received(self, id, data);
@@ -262,17 +262,17 @@ impl Net {
         }
     }
 
-    fn lose(&mut self, app: &mut impl App, id: Id, why: &str) {
+    fn connection_lost(&mut self, app: &mut impl App, id: Id, why: &str) {
         self.close(id);
         app.closed(self, id, why);
     }
 }
 
-/// Has `bind` leave the port open until `connect`, which may then take one that is in use towards other servers:
-/// without it every connection searches for a port that is free altogether.
+/// Makes `bind` leave the port to `connect`, which may choose one in use with other servers. Without this option every
+/// connection searches for a port that is entirely free.
 fn choose_port_late(socket: &Socket) -> std::io::Result<()> {
     let on: libc::c_int = 1;
-    // SAFETY: the descriptor is open, and the pointer is to a live value of the length given.
+    // SAFETY: the descriptor is open, and the pointer is to a live value of the given length.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

@@ -1,19 +1,19 @@
-//! Messages that can be told apart and checked.
+//! Messages that differ from each other, and their verification.
 
 use crate::proto::{Opcode, client_frame};
 
-/// The message of one connection. All of them are equal but for a sequence number.
+/// The messages of one connection, which differ only in a sequence number.
 pub(crate) struct Payload {
     bytes: Vec<u8>,
-    /// Where the sequence number stands; messages too short for one have none.
+    /// The offset of the sequence number; `None` if the message is too short for one.
     number: Option<usize>,
 }
 
 const DIGITS: usize = 8;
 
 impl Payload {
-    /// A packet with `size` bytes of data: a text message `4…`, or a binary one as it goes over WebSocket.
-    /// `salt` makes it differ from those of other connections.
+    /// A packet with `size` bytes of data: a text message `4…`, or a binary message as a WebSocket carries it. `salt`
+    /// makes it differ from those of other connections.
     pub(crate) fn new(binary: bool, size: usize, salt: u64) -> Self {
         let mut bytes = Vec::with_capacity(size + 1);
         if !binary {
@@ -26,7 +26,7 @@ impl Payload {
             state ^= state >> 7;
             state ^= state << 17;
             let byte = (state >> 33) as u8;
-            // Letters only: no separator, nothing that JSON escapes.
+            // Lower-case ASCII: no separator, no JSON escapes.
             bytes.push(if binary { byte } else { b'a' + byte % 26 });
         }
         Self { bytes, number }
@@ -36,7 +36,7 @@ impl Payload {
         self.bytes.len()
     }
 
-    /// Appends the message with this number.
+    /// Appends the message with this sequence number.
     pub(crate) fn write(&self, number: u64, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&self.bytes);
@@ -45,7 +45,7 @@ impl Payload {
         }
     }
 
-    /// Whether `echo` is the message with this number, byte for byte.
+    /// Whether `echo` equals the message with this sequence number.
     pub(crate) fn matches(&self, number: u64, echo: &[u8]) -> bool {
         let Some(at) = self.number else { return echo == self.bytes };
         echo.len() == self.bytes.len()
@@ -55,7 +55,7 @@ impl Payload {
     }
 }
 
-/// A message as a masked client frame, built once; only the number is written anew.
+/// A message as a masked client frame, built once; only the sequence number changes.
 pub(crate) struct Framed {
     pub(crate) payload: Payload,
     frame: Vec<u8>,
@@ -74,7 +74,7 @@ impl Framed {
         self.frame.len()
     }
 
-    /// What stands before the payload.
+    /// The frame's head.
     pub(crate) fn head(&self) -> &[u8] {
         &self.frame[..self.frame.len() - self.payload.len()]
     }

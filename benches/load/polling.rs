@@ -1,5 +1,5 @@
-//! `polling-echo`: sessions of two connections each; an operation is a POST and the GETs that bring everything
-//! back. `http-hello`: bare GETs.
+//! `polling-echo`: sessions with two connections each; an operation is a POST, and GETs until all its echoes are
+//! received. `http-hello`: GETs without a session.
 
 use std::collections::VecDeque;
 
@@ -33,22 +33,22 @@ struct Session {
     get: Id,
     post: Id,
     payload: Payload,
-    /// A GET is under way; the same for a POST.
+    /// A GET is in flight; the same for a POST.
     getting: bool,
     posting: bool,
     pong_due: bool,
     requests: Requests,
     body: Vec<u8>,
-    /// The trip under way: since when it is timed, echoes still to come, its POST is answered.
+    /// The round trip in progress: its start time, its pending echoes, and whether its POST has a response.
     trip: Option<u64>,
     missing: usize,
     posted: bool,
     trips: u64,
-    /// Trips of an open loop that wait for this one to be done.
+    /// The due times of an open loop's round trips that wait for this one.
     waiting: VecDeque<u64>,
 }
 
-/// The parts of a session's requests that never change.
+/// The constant parts of a session's requests.
 #[derive(Default)]
 struct Requests {
     get: Vec<u8>,
@@ -59,7 +59,7 @@ struct Polling {
     args: Args,
     window: Window,
     sessions: Vec<Session>,
-    /// By connection: its session, and whether it is the one for POSTs.
+    /// By connection id: its session, and whether it is for POSTs.
     owners: Vec<(usize, bool)>,
     ramp: Ramp,
     next: usize,
@@ -86,14 +86,14 @@ impl Session {
         }
     }
 
-    /// Messages of one trip differ in their last two digits.
+    /// The sequence number of the next echo. Messages of one round trip differ in the last two digits.
     fn number(&self, batch: usize) -> u64 {
         (self.trips << 8) + (batch - self.missing) as u64
     }
 }
 
 impl Polling {
-    fn own(&mut self, id: Id, owner: (usize, bool)) {
+    fn set_owner(&mut self, id: Id, owner: (usize, bool)) {
         if self.owners.len() <= id {
             self.owners.resize(id + 1, (usize::MAX, false));
         }
@@ -138,13 +138,13 @@ impl Polling {
             session.payload.write(session.number(batch), &mut session.body);
         }
         session.missing = batch;
-        // The GET goes first: it is held when the messages arrive, as with a real client.
+        // The GET is sent first, so that the server holds it when the messages arrive, as with a real client.
         self.get(net, index);
         self.post(net, index);
     }
 
-    /// Does whatever this session can do now.
-    fn go_on(&mut self, net: &mut Net, index: usize) {
+    /// Sends the next request of a session, or completes its round trip.
+    fn advance(&mut self, net: &mut Net, index: usize) {
         let session = &mut self.sessions[index];
         if session.pong_due && !session.posting {
             session.pong_due = false;
@@ -177,7 +177,7 @@ impl Polling {
         let sid = proto::sid(open).unwrap_or_else(|error| die(&error));
         let query = format!("transport=polling&sid={sid}");
         let post = net.connect();
-        self.own(post, (index, true));
+        self.set_owner(post, (index, true));
         let session = &mut self.sessions[index];
         session.post = post;
         session.requests = Requests {
@@ -186,8 +186,8 @@ impl Polling {
         };
     }
 
-    /// What a GET brought.
-    fn polled(&mut self, net: &mut Net, index: usize, body: &[u8]) {
+    /// Handles the body of a response to a GET.
+    fn handle_poll(&mut self, net: &mut Net, index: usize, body: &[u8]) {
         let session = &mut self.sessions[index];
         session.getting = false;
         for packet in body.split(|byte| *byte == 0x1e) {
@@ -202,13 +202,13 @@ impl Polling {
                 }
                 b"2" => session.pong_due = true,
                 b"6" => {}
-                _ => die(&format!("a GET brought {:?}", String::from_utf8_lossy(packet))),
+                _ => die(&format!("unexpected packet: {:?}", String::from_utf8_lossy(packet))),
             }
         }
-        self.go_on(net, index);
+        self.advance(net, index);
     }
 
-    fn answered(&mut self, net: &mut Net, id: Id, response: &Response<'_>) {
+    fn handle_response(&mut self, net: &mut Net, id: Id, response: &Response<'_>) {
         let (index, is_post) = self.owners[id];
         let session = &mut self.sessions[index];
         if response.status != 200 {
@@ -217,18 +217,18 @@ impl Polling {
         if self.args.mode == Mode::HttpHello {
             session.getting = false;
             (session.posted, session.missing) = (true, 0);
-            self.go_on(net, index);
+            self.advance(net, index);
         } else if is_post {
-            // python-engineio writes it in capitals.
+            // python-engineio writes it in upper case.
             if !response.body.eq_ignore_ascii_case(b"ok") {
-                die(&format!("a POST was answered with {}", response.shown()));
+                die(&format!("unexpected response to a POST: {}", response.shown()));
             }
             (session.posting, session.posted) = (false, true);
-            self.go_on(net, index);
+            self.advance(net, index);
         } else if session.requests.get.is_empty() {
             self.opened_session(net, index, &response.body);
         } else {
-            self.polled(net, index, &response.body);
+            self.handle_poll(net, index, &response.body);
         }
     }
 }
@@ -258,20 +258,20 @@ impl App for Polling {
                 break;
             };
             at += response.len;
-            self.answered(net, id, &response);
+            self.handle_response(net, id, &response);
         }
         at
     }
 
     fn closed(&mut self, _: &mut Net, id: Id, why: &str) {
-        die(&format!("connection {id} of session {} ended: {why}", self.owners[id].0));
+        die(&format!("connection {id} of session {} closed: {why}", self.owners[id].0));
     }
 
     fn tick(&mut self, net: &mut Net) -> bool {
         if self.window.phase() == Phase::Setup {
             while let Some(index) = self.ramp.next(self.args.connections) {
                 let id = net.connect();
-                self.own(id, (index, false));
+                self.set_owner(id, (index, false));
                 self.sessions.push(Session::new(&self.args, index, id));
             }
         }

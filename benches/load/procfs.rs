@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// CPU seconds of a process, all its threads.
+/// CPU seconds of a process and its threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cpu {
     pub(crate) user: f64,
@@ -10,12 +10,12 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    /// `process`: a number, or `self`. The kernel counts in steps of 10 ms.
+    /// `process` is a process id or `self`. The kernel counts in steps of 10 ms.
     pub(crate) fn of(process: &str) -> Option<Self> {
-        /// `USER_HZ`, which Linux promises to user space on every architecture eio runs on.
+        /// `USER_HZ`: constant on every architecture that eio runs on.
         const TICKS: f64 = 100.0;
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        // The name before it may hold anything, also parentheses and spaces.
+        // The process name before it may contain parentheses and spaces.
         let (_, fields) = stat.rsplit_once(") ")?;
         let mut fields = fields.split(' ').skip(11);
         let mut seconds = || Some(fields.next()?.parse::<f64>().ok()? / TICKS);
@@ -34,7 +34,7 @@ pub(crate) fn resident(process: u32) -> Option<u64> {
     Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// Memory the kernel holds in TCP buffers, of all processes, in bytes.
+/// Kernel memory in TCP buffers of all processes, in bytes.
 pub(crate) fn tcp_buffers() -> Option<u64> {
     const PAGE: u64 = 4096;
     let stat = fs::read_to_string("/proc/net/sockstat").ok()?;

@@ -1,5 +1,6 @@
-//! The client's half of HTTP/1.1 and WebSocket, as much as a load generator needs. Not eio's own code: a fault in
-//! that would hide itself.
+//! The client side of HTTP/1.1 and WebSocket, as far as a load generator needs it.
+//!
+//! It does not use eio-core, because a defect there would then hide itself.
 
 use std::borrow::Cow;
 
@@ -8,10 +9,10 @@ use memchr::memmem;
 use crate::args::Args;
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-/// What RFC 6455 1.3 gives for that key.
+/// The accept value of that key, from RFC 6455 section 1.3.
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// A request with headers about as many as a polling client sends; a POST is to be followed by its length, an
+/// A request with about as many headers as a polling client sends. After a POST, the caller appends the length, an
 /// empty line and the body.
 pub(crate) fn request(args: &Args, method: &str, query: &str) -> Vec<u8> {
     let (path, host) = (&args.url.path, &args.url.host);
@@ -26,7 +27,7 @@ pub(crate) fn request(args: &Args, method: &str, query: &str) -> Vec<u8> {
     request.into_bytes()
 }
 
-/// Asks for a WebSocket, of a session if there is a sid.
+/// A WebSocket upgrade request, for a session if `sid` is not empty.
 pub(crate) fn upgrade(args: &Args, sid: &str) -> Vec<u8> {
     let (path, host) = (&args.url.path, &args.url.host);
     let sid = if sid.is_empty() { String::new() } else { format!("&sid={sid}") };
@@ -42,12 +43,12 @@ pub(crate) struct Response<'a> {
     pub(crate) status: u16,
     head: &'a [u8],
     pub(crate) body: Cow<'a, [u8]>,
-    /// How many bytes it takes.
+    /// Its length in bytes.
     pub(crate) len: usize,
 }
 
 impl<'a> Response<'a> {
-    /// `None`: not all of it is there.
+    /// `None` if it is incomplete.
     pub(crate) fn parse(data: &'a [u8]) -> Result<Option<Self>, String> {
         let Some(end) = memmem::find(data, b"\r\n\r\n") else { return Ok(None) };
         let (head, at) = (&data[..end + 2], end + 4);
@@ -59,7 +60,7 @@ impl<'a> Response<'a> {
             return whole(Cow::Borrowed(&[]), at);
         }
         if let Some(length) = header(head, "content-length") {
-            let length = number(length).ok_or("a Content-Length that is none")?;
+            let length = number(length).ok_or("an invalid Content-Length")?;
             let Some(body) = data.get(at..at + length) else { return Ok(None) };
             return whole(Cow::Borrowed(body), at + length);
         }
@@ -67,10 +68,10 @@ impl<'a> Response<'a> {
             let Some((body, len)) = chunks(&data[at..])? else { return Ok(None) };
             return whole(Cow::Owned(body), at + len);
         }
-        Err("a response with neither Content-Length nor chunks".into())
+        Err("a response with neither Content-Length nor chunked encoding".into())
     }
 
-    /// Whether it is the 101 to [`upgrade`].
+    /// Whether it is the 101 response to [`upgrade`].
     pub(crate) fn switches(&self) -> bool {
         self.status == 101 && header(self.head, "sec-websocket-accept") == Some(ACCEPT)
     }
@@ -80,18 +81,18 @@ impl<'a> Response<'a> {
     }
 }
 
-/// A body of chunks and its length on the wire. `None`: not all of it is there.
+/// A chunked body and its encoded length. `None` if it is incomplete.
 fn chunks(data: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
         let Some(end) = memmem::find(&data[at..], b"\r\n") else { return Ok(None) };
         let line = std::str::from_utf8(&data[at..at + end]).unwrap_or_default();
         let size = line.split(';').next().unwrap_or_default().trim();
-        let size = usize::from_str_radix(size, 16).map_err(|_| "a chunk size that is none")?;
+        let size = usize::from_str_radix(size, 16).map_err(|_| "an invalid chunk size")?;
         at += end + 2;
         let Some(chunk) = data.get(at..at + size + 2) else { return Ok(None) };
         let Some(chunk) = chunk.strip_suffix(b"\r\n") else {
-            return Err("a chunk too long".into());
+            return Err("a chunk that does not end at its size".into());
         };
         body.extend_from_slice(chunk);
         at += size + 2;
@@ -125,12 +126,12 @@ pub(crate) enum Opcode {
 pub(crate) struct Frame<'a> {
     pub(crate) opcode: Opcode,
     pub(crate) payload: &'a [u8],
-    /// How many bytes it takes.
+    /// Its length in bytes.
     pub(crate) len: usize,
 }
 
 impl<'a> Frame<'a> {
-    /// A frame of a server: whole messages only. `None`: not all of it is there.
+    /// Parses a server's frame; fragments are not supported. `None` if it is incomplete.
     #[inline]
     pub(crate) fn parse(data: &'a [u8]) -> Result<Option<Self>, String> {
         let [first, second, rest @ ..] = data else { return Ok(None) };
@@ -140,7 +141,7 @@ impl<'a> Frame<'a> {
             0x88 => Opcode::Close,
             0x89 => Opcode::Ping,
             0x8a => Opcode::Pong,
-            _ => return Err(format!("a frame that begins with {first:#x}")),
+            _ => return Err(format!("an unsupported frame, whose first byte is {first:#x}")),
         };
         let (len, at) = match second {
             126 => match rest.first_chunk() {

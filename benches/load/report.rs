@@ -1,8 +1,8 @@
-//! The JSON line a run ends with.
+//! The JSON line at the end of a run.
 
 use std::fmt::{self, Write as _};
 
-/// An object under construction, flat.
+/// A builder of a flat JSON object.
 #[derive(Default)]
 pub(crate) struct Report(String);
 
@@ -22,7 +22,7 @@ impl Report {
         self
     }
 
-    /// With `decimals` digits behind the point; not a number is `null`.
+    /// With `decimals` digits after the point; NaN and infinity become `null`.
     pub(crate) fn float(mut self, key: &str, value: f64, decimals: usize) -> Self {
         self.key(key);
         let _ = if value.is_finite() {

@@ -1,4 +1,4 @@
-//! Warm-up, measured time, drain; what is counted meanwhile, and the pace of an open loop.
+//! The phases of a run (warm-up, measured time, drain), its counters, and the schedule of an open loop.
 
 use hdrhistogram::Histogram;
 
@@ -9,9 +9,9 @@ use crate::procfs::Cpu;
 use crate::report::Report;
 
 const SECOND: f64 = 1e9;
-/// How long operations may take to finish after the measured time.
+/// Nanoseconds for operations to finish after the measured time.
 const DRAIN: u64 = 2_000_000_000;
-/// How long connections may take to stand before it.
+/// Nanoseconds for all connections to be established.
 const SETUP: u64 = 120_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +22,11 @@ pub(crate) enum Phase {
     Drain,
 }
 
-/// What a tick of the clock brought.
+/// The result of [`Window::tick`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tick {
     Nothing,
-    /// Everything stands: begin.
+    /// All connections are established: begin.
     Start,
     Done,
 }
@@ -43,7 +43,7 @@ pub(crate) struct Window {
     errors: u64,
     first_error: String,
     lost: u64,
-    /// Of an open loop: operations begun, and when the first was due.
+    /// In an open loop: the operations begun, and when the first was due.
     begun: u64,
     origin: u64,
     at_start: Snapshot,
@@ -61,7 +61,7 @@ struct Snapshot {
 
 impl Window {
     pub(crate) fn new(args: Args) -> Self {
-        /// Nanoseconds: what takes longer than a minute counts as a minute.
+        /// Nanoseconds: a longer operation counts as one minute.
         const LONGEST: u64 = 60_000_000_000;
         let latency = Histogram::new_with_bounds(1, LONGEST, 3);
         let latency = latency.unwrap_or_else(|error| die(&error.to_string()));
@@ -87,18 +87,18 @@ impl Window {
         self.phase
     }
 
-    /// Whether new operations are begun.
+    /// Whether new operations begin.
     pub(crate) fn sending(&self) -> bool {
         matches!(self.phase, Phase::WarmUp | Phase::Measured)
     }
 
-    /// Whether an operation that is done is followed by the next.
+    /// Whether the end of an operation begins the next.
     pub(crate) fn closed_loop(&self) -> bool {
         self.args.rate.is_none()
     }
 
-    /// When the next operation of an open loop was due, if that has come: it is to be begun now, and timed from
-    /// then. What a slow server delays is so counted as its delay, and not left out (coordinated omission).
+    /// When the next operation of an open loop was due, if that time has passed. The operation begins now, and its
+    /// latency counts from the due time, so that it includes a delay caused by a slow server (coordinated omission).
     pub(crate) fn due(&mut self, now: u64) -> Option<u64> {
         let rate = self.args.rate?;
         if !self.sending() {
@@ -112,7 +112,7 @@ impl Window {
         Some(due)
     }
 
-    /// An operation that began, or was due, at `since` is done, and counts for `weight`.
+    /// Counts an operation that began, or was due, at `since`, as `weight` operations.
     #[inline]
     pub(crate) fn done(&mut self, weight: u64, since: u64, now: u64) {
         if self.phase == Phase::Measured {
@@ -134,7 +134,7 @@ impl Window {
 
     fn snapshot(&self, net: &Net) -> Snapshot {
         let server = self.args.pid.map(|pid| {
-            Cpu::of(&pid.to_string()).unwrap_or_else(|| die("the server's process is gone"))
+            Cpu::of(&pid.to_string()).unwrap_or_else(|| die("the server's process has exited"))
         });
         Snapshot {
             time: net.now,
@@ -145,7 +145,7 @@ impl Window {
         }
     }
 
-    /// `ready`: everything stands. `outstanding`: operations begun and not done.
+    /// `ready`: all connections are established. `outstanding`: operations begun and not done.
     pub(crate) fn tick(&mut self, net: &Net, ready: bool, outstanding: u64) -> Tick {
         match self.phase {
             Phase::Setup if ready => {
@@ -155,7 +155,10 @@ impl Window {
                 return Tick::Start;
             }
             Phase::Setup if net.now > SETUP => {
-                die(&format!("not all connections stand; first error: {}", self.first_error));
+                die(&format!(
+                    "not all connections are established; first error: {}",
+                    self.first_error
+                ));
             }
             Phase::WarmUp if net.now >= self.until => {
                 self.enter(Phase::Measured, net.now, self.args.seconds);

@@ -1,4 +1,4 @@
-//! One WebSocket: its opening, and frames without those that only keep it alive.
+//! One WebSocket: its handshake, its messages, and automatic pongs.
 
 use crate::die;
 use crate::net::{Id, Net};
@@ -6,7 +6,7 @@ use crate::proto::{self, Frame, Opcode, Response};
 
 pub(crate) struct Ws {
     stage: Stage,
-    /// An open packet comes first.
+    /// The first message is an open packet.
     session: bool,
     pub(crate) pings: u64,
 }
@@ -18,9 +18,9 @@ enum Stage {
     Running,
 }
 
-/// What came.
+/// A received event.
 pub(crate) enum Event<'a> {
-    /// It stands: messages can be sent.
+    /// Messages can be sent.
     Opened,
     Message(Opcode, &'a [u8]),
     /// A close frame.
@@ -28,13 +28,13 @@ pub(crate) enum Event<'a> {
 }
 
 impl Ws {
-    /// `session`: the server begins with an open packet. The request is the caller's to send.
+    /// `session`: the server begins with an open packet. The caller sends the upgrade request.
     pub(crate) fn new(session: bool) -> Self {
         Self { stage: Stage::Head, session, pings: 0 }
     }
 
-    /// Takes the next event off `data`, and moves `at` behind it. `None`: there is no further one yet. What
-    /// breaks the protocol ends the run.
+    /// Parses the next event of `data`, and moves `at` after it. `None` if there is no complete event. A violation of
+    /// the protocol ends the run.
     #[inline]
     pub(crate) fn next<'d>(
         &mut self,
@@ -80,7 +80,7 @@ impl Ws {
     }
 }
 
-/// Opens many connections, not too many at a time.
+/// Opens connections, with a limit on those in progress.
 #[derive(Default)]
 pub(crate) struct Ramp {
     pub(crate) begun: usize,
@@ -88,7 +88,7 @@ pub(crate) struct Ramp {
 }
 
 impl Ramp {
-    /// Whether the next of `all` connections is to be begun.
+    /// The index of the next of `all` connections to open, if it may begin now.
     pub(crate) fn next(&mut self, all: usize) -> Option<usize> {
         const AT_A_TIME: usize = 100;
         let go = self.begun < all && self.begun < self.ready + AT_A_TIME;

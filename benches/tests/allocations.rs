@@ -1,4 +1,4 @@
-//! Once it is warm, a server allocates nothing for a message: counted on its own threads, over real sockets.
+//! A warm server does not allocate for a message: counted on its own threads, over real sockets.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -8,43 +8,43 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use eio_monoio::{Config, ConnectRequest, Driver, Handler, Message, Refusal, Server, Socket};
 
-/// Counts what the threads of a server allocate.
+/// An allocator that counts the allocations of a server's threads.
 struct Counting;
 
 thread_local! {
-    /// Where this thread's allocations are counted, if it is a server's.
+    /// Counts this thread's allocations, if the thread is a server's.
     static COUNTER: Cell<Option<&'static AtomicU64>> = const { Cell::new(None) };
 }
 
 fn count() {
-    // A thread that ends has no such variable any more.
+    // While a thread ends, the variable may be destroyed.
     if let Ok(Some(counter)) = COUNTER.try_with(Cell::get) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-// SAFETY: everything is the system's allocator; counting allocates nothing.
+// SAFETY: every call is passed to the system's allocator, and counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.realloc(memory, layout, size) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -72,12 +72,12 @@ impl Handler for Echo {
 }
 
 const CONNECTIONS: usize = 64;
-/// A pool grows whenever more connections than ever before are busy at the same moment, so at most to a buffer
-/// for each. A message that allocated would do so in each of the rounds.
+/// A pool grows when more connections than before are busy at once, so at most to one buffer for each. An allocation
+/// per message would occur in every round.
 const POOL_GROWTH: u64 = CONNECTIONS as u64;
 
-/// Runs `round` on a server of one thread until nothing is new to it, then counts. A round is one operation on
-/// each connection at once.
+/// Warms up a server of one thread with `round`, then counts its allocations. A round is one operation on each
+/// connection at once.
 fn allocations_per_round<C>(
     driver: Driver,
     connect: impl Fn(SocketAddr) -> C,
@@ -85,7 +85,7 @@ fn allocations_per_round<C>(
 ) -> u64 {
     const ROUNDS: u64 = 50;
     let counter: &AtomicU64 = Box::leak(Box::default());
-    // It is made on the server's thread.
+    // Runs on the server's thread.
     let make = || {
         COUNTER.set(Some(counter));
         Echo
@@ -99,7 +99,7 @@ fn allocations_per_round<C>(
     counter.load(Ordering::Relaxed) - before
 }
 
-/// Both drivers, where the kernel has both.
+/// On both drivers, where the kernel supports both.
 fn on_each_driver(test: impl Fn(Driver)) {
     test(Driver::Epoll);
     test(Driver::Auto);
@@ -111,7 +111,7 @@ fn open(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Reads until what came ends with `end`.
+/// Reads until the received bytes end with `end`.
 fn read_to(stream: &mut TcpStream, end: &[u8]) -> Vec<u8> {
     let (mut data, mut chunk) = (Vec::new(), [0; 4096]);
     while !data.ends_with(end) {
@@ -135,7 +135,7 @@ fn websocket(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// A masked text frame with a message of `len` bytes, and the frame it is echoed in.
+/// A masked text frame with a message of `len` bytes, and the frame of its echo.
 fn frames(len: usize) -> (Vec<u8>, Vec<u8>) {
     let mut packet = vec![b'x'; len + 1];
     packet[0] = b'4';
@@ -166,7 +166,7 @@ fn websocket_echo(driver: Driver, len: usize, in_flight: usize) -> u64 {
 }
 
 #[test]
-fn a_websocket_message_allocates_nothing() {
+fn websocket_message_does_not_allocate() {
     on_each_driver(|driver| {
         for (len, in_flight) in [(32, 1), (32, 16), (1024, 1)] {
             let count = websocket_echo(driver, len, in_flight);
@@ -203,7 +203,7 @@ impl Polling {
 }
 
 #[test]
-fn a_polling_round_trip_allocates_nothing() {
+fn polling_round_trip_does_not_allocate() {
     on_each_driver(|driver| {
         for messages in [1, 10] {
             let connect = |address| Polling::open(address, messages);
@@ -216,7 +216,7 @@ fn a_polling_round_trip_allocates_nothing() {
                 }
                 for session in sessions {
                     read_to(&mut session.post, b"\r\n\r\nok");
-                    // All of them in one answer: they came in one body.
+                    // All of them in one response, because they arrived in one body.
                     let end = vec!["4hello"; messages].join("\x1e");
                     read_to(&mut session.get, end.as_bytes());
                 }

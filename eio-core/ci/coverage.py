@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What part of eio-core's lines its tests run.
+"""The line coverage of eio-core.
 
     coverage.py LCOV LIMIT
 
-LCOV is the report of `cargo llvm-cov --lcov`. Only what is shipped counts: a file of tests, and the `mod tests` at
-the end of a file, are left out. Prints each file with the lines that were not reached, and fails below LIMIT percent.
+LCOV is the report of `cargo llvm-cov --lcov`. Files of tests, and the `mod tests` at the end of a file, do not count.
+Prints each file with the lines that no test reached, and fails below LIMIT percent.
 """
 
 import os
@@ -15,7 +15,7 @@ CRATE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def shipped(path):
-    """How many lines at the start of a source file are no tests."""
+    """The number of lines at the start of a source file before its tests."""
     with open(path) as file:
         for number, line in enumerate(file):
             if line.startswith("#[cfg(test)]"):
@@ -24,7 +24,7 @@ def shipped(path):
 
 
 def read(report):
-    """For each file of the crate: line -> how often it ran."""
+    """For each file of the crate: line -> number of executions."""
     files = {}
     with open(report) as file:
         for line in file:

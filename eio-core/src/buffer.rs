@@ -1,18 +1,18 @@
-//! Where bytes wait: [`RecvBuffer`] on the way in, [`Sink`] and [`Writer`] on the way out.
+//! [`RecvBuffer`], the receive buffer of all decoders, and [`Sink`] and [`Writer`], the output of all encoders.
 //!
-//! A fragmented WebSocket message and a chunked HTTP body are the same problem: payload separated by
-//! framing. `RecvBuffer` solves it once, in memory its owner lends:
+//! A fragmented WebSocket message and a chunked HTTP body are the same problem: payload separated by framing.
+//! `RecvBuffer` solves it once, in memory that its owner lends:
 //!
 //! ```text
 //!  0      start      kept      head        tail      capacity
 //!  | free | kept payload | gap | unread bytes | spare  |
 //! ```
 //!
-//! A decoder looks at the unread bytes and either [keeps](RecvBuffer::keep) them (they become payload) or
-//! [skips](RecvBuffer::skip) them (they were framing). Kept payload is contiguous; what follows it (the
-//! next frame, a pipelined request) stays unread. Bytes move only when payload is kept across a gap.
+//! A decoder reads the unread bytes and either [keeps](RecvBuffer::keep) them as payload or [skips](RecvBuffer::skip)
+//! them as framing. Kept payload is contiguous; bytes after it (the next frame, a pipelined request) stay unread. Bytes
+//! move only when payload is kept across a gap.
 
-/// The output has no room for what was to be written. Nothing of it was written.
+/// The output has no room. Nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Overflow;
@@ -25,7 +25,7 @@ impl core::fmt::Display for Overflow {
 
 impl core::error::Error for Overflow {}
 
-/// Received bytes in lent storage, see the [module](self).
+/// Received bytes in storage that the caller lends, see the [module](self).
 ///
 /// ```
 /// use eio_core::buffer::RecvBuffer;
@@ -43,8 +43,7 @@ pub struct RecvBuffer<S> {
     marks: Marks,
 }
 
-/// The positions inside a [`RecvBuffer`], apart from its storage: a driver that parses in a shared scratch
-/// buffer keeps these while the storage is away.
+/// The positions inside a [`RecvBuffer`], separate from its storage.
 ///
 /// Invariant: `start <= kept <= head <= tail <= storage.len()`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,49 +64,49 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
         Self { storage, marks: Marks { start: 0, kept: 0, head: 0, tail: 0 } }
     }
 
-    /// A buffer whose first `filled` bytes are unread input. More than `storage` holds counts as all of it.
+    /// A buffer whose first `filled` bytes are unread; at most all of `storage`.
     pub fn with_unread(storage: S, filled: usize) -> Self {
         let mut rx = Self::new(storage);
         rx.fill(filled);
         rx
     }
 
-    /// Payload decided so far.
+    /// The payload kept so far.
     #[inline]
     pub fn kept(&self) -> &[u8] {
         &self.storage.as_ref()[self.marks.start..self.marks.kept]
     }
 
-    /// Payload decided so far, for parsers that work in place (unmasking, base64).
+    /// The payload kept so far, for parsers that work in place (unmasking, base64).
     #[inline]
     pub fn kept_mut(&mut self) -> &mut [u8] {
         &mut self.storage.as_mut()[self.marks.start..self.marks.kept]
     }
 
-    /// The length of [`kept`](Self::kept), without a look at the storage.
+    /// The length of [`kept`](Self::kept) in bytes, without access to the storage.
     #[inline]
     pub(crate) fn kept_len(&self) -> usize {
         self.marks.kept - self.marks.start
     }
 
-    /// Bytes no decoder has decided about.
+    /// The bytes that no decoder has kept or skipped.
     #[inline]
     pub fn unread(&self) -> &[u8] {
         &self.storage.as_ref()[self.marks.head..self.marks.tail]
     }
 
-    /// Bytes no decoder has decided about, mutable.
+    /// The bytes that no decoder has kept or skipped, mutable.
     #[inline]
     pub fn unread_mut(&mut self) -> &mut [u8] {
         &mut self.storage.as_mut()[self.marks.head..self.marks.tail]
     }
 
-    /// Makes the next `n` unread bytes payload, directly behind what is kept. More than there are counts as all.
+    /// Makes the next `n` unread bytes payload, directly after the bytes kept before; at most all unread bytes.
     pub fn keep(&mut self, n: usize) {
         let m = &mut self.marks;
         let n = n.min(m.tail - m.head);
         if m.start == m.kept {
-            // Nothing kept yet: payload begins where it lies, no byte moves.
+            // No payload kept yet: it starts where it is, and no byte moves.
             (m.start, m.kept) = (m.head, m.head);
         } else if m.kept != m.head {
             self.storage.as_mut().copy_within(m.head..m.head + n, m.kept);
@@ -116,8 +115,8 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
         m.head += n;
     }
 
-    /// Skips `framing` bytes and keeps the `n` behind them, forgetting what was kept: no byte moves. More than
-    /// there are counts as all.
+    /// Skips `framing` bytes and keeps the next `n`, and drops the bytes kept before. No byte moves. At most all unread
+    /// bytes are skipped or kept.
     #[inline]
     pub(crate) fn replace(&mut self, framing: usize, n: usize) {
         let m = &mut self.marks;
@@ -126,13 +125,13 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
         m.head = m.kept;
     }
 
-    /// Drops the next `n` unread bytes: framing. More than there are counts as all.
+    /// Drops the next `n` unread bytes; at most all.
     #[inline]
     pub fn skip(&mut self, n: usize) {
         self.marks.head += n.min(self.marks.tail - self.marks.head);
     }
 
-    /// Forgets the kept payload; unread bytes stay where they are.
+    /// Drops the kept payload; unread bytes stay where they are.
     #[inline]
     pub fn release(&mut self) {
         let m = &mut self.marks;
@@ -143,33 +142,34 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
         }
     }
 
-    /// Forgets everything.
+    /// Drops the kept payload and the unread bytes.
     pub fn clear(&mut self) {
         self.marks = Marks::default();
     }
 
-    /// Whether neither payload nor unread input is held: the storage may be given back.
+    /// Whether the buffer holds neither payload nor unread bytes, so that its storage can be reused.
     pub fn is_empty(&self) -> bool {
         self.marks.start == self.marks.kept && self.marks.head == self.marks.tail
     }
 
-    /// How many bytes the storage holds in all.
+    /// The size of the storage in bytes.
     pub fn capacity(&self) -> usize {
         self.storage.as_ref().len()
     }
 
-    /// Bytes in use: kept payload and unread input, without the gap between them.
+    /// Bytes in use: kept payload and unread bytes, without the gap between them.
     pub fn len(&self) -> usize {
         (self.marks.kept - self.marks.start) + (self.marks.tail - self.marks.head)
     }
 
-    /// How many more unread bytes fit once everything is moved together.
+    /// How many more bytes fit after [`compact`](Self::compact).
     pub fn room(&self) -> usize {
         self.capacity() - self.len()
     }
 
-    /// Free space behind the unread bytes, to be received into; follow with [`fill`](Self::fill). Moves
-    /// what is held to the front first when less than `wanted` is free there and moving gains space.
+    /// The free space after the unread bytes, to receive into; call [`fill`](Self::fill) afterwards. If less than
+    /// `wanted` bytes are free there, it [compacts](Self::compact) first, so the result can still be shorter than
+    /// `wanted`.
     #[inline]
     pub fn spare_mut(&mut self, wanted: usize) -> &mut [u8] {
         if self.capacity() - self.marks.tail < wanted {
@@ -178,16 +178,16 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
         &mut self.storage.as_mut()[self.marks.tail..]
     }
 
-    /// Says that `n` bytes were received into [`spare_mut`](Self::spare_mut). More than was spare counts as all.
+    /// Adds the `n` bytes that were received into [`spare_mut`](Self::spare_mut); at most all spare bytes.
     #[inline]
     pub fn fill(&mut self, n: usize) {
         self.marks.tail += n.min(self.capacity() - self.marks.tail);
     }
 
-    /// Copies `bytes` behind the unread ones.
+    /// Copies `bytes` after the unread bytes.
     ///
     /// # Errors
-    /// [`Overflow`], with nothing copied, if they do not fit even after moving everything together.
+    /// [`Overflow`], with nothing copied, if they do not fit even after [`compact`](Self::compact).
     #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
         let spare = self.spare_mut(bytes.len());
@@ -196,11 +196,11 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
         Ok(())
     }
 
-    /// Moves what is held into other storage, the way a connection takes an unfinished message out of a
-    /// shared scratch buffer, or grows. The old storage comes back.
+    /// Copies kept and unread bytes into other storage and returns the old storage. A connection uses it to take an
+    /// unfinished message out of a shared buffer, or to grow.
     ///
     /// # Errors
-    /// The buffer unchanged and the refused storage, if that is smaller than [`len`](Self::len).
+    /// The unchanged buffer and the new storage, if that is smaller than [`len`](Self::len).
     pub fn transfer<T: AsRef<[u8]> + AsMut<[u8]>>(
         self,
         mut storage: T,
@@ -220,13 +220,14 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
         Ok((RecvBuffer { storage, marks }, self.storage))
     }
 
-    /// Gives the storage back.
+    /// Returns the storage.
     pub fn into_storage(self) -> S {
         self.storage
     }
 
+    /// Moves kept and unread bytes to the front of the storage, without a gap.
     #[inline(never)]
-    fn compact(&mut self) {
+    pub fn compact(&mut self) {
         let m = self.marks;
         let storage = self.storage.as_mut();
         let kept = m.kept - m.start;
@@ -241,7 +242,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
     }
 }
 
-/// Where encoders write: a growing buffer of a server, a fixed one of a microcontroller.
+/// The output of encoders: a growing buffer of a server, or a fixed one of a microcontroller.
 pub trait Sink {
     /// Appends `bytes`.
     ///
@@ -249,14 +250,13 @@ pub trait Sink {
     /// [`Overflow`], with nothing written.
     fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow>;
 
-    /// Appends `n` bytes for the caller to overwrite; their content until then is initialised but unspecified.
+    /// Appends `n` bytes that the caller overwrites; until then their content is initialised but unspecified.
     ///
     /// # Errors
     /// [`Overflow`], with nothing appended.
     fn claim(&mut self, n: usize) -> Result<&mut [u8], Overflow>;
 
-    /// Appends all `parts`, one behind the other. For a sink whose [`claim`](Self::claim) has to clear memory, worth
-    /// implementing.
+    /// Appends all `parts` in order. Override it if [`claim`](Self::claim) has to zero memory.
     ///
     /// # Errors
     /// [`Overflow`], with nothing written.
@@ -299,13 +299,13 @@ impl<'a> Writer<'a> {
         Self { memory, len: 0 }
     }
 
-    /// What was written.
+    /// The bytes written so far.
     #[inline]
     pub fn written(&self) -> &[u8] {
         &self.memory[..self.len]
     }
 
-    /// How many bytes were written.
+    /// The number of bytes written.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -315,17 +315,17 @@ impl<'a> Writer<'a> {
         self.len == 0
     }
 
-    /// How many more bytes fit.
+    /// The number of bytes that still fit.
     pub fn room(&self) -> usize {
         self.memory.len() - self.len
     }
 
-    /// Takes back all but the first `len` bytes: undoes what was written after `len` was read.
+    /// Keeps the first `len` bytes and drops the rest, to undo writes after `len` was read.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
-    /// What was written, for as long as the memory is lent.
+    /// The bytes written, for the lifetime of the memory.
     #[inline]
     pub fn into_written(self) -> &'a mut [u8] {
         &mut self.memory[..self.len]
@@ -353,7 +353,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_written_one_behind_the_other_or_not_at_all() {
+    fn put_all_writes_all_parts_or_none() {
         let mut memory = [0; 6];
         let mut out = Writer::new(&mut memory);
         assert_eq!(out.put_all([b"abc", b"", b"defg"]), Err(Overflow));
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn keeping_the_first_payload_moves_nothing() {
+    fn first_payload_is_kept_without_a_move() {
         let mut rx = RecvBuffer::with_unread(*b"..abc", 5);
         rx.skip(2);
         rx.keep(3);
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn payload_slides_over_framing_and_what_follows_stays() {
+    fn kept_payload_is_contiguous_and_later_bytes_stay_unread() {
         let mut rx = RecvBuffer::with_unread(*b"#ab##cd#next", 12);
         rx.skip(1);
         rx.keep(2);
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn compacting_gains_the_gap_and_the_front() {
+    fn compact_frees_the_gap_and_the_front() {
         let mut rx = RecvBuffer::with_unread(*b"-ab--cd", 7);
         rx.skip(1);
         rx.keep(2);
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn transfer_takes_kept_and_unread_and_refuses_a_smaller_home() {
+    fn transfer_copies_kept_and_unread_and_rejects_smaller_storage() {
         let mut rx = RecvBuffer::with_unread(*b"#ab#cde", 7);
         rx.skip(1);
         rx.keep(2);
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_beyond_the_end_never_panic() {
+    fn counts_beyond_the_end_are_clamped() {
         let mut rx = RecvBuffer::with_unread([1; 4], 9);
         rx.keep(9);
         rx.skip(9);
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_replaced_is_never_more_than_there_is() {
+    fn replace_is_clamped_to_the_unread_bytes() {
         let left = |framing, n| {
             let mut rx = RecvBuffer::new([0; 8]);
             rx.append(b"..head").unwrap();
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_moves_as_long_as_there_is_room_behind() {
+    fn spare_mut_moves_bytes_only_if_space_is_short() {
         let mut rx = RecvBuffer::with_unread(*b"..ab....", 4);
         rx.skip(2);
         assert_eq!(rx.spare_mut(4), b"....");
@@ -454,21 +454,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_counted_without_the_gap() {
+    fn len_excludes_the_gap() {
         let mut rx = RecvBuffer::new([0; 16]);
         assert!(rx.is_empty());
         rx.append(b"#abc##de").unwrap();
-        assert!(!rx.is_empty(), "unread input is something");
+        assert!(!rx.is_empty(), "unread bytes count");
         rx.skip(1);
         rx.keep(3);
         rx.skip(2);
         assert_eq!((rx.len(), rx.room(), rx.capacity()), (5, 11, 16));
         rx.skip(2);
         assert_eq!((rx.len(), rx.room()), (3, 13));
-        assert!(!rx.is_empty(), "kept payload is something");
+        assert!(!rx.is_empty(), "kept payload counts");
         rx.release();
         assert!(rx.is_empty());
-        assert_eq!(rx.spare_mut(0).len(), 16, "an empty buffer begins at the front again");
+        assert_eq!(rx.spare_mut(0).len(), 16, "an empty buffer starts at the front again");
 
         rx.append(b"ab").unwrap();
         rx.keep(1);
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn both_views_of_the_same_bytes_can_be_written_through() {
+    fn kept_and_unread_bytes_are_mutable() {
         let mut rx = RecvBuffer::with_unread(*b"#abcd", 5);
         rx.skip(1);
         rx.keep(2);
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_says_what_it_holds_and_takes_back_what_is_asked() {
+    fn writer_counts_and_truncates() {
         let mut memory = [0; 6];
         let mut out = Writer::new(&mut memory);
         assert!(out.is_empty());
@@ -502,5 +502,18 @@ mod tests {
         out.truncate(2);
         assert_eq!(out.written(), b"ab");
         assert_eq!(out.into_written(), b"ab");
+    }
+
+    #[test]
+    fn compact_makes_all_free_space_spare() {
+        let mut rx = RecvBuffer::with_unread(*b"-ab--cd", 7);
+        rx.skip(1);
+        rx.keep(2);
+        rx.skip(2);
+        rx.compact();
+        assert_eq!((rx.kept(), rx.unread()), (&b"ab"[..], &b"cd"[..]));
+        assert_eq!(rx.spare_mut(0).len(), 3);
+        rx.compact();
+        assert_eq!(rx.into_storage()[..4], *b"abcd");
     }
 }

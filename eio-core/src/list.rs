@@ -1,17 +1,18 @@
-//! Comma-separated header lists, RFC 9110 section 5.6.1.
+//! Comma-separated lists in header values, RFC 9110 section 5.6.1.
 
 use nom::IResult;
 use nom::bytes::complete::{take_while, take_while1};
 
-use crate::search::{cut, same};
-use crate::text::Chars;
+use crate::bytes::{eq_ignore_case, split_once};
+use crate::text::AsciiSet;
 
-/// Whether the list holds `token`, in any case of letters.
+/// Whether the list contains `token`, ignoring ASCII case.
 pub(crate) fn has_token(value: &[u8], token: &str) -> bool {
-    Elements { rest: value }.any(|element| same(element, token.as_bytes()) && is_token(element))
+    Elements { rest: value }
+        .any(|element| eq_ignore_case(element, token.as_bytes()) && is_token(element))
 }
 
-/// The elements of the list that are tokens. Others (`h2c/1`, `two words`, nothing at all) are passed over:
+/// The elements of the list that are tokens. Others (`h2c/1`, `two words`, empty ones) are skipped:
 ///
 /// > A recipient MUST parse and ignore a reasonable number of empty list elements (5.6.1.2)
 pub(crate) fn tokens(value: &[u8]) -> Tokens<'_> {
@@ -30,7 +31,7 @@ impl<'a> Iterator for Tokens<'a> {
     }
 }
 
-/// What stands between commas, without blanks around.
+/// Iterates over the elements between commas, without surrounding whitespace.
 #[derive(Clone, Debug)]
 struct Elements<'a> {
     rest: &'a [u8],
@@ -43,7 +44,7 @@ impl<'a> Iterator for Elements<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let (mut element, rest) = cut(b',', self.rest);
+        let (mut element, rest) = split_once(b',', self.rest);
         self.rest = rest;
         while let [b' ' | b'\t', inner @ ..] | [inner @ .., b' ' | b'\t'] = element {
             element = inner;
@@ -66,13 +67,13 @@ fn is_token(element: &[u8]) -> bool {
     !element.is_empty() && element.iter().all(|byte| is_tchar(*byte))
 }
 
-/// `tchar` (5.6.2): what tokens, methods and header names are made of.
+/// `tchar` (5.6.2): the characters of tokens, methods and header names.
 #[inline]
 pub(crate) const fn is_tchar(byte: u8) -> bool {
-    TCHARS.has(byte)
+    TCHARS.contains(byte)
 }
 
-const TCHARS: Chars = Chars::alphanumeric_and(b"!#$%&'*+-.^_`|~");
+const TCHARS: AsciiSet = AsciiSet::alphanumeric_and(b"!#$%&'*+-.^_`|~");
 
 #[cfg(test)]
 mod tests {
@@ -80,7 +81,7 @@ mod tests {
     use std::vec::Vec;
 
     #[test]
-    fn empty_elements_and_blanks_are_passed_over() {
+    fn empty_elements_and_whitespace_are_skipped() {
         for value in ["a,b", " a ,\tb\t", ",a,,b,", " , a , , b , "] {
             let found: Vec<_> = tokens(value.as_bytes()).collect();
             assert_eq!(found, [b"a", b"b"], "{value:?}");
@@ -91,10 +92,10 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_elements_count() {
+    fn only_whole_elements_match() {
         assert!(has_token(b"keep-alive, Upgrade", "upgrade"));
         assert!(has_token(b"UPGRADE", "upgrade"));
-        assert!(!has_token(b"a, ,b c", "") && !has_token(b"a, ,b c", "b c"), "no tokens");
+        assert!(!has_token(b"a, ,b c", "") && !has_token(b"a, ,b c", "b c"), "not tokens");
         for value in
             ["upgrade2", "no upgrade", "up\0grade", "upgrade/1", "\"upgrade\"", "upgrade\x0b"]
         {

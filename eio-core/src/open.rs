@@ -1,4 +1,4 @@
-//! The open packet: what a server tells a client first, as JSON ("Handshake").
+//! [`Open`]: the content of the open packet, as JSON ("Handshake").
 
 use core::fmt;
 
@@ -10,7 +10,7 @@ use crate::buffer::{Overflow, Sink, Writer};
 use crate::sid::Sid;
 use crate::transport::{Transport, TransportSet};
 
-/// The handshake.
+/// The parameters that a server announces in the open packet.
 ///
 /// ```
 /// use eio_core::open::{OPEN_MAX, Open};
@@ -20,8 +20,8 @@ use crate::transport::{Transport, TransportSet};
 /// let open = Open {
 ///     sid: "lv_VI97HAXpY6yYWAAAC".parse()?,
 ///     upgrades: TransportSet::EMPTY.with(Transport::WebSocket),
-///     ping_interval: 25_000,
-///     ping_timeout: 20_000,
+///     ping_interval_ms: 25_000,
+///     ping_timeout_ms: 20_000,
 ///     max_payload: 1_000_000,
 /// };
 /// let mut memory = [0; OPEN_MAX];
@@ -33,24 +33,24 @@ use crate::transport::{Transport, TransportSet};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Open {
-    /// The session, to be named in every later request.
+    /// The identifier of the session, which each later request names.
     pub sid: Sid,
-    /// What this session may upgrade to from the transport it was opened on.
+    /// The transports to which the session may upgrade from the transport it was opened on.
     pub upgrades: TransportSet,
     /// Milliseconds from the handshake to the first ping, and from each pong to the next ping.
     ///
-    /// 0 is no way to say "no pings". python-engineio announces whole seconds, rounded down, so 0 is a
-    /// server that pings more often than once a second; only the sum with `ping_timeout` means anything.
-    pub ping_interval: u32,
-    /// Milliseconds an answer to a ping may take. A client gives up after `ping_interval + ping_timeout`
+    /// 0 does not disable pings. python-engineio announces whole seconds, rounded down, so 0 means that the server
+    /// pings more than once a second; only the sum with `ping_timeout_ms` is meaningful.
+    pub ping_interval_ms: u32,
+    /// Milliseconds within which a ping must be answered. A client gives up after `ping_interval_ms + ping_timeout_ms`
     /// without a ping.
-    pub ping_timeout: u32,
-    /// The most bytes the server takes in one request body or WebSocket message; `u32::MAX` is no limit.
+    pub ping_timeout_ms: u32,
+    /// The maximum size of a request body or WebSocket message for the server, in bytes; `u32::MAX` means no limit.
     pub max_payload: u32,
 }
 
 impl Open {
-    /// The JSON, without the packet type, into `out`.
+    /// Writes the JSON, without the packet type.
     ///
     /// # Errors
     /// [`Overflow`], with nothing written. [`OPEN_MAX`] bytes always suffice.
@@ -58,17 +58,17 @@ impl Open {
         out.put(self.json(&mut [0; OPEN_MAX]).as_bytes())
     }
 
-    /// The JSON as the data of a [`Packet::Open`](crate::packet::Packet::Open).
+    /// The JSON, as the data of a [`Packet::Open`](crate::packet::Packet::Open).
     pub fn json<'m>(&self, memory: &'m mut [u8; OPEN_MAX]) -> &'m str {
         let mut out = Writer::new(memory);
-        // OPEN_MAX suffices, and what is written is ASCII.
+        // OPEN_MAX is enough, and the output is ASCII.
         let written = self.write(&mut out);
         debug_assert_eq!(written, Ok(()), "OPEN_MAX is the longest");
         simdutf8::basic::from_utf8(out.into_written()).unwrap_or_default()
     }
 
-    /// In engine.io's order. No character of a [`Sid`] needs an escape, so this is five pieces of text and three
-    /// numbers: a serializer that looks at every character took ten times as long.
+    /// In the order of engine.io. No character of a [`Sid`] needs escaping, so this is five pieces of text and three
+    /// numbers; a serializer that checks each character took ten times as long.
     fn write(&self, out: &mut Writer<'_>) -> Result<(), Overflow> {
         out.put(br#"{"sid":""#)?;
         out.put(self.sid.as_str().as_bytes())?;
@@ -84,54 +84,52 @@ impl Open {
             })?;
         }
         out.put(br#"],"pingInterval":"#)?;
-        put_decimal(out, self.ping_interval)?;
+        put_decimal(out, self.ping_interval_ms)?;
         out.put(br#","pingTimeout":"#)?;
-        put_decimal(out, self.ping_timeout)?;
+        put_decimal(out, self.ping_timeout_ms)?;
         out.put(br#","maxPayload":"#)?;
         put_decimal(out, self.max_payload)?;
         out.put(b"}")
     }
 
-    /// Reads what a server sent, keys in any order. Unknown keys and unknown transports are skipped, the
-    /// former without a close look at their values; of a key given twice the last counts, as for
-    /// `JSON.parse`.
+    /// Parses the JSON of a server, with keys in any order. Unknown keys and transports are skipped; the values of
+    /// unknown keys are not fully validated. If a key occurs twice the last value counts, as with `JSON.parse`.
     ///
-    /// `maxPayload` is missing from older servers: no limit, `u32::MAX`. So is `null`, which is what an
-    /// engine.io with `maxHttpBufferSize: Infinity` writes, and any number between `u32::MAX` and
-    /// `u64::MAX`.
+    /// A missing `maxPayload` (older servers), `null` (engine.io with `maxHttpBufferSize: Infinity`) and numbers from
+    /// `u32::MAX` to `u64::MAX` all mean no limit, `u32::MAX`.
     ///
     /// # Errors
-    /// With any [`Error`] there is no session to speak of.
+    /// [`Error`]: there is no usable session.
     pub fn parse(json: &str) -> Result<Self, Error> {
         let mut json = Json::new(json.as_bytes(), None);
         let mut fields = Fields {
             sid: None,
             upgrades: None,
-            ping_interval: None,
-            ping_timeout: None,
+            ping_interval_ms: None,
+            ping_timeout_ms: None,
             max_payload: None,
-            fault: Error::Json,
+            error: Error::Json,
         };
-        // The handshake itself, and eight levels of an unknown value.
+        // The object itself, and eight levels in an unknown value.
         let reader = Reader { fields: &mut fields, place: Place::Handshake, levels: 9 };
         let read = reader.deserialize(&mut json).and_then(|_| json.end());
         read.map_err(|error| match error {
             JsonError::InvalidNumber => Error::Number,
             JsonError::InvalidType => Error::Type,
-            JsonError::CustomError => fields.fault,
+            JsonError::CustomError => fields.error,
             _ => Error::Json,
         })?;
         Ok(Self {
             sid: Sid::new(fields.sid.ok_or(Error::Missing("sid"))?).map_err(|_| Error::Sid)?,
             upgrades: fields.upgrades.ok_or(Error::Missing("upgrades"))?,
-            ping_interval: fields.ping_interval.ok_or(Error::Missing("pingInterval"))?,
-            ping_timeout: fields.ping_timeout.ok_or(Error::Missing("pingTimeout"))?,
+            ping_interval_ms: fields.ping_interval_ms.ok_or(Error::Missing("pingInterval"))?,
+            ping_timeout_ms: fields.ping_timeout_ms.ok_or(Error::Missing("pingTimeout"))?,
             max_payload: u32::try_from(fields.max_payload.unwrap_or(u64::MAX)).unwrap_or(u32::MAX),
         })
     }
 }
 
-/// The longest JSON [`Open::encode`] writes, in bytes.
+/// The maximum length of the JSON that [`Open::encode`] writes, in bytes.
 pub const OPEN_MAX: usize = Sid::MAX
     + concat!(
         r#"{"sid":"","upgrades":["polling","websocket"],"pingInterval":4294967295,"#,
@@ -139,21 +137,20 @@ pub const OPEN_MAX: usize = Sid::MAX
     )
     .len();
 
-/// Why a handshake cannot be used.
+/// Why an open packet cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Error {
-    /// Not a JSON object and nothing else. Also a number with a fraction or an exponent: the known ones
-    /// are whole.
+    /// Not exactly one JSON object. Also a number with a fraction or an exponent, since the known ones are integers.
     Json,
-    /// A known key has a value of another type than the protocol gives it.
+    /// A known key has a value of the wrong type.
     Type,
-    /// A number is negative, or too large: an interval or timeout above `u32::MAX`, a payload above
-    /// `u64::MAX`.
+    /// A number is negative or too large: an interval or timeout above `u32::MAX`, a payload above `u64::MAX`.
     Number,
-    /// An unknown value is nested more than eight deep.
+    /// An unknown value is nested more than eight levels deep.
     TooDeep,
-    /// This key is not there.
+    /// This key is missing.
     Missing(&'static str),
     /// The `sid` is not a [`Sid`].
     Sid,
@@ -183,24 +180,24 @@ fn put_decimal(out: &mut Writer<'_>, mut n: u32) -> Result<(), Overflow> {
     Ok(())
 }
 
-/// What was there, or why it is of no use. Filled by a visitor of our own rather than a derived one: that would
-/// skip unknown values with `IgnoredAny`, which serde-json-core does by recursion, as deep as the peer likes.
+/// The values found, or the error. Filled by a handwritten visitor: a derived one skips unknown values with
+/// `IgnoredAny`, which serde-json-core implements by recursion without a limit on the depth.
 struct Fields<'de> {
     sid: Option<&'de str>,
     upgrades: Option<TransportSet>,
-    ping_interval: Option<u32>,
-    ping_timeout: Option<u32>,
+    ping_interval_ms: Option<u32>,
+    ping_timeout_ms: Option<u32>,
     max_payload: Option<u64>,
-    /// What the visitor found wrong, where serde-json-core calls it a custom error.
-    fault: Error,
+    /// The error of the visitor, where serde-json-core reports a custom error.
+    error: Error,
 }
 
-/// Reads any value of the handshake, which is at `place`. One type for all of them: for each visitor the
-/// functions of serde-json-core are compiled anew.
+/// Reads any value, which is at `place`. One type for all values, because serde-json-core's functions are compiled once
+/// per visitor.
 struct Reader<'f, 'de> {
     fields: &'f mut Fields<'de>,
     place: Place,
-    /// How many brackets may be opened inside one another.
+    /// How many more levels of nesting are allowed.
     levels: u8,
 }
 
@@ -236,12 +233,12 @@ impl<'de> Reader<'_, 'de> {
                 self.levels = levels;
                 Ok(())
             }
-            None => self.refuse(Error::TooDeep).map(drop),
+            None => self.fail(Error::TooDeep).map(drop),
         }
     }
 
-    fn refuse<E: serde::de::Error>(&mut self, fault: Error) -> Result<Place, E> {
-        self.fields.fault = fault;
+    fn fail<E: serde::de::Error>(&mut self, error: Error) -> Result<Place, E> {
+        self.fields.error = error;
         Err(E::custom(""))
     }
 }
@@ -262,7 +259,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_, 'de> {
     }
 }
 
-/// A [`Reader`] of a key: serde-json-core's deserializer of keys has no other method than this one needs.
+/// A [`Reader`] of a key: serde-json-core's deserializer of keys supports only `deserialize_str`.
 struct KeyReader<'f, 'de>(Reader<'f, 'de>);
 
 impl<'de> DeserializeSeed<'de> for KeyReader<'_, 'de> {
@@ -273,7 +270,7 @@ impl<'de> DeserializeSeed<'de> for KeyReader<'_, 'de> {
     }
 }
 
-/// Each method answers with the place of what follows, which only means something behind a key.
+/// Each method returns the place of the next value, which is used only after a key.
 impl<'de> Visitor<'de> for Reader<'_, 'de> {
     type Value = Place;
 
@@ -287,10 +284,10 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
                 let known = KEYS.iter().find(|(key, _)| *key == text);
                 return Ok(known.map_or(Place::Unknown, |(_, place)| *place));
             }
-            // Escapes stay as they are written; no character of a `Sid` needs one, so `Sid` refuses.
+            // Escapes are not decoded. No character of a `Sid` needs one, so `Sid` rejects them.
             Place::Sid => self.fields.sid = Some(text),
             Place::Transport => {
-                // A transport of another implementation (`webtransport`) is one we do not take.
+                // Unknown transports (`webtransport`) are skipped.
                 if let (Some(set), Some(known)) =
                     (&mut self.fields.upgrades, Transport::from_name(text))
                 {
@@ -306,9 +303,9 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
         let small = u32::try_from(number).ok();
         match self.place {
             Place::MaxPayload => self.fields.max_payload = Some(number),
-            _ if small.is_none() => return self.refuse(Error::Number),
-            Place::PingInterval => self.fields.ping_interval = small,
-            _ => self.fields.ping_timeout = small,
+            _ if small.is_none() => return self.fail(Error::Number),
+            Place::PingInterval => self.fields.ping_interval_ms = small,
+            _ => self.fields.ping_timeout_ms = small,
         }
         Ok(Place::Unknown)
     }
@@ -319,7 +316,7 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
                 self.fields.max_payload = None;
                 Ok(Place::Unknown)
             }
-            _ => self.refuse(Error::Type),
+            _ => self.fail(Error::Type),
         }
     }
 
@@ -327,7 +324,7 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
         json.deserialize_u64(self)
     }
 
-    /// Numbers, `true`, `false`, `null` of an unknown key: serde-json-core reports each of them like this.
+    /// Numbers, `true`, `false` and `null` of an unknown key, as serde-json-core reports them.
     fn visit_unit<E>(self) -> Result<Place, E> {
         Ok(Place::Unknown)
     }
@@ -364,13 +361,13 @@ mod tests {
         Open {
             sid: "abc".parse().unwrap(),
             upgrades: TransportSet::EMPTY.with(Transport::WebSocket),
-            ping_interval: 25_000,
-            ping_timeout: 20_000,
+            ping_interval_ms: 25_000,
+            ping_timeout_ms: 20_000,
             max_payload: 1_000_000,
         }
     }
 
-    /// A good handshake with `more` in front.
+    /// Valid JSON with `more` in front.
     fn with(more: &str) -> String {
         format!(
             r#"{{{more}"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}}"#
@@ -378,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_five_keys_are_written_in_order() {
+    fn the_five_keys_are_written_in_order() {
         let mut memory = [0; OPEN_MAX];
         assert_eq!(open().json(&mut memory), with(""));
         let bare = Open { upgrades: TransportSet::EMPTY, ..open() };
@@ -386,12 +383,12 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_handshake_is_exactly_the_bound() {
+    fn open_max_is_the_exact_bound() {
         let longest = Open {
             sid: "x".repeat(Sid::MAX).parse().unwrap(),
             upgrades: TransportSet::ALL,
-            ping_interval: u32::MAX,
-            ping_timeout: u32::MAX,
+            ping_interval_ms: u32::MAX,
+            ping_timeout_ms: u32::MAX,
             max_payload: u32::MAX,
         };
         let mut memory = [0; OPEN_MAX];
@@ -403,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_when_it_does_not_fit() {
+    fn overflow_writes_nothing() {
         let mut memory = [0; 40];
         let mut out = Writer::new(&mut memory);
         assert_eq!(open().encode(&mut out), Err(Overflow));
@@ -411,14 +408,14 @@ mod tests {
     }
 
     #[test]
-    fn order_and_space_do_not_matter() {
+    fn order_and_whitespace_are_ignored() {
         let json = " {\n\t\"maxPayload\" : 1000000 ,\"pingTimeout\":20000,\r\n\
             \"upgrades\": [ \"websocket\" ], \"pingInterval\":25000,\"sid\":\"abc\"} ";
         assert_eq!(Open::parse(json), Ok(open()));
     }
 
     #[test]
-    fn unknown_keys_and_values_are_skipped_whatever_they_hold() {
+    fn unknown_keys_are_skipped() {
         for value in [
             "1",
             "-1.5e9",
@@ -436,7 +433,7 @@ mod tests {
         ] {
             assert_eq!(Open::parse(&with(&format!(r#""x":{value},"#))), Ok(open()), "{value}");
         }
-        for key in ["", "SID", "sid ", "ping_interval", r#"\""#, r"\u0073id", "é"] {
+        for key in ["", "SID", "sid ", "ping_interval_ms", r#"\""#, r"\u0073id", "é"] {
             assert_eq!(Open::parse(&with(&format!(r#""{key}":1,"#))), Ok(open()), "{key}");
         }
     }
@@ -456,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_never_reaches_the_stack() {
+    fn nesting_is_limited() {
         let deep = |open: &str, close: &str, depth: usize| {
             let value = format!("{}1{}", open.repeat(depth), close.repeat(depth));
             Open::parse(&with(&format!(r#""x":{value},"#)))
@@ -468,7 +465,7 @@ mod tests {
                 assert_eq!(deep(open_bracket, close_bracket, depth), Err(Error::TooDeep));
             }
         }
-        // Where a value is known there is no nesting at all.
+        // Known values may not be nested at all.
         for key in ["sid", "upgrades", "pingInterval", "maxPayload"] {
             for bracket in ["[", r#"{"a":"#] {
                 let json = with(&format!(r#""{key}":{}"#, bracket.repeat(10_000)));
@@ -476,13 +473,13 @@ mod tests {
             }
         }
         assert_eq!(Open::parse(&"[".repeat(1_000_000)), Err(Error::Type));
-        // A bracket behind a quote that no string began.
+        // A bracket after a quote that opens no string.
         let junk = format!(r#""x":1"y,"z":{}"#, "[".repeat(1_000_000));
         assert_eq!(Open::parse(&with(&junk)), Err(Error::TooDeep));
     }
 
     #[test]
-    fn a_missing_key_is_named_and_only_max_payload_may_be() {
+    fn only_max_payload_may_be_missing() {
         for (key, value) in [
             ("sid", r#""sid":"abc","#),
             ("upgrades", r#""upgrades":["websocket"],"#),
@@ -498,10 +495,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_whole_and_in_range() {
+    fn numbers_are_integers_in_range() {
         let interval = |value| Open::parse(&with("").replace("25000", value));
         for (value, expected) in [("0", 0), ("1", 1), ("4294967295", u32::MAX)] {
-            assert_eq!(interval(value).unwrap().ping_interval, expected);
+            assert_eq!(interval(value).unwrap().ping_interval_ms, expected);
         }
         for value in ["-1", "-0", "4294967296", "99999999999999999999"] {
             assert_eq!(interval(value), Err(Error::Number), "{value}");
@@ -515,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_too_large_to_say_is_no_limit() {
+    fn too_large_max_payload_means_no_limit() {
         let limit = |value| Open::parse(&with("").replace("1000000", value)).map(|o| o.max_payload);
         for value in ["null", "4294967295", "10000000000", "9007199254740991"] {
             assert_eq!(limit(value), Ok(u32::MAX), "{value}");
@@ -528,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sid_that_cannot_stand_in_a_query_is_refused() {
+    fn sid_with_other_characters_is_rejected() {
         for sid in ["", "a b", "a&b", r"a\u0062", r#"a\"b"#, "é", &"a".repeat(65)] {
             let json = with("").replace("abc", sid);
             assert_eq!(Open::parse(&json), Err(Error::Sid), "{sid}");
@@ -537,13 +534,13 @@ mod tests {
     }
 
     #[test]
-    fn of_a_key_given_twice_the_last_counts() {
+    fn last_of_two_equal_keys_counts() {
         let json = with(r#""sid":"first","pingInterval":1,"upgrades":["polling"],"#);
         assert_eq!(Open::parse(&json), Ok(open()));
     }
 
     #[test]
-    fn a_handshake_cut_anywhere_is_refused() {
+    fn truncated_json_is_rejected() {
         let json = with(r#""x":[1,{"a":"\"é"}],"#);
         for end in (0..json.len()).filter(|&end| json.is_char_boundary(end)) {
             assert_eq!(Open::parse(&json[..end]), Err(Error::Json), "{}", &json[..end]);

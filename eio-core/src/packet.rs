@@ -1,29 +1,29 @@
-//! One packet: the unit both transports carry.
+//! [`Packet`]: the unit that both transports carry.
 //!
-//! Over WebSocket a packet is one message: a text frame `<type><data>`, or a binary frame that is a binary
-//! message with no prefix. Over polling the same text stands between record separators
-//! ([`payload`](crate::payload)) and binary becomes `b` and base64.
+//! Over WebSocket a packet is one message: a text frame `<type><data>`, or a binary frame that is a binary message
+//! without a prefix. Over polling the same text is a record between separators ([`payload`](crate::payload)), and
+//! binary data is `b` and base64.
 //!
-//! Parsing borrows: a packet points into the bytes it came from, base64 is decoded where it lies.
-//! Sections in quotes are those of the Engine.IO v4 protocol text.
+//! Parsing borrows: a packet points into the bytes it was parsed from, and base64 is decoded in place. Section names in
+//! quotes are those of the Engine.IO v4 protocol text.
 
 use base64_simd::{AsOut, STANDARD, STANDARD_NO_PAD};
 
 use crate::buffer::{Overflow, Sink};
 use crate::text;
 
-/// Application data.
+/// A message of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Message<'a> {
     /// UTF-8 text.
     Text(&'a str),
-    /// Any bytes, also none.
+    /// Any bytes, possibly none.
     Binary(&'a [u8]),
 }
 
 impl<'a> Message<'a> {
-    /// The message as it travels over WebSocket without base64.
+    /// The message as a WebSocket frame, without base64.
     #[inline(always)]
     pub const fn frame(&self) -> Frame<'a> {
         match *self {
@@ -32,7 +32,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The length in bytes, without any framing.
+    /// The length in bytes, without framing.
     pub const fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -40,7 +40,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Whether it carries nothing. An empty message is still a message.
+    /// Whether the message has no data. An empty message is still a message.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -68,28 +68,28 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Message<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Packet<'a> {
-    /// `0`: the handshake, with its JSON ([`open`](crate::open)).
+    /// `0`: the open packet, with its JSON ([`open`](crate::open)).
     Open(&'a str),
-    /// `1`: the sender ends the session.
+    /// `1`: the sender closes the session.
     Close,
-    /// `2`: from the server a heartbeat; from the client, with `probe`, the start of an upgrade.
+    /// `2`: a heartbeat from the server; with the data `probe`, the start of an upgrade from the client.
     Ping(&'a str),
     /// `3`: the answer to a ping, with its data.
     Pong(&'a str),
-    /// `4`, or binary.
+    /// `4`, or binary: a message.
     Message(Message<'a>),
     /// `5`: the client switches to the transport it probed.
     Upgrade,
-    /// `6`: nothing; ends a pending poll.
+    /// `6`: no content; ends a pending poll.
     Noop,
 }
 
 impl<'a> Packet<'a> {
-    /// Parses one text record: a WebSocket text message, or what stands between two separators of a
-    /// polling body. Base64 is decoded in place; after an error the record's content is unspecified.
+    /// Parses one text record: a WebSocket text message, or the bytes between two separators of a polling body.
+    /// Base64 is decoded in place; after an error the content of the record is unspecified.
     ///
-    /// Data behind a type that has none (`1`, `5`, `6`) is ignored, as engine.io and python-engineio do.
-    /// It must be UTF-8 all the same: the record is text.
+    /// Data after a type that has none (`1`, `5`, `6`) is ignored, as engine.io and python-engineio do. It must
+    /// still be UTF-8, because the record is text.
     ///
     /// ```
     /// use eio_core::packet::{Message, Packet};
@@ -101,16 +101,16 @@ impl<'a> Packet<'a> {
     /// ```
     ///
     /// # Errors
-    /// Every [`Error`] ends the session the record belongs to.
+    /// Every [`Error`] ends the session of the record.
     #[inline]
     pub fn parse_text(record: &'a mut [u8]) -> Result<Self, Error> {
         let kind = *record.first().ok_or(Error::Empty)?;
-        // Inside the match the record would be lent already.
+        // Outside the match, which borrows the record.
         if !matches!(kind, b'0'..=b'6' | b'b') {
             return Err(no_type(record));
         }
         let data = record.get_mut(1..).unwrap_or_default();
-        // Messages first: they are what there is most of.
+        // Messages first: they are the most frequent packets.
         Ok(match kind {
             b'4' => Self::Message(Message::Text(utf8(data)?)),
             b'b' => Self::Message(Message::Binary(decode_base64(data)?)),
@@ -123,16 +123,16 @@ impl<'a> Packet<'a> {
         })
     }
 
-    /// Takes a WebSocket binary message, which cannot be wrong. "Binary payloads are sent as is, without
-    /// modification" ("WebSocket"): no type stands before them, and an empty one is an empty message.
+    /// Parses a WebSocket binary message, which cannot fail. "Binary payloads are sent as is, without modification"
+    /// ("WebSocket"): there is no type before the data, and no data is an empty message.
     #[inline]
     pub const fn parse_binary(bytes: &'a [u8]) -> Self {
         Self::Message(Message::Binary(bytes))
     }
 
-    /// Writes the packet as text: a polling record, or the WebSocket text frame of a session that asked
-    /// for base64. "Binary payloads MUST be base64-encoded and prefixed with a `b` character" ("HTTP
-    /// long-polling"): the `b` stands where a type would.
+    /// Writes the packet as text: a polling record, or the WebSocket text frame of a session that asked for base64.
+    /// "Binary payloads MUST be base64-encoded and prefixed with a `b` character" ("HTTP long-polling"); the `b` takes
+    /// the place of the type.
     ///
     /// ```
     /// use eio_core::{buffer::Writer, packet::Packet};
@@ -146,7 +146,7 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     /// [`Overflow`], with nothing written.
-    // Where the caller knows which packet it is, hardly anything is left of this.
+    // Inlined: where the caller knows the kind of the packet, almost no code remains.
     #[inline(always)]
     pub fn encode_text<K: Sink>(&self, out: &mut K) -> Result<(), Overflow> {
         let frame = self.frame();
@@ -160,7 +160,7 @@ impl<'a> Packet<'a> {
         self.frame().text_len()
     }
 
-    /// The packet as it travels over WebSocket without base64.
+    /// The packet as a WebSocket frame, without base64.
     #[inline(always)]
     pub const fn frame(&self) -> Frame<'a> {
         let (prefix, data): (&'static [u8], &'a [u8]) = match *self {
@@ -176,14 +176,14 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// One WebSocket frame's payload in two parts, so that the data need not be copied behind its type.
+/// The payload of one WebSocket frame in two parts, so that the data need not be copied after its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Whether it is a binary frame, else a text frame.
+    /// Whether it is a binary frame; otherwise it is a text frame.
     pub binary: bool,
-    /// The type: one byte, none before binary.
+    /// The type: one byte, empty in a binary frame.
     pub prefix: &'static [u8],
-    /// What follows the prefix.
+    /// The data after the prefix.
     pub data: &'a [u8],
 }
 
@@ -208,12 +208,11 @@ impl Frame<'_> {
     }
 }
 
-/// Why a record is not a packet.
-///
-/// engine.io calls all of them a `parse error` and ends the session; over WebSocket it closes without a
-/// code, except for [`Utf8`](Self::Utf8).
+/// Why a record is not a packet. Each of them ends the session with a parse error, see
+/// [`close_code`](Self::close_code) for the WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Error {
     /// No byte at all, so no type.
     Empty,
@@ -221,16 +220,8 @@ pub enum Error {
     UnknownType,
     /// The record is not UTF-8.
     Utf8,
-    /// Not base64 of the standard alphabet (RFC 4648 section 4); other bytes than ASCII are not looked at
-    /// more closely.
+    /// Not base64 of the standard alphabet (RFC 4648 section 4). This includes data that is not UTF-8.
     Base64,
-}
-
-impl Error {
-    /// Whether text was not UTF-8: over WebSocket that is close code 1007 (RFC 6455 section 8.1).
-    pub const fn is_utf8(self) -> bool {
-        matches!(self, Self::Utf8)
-    }
 }
 
 impl core::fmt::Display for Error {
@@ -251,8 +242,8 @@ fn utf8(data: &[u8]) -> Result<&str, Error> {
     text::utf8(data).ok_or(Error::Utf8)
 }
 
-/// Text that is not text is refused as that, whatever it begins with: a message that came in pieces was
-/// refused so before its type was looked at, and where it was cut must not show.
+/// A record that is not UTF-8 gets that error even if its type is wrong, too: a fragmented message is checked for UTF-8
+/// before its type is known, and the error must not depend on the fragmentation.
 ///
 /// > When an endpoint is to interpret a byte stream as UTF-8 but finds that the byte stream is not, in fact, a
 /// > valid UTF-8 stream, that endpoint MUST _Fail the WebSocket Connection_. (RFC 6455 8.1)
@@ -261,12 +252,12 @@ fn no_type(record: &[u8]) -> Error {
     utf8(record).err().unwrap_or(Error::UnknownType)
 }
 
-/// Decodes in place. Clients that leave out padding are understood, as JS does; a byte outside the
-/// alphabet or a stray bit in the last digit (RFC 4648 sections 3.3 and 3.5) is an error, which JS skips:
-/// data that is damaged should not arrive as other data.
+/// Decodes in place. Missing padding is accepted, as engine.io does. A byte outside the alphabet, or stray bits in the
+/// last digit (RFC 4648 sections 3.3 and 3.5), are an error; engine.io skips them, but damaged data must not arrive as
+/// other data.
 #[cfg_attr(not(feature = "std"), inline(never))]
 fn decode_base64(data: &mut [u8]) -> Result<&[u8], Error> {
-    // A third one is left among the digits, where it is an error.
+    // A third `=` remains among the digits, where it is an error.
     let padding = data.iter().rev().take(2).take_while(|&&byte| byte == b'=').count();
     let digits = data.len() - padding;
     if padding > digits.next_multiple_of(4) - digits {
@@ -288,16 +279,20 @@ mod tests {
     }
 
     #[test]
-    fn a_string_is_text_and_bytes_are_binary_however_they_are_lent() {
+    fn strings_become_text_and_bytes_become_binary() {
         let bytes = std::vec![0x34, 0xff];
         assert_eq!(Message::from("4"), Message::Text("4"));
         assert_eq!(Message::from(&bytes[..]), Message::Binary(&[0x34, 0xff]));
         assert_eq!(Message::from(&[0x34, 0xff]), Message::Binary(&[0x34, 0xff]));
-        assert_eq!(Message::from(b"4".as_slice()), Message::Binary(b"4"), "even if it were text");
+        assert_eq!(
+            Message::from(b"4".as_slice()),
+            Message::Binary(b"4"),
+            "even if the bytes are UTF-8"
+        );
     }
 
     #[test]
-    fn an_unknown_type_is_never_taken_for_a_known_one() {
+    fn unknown_types_are_rejected() {
         for first in 0..=u8::MAX {
             let known = matches!(first, b'0'..=b'6' | b'b');
             assert_eq!(parse(&[first]).is_ok(), known, "{first:#x}");
@@ -308,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn no_type_is_taken_for_another() {
+    fn each_type_is_parsed_as_itself() {
         assert_eq!(parse(b"0{}"), Ok(Packet::Open("{}")));
         assert_eq!(parse(b"1"), Ok(Packet::Close));
         assert_eq!(parse(b"2probe"), Ok(Packet::Ping("probe")));
@@ -319,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_of_a_message_is_its_bytes() {
+    fn length_is_in_bytes() {
         assert_eq!(Message::Text("\u{20ac}a").len(), 4);
         assert_eq!(Message::Binary(&[0; 5]).len(), 5);
         assert!(Message::Text("").is_empty() && Message::Binary(&[]).is_empty());
@@ -327,14 +322,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_message_is_a_message() {
+    fn empty_message_is_a_message() {
         assert_eq!(parse(b"4"), Ok(Packet::Message("".into())));
         assert_eq!(parse(b"b"), Ok(Packet::Message((&[]).into())));
         assert_eq!(Packet::parse_binary(b""), Packet::Message((&[]).into()));
     }
 
     #[test]
-    fn data_where_none_belongs_is_ignored_but_must_be_utf8() {
+    fn data_after_types_without_data_is_ignored() {
         for (record, packet) in
             [(b"1x", Packet::Close), (b"5x", Packet::Upgrade), (b"6x", Packet::Noop)]
         {
@@ -343,25 +338,22 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_utf8_never_gets_through() {
+    fn records_that_are_not_utf8_are_rejected() {
         for kind in b'0'..=b'6' {
             for bad in [&[0xff][..], &[0xc0, 0x80], &[0xed, 0xa0, 0x80], &[b'a', 0xf0, 0x9f, 0x92]]
             {
-                let error = parse(&[&[kind], bad].concat()).unwrap_err();
-                assert_eq!(error, Error::Utf8);
-                assert!(error.is_utf8());
+                assert_eq!(parse(&[&[kind], bad].concat()), Err(Error::Utf8));
             }
         }
-        // Also where a type should stand, and behind what is none.
+        // Also in place of a type, and after an unknown type.
         for bad in [&b"\xff"[..], b"\x804", b"\xe2\x82", b"x\xff", b"\0\xc0\x80"] {
             assert_eq!(parse(bad), Err(Error::Utf8), "{}", bad.escape_ascii());
         }
         assert_eq!(parse("\u{20ac}".as_bytes()), Err(Error::UnknownType));
-        assert!(![Error::Empty, Error::UnknownType, Error::Base64].iter().any(|e| e.is_utf8()));
     }
 
     #[test]
-    fn padding_may_be_missing_but_never_too_long_or_inside() {
+    fn padding_may_be_missing_but_not_too_long_or_inside() {
         for good in ["bAA==", "bAA=", "bAA"] {
             assert_eq!(parse(good.as_bytes()), Ok(Packet::Message((&[0]).into())), "{good}");
         }
@@ -377,15 +369,15 @@ mod tests {
     }
 
     #[test]
-    fn stray_bits_in_the_last_digit_are_not_dropped() {
+    fn stray_bits_in_the_last_digit_are_rejected() {
         for bad in ["bAB==", "bAB", "bAAB=", "bAAB"] {
             assert_eq!(parse(bad.as_bytes()), Err(Error::Base64), "{bad}");
         }
     }
 
     #[test]
-    fn no_byte_outside_the_alphabet_is_skipped() {
-        // Long enough for every vector width and its remainders.
+    fn bytes_outside_the_alphabet_are_rejected() {
+        // Long enough for each vector width and its remainders.
         for digits in (4..160).step_by(4) {
             for at in [0, 1, digits / 2, digits - 1] {
                 for byte in 0..=u8::MAX {
@@ -403,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_of_binary_comes_back() {
+    fn binary_of_every_length_round_trips() {
         let bytes: Vec<u8> = (0..200_u8).map(|byte| byte.wrapping_mul(151)).collect();
         for len in 0..=bytes.len() {
             let packet = Packet::parse_binary(&bytes[..len]);
@@ -416,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_when_it_does_not_fit() {
+    fn overflow_writes_nothing() {
         for packet in [Packet::Message("hello".into()), Packet::Message((&[1, 2, 3]).into())] {
             let mut memory = [0; 16];
             let mut out = Writer::new(&mut memory[..packet.text_len() - 1]);

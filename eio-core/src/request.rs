@@ -1,99 +1,101 @@
-//! What an HTTP request means to Engine.IO: [`meaning`], or why it means nothing ([`Reject`]).
+//! [`classify`]: decides what a request to the Engine.IO path asks for, or why it is rejected ([`Reject`]).
 //!
-//! Nothing is looked up by what a client wrote: the query becomes enums and a [`Sid`] here, once.
+//! The query of a client becomes enums and a [`Sid`] here, once; nothing is looked up by its raw text.
 
 use nom::Parser;
 use nom::character::complete::u32 as decimal;
 use nom::combinator::all_consuming;
 
-use crate::search::{cut, find};
+use crate::bytes::{find, split_once};
 use crate::sid::{InvalidSid, Sid};
 use crate::text::utf8;
 use crate::transport::{Transport, TransportSet};
 
-/// A request that makes sense so far. Whether its session exists is for the caller to find out.
+/// A valid request. The caller still has to check that its session exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Meaning {
-    /// What it wants.
+pub struct Request {
+    /// The action it asks for.
     pub intent: Intent,
-    /// `b64=1`: whoever asks cannot take binary frames.
+    /// `b64=1`: the client cannot receive binary frames.
     pub base64: bool,
-    /// `j=N`: the response is to be wrapped as JSONP with this index. Never with WebSocket.
+    /// `j=N`: the response has to be wrapped as JSONP with this index. Never set with WebSocket.
     pub jsonp: Option<u32>,
 }
 
-/// What a request wants.
+/// The action that a request asks for.
+// Exhaustive, because a server must handle each of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Intent {
-    /// A new session.
+    /// To open a session.
     Handshake(Transport),
-    /// The packets for this session, now or when there are some.
+    /// To receive packets of this session, as soon as there are any.
     Poll(Sid),
-    /// To hand over packets of this session.
+    /// To send packets to this session.
     Push(Sid),
-    /// To carry this session on over the WebSocket that the request asks for.
+    /// To upgrade this session to the WebSocket that the request opens.
     Upgrade(Sid),
-    /// To know what a browser may ask. It touches no session.
+    /// A CORS preflight. It does not affect a session.
     Preflight,
 }
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Reject {
-    /// Code 0: `transport` is missing, unknown or switched off.
+    /// Code 0: `transport` is missing, unknown or disabled.
     UnknownTransport,
     /// Code 1: there is no such session.
     UnknownSid,
-    /// Code 2: a session begins with GET.
+    /// Code 2: the method of a handshake is not GET.
     BadHandshakeMethod,
-    /// Code 3: the transport does not fit the request, or the session.
+    /// Code 3: the transport does not match the request, or the session.
     BadRequest,
-    /// Code 4: the application does not want it.
+    /// Code 4: the application rejects it.
     Forbidden,
     /// Code 5: `EIO` is not 4.
     UnsupportedVersion,
-    /// No code: a session knows GET and POST, a WebSocket only GET.
+    /// No code: a method other than GET and POST with a `sid`, or other than GET with a WebSocket.
     MethodNotAllowed,
 }
 
-/// Reads a request of the Engine.IO path. `websocket` says whether it asks for an upgrade to WebSocket.
+/// Classifies a request to the Engine.IO path. `websocket` says whether it asks for an upgrade to WebSocket.
 ///
-/// The order of the checks is that of the reference server: transport, then session, method and fit, then
-/// version. As there, a request with a sid need not repeat `EIO`.
+/// The order of the checks is that of engine.io: transport, then session, method and upgrade, then version. As there, a
+/// request with a `sid` need not repeat `EIO`.
 ///
 /// ```
-/// use eio_core::request::{Intent, Reject, meaning};
+/// use eio_core::request::{Intent, Reject, classify};
 /// use eio_core::transport::{Transport, TransportSet};
 ///
-/// let wanted = meaning("GET", "EIO=4&transport=polling&t=abc", false, TransportSet::ALL)?;
+/// let wanted = classify("GET", "EIO=4&transport=polling&t=abc", false, TransportSet::ALL)?;
 /// assert_eq!(wanted.intent, Intent::Handshake(Transport::Polling));
 ///
-/// let refused = meaning("GET", "EIO=4&transport=polling&sid=a/b", false, TransportSet::ALL).unwrap_err();
+/// let refused = classify("GET", "EIO=4&transport=polling&sid=a/b", false, TransportSet::ALL).unwrap_err();
 /// assert_eq!(refused, Reject::UnknownSid);
 /// assert_eq!(refused.body(), r#"{"code":1,"message":"Session ID unknown"}"#);
 /// # Ok::<(), Reject>(())
 /// ```
 ///
 /// # Errors
-/// [`Reject`], but never [`Reject::Forbidden`].
-pub fn meaning(
+/// [`Reject`], except [`Reject::Forbidden`].
+pub fn classify(
     method: &str,
     query: &str,
     websocket: bool,
     transports: TransportSet,
-) -> Result<Meaning, Reject> {
-    // "`OPTIONS` must not need a sid and must not disturb the session" (protocol, section 2.9).
+) -> Result<Request, Reject> {
+    // docs/protocol.md 2.9: OPTIONS needs no sid and does not affect the session.
     if method == "OPTIONS" {
-        return Ok(Meaning { intent: Intent::Preflight, base64: false, jsonp: None });
+        return Ok(Request { intent: Intent::Preflight, base64: false, jsonp: None });
     }
     let query = Query::parse(query);
     let transport = query.transport().filter(|t| transports.contains(*t));
     let transport = transport.ok_or(Reject::UnknownTransport)?;
-    // A WebSocket transport without an upgrade cannot work; polling on an upgrade must be refused before the
-    // 101 (protocol, section 2.2).
+    // docs/protocol.md 2.2: WebSocket without an upgrade cannot work, and polling with an upgrade must be rejected
+    // before the 101.
     let fits = (transport == Transport::WebSocket) == websocket;
     let intent = match (query.sid(), method) {
         (Some(Err(InvalidSid)), _) => return Err(Reject::UnknownSid),
@@ -111,14 +113,14 @@ pub fn meaning(
         Some(index) if !websocket => Some(index.ok_or(Reject::BadRequest)?),
         _ => None,
     };
-    Ok(Meaning { intent, base64: query.base64(), jsonp })
+    Ok(Request { intent, base64: query.base64(), jsonp })
 }
 
-/// The query parameters Engine.IO knows. Others are ignored, order does not matter, and "the last of two
-/// equal keys" wins (protocol, section 2.1).
+/// The query parameters of Engine.IO. Other parameters are ignored, order is irrelevant, and the last of two equal keys
+/// counts (docs/protocol.md 2.1).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Query<'b> {
-    // Values as sent, percent-encoding and all; a key without `=` has an empty one.
+    // Values as sent, still percent-encoded; a key without `=` has an empty value.
     eio: &'b [u8],
     transport: &'b [u8],
     sid: &'b [u8],
@@ -127,13 +129,13 @@ pub struct Query<'b> {
 }
 
 impl<'b> Query<'b> {
-    /// Sorts the pairs of `query`, which is what follows the `?`.
+    /// Parses `query`, the part of the target after `?`.
     pub fn parse(query: &'b str) -> Self {
         let mut found = Self::default();
         let mut rest = query.as_bytes();
         while !rest.is_empty() {
-            let (pair, next) = cut(b'&', rest);
-            let (key, value) = cut(b'=', pair);
+            let (pair, next) = split_once(b'&', rest);
+            let (key, value) = split_once(b'=', pair);
             match key {
                 b"EIO" => found.eio = value,
                 b"transport" => found.transport = value,
@@ -152,12 +154,12 @@ impl<'b> Query<'b> {
         decodes_to(self.eio, "4")
     }
 
-    /// `transport`, if it is there and known.
+    /// `transport`, if it is present and known.
     pub fn transport(&self) -> Option<Transport> {
         TransportSet::ALL.iter().find(|transport| decodes_to(self.transport, transport.name()))
     }
 
-    /// `sid`, if it is there. Empty "counts as absent" (protocol, section 2.1).
+    /// `sid`, if it is present. An empty value counts as absent (docs/protocol.md 2.1).
     pub fn sid(&self) -> Option<Result<Sid, InvalidSid>> {
         if self.sid.is_empty() {
             return None;
@@ -165,7 +167,7 @@ impl<'b> Query<'b> {
         if find(b'%', self.sid).is_none() {
             return Some(utf8(self.sid).ok_or(InvalidSid).and_then(Sid::new));
         }
-        // One byte beyond what a `Sid` holds, so that a longer one is seen to be.
+        // One byte more than a `Sid` holds, so that a longer value is detected.
         let mut text = [0; Sid::MAX + 1];
         let mut len = 0;
         for (slot, byte) in text.iter_mut().zip(decoded(self.sid)) {
@@ -176,19 +178,19 @@ impl<'b> Query<'b> {
         Some(text.ok_or(InvalidSid).and_then(Sid::new))
     }
 
-    /// Whether `b64` is there and not empty.
+    /// Whether `b64` is present and not empty.
     pub fn base64(&self) -> bool {
         !self.b64.is_empty()
     }
 
-    /// `j`, if it is there; `Some(None)` if it is not a number.
+    /// `j`, if it is present; `Some(None)` if it is not a number.
     pub fn jsonp(&self) -> Option<Option<u32>> {
         let index = self.j?;
         Some(all_consuming(decimal::<_, ()>).parse(index).ok().map(|(_, index)| index))
     }
 }
 
-/// The bytes a percent-encoded text stands for. What is no encoding stands for itself.
+/// Decodes percent-encoding. An invalid encoding is kept as it is.
 fn decoded(mut text: &[u8]) -> impl Iterator<Item = u8> {
     core::iter::from_fn(move || {
         let (byte, rest) = match text {
@@ -213,7 +215,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 impl Reject {
-    /// The HTTP status.
+    /// The HTTP status of the response.
     pub const fn status(self) -> u16 {
         match self {
             Self::Forbidden => 403,
@@ -222,7 +224,7 @@ impl Reject {
         }
     }
 
-    /// The number clients know it by.
+    /// The `code` in the body of the response.
     pub const fn code(self) -> Option<u8> {
         match self {
             Self::UnknownTransport => Some(0),
@@ -235,7 +237,7 @@ impl Reject {
         }
     }
 
-    /// The number in the body of a server's refusal, if there is one. Engineioxide writes it as a string.
+    /// The `code` in the body of a server's rejection, if there is one. engineioxide writes it as a string.
     ///
     /// ```
     /// # use eio_core::request::Reject;
@@ -248,11 +250,11 @@ impl Reject {
         let value = body.get(at + KEY.len()..)?.trim_ascii_start();
         let mut digits = value.strip_prefix(b"\"").unwrap_or(value).iter().copied();
         let first = digits.next().filter(u8::is_ascii_digit)?;
-        // Two digits are no code of version 4.
+        // Version 4 has no code of two digits.
         digits.next().is_none_or(|next| !next.is_ascii_digit()).then_some(first - b'0')
     }
 
-    /// The words of the reference server, which clients compare with.
+    /// The message of engine.io, which clients compare with.
     pub const fn message(self) -> &'static str {
         match self {
             Self::UnknownTransport => "Transport unknown",
@@ -278,7 +280,7 @@ impl Reject {
         }
     }
 
-    /// Header lines the response must have. "The origin server MUST generate an Allow header field in a 405
+    /// Header lines that the response must have. "The origin server MUST generate an Allow header field in a 405
     /// response" (RFC 9110 section 15.5.6).
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
@@ -307,12 +309,12 @@ mod tests {
     }
 
     fn intent(method: &str, query: &str, websocket: bool) -> Result<Intent, Reject> {
-        meaning(method, query, websocket, TransportSet::ALL).map(|wanted| wanted.intent)
+        classify(method, query, websocket, TransportSet::ALL).map(|wanted| wanted.intent)
     }
 
-    /// Protocol, section 2.2, row by row.
+    /// docs/protocol.md 2.2, row by row.
     #[test]
-    fn every_refusal_has_its_code() {
+    fn every_rejection_has_its_code() {
         let sid = |query: &str| std::format!("{query}&sid={SID}");
         for (method, query, websocket, reject) in [
             // EIO missing or not 4
@@ -352,7 +354,7 @@ mod tests {
             ("get", "EIO=4&transport=polling", false, Reject::BadHandshakeMethod),
             ("POST", "EIO=4&transport=websocket", true, Reject::BadHandshakeMethod),
             ("POST", "EIO=3&transport=polling", false, Reject::BadHandshakeMethod),
-            // unknown sid, as far as it shows without a table
+            // unknown sid, as far as it shows without a table of sessions
             ("GET", "EIO=4&transport=polling&sid=a%20b", false, Reject::UnknownSid),
             ("POST", "EIO=4&transport=polling&sid=a+b", false, Reject::UnknownSid),
             ("GET", "EIO=4&transport=websocket&sid=\"", true, Reject::UnknownSid),
@@ -362,7 +364,7 @@ mod tests {
             ("DELETE", &sid("EIO=4&transport=polling"), false, Reject::MethodNotAllowed),
             ("HEAD", &sid("EIO=4&transport=polling"), false, Reject::MethodNotAllowed),
             ("POST", &sid("EIO=4&transport=websocket"), true, Reject::MethodNotAllowed),
-            // JSONP index that is none
+            // JSONP index that is not a number
             ("GET", "EIO=4&transport=polling&j=", false, Reject::BadRequest),
             ("GET", "EIO=4&transport=polling&j=1);alert(1", false, Reject::BadRequest),
             ("GET", "EIO=4&transport=polling&j=4294967296", false, Reject::BadRequest),
@@ -377,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_405_says_what_is_allowed() {
+    fn only_a_405_has_an_allow_header() {
         use Reject::*;
         for reject in [
             UnknownTransport,
@@ -393,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sensible_request_has_its_intent() {
+    fn every_valid_request_has_its_intent() {
         for (method, query, websocket, wanted) in [
             ("GET", "EIO=4&transport=polling", false, Intent::Handshake(Transport::Polling)),
             ("GET", "EIO=4&transport=websocket", true, Intent::Handshake(Transport::WebSocket)),
@@ -426,19 +428,19 @@ mod tests {
     }
 
     #[test]
-    fn a_transport_switched_off_is_unknown() {
+    fn disabled_transport_is_unknown() {
         for (query, websocket, off) in [
             ("EIO=4&transport=polling", false, Transport::Polling),
             ("EIO=4&transport=websocket", true, Transport::WebSocket),
             ("EIO=4&transport=websocket&sid=a", true, Transport::WebSocket),
         ] {
             let on = TransportSet::ALL.without(off);
-            assert_eq!(meaning("GET", query, websocket, on), Err(Reject::UnknownTransport));
+            assert_eq!(classify("GET", query, websocket, on), Err(Reject::UnknownTransport));
         }
     }
 
     #[test]
-    fn a_query_is_read_as_the_reference_server_does() {
+    fn query_is_parsed_like_engine_io() {
         for query in [
             "EIO=%34&transport=polling",
             "EIO=4&transport=%70olling",
@@ -461,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sid_is_never_cut_to_fit() {
+    fn sid_is_never_truncated() {
         let longest = "a".repeat(Sid::MAX);
         let query = std::format!("sid={longest}");
         assert_eq!(Query::parse(&query).sid(), Some(Ok(Sid::new(&longest).unwrap())));
@@ -481,9 +483,9 @@ mod tests {
     }
 
     #[test]
-    fn flags_stand_beside_the_intent() {
+    fn flags_are_parsed_with_the_intent() {
         let flags = |query: &str, websocket| {
-            let wanted = meaning("GET", query, websocket, TransportSet::ALL).unwrap();
+            let wanted = classify("GET", query, websocket, TransportSet::ALL).unwrap();
             (wanted.base64, wanted.jsonp)
         };
         assert_eq!(flags("EIO=4&transport=polling", false), (false, None));
@@ -493,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_read_back_and_nothing_else_is_taken_for_one() {
+    fn code_in_finds_only_codes() {
         for code in 0..=5 {
             let body = std::format!(r#"{{"code":{code},"message":"x"}}"#);
             assert_eq!(Reject::code_in(body.as_bytes()), Some(code));
@@ -506,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_say_code_and_message() {
+    fn bodies_contain_code_and_message() {
         for reject in [
             Reject::UnknownTransport,
             Reject::UnknownSid,

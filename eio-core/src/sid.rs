@@ -1,13 +1,13 @@
-//! [`Sid`]: the session identifier, bounded and safe inside a query string.
+//! [`Sid`]: a session identifier of bounded length that is safe inside a query string.
 
 use core::fmt;
 
 use heapless::String;
 
-use crate::text::Chars;
+use crate::text::AsciiSet;
 
-/// A session identifier: 1 to [`Sid::MAX`] characters of `A-Z a-z 0-9 - _ . ~` (the unreserved characters
-/// of RFC 3986 section 2.3), so that it stands in a query, a cookie or a log line as it is.
+/// A session identifier: 1 to [`Sid::MAX`] characters of `A-Z a-z 0-9 - _ . ~` (the unreserved characters of RFC 3986
+/// section 2.3), so that it needs no escaping in a query, a cookie or a log line.
 ///
 /// ```
 /// use eio_core::sid::Sid;
@@ -20,14 +20,15 @@ use crate::text::Chars;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Sid(String<{ Sid::MAX }, u8>);
 
-/// Not a [`Sid`]: empty, longer than [`Sid::MAX`], or with a character outside the unreserved set.
+/// The error for text that is not a [`Sid`]: empty, longer than [`Sid::MAX`], or with a character outside the
+/// unreserved set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct InvalidSid;
 
 impl Sid {
-    /// The longest identifier, in characters. Peers use 16 (engineioxide), 20 (engine.io, python-engineio)
-    /// and 36 (UUIDs).
+    /// The maximum length, in characters. Other implementations use 16 (engineioxide), 20 (engine.io,
+    /// python-engineio) and 36 (UUIDs).
     pub const MAX: usize = 64;
 
     /// Checks and copies `text`.
@@ -35,19 +36,19 @@ impl Sid {
     /// # Errors
     /// [`InvalidSid`]
     pub fn new(text: &str) -> Result<Self, InvalidSid> {
-        if text.is_empty() || !text.bytes().all(|byte| UNRESERVED.has(byte)) {
+        if text.is_empty() || !text.bytes().all(|byte| UNRESERVED.contains(byte)) {
             return Err(InvalidSid);
         }
         String::try_from(text).map(Self).map_err(|_| InvalidSid)
     }
 
-    /// Its characters.
+    /// The identifier as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-const UNRESERVED: Chars = Chars::alphanumeric_and(b"-._~");
+const UNRESERVED: AsciiSet = AsciiSet::alphanumeric_and(b"-._~");
 
 impl core::str::FromStr for Sid {
     type Err = InvalidSid;
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_and_alphabet() {
+    fn sid_has_1_to_64_unreserved_characters() {
         assert!(Sid::new(&"a".repeat(64)).is_ok());
         for bad in ["", &"a".repeat(65), "a b", "a&b", "a\r\nb", "é", "a%41", "a\"b"] {
             assert_eq!(Sid::new(bad), Err(InvalidSid), "{bad:?}");

@@ -1,13 +1,13 @@
-//! Text from bytes, and what it may be made of.
+//! UTF-8 validation and sets of ASCII characters.
 
 #[cfg(feature = "std")]
 use ascii::AsAsciiStr as _;
 
-/// The bytes as text, if they are UTF-8 (RFC 3629).
+/// `bytes` as text, if they are valid UTF-8 (RFC 3629).
 #[inline]
 pub(crate) fn utf8(bytes: &[u8]) -> Option<&str> {
-    /// Below this length in bytes simdutf8 leaves it to the standard library, which looks at each byte up to a word's
-    /// boundary. A text in a received frame mostly begins off one, and is mostly ASCII.
+    /// Below this length in bytes simdutf8 calls the standard library, which checks single bytes up to the next word
+    /// boundary. Text in a received frame is rarely aligned to a word and is mostly ASCII.
     #[cfg(feature = "std")]
     const SHORT: usize = 64;
     #[cfg(feature = "std")]
@@ -19,11 +19,11 @@ pub(crate) fn utf8(bytes: &[u8]) -> Option<&str> {
     simdutf8::basic::from_utf8(bytes).ok()
 }
 
-/// A set of ASCII characters: a bit for each.
-pub(crate) struct Chars([u32; 4]);
+/// A set of ASCII characters, one bit each.
+pub(crate) struct AsciiSet([u32; 4]);
 
-impl Chars {
-    /// Letters, digits and `others`.
+impl AsciiSet {
+    /// ASCII letters, digits and `others`.
     pub(crate) const fn alphanumeric_and(others: &[u8]) -> Self {
         let mut bits = [0; 4];
         let mut byte = 0;
@@ -41,9 +41,9 @@ impl Chars {
         Self(bits)
     }
 
-    /// Whether `byte` is one of them.
+    /// Whether `byte` is in the set.
     #[inline]
-    pub(crate) const fn has(&self, byte: u8) -> bool {
+    pub(crate) const fn contains(&self, byte: u8) -> bool {
         byte.is_ascii() && self.0[byte as usize / 32] >> (byte % 32) & 1 != 0
     }
 }
@@ -53,17 +53,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_has_its_characters_and_no_others() {
-        let set = Chars::alphanumeric_and(b"-~");
+    fn set_contains_exactly_its_characters() {
+        let set = AsciiSet::alphanumeric_and(b"-~");
         for byte in 0..=u8::MAX {
             let expected = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'~';
-            assert_eq!(set.has(byte), expected, "{byte}");
+            assert_eq!(set.contains(byte), expected, "{byte}");
         }
     }
 
     #[test]
-    fn it_is_what_the_standard_library_takes_for_text() {
-        // Each with each byte of it in front of, between and behind ASCII, around the lengths where the way changes.
+    fn utf8_agrees_with_std() {
+        // Each part at each position in ASCII, around the lengths at which the algorithm changes.
         let parts: [&[u8]; 8] = [
             b"",
             b"a",

@@ -1,8 +1,8 @@
-//! Time as an argument: [`Instant`] counts milliseconds since whenever the driver likes.
+//! [`Instant`]: time as an argument, in milliseconds.
 
-/// A moment, in milliseconds since an origin the driver chooses once (boot, start of the process).
+/// A point in time, in milliseconds since an origin that the driver chooses once (boot, start of the process).
 ///
-/// The core never asks for the time; whoever calls it says what time it is.
+/// This crate never reads a clock; the caller passes the current time.
 ///
 /// ```
 /// use eio_core::time::Instant;
@@ -16,7 +16,7 @@
 pub struct Instant(u64);
 
 impl Instant {
-    /// The moment `millis` after the origin.
+    /// The instant `millis` milliseconds after the origin.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
@@ -26,12 +26,12 @@ impl Instant {
         self.0
     }
 
-    /// The moment `millis` later; the end of time if that overflows.
+    /// The instant `millis` milliseconds later. Saturates at the latest instant.
     pub const fn after(self, millis: u32) -> Self {
         Self(self.0.saturating_add(millis as u64))
     }
 
-    /// Milliseconds from `earlier` to `self`, 0 if `earlier` is the later one.
+    /// Milliseconds from `earlier` to `self`; 0 if `earlier` is later.
     pub const fn millis_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }

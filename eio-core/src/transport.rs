@@ -1,12 +1,12 @@
-//! The two ways an Engine.IO session is carried, and sets of them.
+//! [`Transport`]: polling or WebSocket, and sets of them.
 
-/// How a session is carried.
+/// The transport of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Transport {
     /// HTTP long-polling: GET to receive, POST to send.
     Polling,
-    /// RFC 6455.
+    /// WebSocket, RFC 6455.
     WebSocket,
 }
 
@@ -19,7 +19,7 @@ impl Transport {
         }
     }
 
-    /// The transport of that exact name.
+    /// The transport with exactly this name.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "polling" => Some(Self::Polling),
@@ -42,7 +42,7 @@ impl core::fmt::Display for Transport {
     }
 }
 
-/// Any of the transports.
+/// A set of transports.
 ///
 /// ```
 /// use eio_core::transport::{Transport, TransportSet};
@@ -60,29 +60,29 @@ impl TransportSet {
     /// Polling and WebSocket.
     pub const ALL: Self = Self::EMPTY.with(Transport::Polling).with(Transport::WebSocket);
 
-    /// This set and `transport`.
+    /// This set with `transport`.
     #[must_use]
     pub const fn with(self, transport: Transport) -> Self {
         Self(self.0 | transport.bit())
     }
 
-    /// This set less `transport`.
+    /// This set without `transport`.
     #[must_use]
     pub const fn without(self, transport: Transport) -> Self {
         Self(self.0 & !transport.bit())
     }
 
-    /// Whether `transport` is in it.
+    /// Whether `transport` is in the set.
     pub const fn contains(self, transport: Transport) -> bool {
         self.0 & transport.bit() != 0
     }
-
+    /// Whether the set is empty.
     /// Whether nothing is in it.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Its members, polling first.
+    /// The members, polling first.
     pub fn iter(self) -> impl Iterator<Item = Transport> {
         [Transport::Polling, Transport::WebSocket].into_iter().filter(move |t| self.contains(*t))
     }
@@ -94,7 +94,7 @@ mod tests {
     use std::vec::Vec;
 
     #[test]
-    fn a_set_holds_what_was_put_in_once_or_twice_and_not_taken_out() {
+    fn set_contains_added_and_not_removed_transports() {
         let both = [Transport::Polling, Transport::WebSocket];
         assert!(TransportSet::EMPTY.is_empty());
         assert_eq!(TransportSet::EMPTY.iter().next(), None);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_the_transport_s_own_to_the_letter() {
+    fn name_matches_exactly() {
         for transport in TransportSet::ALL.iter() {
             assert_eq!(Transport::from_name(transport.name()), Some(transport));
         }

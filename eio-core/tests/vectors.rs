@@ -1,11 +1,10 @@
-//! Packets and payloads as others write them: every example of the Engine.IO v4 protocol text, what
-//! engine.io-parser 5.2.3 and python-engineio 4.15.1 produce (they agree on every vector here), and that
-//! what is written can be read back.
+//! Packets and payloads of other implementations: each example of the Engine.IO v4 protocol text, the output of
+//! engine.io-parser 5.2.3 and python-engineio 4.15.1 (which agree on each vector here), and round trips.
 
 use eio_core::buffer::Writer;
 use eio_core::open::{OPEN_MAX, Open};
 use eio_core::packet::{Error, Frame, Message, Packet};
-use eio_core::payload::{Decoder, Encoder, Pushed, SEPARATOR};
+use eio_core::payload::{Decoder, Encoder, PushOutcome, SEPARATOR};
 use eio_core::transport::{Transport, TransportSet};
 use proptest::prelude::*;
 
@@ -44,7 +43,7 @@ const HANDSHAKE: &str = r#"{
   "maxPayload": 1000000
 }"#;
 
-/// Messages and their text form, alike in both references.
+/// Messages and their text form, equal in both references.
 const REFERENCES: &[(Packet<'_>, &[u8])] = &[
     (text("hello"), b"4hello"),
     (text(""), b"4"),
@@ -84,7 +83,7 @@ const REFERENCES: &[(Packet<'_>, &[u8])] = &[
     (Packet::Pong("probe"), b"3probe"),
 ];
 
-/// What engine.io-parser calls a parser error, and all of what it reads before the error.
+/// Records that engine.io-parser rejects, and the packets it reads before the error.
 const REFUSED: &[(&[u8], &[Packet<'_>], Error)] = &[
     (b"", &[], Error::Empty),
     (b"7", &[], Error::UnknownType),
@@ -96,7 +95,7 @@ const REFUSED: &[(&[u8], &[Packet<'_>], Error)] = &[
     (b"4a\x1e\x1e4b", &[text("a")], Error::Empty),
 ];
 
-/// What engine.io-parser understands although nobody should write it.
+/// Records that engine.io-parser accepts although no encoder should write them.
 const UNDERSTOOD: &[(&str, Packet<'_>)] = &[
     ("1x", Packet::Close),
     ("5x", Packet::Upgrade),
@@ -106,7 +105,7 @@ const UNDERSTOOD: &[(&str, Packet<'_>)] = &[
     ("4\x1f", text("\x1f")),
 ];
 
-/// What engine.io-parser decodes by passing over what is not base64, to bytes nobody meant.
+/// Records that engine.io-parser decodes to unintended bytes, because it skips characters outside base64.
 const DAMAGED: &[&str] = &["bA", "bAR==", "b====", "bA-_w", "b AAAA", "bAAAA="];
 
 const EVERY_BYTE: [u8; 256] = {
@@ -120,7 +119,7 @@ const EVERY_BYTE: [u8; 256] = {
 };
 
 #[test]
-fn the_protocol_text_reads_and_writes_as_printed() {
+fn examples_of_the_protocol_text_round_trip() {
     for (section, packet, record) in PROTOCOL_TEXT {
         assert_eq!(Packet::parse_text(&mut bytes(record)), Ok(*packet), "{section}");
         assert_eq!(write(packet), record.as_bytes(), "{section}");
@@ -132,12 +131,12 @@ fn the_protocol_text_reads_and_writes_as_printed() {
 }
 
 #[test]
-fn the_handshake_of_the_protocol_text_reads_as_meant() {
+fn handshake_of_the_protocol_text_is_parsed() {
     let open = Open {
         sid: "lv_VI97HAXpY6yYWAAAC".parse().unwrap(),
         upgrades: TransportSet::EMPTY.with(Transport::WebSocket),
-        ping_interval: 25_000,
-        ping_timeout: 20_000,
+        ping_interval_ms: 25_000,
+        ping_timeout_ms: 20_000,
         max_payload: 1_000_000,
     };
     let mut record = write(&Packet::Open(HANDSHAKE));
@@ -151,14 +150,14 @@ fn the_handshake_of_the_protocol_text_reads_as_meant() {
 }
 
 #[test]
-fn binary_is_sent_as_is_over_websocket() {
+fn binary_is_unchanged_over_websocket() {
     let frame = binary(&EVERY_BYTE).frame();
     assert_eq!(frame, Frame { binary: true, prefix: b"", data: &EVERY_BYTE });
     assert_eq!(Packet::parse_binary(frame.data), binary(&EVERY_BYTE));
 }
 
 #[test]
-fn the_references_write_what_we_write_and_read() {
+fn output_equals_that_of_the_references() {
     for (packet, record) in REFERENCES {
         assert_eq!(write(packet), *record);
         assert_eq!(Packet::parse_text(&mut record.to_vec()), Ok(*packet));
@@ -171,7 +170,7 @@ fn the_references_write_what_we_write_and_read() {
 }
 
 #[test]
-fn what_the_reference_refuses_is_refused_at_the_same_packet() {
+fn errors_are_at_the_same_packet_as_in_the_reference() {
     for (body, before, error) in REFUSED {
         let mut expected: Vec<_> = before.iter().copied().map(Ok).collect();
         expected.push(Err(*error));
@@ -180,7 +179,7 @@ fn what_the_reference_refuses_is_refused_at_the_same_packet() {
 }
 
 #[test]
-fn what_the_reference_understands_is_understood_unless_damaged() {
+fn lenient_records_are_accepted_unless_damaged() {
     for (record, packet) in UNDERSTOOD {
         assert_eq!(Packet::parse_text(&mut bytes(record)), Ok(*packet), "{record}");
     }
@@ -191,7 +190,7 @@ fn what_the_reference_understands_is_understood_unless_damaged() {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_back(packets in prop::collection::vec(packet(), 1..20)) {
+    fn packets_and_bodies_round_trip(packets in prop::collection::vec(packet(), 1..20)) {
         let packets: Vec<_> = packets.iter().map(Owned::borrow).collect();
         for packet in &packets {
             let mut record = write(packet);
@@ -203,7 +202,7 @@ proptest! {
     }
 
     #[test]
-    fn a_frame_and_a_text_frame_say_the_same(packet in packet()) {
+    fn binary_and_text_frames_are_equivalent(packet in packet()) {
         let packet = packet.borrow();
         let frame = packet.frame();
         let mut bytes = [frame.prefix, frame.data].concat();
@@ -216,7 +215,7 @@ proptest! {
     }
 
     #[test]
-    fn no_body_is_read_as_more_than_it_holds(mut body in hostile_body()) {
+    fn decoder_yields_at_most_one_packet_per_record(mut body in hostile_body()) {
         let (len, records) = (body.len(), body.split(|&byte| byte == SEPARATOR).count());
         let packets = read_all(&mut body);
         prop_assert!((1..=records).contains(&packets.len()));
@@ -227,7 +226,7 @@ proptest! {
     }
 
     #[test]
-    fn a_body_never_exceeds_its_limits_but_for_a_single_packet(
+    fn only_a_single_packet_may_exceed_the_limits(
         packets in prop::collection::vec(packet(), 1..20),
         max_bytes in 0_usize..200,
         max_packets in 0_usize..10,
@@ -240,9 +239,9 @@ proptest! {
         for packet in packets.iter().map(Owned::borrow) {
             let before = encoder;
             match encoder.push(&mut out, &packet) {
-                Ok(Pushed::Yes) => written.push(packet),
+                Ok(PushOutcome::Written) => written.push(packet),
                 refused => {
-                    prop_assert_ne!(refused, Ok(Pushed::HoldsSeparator));
+                    prop_assert_ne!(refused, Ok(PushOutcome::Separator));
                     prop_assert!(refused.is_err() || !before.is_empty());
                     prop_assert_eq!(encoder, before);
                 }
@@ -259,7 +258,7 @@ proptest! {
     }
 
     #[test]
-    fn a_handshake_comes_back(
+    fn open_packets_round_trip(
         sid in "[A-Za-z0-9._~-]{1,64}",
         polling: bool,
         websocket: bool,
@@ -271,15 +270,15 @@ proptest! {
         {
             upgrades = if wanted { upgrades.with(transport) } else { upgrades };
         }
-        let [ping_interval, ping_timeout, max_payload] = numbers;
+        let [ping_interval_ms, ping_timeout_ms, max_payload] = numbers;
         let sid = sid.parse().unwrap();
-        let open = Open { sid, upgrades, ping_interval, ping_timeout, max_payload };
+        let open = Open { sid, upgrades, ping_interval_ms, ping_timeout_ms, max_payload };
         let mut memory = [0; OPEN_MAX];
         prop_assert_eq!(Open::parse(open.json(&mut memory)), Ok(open));
     }
 
     #[test]
-    fn no_handshake_panics(
+    fn open_packet_parser_never_panics(
         json in prop::collection::vec(
             prop::sample::select(vec![
                 "{", "}", "[", "]", ":", ",", "\"", "\\", "null", "true", "1", "-", ".5", " ", "é",
@@ -296,7 +295,7 @@ proptest! {
     }
 }
 
-/// A [`Packet`] with its data.
+/// A [`Packet`] that owns its data.
 #[derive(Clone, Debug)]
 enum Owned {
     Open(String),
@@ -339,7 +338,7 @@ fn packet() -> impl Strategy<Value = Owned> {
     ]
 }
 
-/// Bytes at random, and bytes that mean something in an order that does not.
+/// Random bytes, and meaningful bytes in random order.
 fn hostile_body() -> impl Strategy<Value = Vec<u8>> {
     let telling =
         prop::sample::select(b"0123456bbb4444AAAA//+==\x1e\x1e\x1e\x80\xc3\xa9\xff7 ".to_vec());
@@ -360,7 +359,7 @@ fn write_all(packets: &[Packet<'_>]) -> Vec<u8> {
     let mut out = Writer::new(&mut memory);
     let mut encoder = Encoder::new(len - 1, packets.len());
     for packet in packets {
-        assert_eq!(encoder.push(&mut out, packet), Ok(Pushed::Yes));
+        assert_eq!(encoder.push(&mut out, packet), Ok(PushOutcome::Written));
     }
     assert_eq!(out.room(), 0);
     memory

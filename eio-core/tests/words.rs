@@ -1,4 +1,4 @@
-//! What errors say: each something, each something else, and none of it what the peer sent.
+//! The texts of errors: not empty, distinct, and without data of the peer.
 
 use std::fmt::Display;
 
@@ -13,7 +13,7 @@ use eio_core::ws::handshake::{Mismatch, Refusal};
 use eio_core::ws::{self, CloseCode};
 use eio_core::{open, packet};
 
-/// Every one says something, and nothing that another says.
+/// Checks that each error has a text of its own.
 #[track_caller]
 fn differ(errors: &[&dyn Display]) {
     let mut words: Vec<_> = errors.iter().map(|error| error.to_string()).collect();
@@ -25,7 +25,7 @@ fn differ(errors: &[&dyn Display]) {
 }
 
 #[test]
-fn no_two_errors_read_alike() {
+fn texts_of_packet_errors_are_distinct() {
     differ(&[
         &packet::Error::Empty,
         &packet::Error::UnknownType,
@@ -40,6 +40,10 @@ fn no_two_errors_read_alike() {
         &open::Error::Missing("sid"),
         &open::Error::Sid,
     ]);
+}
+
+#[test]
+fn texts_of_websocket_errors_are_distinct() {
     differ(&[
         &ws::Error::ReservedBits,
         &ws::Error::ReservedOpcode,
@@ -76,6 +80,10 @@ fn no_two_errors_read_alike() {
         &Mismatch::Extension,
         &Mismatch::Protocol,
     ]);
+}
+
+#[test]
+fn texts_of_http_errors_are_distinct() {
     differ(&[
         &http::Error::HeadTooLarge,
         &http::Error::StartLineTooLarge,
@@ -115,6 +123,10 @@ fn no_two_errors_read_alike() {
         &UrlError::BadAuthority,
     ]);
     differ(&[&WriteError::Overflow, &WriteError::IllegalValue]);
+}
+
+#[test]
+fn texts_of_session_errors_are_distinct() {
     differ(&[
         &Reject::UnknownTransport,
         &Reject::UnknownSid,
@@ -131,11 +143,11 @@ fn no_two_errors_read_alike() {
         &Violation::AlreadyUpgrading,
         &Violation::Ended,
         &Violation::WrongDirection,
-        &Violation::NotAProbe,
+        &Violation::UnexpectedPacket,
         &Violation::NotAttached,
         &Violation::NotOpened,
     ]);
-    differ(&[&UpgradeFailure::Timeout, &UpgradeFailure::Lost, &UpgradeFailure::NotAProbe]);
+    differ(&[&UpgradeFailure::Timeout, &UpgradeFailure::Lost, &UpgradeFailure::UnexpectedPacket]);
     differ(&[
         &CloseReason::ClientDisconnect,
         &CloseReason::ServerDisconnect,
@@ -151,7 +163,7 @@ fn no_two_errors_read_alike() {
 }
 
 #[test]
-fn values_read_as_they_are_written() {
+fn values_display_as_they_are_sent() {
     let sid = Sid::new("lv_VI97HAXpY6yYWAAAC").expect("a sid");
     assert_eq!(sid.to_string(), "lv_VI97HAXpY6yYWAAAC");
     assert_eq!(format!("{sid:?}"), "Sid(lv_VI97HAXpY6yYWAAAC)");

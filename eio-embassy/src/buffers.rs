@@ -1,18 +1,26 @@
-//! [`Buffers`], lent by the caller, and what the client does with them.
+//! [`Buffers`]: the memory that the caller lends to a client.
 
 use eio_core::buffer::{Overflow, Sink};
 
-/// All the memory a [`Client`](crate::Client) needs beside itself: `RX` bytes to receive into and `TX` bytes
-/// to send from. Constant, so it can be a `static` (in a `StaticCell`) and its size shows at link time.
+/// The memory that a client needs besides itself: `RX` bytes to receive into and `TX` bytes to send from. `new` is
+/// `const`, so it can be a `static` (in a `StaticCell`) and its size is known at link time.
 ///
-/// | it limits | to |
+/// | limit | value |
 /// |---|---|
-/// | a received message | [`MAX_MESSAGE`](Self::MAX_MESSAGE) bytes, its type included; a larger one is refused with close code 1009 |
-/// | a sent message | nothing: one beyond [`MAX_FRAME`](Self::MAX_FRAME) goes in several frames |
+/// | a received message | [`MAX_MESSAGE`](Self::MAX_MESSAGE) bytes with its type; a larger one is refused with close code 1009 |
+/// | a sent message | none: a message larger than [`MAX_FRAME`](Self::MAX_FRAME) is sent in several frames |
 /// | the request (path, query, headers) | `TX` bytes |
 /// | the head of the response | `RX` bytes |
 ///
-/// Less than 512 bytes for `RX` or 384 for `TX` does not compile.
+/// `RX` below 512 or `TX` below 384 does not compile.
+///
+/// ```
+/// use eio_embassy::Buffers;
+///
+/// type Memory = Buffers<1536, 512>;
+/// assert_eq!(Memory::MAX_MESSAGE, 1399);
+/// assert_eq!(size_of::<Memory>(), 2048);
+/// ```
 #[derive(Debug)]
 pub struct Buffers<const RX: usize, const TX: usize> {
     pub(crate) rx: [u8; RX],
@@ -20,17 +28,17 @@ pub struct Buffers<const RX: usize, const TX: usize> {
 }
 
 impl<const RX: usize, const TX: usize> Buffers<RX, TX> {
-    /// The largest message that can be received, in bytes, type included: a WebSocket control frame may come
-    /// between the parts of a message, and finds room beside it.
+    /// The largest message that can be received over a WebSocket, in bytes with its type. The rest of `RX` is for a
+    /// control frame, which may be sent between the fragments of a message.
     pub const MAX_MESSAGE: usize = RX - RX_RESERVE;
-    /// The largest frame that can be sent, in bytes, with its head: answers to the server go even when
-    /// nothing else fits any more.
+    /// The largest frame that can be sent, in bytes with its head. The rest of `TX` is for the answer to a ping, which
+    /// is sent even when the buffer has no room for messages.
     pub const MAX_FRAME: usize = TX - TX_RESERVE;
 
     /// Empty buffers.
     pub const fn new() -> Self {
         const {
-            assert!(RX >= 512, "the head of an HTTP response and a handshake need 512 bytes");
+            assert!(RX >= 512, "the head of a response and the open packet need 512 bytes");
             assert!(TX >= 384, "a request needs 384 bytes");
         }
         Self { rx: [0; RX], tx: [0; TX] }
@@ -43,22 +51,22 @@ impl<const RX: usize, const TX: usize> Default for Buffers<RX, TX> {
     }
 }
 
-/// A frame with 125 bytes of payload, which no control frame exceeds (RFC 6455 section 5.5), and the head of
-/// a long frame behind it.
+/// A frame with 125 bytes of payload, the limit of a control frame (RFC 6455 section 5.5), and the head of the next
+/// frame.
 pub(crate) const RX_RESERVE: usize = 2 + 125 + 10;
-/// A masked control frame, and a pong of Engine.IO behind it.
+/// A masked control frame, and a pong packet of Engine.IO.
 pub(crate) const TX_RESERVE: usize = 6 + 125 + 7;
 
-/// Bytes on their way out: written at the end, taken by the network at the start.
+/// Bytes to send: encoders append at the end, the network consumes from the start.
 #[derive(Debug)]
-pub(crate) struct Outbox<'b> {
+pub(crate) struct SendBuffer<'b> {
     memory: &'b mut [u8],
     /// Invariant: `start <= end <= memory.len()`.
     start: usize,
     end: usize,
 }
 
-impl<'b> Outbox<'b> {
+impl<'b> SendBuffer<'b> {
     pub(crate) fn new(memory: &'b mut [u8]) -> Self {
         Self { memory, start: 0, end: 0 }
     }
@@ -67,7 +75,7 @@ impl<'b> Outbox<'b> {
         self.memory
     }
 
-    /// What the network should take next.
+    /// The bytes to write next.
     pub(crate) fn unsent(&self) -> &[u8] {
         self.memory.get(self.start..self.end).unwrap_or_default()
     }
@@ -76,8 +84,8 @@ impl<'b> Outbox<'b> {
         self.start == self.end
     }
 
-    /// The network took `n` bytes.
-    pub(crate) fn taken(&mut self, n: usize) {
+    /// The network accepted `n` bytes.
+    pub(crate) fn consume(&mut self, n: usize) {
         self.start = self.end.min(self.start.saturating_add(n));
         if self.is_empty() {
             self.clear();
@@ -92,13 +100,13 @@ impl<'b> Outbox<'b> {
         self.memory.len()
     }
 
-    /// How many more bytes fit.
+    /// The number of bytes that still fit.
     pub(crate) fn room(&self) -> usize {
         self.memory.len() - (self.end - self.start)
     }
 }
 
-impl Sink for Outbox<'_> {
+impl Sink for SendBuffer<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
         self.claim(bytes.len())?.copy_from_slice(bytes);
         Ok(())
@@ -124,16 +132,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_taken_is_never_overwritten() {
+    fn unsent_bytes_are_not_overwritten() {
         let mut memory = [0; 8];
-        let mut out = Outbox::new(&mut memory);
+        let mut out = SendBuffer::new(&mut memory);
         out.put(b"abcdef").unwrap();
-        out.taken(4);
+        out.consume(4);
         assert_eq!(out.put(b"1234567"), Err(Overflow));
         out.put(b"123456").unwrap();
         assert_eq!(out.unsent(), b"ef123456");
         assert_eq!((out.room(), out.put(b"x")), (0, Err(Overflow)));
-        out.taken(8);
+        out.consume(8);
         assert!(out.is_empty());
         out.put(b"12345678").unwrap();
     }

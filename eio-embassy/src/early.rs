@@ -1,22 +1,21 @@
-//! [`Early`]: messages that came with the handshake by polling, until the application takes them.
+//! [`Early`]: messages received by polling before an upgrade, until the application receives them.
 
 use eio_core::packet::{Message, Packet};
 use eio_core::payload::{self, SEPARATOR};
 
 use crate::error::Error;
 
-/// Messages behind one another, each behind its kind and length.
+/// Packed messages. Before each are its length and kind.
 #[derive(Debug, Default)]
 pub(crate) struct Early<'b>(&'b [u8]);
 
-/// As long as the separator and the type that stand before a message in a body, so that it can be packed where
-/// it lies.
+/// As long as the separator and the type before a message in a body, so a message can be packed in place.
 const HEAD: usize = 2;
-/// In the head, beside the length.
+/// The bit of the head that marks a binary message. The other bits are the length.
 const BINARY: u16 = 0x8000;
 
-/// Packs the messages of `body`, in which each packet stands behind a separator, at its start. How long that is.
-/// `handle` says what a packet comes to.
+/// Packs the messages of `body`, in which a separator precedes each packet, at its start. Returns the packed length.
+/// `handle` returns the message of a packet, if it has one.
 pub(crate) fn pack(
     body: &mut [u8],
     mut handle: impl for<'p> FnMut(Packet<'p>) -> Option<Message<'p>>,
@@ -31,9 +30,9 @@ pub(crate) fn pack(
         let Some(packet) = payload::Decoder::new(record).next() else { continue };
         let Some(message) = handle(packet.map_err(Error::Packet)?) else { continue };
         let len = u16::try_from(message.len()).ok().filter(|&len| len < BINARY);
-        let len = len.ok_or(Error::TooLarge)?;
+        let len = len.ok_or(Error::ReceivedTooLarge)?;
         let kind = if let Message::Binary(_) = message { BINARY } else { 0 };
-        // Behind its type, in either kind: base64 was decoded where it lies.
+        // A message follows its type; base64 was decoded in place.
         let at = start + 1;
         let packed = to + HEAD + usize::from(len);
         for (slot, at) in (to + HEAD..packed).zip(at..) {
@@ -51,7 +50,7 @@ pub(crate) fn pack(
 }
 
 impl<'b> Early<'b> {
-    /// What [`pack`] packed.
+    /// The messages that [`pack`] packed.
     pub(crate) const fn new(packed: &'b [u8]) -> Self {
         Self(packed)
     }
@@ -60,14 +59,14 @@ impl<'b> Early<'b> {
         self.0.is_empty()
     }
 
-    /// The first of them; an empty one once there is none.
+    /// The first message; an empty one if there is no message left.
     pub(crate) fn take(&mut self) -> Message<'b> {
         let (head, rest) = self.0.split_first_chunk::<HEAD>().unwrap_or((&[0; HEAD], &[]));
         let head = u16::from_be_bytes(*head);
         let (message, rest) = rest.split_at_checked((head & !BINARY).into()).unwrap_or_default();
         self.0 = rest;
         match head & BINARY {
-            // It was text when it was packed.
+            // `pack` validated it.
             0 => Message::Text(core::str::from_utf8(message).unwrap_or_default()),
             _ => Message::Binary(message),
         }
@@ -83,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn no_message_is_torn_when_it_is_packed() {
+    fn packed_messages_come_out_unchanged() {
         let mut body = *b"\x1e4h\xc3\xa9llo\x1e6\x1ebAQIDBA==\x1e4\x1e2\x1ebAA==\x1e4end";
         let len = pack(&mut body, message).unwrap();
         let mut early = Early::new(&body[..len]);

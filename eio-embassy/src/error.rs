@@ -1,4 +1,4 @@
-//! [`Error`]: what happened, by name.
+//! [`Error`]: why there is no session, why it ended, or why a message was not sent.
 
 use core::fmt;
 
@@ -9,100 +9,102 @@ use eio_core::ws::{self, CloseCode};
 use eio_core::{open, packet};
 use embedded_io_async::ErrorKind;
 
-/// Why there is no connection, or no longer.
+/// Why there is no session, why it ended, or why a message was not sent.
 ///
-/// All but [`MessageTooLong`](Self::MessageTooLong), [`Unfinished`](Self::Unfinished) and
-/// [`HoldsSeparator`](Self::HoldsSeparator), which refuse one message, end the session: whatever is called
-/// after one of them answers the same. The buffers are free for the next connection once the client is
-/// dropped.
+/// [`TooLarge`](Self::TooLarge), [`Unfinished`](Self::Unfinished) and [`Separator`](Self::Separator) refuse one
+/// message: nothing was sent and the session continues. Every other error ends the session: all later calls return the
+/// same error. The buffers are free for the next session as soon as the client is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Error {
-    /// The transport below failed.
+    /// A half of the connection returned an error.
     Io(IoError),
-    /// The name could not be resolved.
-    Dns,
-    /// No connection came about: refused, no route, or reset.
+    /// The host name could not be resolved.
+    Resolve,
+    /// The connection could not be established: refused, no route, or reset.
     Connect,
-    /// It took too long.
-    TimedOut(Waiting),
-    /// The server refused the handshake: HTTP status, and the `code` Engine.IO gives in the body if it gave
-    /// one (0 transport unknown, 1 session unknown, 2 bad method, 3 bad request, 4 forbidden).
-    Refused {
+    /// A timeout expired.
+    TimedOut(Timeout),
+    /// The server answered a request with this status instead of 101 or 200.
+    Status {
         /// The HTTP status.
         status: u16,
-        /// Engine.IO's number.
+        /// The `code` of Engine.IO in the body, if there is one: 0 unknown transport, 1 unknown session, 2 bad method,
+        /// 3 bad request, 4 forbidden.
         code: Option<u8>,
     },
-    /// The server does not speak revision 4 of the protocol (code 5).
-    WrongVersion,
-    /// What answers is not a WebSocket server.
+    /// The server does not support revision 4 of the protocol (`code` 5).
+    UnsupportedVersion,
+    /// The response to the WebSocket request does not open a WebSocket.
     Handshake(Mismatch),
-    /// What answers is not an HTTP server, or its head is larger than the receive buffer.
+    /// A response is not valid HTTP/1.1, or its head is larger than the receive buffer.
     Http(http::Error),
-    /// The session does not begin with an open packet.
+    /// The first packet is not an open packet.
     NotOpened,
-    /// The open packet cannot be read.
+    /// The open packet is invalid.
     Open(open::Error),
-    /// The host, path, query or a header holds a character that must not stand there
-    /// ([`IllegalValue`](WriteError::IllegalValue)), or the request is larger than the send buffer.
+    /// The request cannot be written: the host, path, query or a header contains an invalid character
+    /// ([`IllegalValue`](WriteError::IllegalValue)), or the request is larger than the send buffer
+    /// ([`Overflow`](WriteError::Overflow)).
     Request(WriteError),
-    /// The server closed the session.
+    /// The session was closed.
     Closed(Closed),
-    /// The server broke the WebSocket protocol.
+    /// The server violated the WebSocket protocol.
     WebSocket(ws::Error),
-    /// The server sent something that is not a packet.
+    /// The server sent an invalid packet.
     Packet(packet::Error),
-    /// The server sent more than the receive buffer holds. It was told so (close code 1009).
-    TooLarge,
-    /// The message is longer than the server takes, in bytes with its type (`maxPayload`), or over polling
-    /// than the send buffer holds. Nothing was sent; the session goes on.
-    MessageTooLong {
-        /// How long it may be.
-        limit: u32,
+    /// The server sent more than the receive buffer holds. Over a WebSocket the client closes with code 1009.
+    ReceivedTooLarge,
+    /// The message is larger than the server accepts (`maxPayload`), or over polling than the send buffer holds. The
+    /// session continues.
+    TooLarge {
+        /// The limit in bytes, which includes the packet type.
+        max: u32,
     },
-    /// A longer message was sent in part when its `send` was dropped. Send that one again: it goes on where
-    /// it stopped. Nothing was sent; the session goes on.
+    /// The future of another `send` was dropped after it had written a part of its message. Send that message again:
+    /// it continues where it stopped. The session continues.
     Unfinished,
-    /// Text with the character U+001E cannot travel over polling. Nothing was sent; the session goes on.
-    HoldsSeparator,
-    /// The server did not let the session move from polling to a WebSocket, and without a second connection
-    /// it cannot go on by polling.
+    /// Text with U+001E cannot be sent over polling, where that character separates packets. The session continues.
+    Separator,
+    /// The server did not upgrade the session to a WebSocket, and without a second connection the session cannot
+    /// continue by polling.
     UpgradeFailed,
 }
 
-/// What was waited for in vain.
+/// Which timeout expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Waiting {
-    /// The answer of a name server.
-    Dns,
-    /// A connection.
+#[non_exhaustive]
+pub enum Timeout {
+    /// No response of a name server within the connector's `connect_timeout`.
+    Resolve,
+    /// No connection within the connector's `connect_timeout`.
     Connect,
-    /// The handshake, from the first byte of the request to the open packet.
-    Handshake,
-    /// The server's ping, which is due every `pingInterval` and may be late by `pingTimeout`: it is gone.
+    /// No open packet within [`Config::open_timeout`](crate::Config::open_timeout).
+    Open,
+    /// No ping of the server within its `pingInterval + pingTimeout`.
     Ping,
-    /// The server's side of the close.
+    /// The server did not close its side within [`Config::close_timeout`](crate::Config::close_timeout).
     Close,
 }
 
-/// How the server closed the session.
+/// How a session was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Closed {
-    /// By a close packet: its application wanted it.
-    ByPacket,
-    /// By a WebSocket close frame, with this code if it had one.
-    ByFrame(Option<CloseCode>),
-    /// By ending the connection without a word.
-    Silently,
-    /// We closed it.
-    ByUs,
+    /// The server sent a close packet.
+    ServerDisconnect,
+    /// The server sent a WebSocket close frame, with this code if it has one.
+    CloseFrame(Option<CloseCode>),
+    /// The connection ended without a close packet or a close frame.
+    TransportClose,
+    /// The client disconnected.
+    ClientDisconnect,
 }
 
-/// What kind of failure the transport below reported.
+/// The kind of an error that a half of the connection returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IoError(pub ErrorKind);
 
@@ -118,23 +120,23 @@ impl Error {
         Self::Io(IoError(error.kind()))
     }
 
-    /// What the end of a session, `open` or not, is to the application.
+    /// The error for the end of a session, which was `open` or not.
     pub(crate) const fn ended(reason: CloseReason, open: bool) -> Self {
         match reason {
-            CloseReason::ServerDisconnect => Self::Closed(Closed::ByPacket),
-            CloseReason::PingTimeout => Self::TimedOut(Waiting::Ping),
-            CloseReason::ClientDisconnect => Self::Closed(Closed::ByUs),
+            CloseReason::ServerDisconnect => Self::Closed(Closed::ServerDisconnect),
+            CloseReason::PingTimeout => Self::TimedOut(Timeout::Ping),
+            CloseReason::ClientDisconnect => Self::Closed(Closed::ClientDisconnect),
             CloseReason::ParseError => Self::NotOpened,
-            _ if !open => Self::TimedOut(Waiting::Handshake),
-            _ => Self::Closed(Closed::Silently),
+            _ if !open => Self::TimedOut(Timeout::Open),
+            _ => Self::Closed(Closed::TransportClose),
         }
     }
 
-    /// What the answer to a handshake says that is no handshake.
-    pub(crate) const fn refused(status: u16, code: Option<u8>) -> Self {
+    /// The error for a response with another status than expected.
+    pub(crate) const fn status(status: u16, code: Option<u8>) -> Self {
         match code {
-            Some(5) => Self::WrongVersion,
-            code => Self::Refused { status, code },
+            Some(5) => Self::UnsupportedVersion,
+            code => Self::Status { status, code },
         }
     }
 }
@@ -154,7 +156,7 @@ impl From<http::Error> for Error {
 impl From<ws::Error> for Error {
     fn from(error: ws::Error) -> Self {
         match error {
-            ws::Error::TooBig => Self::TooLarge,
+            ws::Error::TooBig => Self::ReceivedTooLarge,
             error => Self::WebSocket(error),
         }
     }
@@ -163,42 +165,64 @@ impl From<ws::Error> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(IoError(kind)) => write!(f, "the connection failed: {kind:?}"),
-            Self::Dns => f.write_str("the name of the server could not be resolved"),
-            Self::Connect => f.write_str("no connection to the server"),
-            Self::TimedOut(Waiting::Dns) => f.write_str("no name server answered in time"),
-            Self::TimedOut(Waiting::Connect) => f.write_str("no connection in time"),
-            Self::TimedOut(Waiting::Handshake) => f.write_str("no handshake in time"),
-            Self::TimedOut(Waiting::Ping) => f.write_str("the server is silent for too long"),
-            Self::TimedOut(Waiting::Close) => {
-                f.write_str("the server did not close its side in time")
+            Self::Io(IoError(kind)) => write!(f, "connection error: {kind:?}"),
+            Self::Resolve => f.write_str("the host name could not be resolved"),
+            Self::Connect => f.write_str("the connection could not be established"),
+            Self::TimedOut(timeout) => timeout.fmt(f),
+            Self::Status { status, code: None } => {
+                write!(f, "the server answered with status {status}")
             }
-            Self::Refused { status, code: None } => write!(f, "refused with status {status}"),
-            Self::Refused { status, code: Some(code) } => {
-                write!(f, "refused with status {status}, code {code}")
+            Self::Status { status, code: Some(code) } => {
+                write!(f, "the server answered with status {status}, code {code}")
             }
-            Self::WrongVersion => f.write_str("the server does not speak protocol revision 4"),
+            Self::UnsupportedVersion => {
+                f.write_str("the server does not support revision 4 of the protocol")
+            }
             Self::Handshake(error) => error.fmt(f),
             Self::Http(error) => error.fmt(f),
-            Self::NotOpened => f.write_str("the session does not begin with an open packet"),
+            Self::NotOpened => f.write_str("the first packet is not an open packet"),
             Self::Open(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),
-            Self::Closed(Closed::ByPacket) => f.write_str("the server closed the session"),
-            Self::Closed(Closed::ByFrame(Some(code))) => {
-                write!(f, "the server closed the connection with code {code}")
-            }
-            Self::Closed(Closed::ByFrame(None)) => f.write_str("the server closed the connection"),
-            Self::Closed(Closed::Silently) => f.write_str("the server hung up"),
-            Self::Closed(Closed::ByUs) => f.write_str("the session was closed"),
+            Self::Closed(closed) => closed.fmt(f),
             Self::WebSocket(error) => error.fmt(f),
             Self::Packet(error) => error.fmt(f),
-            Self::TooLarge => f.write_str("a message is larger than the receive buffer"),
-            Self::MessageTooLong { limit } => write!(f, "the message is longer than {limit} bytes"),
-            Self::Unfinished => f.write_str("another message has to be finished first"),
-            Self::HoldsSeparator => f.write_str("the text cannot travel over polling"),
-            Self::UpgradeFailed => f.write_str("the server does not upgrade the session"),
+            Self::ReceivedTooLarge => {
+                f.write_str("a received message is larger than the receive buffer")
+            }
+            Self::TooLarge { max } => write!(f, "the message is larger than {max} bytes"),
+            Self::Unfinished => f.write_str("another message is partly sent"),
+            Self::Separator => f.write_str("text with U+001E cannot be sent over polling"),
+            Self::UpgradeFailed => f.write_str("the server did not upgrade the session"),
         }
     }
 }
 
 impl core::error::Error for Error {}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "no name server answered in time",
+            Self::Connect => "the connection was not established in time",
+            Self::Open => "the server did not open a session in time",
+            Self::Ping => "the server sent no ping in time",
+            Self::Close => "the server did not close its side in time",
+        })
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ServerDisconnect => f.write_str("the server closed the session"),
+            Self::CloseFrame(Some(code)) => {
+                write!(f, "the server closed the connection with code {code}")
+            }
+            Self::CloseFrame(None) => {
+                f.write_str("the server closed the connection without a code")
+            }
+            Self::TransportClose => f.write_str("the connection was lost"),
+            Self::ClientDisconnect => f.write_str("the client disconnected"),
+        }
+    }
+}

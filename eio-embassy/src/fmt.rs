@@ -1,4 +1,4 @@
-//! Logging: `log`, `defmt`, both or neither. Arguments must suit whichever is on.
+//! Log messages by `log`, `defmt`, both or neither. Arguments must be formattable by each enabled crate.
 
 macro_rules! debug {
     ($($arg:expr),+ $(,)?) => {{

@@ -1,37 +1,41 @@
 #![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(test)]
 extern crate std;
 
-mod any;
-mod buffers;
-mod client;
-mod config;
-mod connector;
-mod early;
-#[cfg(feature = "edge-nal")]
-pub mod edge;
-mod error;
-mod exchange;
-mod fmt;
-mod io;
-mod link;
-mod poller;
+// Imports have one direction: `upgrade` uses `websocket` and `polling`, which do not use each other. Both use `net`.
+// All use the files below, which use no folder.
+mod net;
 mod polling;
-#[cfg(feature = "embassy-net")]
-pub mod tcp;
 mod upgrade;
+mod websocket;
 
-pub use any::{AnyClient, dial_any};
+mod buffers;
+mod config;
+mod early;
+mod error;
+mod fmt;
+mod session;
+mod time;
+
 pub use buffers::Buffers;
-pub use client::Client;
 pub use config::Config;
-pub use connector::{Backoff, Connector, dial};
+pub use eio_core::http::Url;
 pub use eio_core::open::Open;
 pub use eio_core::packet::Message;
-pub use eio_core::session::client::ClientTiming;
-pub use error::{Closed, Error, IoError, Waiting};
-pub use polling::PollingClient;
-pub use upgrade::dial_by_polling;
+pub use eio_core::sid::Sid;
+pub use eio_core::transport::Transport;
+pub use error::{Closed, Error, IoError, Timeout};
+pub use net::backoff::Backoff;
+pub use net::connector::Connector;
+#[cfg(feature = "edge-nal")]
+pub use net::edge;
+#[cfg(feature = "embassy-net")]
+pub use net::tcp;
+pub use polling::client::PollingClient;
+pub use upgrade::client::{AnyClient, connect_any};
+pub use upgrade::one::connect_and_upgrade;
+pub use websocket::client::{Client, connect};

@@ -1,4 +1,4 @@
-//! The client of the README, word for word: `tests/readme.rs` sees to that.
+//! A client that reconnects.
 
 use std::error::Error;
 
@@ -8,11 +8,11 @@ use eio_monoio::client::{self, Backoff, Client, Event};
 async fn chat() -> Result<(), Box<dyn Error>> {
     let client = Client::connect("http://127.0.0.1:3000").header("X-User", "ada").await?;
     loop {
-        client.send("hello").await.ok(); // it may have ended already: the events say why
+        client.send("hello").await.ok(); // if the session has ended, the events say why
         while let Some(event) = client.next().await {
             match event {
                 Event::Message(message) => println!("{message:?}"),
-                Event::Upgraded => println!("over a WebSocket from now on"),
+                Event::Upgraded => println!("upgraded to a WebSocket"),
                 Event::Closed(closed) => println!("{closed}"),
                 _ => {}
             }
@@ -22,5 +22,5 @@ async fn chat() -> Result<(), Box<dyn Error>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    client::block_on(Driver::Auto, chat())? // or in a handler of a server, on its own core
+    client::block_on(Driver::Auto, chat())? // or in a handler of a server, on its worker
 }

@@ -1,4 +1,4 @@
-//! Echoes every message: text as text, binary as binary, in order. See `--help`.
+//! The server of the tests and of the conformance suites: echoes every message. See `--help`.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -59,12 +59,12 @@ impl Handler for Echo {
         socket: &Socket<()>,
         message: Message<'_>,
     ) -> impl Future<Output = ()> + use<'s> {
-        // Never full: a client that does not read its echoes is not read from.
+        // Never full: the server does not read from a client that does not read its echoes.
         socket.try_send(message).ok();
         async {}
     }
 
-    /// Other paths are echoed, too.
+    /// Other paths echo the request body.
     async fn request(&self, request: Request<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
         Response::new(Cow::Owned(request.into_body()))
     }

@@ -10,17 +10,16 @@ use eio_monoio::{CloseReason, Driver, OwnedMessage, PerMessageDeflate, Transport
 
 /// Talk to an Engine.IO server
 ///
-/// Connects, prints what happens with the seconds since the start, and sends each line of standard input as a
-/// message. At its end, or on SIGINT, what is queued is sent and the session closed; a second SIGINT ends at
-/// once.
+/// Connects, prints events with the seconds since the start, and sends each line of standard input as a message. At
+/// its end, or on SIGINT, queued messages are sent and the session is closed; a second SIGINT ends the process at once.
 ///
-/// `<` marks what came, `>` what was sent, `*` everything else. Binary messages are shown in hexadecimal.
+/// `<` marks received messages, `>` sent messages, `*` other events. Binary messages are shown in hexadecimal.
 #[derive(Parser)]
 #[command(name = "eio", version, after_help = EXIT)]
 struct Options {
     /// http, https, ws or wss; a path of / means /engine.io/, the query is sent along
     url: String,
-    /// What carries the session
+    /// Transports of the session
     #[arg(long, value_enum, default_value_t = Way::Upgrade)]
     transport: Way,
     /// Send lines as binary messages
@@ -35,13 +34,13 @@ struct Options {
     /// A proxy to go through by CONNECT
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
-    /// Believe any certificate: whoever is in between can read and change everything
+    /// Accept any certificate: anyone between client and server can then read and change everything
     #[arg(long)]
     insecure: bool,
-    /// A file of certificates (PEM) to believe instead of the system's
+    /// A file of certificates (PEM) to trust instead of the system's
     #[arg(long, value_name = "FILE")]
     ca: Option<std::path::PathBuf>,
-    /// A file with our certificate (PEM), for servers that want to know who we are; needs --key
+    /// A file with the client's certificate (PEM), for servers that request one; needs --key
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<std::path::PathBuf>,
     /// A file with the key of that certificate (PEM)
@@ -53,10 +52,10 @@ struct Options {
     /// Seconds until there must be a session
     #[arg(long, default_value_t = 20)]
     timeout: u64,
-    /// Stay after the end of standard input, until the server ends the session or SIGINT comes
+    /// Stay after the end of standard input, until the server ends the session or on SIGINT
     #[arg(long)]
     stay: bool,
-    /// Print nothing but the messages that come, one a line
+    /// Print received messages only, one per line
     #[arg(long)]
     quiet: bool,
     /// auto, io-uring or epoll
@@ -65,9 +64,9 @@ struct Options {
 }
 
 const EXIT: &str = "Exit status:
-  0  we ended the session
-  1  there was no connection, or TLS or HTTP went wrong before there was a session
-  2  the command line cannot be used
+  0  the client ended the session
+  1  there was no connection, or TLS or HTTP failed before there was a session
+  2  the command line is not valid
   3  the server refused the session (its status is printed)
   4  the server ended the session
   5  the session was lost: ping timeout, transport error, parse error";
@@ -126,8 +125,8 @@ async fn run(options: &Options) -> u8 {
             Event::Unsent(why) => eprintln!("eio: not sent: {why}"),
             Event::Closed(closed) => {
                 log.note(&format!("closed: {closed}"));
-                // What is still under way of our own goodbye.
-                client.wait().await;
+                // The closing handshake, or the last POST, is still in progress.
+                client.ended().await;
                 return match closed.reason {
                     CloseReason::ClientDisconnect => 0,
                     CloseReason::ServerDisconnect => 4,
@@ -191,7 +190,7 @@ fn send_lines(remote: Remote, options: &Options, log: Log) {
                 }
             };
             log.message('>', &message);
-            // As fast as the server takes them, however long standard input is.
+            // As fast as the server receives them: standard input is read no faster.
             while let Err(error) = remote.send(message.clone()) {
                 if error != client::SendError::Full {
                     return;
@@ -220,7 +219,7 @@ impl Log {
     fn message(self, mark: char, message: &OwnedMessage) {
         let text = match message {
             OwnedMessage::Text(text) if self.quiet => text.clone(),
-            // A terminal obeys control characters, and these are the server's.
+            // A terminal would interpret control characters from the server.
             OwnedMessage::Text(text) => text.escape_debug().to_string(),
             OwnedMessage::Binary(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
         };
@@ -242,7 +241,7 @@ impl Log {
     }
 }
 
-/// Whoever reads the other end of the pipe may have had enough.
+/// Ignores errors: the reader of a pipe may have closed it.
 fn say(line: std::fmt::Arguments<'_>) {
     _ = writeln!(std::io::stdout(), "{line}");
 }

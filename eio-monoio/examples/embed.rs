@@ -1,9 +1,9 @@
-//! Engine.IO beside a web service that is there already, in one process: axum answers HTTP on its port, eio serves
-//! sessions on another, and each reaches the other from its own threads.
+//! Engine.IO next to axum in one process: axum answers HTTP on one port, eio serves sessions on another, and each
+//! reaches the other from its own threads.
 //!
-//! `POST /say` on axum's side is a broadcast to every session; `GET /last` tells what a session said last.
+//! `POST /say` is broadcast to every session; `GET /last` returns the last message of any session.
 //!
-//! A page that axum serves is of another origin than the sessions, the port being another: `Cors` names it.
+//! A page that axum serves has another origin than the sessions, because the port differs: `Cors` allows it.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 #[derive(Parser)]
-#[command(about = "Engine.IO beside axum, in one process")]
+#[command(about = "Engine.IO next to axum, in one process")]
 struct Options {
     /// Address and port of the sessions
     #[arg(long, default_value = "127.0.0.1:3000")]
@@ -27,9 +27,9 @@ struct Options {
     http: String,
 }
 
-/// The side of the sessions: one on each core.
+/// The handler of the sessions: one value per worker.
 struct Sessions {
-    // Sending wakes a task on a thread of tokio: its channels may be fed from anywhere, and await only there.
+    // A tokio channel may be sent to from any thread. It is awaited on tokio's threads only.
     last: Arc<watch::Sender<String>>,
 }
 
@@ -52,7 +52,7 @@ impl Handler for Sessions {
     }
 }
 
-/// The side of axum.
+/// The state of axum's routes.
 #[derive(Clone)]
 struct Web {
     sessions: Remote,
@@ -62,7 +62,7 @@ struct Web {
 async fn say(State(web): State<Web>, text: String) -> StatusCode {
     match web.sessions.broadcast(text.as_str()) {
         Ok(()) => StatusCode::NO_CONTENT,
-        // The cores are behind, or the server has ended.
+        // A mailbox is full, or the server has ended.
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
@@ -88,7 +88,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let web = Web { sessions: running.remote(), last: receiver };
     let app = Router::new().route("/say", post(say)).route("/last", get(last)).with_state(web);
     runtime.block_on(async {
-        // A signal ends the server, and its end is axum's.
+        // A signal ends the server; axum then shuts down as well.
         let ended = tokio::task::spawn_blocking(|| running.join());
         axum::serve(listener, app).with_graceful_shutdown(async { drop(ended.await) }).await
     })?;

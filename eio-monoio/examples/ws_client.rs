@@ -1,4 +1,4 @@
-//! Drives the Autobahn fuzzing server: the client of RFC 6455 conformance suites. See `--help`.
+//! The client of the conformance suites: runs the cases of an Autobahn fuzzing server. See `--help`.
 
 use std::cell::Cell;
 
@@ -6,15 +6,15 @@ use clap::Parser;
 use eio_monoio::client::{self, Client, Connect, ConnectError};
 use eio_monoio::{Driver, Message, PerMessageDeflate};
 
-/// Echo whatever an Autobahn fuzzing server sends, case after case
+/// Echo the messages of an Autobahn fuzzing server, case after case
 ///
-/// Prints the number of cases; what became of them is in the server's report.
+/// Prints the number of cases; the results are in the server's report.
 #[derive(Parser)]
 struct Options {
     /// The fuzzing server
     #[arg(long, env = "AUTOBAHN_URL", default_value = "ws://127.0.0.1:9001")]
     url: String,
-    /// Who the report says that we are
+    /// Name of the client in the report
     #[arg(long, env = "AUTOBAHN_AGENT", default_value = "eio")]
     agent: String,
     /// auto, io-uring or epoll
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn run(options: &Options) -> Result<(), ConnectError> {
     let Options { url, agent, .. } = options;
     let connect = |target: String| -> Connect {
-        let connect = Client::connect(&format!("{url}/{target}")).max_receive(options.max_message);
+        let connect = Client::connect(&format!("{url}/{target}")).max_payload(options.max_message);
         if !options.deflate && !options.deflate_takeover {
             return connect;
         }

@@ -1,4 +1,4 @@
-//! A bare WebSocket echo on any path, without Engine.IO, for RFC 6455 conformance suites. See `--help`.
+//! The WebSocket server of the conformance suites: echoes on any path, without Engine.IO. See `--help`.
 
 use clap::Parser;
 use eio_monoio::{
@@ -7,7 +7,7 @@ use eio_monoio::{
 };
 
 #[derive(Parser)]
-#[command(about = "A bare WebSocket echo on any path")]
+#[command(about = "A WebSocket echo on any path, without Engine.IO")]
 struct Options {
     /// Address and port to listen on; port 0 lets the kernel choose
     #[arg(long, default_value = "127.0.0.1:9001")]
@@ -29,10 +29,10 @@ struct Options {
     deflate_takeover: bool,
 }
 
-/// Engine.IO is not what this server is about: whoever finds its path is sent away.
-struct Nobody;
+/// Refuses every Engine.IO session.
+struct Refusing;
 
-impl Handler for Nobody {
+impl Handler for Refusing {
     type Session = ();
 
     async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .client_no_context_takeover(alone);
         config = config.per_message_deflate(deflate);
     }
-    let running = Server::new(|| Nobody)
+    let running = Server::new(|| Refusing)
         .config(config)
         .plain_websockets(|socket, message| socket.send(message))
         .bind(options.listen)?;

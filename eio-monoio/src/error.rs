@@ -1,17 +1,23 @@
-//! What can go wrong, by whom it is read.
+//! Errors of the public API: starting a server, an option, sending a message.
 
 use std::fmt;
 use std::io;
 
-use crate::config::ConfigError;
-
-/// Why a server did not start.
+/// Why a server did not start: the error of [`serve`](crate::serve) and [`Server::bind`](crate::Server::bind).
+///
+/// ```
+/// use std::time::Duration;
+/// use eio_monoio::{Config, ServeError};
+///
+/// let error = ServeError::from(Config::new().ping_timeout(Duration::ZERO).check().unwrap_err());
+/// assert!(error.to_string().starts_with("configuration: ping_timeout"));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ServeError {
     /// An option is outside its range.
     Config(ConfigError),
-    /// The address cannot be listened on, or the kernel refused a runtime.
+    /// The server cannot listen on the address, or the kernel refused a runtime or a thread.
     Io(io::Error),
 }
 
@@ -45,33 +51,70 @@ impl From<io::Error> for ServeError {
     }
 }
 
-/// Why a message was not queued.
+/// An option outside its range. The message has the option's name and the range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    option: &'static str,
+    problem: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(option: &'static str, problem: String) -> Self {
+        Self { option, problem }
+    }
+
+    /// The name of the option's setter.
+    pub fn option(&self) -> &'static str {
+        self.option
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.option, self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Why a message was not queued, by a server or by a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
-    /// [`outbound_high_water`](crate::Config::outbound_high_water) bytes wait already, or for a
+    /// The queue is full: [`outbound_high_water`](crate::Config::outbound_high_water) bytes wait (of a client:
+    /// [`Connect::outbound_high_water`](crate::client::Connect::outbound_high_water)), or for a
     /// [`Remote`](crate::Remote) [`mailbox_high_water`](crate::Config::mailbox_high_water).
     Full,
-    /// The session has ended, or is closing.
+    /// The session has ended or is closing.
     Closed,
-    /// 4 GiB or more.
-    TooLarge,
-    /// A packet that the session sends by itself, when it is due; see
+    /// The message is larger than the peer or the queue accepts.
+    TooLarge {
+        /// Bytes that the packet takes on the current transport: over polling, binary is base64.
+        len: usize,
+        /// The limit in bytes: the server's `maxPayload`, and 4 GiB - 1 for a server's own messages.
+        max: usize,
+    },
+    /// The session sends a packet of this type by itself, when it is due; see
     /// [`Socket::try_send_packet`](crate::Socket::try_send_packet).
     Reserved,
-    /// Text with U+001E, which separates packets over polling, where it would become another packet.
+    /// Text with U+001E. That character separates packets in a polling body, so the text would become two packets.
     Separator,
+    /// The value has no JSON form: a map has a key that is not a string or number, or its `Serialize` fails.
+    NotJson,
 }
 
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "too much is queued",
-            Self::Closed => "the session has ended",
-            Self::TooLarge => "a message cannot have 4 GiB",
-            Self::Reserved => "a packet of this kind is sent by the session itself",
-            Self::Separator => "text with U+001E cannot be carried by polling",
-        })
+        match self {
+            Self::Full => f.write_str("the queue is full"),
+            Self::Closed => f.write_str("the session has ended"),
+            Self::TooLarge { len, max } => {
+                write!(f, "a packet of {len} bytes; the limit is {max}")
+            }
+            Self::Reserved => f.write_str("the session itself sends packets of this type"),
+            Self::Separator => f.write_str("polling cannot carry text with U+001E"),
+            Self::NotJson => f.write_str("the value has no JSON form"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! Messages that are JSON, with the feature `json`.
+//! Conversion between JSON messages and types of serde, with the feature `json`.
 //!
-//! To Engine.IO a message is text or bytes; that some text is JSON is agreed between applications. python-engineio
-//! sends dicts and lists as compact JSON text, and so does [`to_message`].
+//! Engine.IO transfers text and binary data; applications agree on JSON. Like python-engineio, which sends dicts and
+//! lists as compact JSON text, [`to_message`] makes a text message without white space.
 //!
 //! ```
 //! use eio_monoio::{OwnedMessage, json};
@@ -18,18 +18,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::OwnedMessage;
 
-/// The text message that holds `value`.
+/// Serializes `value` as a text message.
 ///
 /// # Errors
-/// `value` cannot be JSON: a key of a map is no string or number, or its `Serialize` fails.
+/// If a key of a map is neither a string nor a number, or the `Serialize` implementation fails.
 pub fn to_message<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<OwnedMessage> {
     serde_json::to_string(value).map(OwnedMessage::Text)
 }
 
-/// The value a message holds, be it text or binary. Strings without escapes are borrowed from the message.
+/// Deserializes the value of a text or binary message. Strings without escapes can be borrowed from the message.
 ///
 /// # Errors
-/// The message is not JSON, or not a `T`.
+/// If the message is not JSON, or the JSON is not a `T`.
 pub fn from_message<'m, T: Deserialize<'m>>(
     message: impl Into<Message<'m>>,
 ) -> serde_json::Result<T> {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_json_is_an_error_and_not_a_message() {
+    fn invalid_json_is_an_error() {
         let keys = std::collections::HashMap::from([(vec![1], 2)]);
         assert!(to_message(&keys).is_err());
         assert!(from_message::<u8>("[").is_err());

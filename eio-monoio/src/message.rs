@@ -1,4 +1,4 @@
-//! Messages that own or share their bytes, for those who cannot borrow them.
+//! [`OwnedMessage`] and [`Encoded`]: messages that own or share their bytes, for code that cannot borrow them.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,24 +6,28 @@ use eio_core::buffer::{Overflow, Sink};
 use eio_core::packet::{Frame, Message, Packet};
 use eio_core::ws;
 
-/// A message with its own bytes, for a handler that awaits and for other threads.
+/// A message that owns its bytes: for a handler that awaits, and for sending to other threads.
+///
+/// [`Message`] borrows from the receive buffer, and is `Copy`. Functions that take `impl Into<Message>` accept a
+/// reference to this type.
 ///
 /// ```
 /// use eio_monoio::{Message, OwnedMessage};
 ///
 /// let owned = OwnedMessage::from(Message::Text("hello"));
 /// assert_eq!(owned.borrow(), Message::Text("hello"));
+/// assert_eq!(OwnedMessage::from(vec![1, 2]), OwnedMessage::Binary(vec![1, 2]));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnedMessage {
-    /// UTF-8 text.
+    /// Text.
     Text(String),
-    /// Any bytes.
+    /// Binary data.
     Binary(Vec<u8>),
 }
 
 impl OwnedMessage {
-    /// The message as everything here takes it.
+    /// The message with borrowed bytes.
     pub fn borrow(&self) -> Message<'_> {
         match self {
             Self::Text(text) => Message::Text(text),
@@ -59,7 +63,7 @@ impl<'a> From<&'a OwnedMessage> for Message<'a> {
     }
 }
 
-/// A message encoded once for many receivers: the whole WebSocket frame, of which the data is the end.
+/// A message encoded once for many receivers: a complete WebSocket frame, which ends with the message data.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoded(Arc<Frames>);
 
@@ -69,7 +73,7 @@ struct Frames {
     /// Where the data begins.
     data: usize,
     text: bool,
-    /// The same compressed by permessage-deflate, if anybody wanted that; `None` within: it does not become smaller.
+    /// The frame compressed by permessage-deflate, made by the first use; `None` inside if it does not become smaller.
     compressed: OnceLock<Option<Vec<u8>>>,
 }
 
@@ -90,7 +94,7 @@ impl Encoded {
         &self.0.plain
     }
 
-    /// The compressed frame, made by whoever is first to ask.
+    /// The compressed frame, made by the first call.
     pub(crate) fn compressed(&self, make: impl FnOnce() -> Option<Vec<u8>>) -> Option<&[u8]> {
         self.0.compressed.get_or_init(make).as_deref()
     }
@@ -104,7 +108,7 @@ impl Encoded {
     }
 }
 
-/// A growing buffer as a sink of the core's encoders.
+/// A growing buffer as a sink of eio-core's encoders.
 #[derive(Debug, Default)]
 pub(crate) struct OutBuf(pub(crate) Vec<u8>);
 
@@ -138,7 +142,7 @@ impl OutBuf {
         never_full(ws::encode(self, opcode, frame.prefix, frame.data, mask));
     }
 
-    /// Appends a packet as a text frame whatever it is: binary as `b` and base64, for a session with `b64=1`.
+    /// Appends a packet as a text frame, binary data as `b` and base64: for a session with `b64=1`.
     pub(crate) fn text_frame(&mut self, packet: &Packet<'_>) {
         let mut text = OutBuf(Vec::with_capacity(packet.text_len()));
         never_full(packet.encode_text(&mut text));
@@ -146,7 +150,7 @@ impl OutBuf {
     }
 }
 
-/// A [`OutBuf`] grows: what it is given always fits.
+/// Discards the result of writing to an [`OutBuf`], which cannot overflow.
 pub(crate) fn never_full(result: Result<(), Overflow>) {
-    debug_assert!(result.is_ok(), "a growing buffer refused bytes");
+    debug_assert!(result.is_ok(), "a growing buffer overflowed");
 }

@@ -1,6 +1,7 @@
-//! [`Metrics`]: what a server has done and holds, by worker, and the text Prometheus reads.
+//! [`Metrics`]: counters and gauges of each worker, and the text format of Prometheus.
 //!
-//! Each core writes numbers of its own, which anybody may read: a load and a store each, no lock and no bus cycle.
+//! Each worker writes its own numbers, and any thread may read them: a write is one load and one store, without a lock
+//! and without an atomic read-modify-write.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use eio_core::session::CloseReason;
 use eio_core::transport::Transport;
 
-/// The numbers of one core. Only that core writes them.
+/// The numbers of one worker, which only that worker writes.
 #[derive(Debug)]
-// Two lines of a cache, which are fetched together: cores do not get in each other's way.
+// Two cache lines, which are fetched together: avoids false sharing between workers.
 #[repr(align(128))]
 pub(crate) struct Counters([AtomicU64; COUNT]);
 
@@ -21,19 +22,19 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Adds to one of the numbers of `what`, the first if there is no more than one.
+    /// Adds `n` to number `index` of `range`.
     #[inline]
-    pub(crate) fn add(&self, what: Slots, index: usize, n: u64) {
-        if let Some(number) = self.0.get(what.first + index) {
+    pub(crate) fn add(&self, range: CounterRange, index: usize, n: u64) {
+        if let Some(number) = self.0.get(range.first + index) {
             number.store(number.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn subtract(&self, what: Slots, index: usize, n: u64) {
-        self.add(what, index, n.wrapping_neg());
+    pub(crate) fn subtract(&self, range: CounterRange, index: usize, n: u64) {
+        self.add(range, index, n.wrapping_neg());
     }
 
-    /// An answer that is none the client hoped for. `code`: Engine.IO's, if it has one.
+    /// Counts an error response. `code`: the error code of Engine.IO, if it has one.
     pub(crate) fn refused(&self, status: u16, code: Option<u8>) {
         let index = STATUSES.iter().position(|known| *known == status);
         self.add(REFUSALS, index.unwrap_or(STATUSES.len()), 1);
@@ -65,20 +66,20 @@ impl Counters {
     }
 }
 
-/// Numbers of one kind, told apart by a label.
+/// The numbers of one kind, which differ by a label.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Slots {
+pub(crate) struct CounterRange {
     first: usize,
     len: usize,
 }
 
-impl Slots {
+impl CounterRange {
     const fn after(before: Self, len: usize) -> Self {
         Self { first: before.first + before.len, len }
     }
 }
 
-/// The place of a transport's number.
+/// The index of a transport's number.
 pub(crate) const fn by(transport: Transport) -> usize {
     match transport {
         Transport::Polling => 0,
@@ -86,21 +87,21 @@ pub(crate) const fn by(transport: Transport) -> usize {
     }
 }
 
-pub(crate) const SESSIONS: Slots = Slots { first: 0, len: 2 };
-const OPENED: Slots = Slots::after(SESSIONS, 2);
-const CLOSED: Slots = Slots::after(OPENED, REASONS.len());
-/// Upgrades that were completed, and that came to nothing.
-pub(crate) const UPGRADES: Slots = Slots::after(CLOSED, 2);
-pub(crate) const MESSAGES_RECEIVED: Slots = Slots::after(UPGRADES, 2);
-pub(crate) const MESSAGES_SENT: Slots = Slots::after(MESSAGES_RECEIVED, 1);
-pub(crate) const BYTES_RECEIVED: Slots = Slots::after(MESSAGES_SENT, 1);
-pub(crate) const BYTES_SENT: Slots = Slots::after(BYTES_RECEIVED, 1);
-pub(crate) const QUEUED: Slots = Slots::after(BYTES_SENT, 1);
-pub(crate) const ACCEPTED: Slots = Slots::after(QUEUED, 1);
-pub(crate) const MOVED: Slots = Slots::after(ACCEPTED, 1);
-pub(crate) const TLS_FAILURES: Slots = Slots::after(MOVED, 1);
-const REFUSALS: Slots = Slots::after(TLS_FAILURES, STATUSES.len() + 1);
-const ERRORS: Slots = Slots::after(REFUSALS, CODES.len());
+pub(crate) const SESSIONS: CounterRange = CounterRange { first: 0, len: 2 };
+const OPENED: CounterRange = CounterRange::after(SESSIONS, 2);
+const CLOSED: CounterRange = CounterRange::after(OPENED, REASONS.len());
+/// Upgrades that completed, and upgrades that failed.
+pub(crate) const UPGRADES: CounterRange = CounterRange::after(CLOSED, 2);
+pub(crate) const MESSAGES_RECEIVED: CounterRange = CounterRange::after(UPGRADES, 2);
+pub(crate) const MESSAGES_SENT: CounterRange = CounterRange::after(MESSAGES_RECEIVED, 1);
+pub(crate) const BYTES_RECEIVED: CounterRange = CounterRange::after(MESSAGES_SENT, 1);
+pub(crate) const BYTES_SENT: CounterRange = CounterRange::after(BYTES_RECEIVED, 1);
+pub(crate) const QUEUED: CounterRange = CounterRange::after(BYTES_SENT, 1);
+pub(crate) const ACCEPTED: CounterRange = CounterRange::after(QUEUED, 1);
+pub(crate) const MOVED: CounterRange = CounterRange::after(ACCEPTED, 1);
+pub(crate) const TLS_FAILURES: CounterRange = CounterRange::after(MOVED, 1);
+const REFUSALS: CounterRange = CounterRange::after(TLS_FAILURES, STATUSES.len() + 1);
+const ERRORS: CounterRange = CounterRange::after(REFUSALS, CODES.len());
 const COUNT: usize = ERRORS.first + ERRORS.len;
 
 const TRANSPORTS: [Transport; 2] = [Transport::Polling, Transport::WebSocket];
@@ -114,24 +115,24 @@ const REASONS: [CloseReason; 8] = [
     CloseReason::PayloadTooLarge,
     CloseReason::HandlerPanicked,
 ];
-/// What else an application refuses with counts as `other`.
+/// Other statuses count as `other`.
 const STATUSES: [u16; 13] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 431, 500, 503];
-/// Of [`Reject`](eio_core::request::Reject).
+/// The codes of [`Reject`](eio_core::request::Reject).
 const CODES: [u8; 6] = [0, 1, 2, 3, 4, 5];
 
-/// What one worker has done since the server began, and what it holds now.
+/// The counters of one worker since the server started, and its current gauges.
 ///
-/// Every number is right by itself; together they are not of one moment, as the worker goes on meanwhile.
+/// Each number is exact, but they are not read at the same instant: the worker continues while they are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerMetrics([u64; COUNT]);
 
 impl WorkerMetrics {
-    /// Sessions that are open and carried by `transport` now.
+    /// Open sessions whose transport is `transport`. A gauge.
     pub fn sessions(&self, transport: Transport) -> u64 {
         self.get(SESSIONS, by(transport))
     }
 
-    /// Sessions that began with `transport`.
+    /// Sessions that were opened with `transport`.
     pub fn sessions_opened(&self, transport: Transport) -> u64 {
         self.get(OPENED, by(transport))
     }
@@ -141,80 +142,82 @@ impl WorkerMetrics {
         REASONS.iter().position(|known| *known == reason).map_or(0, |at| self.get(CLOSED, at))
     }
 
-    /// Sessions that went from polling to WebSocket.
+    /// Completed upgrades from polling to WebSocket.
     pub fn upgrades(&self) -> u64 {
         self.get(UPGRADES, 0)
     }
 
-    /// Upgrades that were begun and came to nothing, because of their timeout or what the client did.
+    /// Upgrades that began and failed, by timeout or by the client.
     pub fn upgrades_failed(&self) -> u64 {
         self.get(UPGRADES, 1)
     }
 
-    /// Messages that came over `transport` for the handler.
+    /// Messages received over `transport`.
     pub fn messages_received(&self, transport: Transport) -> u64 {
         self.get(MESSAGES_RECEIVED, by(transport))
     }
 
-    /// Messages that were accepted to be sent.
+    /// Messages that were queued for sending.
     pub fn messages_sent(&self) -> u64 {
         self.get(MESSAGES_SENT, 0)
     }
 
-    /// Bytes of HTTP and WebSocket received, heads and frames included, without what TLS adds.
+    /// Bytes of HTTP and WebSocket received, including heads and frames, without the overhead of TLS.
     pub fn bytes_received(&self) -> u64 {
         self.get(BYTES_RECEIVED, 0)
     }
 
-    /// Bytes of HTTP and WebSocket sent, heads and frames included, without what TLS adds.
+    /// Bytes of HTTP and WebSocket sent, including heads and frames, without the overhead of TLS.
     pub fn bytes_sent(&self) -> u64 {
         self.get(BYTES_SENT, 0)
     }
 
-    /// Bytes that wait to be sent in all sessions, about: as of the last message, send or heartbeat of each.
+    /// Bytes queued for sending in all sessions. A gauge, updated at each message, send and heartbeat of a session.
     pub fn bytes_queued(&self) -> u64 {
         self.get(QUEUED, 0)
     }
 
-    /// Connections that were accepted.
+    /// Accepted connections.
     pub fn connections_accepted(&self) -> u64 {
         self.get(ACCEPTED, 0)
     }
 
-    /// Connections that were passed on to another worker, to which the session of a request belongs.
+    /// Connections that were moved to the worker that owns the session of their request.
     pub fn connections_moved(&self) -> u64 {
         self.get(MOVED, 0)
     }
 
-    /// Connections that ended in the handshake of TLS.
+    /// Connections whose TLS handshake failed.
     pub fn tls_failures(&self) -> u64 {
         self.get(TLS_FAILURES, 0)
     }
 
-    /// Requests that the server, or [`Handler::connect`](crate::Handler::connect), answered with this status of 400 or
-    /// above. Statuses that it does not know have one number together. What
-    /// [`Handler::request`](crate::Handler::request) answers does not count.
+    /// Requests that the server or [`Handler::connect`](crate::Handler::connect) answered with `status`, which is at least
+    /// 400. Statuses other than 400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 431, 500 and 503 share one number.
+    /// Responses of [`Handler::request`](crate::Handler::request) are not counted.
     pub fn refusals(&self, status: u16) -> u64 {
         let index = STATUSES.iter().position(|known| *known == status);
         self.get(REFUSALS, index.unwrap_or(STATUSES.len()))
     }
 
-    /// Requests that were refused with this code of Engine.IO's (JS `connection_error`): 0 an unknown transport, 1 an
-    /// unknown session, 2 a handshake that is no GET, 3 a bad request, 4
-    /// [forbidden](crate::Refusal::forbidden) by the application, 5 another version. They count as
-    /// [refusals](Self::refusals) too.
+    /// Requests refused with an error code of Engine.IO: 0 unknown transport, 1 unknown session, 2 handshake method other
+    /// than GET, 3 bad request, 4 [forbidden](crate::Refusal::forbidden) by the application, 5 unsupported version. Other
+    /// codes are not counted. They count as [refusals](Self::refusals) too.
+    ///
+    /// Engine.IO: the event `connection_error`.
     pub fn connection_errors(&self, code: u8) -> u64 {
         if usize::from(code) < CODES.len() { self.get(ERRORS, usize::from(code)) } else { 0 }
     }
 
-    fn get(&self, what: Slots, index: usize) -> u64 {
-        self.0.get(what.first + index).copied().unwrap_or(0)
+    fn get(&self, range: CounterRange, index: usize) -> u64 {
+        self.0.get(range.first + index).copied().unwrap_or(0)
     }
 }
 
-/// What the workers of a server have done and hold: see [`Remote::metrics`](crate::Remote::metrics).
+/// The metrics of a server, read by [`Remote::metrics`](crate::Remote::metrics).
 ///
-/// A handler mounts them where it likes:
+/// [`Display`](fmt::Display) writes the text format of Prometheus, version 0.0.4, with a series for each worker. A
+/// handler can serve it at any path:
 ///
 /// ```
 /// # use std::borrow::Cow;
@@ -223,7 +226,7 @@ impl WorkerMetrics {
 ///
 /// // In `Handler::request`:
 /// fn request(request: Request<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
-///     match (request.uri().path(), Remote::here()) {
+///     match (request.uri().path(), Remote::current()) {
 ///         ("/metrics", Some(server)) => Response::builder()
 ///             .header(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)
 ///             .body(Cow::Owned(server.metrics().to_string().into_bytes()))
@@ -232,14 +235,12 @@ impl WorkerMetrics {
 ///     }
 /// }
 /// ```
-///
-/// [`Display`](fmt::Display) writes the text format of Prometheus, version 0.0.4, with a series for each worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Those of each worker.
+    /// The metrics of each worker, in the order of their numbers.
     pub workers: Vec<WorkerMetrics>,
-    /// Connections that are open, of all workers.
+    /// Open connections of all workers. A gauge.
     pub connections: u64,
 }
 
@@ -247,12 +248,12 @@ impl Metrics {
     /// The `Content-Type` of the text that [`Display`](fmt::Display) writes.
     pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// Those of all workers together.
+    /// The sums over all workers.
     pub fn total(&self) -> WorkerMetrics {
         let mut total = [0u64; COUNT];
         for worker in &self.workers {
             for (sum, number) in total.iter_mut().zip(worker.0) {
-                // A gauge that one worker has just raised and not yet lowered wraps in between.
+                // Wrapping: a gauge that is read between two of its updates may be below zero.
                 *sum = sum.wrapping_add(number);
             }
         }
@@ -264,11 +265,11 @@ impl Metrics {
 struct Family {
     name: &'static str,
     help: &'static str,
-    slots: Slots,
+    slots: CounterRange,
     label: Label,
 }
 
-/// What tells the series of a worker apart.
+/// The label by which the series of a family differ, besides the worker.
 enum Label {
     None,
     Transport,
@@ -281,13 +282,13 @@ enum Label {
 const FAMILIES: [Family; 15] = [
     Family {
         name: "eio_sessions",
-        help: "Sessions that are open, by what carries them.",
+        help: "Open sessions.",
         slots: SESSIONS,
         label: Label::Transport,
     },
     Family {
         name: "eio_sessions_opened_total",
-        help: "Sessions that were opened, by what carried them at first.",
+        help: "Sessions opened, by their first transport.",
         slots: OPENED,
         label: Label::Transport,
     },
@@ -311,7 +312,7 @@ const FAMILIES: [Family; 15] = [
     },
     Family {
         name: "eio_messages_sent_total",
-        help: "Messages accepted to be sent.",
+        help: "Messages queued for sending.",
         slots: MESSAGES_SENT,
         label: Label::None,
     },
@@ -329,7 +330,7 @@ const FAMILIES: [Family; 15] = [
     },
     Family {
         name: "eio_queued_bytes",
-        help: "Bytes that wait to be sent.",
+        help: "Bytes queued for sending.",
         slots: QUEUED,
         label: Label::None,
     },
@@ -341,32 +342,32 @@ const FAMILIES: [Family; 15] = [
     },
     Family {
         name: "eio_connections_moved_total",
-        help: "Connections passed on to another worker.",
+        help: "Connections moved to another worker.",
         slots: MOVED,
         label: Label::None,
     },
     Family {
         name: "eio_tls_failures_total",
-        help: "Connections that ended in the handshake of TLS.",
+        help: "Connections whose TLS handshake failed.",
         slots: TLS_FAILURES,
         label: Label::None,
     },
     Family {
         name: "eio_refusals_total",
-        help: "Requests answered with an error, by the status.",
+        help: "Requests answered with an error status.",
         slots: REFUSALS,
         label: Label::Status,
     },
     Family {
         name: "eio_connection_errors_total",
-        help: "Requests refused, by the code of Engine.IO.",
+        help: "Requests refused with an error code of Engine.IO.",
         slots: ERRORS,
         label: Label::Code,
     },
     Family {
         name: "eio_connections",
-        help: "Connections that are open, of all workers.",
-        slots: Slots { first: 0, len: 0 },
+        help: "Open connections of all workers.",
+        slots: CounterRange { first: 0, len: 0 },
         label: Label::None,
     },
 ];
@@ -405,7 +406,7 @@ impl Label {
     }
 }
 
-/// No value here has a character that must be escaped.
+/// No value has a character that must be escaped.
 fn labelled(
     f: &mut fmt::Formatter<'_>,
     name: &str,
@@ -419,9 +420,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_has_one_place_and_is_shown() {
+    fn every_number_is_written_once() {
         let counters = Counters::default();
-        // Told apart by their values: the number of place n is n + 1.
+        // Each has a distinct value: number n is n + 1.
         for (n, number) in counters.0.iter().enumerate() {
             number.store(n as u64 + 1, Ordering::Relaxed);
         }
@@ -438,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn every_close_reason_is_counted_apart() {
+    fn each_close_reason_is_counted_separately() {
         let counters = Counters::default();
         for (n, reason) in REASONS.into_iter().enumerate() {
             (0..=n).for_each(|_| {
@@ -455,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_status_is_counted_with_its_like() {
+    fn unknown_statuses_share_one_number() {
         let counters = Counters::default();
         [400, 418, 451].into_iter().for_each(|status| counters.refused(status, Some(9)));
         let read = counters.read();

@@ -1,8 +1,8 @@
-//! The fuzz targets of eio-core, as functions: one for each entrance that strangers' bytes come in by.
+//! The fuzz targets of eio-core as functions: one for each parser or state machine that processes a peer's bytes.
 //!
-//! What must hold for any input is said in `laws`. In `peers` the same input is given to somebody else's
-//! implementation of the same format; where the two differ, the difference is named and explained. The
-//! binaries that libFuzzer drives are in `targets/`, their seeds in `corpus/`, see README.md.
+//! `laws` states the properties of any input. `peers` passes the same input to another implementation of the format,
+//! and names and explains each allowed difference. The binaries for libFuzzer are in `targets/`, their seeds in
+//! `corpus/`; see README.md.
 
 #![forbid(unused_must_use)]
 
@@ -13,7 +13,7 @@ macro_rules! targets {
     ($($(#[$doc:meta])* $name:ident: $($check:path),+;)*) => {
         $($(#[$doc])* pub fn $name(data: &[u8]) { $($check(data);)+ })*
 
-        /// Every target under its name.
+        /// Every target by name.
         #[cfg(test)]
         const TARGETS: &[(&str, fn(&[u8]))] = &[$((stringify!($name), $name)),*];
     };
@@ -28,13 +28,13 @@ targets! {
     ws_server: laws::ws::server, peers::tungstenite::server;
     /// WebSocket frames from a server.
     ws_client: laws::ws::client, peers::tungstenite::client;
-    /// Compressed messages, and how they are agreed on.
+    /// Compressed messages, and the negotiation of compression.
     deflate: laws::deflate::run, peers::deflate::payload;
     /// HTTP requests on one connection.
     http_request: laws::http::requests, peers::picohttpparser::request;
     /// HTTP responses on one connection.
     http_response: laws::http::responses, peers::picohttpparser::response;
-    /// A body by itself.
+    /// A body without its head.
     chunked_body: laws::chunked_body::run, peers::picohttpparser::chunked;
     /// A query, a request target and a URL.
     query: laws::query::run, peers::web::query, peers::web::target, peers::web::url;
@@ -42,9 +42,9 @@ targets! {
     file_path: laws::file_path::run, peers::web::file_path;
     /// The JSON of an open packet.
     open_json: laws::open_json::run, peers::json::open;
-    /// Any calls of a server session.
+    /// Any sequence of calls of a server session.
     server_session: laws::server_session::run;
-    /// Any calls of a client session.
+    /// Any sequence of calls of a client session.
     client_session: laws::client_session::run;
 }
 
@@ -52,14 +52,14 @@ targets! {
 mod tests {
     use std::{fs, path::Path};
 
-    /// With the other implementations; eio-core's own tests replay the seeds without.
+    /// With the other implementations; eio-core's own tests replay the seeds without them.
     #[test]
-    fn no_seed_breaks_a_law_or_sets_implementations_at_odds() {
+    fn seeds_keep_the_laws_and_agree_with_other_implementations() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
         for (name, run) in super::TARGETS {
             let seeds = fs::read_dir(corpus.join(name)).expect("every target has seeds");
             let paths: Vec<_> = seeds.map(|seed| seed.expect("a seed").path()).collect();
-            assert!(paths.len() > 2, "{name} has hardly a seed");
+            assert!(paths.len() > 2, "{name} has too few seeds");
             for path in paths {
                 eprintln!("{}", path.display());
                 run(&fs::read(path).expect("a seed"));

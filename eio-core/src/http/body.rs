@@ -1,4 +1,4 @@
-//! [`BodyDecoder`]: what follows a head.
+//! [`BodyDecoder`]: removes the framing of an HTTP body.
 
 use nom::bytes::complete::{take_while, take_while_m_n};
 use nom::character::complete::{char, space0};
@@ -8,55 +8,55 @@ use nom::{IResult, Parser};
 use super::headers::is_field_char;
 use super::{EMPTY, Error};
 use crate::buffer::RecvBuffer;
-use crate::search::find;
+use crate::bytes::find;
 
-/// How many bytes of chunk sizes, extensions and trailers a body may be ahead of its payload. A chunk earns
-/// some back, so that many small chunks are fine and endless extensions are not.
+/// How many bytes of chunk sizes, extensions and trailers may be outstanding. Each chunk gives some back, so that many
+/// small chunks are accepted and endless extensions are not.
 const FRAMING_MAX: usize = 16 * 1024;
-/// What each chunk earns back: its size line and the line end behind it, generously.
+/// The bytes of framing that each chunk gives back: more than its size line and the line end after its data.
 const FRAMING_PER_CHUNK: usize = 16;
-/// What each byte of payload earns back.
+/// The bytes of framing that each byte of payload gives back.
 const FRAMING_PER_BYTE: usize = 2;
-/// The longest chunk line or trailer line, with its CRLF. A signed chunk of Amazon S3 needs 90.
+/// The maximum length of a chunk line or trailer line, with its CRLF. A signed chunk of Amazon S3 needs 90 bytes.
 const LINE_MAX: usize = 1024;
 
 /// How a body is delimited (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Framing {
-    /// There is none.
+    /// No body.
     None,
-    /// So many bytes.
+    /// This number of bytes.
     Length(u64),
-    /// Chunks.
+    /// Chunked transfer coding.
     Chunked,
-    /// All that comes until the peer closes. Responses only.
+    /// All bytes until the peer closes the connection. Responses only.
     UntilClose,
 }
 
-/// What [`BodyDecoder::poll`] found.
+/// The result of [`BodyDecoder::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub enum Step {
-    /// The body cannot be complete before at least so many more bytes came (never 0).
+    /// The body cannot be complete before at least this number of bytes (never 0) arrived.
     Need(usize),
     /// The body is complete, and [kept](RecvBuffer::kept).
     Done,
 }
 
-/// Takes the framing off a body that arrives in pieces. The payload ends up contiguous in
-/// [`RecvBuffer::kept`]; what follows the body stays unread.
+/// Removes the framing of a body that arrives in pieces. The payload ends up contiguous in [`RecvBuffer::kept`]; bytes
+/// after the body stay unread.
 ///
-/// The buffer has to hold the payload and, beside it, one line of framing of at most 1024 bytes.
+/// The buffer must have room for the payload and one line of framing, which is at most 1024 bytes long.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyDecoder {
     state: State,
     /// How many more bytes of payload are allowed.
     room: usize,
-    /// How many bytes of framing may come before the payload earns more.
+    /// How many more bytes of framing are allowed before more payload.
     allowance: usize,
-    /// How many unread bytes are known not to end the line they begin.
+    /// How many unread bytes were searched for a line end without success.
     searched: usize,
 }
 
@@ -72,7 +72,7 @@ enum State {
 }
 
 impl BodyDecoder {
-    /// For a body framed so, of at most `max` bytes of payload.
+    /// A decoder for a body with this framing and at most `max` bytes of payload.
     pub const fn new(framing: Framing, max: usize) -> Self {
         let state = match framing {
             Framing::None | Framing::Length(0) => State::Done,
@@ -83,11 +83,11 @@ impl BodyDecoder {
         Self { state, room: max, allowance: FRAMING_MAX, searched: 0 }
     }
 
-    /// Decides about the unread bytes. A body that lasts until the stream ends always needs more.
+    /// Decodes the unread bytes. A body that lasts until the end of the stream always needs more.
     ///
     /// # Errors
-    /// [`Error::BodyTooLarge`] as soon as a size beyond the limit is announced, without waiting for any of
-    /// it; the errors of chunks. Asked again, it answers the same.
+    /// [`Error::BodyTooLarge`] as soon as a size beyond the limit is announced, before its bytes arrive; the errors of
+    /// chunks and trailers. Errors are final: a further call returns the same.
     pub fn poll<S>(&mut self, rx: &mut RecvBuffer<S>) -> Result<Step, Error>
     where
         S: AsRef<[u8]> + AsMut<[u8]>,
@@ -112,9 +112,9 @@ impl BodyDecoder {
                     let Some(line) = self.line(rx.unread())? else { return Ok(Step::Need(1)) };
                     let (size, len) = (chunk_size(line)?, line.len());
                     self.check(size)?;
-                    self.spend(rx, len);
+                    self.skip_line(rx, len);
                     if size > 0 {
-                        self.earn(size);
+                        self.credit(size);
                         self.state = State::ChunkData(size);
                     } else {
                         self.state = State::Trailers;
@@ -145,7 +145,7 @@ impl BodyDecoder {
                     } else {
                         check_trailer(unread.get(..len + CRLF).unwrap_or_default())?;
                     }
-                    self.spend(rx, len);
+                    self.skip_line(rx, len);
                 }
             }
         }
@@ -154,7 +154,7 @@ impl BodyDecoder {
     /// The stream ended.
     ///
     /// # Errors
-    /// [`Error::Truncated`] unless the body is complete, or was to last until now.
+    /// [`Error::Truncated`] unless the body is complete, or lasts until the end of the stream.
     pub fn finish(&mut self) -> Result<(), Error> {
         match self.state {
             State::Done | State::UntilClose => {
@@ -165,7 +165,7 @@ impl BodyDecoder {
         }
     }
 
-    /// How many bytes are still to come, if that was announced: what to skip of a refused body.
+    /// The number of bytes still to come, if it was announced: how much of a rejected body to skip.
     pub const fn remaining(&self) -> Option<u64> {
         match self.state {
             State::Length(left) => Some(left),
@@ -178,7 +178,7 @@ impl BodyDecoder {
         if size > self.room as u64 { Err(Error::BodyTooLarge) } else { Ok(()) }
     }
 
-    /// Keeps up to `left` unread bytes as payload; what then is left.
+    /// Keeps up to `left` unread bytes as payload; returns how many are still missing.
     fn take<S>(&mut self, rx: &mut RecvBuffer<S>, left: u64) -> Result<u64, Error>
     where
         S: AsRef<[u8]> + AsMut<[u8]>,
@@ -190,7 +190,7 @@ impl BodyDecoder {
         Ok(left - n as u64)
     }
 
-    /// The line at the start of `unread` without its CRLF, once that came.
+    /// The line at the start of `unread` without its CRLF; `None` until the CRLF arrives.
     fn line<'u>(&mut self, unread: &'u [u8]) -> Result<Option<&'u [u8]>, Error> {
         let limit = self.allowance.min(LINE_MAX);
         let window = unread.get(..limit).unwrap_or(unread);
@@ -208,8 +208,8 @@ impl BodyDecoder {
         }
     }
 
-    /// Skips a line of that length and its CRLF.
-    fn spend<S>(&mut self, rx: &mut RecvBuffer<S>, line: usize)
+    /// Skips a line of this length and its CRLF.
+    fn skip_line<S>(&mut self, rx: &mut RecvBuffer<S>, line: usize)
     where
         S: AsRef<[u8]> + AsMut<[u8]>,
     {
@@ -218,14 +218,14 @@ impl BodyDecoder {
         self.searched = 0;
     }
 
-    fn earn(&mut self, size: u64) {
-        let earned = clamp(size).saturating_mul(FRAMING_PER_BYTE).saturating_add(FRAMING_PER_CHUNK);
-        self.allowance = self.allowance.saturating_add(earned).min(FRAMING_MAX);
+    fn credit(&mut self, size: u64) {
+        let credit = clamp(size).saturating_mul(FRAMING_PER_BYTE).saturating_add(FRAMING_PER_CHUNK);
+        self.allowance = self.allowance.saturating_add(credit).min(FRAMING_MAX);
     }
 }
 
 const CRLF: usize = 2;
-/// The least that follows the data of a chunk: its CRLF and `0 CRLF CRLF`.
+/// The minimum length of the bytes after the data of a chunk: its CRLF and `0 CRLF CRLF`.
 const AFTER_DATA: usize = CRLF + 5;
 
 fn clamp(n: u64) -> usize {
@@ -236,7 +236,7 @@ fn clamp(n: u64) -> usize {
 ///
 /// "A recipient MUST anticipate potentially large hexadecimal numerals and prevent parsing errors due to
 /// integer conversion overflows": 16 digits are 64 bits. "A recipient MUST ignore unrecognized chunk
-/// extensions": we know none.
+/// extensions": all extensions are unrecognized here.
 fn chunk_size(line: &[u8]) -> Result<u64, Error> {
     fn grammar(line: &[u8]) -> IResult<&[u8], &[u8]> {
         let size = take_while_m_n(1, 16, |byte: u8| byte.is_ascii_hexdigit());
@@ -255,7 +255,7 @@ const fn hex(digit: u8) -> u8 {
     }
 }
 
-/// A trailer line is held to the law of header lines, then dropped: "A recipient that removes the chunked
+/// A trailer line must be a valid header line, and is dropped: "A recipient that removes the chunked
 /// coding from a message MAY selectively retain or discard the received trailer fields" (RFC 9112 section
 /// 7.1.2).
 fn check_trailer(line: &[u8]) -> Result<(), Error> {
@@ -273,7 +273,7 @@ mod tests {
 
     type Outcome = Result<(Step, Vec<u8>, Vec<u8>), Error>;
 
-    /// The outcome, the payload, and what is left unread.
+    /// The outcome, the payload, and the bytes left unread.
     fn decode(framing: Framing, max: usize, input: &[u8]) -> Outcome {
         let mut rx = RecvBuffer::with_unread(input.to_vec(), input.len());
         let step = BodyDecoder::new(framing, max).poll(&mut rx)?;
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_ends_where_it_was_announced_to_end() {
+    fn body_ends_where_announced() {
         assert_eq!(decode(Framing::None, 9, b"GET"), done(b"", b"GET"));
         assert_eq!(decode(Framing::Length(0), 9, b"GET"), done(b"", b"GET"));
         assert_eq!(decode(Framing::Length(3), 3, b"abcGET"), done(b"abc", b"GET"));
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_size_is_nothing_but_digits() {
+    fn chunk_size_contains_only_digits() {
         for line in [
             &b"\r\n"[..],
             b"+5\r\n",
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_line_feed_ends_no_line_of_framing() {
+    fn bare_line_feeds_are_rejected() {
         assert_eq!(chunked(b"1\na\r\n0\r\n\r\n"), Err(Error::BareLf));
         assert_eq!(chunked(b"1;x\na\r\n0\r\n\r\n"), Err(Error::BareLf));
         assert_eq!(chunked(b"1\r\na\n0\r\n\r\n"), Err(Error::BadChunkEnd));
@@ -343,13 +343,13 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_may_not_run_over_its_size() {
+    fn chunk_longer_than_its_size_is_rejected() {
         assert_eq!(chunked(b"1\r\nab\r\n0\r\n\r\n"), Err(Error::BadChunkEnd));
         assert_eq!(chunked(b"1\r\na\rb"), Err(Error::BadChunkEnd));
     }
 
     #[test]
-    fn too_large_a_body_is_refused_when_announced() {
+    fn too_large_body_is_rejected_when_announced() {
         assert_eq!(decode(Framing::Length(101), 100, b""), Err(Error::BodyTooLarge));
         assert_eq!(decode(Framing::Length(u64::MAX), 100, b""), Err(Error::BodyTooLarge));
         assert_eq!(chunked(b"65\r\n"), Err(Error::BodyTooLarge));
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_length_is_still_known_for_skipping() {
+    fn remaining_length_of_a_rejected_body_is_known() {
         let mut rx = RecvBuffer::with_unread(*b"abc", 3);
         let mut body = BodyDecoder::new(Framing::Length(10), 5);
         assert_eq!(body.poll(&mut rx), Err(Error::BodyTooLarge));
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_remains_is_known_where_it_was_announced() {
+    fn remaining_length_is_known_if_announced() {
         let mut rx = RecvBuffer::with_unread(*b"abcde", 3);
         let mut body = BodyDecoder::new(Framing::Length(5), 5);
         assert_eq!((body.poll(&mut rx), body.remaining()), (Ok(Step::Need(2)), Some(2)));
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_extensions_are_refused() {
+    fn endless_extensions_are_rejected() {
         let mut one_line = b"1;".to_vec();
         one_line.resize(LINE_MAX, b'x');
         assert_eq!(chunked(&one_line), Err(Error::TooMuchFraming));
@@ -392,8 +392,8 @@ mod tests {
     }
 
     #[test]
-    fn endless_trailers_are_refused() {
-        // 16 KiB is the most that may be ahead of the payload.
+    fn endless_trailers_are_rejected() {
+        // 16 KiB of framing may be outstanding.
         let trailers = |count| [&b"0\r\n"[..], &b"a: bcd\r\n".repeat(count), b"\r\n"].concat();
         assert_eq!(chunked(&trailers(2047)), done(b"", b""));
         assert_eq!(chunked(&trailers(2048)), Err(Error::TooMuchFraming));
@@ -401,13 +401,13 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_tiny_chunks_is_a_body() {
+    fn body_of_tiny_chunks_is_accepted() {
         let body = [&b"1\r\na\r\n".repeat(50_000)[..], b"0\r\n\r\n"].concat();
         assert_eq!(decode(Framing::Chunked, 50_000, &body), done(&[b'a'; 50_000], b""));
     }
 
     #[test]
-    fn trailers_obey_the_law_of_headers_and_are_dropped() {
+    fn trailers_must_be_valid_headers_and_are_dropped() {
         assert_eq!(chunked(b"0\r\nA: b\r\nc:\r\n\r\nGET"), done(b"", b"GET"));
         for trailer in [
             &b"a : b"[..],
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_of_stream_completes_only_what_lasts_until_then() {
+    fn end_of_stream_completes_only_bodies_that_last_until_close() {
         let mut rx = RecvBuffer::with_unread(*b"abc", 3);
         let mut body = BodyDecoder::new(Framing::UntilClose, 10);
         assert_eq!(body.poll(&mut rx), Ok(Step::Need(1)));
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn need_is_what_at_least_must_come() {
+    fn need_is_a_lower_bound() {
         for (framing, input, need) in [
             (Framing::Length(9), &b"abc"[..], 6),
             (Framing::Chunked, b"", 1),

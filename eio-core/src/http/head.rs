@@ -1,4 +1,4 @@
-//! What a head says: [`RequestHead`], [`ResponseHead`].
+//! [`RequestHead`] and [`ResponseHead`]: parsed heads and the rules about their headers.
 
 use nom::Parser;
 use nom::character::complete::u64 as decimal;
@@ -6,10 +6,10 @@ use nom::combinator::all_consuming;
 
 use super::url::is_authority;
 use super::{Error, Framing, Header, Headers};
+use crate::bytes::{eq_ignore_case, split_once, trim};
 use crate::list::is_tchar;
-use crate::search::{cut, same, trim};
 
-/// The head of a request. Only a legal one can be [parsed](Self::parse).
+/// The head of a request. [`parse`](Self::parse) accepts only valid ones.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'h, 'b> {
     /// The method, in the case it was sent.
@@ -23,14 +23,14 @@ pub struct RequestHead<'h, 'b> {
 }
 
 impl<'h, 'b> RequestHead<'h, 'b> {
-    /// Reads `head`, as measured by [`HeadScanner`](super::HeadScanner). There may be as many headers as `slots`.
+    /// Parses `head`, whose length [`HeadScanner`](super::HeadScanner) found. It can have as many headers as `slots`.
     ///
     /// # Errors
-    /// Those of lines, headers, version and Host.
+    /// Those of the request line, header lines, version and Host; [`Error::TooManyHeaders`].
     pub fn parse(head: &'b [u8], slots: &'h mut [Header<'b>]) -> Result<Self, Error> {
-        only_crlf(head)?;
+        check_line_ends(head)?;
         let mut parsed = httparse::Request::new(slots);
-        let len = parsed.parse(head).map_err(|e| sin(e, head, Error::BadRequestLine))?;
+        let len = parsed.parse(head).map_err(|e| classify_error(e, head, Error::BadRequestLine))?;
         let httparse::Request {
             method: Some(method),
             path: Some(target),
@@ -58,10 +58,10 @@ impl<'h, 'b> RequestHead<'h, 'b> {
     pub fn framing(&self) -> Result<Framing, Error> {
         // "If this is a request message and none of the above are true, then the message body length is
         // zero" (RFC 9112 section 6.3).
-        Ok(announced(self.headers, self.minor_version)?.unwrap_or(Framing::None))
+        Ok(announced_framing(self.headers, self.minor_version)?.unwrap_or(Framing::None))
     }
 
-    /// Whether the client will go on using the connection after the response.
+    /// Whether the client keeps the connection open after the response (RFC 9112 section 9.3).
     pub fn keep_alive(&self) -> bool {
         keep_alive(self.headers, self.minor_version)
     }
@@ -73,7 +73,7 @@ impl<'h, 'b> RequestHead<'h, 'b> {
         self.minor_version > 0 && self.headers.has_token("expect", "100-continue")
     }
 
-    /// Whether the client asks for another protocol on this connection.
+    /// Whether the client asks for another protocol on this connection (RFC 9110 section 7.8).
     pub fn is_upgrade(&self) -> bool {
         // "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request" (RFC 9110
         // section 7.8).
@@ -83,7 +83,7 @@ impl<'h, 'b> RequestHead<'h, 'b> {
     }
 }
 
-/// The head of a response. Only a legal one can be [parsed](Self::parse).
+/// The head of a response. [`parse`](Self::parse) accepts only valid ones.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'h, 'b> {
     /// The status code, 100 to 599.
@@ -95,18 +95,18 @@ pub struct ResponseHead<'h, 'b> {
 }
 
 impl<'h, 'b> ResponseHead<'h, 'b> {
-    /// Reads `head`, as measured by [`HeadScanner`](super::HeadScanner). There may be as many headers as `slots`.
+    /// Parses `head`, whose length [`HeadScanner`](super::HeadScanner) found. It can have as many headers as `slots`.
     ///
     /// # Errors
-    /// Those of lines, headers and version.
+    /// Those of the status line, header lines and version; [`Error::TooManyHeaders`].
     pub fn parse(head: &'b [u8], slots: &'h mut [Header<'b>]) -> Result<Self, Error> {
-        only_crlf(head)?;
-        // Empty lines are forgiven to clients only.
+        check_line_ends(head)?;
+        // Leading empty lines are accepted from clients only.
         if head.first() == Some(&b'\r') {
             return Err(Error::BadStatusLine);
         }
         let mut parsed = httparse::Response::new(slots);
-        let len = parsed.parse(head).map_err(|e| sin(e, head, Error::BadStatusLine))?;
+        let len = parsed.parse(head).map_err(|e| classify_error(e, head, Error::BadStatusLine))?;
         let httparse::Response {
             code: Some(status), version: Some(minor_version), headers, ..
         } = parsed
@@ -128,14 +128,17 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
     /// # Errors
     /// Those of Content-Length and Transfer-Encoding.
     pub fn framing(&self, request_method: &str) -> Result<Framing, Error> {
-        // RFC 9112 section 6.3, rules 1 and 2: these have no body whatever their headers say.
+        // RFC 9112 section 6.3, rules 1 and 2: these responses have no body, regardless of their headers.
         match (self.status, request_method) {
             (100..=199 | 204 | 304, _) | (_, "HEAD") | (200..=299, "CONNECT") => Ok(Framing::None),
-            _ => Ok(announced(self.headers, self.minor_version)?.unwrap_or(Framing::UntilClose)),
+            _ => {
+                Ok(announced_framing(self.headers, self.minor_version)?
+                    .unwrap_or(Framing::UntilClose))
+            }
         }
     }
 
-    /// Whether the server will go on using the connection.
+    /// Whether the server keeps the connection open (RFC 9112 section 9.3).
     pub fn keep_alive(&self) -> bool {
         keep_alive(self.headers, self.minor_version)
     }
@@ -147,16 +150,21 @@ fn keep_alive(headers: Headers<'_, '_>, minor_version: u8) -> bool {
         && (minor_version > 0 || headers.has_token("connection", "keep-alive"))
 }
 
-/// The framing the headers announce, if any: RFC 9112 section 6.3, rules 3 to 6, refusing where it leaves a
-/// choice.
-fn announced(headers: Headers<'_, '_>, minor_version: u8) -> Result<Option<Framing>, Error> {
+/// The framing that the headers announce, if any: RFC 9112 section 6.3, rules 3 to 6. Where these leave a choice, the
+/// message is rejected.
+fn announced_framing(
+    headers: Headers<'_, '_>,
+    minor_version: u8,
+) -> Result<Option<Framing>, Error> {
     let (mut length, mut coding) = (None, None);
     for (name, value) in headers.iter() {
-        if same(name.as_bytes(), b"content-length") {
+        if eq_ignore_case(name.as_bytes(), b"content-length") {
             if length.replace(value).is_some() {
                 return Err(Error::RepeatedContentLength);
             }
-        } else if same(name.as_bytes(), b"transfer-encoding") && coding.replace(value).is_some() {
+        } else if eq_ignore_case(name.as_bytes(), b"transfer-encoding")
+            && coding.replace(value).is_some()
+        {
             return Err(Error::UnknownTransferEncoding);
         }
     }
@@ -168,7 +176,7 @@ fn announced(headers: Headers<'_, '_>, minor_version: u8) -> Result<Option<Frami
         // "A server or client that receives an HTTP/1.0 message containing a Transfer-Encoding header field
         // MUST treat the message as if the framing is faulty" (section 6.1).
         (None, Some(_)) if minor_version == 0 => Err(Error::TransferEncodingInHttp10),
-        (None, Some(coding)) if same(coding, b"chunked") => Ok(Some(Framing::Chunked)),
+        (None, Some(coding)) if eq_ignore_case(coding, b"chunked") => Ok(Some(Framing::Chunked)),
         (None, Some(_)) => Err(Error::UnknownTransferEncoding),
         // `Content-Length = 1*DIGIT` (RFC 9110 section 8.6): no sign, no list, no overflow.
         (Some(length), None) => all_consuming(decimal::<_, ()>)
@@ -187,15 +195,15 @@ fn check_host(headers: Headers<'_, '_>, minor_version: u8) -> Result<(), Error> 
         (None, _) if minor_version > 0 => Err(Error::MissingHost),
         (None, _) => Ok(()),
         (Some(_), Some(_)) => Err(Error::RepeatedHost),
-        // A target without an authority has an empty Host.
+        // A request to a target without an authority has an empty Host.
         (Some(host), None) if host.is_empty() || is_authority(host) => Ok(()),
         (Some(_), None) => Err(Error::BadHost),
     }
 }
 
-/// The one leniency of the parser below us that cannot be switched off. Bare CR and NUL it refuses itself.
-fn only_crlf(head: &[u8]) -> Result<(), Error> {
-    // Without an early exit, so that it compiles to vectors: nearly every head is legal.
+/// Rejects bare LF: the only leniency of httparse that cannot be disabled. It rejects bare CR and NUL itself.
+fn check_line_ends(head: &[u8]) -> Result<(), Error> {
+    // No early exit, so that the loop is vectorized: nearly every head is valid.
     let begins = head.first() == Some(&b'\n');
     let pairs = head.iter().zip(head.get(1..).unwrap_or_default());
     let bare = |before: u8, byte: u8| (byte == b'\n') & (before != b'\r');
@@ -205,30 +213,30 @@ fn only_crlf(head: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// Names the sin in a head that did not parse.
+/// The error for a head that httparse rejected.
 #[cold]
-fn sin(error: httparse::Error, head: &[u8], start_line: Error) -> Error {
+fn classify_error(error: httparse::Error, head: &[u8], start_line: Error) -> Error {
     let head = head.trim_ascii_start();
     match error {
         httparse::Error::TooManyHeaders => Error::TooManyHeaders,
         httparse::Error::HeaderValue => Error::BadHeaderValue,
-        httparse::Error::HeaderName => bad_name(head),
+        httparse::Error::HeaderName => classify_name_error(head),
         httparse::Error::Version if names_other_version(head) => Error::UnsupportedVersion,
         _ => start_line,
     }
 }
 
-/// What is wrong with the first header name that is not a token.
-fn bad_name(head: &[u8]) -> Error {
-    let (_, mut lines) = cut(b'\n', head);
+/// The error for the first header name that is not a token.
+fn classify_name_error(head: &[u8]) -> Error {
+    let (_, mut lines) = split_once(b'\n', head);
     while !lines.is_empty() {
-        let (line, rest) = cut(b'\n', lines);
-        let (name, _) = cut(b':', line);
+        let (line, rest) = split_once(b'\n', lines);
+        let (name, _) = split_once(b':', line);
         let token = name.iter().position(|byte| !is_tchar(*byte)).unwrap_or(name.len());
         match name.get(token..) {
             Some([]) if token > 0 && token < line.len() => lines = rest,
             Some([b' ' | b'\t', ..]) if token == 0 => return Error::ObsFold,
-            Some(behind @ [.., b' ' | b'\t']) if trim(behind).is_empty() => {
+            Some(rest @ [.., b' ' | b'\t']) if trim(rest).is_empty() => {
                 return Error::SpaceBeforeColon;
             }
             _ => return Error::BadHeaderName,
@@ -237,11 +245,11 @@ fn bad_name(head: &[u8]) -> Error {
     Error::BadHeaderName
 }
 
-/// Whether a word of the first line is `HTTP/x.y`: then it is a version we do not speak, not nonsense.
+/// Whether a word of the first line is `HTTP/x.y`, so that the version is unsupported rather than malformed.
 fn names_other_version(head: &[u8]) -> bool {
-    let (mut line, _) = cut(b'\r', head);
+    let (mut line, _) = split_once(b'\r', head);
     while !line.is_empty() {
-        let (word, rest) = cut(b' ', line);
+        let (word, rest) = split_once(b' ', line);
         if let [b'H', b'T', b'T', b'P', b'/', x, b'.', y] = word
             && x.is_ascii_digit()
             && y.is_ascii_digit()
@@ -260,7 +268,7 @@ mod tests {
     use crate::http::EMPTY;
     use std::string::String;
 
-    /// A request of these header lines, each with its CRLF.
+    /// A request with these header lines, each with its CRLF.
     fn with(lines: &str) -> String {
         std::format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
     }
@@ -274,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_head_says_what_was_sent() {
+    fn request_head_is_parsed() {
         let bytes = b"\r\nOPTIONS * HTTP/1.0\r\nA:b\r\nC: \t d e \t\r\nF:\r\n\r\n";
         let mut slots = [EMPTY; 3];
         let head = RequestHead::parse(bytes, &mut slots).unwrap();
@@ -284,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_line_is_refused() {
+    fn invalid_request_lines_are_rejected() {
         for (line, error) in [
             ("", Error::NotOneHead),
             ("GET", Error::BadRequestLine),
@@ -310,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_whole_head_is_refused() {
+    fn input_must_be_exactly_one_head() {
         let head = with("");
         assert_eq!(request_error(&head), None);
         for len in 0..head.len() {
@@ -320,10 +328,10 @@ mod tests {
     }
 
     #[test]
-    fn illegal_header_lines_are_refused() {
+    fn invalid_header_lines_are_rejected() {
         for (line, error) in [
             ("A : b", Error::SpaceBeforeColon),
-            // The first sin is the one that is named, and two of them do not make it right.
+            // The first error is reported, and a second one does not hide it.
             (": a\r\nb : c", Error::BadHeaderName),
             ("A: b\nC: d\n", Error::BareLf),
             ("A\t: b", Error::SpaceBeforeColon),
@@ -351,14 +359,14 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_more_headers_than_slots() {
+    fn more_headers_than_slots_are_rejected() {
         assert_eq!(request_error(&with(&"A: b\r\n".repeat(7))), None);
         assert_eq!(request_error(&with(&"A: b\r\n".repeat(8))), Some(Error::TooManyHeaders));
         assert_eq!(Error::TooManyHeaders.status(), 431);
     }
 
     #[test]
-    fn a_request_names_one_legal_host() {
+    fn request_has_exactly_one_valid_host() {
         for (version, lines, error) in [
             ("1.1", "", Some(Error::MissingHost)),
             ("1.0", "", None),
@@ -379,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_the_body_it_announces() {
+    fn request_framing_follows_its_headers() {
         assert_eq!(request_framing(""), Ok(Framing::None));
         assert_eq!(request_framing("Content-Length: 0\r\n"), Ok(Framing::Length(0)));
         assert_eq!(
@@ -390,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn ambiguous_framing_is_refused() {
+    fn ambiguous_framing_is_rejected() {
         for (lines, error) in [
             (
                 "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
@@ -441,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_last_as_their_version_says_unless_told_otherwise() {
+    fn keep_alive_follows_version_and_connection_header() {
         for (version, lines, lasts) in [
             ("1.1", "", true),
             ("1.1", "Connection: close\r\n", false),
@@ -463,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn http_1_0_can_neither_upgrade_nor_expect() {
+    fn http_1_0_has_no_upgrade_and_no_expect() {
         for (version, lines, upgrade, expects) in [
             ("1.1", "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n", true, false),
             ("1.0", "Upgrade: websocket\r\nConnection: Upgrade\r\n", false, false),
@@ -485,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_has_the_body_its_status_and_method_allow() {
+    fn response_framing_follows_status_method_and_headers() {
         let length = "Content-Length: 5\r\n";
         let chunked = "Transfer-Encoding: chunked\r\n";
         for (status, method, lines, framing) in [
@@ -520,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_status_line_is_refused() {
+    fn invalid_status_lines_are_rejected() {
         for (line, error) in [
             ("HTTP/1.1 200", None),
             ("HTTP/1.1 200 ", None),

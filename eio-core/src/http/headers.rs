@@ -1,7 +1,7 @@
-//! [`Headers`]: looking into the header lines of a head.
+//! [`Headers`]: access to the header lines of a head.
 
+use crate::bytes::eq_ignore_case;
 use crate::list;
-use crate::search::same;
 use crate::text::utf8;
 
 pub use httparse::{EMPTY_HEADER as EMPTY, Header};
@@ -11,40 +11,43 @@ pub use httparse::{EMPTY_HEADER as EMPTY, Header};
 pub struct Headers<'h, 'b>(&'h [Header<'b>]);
 
 impl<'h, 'b> Headers<'h, 'b> {
-    /// Looks into `lines`.
+    /// Access to `lines`.
     pub const fn new(lines: &'h [Header<'b>]) -> Self {
         Self(lines)
     }
 
-    /// The value of the first header of that name.
+    /// The value of the first header with this name.
     pub fn get(&self, name: &str) -> Option<&'b [u8]> {
         self.all(name).next()
     }
 
-    /// The value of the first header of that name, if it is text.
+    /// The value of the first header with this name, if it is UTF-8.
     pub fn text(&self, name: &str) -> Option<&'b str> {
         utf8(self.get(name)?)
     }
 
-    /// The values of all headers of that name.
+    /// The values of all headers with this name.
     pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'h, 'b, 'n> {
-        self.0.iter().filter(move |h| same(h.name.as_bytes(), name.as_bytes())).map(|h| h.value)
+        self.0
+            .iter()
+            .filter(move |h| eq_ignore_case(h.name.as_bytes(), name.as_bytes()))
+            .map(|h| h.value)
     }
 
-    /// Whether `token` is an element of the list that all headers of that name make up together
-    /// (RFC 9110 section 5.3), in any case.
+    /// Whether `token` is an element of the list that all headers with this name form together (RFC 9110 section 5.3),
+    /// in any case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.all(name).any(|value| list::has_token(value, token))
     }
 
-    /// Every name with its value.
+    /// All names with their values.
     pub fn iter(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + Clone + use<'h, 'b> {
         self.0.iter().map(|h| (h.name, h.value))
     }
 }
 
-/// What header values, reason phrases and chunk extensions are made of: HTAB, SP, VCHAR and obs-text
-/// (RFC 9110 section 5.5).
+/// The characters of header values, reason phrases and chunk extensions: HTAB, SP, VCHAR and obs-text (RFC 9110
+/// section 5.5).
 pub(super) const fn is_field_char(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
@@ -70,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_found_in_every_instance() {
+    fn tokens_are_found_in_all_lines() {
         let headers = Headers::new(&LINES);
         assert!(headers.has_token("Connection", "upgrade"));
         assert!(headers.has_token("connection", "Keep-Alive"));
@@ -78,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_not_text_is_not_given_as_text() {
+    fn value_that_is_not_utf8_is_not_text() {
         assert_eq!(Headers::new(&LINES).text("x"), None);
         assert_eq!(Headers::new(&LINES).text("connection"), Some("keep-alive"));
     }

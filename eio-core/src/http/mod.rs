@@ -1,16 +1,16 @@
-//! HTTP/1.1 messages (RFC 9112), as either role reads and writes them. Knows nothing of Engine.IO.
+//! HTTP/1.1 messages (RFC 9112) for both roles. This module knows nothing of Engine.IO.
 //!
-//! | to | use |
+//! | task | use |
 //! |---|---|
-//! | find where a head ends | [`HeadScanner`] |
-//! | read it | [`RequestHead`], [`ResponseHead`], [`Headers`], [`Target`] |
-//! | read what follows | [`BodyDecoder`] |
+//! | find the end of a head | [`HeadScanner`] |
+//! | parse it | [`RequestHead`], [`ResponseHead`], [`Headers`], [`Target`] |
+//! | decode the body | [`BodyDecoder`] |
 //! | write | [`request`], [`request_parts`], [`response`], [`chunk`], [`last_chunk`] |
-//! | take apart what a user gave to a client | [`Url`] |
+//! | parse the URL for a client | [`Url`] |
 //!
-//! Framing that two readers could understand differently is refused, not repaired: whoever stands between
-//! the peer and us may have repaired it in another way. After any [`Error`] the connection has lost its
-//! place; answer [`Error::status`] and close it.
+//! Framing that two implementations could interpret differently is rejected, not repaired: a proxy between the peer and
+//! this endpoint may have repaired it in another way. After any [`Error`] the position in the stream is lost: answer
+//! with [`Error::status`] and close the connection.
 //!
 //! ```
 //! use eio_core::buffer::RecvBuffer;
@@ -20,7 +20,7 @@
 //! rx.append(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhiGET /next")?;
 //!
 //! let mut scanner = HeadScanner::new();
-//! let len = scanner.poll(rx.unread(), 8192)?.expect("a whole head came");
+//! let len = scanner.poll(rx.unread(), 8192)?.expect("the head is complete");
 //! let mut slots = [EMPTY; 16];
 //! let head = RequestHead::parse(&rx.unread()[..len], &mut slots)?;
 //! assert_eq!((head.method, head.target), ("POST", "/x"));
@@ -50,17 +50,18 @@ pub use write::{
     response,
 };
 
-/// Why a message of the peer was refused. One variant for each sin.
+/// Why a message of the peer was rejected. One variant for each violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Error {
     /// The head did not end within the allowed number of bytes.
     HeadTooLarge,
     /// Not even the first line ended within the allowed number of bytes.
     StartLineTooLarge,
-    /// More header lines than there were slots for.
+    /// More header lines than slots.
     TooManyHeaders,
-    /// More empty lines before a request than a sloppy peer would send.
+    /// More than two empty lines before a request.
     LeadingEmptyLines,
     /// A line feed without a carriage return.
     BareLf,
@@ -68,21 +69,21 @@ pub enum Error {
     BareCr,
     /// A zero byte in a head.
     Nul,
-    /// The bytes given are not one head: its end is missing, or something follows it.
+    /// The input is not exactly one head: its end is missing, or bytes follow it.
     NotOneHead,
     /// The request line is not `method SP target SP version`.
     BadRequestLine,
-    /// The status line is not `version SP status SP reason`, or the status is not one.
+    /// The status line is not `version SP status SP reason`, or the status is not 100 to 599.
     BadStatusLine,
     /// A version of HTTP other than 1.0 and 1.1.
     UnsupportedVersion,
-    /// A request target that is neither a path, nor an http URL, nor `*`; or with illegal characters.
+    /// A request target that is neither a path, nor an http URL, nor `*`; or that has illegal characters.
     BadTarget,
     /// A header name that is not a token.
     BadHeaderName,
     /// White space between a header name and its colon.
     SpaceBeforeColon,
-    /// A header line that continues the one before.
+    /// A folded header line (obs-fold).
     ObsFold,
     /// A control character in a header value.
     BadHeaderValue,
@@ -92,33 +93,33 @@ pub enum Error {
     RepeatedHost,
     /// A Host that is not `host` or `host:port`.
     BadHost,
-    /// A Content-Length that is not a number, or a list of them, or beyond 64 bits.
+    /// A Content-Length that is not one number of at most 64 bits.
     BadContentLength,
     /// More than one Content-Length, equal or not.
     RepeatedContentLength,
     /// Content-Length together with Transfer-Encoding.
     LengthAndTransferEncoding,
-    /// Transfer-Encoding in a message of HTTP/1.0, which has none.
+    /// Transfer-Encoding in a message of HTTP/1.0, which does not define it.
     TransferEncodingInHttp10,
     /// A Transfer-Encoding other than `chunked` alone.
     UnknownTransferEncoding,
-    /// The body is, or is announced to be, larger than allowed.
+    /// The body is larger than allowed, or announced to be.
     BodyTooLarge,
     /// A chunk size that is not 1 to 16 hexadecimal digits, or an illegal chunk extension.
     BadChunkLine,
     /// A chunk longer than its announced size.
     BadChunkEnd,
-    /// Chunk sizes, extensions and trailers out of all proportion to the body.
+    /// Too many bytes of chunk sizes, extensions and trailers for the size of the body.
     TooMuchFraming,
-    /// An illegal trailer line.
+    /// An invalid trailer line.
     BadTrailer,
     /// The stream ended inside a body.
     Truncated,
 }
 
 impl Error {
-    /// The status a server answers before it closes the connection. (For a response there is nobody to
-    /// tell.)
+    /// The status with which a server answers before it closes the connection. A client that gets this error in a
+    /// response only closes.
     pub const fn status(self) -> u16 {
         match self {
             // "A server that receives a request-target longer than any URI it wishes to parse MUST respond
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_asked_too_much_is_told_of_what() {
+    fn status_of_each_kind_of_error() {
         for (error, status) in [
             (Error::StartLineTooLarge, 414),
             (Error::HeadTooLarge, 431),

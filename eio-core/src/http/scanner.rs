@@ -1,15 +1,15 @@
-//! [`HeadScanner`]: where a head ends.
+//! [`HeadScanner`]: finds the end of a head.
 
 use super::Error;
-use crate::search::find3;
+use crate::bytes::find3;
 
-/// Empty lines tolerated before a request: "a server that is expecting to receive and parse a request-line
+/// Empty lines accepted before a request: "a server that is expecting to receive and parse a request-line
 /// SHOULD ignore at least one empty line (CRLF) received prior to the request-line" (RFC 9112 section 2.2).
 const LEADING_EMPTY_LINES: u8 = 2;
 
 /// Finds the end of a head that arrives in pieces.
 ///
-/// It remembers how far it searched: a head that trickles in costs the same as one that comes at once.
+/// It remembers the position of the search, so a head costs the same in many pieces as in one.
 ///
 /// ```
 /// use eio_core::http::{Error, HeadScanner};
@@ -22,38 +22,38 @@ const LEADING_EMPTY_LINES: u8 = 2;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadScanner {
-    /// Everything before is decided. Invariant: `line <= searched`.
+    /// The bytes before were searched. Invariant: `line <= searched`.
     searched: usize,
-    /// Where the line under search begins.
+    /// The start of the current line.
     line: usize,
-    /// Empty lines seen before the first line. Invariant: `leading <= LEADING_EMPTY_LINES`.
+    /// Empty lines before the first line. Invariant: `leading <= LEADING_EMPTY_LINES`.
     leading: u8,
     /// Whether the first line is complete.
     started: bool,
 }
 
 impl HeadScanner {
-    /// For a head that begins at the first unread byte.
+    /// A scanner for a head that starts at the first unread byte.
     pub const fn new() -> Self {
         Self { searched: 0, line: 0, leading: 0, started: false }
     }
 
-    /// Begins anew; due when a head was found and skipped.
+    /// Starts over. Call it when a head was found and skipped.
     pub const fn reset(&mut self) {
         *self = Self::new();
     }
 
-    /// The length of the head at the start of `unread`, with its closing CRLF CRLF and any empty line
-    /// before it; `None` while its end has not come. `unread` must begin where it did at the last call.
+    /// The length in bytes of the head at the start of `unread`, with leading empty lines and the final CRLF CRLF;
+    /// `None` until its end arrived. `unread` must start at the same byte as in the previous call.
     ///
     /// # Errors
-    /// [`Error::HeadTooLarge`] or [`Error::StartLineTooLarge`] as soon as `max` bytes came without an end,
-    /// [`Error::BareLf`], [`Error::BareCr`], [`Error::Nul`], [`Error::LeadingEmptyLines`]. Asked again, it
-    /// answers the same.
+    /// [`Error::HeadTooLarge`] or [`Error::StartLineTooLarge`] as soon as `max` bytes arrived without an end,
+    /// [`Error::BareLf`], [`Error::BareCr`], [`Error::Nul`], [`Error::LeadingEmptyLines`]. Errors are final: a further
+    /// call returns the same.
     pub fn poll(&mut self, unread: &[u8], max: usize) -> Result<Option<usize>, Error> {
-        // What lies beyond the limit is not looked at, or the outcome would depend on how much came at once.
+        // Bytes beyond the limit are not searched, or the outcome would depend on how many arrive at once.
         let window = unread.get(..max).unwrap_or(unread);
-        if self.searched == 0 && is_whole(window) {
+        if self.searched == 0 && is_single_head(window) {
             return Ok(Some(window.len()));
         }
         while let Some(found) =
@@ -66,8 +66,8 @@ impl HeadScanner {
                 // "A recipient of such a bare CR MUST consider that element to be invalid" (RFC 9112
                 // section 2.2).
                 Some([b'\r', ..]) => return Err(Error::BareCr),
-                // "a recipient MAY recognize a single LF as a line terminator" (same place): who stands
-                // before us may not, so we do not.
+                // "a recipient MAY recognize a single LF as a line terminator" (same section): a proxy in front
+                // may not, so this does not either.
                 Some([b'\n', ..]) => return Err(Error::BareLf),
                 _ => return Err(Error::Nul),
             }
@@ -96,20 +96,20 @@ impl HeadScanner {
     }
 }
 
-/// Whether `window` is one whole head, legal, behind no empty line and before nothing. So come most requests, and to
-/// look for the ends of their lines costs three times as much.
-fn is_whole(window: &[u8]) -> bool {
+/// Whether `window` is exactly one valid head without leading empty lines. Most requests are, and a search for the ends
+/// of their lines takes three times as long.
+fn is_single_head(window: &[u8]) -> bool {
     let Some(lines) = window.strip_suffix(b"\r\n\r\n") else { return false };
-    // CR and LF come in pairs only, NUL does not come, and a CR two bytes behind another is an end before the end.
+    // CR and LF occur only in pairs, NUL does not occur, and a CR two bytes after another would be an earlier end.
     let wrong = |byte: u8, next: u8, third: u8| {
         ((byte == b'\r') != (next == b'\n')) | (byte == 0) | ((byte == b'\r') & (third == b'\r'))
     };
-    // Without an early exit, so that it compiles to vectors: nearly every head is legal.
-    let behind = |n| window.get(n..).unwrap_or_default();
-    let threes = lines.iter().zip(behind(1)).zip(behind(2));
+    // No early exit, so that the loop is vectorized: nearly every head is valid.
+    let after = |n| window.get(n..).unwrap_or_default();
+    let threes = lines.iter().zip(after(1)).zip(after(2));
     let found =
         threes.fold(false, |found, ((byte, next), third)| found | wrong(*byte, *next, *third));
-    // What begins with either is an empty line.
+    // A window that starts with either has a leading empty line.
     !found && !matches!(window.first(), None | Some(b'\r' | b'\n'))
 }
 
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    /// The outcome when fed `step` bytes more each time, and after how many bytes it came.
+    /// The outcome if fed `step` more bytes at a time, and the number of bytes fed by then.
     fn scan(input: &[u8], max: usize, step: usize) -> (Outcome, usize) {
         let mut scanner = HeadScanner::new();
         let mut fed = 0;
@@ -152,7 +152,7 @@ mod tests {
         (b"GET / HTTP/1.1\r\nA: 0123456789\r\nB: 0123456789\r\n\r\n", Err(Error::HeadTooLarge)),
         (b"GET /0123456789012345678901234567890123456789\n\n", Err(Error::StartLineTooLarge)),
         (b"", Ok(None)),
-        // What comes at once and ends as a head does: each of these sins twice, so that none makes up for another.
+        // Input that ends like a head: each error occurs twice, so that one cannot cancel the other.
         (b"GET / HTTP/1.1\nA: b\nC: d\r\n\r\n", Err(Error::BareLf)),
         (b"GET / HTTP/1.1\r\nA: \0\n\r\n\r\n", Err(Error::Nul)),
         (b"GET / HTTP/1.1\r\nA: \r\r\r\r\n\r\n", Err(Error::BareCr)),
@@ -163,7 +163,7 @@ mod tests {
     const MAX: usize = 40;
 
     #[test]
-    fn the_outcome_is_the_same_whatever_the_split() {
+    fn outcome_does_not_depend_on_the_split() {
         for (input, outcome) in CASES {
             for step in 1..=input.len().max(1) {
                 assert_eq!(scan(input, MAX, step).0, outcome, "{input:?} by {step}");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_noticed_at_the_limit() {
+    fn limit_applies_exactly() {
         let endless = [b'x'; 100];
         assert_eq!(scan(&endless, MAX, 1), (Err(Error::StartLineTooLarge), MAX));
         let head = b"GET / HTTP/1.1\r\n\r\n";
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_final() {
+    fn errors_are_final() {
         for (input, outcome) in CASES {
             if outcome.is_err() {
                 let mut scanner = HeadScanner::new();
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_looked_for_anew_behind_the_last_one() {
+    fn reset_starts_the_next_head() {
         let heads = b"\r\nGET /a HTTP/1.1\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n";
         let mut scanner = HeadScanner::new();
         assert_eq!(scanner.poll(heads, MAX), Ok(Some(21)));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_searched_twice() {
+    fn no_byte_is_searched_twice() {
         let head: Vec<u8> = b"GET / HTTP/1.1\r\nA: b\r\nC: dddddddddddd\r\n".repeat(50);
         let mut scanner = HeadScanner::new();
         for len in 0..=head.len() {

@@ -7,7 +7,7 @@ use nom::bytes::complete::{tag, tag_no_case};
 use super::Error;
 use super::url::{after_authority, is_authority};
 
-/// What a request is for (RFC 9112 section 3.2). Nothing in it is percent-decoded.
+/// The target of a request (RFC 9112 section 3.2). No part is percent-decoded.
 ///
 /// ```
 /// use eio_core::http::Target;
@@ -18,22 +18,22 @@ use super::url::{after_authority, is_authority};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'b> {
-    /// `host[:port]` of an absolute target, which then counts in place of the Host header ("MUST ignore the
-    /// received Host header field", RFC 9112 section 3.2.2).
+    /// `host[:port]` of an absolute target. It replaces the Host header ("MUST ignore the received Host header field",
+    /// RFC 9112 section 3.2.2).
     pub authority: Option<&'b str>,
-    /// Begins with `/`; or is `*`, the server as a whole, which only OPTIONS may name.
+    /// The path, which starts with `/`; or `*`, the server as a whole, for OPTIONS.
     pub path: &'b str,
-    /// What follows the first `?`, if anything.
+    /// The part after the first `?`; empty if there is no `?`.
     pub query: &'b str,
 }
 
 impl<'b> Target<'b> {
-    /// Reads a target in origin form, in absolute form of http or https, or `*`.
+    /// Parses a target in origin form, in absolute form with http or https, or `*`.
     ///
     /// # Errors
-    /// [`Error::BadTarget`]: neither of these, a fragment, or anything but visible ASCII.
+    /// [`Error::BadTarget`]: another form, a fragment, or a character that is not visible ASCII.
     pub fn parse(target: &'b str) -> Result<Self, Error> {
-        // Without an early exit, so that it compiles to vectors: nearly every target is legal.
+        // No early exit, so that the loop is vectorized: nearly every target is valid.
         let illegal = |byte: u8| !byte.is_ascii_graphic() | (byte == b'#');
         if target.bytes().fold(false, |found, byte| found | illegal(byte)) {
             return Err(Error::BadTarget);
@@ -46,14 +46,14 @@ impl<'b> Target<'b> {
                 .ok_or(Error::BadTarget)?,
         };
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        // An absolute target may leave its path out: "an empty path component is equivalent to an absolute
+        // An absolute target may have no path: "an empty path component is equivalent to an absolute
         // path of "/"" (RFC 9110 section 4.2.3).
         let path = if path.is_empty() { "/" } else { path };
         Ok(Self { authority, path, query })
     }
 }
 
-/// Splits an absolute target behind its authority.
+/// Splits an absolute target after its authority.
 fn absolute(target: &str) -> Option<(&str, &str)> {
     let mut scheme = (alt((tag_no_case("https"), tag_no_case("http"))), tag::<_, _, ()>("://"));
     let (rest, _) = scheme.parse(target).ok()?;
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn origin_absolute_and_asterisk_form() {
+    fn origin_absolute_and_asterisk_form_are_accepted() {
         assert_eq!(parts("/"), Ok((None, "/", "")));
         assert_eq!(parts("/a/b?c=/?d"), Ok((None, "/a/b", "c=/?d")));
         assert_eq!(parts("//a/b?"), Ok((None, "//a/b", "")));
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn other_targets_are_rejected() {
         for bad in [
             "",
             "a",

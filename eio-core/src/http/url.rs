@@ -1,4 +1,4 @@
-//! [`Url`]: where a client connects to.
+//! [`Url`]: the URL that a client connects to.
 
 use core::net::Ipv6Addr;
 
@@ -7,9 +7,9 @@ use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case};
 use nom::combinator::value;
 
-use crate::text::{Chars, utf8};
+use crate::text::{AsciiSet, utf8};
 
-/// An absolute URL (RFC 3986), taken apart. Nothing in it is percent-decoded.
+/// An absolute URL (RFC 3986), split into parts. No part is percent-decoded.
 ///
 /// ```
 /// use eio_core::http::Url;
@@ -24,23 +24,23 @@ use crate::text::{Chars, utf8};
 pub struct Url<'a> {
     /// The scheme.
     pub scheme: Scheme,
-    /// What stands before `@`.
+    /// The part before `@`.
     pub userinfo: Option<&'a str>,
-    /// `host[:port]` as it was given, brackets and all: the value of a Host header.
+    /// `host[:port]` as given, with brackets: the value of a Host header.
     pub authority: &'a str,
     /// The host; an IPv6 address without its brackets.
     pub host: &'a str,
     /// Whether the host is an IPv6 address.
     pub ipv6: bool,
-    /// The port; that of the scheme if none was given.
+    /// The port; the default of the scheme if none was given.
     pub port: u16,
-    /// Begins with `/`.
+    /// The path, which starts with `/`.
     pub path: &'a str,
-    /// What follows the first `?`, if anything.
+    /// The part after the first `?`; empty if there is no `?`.
     pub query: &'a str,
 }
 
-/// The schemes a client can speak.
+/// The schemes that a client supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Scheme {
@@ -54,22 +54,23 @@ pub enum Scheme {
     Wss,
 }
 
-/// Why a text is no [`Url`].
+/// Why a text is not a [`Url`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum UrlError {
-    /// Something other than visible ASCII.
+    /// A character that is not visible ASCII.
     IllegalCharacter,
-    /// A fragment (`#`), which no server could see.
+    /// A fragment (`#`), which is never sent to a server.
     Fragment,
     /// Not `http://`, `https://`, `ws://` or `wss://`.
     UnknownScheme,
-    /// No host, an illegal one, or a port that is not 1 to 65535.
+    /// No host, an invalid host, or a port that is not 1 to 65535.
     BadAuthority,
 }
 
 impl<'a> Url<'a> {
-    /// Takes `text` apart.
+    /// Parses `text`.
     ///
     /// # Errors
     /// [`UrlError`]
@@ -96,7 +97,7 @@ impl<'a> Url<'a> {
         Ok(Self { scheme, userinfo, authority, host, ipv6, port, path, query })
     }
 
-    /// Whether TLS is asked for.
+    /// Whether the scheme requires TLS.
     pub const fn secure(&self) -> bool {
         matches!(self.scheme, Scheme::Https | Scheme::Wss)
     }
@@ -123,12 +124,12 @@ fn scheme(text: &str) -> Option<(&str, Scheme)> {
     scheme.parse(text).ok().map(|(rest, (scheme, _))| (rest, scheme))
 }
 
-/// The authority at the start of `text`, and what follows it.
+/// The authority at the start of `text`, and the rest.
 pub(super) fn after_authority(text: &str) -> (&str, &str) {
     text.split_at_checked(text.find(['/', '?']).unwrap_or(text.len())).unwrap_or((text, ""))
 }
 
-/// Whether this is `host` or `host:port`.
+/// Whether `text` is `host` or `host:port`.
 pub(super) fn is_authority(text: &[u8]) -> bool {
     utf8(text).is_some_and(|text| host(text).is_some())
 }
@@ -146,34 +147,34 @@ fn host(authority: &str) -> Option<Host<'_>> {
     let (host, port) = match ip {
         Some(ip) => ip?,
         None => {
-            let end = authority.bytes().position(|byte| !HOST_CHARS.has(byte));
+            let end = authority.bytes().position(|byte| !HOST_CHARS.contains(byte));
             authority.split_at_checked(end.unwrap_or(authority.len()))?
         }
     };
     let ipv6 = ip.is_some();
     let legal = if ipv6 { host.parse::<Ipv6Addr>().is_ok() } else { !host.is_empty() };
-    legal.then_some(Host { host, ipv6, port: port_behind(port)? })
+    legal.then_some(Host { host, ipv6, port: parse_port(port)? })
 }
 
-/// `port = *DIGIT`, with its colon: it may be empty, and the colon may be left out with it.
-fn port_behind(text: &str) -> Option<Option<u16>> {
+/// `[ ":" *DIGIT ]`: the port may be empty, and the colon may be missing with it.
+fn parse_port(text: &str) -> Option<Option<u16>> {
     let Some(digits) = text.strip_prefix(':') else { return text.is_empty().then_some(None) };
     match digits {
         "" => Some(None),
-        // The standard library would take a sign, too.
+        // The standard library accepts a sign, too.
         _ if digits.starts_with('+') => None,
         _ => digits.parse().ok().map(Some),
     }
 }
 
-/// `reg-name` of RFC 3986 section 3.2.2: unreserved, sub-delims, and the sign of a percent-encoding.
-const HOST_CHARS: Chars = Chars::alphanumeric_and(b"-._~%!$&'()*+,;=");
+/// `reg-name` of RFC 3986 section 3.2.2: unreserved, sub-delims, and `%` of percent-encoding.
+const HOST_CHARS: AsciiSet = AsciiSet::alphanumeric_and(b"-._~%!$&'()*+,;=");
 
 impl core::fmt::Display for UrlError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::IllegalCharacter => "a URL is visible ASCII only",
-            Self::Fragment => "a URL to connect to has no fragment",
+            Self::IllegalCharacter => "a URL has a character that is not visible ASCII",
+            Self::Fragment => "a URL to connect to has a fragment",
             Self::UnknownScheme => "the scheme is not http, https, ws or wss",
             Self::BadAuthority => "malformed host or port",
         })
@@ -187,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_is_found() {
+    fn url_is_split_into_parts() {
         let url = Url::parse("HTTP://user:pa%40ss@[2001:db8::1]:8080/a/b?c=d?e/f").unwrap();
         assert_eq!(
             url,
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_has_its_default() {
+    fn missing_parts_have_defaults() {
         for (text, port, secure) in [
             ("http://a", 80, false),
             ("ws://a?", 80, false),
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_refused() {
+    fn invalid_urls_are_rejected() {
         for (text, error) in [
             ("", UrlError::UnknownScheme),
             ("a", UrlError::UnknownScheme),

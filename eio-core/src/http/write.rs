@@ -1,23 +1,24 @@
-//! Writing heads and chunks.
+//! Encoders of heads and chunks.
 
 use super::headers::is_field_char;
 use crate::buffer::{Overflow, Sink};
 use crate::list::is_tchar;
 
-/// Why a head was not written. What was written of it is still in the output: take that back.
+/// Why a head was not written. A part of it can be in the output: truncate that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum WriteError {
     /// The output is full.
     Overflow,
-    /// A method, target, status, name or value that would not be what it seems on the wire: with CR, LF, NUL
-    /// or another character illegal in its place.
+    /// A method, target, status, name or value with a character that is not allowed in its place, such as CR, LF or
+    /// NUL.
     IllegalValue,
 }
 
-/// A response head: status line with the standard reason phrase, then headers.
+/// Writes a response head: the status line with the standard reason phrase, then headers.
 ///
-/// If any step fails, truncate `out` to where it was before: half a head must never be sent.
+/// If a step fails, truncate `out` to its length before: an incomplete head must not be sent.
 ///
 /// ```
 /// use eio_core::buffer::Writer;
@@ -34,7 +35,7 @@ pub enum WriteError {
 /// ```
 ///
 /// # Errors
-/// [`WriteError`]; illegal is a status outside 100 to 599.
+/// [`WriteError`]; a status outside 100 to 599 is illegal.
 pub fn response<K: Sink>(out: &mut K, status: u16) -> Result<HeadWriter<'_, K>, WriteError> {
     if !(100..=599).contains(&status) {
         return Err(WriteError::IllegalValue);
@@ -49,7 +50,7 @@ pub fn response<K: Sink>(out: &mut K, status: u16) -> Result<HeadWriter<'_, K>, 
     Ok(HeadWriter(out))
 }
 
-/// A request head: request line, then headers. See [`response`] for what to do when a step fails.
+/// Writes a request head: the request line, then headers. See [`response`] for failed steps.
 ///
 /// # Errors
 /// [`WriteError`]
@@ -61,8 +62,8 @@ pub fn request<'k, K: Sink>(
     request_parts(out, method, &[target])
 }
 
-/// Like [`request`], the target being all of `target` without anything between the parts: a client without
-/// a heap has no place to join them first.
+/// Like [`request`], with a target that is the concatenation of `target`, since a client without a heap has no buffer
+/// to join the parts first.
 ///
 /// # Errors
 /// [`WriteError`]
@@ -85,13 +86,13 @@ pub fn request_parts<'k, K: Sink>(
     Ok(HeadWriter(out))
 }
 
-/// A head whose first line is written. It is none before [`end`](Self::end).
+/// A head whose first line is written. It is incomplete until [`end`](Self::end) is called.
 #[derive(Debug)]
-#[must_use = "a head without its end is not one"]
+#[must_use = "a head is incomplete without `end`"]
 pub struct HeadWriter<'k, K>(&'k mut K);
 
 impl<K: Sink> HeadWriter<'_, K> {
-    /// `name: value`
+    /// Writes `name: value`.
     ///
     /// # Errors
     /// [`WriteError`]
@@ -99,7 +100,7 @@ impl<K: Sink> HeadWriter<'_, K> {
         self.header_parts(name, &[value])
     }
 
-    /// `name: value`, the value being all of `parts` without anything between them.
+    /// Writes `name: value`, with a value that is the concatenation of `parts`.
     ///
     /// # Errors
     /// [`WriteError`]
@@ -108,7 +109,7 @@ impl<K: Sink> HeadWriter<'_, K> {
         Ok(self)
     }
 
-    /// `name: value` in decimal.
+    /// Writes `name: value` with a decimal value.
     ///
     /// # Errors
     /// [`WriteError`]
@@ -119,10 +120,10 @@ impl<K: Sink> HeadWriter<'_, K> {
         Ok(self)
     }
 
-    /// Header lines made before, once, by [`header_line`]. Only their end is checked here.
+    /// Writes header lines that [`header_line`] made before. Only their end is checked here.
     ///
     /// # Errors
-    /// [`WriteError`]; illegal is what does not end in CRLF.
+    /// [`WriteError`]; lines that do not end in CRLF are illegal.
     pub fn raw(self, lines: &[u8]) -> Result<Self, WriteError> {
         if !lines.is_empty() && !lines.ends_with(b"\r\n") {
             return Err(WriteError::IllegalValue);
@@ -131,7 +132,7 @@ impl<K: Sink> HeadWriter<'_, K> {
         Ok(self)
     }
 
-    /// The empty line. A body may follow.
+    /// Writes the empty line that ends the head. A body may follow.
     ///
     /// # Errors
     /// [`WriteError::Overflow`]
@@ -140,7 +141,7 @@ impl<K: Sink> HeadWriter<'_, K> {
     }
 }
 
-/// One complete header line, for [`HeadWriter::raw`]; the value is all of `parts` without anything between.
+/// Writes one complete header line, for [`HeadWriter::raw`]; the value is the concatenation of `parts`.
 ///
 /// # Errors
 /// [`WriteError`]
@@ -153,11 +154,11 @@ pub fn header_line<K: Sink>(out: &mut K, name: &str, parts: &[&str]) -> Result<(
     Ok(out.put(b"\r\n")?)
 }
 
-/// One chunk of a chunked body (RFC 9112 section 7.1). No bytes make no chunk: an empty one would end the
-/// body.
+/// Writes one chunk of a chunked body (RFC 9112 section 7.1). Nothing is written for no bytes, since an empty chunk
+/// ends the body.
 ///
 /// # Errors
-/// [`Overflow`]; part of the chunk may have been written.
+/// [`Overflow`]; a part of the chunk can have been written.
 pub fn chunk<K: Sink>(out: &mut K, bytes: &[u8]) -> Result<(), Overflow> {
     if bytes.is_empty() {
         return Ok(());
@@ -168,7 +169,7 @@ pub fn chunk<K: Sink>(out: &mut K, bytes: &[u8]) -> Result<(), Overflow> {
     out.put(b"\r\n")
 }
 
-/// The end of a chunked body, without trailers.
+/// Writes the last chunk of a chunked body, without trailers.
 ///
 /// # Errors
 /// [`Overflow`], with nothing written.
@@ -176,7 +177,7 @@ pub fn last_chunk<K: Sink>(out: &mut K) -> Result<(), Overflow> {
     out.put(b"0\r\n\r\n")
 }
 
-/// The reason phrase of RFC 9110 section 15 and RFC 6585; empty for a status not named there.
+/// The reason phrase of RFC 9110 section 15 or RFC 6585; empty for other status codes.
 pub const fn reason(status: u16) -> &'static str {
     match status {
         100 => "Continue",
@@ -271,7 +272,7 @@ impl core::fmt::Display for WriteError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::Overflow => "the output buffer is full",
-            Self::IllegalValue => "a character that must not stand in a head",
+            Self::IllegalValue => "a character that is not allowed in a head",
         })
     }
 }
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_read_as_written() {
+    fn heads_are_written_line_by_line() {
         let head = written(|out| {
             request(out, "GET", "/engine.io/?EIO=4")?
                 .header("Host", "a:1")?
@@ -314,7 +315,7 @@ mod tests {
         assert_eq!(head, "GET /x?y=z HTTP/1.1\r\n\r\n");
     }
 
-    /// RFC 9110 section 15 without what is deprecated or unused, and RFC 6585.
+    /// RFC 9110 section 15 without deprecated and unused codes, and RFC 6585.
     #[rustfmt::skip]
     const NAMED: [u16; 47] = [
         100, 101, 200, 201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 304, 307, 308,
@@ -323,7 +324,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_status_has_the_words_of_the_registry_or_none() {
+    fn reason_phrases_are_those_of_the_registry() {
         let named: Vec<u16> = (0..=999).filter(|status| !reason(*status).is_empty()).collect();
         assert_eq!(named, NAMED);
         let mut words: Vec<_> = named.iter().map(|status| reason(*status)).collect();
@@ -332,12 +333,12 @@ mod tests {
         assert!(words.iter().all(|words| words.chars().all(legal) && words.trim() == *words));
         words.sort();
         words.dedup();
-        assert_eq!(words.len(), NAMED.len(), "two read alike");
+        assert_eq!(words.len(), NAMED.len(), "two phrases are equal");
         assert_eq!((reason(101), reason(404)), ("Switching Protocols", "Not Found"));
     }
 
     #[test]
-    fn no_header_can_be_smuggled_into_a_head() {
+    fn illegal_characters_are_rejected() {
         let mut memory = [0; 512];
         let mut out = Writer::new(&mut memory);
         let illegal = Some(WriteError::IllegalValue);
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_output_is_said_at_every_step() {
+    fn overflow_is_reported_at_each_step() {
         for room in 0.."HTTP/1.1 200 OK\r\nA: b\r\nC: 12\r\n\r\n".len() {
             let mut memory = std::vec![0; room];
             let mut out = Writer::new(&mut memory);
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_chunk_never_ends_a_body() {
+    fn empty_chunk_is_not_written() {
         let body = written(|out| {
             chunk(out, b"")?;
             chunk(out, &[b'x'; 31])?;

@@ -1,18 +1,26 @@
-//! The body a session fills: of a GET's response on the server, of a POST on the client.
+//! [`Body`]: the HTTP body that a session fills: of the response to a GET on the server, of a POST on the client.
 //!
-//! An HTTP body is written once. It is `Empty` from the request on, `Begun` with the first ping, pong or
-//! message, and `Sealed` when the session had nothing more for it; what comes later waits for the next
-//! request.
+//! | state | input | next state |
+//! |---|---|---|
+//! | Absent | the lane is attached | Empty |
+//! | Empty, Started | ping, pong or message | Started |
+//! | Empty | open, close or noop packet | Complete, loss is harmless after an upgrade |
+//! | Started | close packet | Complete, must arrive |
+//! | Started | nothing more to write | Complete, must arrive |
+//! | Empty | nothing to write | Empty |
+//! | any | answered or lost | Absent |
+//!
+//! An HTTP body is written once: packets that become due after Complete wait for the next request.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
     /// No request in flight.
     Absent,
     Empty,
-    Begun,
-    /// `precious`: it holds a ping, pong or message, so losing it loses something even after an upgrade.
-    Sealed {
-        precious: bool,
+    Started,
+    /// `must_arrive`: it holds a ping, pong or message, so its loss matters even after an upgrade.
+    Complete {
+        must_arrive: bool,
     },
 }
 
@@ -21,29 +29,29 @@ impl Body {
         !matches!(self, Self::Absent)
     }
 
-    /// Whether packets can still be put in.
+    /// Whether packets can be added.
     pub(super) const fn is_writable(self) -> bool {
-        matches!(self, Self::Empty | Self::Begun)
+        matches!(self, Self::Empty | Self::Started)
     }
 
-    pub(super) const fn is_precious(self) -> bool {
-        matches!(self, Self::Begun | Self::Sealed { precious: true })
+    pub(super) const fn must_arrive(self) -> bool {
+        matches!(self, Self::Started | Self::Complete { must_arrive: true })
     }
 
-    /// A ping, pong or message is put in.
-    pub(super) fn put(&mut self) {
-        *self = Self::Begun;
+    /// A ping, pong or message is added.
+    pub(super) fn push(&mut self) {
+        *self = Self::Started;
     }
 
-    /// The last word is put in: an open, close or noop packet.
-    pub(super) fn put_last(&mut self) {
-        *self = Self::Sealed { precious: self.is_precious() };
+    /// An open, close or noop packet is added, which is the last of its body.
+    pub(super) fn push_last(&mut self) {
+        *self = Self::Complete { must_arrive: self.must_arrive() };
     }
 
-    /// There is nothing to put in now: a begun body is finished, an empty one waits.
-    pub(super) fn pause(&mut self) {
-        if *self == Self::Begun {
-            *self = Self::Sealed { precious: true };
+    /// There is nothing to add now: a started body is complete, an empty one waits.
+    pub(super) fn finish_started(&mut self) {
+        if *self == Self::Started {
+            *self = Self::Complete { must_arrive: true };
         }
     }
 }

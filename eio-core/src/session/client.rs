@@ -1,82 +1,107 @@
-//! [`ClientSession`]: one server, seen from the client.
+//! [`ClientSession`]: the state of one session on the client.
 //!
-//! # Theory
+//! A client also decides which lanes there are: [`ClientSession::poll_lane`] tells the driver when to start a GET, a
+//! POST or a WebSocket. While the session is open over polling there is always one GET in flight, and a POST when
+//! there is a packet to send.
 //!
-//! A session is **opening** (until the driver hands over the figures of the open packet), **open**,
-//! **closing** or **ended**. A client also decides which lanes there are: [`ClientSession::poll_lane`]
-//! tells the driver when to start a GET, a POST, or a WebSocket. While open over polling there is always
-//! one GET in flight, and a POST only when there is something to say.
+//! In an upgrade the driver opens a WebSocket, `2probe` is sent and `3probe` arrives. From then on no GET or POST
+//! starts, and when those in flight are answered (the server answers the GET with a noop), `5` is sent and the
+//! WebSocket is the transport. Until then polling is not affected, so a failed upgrade costs nothing.
 //!
-//! An upgrade goes: the driver is told to open a WebSocket; `2probe` goes out; `3probe` comes; no GET or
-//! POST is started any more, and when those in flight are done (the server answers the GET with a noop),
-//! `5` goes out and the WebSocket is the transport. Until that moment nothing has changed for polling, so
-//! giving up at any point, or at the deadline, costs nothing.
+//! A session that has not ended always has a deadline ([`ClientSession::poll_timeout`]). The session does not know
+//! addresses, identifiers, how to parse an open packet, or how much fits into a POST.
 //!
-//! Every living state has a deadline. What the session does not know: addresses, identifiers, how to parse
-//! an open packet, and how much fits into a POST.
+//! # The session
+//! A lane *carries* the session if it is the GET in flight, or the WebSocket in state Current.
+//!
+//! | state | input | next state | effect |
+//! |---|---|---|---|
+//! | Opening | [`handle_open`](ClientSession::handle_open) | Open | the heartbeat starts; an upgrade if wanted and offered |
+//! | Opening | any packet but open or close on a lane that carries | Ended (`ParseError`) | [`Violation::NotOpened`] |
+//! | Opening | GET answered without an open packet | Ended (`ParseError`) | |
+//! | Opening | `open_timeout_ms` since the start | Ended (`TransportError`) | |
+//! | Opening | [`close`](ClientSession::close) | Ended (`ClientDisconnect`) | |
+//! | Open | [`close`](ClientSession::close) | Closing | deadline `close_timeout_ms` from now |
+//! | Open | message on a lane that carries | Open | the message is returned |
+//! | Closing | message on a lane that carries | Closing | the message is dropped |
+//! | Closing | no message queued when the POST or the WebSocket in state Current is polled | Ended (`ClientDisconnect`) | close packet |
+//! | Closing | deadline | Ended (`ClientDisconnect`) | |
+//! | Open, Closing | ping on a lane that carries | unchanged | a pong is due; the heartbeat starts again |
+//! | Open, Closing | open, pong, `5` or noop on a lane that carries | unchanged | ignored |
+//! | Open, Closing | no ping for the sum of `pingInterval` and `pingTimeout` | Ended (`PingTimeout`) | |
+//! | Opening, Open, Closing | close packet on a lane that carries | Ended (`ServerDisconnect`) | |
+//! | Opening, Open, Closing | packet on another lane | unchanged | [`Violation::NotAttached`], or part of an upgrade |
+//! | Opening, Open, Closing | GET or POST lost | Ended (`TransportError`) | |
+//! | Opening, Open, Closing | WebSocket lost: the first transport, still Connecting | Ended (`TransportError`) | |
+//! | Opening, Open, Closing | WebSocket lost: in state Current | Ended (`TransportClose`) | |
+//! | Opening, Open, Closing | [`fail`](ClientSession::fail) of a lane that is no part of an upgrade | Ended (its reason) | |
+//! | Opening, Open, Closing | [`abort`](ClientSession::abort) | Ended (its reason) | over polling one last POST, if the client closes |
+//! | Ended | packet, [`handle_open`](ClientSession::handle_open), [`handle_connected`](ClientSession::handle_connected) | Ended | [`Violation::Ended`] |
+//! | Ended | any other input | Ended | |
+//!
+//! # The lanes
+//! The first row that applies decides what [`poll_lane`](ClientSession::poll_lane) answers.
+//!
+//! | session, transport | condition | answer |
+//! |---|---|---|
+//! | any | WebSocket in state Wanted | WebSocket |
+//! | Ended, polling | last POST due, and no POST in flight | POST |
+//! | Opening, Open, Closing, polling | WebSocket in state Pausing | none |
+//! | Opening, Open, Closing, polling | no GET in flight | GET |
+//! | Open, Closing, polling | no POST in flight; a pong due, a message queued, or Closing | POST |
+//! | any | otherwise | none |
+//!
+//! A POST takes a pong, then messages, then the close packet.
+//!
+//! # The WebSocket
+//! | state | input | next state | effect |
+//! |---|---|---|---|
+//! | Unused | an upgrade is wanted and offered | Wanted | deadline `upgrade_timeout_ms` from the open packet |
+//! | Wanted | [`poll_lane`](ClientSession::poll_lane) | Connecting | same deadline; none if it is the first transport |
+//! | Wanted | deadline, or [`fail`](ClientSession::fail), in an upgrade | Unused | [`Event::UpgradeFailed`] |
+//! | Unused, Wanted | the session ends | Unused | |
+//! | Connecting | [`handle_connected`](ClientSession::handle_connected), first transport | Current | |
+//! | Connecting | [`handle_connected`](ClientSession::handle_connected), upgrade | Probing | `2probe` is due |
+//! | Probing | `2probe` due when polled | Probing | `2probe` |
+//! | Probing | `3probe` after `2probe` was sent | Pausing | |
+//! | Pausing | noop | Pausing | ignored |
+//! | Probing, Pausing | any other packet | Closing | [`Violation::UnexpectedPacket`], [`Event::UpgradeFailed`] |
+//! | Pausing | polled with no GET and no POST in flight | Current | `5`, [`Event::Upgraded`] |
+//! | Connecting, Probing, Pausing, in an upgrade | [`fail`](ClientSession::fail), or deadline | Closing | [`Event::UpgradeFailed`] |
+//! | Connecting, Probing, Pausing, in an upgrade | lost | Unused | [`Event::UpgradeFailed`] |
+//! | Connecting, Probing, Pausing | the session ends | Closing | |
+//! | Current | polled | Current | pong or message, in this order |
+//! | Current | lost | Unused | the session ends |
+//! | Current | the session ends with `ClientDisconnect` or `HandlerPanicked` | Closing | close packet due |
+//! | Current | the session ends for another reason | Closing | |
+//! | Closing | close packet due when polled | Closing | close packet |
+//! | Closing | polled | Unused | [`Transmit::Hangup`] |
+//! | Closing | lost | Unused | |
+//! | Closing | [`fail`](ClientSession::fail) | Closing | |
+
+mod params;
+mod transmit;
 
 use super::body::Body;
+use super::events::Events;
 use super::heartbeat::Liveness;
-use super::news::News;
 use super::upgrade::{ClientSocket, PROBE};
-use super::{CloseReason, Event, Lane, UpgradeFailure, Violation};
+use super::{CloseReason, Event, Lane, UpgradeFailure, Violation, close};
 use crate::packet::{Message, Packet};
 use crate::time::Instant;
 use crate::transport::Transport;
+use crate::ws::CloseCode;
 
-/// The deadlines a client sets, in milliseconds. Those of the heartbeat come from the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct ClientTiming {
-    /// From the start to the open packet.
-    pub open_timeout: u32,
-    /// From the open packet to the end of the attempt to upgrade. Must not be more than the server's, or
-    /// the server may give up while the client switches.
-    pub upgrade_timeout: u32,
-    /// From [`ClientSession::close`] to the end, whatever is still queued.
-    pub close_timeout: u32,
-}
+pub use params::{ClientTiming, OpenParams};
+pub use transmit::Transmit;
 
-impl Default for ClientTiming {
-    /// 20 s, as socket.io-client waits for a connection; 10 s, the upgrade timeout of servers; 30 s, as a
-    /// server waits when it closes.
-    fn default() -> Self {
-        Self { open_timeout: 20_000, upgrade_timeout: 10_000, close_timeout: 30_000 }
-    }
-}
-
-/// What the open packet says that matters here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Figures {
-    /// `pingInterval`, in milliseconds.
-    pub ping_interval: u32,
-    /// `pingTimeout`, in milliseconds.
-    pub ping_timeout: u32,
-    /// Whether `upgrades` names `websocket`.
-    pub offers_websocket: bool,
-}
-
-/// What is to be written to a lane of a client session next. From [`ClientSession::poll_transmit`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Transmit {
-    /// This packet.
-    Control(Packet<'static>),
-    /// The next message of the driver's queue.
-    Message,
-    /// WebSocket only: nothing more; start the WebSocket closing handshake, or stop opening it. With this
-    /// the lane is detached: the connection makes no further call for this session.
-    Hangup,
-}
-
-/// The rules of one session on the client. See the [module](self) for its theory and the
-/// [parent](super) for the order to call it in; [`poll_lane`](Self::poll_lane) comes before
-/// [`poll_transmit`](Self::poll_transmit).
+/// The protocol state of one session on the client. The [module](self) has its transition tables, the
+/// [parent](super) the order of calls; [`poll_lane`](Self::poll_lane) comes before
+/// [`poll_transmit`](Self::poll_transmit). It takes at most 128 bytes and never allocates.
 ///
 /// ```
 /// use eio_core::packet::{Message, Packet};
-/// use eio_core::session::client::{ClientSession, ClientTiming, Figures, Transmit};
+/// use eio_core::session::client::{ClientSession, ClientTiming, OpenParams, Transmit};
 /// use eio_core::session::Lane;
 /// use eio_core::time::Instant;
 /// use eio_core::transport::Transport;
@@ -87,10 +112,10 @@ pub enum Transmit {
 /// // Open a WebSocket; its first frame is the open packet.
 /// assert_eq!(session.poll_lane(false), Some(Lane::WebSocket));
 /// session.handle_connected()?;
-/// let figures = Figures { ping_interval: 25_000, ping_timeout: 20_000, offers_websocket: false };
-/// session.handle_open(figures, now)?;
+/// let params = OpenParams { ping_interval_ms: 25_000, ping_timeout_ms: 20_000, offers_websocket: false };
+/// session.handle_open(params, now)?;
 ///
-/// // A ping is answered at once, ahead of what is queued.
+/// // A ping is answered before queued messages.
 /// assert_eq!(session.handle_packet(Lane::WebSocket, Packet::Ping(""), now)?, None);
 /// let pong = Transmit::Control(Packet::Pong(""));
 /// assert_eq!(session.poll_transmit(Lane::WebSocket, true), Some(pong));
@@ -102,18 +127,18 @@ pub enum Transmit {
 pub struct ClientSession {
     phase: Phase,
     socket: ClientSocket,
-    /// When closing ends, however much is still queued.
+    /// When a graceful close gives up on messages that are still queued.
     closing: Option<Instant>,
-    upgrade_timeout: u32,
-    close_timeout: u32,
+    upgrade_timeout_ms: u32,
+    close_timeout_ms: u32,
     transport: Transport,
     wants_upgrade: bool,
     get: bool,
     post: Body,
     pong_due: bool,
-    /// The session was aborted over polling, and the server is still to be told.
-    goodbye_due: bool,
-    news: News,
+    /// The session was aborted over polling: one last POST has to carry the close packet.
+    final_close_due: bool,
+    events: Events,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,10 +147,10 @@ enum Phase {
     Open(Liveness),
 }
 
-/// Getters.
+/// Creation and getters.
 impl ClientSession {
-    /// A session that starts on `transport`, and wants to end up on WebSocket if `upgrade` is set and the
-    /// server offers it.
+    /// A session that starts on `transport` at `now`, and upgrades to WebSocket if `upgrade` is set and the server
+    /// offers it.
     pub const fn new(
         transport: Transport,
         upgrade: bool,
@@ -137,32 +162,32 @@ impl ClientSession {
             Transport::WebSocket => ClientSocket::Wanted { until: None },
         };
         Self {
-            phase: Phase::Opening { until: now.after(timing.open_timeout) },
+            phase: Phase::Opening { until: now.after(timing.open_timeout_ms) },
             socket,
             closing: None,
-            upgrade_timeout: timing.upgrade_timeout,
-            close_timeout: timing.close_timeout,
+            upgrade_timeout_ms: timing.upgrade_timeout_ms,
+            close_timeout_ms: timing.close_timeout_ms,
             transport,
             wants_upgrade: upgrade,
             get: false,
             post: Body::Absent,
             pong_due: false,
-            goodbye_due: false,
-            news: News::NONE,
+            final_close_due: false,
+            events: Events::NONE,
         }
     }
 
-    /// What carries the session: polling until an upgrade is complete.
+    /// The current transport: polling until an upgrade is complete.
     pub const fn transport(&self) -> Transport {
         self.transport
     }
 
-    /// Whether the open packet came.
+    /// Whether the open packet was handled.
     pub const fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open(_))
     }
 
-    /// Whether an upgrade is under way.
+    /// Whether an upgrade is wanted or in progress.
     pub const fn is_upgrading(&self) -> bool {
         self.socket.deadline().is_some()
     }
@@ -172,12 +197,18 @@ impl ClientSession {
         self.closing.is_some()
     }
 
-    /// Why the session ended, if it has.
+    /// Why the session ended; `None` while it has not.
     pub const fn ended(&self) -> Option<CloseReason> {
-        self.news.ended()
+        self.events.ended()
     }
 
-    /// Whether the session has this lane: from [`poll_lane`](Self::poll_lane) on, and a WebSocket until its
+    /// The code of the close frame for [`Transmit::Hangup`]: that of the reason
+    /// ([`CloseReason::close_code`]), or 1000 if only an upgrade failed.
+    pub const fn hangup_code(&self) -> CloseCode {
+        close::hangup_code(self.ended(), false)
+    }
+
+    /// Whether `lane` is attached: from [`poll_lane`](Self::poll_lane) on, a WebSocket until its
     /// [`Transmit::Hangup`].
     pub fn attached(&self, lane: Lane) -> bool {
         match lane {
@@ -190,17 +221,17 @@ impl ClientSession {
     }
 }
 
-/// From the network and the clock.
+/// Inputs from the network and the clock.
 impl ClientSession {
     /// The WebSocket that [`poll_lane`](Self::poll_lane) asked for is open.
     ///
     /// # Errors
-    /// [`Violation::Ended`], [`Violation::NotAttached`]: it is not wanted any more; cut it.
+    /// [`Violation::Ended`], [`Violation::NotAttached`]: the session no longer wants it. Drop the connection.
     pub fn handle_connected(&mut self) -> Result<(), Violation> {
         if self.ended().is_some() {
             return Err(Violation::Ended);
         }
-        let ClientSocket::Dialing { until } = self.socket else {
+        let ClientSocket::Connecting { until } = self.socket else {
             return Err(Violation::NotAttached);
         };
         self.socket = match until {
@@ -210,31 +241,32 @@ impl ClientSession {
         Ok(())
     }
 
-    /// The open packet came, in the first GET or as the first frame. A second one is ignored.
+    /// The open packet arrived, in the response to the first GET or as the first frame. A second one is ignored.
     ///
     /// # Errors
     /// [`Violation::Ended`]
-    pub fn handle_open(&mut self, figures: Figures, now: Instant) -> Result<(), Violation> {
+    pub fn handle_open(&mut self, params: OpenParams, now: Instant) -> Result<(), Violation> {
         if self.ended().is_some() {
             return Err(Violation::Ended);
         }
         if self.is_open() {
             return Ok(());
         }
-        self.phase = Phase::Open(Liveness::new(figures.ping_interval, figures.ping_timeout, now));
-        if self.transport == Transport::Polling && self.wants_upgrade && figures.offers_websocket {
-            self.socket = ClientSocket::Wanted { until: Some(now.after(self.upgrade_timeout)) };
+        self.phase =
+            Phase::Open(Liveness::new(params.ping_interval_ms, params.ping_timeout_ms, now));
+        if self.transport == Transport::Polling && self.wants_upgrade && params.offers_websocket {
+            self.socket = ClientSocket::Wanted { until: Some(now.after(self.upgrade_timeout_ms)) };
         }
         Ok(())
     }
 
-    /// The request is done: the GET's response was handled to its end, or the POST was answered `ok`. For a
-    /// WebSocket it is the same as [`lost`](Self::lost).
+    /// The request on `lane` is done: the whole response to the GET was handled, or the POST was answered with `ok`.
+    /// For a WebSocket it is the same as [`lost`](Self::lost).
     pub fn detach(&mut self, lane: Lane) {
         match lane {
             Lane::Get => {
                 let answered = core::mem::take(&mut self.get);
-                // Polling on would be a second handshake.
+                // Another GET would be a second handshake.
                 if answered && !self.is_open() {
                     self.end(CloseReason::ParseError);
                 }
@@ -244,8 +276,8 @@ impl ClientSession {
         }
     }
 
-    /// The lane's connection could not be opened, broke or was hung up, or its request was answered with
-    /// something else than 200. Nothing happens if the lane is not attached.
+    /// The connection of `lane` could not be opened, broke or was closed, or its request was answered with a status
+    /// other than 200. Has no effect if the lane is not attached.
     pub fn lost(&mut self, lane: Lane) {
         match lane {
             Lane::Get => {
@@ -260,30 +292,31 @@ impl ClientSession {
             }
             Lane::WebSocket => {
                 match core::mem::replace(&mut self.socket, ClientSocket::Unused) {
-                    ClientSocket::Dialing { until: None } => self.end(CloseReason::TransportError),
-                    ClientSocket::Dialing { until: Some(_) }
+                    ClientSocket::Connecting { until: None } => {
+                        self.end(CloseReason::TransportError)
+                    }
+                    ClientSocket::Connecting { until: Some(_) }
                     | ClientSocket::Probing { .. }
                     | ClientSocket::Pausing { .. } => {
-                        self.news.upgrade_failed(UpgradeFailure::Lost);
+                        self.events.upgrade_failed(UpgradeFailure::Lost);
                     }
                     ClientSocket::Current => self.end(CloseReason::TransportClose),
-                    // Not this lane's: the wish stays.
+                    // No WebSocket was opened for this lane yet.
                     wanted @ ClientSocket::Wanted { .. } => self.socket = wanted,
-                    ClientSocket::Unused | ClientSocket::Leaving { .. } => {}
+                    ClientSocket::Unused | ClientSocket::Closing { .. } => {}
                 }
             }
         }
     }
 
-    /// A packet came, other than the open packet of the handshake
-    /// ([`handle_open`](Self::handle_open)); a message comes back for the application, unless the session is
-    /// closing.
+    /// A packet arrived on `lane`, other than the open packet of the handshake
+    /// ([`handle_open`](Self::handle_open)). A message is returned for the application, unless the session is closing.
     ///
     /// # Errors
     /// - [`Violation::NotOpened`]: the session ends.
-    /// - [`Violation::NotAProbe`]: the upgrade is over, the session goes on over polling.
-    /// - [`Violation::Ended`], also for what stands behind a close packet in the same body.
-    /// - [`Violation::NotAttached`]
+    /// - [`Violation::UnexpectedPacket`]: the upgrade failed, the session continues over polling.
+    /// - [`Violation::Ended`]: also for packets after a close packet in the same body.
+    /// - [`Violation::NotAttached`]: no packet can arrive on this lane now.
     pub fn handle_packet<'p>(
         &mut self,
         lane: Lane,
@@ -317,25 +350,30 @@ impl ClientSession {
                 Ok(None)
             }
             Packet::Message(message) => Ok(Some(message).filter(|_| self.closing.is_none())),
-            // Ignored, as the JS client does.
+            // Ignored, as engine.io-client does.
             Packet::Open(_) | Packet::Close | Packet::Pong(_) | Packet::Upgrade | Packet::Noop => {
                 Ok(None)
             }
         }
     }
 
-    /// What came on this lane is not a packet, or more than the limit. On a WebSocket that only tries to
-    /// become the transport this ends the try, on any other lane the session.
+    /// Data on `lane` is not a packet, or exceeds a limit. On a WebSocket that has not become the transport only the
+    /// upgrade fails; on any other attached lane the session ends with `reason`.
     pub fn fail(&mut self, lane: Lane, reason: CloseReason) {
-        if lane == Lane::WebSocket && self.is_upgrading() {
-            self.abandon_upgrade(UpgradeFailure::NotAProbe);
-        } else if self.attached(lane) {
-            self.end(reason);
+        match (lane, self.socket) {
+            (Lane::WebSocket, _) if self.is_upgrading() => {
+                self.abandon_upgrade(UpgradeFailure::UnexpectedPacket);
+            }
+            // Its upgrade failed before; the session continues over polling.
+            (Lane::WebSocket, ClientSocket::Closing { .. }) => {}
+            _ if self.attached(lane) => self.end(reason),
+            _ => {}
         }
     }
 
-    /// Time has passed. Call it when [`poll_timeout`](Self::poll_timeout) is reached; earlier is harmless.
-    /// Handle what was received in time first: a ping that waits unread does not count.
+    /// Tells the session that it is `now`. Call it when [`poll_timeout`](Self::poll_timeout) is reached; an earlier
+    /// call has no effect. Handle data that was received in time first: a ping that was not handled yet does not
+    /// count.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.ended().is_some() {
             return;
@@ -355,7 +393,7 @@ impl ClientSession {
         }
     }
 
-    /// Bytes of the server wait unread because the application is slow; see
+    /// Received data of the server is unread because the application is slow; see
     /// [`ServerSession::extend`](super::ServerSession::extend).
     pub fn extend(&mut self, now: Instant) -> bool {
         let alive = self.ended().is_none();
@@ -366,45 +404,46 @@ impl ClientSession {
     }
 }
 
-/// From the application.
+/// Commands from the application.
 impl ClientSession {
-    /// Closes gracefully: what is queued goes first, then a close packet, on the transport that is current
-    /// by then. The session ends with that, or `close_timeout` from now; at once if it is still opening.
+    /// Closes gracefully: queued messages go first, then a close packet, on the transport that is current at that
+    /// time. The session ends with the close packet, at the latest `close_timeout_ms` from `now`, and at once if the
+    /// open packet has not arrived.
     pub fn close(&mut self, now: Instant) {
         if !self.is_open() {
             self.end(CloseReason::ClientDisconnect);
         } else if self.ended().is_none() && self.closing.is_none() {
-            self.closing = Some(now.after(self.close_timeout));
+            self.closing = Some(now.after(self.close_timeout_ms));
         }
     }
 
-    /// Ends the session now. What is queued is not sent; over polling the server is told in one last POST
-    /// ([`poll_lane`](Self::poll_lane)), for as long as the driver cares to wait for it.
+    /// Ends the session now with `reason`. Queued messages are not sent. Over polling, a session that the client
+    /// closes sends the close packet in one last POST ([`poll_lane`](Self::poll_lane)); how long to wait for its
+    /// answer is the driver's decision.
     pub fn abort(&mut self, reason: CloseReason) {
         if self.ended().is_none() && self.is_open() && self.transport == Transport::Polling {
-            self.goodbye_due = tells_peer(reason);
+            self.final_close_due = sends_close_packet(reason);
         }
         self.end(reason);
     }
 }
 
-/// What the driver is to do.
+/// Outputs for the driver.
 impl ClientSession {
-    /// Which lane to open now: start a GET; start a POST and fill it from
-    /// [`poll_transmit`](Self::poll_transmit); or open a WebSocket and call
-    /// [`handle_connected`](Self::handle_connected). Each answer is to be followed, until it says `None`;
-    /// what cannot be opened is [`lost`](Self::lost). `queued` says whether the driver holds an unsent message.
+    /// The next lane to open: start a GET; start a POST and fill it from [`poll_transmit`](Self::poll_transmit); or
+    /// open a WebSocket and call [`handle_connected`](Self::handle_connected). Follow each answer, until it is `None`;
+    /// a lane that cannot be opened is [`lost`](Self::lost). `queued` says whether the driver has an unsent message.
     ///
-    /// Worth calling first, after each call of the `handle_*` family, after each command and when a message
-    /// was queued.
-    #[must_use = "the lane counts as being opened"]
+    /// Call it before the other outputs, after each call of the `handle_*` family, after each command, and when a
+    /// message was queued.
+    #[must_use = "the lane must be opened"]
     pub fn poll_lane(&mut self, queued: bool) -> Option<Lane> {
         if let ClientSocket::Wanted { until } = self.socket {
-            self.socket = ClientSocket::Dialing { until };
+            self.socket = ClientSocket::Connecting { until };
             return Some(Lane::WebSocket);
         }
         let post = if self.ended().is_some() {
-            self.goodbye_due
+            self.final_close_due
         } else {
             if self.transport == Transport::WebSocket || self.is_pausing() {
                 return None;
@@ -422,10 +461,10 @@ impl ClientSession {
         None
     }
 
-    /// What to write to `lane` next; see
-    /// [`ServerSession::poll_transmit`](super::ServerSession::poll_transmit). A POST is sent when this said
-    /// `None` after something, or was not asked because the body is full. Always `None` for [`Lane::Get`].
-    #[must_use = "what was taken is to be written"]
+    /// The next item to write to `lane`; see [`ServerSession::poll_transmit`](super::ServerSession::poll_transmit). A
+    /// POST is complete when this returns `None` after at least one item, or when its body is full. Returns `None` for
+    /// [`Lane::Get`].
+    #[must_use = "the item must be written"]
     pub fn poll_transmit(&mut self, lane: Lane, queued: bool) -> Option<Transmit> {
         match lane {
             Lane::Post if self.post.is_writable() => self.poll_post(queued),
@@ -434,15 +473,15 @@ impl ClientSession {
         }
     }
 
-    /// What the application should hear of. Worth calling after [`poll_transmit`](Self::poll_transmit),
-    /// which may have ended the session.
-    #[must_use = "the event is not told again"]
+    /// The next event for the application. Call it after [`poll_transmit`](Self::poll_transmit), which can end the
+    /// session.
+    #[must_use = "the event is reported only once"]
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.news.poll()
+        self.events.poll()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); `None` only once the session has ended. Worth
-    /// calling last, after everything else.
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` only after the session ended. Call it last,
+    /// after all other outputs.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.ended().is_some() {
             return None;
@@ -467,11 +506,11 @@ impl ClientSession {
                 self.socket = ClientSocket::Pausing { until };
                 Ok(())
             }
-            // python-engineio lets a noop slip to the WebSocket (2.7.3).
+            // docs/protocol.md 2.7.3: python-engineio can send a noop over the WebSocket.
             (Packet::Noop, ClientSocket::Pausing { .. }) => Ok(()),
             _ => {
-                self.abandon_upgrade(UpgradeFailure::NotAProbe);
-                Err(Violation::NotAProbe)
+                self.abandon_upgrade(UpgradeFailure::UnexpectedPacket);
+                Err(Violation::UnexpectedPacket)
             }
         }
     }
@@ -479,93 +518,31 @@ impl ClientSession {
     fn abandon_upgrade(&mut self, failure: UpgradeFailure) {
         self.socket = match self.socket {
             ClientSocket::Wanted { .. } => ClientSocket::Unused,
-            _ => ClientSocket::Leaving { close_due: false },
+            _ => ClientSocket::Closing { close_due: false },
         };
-        self.news.upgrade_failed(failure);
+        self.events.upgrade_failed(failure);
     }
 
     fn end(&mut self, reason: CloseReason) {
-        if !self.news.end(reason) {
+        if !self.events.end(reason) {
             return;
         }
         self.closing = None;
         self.socket = match self.socket {
             ClientSocket::Unused | ClientSocket::Wanted { .. } => ClientSocket::Unused,
-            ClientSocket::Current => ClientSocket::Leaving { close_due: tells_peer(reason) },
-            ClientSocket::Dialing { .. }
+            ClientSocket::Current => {
+                ClientSocket::Closing { close_due: sends_close_packet(reason) }
+            }
+            ClientSocket::Connecting { .. }
             | ClientSocket::Probing { .. }
             | ClientSocket::Pausing { .. }
-            | ClientSocket::Leaving { .. } => ClientSocket::Leaving { close_due: false },
+            | ClientSocket::Closing { .. } => ClientSocket::Closing { close_due: false },
         };
-    }
-
-    fn poll_post(&mut self, queued: bool) -> Option<Transmit> {
-        const CLOSE: Transmit = Transmit::Control(Packet::Close);
-
-        if self.ended().is_some() {
-            if core::mem::take(&mut self.goodbye_due) {
-                return Some(CLOSE);
-            }
-        } else if core::mem::take(&mut self.pong_due) {
-            self.post.put();
-            return Some(PONG);
-        } else if queued {
-            self.post.put();
-            return Some(Transmit::Message);
-        } else if self.closing.is_some() {
-            self.end(CloseReason::ClientDisconnect);
-            return Some(CLOSE);
-        }
-        self.post.pause();
-        None
-    }
-
-    fn poll_websocket(&mut self, queued: bool) -> Option<Transmit> {
-        match &mut self.socket {
-            ClientSocket::Probing { probe_due, .. } => {
-                let due = core::mem::take(probe_due);
-                due.then_some(Transmit::Control(Packet::Ping(PROBE)))
-            }
-            // Nothing is on its way over polling any more, so nothing can be overtaken.
-            ClientSocket::Pausing { .. } if !self.get && self.post == Body::Absent => {
-                self.socket = ClientSocket::Current;
-                self.transport = Transport::WebSocket;
-                self.news.upgraded();
-                Some(Transmit::Control(Packet::Upgrade))
-            }
-            ClientSocket::Current => {
-                if core::mem::take(&mut self.pong_due) {
-                    Some(PONG)
-                } else if queued && self.is_open() {
-                    Some(Transmit::Message)
-                } else if self.closing.is_some() {
-                    self.end(CloseReason::ClientDisconnect);
-                    self.poll_websocket(false)
-                } else {
-                    None
-                }
-            }
-            ClientSocket::Leaving { close_due: true } => {
-                self.socket = ClientSocket::Leaving { close_due: false };
-                Some(Transmit::Control(Packet::Close))
-            }
-            ClientSocket::Leaving { close_due: false } => {
-                self.socket = ClientSocket::Unused;
-                Some(Transmit::Hangup)
-            }
-            ClientSocket::Unused
-            | ClientSocket::Wanted { .. }
-            | ClientSocket::Dialing { .. }
-            | ClientSocket::Pausing { .. } => None,
-        }
     }
 }
 
-/// Protocol 1, "unexpected ping/pong": engine.io-client answers any ping with a bare `3`.
-const PONG: Transmit = Transmit::Control(Packet::Pong(""));
-
-/// Whether the peer is told of this end by a close packet: the end is our doing.
-const fn tells_peer(reason: CloseReason) -> bool {
+/// Whether a close packet announces this end: this endpoint closes, and the peer broke no rule.
+const fn sends_close_packet(reason: CloseReason) -> bool {
     matches!(reason, CloseReason::ClientDisconnect | CloseReason::HandlerPanicked)
 }
 

@@ -1,111 +1,130 @@
-//! The heartbeat from both ends: the server's [`Heartbeat`] and the client's [`Liveness`].
+//! The heartbeat: [`Heartbeat`] of the server and [`Liveness`] of the client.
 //!
-//! Both are a deadline and not a task. The server pings, waits, rests; the client only watches that pings
-//! come. Neither knows what carries a ping, and neither ever pauses: not for an upgrade, not for a slow
-//! handler of the application ([`MAX_EXTENSIONS`] bounds that), not while closing.
+//! Both are a deadline, not a task. The server sends pings and waits for pongs; the client only checks that pings
+//! arrive. Neither depends on the lane that carries a ping, and neither pauses: not for an upgrade, not while closing,
+//! not for a slow handler of the application (except for [`MAX_EXTENSIONS`]).
+//!
+//! | state of `Heartbeat` | input | next state | effect |
+//! |---|---|---|---|
+//! | Idle | timeout before `ping_at` | Idle | |
+//! | Idle | timeout from `ping_at` on | Due | `pong_by` is `ping_at + timeout`; or `now + timeout` if the driver is late by over `timeout / 4` |
+//! | Due | a lane takes the ping | Sent | ping |
+//! | Sent | pong | Idle | `ping_at` is `now + interval` |
+//! | Idle, Due | pong | unchanged | |
+//! | Due, Sent | timeout before `pong_by` | unchanged | |
+//! | Due, Sent | timeout from `pong_by` on | unchanged | the session ends |
+//! | Due, Sent | `extend` from `pong_by` on, extensions left | unchanged | `pong_by` is `now + timeout` |
+//! | any | packet on a lane that carries the session | as above | all extensions again |
+//!
+//! | input of `Liveness` | effect |
+//! |---|---|
+//! | ping | `ping_by` is `now + interval + timeout` |
+//! | timeout from `ping_by` on | the session ends |
+//! | `extend` from `ping_by` on, extensions left | `ping_by` is `now + timeout` |
+//! | packet on a lane that carries the session | all extensions again |
 
 use crate::time::Instant;
 
-/// How often in a row `extend` postpones the end of a silent peer whose bytes wait unread.
+/// How often in a row [`extend`](super::ServerSession::extend) postpones the end of a silent peer whose data is unread.
 ///
-/// Bytes that arrived in time count even if the application looks at them late; one that handles nothing
-/// for five timeouts (100 s by default) is not slow but stuck, and then the session is not kept for it.
+/// Data that arrived in time counts even if the application handles it late. An application that handles nothing for
+/// five timeouts (100 s by default) is stuck rather than slow, and its session ends.
 pub const MAX_EXTENSIONS: u8 = 5;
 
-/// The server's side: when to ping, and until when a pong must be here.
+/// The server's heartbeat: when to ping, and when a pong is overdue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heartbeat {
-    interval: u32,
-    timeout: u32,
-    beat: Beat,
-    patience: Patience,
+    interval_ms: u32,
+    timeout_ms: u32,
+    state: PingState,
+    extensions: ExtensionBudget,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Beat {
-    /// The last ping was answered.
-    Resting { ping_at: Instant },
-    /// A ping waits for a lane to carry it.
+enum PingState {
+    /// No ping is outstanding.
+    Idle { ping_at: Instant },
+    /// A ping waits for a lane.
     Due { pong_by: Instant },
     /// A lane took the ping.
     Sent { pong_by: Instant },
 }
 
 impl Heartbeat {
-    /// Protocol 2.5.1: the first ping comes `interval` after the handshake, never at once.
-    pub(super) const fn new(interval: u32, timeout: u32, now: Instant) -> Self {
-        let beat = Beat::Resting { ping_at: now.after(interval) };
-        Self { interval, timeout, beat, patience: Patience::FULL }
+    /// docs/protocol.md 2.5.1: the first ping is sent `interval_ms` after the handshake, not at once.
+    pub(super) const fn new(interval_ms: u32, timeout_ms: u32, now: Instant) -> Self {
+        let state = PingState::Idle { ping_at: now.after(interval_ms) };
+        Self { interval_ms, timeout_ms, state, extensions: ExtensionBudget::FULL }
     }
 
     pub(super) const fn deadline(&self) -> Instant {
-        match self.beat {
-            Beat::Resting { ping_at } => ping_at,
-            Beat::Due { pong_by } | Beat::Sent { pong_by } => pong_by,
+        match self.state {
+            PingState::Idle { ping_at } => ping_at,
+            PingState::Due { pong_by } | PingState::Sent { pong_by } => pong_by,
         }
     }
 
-    /// Protocol 2.5.3: a pong without a ping is harmless, and does not answer one that is still to be sent.
+    /// docs/protocol.md 2.5.3: a pong without a ping is ignored, and does not answer a ping that was not sent yet.
     pub(super) fn handle_pong(&mut self, now: Instant) {
-        if let Beat::Sent { .. } = self.beat {
-            self.beat = Beat::Resting { ping_at: now.after(self.interval) };
+        if let PingState::Sent { .. } = self.state {
+            self.state = PingState::Idle { ping_at: now.after(self.interval_ms) };
         }
     }
 
     pub(super) fn handle_progress(&mut self) {
-        self.patience = Patience::FULL;
+        self.extensions = ExtensionBudget::FULL;
     }
 
-    /// Whether the peer has been silent for too long.
+    /// Whether the pong is overdue.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
-        match self.beat {
-            // Protocol 2.5.2: a session nobody polls dies at pingInterval + pingTimeout, so the time runs from
-            // when the ping was due, whether or not a lane ever takes it. But a driver that stalled must not
-            // take the peer's time to answer away: then it runs from now.
-            Beat::Resting { ping_at } if now >= ping_at => {
-                let stalled = now.millis_since(ping_at) > u64::from(self.timeout / 4);
-                let pong_by = if stalled { now } else { ping_at }.after(self.timeout);
-                self.beat = Beat::Due { pong_by };
+        match self.state {
+            // docs/protocol.md 2.5.2: a session that is not polled ends after pingInterval + pingTimeout, so the
+            // time runs from when the ping was due, whether or not a lane takes it. But a stalled driver must not
+            // shorten the peer's time to answer: then it runs from now.
+            PingState::Idle { ping_at } if now >= ping_at => {
+                let stalled = now.millis_since(ping_at) > u64::from(self.timeout_ms / 4);
+                let pong_by = if stalled { now } else { ping_at }.after(self.timeout_ms);
+                self.state = PingState::Due { pong_by };
                 false
             }
-            Beat::Resting { .. } => false,
-            Beat::Due { pong_by } | Beat::Sent { pong_by } => now >= pong_by,
+            PingState::Idle { .. } => false,
+            PingState::Due { pong_by } | PingState::Sent { pong_by } => now >= pong_by,
         }
     }
 
     pub(super) fn extend(&mut self, now: Instant) -> bool {
-        match &mut self.beat {
-            Beat::Due { pong_by } | Beat::Sent { pong_by }
-                if now >= *pong_by && self.patience.spend() =>
+        match &mut self.state {
+            PingState::Due { pong_by } | PingState::Sent { pong_by }
+                if now >= *pong_by && self.extensions.take() =>
             {
-                *pong_by = now.after(self.timeout);
+                *pong_by = now.after(self.timeout_ms);
                 true
             }
             _ => false,
         }
     }
 
-    /// Whether a ping is due; it counts as sent from here on.
+    /// Whether a ping is due; it then counts as sent.
     pub(super) fn take_ping(&mut self) -> bool {
-        let Beat::Due { pong_by } = self.beat else { return false };
-        self.beat = Beat::Sent { pong_by };
+        let PingState::Due { pong_by } = self.state else { return false };
+        self.state = PingState::Sent { pong_by };
         true
     }
 }
 
-/// The client's side: until when the next ping must be here.
+/// The client's heartbeat: when the next ping is overdue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Liveness {
-    interval: u32,
-    timeout: u32,
+    interval_ms: u32,
+    timeout_ms: u32,
     ping_by: Instant,
-    patience: Patience,
+    extensions: ExtensionBudget,
 }
 
 impl Liveness {
-    pub(super) const fn new(interval: u32, timeout: u32, now: Instant) -> Self {
-        let ping_by = now.after(interval).after(timeout);
-        Self { interval, timeout, ping_by, patience: Patience::FULL }
+    pub(super) const fn new(interval_ms: u32, timeout_ms: u32, now: Instant) -> Self {
+        let ping_by = now.after(interval_ms).after(timeout_ms);
+        Self { interval_ms, timeout_ms, ping_by, extensions: ExtensionBudget::FULL }
     }
 
     pub(super) const fn deadline(&self) -> Instant {
@@ -113,30 +132,30 @@ impl Liveness {
     }
 
     pub(super) fn handle_ping(&mut self, now: Instant) {
-        self.ping_by = now.after(self.interval).after(self.timeout);
+        self.ping_by = now.after(self.interval_ms).after(self.timeout_ms);
     }
 
     pub(super) fn handle_progress(&mut self) {
-        self.patience = Patience::FULL;
+        self.extensions = ExtensionBudget::FULL;
     }
 
     pub(super) fn extend(&mut self, now: Instant) -> bool {
-        let extended = now >= self.ping_by && self.patience.spend();
+        let extended = now >= self.ping_by && self.extensions.take();
         if extended {
-            self.ping_by = now.after(self.timeout);
+            self.ping_by = now.after(self.timeout_ms);
         }
         extended
     }
 }
 
-/// Extensions left until a packet is handled again.
+/// Extensions left until a packet is handled.
 #[derive(Clone, Copy, Debug)]
-struct Patience(u8);
+struct ExtensionBudget(u8);
 
-impl Patience {
+impl ExtensionBudget {
     const FULL: Self = Self(MAX_EXTENSIONS);
 
-    fn spend(&mut self) -> bool {
+    fn take(&mut self) -> bool {
         let left = self.0.checked_sub(1);
         self.0 = left.unwrap_or(0);
         left.is_some()
@@ -147,16 +166,16 @@ impl Patience {
 mod tests {
     use super::*;
 
-    /// Says when the peer is given up, if the ping that was due at 100 is noticed at `noticed`.
-    fn given_up(noticed: u64) -> u64 {
+    /// When the session ends if the ping that is due at 100 ms is noticed at `noticed`, in milliseconds.
+    fn deadline_when_noticed_at(noticed: u64) -> u64 {
         let mut heartbeat = Heartbeat::new(100, 40, Instant::from_millis(0));
         assert!(!heartbeat.handle_timeout(Instant::from_millis(noticed)));
         heartbeat.deadline().as_millis()
     }
 
     #[test]
-    fn only_a_driver_that_stalled_gives_the_peer_more_time() {
-        assert_eq!([100, 101, 109, 110].map(given_up), [140; 4]);
-        assert_eq!([111, 200, 5_000].map(given_up), [151, 240, 5_040]);
+    fn only_a_stalled_driver_moves_the_deadline() {
+        assert_eq!([100, 101, 109, 110].map(deadline_when_noticed_at), [140; 4]);
+        assert_eq!([111, 200, 5_000].map(deadline_when_noticed_at), [151, 240, 5_040]);
     }
 }

@@ -1,44 +1,108 @@
-//! [`ServerSession`]: one client, seen from the server.
+//! [`ServerSession`]: the state of one client's session on the server.
 //!
-//! # Theory
+//! Four parts of the state change independently: the session itself, the heartbeat ([`Timing`]), the response to the
+//! held GET, and the WebSocket. The transport is polling until the client's `5`, and WebSocket from then on.
 //!
-//! A session is **alive**, **closing** (its application said so; what is queued still goes) or **ended**
-//! (for one reason, forever). Beside that, three things move on their own: the heartbeat, which only the
-//! clock and pongs move; the response of the held GET; and the WebSocket, which goes from *waiting* over
-//! *probed* to *current* as the client says, and back to *detached* if it does not. The transport is
-//! polling until the client's `5`, and then WebSocket for good.
+//! A session that has not ended always has a deadline ([`ServerSession::poll_timeout`]), and when it ends each
+//! attached lane gets its last packet or its hang-up. The session does not know whose lanes these are (the driver
+//! attaches only requests that name this session), how a body is encoded, what the messages are, or how many are
+//! queued.
 //!
-//! Every living state has a deadline ([`ServerSession::poll_timeout`]), and every attached lane gets its
-//! last words when the session ends. What the session does not know: whose lanes they are (the driver must
-//! not attach for a request it did not check against the session's identifier), what a body looks like,
-//! what the messages are, and how many wait.
+//! # The session
+//! A lane *carries* the session if it is an attached POST, or the WebSocket in state Current.
+//!
+//! | state | input | next state | effect |
+//! |---|---|---|---|
+//! | Alive | [`close`](ServerSession::close) | Closing | deadline `close_timeout_ms` from now |
+//! | Alive | message on a lane that carries | Alive | the message is returned |
+//! | Closing | message on a lane that carries | Closing | the message is dropped |
+//! | Closing | no message queued when the current transport is polled | Ended (`ServerDisconnect`) | close packet |
+//! | Closing | deadline | Ended (`ServerDisconnect`) | |
+//! | Alive, Closing | close packet on a lane that carries | Ended (`ClientDisconnect`) | |
+//! | Alive, Closing | ping on a lane that carries | Ended (`TransportError`) | [`Violation::WrongDirection`] |
+//! | Alive, Closing | pong on a lane that carries | unchanged | heartbeat, see below |
+//! | Alive, Closing | open, `5` or noop on a lane that carries | unchanged | ignored |
+//! | Alive, Closing | packet on another lane | unchanged | [`Violation::NotAttached`], or part of an upgrade |
+//! | Alive, Closing | GET while a GET is held | Ended (`TransportError`) | [`Violation::OverlappingGet`] |
+//! | Alive, Closing | POST while a POST is read | Ended (`TransportError`) | [`Violation::OverlappingPost`] |
+//! | Alive, Closing | GET or POST after the upgrade | unchanged | [`Violation::TransportMismatch`] |
+//! | Alive, Closing | GET lost before the upgrade, or with data that must arrive | Ended (`TransportError`) | |
+//! | Alive, Closing | POST lost | Ended (`TransportError`) | |
+//! | Alive, Closing | WebSocket in state Current lost | Ended (`TransportClose`) | |
+//! | Alive, Closing | [`fail`](ServerSession::fail) of a GET, a POST or the WebSocket in state Current | Ended (its reason) | |
+//! | Alive, Closing | no pong in time | Ended (`PingTimeout`) | |
+//! | Alive, Closing | [`abort`](ServerSession::abort) | Ended (its reason) | |
+//! | Ended | packet, [`attach`](ServerSession::attach) | Ended | [`Violation::Ended`] |
+//! | Ended | any other input | Ended | |
+//!
+//! # The heartbeat
+//! Times are those of [`Timing`]. No other part of the state pauses it.
+//!
+//! | state | input | next state | effect |
+//! |---|---|---|---|
+//! | Idle | `ping_interval_ms` since the handshake or the last pong | Due | pong expected `ping_timeout_ms` later |
+//! | Due | [`poll_transmit`](ServerSession::poll_transmit) on the current transport | Sent | ping |
+//! | Sent | pong on any lane that carries | Idle | |
+//! | Idle, Due | pong | unchanged | |
+//! | Due, Sent | no pong in time | unchanged | the session ends |
+//! | Due, Sent | [`extend`](ServerSession::extend) after the deadline, with extensions left | unchanged | pong expected `ping_timeout_ms` from now |
+//! | any | packet on a lane that carries | as above | all [`MAX_EXTENSIONS`](super::MAX_EXTENSIONS) again |
+//!
+//! # The response to a GET
+//! The first row that applies decides what [`poll_transmit`](ServerSession::poll_transmit) answers. Nothing is added
+//! to a body that is Complete; a body that is answered or lost is Absent.
+//!
+//! | transport, session | body | answer | next body |
+//! |---|---|---|---|
+//! | WebSocket | Empty | noop | Complete |
+//! | WebSocket | Started | none | Complete |
+//! | polling, Ended (`ClientDisconnect`) | Empty, Started | noop | Complete |
+//! | polling, Ended (other reason) | Empty, Started | close packet | Complete |
+//! | polling, handshake not answered | Empty | open packet | Complete |
+//! | polling, ping due | Empty, Started | ping | Started |
+//! | polling, message queued | Empty, Started | message | Started |
+//! | polling, Closing | Empty, Started | close packet, and the session ends | Complete |
+//! | polling, WebSocket in state Probed | Empty | noop | Complete |
+//! | polling | Started | none | Complete |
+//! | polling | Empty | none: the GET is held | Empty |
+//!
+//! # The WebSocket
+//! | state | input | next state | effect |
+//! |---|---|---|---|
+//! | Detached | [`attach`](ServerSession::attach) | Connected | deadline `upgrade_timeout_ms` from now |
+//! | any other | [`attach`](ServerSession::attach) | unchanged | [`Violation::AlreadyUpgrading`] |
+//! | Connected | `2probe` | Probed | same deadline; `3probe` is due |
+//! | Connected, Probed | `5` | Current | [`Event::Upgraded`]; a due `3probe` stays due |
+//! | Connected, Probed | any other packet | Closing | [`Violation::UnexpectedPacket`], [`Event::UpgradeFailed`] |
+//! | Connected, Probed | [`fail`](ServerSession::fail), or deadline | Closing | [`Event::UpgradeFailed`] |
+//! | Connected, Probed | lost | Detached | [`Event::UpgradeFailed`] |
+//! | Connected, Probed | the session ends | Closing | |
+//! | Probed, Current | `3probe` due when polled | unchanged | `3probe` |
+//! | Current | polled | Current | open packet, ping or message, in this order |
+//! | Current | lost | Detached | the session ends |
+//! | Current | the session ends with `ServerDisconnect` or `HandlerPanicked` | Closing | close packet due |
+//! | Current | the session ends for another reason | Closing | |
+//! | Closing | close packet due when polled | Closing | close packet |
+//! | Closing | polled | Detached | [`Transmit::Hangup`] |
+//! | Closing | lost | Detached | |
+//! | Closing | [`fail`](ServerSession::fail) | Closing | |
+
+mod transmit;
 
 use super::body::Body;
+use super::events::Events;
 use super::heartbeat::Heartbeat;
-use super::news::News;
 use super::upgrade::{PROBE, ServerSocket};
-use super::{CloseReason, Event, Lane, Timing, UpgradeFailure, Violation};
+use super::{CloseReason, Event, Lane, Timing, UpgradeFailure, Violation, close};
 use crate::packet::{Message, Packet};
 use crate::time::Instant;
 use crate::transport::Transport;
+use crate::ws::CloseCode;
 
-/// What is to be written to a lane of a server session next. From [`ServerSession::poll_transmit`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Transmit {
-    /// The open packet, which the driver composes ([`open`](crate::packet::Packet::Open)).
-    Open,
-    /// This packet.
-    Control(Packet<'static>),
-    /// The next message of the driver's queue.
-    Message,
-    /// WebSocket only: nothing more; start the WebSocket closing handshake. With this the lane is detached:
-    /// the connection makes no further call for this session, whatever still comes from it.
-    Hangup,
-}
+pub use transmit::Transmit;
 
-/// The rules of one session on the server. See the [module](self) for its theory and the
-/// [parent](super) for the order to call it in.
+/// The protocol state of one session on the server. The [module](self) has its transition tables, the
+/// [parent](super) the order of calls. It takes at most 128 bytes and never allocates.
 ///
 /// ```
 /// use eio_core::packet::{Message, Packet};
@@ -55,7 +119,7 @@ pub enum Transmit {
 /// assert_eq!(session.poll_transmit(Lane::Get, queued > 0), None);
 /// session.detach(Lane::Get);
 ///
-/// // The next GET gets what is queued.
+/// // The next GET receives queued messages.
 /// session.attach(Lane::Get, now)?;
 /// while let Some(transmit) = session.poll_transmit(Lane::Get, queued > 0) {
 ///     assert_eq!(transmit, Transmit::Message);
@@ -63,13 +127,13 @@ pub enum Transmit {
 /// }
 /// session.detach(Lane::Get);
 ///
-/// // A POST brings what the client sends.
+/// // A POST carries packets from the client.
 /// session.attach(Lane::Post, now)?;
 /// let hello = Packet::Message(Message::Text("hello"));
 /// assert_eq!(session.handle_packet(Lane::Post, hello, now)?, Some(Message::Text("hello")));
 /// session.detach(Lane::Post);
 ///
-/// // Nothing happens for 25 s: a ping is due.
+/// // After 25 s without an event a ping is due.
 /// assert_eq!(session.poll_timeout(), Some(now.after(25_000)));
 /// # Ok::<(), eio_core::session::Violation>(())
 /// ```
@@ -77,46 +141,46 @@ pub enum Transmit {
 pub struct ServerSession {
     heartbeat: Heartbeat,
     socket: ServerSocket,
-    /// When closing ends, however much is still queued.
+    /// When a graceful close gives up on messages that are still queued.
     closing: Option<Instant>,
-    upgrade_timeout: u32,
-    close_timeout: u32,
+    upgrade_timeout_ms: u32,
+    close_timeout_ms: u32,
     transport: Transport,
     get: Body,
     post: bool,
     open_due: bool,
-    news: News,
+    events: Events,
 }
 
-/// Getters.
+/// Creation and getters.
 impl ServerSession {
-    /// A session whose handshake just came: the lane of that request is attached, and the first
-    /// [`Transmit`] on it will be [`Transmit::Open`].
+    /// A session whose handshake request arrived at `now`. The lane of that request is attached, and its first
+    /// [`Transmit`] is [`Transmit::Open`].
     pub const fn new(transport: Transport, timing: Timing, now: Instant) -> Self {
         let (get, socket) = match transport {
             Transport::Polling => (Body::Empty, ServerSocket::Detached),
             Transport::WebSocket => (Body::Absent, ServerSocket::Current { answer_due: false }),
         };
         Self {
-            heartbeat: Heartbeat::new(timing.ping_interval, timing.ping_timeout, now),
+            heartbeat: Heartbeat::new(timing.ping_interval_ms, timing.ping_timeout_ms, now),
             socket,
             closing: None,
-            upgrade_timeout: timing.upgrade_timeout,
-            close_timeout: timing.close_timeout,
+            upgrade_timeout_ms: timing.upgrade_timeout_ms,
+            close_timeout_ms: timing.close_timeout_ms,
             transport,
             get,
             post: false,
             open_due: true,
-            news: News::NONE,
+            events: Events::NONE,
         }
     }
 
-    /// What carries the session: polling until the client completed an upgrade.
+    /// The current transport: polling until the client completes an upgrade.
     pub const fn transport(&self) -> Transport {
         self.transport
     }
 
-    /// Whether a WebSocket is connected that may become the transport.
+    /// Whether a WebSocket is connected that has not become the transport yet.
     pub const fn is_upgrading(&self) -> bool {
         self.socket.deadline().is_some()
     }
@@ -126,12 +190,19 @@ impl ServerSession {
         self.closing.is_some()
     }
 
-    /// Why the session ended, if it has.
+    /// Why the session ended; `None` while it has not.
     pub const fn ended(&self) -> Option<CloseReason> {
-        self.news.ended()
+        self.events.ended()
     }
 
-    /// Whether the session has this lane. A WebSocket stays attached until its [`Transmit::Hangup`].
+    /// The code of the close frame for [`Transmit::Hangup`]: that of the reason
+    /// ([`CloseReason::close_code`]), or 1000 if only an upgrade failed (1001 while the server is
+    /// `shutting_down`).
+    pub const fn hangup_code(&self, shutting_down: bool) -> CloseCode {
+        close::hangup_code(self.ended(), shutting_down)
+    }
+
+    /// Whether `lane` is attached. A WebSocket stays attached until its [`Transmit::Hangup`].
     pub fn attached(&self, lane: Lane) -> bool {
         match lane {
             Lane::Get => self.get.is_attached(),
@@ -141,16 +212,16 @@ impl ServerSession {
     }
 }
 
-/// From the network and the clock.
+/// Inputs from the network and the clock.
 impl ServerSession {
-    /// A request with this session's identifier came: a GET, the head of a POST, or a WebSocket that can be
-    /// accepted. Refuse the request if this fails.
+    /// A request that names this session arrived: a GET, the head of a POST, or a WebSocket handshake that can be
+    /// accepted. If this fails, refuse the request with the violation's status.
     ///
     /// # Errors
-    /// - [`Violation::OverlappingGet`], [`Violation::OverlappingPost`]: the session ends. Its lanes are still
-    ///   to be answered.
-    /// - [`Violation::TransportMismatch`], [`Violation::AlreadyUpgrading`]: nothing else happens. The latter
-    ///   also while an earlier WebSocket has not taken its [`Transmit::Hangup`].
+    /// - [`Violation::OverlappingGet`], [`Violation::OverlappingPost`]: the session ends. Its attached lanes still
+    ///   have to be answered.
+    /// - [`Violation::TransportMismatch`], [`Violation::AlreadyUpgrading`]: the session is not affected. The latter
+    ///   also applies while an earlier WebSocket has not taken its [`Transmit::Hangup`].
     /// - [`Violation::Ended`]
     pub fn attach(&mut self, lane: Lane, now: Instant) -> Result<(), Violation> {
         if self.ended().is_some() {
@@ -158,7 +229,7 @@ impl ServerSession {
         }
         match (lane, self.transport) {
             (Lane::Get | Lane::Post, Transport::WebSocket) => Err(Violation::TransportMismatch),
-            // 2.4.4: "the first gets `1` (close), the second 400, the session is closed".
+            // docs/protocol.md 2.4.4: the first GET gets `1` (close), the second 400, and the session ends.
             (Lane::Get, _) if self.get.is_attached() => {
                 self.end(CloseReason::TransportError);
                 Err(Violation::OverlappingGet)
@@ -167,7 +238,7 @@ impl ServerSession {
                 self.get = Body::Empty;
                 Ok(())
             }
-            // 2.3.9: "second gets 400 empty, session closed with `transport error`".
+            // docs/protocol.md 2.3.9: the second POST gets 400, and the session ends.
             (Lane::Post, _) if self.post => {
                 self.end(CloseReason::TransportError);
                 Err(Violation::OverlappingPost)
@@ -177,17 +248,17 @@ impl ServerSession {
                 Ok(())
             }
             (Lane::WebSocket, _) if self.socket == ServerSocket::Detached => {
-                self.socket = ServerSocket::Waiting { until: now.after(self.upgrade_timeout) };
+                self.socket = ServerSocket::Connected { until: now.after(self.upgrade_timeout_ms) };
                 Ok(())
             }
-            // 2.6.9: "refuse or close it; the first must keep working".
+            // docs/protocol.md 2.6.9: a second WebSocket is refused, and the first continues to work.
             (Lane::WebSocket, _) => Err(Violation::AlreadyUpgrading),
         }
     }
 
-    /// The lane's request was answered in full, and left no trace: the connection may serve another.
+    /// The request on `lane` was answered in full; its connection may serve another request.
     ///
-    /// Call it before the client can have seen the end of the answer and sent the next request. For a
+    /// Call it before the client can have received the end of the answer and sent the next request. For a
     /// WebSocket it is the same as [`lost`](Self::lost).
     pub fn detach(&mut self, lane: Lane) {
         match lane {
@@ -197,20 +268,20 @@ impl ServerSession {
         }
     }
 
-    /// The lane's connection broke, or the peer hung up, before its request was answered in full. Nothing
-    /// happens if the lane is not attached.
+    /// The connection of `lane` broke, or the peer closed it, before its request was answered in full. Has no
+    /// effect if the lane is not attached.
     pub fn lost(&mut self, lane: Lane) {
         match lane {
-            // 2.4.5: at once, without waiting for the ping timeout. After an upgrade a GET that got nothing
-            // but its noop is no loss; one that took messages with it is.
+            // docs/protocol.md 2.4.5: at once, without waiting for the ping timeout. After an upgrade, a lost GET whose
+            // response held only a noop is harmless; one whose response held messages is not.
             Lane::Get => {
                 let get = core::mem::replace(&mut self.get, Body::Absent);
-                let matters = self.transport == Transport::Polling || get.is_precious();
+                let matters = self.transport == Transport::Polling || get.must_arrive();
                 if get.is_attached() && matters {
                     self.end(CloseReason::TransportError);
                 }
             }
-            // 2.3.13: "TCP dropped in the middle of a POST: session closed, `transport error`".
+            // docs/protocol.md 2.3.13: a connection dropped in the middle of a POST ends the session.
             Lane::Post => {
                 if core::mem::replace(&mut self.post, false) {
                     self.end(CloseReason::TransportError);
@@ -218,25 +289,25 @@ impl ServerSession {
             }
             Lane::WebSocket => {
                 match core::mem::replace(&mut self.socket, ServerSocket::Detached) {
-                    ServerSocket::Waiting { .. } | ServerSocket::Probed { .. } => {
-                        self.news.upgrade_failed(UpgradeFailure::Lost);
+                    ServerSocket::Connected { .. } | ServerSocket::Probed { .. } => {
+                        self.events.upgrade_failed(UpgradeFailure::Lost);
                     }
-                    // 2.6.7
+                    // docs/protocol.md 2.6.7: a lost WebSocket ends the session at once.
                     ServerSocket::Current { .. } => self.end(CloseReason::TransportClose),
-                    ServerSocket::Detached | ServerSocket::Leaving { .. } => {}
+                    ServerSocket::Detached | ServerSocket::Closing { .. } => {}
                 }
             }
         }
     }
 
-    /// A packet came; a message comes back for the application, unless the session is closing.
+    /// A packet arrived on `lane`. A message is returned for the application, unless the session is closing.
     ///
     /// # Errors
     /// - [`Violation::WrongDirection`]: the session ends.
-    /// - [`Violation::NotAProbe`]: the upgrade is over, the session goes on over polling.
-    /// - [`Violation::Ended`], also for what stands behind a close packet in the same body. That request
-    ///   still deserves its ordinary answer: compare [`ended`](Self::ended) after each packet.
-    /// - [`Violation::NotAttached`]
+    /// - [`Violation::UnexpectedPacket`]: the upgrade failed, the session continues over polling.
+    /// - [`Violation::Ended`]: also for packets after a close packet in the same body. That request still gets its
+    ///   ordinary answer, so compare [`ended`](Self::ended) after each packet.
+    /// - [`Violation::NotAttached`]: no packet can arrive on this lane now.
     pub fn handle_packet<'p>(
         &mut self,
         lane: Lane,
@@ -249,22 +320,22 @@ impl ServerSession {
         match (lane, self.socket) {
             (Lane::Post, _) if self.post => {}
             (Lane::WebSocket, ServerSocket::Current { .. }) => {}
-            (Lane::WebSocket, ServerSocket::Waiting { .. } | ServerSocket::Probed { .. }) => {
+            (Lane::WebSocket, ServerSocket::Connected { .. } | ServerSocket::Probed { .. }) => {
                 return self.handle_probe(packet).map(|()| None);
             }
             _ => return Err(Violation::NotAttached),
         }
         self.heartbeat.handle_progress();
         match packet {
-            // 2.5.3: only this counts, on whichever lane it comes.
+            // docs/protocol.md 2.5.3: only a pong counts, on either lane.
             Packet::Pong(_) => self.heartbeat.handle_pong(now),
             Packet::Message(message) if self.closing.is_none() => return Ok(Some(message)),
             Packet::Message(_) => {}
-            // 2.3.8, 2.6.2: "Close at once."
+            // docs/protocol.md 2.3.8, 2.6.2: the session ends at once.
             Packet::Close => self.end(CloseReason::ClientDisconnect),
-            // 2.3.7: ignored, as JS does; after an upgrade also a second `5`.
+            // docs/protocol.md 2.3.7: ignored, as engine.io does; after an upgrade this includes a second `5`.
             Packet::Open(_) | Packet::Upgrade | Packet::Noop => {}
-            // 2.3.7, 2.5.4: "invalid heartbeat direction", `2probe` included.
+            // docs/protocol.md 2.3.7, 2.5.4: "invalid heartbeat direction"; this includes `2probe`.
             Packet::Ping(_) => {
                 self.end(CloseReason::TransportError);
                 return Err(Violation::WrongDirection);
@@ -273,18 +344,23 @@ impl ServerSession {
         Ok(None)
     }
 
-    /// What came on this lane is not a packet, or more than the limit. On a WebSocket that only tries to
-    /// become the transport this ends the try, on any other lane the session.
+    /// Data on `lane` is not a packet, or exceeds a limit. On a WebSocket that has not become the transport only the
+    /// upgrade fails; on any other attached lane the session ends with `reason`.
     pub fn fail(&mut self, lane: Lane, reason: CloseReason) {
-        if lane == Lane::WebSocket && self.is_upgrading() {
-            self.abandon_upgrade(UpgradeFailure::NotAProbe);
-        } else if self.attached(lane) {
-            self.end(reason);
+        match (lane, self.socket) {
+            (Lane::WebSocket, ServerSocket::Connected { .. } | ServerSocket::Probed { .. }) => {
+                self.abandon_upgrade(UpgradeFailure::UnexpectedPacket);
+            }
+            // Its upgrade failed before; the session continues over polling.
+            (Lane::WebSocket, ServerSocket::Closing { .. }) => {}
+            _ if self.attached(lane) => self.end(reason),
+            _ => {}
         }
     }
 
-    /// Time has passed. Call it when [`poll_timeout`](Self::poll_timeout) is reached; earlier is harmless.
-    /// Handle what was received in time first: a pong that waits unread does not count.
+    /// Tells the session that it is `now`. Call it when [`poll_timeout`](Self::poll_timeout) is reached; an earlier
+    /// call has no effect. Handle data that was received in time first: a pong that was not handled yet does not
+    /// count.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.ended().is_some() {
             return;
@@ -292,7 +368,7 @@ impl ServerSession {
         if self.closing.is_some_and(|at| now >= at) {
             return self.end(CloseReason::ServerDisconnect);
         }
-        // 2.7.7: "the WebSocket is closed, polling goes on".
+        // docs/protocol.md 2.7.7: the WebSocket closes, polling continues.
         if self.socket.deadline().is_some_and(|at| now >= at) {
             self.abandon_upgrade(UpgradeFailure::Timeout);
         }
@@ -301,40 +377,40 @@ impl ServerSession {
         }
     }
 
-    /// Bytes of this peer wait unread because the application is slow: if its pong is overdue, that counts
-    /// as one more ping timeout of patience, [`MAX_EXTENSIONS`](super::MAX_EXTENSIONS) times until a packet
-    /// is handled again. Call it just before [`handle_timeout`](Self::handle_timeout), which is called
-    /// either way. Says whether the deadline was moved.
+    /// Received data of this peer is unread because the application is slow. If its pong is overdue, this allows one
+    /// more ping timeout, at most [`MAX_EXTENSIONS`](super::MAX_EXTENSIONS) times until a packet is handled again.
+    /// Call it just before [`handle_timeout`](Self::handle_timeout), which has to be called in any case. Returns
+    /// whether the deadline was moved.
     pub fn extend(&mut self, now: Instant) -> bool {
         self.ended().is_none() && self.heartbeat.extend(now)
     }
 }
 
-/// From the application.
+/// Commands from the application.
 impl ServerSession {
-    /// Closes gracefully: what is queued goes first, then a close packet, on the transport that is current
-    /// by then. The session ends with that, or `close_timeout` from now.
+    /// Closes gracefully: queued messages go first, then a close packet, on the transport that is current at that
+    /// time. The session ends with the close packet, at the latest `close_timeout_ms` from `now`.
     pub fn close(&mut self, now: Instant) {
         if self.ended().is_none() && self.closing.is_none() {
-            self.closing = Some(now.after(self.close_timeout));
+            self.closing = Some(now.after(self.close_timeout_ms));
         }
     }
 
-    /// Ends the session now. What is queued is not sent.
+    /// Ends the session now with `reason`. Queued messages are not sent.
     pub fn abort(&mut self, reason: CloseReason) {
         self.end(reason);
     }
 }
 
-/// What the driver is to do.
+/// Outputs for the driver.
 impl ServerSession {
-    /// What to write to `lane` next; `queued` says whether the driver holds an unsent message. Each answer
-    /// must be written: ask only while there is room, and stop early when the response is full; what was
-    /// not asked for waits for the next GET. A GET is answered when this said `None` after something.
+    /// The next item to write to `lane`. `queued` says whether the driver has an unsent message. Each answer must be
+    /// written, so call this only while there is room for one, and stop when the response is full; the rest goes
+    /// into the next GET. The response to a GET is complete when this returns `None` after at least one item.
     ///
-    /// Worth calling, on every attached lane, after each call of the `handle_*` family, after each command
-    /// and when a message was queued. It is always `None` for [`Lane::Post`], whose answer the driver knows.
-    #[must_use = "what was taken is to be written"]
+    /// Call it on every attached lane after each call of the `handle_*` family, after each command, and when a
+    /// message was queued. Returns `None` for [`Lane::Post`]: the driver knows the answer to a POST.
+    #[must_use = "the item must be written"]
     pub fn poll_transmit(&mut self, lane: Lane, queued: bool) -> Option<Transmit> {
         match lane {
             Lane::Get if self.get.is_writable() => self.poll_get(queued),
@@ -343,15 +419,15 @@ impl ServerSession {
         }
     }
 
-    /// What the application should hear of. Worth calling after [`poll_transmit`](Self::poll_transmit),
-    /// which may have ended the session.
-    #[must_use = "the event is not told again"]
+    /// The next event for the application. Call it after [`poll_transmit`](Self::poll_transmit), which can end the
+    /// session.
+    #[must_use = "the event is reported only once"]
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.news.poll()
+        self.events.poll()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); `None` only once the session has ended. Worth
-    /// calling last, after everything else.
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` only after the session ended. Call it last,
+    /// after all other outputs.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.ended().is_some() {
             return None;
@@ -362,11 +438,11 @@ impl ServerSession {
 }
 
 impl ServerSession {
-    /// 2.7.6: "anything else than `2probe` first, or than `5` after it (even a message): the WebSocket is
-    /// closed, the session goes on over polling. A lone `5` without a probe is accepted".
+    /// docs/protocol.md 2.7.6: any packet but `2probe` first, or `5` after it, closes the WebSocket, and the session
+    /// continues over polling. A `5` without a probe is accepted.
     fn handle_probe(&mut self, packet: Packet<'_>) -> Result<(), Violation> {
         match (packet, self.socket) {
-            (Packet::Ping(PROBE), ServerSocket::Waiting { until }) => {
+            (Packet::Ping(PROBE), ServerSocket::Connected { until }) => {
                 self.socket = ServerSocket::Probed { until, answer_due: true };
                 Ok(())
             }
@@ -374,117 +450,43 @@ impl ServerSession {
                 let answer_due = matches!(socket, ServerSocket::Probed { answer_due: true, .. });
                 self.socket = ServerSocket::Current { answer_due };
                 self.transport = Transport::WebSocket;
-                self.news.upgraded();
+                self.events.upgraded();
                 Ok(())
             }
             _ => {
-                self.abandon_upgrade(UpgradeFailure::NotAProbe);
-                Err(Violation::NotAProbe)
+                self.abandon_upgrade(UpgradeFailure::UnexpectedPacket);
+                Err(Violation::UnexpectedPacket)
             }
         }
     }
 
     fn abandon_upgrade(&mut self, failure: UpgradeFailure) {
-        self.socket = ServerSocket::Leaving { close_due: false };
-        self.news.upgrade_failed(failure);
+        self.socket = ServerSocket::Closing { close_due: false };
+        self.events.upgrade_failed(failure);
     }
 
     fn end(&mut self, reason: CloseReason) {
-        if !self.news.end(reason) {
+        if !self.events.end(reason) {
             return;
         }
         self.closing = None;
         self.socket = match self.socket {
             ServerSocket::Detached => ServerSocket::Detached,
-            // Only a peer that is alive and did nothing wrong is told by a packet; the others learn from
-            // the closing handshake, or are past learning.
-            ServerSocket::Current { .. } => ServerSocket::Leaving { close_due: tells_peer(reason) },
-            // 2.7.8: "the WebSocket closes too".
-            ServerSocket::Waiting { .. }
-            | ServerSocket::Probed { .. }
-            | ServerSocket::Leaving { .. } => ServerSocket::Leaving { close_due: false },
-        };
-    }
-
-    fn poll_get(&mut self, queued: bool) -> Option<Transmit> {
-        const CLOSE: Transmit = Transmit::Control(Packet::Close);
-        const NOOP: Transmit = Transmit::Control(Packet::Noop);
-
-        if self.transport == Transport::WebSocket {
-            // The held GET of a client that switched: its answer, and its end. Nothing of the session goes
-            // this way any more.
-            if self.get == Body::Empty {
-                self.get.put_last();
-                return Some(NOOP);
-            }
-        } else if let Some(reason) = self.ended() {
-            self.get.put_last();
-            // 2.3.8: the GET of a client that closed is answered `6`; 2.4.4, 2.5.2: any other `1`.
-            return Some(if reason == CloseReason::ClientDisconnect { NOOP } else { CLOSE });
-        } else if core::mem::take(&mut self.open_due) {
-            // 2.1.4: "Nothing else rides in this response".
-            self.get.put_last();
-            return Some(Transmit::Open);
-        } else if self.heartbeat.take_ping() {
-            self.get.put();
-            return Some(Transmit::Control(Packet::Ping("")));
-        } else if queued {
-            // Also while upgrading (2.7.4): until `5`, messages go to polling, and the upgrade never waits
-            // for the queue to be empty.
-            self.get.put();
-            return Some(Transmit::Message);
-        } else if self.closing.is_some() {
-            self.get.put_last();
-            self.end(CloseReason::ServerDisconnect);
-            return Some(CLOSE);
-        } else if self.get == Body::Empty && matches!(self.socket, ServerSocket::Probed { .. }) {
-            // 2.7.2: every GET, not only the first, or the upgrade stalls for a whole ping interval.
-            self.get.put_last();
-            return Some(NOOP);
-        }
-        self.get.pause();
-        None
-    }
-
-    fn poll_websocket(&mut self, queued: bool) -> Option<Transmit> {
-        match &mut self.socket {
-            ServerSocket::Probed { answer_due, .. } | ServerSocket::Current { answer_due }
-                if *answer_due =>
-            {
-                *answer_due = false;
-                Some(Transmit::Control(Packet::Pong(PROBE)))
-            }
+            // Only a peer that is reachable and broke no rule gets a close packet. Others learn of the end from the
+            // closing handshake, or cannot be reached.
             ServerSocket::Current { .. } => {
-                if core::mem::take(&mut self.open_due) {
-                    Some(Transmit::Open)
-                } else if self.heartbeat.take_ping() {
-                    Some(Transmit::Control(Packet::Ping("")))
-                } else if queued {
-                    Some(Transmit::Message)
-                } else if self.closing.is_some() {
-                    self.end(CloseReason::ServerDisconnect);
-                    self.poll_websocket(false)
-                } else {
-                    None
-                }
+                ServerSocket::Closing { close_due: sends_close_packet(reason) }
             }
-            ServerSocket::Leaving { close_due: true } => {
-                self.socket = ServerSocket::Leaving { close_due: false };
-                Some(Transmit::Control(Packet::Close))
-            }
-            ServerSocket::Leaving { close_due: false } => {
-                self.socket = ServerSocket::Detached;
-                Some(Transmit::Hangup)
-            }
-            ServerSocket::Detached | ServerSocket::Waiting { .. } | ServerSocket::Probed { .. } => {
-                None
-            }
-        }
+            // docs/protocol.md 2.7.8: the WebSocket closes, too.
+            ServerSocket::Connected { .. }
+            | ServerSocket::Probed { .. }
+            | ServerSocket::Closing { .. } => ServerSocket::Closing { close_due: false },
+        };
     }
 }
 
-/// Whether the peer is told of this end by a close packet over WebSocket: the end is our doing.
-const fn tells_peer(reason: CloseReason) -> bool {
+/// Whether a close packet over WebSocket announces this end: this endpoint closes, and the peer broke no rule.
+const fn sends_close_packet(reason: CloseReason) -> bool {
     matches!(reason, CloseReason::ServerDisconnect | CloseReason::HandlerPanicked)
 }
 

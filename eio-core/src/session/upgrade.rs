@@ -1,40 +1,47 @@
-//! The WebSocket of a session, from both ends: probing, current, or leaving.
+//! The WebSocket of a session, as the server and the client see it: probing, current, or closing.
 //!
 //! ```text
-//! server:  Detached ─► Waiting ─2probe─► Probed ─5─► Current
-//!             ▲            └───────┬────────┘           │
-//!             └──── Leaving ◄──────┴── or it failed ◄───┘ or the session ended
+//! server:  Detached ──► Connected ──2probe──► Probed ──5──► Current
+//!             ▲             └────────┬──────────┘              │
+//!             └───── Closing ◄───────┴─ the upgrade failed or ─┘
+//!                                       the session ended
 //!
-//! client:  Unused ─► Wanted ─► Dialing ─► Probing ─3probe─► Pausing ─5─► Current
+//! client:  Unused ──► Wanted ──► Connecting ──► Probing ──3probe──► Pausing ──5──► Current
+//!             ▲                      └─────────────┴───────┬──────────┘               │
+//!             └───── Closing ◄─────────────────────────────┴─ the upgrade failed or ──┘
+//!                                                             the session ended
 //! ```
 //!
-//! Only `Waiting`, `Probed`, `Probing` and their like have a deadline, and it runs from the first of them:
-//! an attempt that moves is no longer allowed than one that does not. `Leaving` keeps the lane until its
-//! last word, the hang-up, has been handed out: an old socket and a new one never share the lane.
+//! The full tables are in [`server`](super::server) and [`client`](super::client).
+//!
+//! The deadline of an upgrade starts with the first of its states and does not move: a slow upgrade gets no more time
+//! than a silent one. `Closing` keeps the lane until its last item, the hang-up, was handed out, so that an old
+//! WebSocket and a new one never share the lane.
 
 use crate::time::Instant;
 
-/// The data of the ping and pong by which a client tries a WebSocket.
+/// The data of the ping and pong with which a client probes a WebSocket.
 pub(super) const PROBE: &str = "probe";
 
-/// Why an upgrade came to nothing.
+/// Why an upgrade failed. The session continues over polling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum UpgradeFailure {
-    /// It took too long.
+    /// `upgrade_timeout_ms` elapsed.
     Timeout,
-    /// The WebSocket could not be opened, or broke.
+    /// The WebSocket could not be opened, or was lost.
     Lost,
-    /// The peer sent something else than the next packet of an upgrade.
-    NotAProbe,
+    /// The peer sent anything but the next packet of an upgrade.
+    UnexpectedPacket,
 }
 
 impl core::fmt::Display for UpgradeFailure {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::Timeout => "the upgrade took too long",
+            Self::Timeout => "the upgrade timed out",
             Self::Lost => "the WebSocket of the upgrade was lost",
-            Self::NotAProbe => "the peer did not follow the upgrade",
+            Self::UnexpectedPacket => "the peer sent an unexpected packet during the upgrade",
         })
     }
 }
@@ -46,21 +53,21 @@ impl core::error::Error for UpgradeFailure {}
 pub(super) enum ServerSocket {
     Detached,
     /// Connected; no probe yet.
-    Waiting {
+    Connected {
         until: Instant,
     },
-    /// `2probe` came.
+    /// `2probe` arrived. `answer_due`: `3probe` was not sent yet.
     Probed {
         until: Instant,
         answer_due: bool,
     },
-    /// It carries the session. The answer to the probe may still be due: a client may send `5` right
-    /// behind `2probe`.
+    /// It carries the session. The answer to the probe may still be due, since a client may send `5` directly
+    /// after `2probe`.
     Current {
         answer_due: bool,
     },
-    /// It is to be hung up, after a close packet if that is still due.
-    Leaving {
+    /// To be hung up, after a close packet if one is due.
+    Closing {
         close_due: bool,
     },
 }
@@ -68,7 +75,7 @@ pub(super) enum ServerSocket {
 impl ServerSocket {
     pub(super) const fn deadline(self) -> Option<Instant> {
         match self {
-            Self::Waiting { until } | Self::Probed { until, .. } => Some(until),
+            Self::Connected { until } | Self::Probed { until, .. } => Some(until),
             _ => None,
         }
     }
@@ -78,27 +85,27 @@ impl ServerSocket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientSocket {
     Unused,
-    /// The driver is to open one. `until` is `None` if it is the first transport of the session.
+    /// The driver has to open one. `until` is `None` if it is the first transport of the session.
     Wanted {
         until: Option<Instant>,
     },
-    /// The driver opens it.
-    Dialing {
+    /// The driver is opening it.
+    Connecting {
         until: Option<Instant>,
     },
-    /// Connected; waits for `3probe`.
+    /// Connected; waits for `3probe`. `probe_due`: `2probe` was not sent yet.
     Probing {
         until: Instant,
         probe_due: bool,
     },
-    /// `3probe` came; waits for the GET and the POST in flight.
+    /// `3probe` arrived; waits for the GET and the POST in flight.
     Pausing {
         until: Instant,
     },
     /// It carries the session.
     Current,
-    /// It is to be hung up, after a close packet if that is still due.
-    Leaving {
+    /// To be hung up, after a close packet if one is due.
+    Closing {
         close_due: bool,
     },
 }
@@ -106,7 +113,7 @@ pub(super) enum ClientSocket {
 impl ClientSocket {
     pub(super) const fn deadline(self) -> Option<Instant> {
         match self {
-            Self::Wanted { until } | Self::Dialing { until } => until,
+            Self::Wanted { until } | Self::Connecting { until } => until,
             Self::Probing { until, .. } | Self::Pausing { until } => Some(until),
             _ => None,
         }

@@ -4,48 +4,48 @@ use super::Error;
 use super::frame::MAX_CONTROL;
 use crate::text;
 
-/// The longest reason that fits beside a code, in bytes.
+/// The maximum length of a reason after the code, in bytes.
 pub(super) const MAX_REASON: usize = MAX_CONTROL - size_of::<CloseCode>();
 
-/// Why a connection ends. Only codes that may be on the wire can be made: 1005, 1006 and 1015 are names for
-/// what happened without one.
+/// The code of a close frame. Only codes that may be sent can be created: 1005, 1006 and 1015 are reserved for local
+/// use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct CloseCode(u16);
 
 impl CloseCode {
-    /// 1000: the purpose is fulfilled.
+    /// 1000: the purpose of the connection is fulfilled.
     pub const NORMAL: Self = Self(1000);
-    /// 1001: a server shuts down, a page is left.
+    /// 1001: the endpoint goes away, such as a server that shuts down or a page that is left.
     pub const GOING_AWAY: Self = Self(1001);
     /// 1002: the peer broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// 1003: a kind of data that cannot be accepted, such as binary.
+    /// 1003: a kind of data that the endpoint cannot accept, such as binary.
     pub const UNSUPPORTED: Self = Self(1003);
-    /// 1007: data that is not what its kind says, such as text that is not UTF-8.
+    /// 1007: data that does not match its type, such as text that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
-    /// 1008: against the rules, and no other code fits.
+    /// 1008: a message violates a policy, and no other code applies.
     pub const POLICY: Self = Self(1008);
     /// 1009: a message is too big.
     pub const TOO_BIG: Self = Self(1009);
-    /// 1010: a client wanted an extension the server did not grant.
+    /// 1010: the server did not negotiate an extension that the client requires.
     pub const MANDATORY_EXTENSION: Self = Self(1010);
-    /// 1011: a server failed.
+    /// 1011: an unexpected condition in the endpoint.
     pub const INTERNAL_ERROR: Self = Self(1011);
     /// 1012: the service restarts.
     pub const SERVICE_RESTART: Self = Self(1012);
     /// 1013: the service is overloaded.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
-    /// 1014: a gateway got an invalid answer from behind it.
+    /// 1014: a gateway received an invalid response from upstream.
     pub const BAD_GATEWAY: Self = Self(1014);
 
-    /// The code with this number, if it may be on the wire.
+    /// The code with this number, if it may be sent.
     ///
     /// > Status codes in the range 0-999 are not used. [...] 1000-2999 are reserved for definition by this
     /// > protocol [...] 3000-3999 [...] by libraries, frameworks, and applications. [...] 4000-4999 [...]
     /// > private use (7.4.2)
     ///
-    /// 1012 to 1014 were registered with IANA later.
+    /// 1012 to 1014 were registered with IANA after the RFC.
     pub const fn new(code: u16) -> Option<Self> {
         match code {
             1000..=1003 | 1007..=1014 | 3000..=4999 => Some(Self(code)),
@@ -65,7 +65,7 @@ impl core::fmt::Display for CloseCode {
     }
 }
 
-/// Code and reason of a close frame with this payload.
+/// The code and reason of a close frame with this payload.
 pub(super) fn parse(payload: &[u8]) -> Result<(Option<CloseCode>, &str), Error> {
     if payload.is_empty() {
         return Ok((None, ""));
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_code_that_must_not_be_sent_can_be_made() {
+    fn only_codes_that_may_be_sent_can_be_created() {
         for code in [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, u16::MAX] {
             assert_eq!(CloseCode::new(code), None, "{code}");
             assert_eq!(parse(&code.to_be_bytes()), Err(Error::CloseCodeInvalid), "{code}");
@@ -94,17 +94,17 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_close_has_no_code() {
+    fn empty_close_has_no_code() {
         assert_eq!(parse(b""), Ok((None, "")));
     }
 
     #[test]
-    fn a_code_of_one_byte_is_refused() {
+    fn payload_of_one_byte_is_rejected() {
         assert_eq!(parse(&[3]), Err(Error::CloseTruncated));
     }
 
     #[test]
-    fn a_reason_that_is_not_utf8_is_refused() {
+    fn reason_that_is_not_utf8_is_rejected() {
         assert_eq!(parse(b"\x03\xe8b\xffye"), Err(Error::ReasonNotUtf8));
         assert_eq!(parse(b"\x03\xe8bye \xc3"), Err(Error::ReasonNotUtf8));
         assert_eq!(parse(b"\x03\xe8bye"), Ok((Some(CloseCode::NORMAL), "bye")));

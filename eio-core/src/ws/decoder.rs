@@ -1,46 +1,45 @@
-//! Received bytes to events, RFC 6455 sections 5 and 6.2.
+//! [`Decoder`]: received bytes to events, RFC 6455 sections 5 and 6.2.
 //!
-//! A frame's head is skipped, its payload unmasked where it lies and kept; a message is what is kept when a
-//! frame with FIN is through. A control frame may stand between the fragments of a message, so it is never
-//! kept: it waits in the unread bytes until it is whole, is lent from there, and is skipped afterwards.
+//! The head of a frame is skipped, its payload is unmasked in place and kept; the kept bytes are the message when a
+//! frame with FIN is complete. A control frame can arrive between the fragments of a message, so it is not kept: it
+//! stays unread until it is complete, is lent from there, and is skipped afterwards.
 //!
-//! The state knows nothing of the bytes but positions: the buffer may move, grow or change its storage
-//! between two polls.
+//! The state contains only positions, no bytes: between two polls the buffer may move, grow or change its storage.
 
 use super::frame::{Head, Opcode, RSV1, Stop};
 use super::{CloseCode, Error, Role, close, mask};
 use crate::buffer::RecvBuffer;
 use crate::text;
 
-/// Decodes the frames of one connection, see the [module](super) for the loop around it.
+/// Decodes the frames of one connection. The [module](super) shows the loop around it.
 #[derive(Clone, Copy, Debug)]
 pub struct Decoder {
     role: Role,
     max_message: usize,
-    /// permessage-deflate was negotiated.
+    /// Whether permessage-deflate was negotiated.
     deflate: bool,
     state: State,
-    /// The message of which something is kept but not yet the end.
+    /// The message of which fragments are kept, but not the last.
     partial: Option<Partial>,
-    /// Length of the control frame that the last poll lent from the unread bytes.
+    /// The length of the control frame that the last poll lent from the unread bytes.
     lent: u8,
 }
 
-/// What [`Decoder::poll`] found.
+/// The result of [`Decoder::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Step {
-    /// At least so many more bytes are announced (the rest of a head or of a frame's payload), and at least
-    /// one: what to size the next buffer by. Never more than `max_message` or 125, whichever is larger; with
-    /// [`allow_compressed`](Decoder::allow_compressed) a little more.
+    /// At least this number of bytes, never 0, is needed to complete a head or the payload of a frame. Use it to size
+    /// the next buffer. It does not exceed `max_message` or 125, whichever is larger, plus a small margin with
+    /// [`allow_compressed`](Decoder::allow_compressed).
     Need(usize),
-    /// There is an event.
+    /// An event is ready.
     Ready(Ready),
 }
 
-/// Names an event without borrowing it. Good until the next [`Decoder::poll`].
-// In this order an `Error` shares no byte with `len` in a result. Where it did, the optimizer took `len` apart and
-// put it together again in memory.
+/// Identifies an event without borrowing it. Valid until the next [`Decoder::poll`].
+// In this order of fields an `Error` shares no byte with `len` in a `Result`. When it did, the optimizer split `len`
+// and reassembled it in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(C)]
@@ -51,22 +50,22 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// What it is.
+    /// The kind of event.
     pub const fn kind(self) -> Kind {
         self.kind
     }
 
-    /// Whether it is a message that is to be inflated, see [`Decoder::allow_compressed`].
+    /// Whether it is a message that the driver has to inflate, see [`Decoder::allow_compressed`].
     pub const fn is_compressed(self) -> bool {
         self.compressed
     }
 
-    /// The length of its payload in bytes, as it was on the wire. A close code counts as two.
+    /// The length of its payload in bytes, as received. The payload of a close includes the code.
     pub const fn len(self) -> usize {
         self.len
     }
 
-    /// Whether it has no payload.
+    /// Whether its payload is empty.
     pub const fn is_empty(self) -> bool {
         self.len == 0
     }
@@ -80,11 +79,11 @@ pub enum Kind {
     Text,
     /// A binary message.
     Binary,
-    /// To be answered with a pong of the same payload.
+    /// A ping. The driver has to answer it with a pong of the same payload.
     Ping,
-    /// The answer to a ping, or unasked for.
+    /// The answer to a ping, or an unsolicited pong.
     Pong,
-    /// The peer will send nothing more.
+    /// A close. The peer sends nothing more.
     Close,
 }
 
@@ -96,43 +95,42 @@ pub enum Event<'b> {
     Text(&'b str),
     /// A binary message.
     Binary(&'b [u8]),
-    /// To be answered with a pong of the same payload (5.5.2).
+    /// A ping. The driver has to answer it with a pong of the same payload (5.5.2).
     Ping(&'b [u8]),
-    /// The answer to a ping, or unasked for (5.5.3).
+    /// The answer to a ping, or an unsolicited pong (5.5.3).
     Pong(&'b [u8]),
-    /// The peer will send nothing more: its code, and a reason that may be empty. To be answered with a close
-    /// if none was sent yet (5.5.1).
+    /// A close, with its code and a reason that may be empty. The peer sends nothing more. The driver has to answer it
+    /// with a close frame if it sent none before (5.5.1).
     Close(Option<CloseCode>, &'b str),
 }
 
 impl Decoder {
-    /// Before the first frame. A message may have `max_message` bytes over all its fragments.
+    /// A decoder at the start of the first frame. A message may have at most `max_message` bytes in all its fragments.
     pub const fn new(role: Role, max_message: usize) -> Self {
         Self { role, max_message, deflate: false, state: State::Head, partial: None, lent: 0 }
     }
 
-    /// The same, where permessage-deflate was negotiated: RSV1 may be set where a message begins, and means that
-    /// [`Ready::is_compressed`].
+    /// Allows compressed messages; call it if permessage-deflate was negotiated. RSV1 may then be set at the start of a
+    /// message, and sets [`Ready::is_compressed`].
     ///
-    /// Such a message is lent as it came. Whoever inflates it appends `00 00 ff ff` first (RFC 7692 7.2.2), ends the
-    /// connection with [`Error::TooBig`] before more than `max_message` bytes come out and with
-    /// [`Error::NotDeflate`] if it is none, and checks that text is UTF-8. It may be longer than `max_message` by a
-    /// part in 1024 and 64 bytes, because noise grows when it is compressed.
+    /// A compressed message is lent as received. The driver appends `00 00 ff ff` and inflates it (RFC 7692 7.2.2),
+    /// ends the connection with [`Error::TooBig`] if it inflates to more than `max_message` bytes and with
+    /// [`Error::NotDeflate`] if it is not DEFLATE data, and checks text for UTF-8. A compressed message may be longer
+    /// than `max_message`, by a part in 1024 and 64 bytes, because random data grows in compression.
     #[must_use]
     pub const fn allow_compressed(mut self) -> Self {
         self.deflate = true;
         self
     }
 
-    /// Releases the event of the previous [`Step::Ready`], then goes on to the next. Poll again after each
-    /// event, and after [`Step::Need`] when more was received into `rx`.
+    /// Releases the event of the previous [`Step::Ready`] and continues with the next. Poll again after each event, and
+    /// after [`Step::Need`] when more was received into `rx`.
     ///
-    /// After a close frame whatever else comes is dropped, as the protocol demands, and the answer is always
-    /// `Need(1)`.
+    /// After a close frame all further data is dropped, as RFC 6455 requires, and the result is always `Need(1)`.
     ///
     /// # Errors
-    /// How the peer broke the protocol; from then on always the same.
-    // Inlined, what is found stays in registers: a driver calls it in one place, once for each message.
+    /// How the peer broke the protocol. Errors are final: a further call returns the same.
+    // Inlined, so that the result stays in registers: a driver calls it in one place, once for each message.
     #[inline(always)]
     pub fn poll<S: AsRef<[u8]> + AsMut<[u8]>>(
         &mut self,
@@ -145,7 +143,7 @@ impl Decoder {
             rx.release();
         }
         loop {
-            // Most polls find a whole message here and are done; the rest is kept out of their way.
+            // Most polls find a whole message here; the other states are kept out of this path.
             if let State::Head = self.state {
                 match self.head(rx) {
                     Ok(Some(step)) => return Ok(step),
@@ -161,12 +159,12 @@ impl Decoder {
         }
     }
 
-    /// Borrows the event from the buffer that [`poll`](Self::poll) found it in.
+    /// Borrows the event from the buffer in which [`poll`](Self::poll) found it. A compressed message of either kind is
+    /// returned as [`Event::Binary`], not inflated.
     ///
     /// # Errors
-    /// [`Error::TextNotUtf8`], which ends the connection like an error of [`poll`](Self::poll). Text that
-    /// arrived in pieces was refused there already, at its first wrong byte. A compressed message of either kind
-    /// comes as [`Event::Binary`], not inflated.
+    /// [`Error::TextNotUtf8`], which ends the connection like an error of [`poll`](Self::poll). Text that arrived in
+    /// pieces was checked there, and rejected at its first invalid byte.
     #[inline]
     pub fn event<'b, S: AsRef<[u8]> + AsMut<[u8]>>(
         &self,
@@ -189,8 +187,8 @@ impl Decoder {
         })
     }
 
-    /// The payload of the event, for parsers that work in place. **Text is not checked to be UTF-8**: whoever
-    /// takes it from here does that, and ends the connection with [`Error::TextNotUtf8`].
+    /// The payload of the event, for parsers that work in place. **Text is not checked for UTF-8**: the caller has to
+    /// check it, and ends the connection with [`Error::TextNotUtf8`] if the check fails.
     #[inline]
     pub fn payload_mut<'b, S: AsRef<[u8]> + AsMut<[u8]>>(
         &self,
@@ -201,8 +199,8 @@ impl Decoder {
         held.get_mut(..ready.len).unwrap_or_default()
     }
 
-    /// At a frame's first byte.
-    // Inlined, the buffer's positions stay in registers from one frame to the next; a call doubled the
+    /// At the first byte of a frame.
+    // Inlined, so that the positions of the buffer stay in registers from one frame to the next; a call doubled the
     // time for a short frame.
     #[inline(always)]
     fn head<S: AsRef<[u8]> + AsMut<[u8]>>(
@@ -231,7 +229,7 @@ impl Decoder {
         };
         if !kind.is_message() {
             rx.skip(size);
-            // The head was checked: a control frame is at most 125 bytes.
+            // `Head::parse` checked that a control frame has at most 125 bytes.
             self.state = State::Control(Control { kind, len: head.len as u8, key: head.key });
             return Ok(None);
         }
@@ -242,7 +240,7 @@ impl Decoder {
         let room = max.saturating_sub(held);
         let left =
             usize::try_from(head.len).ok().filter(|len| *len <= room).ok_or(Error::TooBig)?;
-        // What most messages are: one frame, all there. Nothing to remember, nothing to check twice.
+        // Most messages are one frame that arrived completely: no state to keep, nothing to check twice.
         if head.fin && self.partial.is_none() && left <= arrived {
             mask::apply(unread.get_mut(size..size + left).unwrap_or_default(), head.key);
             rx.replace(size, left);
@@ -254,16 +252,19 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Whether the data frame that begins here is of a compressed message, and what that may have.
+    /// Whether this data frame belongs to a compressed message, and the maximum length of that message.
     #[cold]
     fn compressed(&self, frame: &[u8]) -> (bool, usize) {
-        // A message is what its first frame says; RSV1 of another was refused.
+        // The first frame of a message decides; RSV1 in others was rejected.
         let says = frame.first().is_some_and(|first| first & RSV1 != 0);
         let compressed = says || self.partial.is_some_and(|partial| partial.compressed);
-        (compressed, if compressed { deflated(self.max_message) } else { self.max_message })
+        (
+            compressed,
+            if compressed { max_compressed_len(self.max_message) } else { self.max_message },
+        )
     }
 
-    /// Anywhere but at a frame's first byte.
+    /// At any position but the first byte of a frame.
     #[inline(never)]
     fn resume<S: AsRef<[u8]> + AsMut<[u8]>>(
         &mut self,
@@ -289,14 +290,14 @@ impl Decoder {
         Err(error)
     }
 
-    /// Inside the payload of a data frame.
+    /// In the payload of a data frame.
     fn payload<S: AsRef<[u8]> + AsMut<[u8]>>(
         &mut self,
         rx: &mut RecvBuffer<S>,
         mut frame: Payload,
     ) -> Result<Option<Step>, Error> {
         let Some(partial) = &mut self.partial else {
-            // Never so, see [`State::Payload`]; but if it were, this must not loop.
+            // Cannot happen, see [`State::Payload`]; if it did, this must not loop.
             self.state = State::Head;
             return Ok(None);
         };
@@ -322,7 +323,7 @@ impl Decoder {
         Ok(Some(Step::Ready(ready)))
     }
 
-    /// Behind the head of a control frame.
+    /// After the head of a control frame.
     fn control<S: AsRef<[u8]> + AsMut<[u8]>>(
         &mut self,
         rx: &mut RecvBuffer<S>,
@@ -359,9 +360,9 @@ enum State {
 
 #[derive(Clone, Copy, Debug)]
 struct Payload {
-    /// Bytes still to come.
+    /// Bytes still missing.
     left: usize,
-    /// Rotated so that its first byte belongs to the next byte of payload.
+    /// Rotated so that its first byte applies to the next byte of payload.
     key: [u8; 4],
     fin: bool,
 }
@@ -377,12 +378,12 @@ struct Control {
 struct Partial {
     kind: Kind,
     compressed: bool,
-    /// So many kept bytes are known to be whole characters.
+    /// The number of kept bytes that are known to be whole characters.
     checked: usize,
 }
 
 impl Partial {
-    /// Goes on checking where the last check ended; only a character that was cut off is looked at again.
+    /// Continues the check where the last one ended; only an incomplete character is checked again.
     ///
     /// > When an endpoint is to interpret a byte stream as UTF-8 but finds that the byte stream is not, in
     /// > fact, a valid UTF-8 stream, that endpoint MUST _Fail the WebSocket Connection_. (8.1)
@@ -405,9 +406,9 @@ impl Kind {
     }
 }
 
-/// What a message of so many bytes may have when it is compressed: DEFLATE adds five bytes to a block it cannot
-/// shrink, and compressors in use make blocks of kilobytes.
-const fn deflated(len: usize) -> usize {
+/// The maximum length of a message of `len` bytes when it is compressed: DEFLATE adds five bytes to a block that it
+/// cannot compress, and compressors in use write blocks of kilobytes.
+const fn max_compressed_len(len: usize) -> usize {
     len.saturating_add(len / 1024).saturating_add(64)
 }
 

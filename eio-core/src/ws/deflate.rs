@@ -1,7 +1,7 @@
-//! permessage-deflate, RFC 7692: what the two ends agree about. The bytes are compressed by whoever has the memory.
+//! Negotiation of permessage-deflate, RFC 7692. Compression itself is the driver's, which has the memory for it.
 //!
-//! A client [offers](Terms::offer), a server [accepts](Terms::accept) and answers with what it agreed to, and the
-//! client [checks](Terms::check) that:
+//! A client [offers](Terms::offer), a server [accepts](Terms::accept) and responds with the agreed terms, and the
+//! client [checks](Terms::check) the response:
 //!
 //! ```
 //! use eio_core::ws::deflate::{Terms, WindowBits};
@@ -11,7 +11,7 @@
 //! assert_eq!(offer, "permessage-deflate; server_no_context_takeover; client_max_window_bits");
 //!
 //! let server = Terms { client_max_window_bits: WindowBits::new(10), ..Terms::default() };
-//! let agreed = server.accept([offer.as_bytes()].into_iter())?.expect("an offer that can be kept");
+//! let agreed = server.accept([offer.as_bytes()].into_iter())?.expect("an acceptable offer");
 //! let answer = agreed.to_string();
 //! assert_eq!(answer, "permessage-deflate; server_no_context_takeover; client_max_window_bits=10");
 //!
@@ -19,27 +19,27 @@
 //! # Ok::<(), eio_core::ws::deflate::Malformed>(())
 //! ```
 //!
-//! From then on the [`Decoder`](super::Decoder) [allows](super::Decoder::allow_compressed) compressed messages, and
+//! After that the [`Decoder`](super::Decoder) [allows](super::Decoder::allow_compressed) compressed messages, and
 //! [`encode_compressed`](super::encode_compressed) writes them.
 
 use core::fmt;
 
 use super::extension::{Extension, extensions};
-use super::handshake::Mismatch;
+use super::mismatch::Mismatch;
 
 pub use super::extension::Malformed;
 
-/// What one end wishes for, or both agreed to. The default wishes for nothing.
+/// The parameters that one endpoint asks for, or that both agreed on. The default asks for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Terms {
-    /// The server compresses each message by itself (7.1.1.1): the client need not keep what came before.
+    /// The server compresses each message independently (7.1.1.1), so the client need not keep its context.
     pub server_no_context_takeover: bool,
-    /// The client compresses each message by itself (7.1.1.2): the server need not keep what came before.
+    /// The client compresses each message independently (7.1.1.2), so the server need not keep its context.
     pub client_no_context_takeover: bool,
-    /// How far back the server refers at most (7.1.2.1); `None` is as far as DEFLATE goes, 32 KiB.
+    /// The maximum window of the server (7.1.2.1); `None` is the maximum of DEFLATE, 32 KiB.
     pub server_max_window_bits: Option<WindowBits>,
-    /// How far back the client refers at most (7.1.2.2); `None` is as far as DEFLATE goes, 32 KiB.
+    /// The maximum window of the client (7.1.2.2); `None` is the maximum of DEFLATE, 32 KiB.
     pub client_max_window_bits: Option<WindowBits>,
 }
 
@@ -49,7 +49,7 @@ pub struct Terms {
 pub struct WindowBits(u8);
 
 impl WindowBits {
-    /// As large as it gets: 32 KiB.
+    /// The maximum, 32 KiB.
     pub const MAX: Self = Self(15);
 
     /// > a decimal integer value [...] between 8 to 15, inclusive (7.1.2.1)
@@ -80,56 +80,57 @@ impl WindowBits {
     }
 }
 
-/// What a parameter list says (7.1).
+/// The parameters in a list (7.1).
 #[derive(Default)]
-struct Stated {
+struct Params {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
     server_max_window_bits: Option<WindowBits>,
-    /// Without a value in an offer: the client can be told how far to refer.
+    /// `Some(None)` in an offer: the client accepts a window size from the server.
     client_max_window_bits: Option<Option<WindowBits>>,
 }
 
-impl Stated {
-    /// `None`: the list has a parameter that 7.1 does not define, or one twice, or with a value it cannot have.
+impl Params {
+    /// `None` if a parameter is not defined in 7.1, occurs twice, or has an invalid value.
     fn read(extension: &Extension<'_>) -> Option<Self> {
-        let mut stated = Self::default();
+        let mut params = Self::default();
         for param in extension.params() {
             let bits = param.value.map(|value| WindowBits::read(value.bytes()));
             match (param.name, bits) {
-                (b"server_no_context_takeover", None) if !stated.server_no_context_takeover => {
-                    stated.server_no_context_takeover = true;
+                (b"server_no_context_takeover", None) if !params.server_no_context_takeover => {
+                    params.server_no_context_takeover = true;
                 }
-                (b"client_no_context_takeover", None) if !stated.client_no_context_takeover => {
-                    stated.client_no_context_takeover = true;
+                (b"client_no_context_takeover", None) if !params.client_no_context_takeover => {
+                    params.client_no_context_takeover = true;
                 }
                 (b"server_max_window_bits", Some(Some(bits)))
-                    if stated.server_max_window_bits.is_none() =>
+                    if params.server_max_window_bits.is_none() =>
                 {
-                    stated.server_max_window_bits = Some(bits);
+                    params.server_max_window_bits = Some(bits);
                 }
                 (b"client_max_window_bits", None | Some(Some(_)))
-                    if stated.client_max_window_bits.is_none() =>
+                    if params.client_max_window_bits.is_none() =>
                 {
-                    stated.client_max_window_bits = Some(bits.flatten());
+                    params.client_max_window_bits = Some(bits.flatten());
                 }
                 _ => return None,
             }
         }
-        Some(stated)
+        Some(params)
     }
 }
 
-/// A server's part.
+/// The server's side.
 impl Terms {
-    /// What to agree to of the offers in the values of `Sec-WebSocket-Extensions`: the first that can be kept
-    /// together with these wishes. It is what the answer says, as its `Display`; `None`: no answer, no compression.
+    /// The terms to agree on, from the offers in the values of `Sec-WebSocket-Extensions`: those of the first offer
+    /// that is compatible with these terms. The server responds with their `Display`; `None` means no response and no
+    /// compression.
     ///
-    /// An offer is declined if it breaks a rule of 7.1 about parameters, and if the client cannot be told a
-    /// [`client_max_window_bits`](Self::client_max_window_bits) that is wished for.
+    /// An offer is declined if its parameters break a rule of 7.1, or if it does not accept a
+    /// [`client_max_window_bits`](Self::client_max_window_bits) that these terms ask for.
     ///
     /// # Errors
-    /// The header is malformed, in whichever extension: the handshake is to be refused.
+    /// The header is malformed, in any of its extensions: the handshake must be refused.
     pub fn accept<'h>(
         &self,
         offers: impl Iterator<Item = &'h [u8]>,
@@ -138,13 +139,13 @@ impl Terms {
         for extension in offers.flat_map(extensions) {
             let extension = extension?;
             if agreed.is_none() && extension.name == NAME.as_bytes() {
-                agreed = Stated::read(&extension).and_then(|offer| self.agree(&offer));
+                agreed = Params::read(&extension).and_then(|offer| self.agree(&offer));
             }
         }
         Ok(agreed)
     }
 
-    fn agree(&self, offer: &Stated) -> Option<Self> {
+    fn agree(&self, offer: &Params) -> Option<Self> {
         let client_max_window_bits =
             match (self.client_max_window_bits, offer.client_max_window_bits) {
                 (None, _) => None,
@@ -158,7 +159,7 @@ impl Terms {
             // > extension parameter by including [it] in the corresponding [...] response (7.1.1.1)
             server_no_context_takeover: self.server_no_context_takeover
                 || offer.server_no_context_takeover,
-            // A hint that the client will not use its context anyway: then nobody need keep one.
+            // A hint that the client will not use its context, so that no endpoint need keep one.
             client_no_context_takeover: self.client_no_context_takeover
                 || offer.client_no_context_takeover,
             // > [...] by including the "server_max_window_bits" extension parameter in the [...] response [...]
@@ -175,20 +176,19 @@ impl Terms {
     }
 }
 
-/// A client's part.
+/// The client's side.
 impl Terms {
-    /// The value of `Sec-WebSocket-Extensions` in the request. That the server may say how far the client refers is
-    /// always part of it.
+    /// The value of `Sec-WebSocket-Extensions` in the request. It always accepts a window size from the server.
     pub const fn offer(&self) -> Offer<'_> {
         Offer(self)
     }
 
-    /// What the server agreed to, by the values of `Sec-WebSocket-Extensions` in its answer to the
-    /// [offer](Self::offer); `None`: no compression.
+    /// The terms that the server agreed on, from the values of `Sec-WebSocket-Extensions` in its response to the
+    /// [offer](Self::offer); `None` means no compression.
     ///
     /// # Errors
-    /// [`Mismatch::Extension`], if the answer is malformed, is about something that was not offered, or breaks a
-    /// rule of 7.1: the connection must be closed.
+    /// [`Mismatch::Extension`], if the response is malformed, contains an extension or parameter that was not offered,
+    /// or breaks a rule of 7.1: the connection must be closed.
     pub fn check<'h>(
         &self,
         answers: impl Iterator<Item = &'h [u8]>,
@@ -200,7 +200,7 @@ impl Terms {
         Ok(agreed)
     }
 
-    /// The same for one value after another; `agreed` is what those before came to.
+    /// The same for one value after another; `agreed` is the result for the values before.
     pub(super) fn check_value(
         &self,
         value: &[u8],
@@ -212,31 +212,31 @@ impl Terms {
                 return Err(Mismatch::Extension);
             }
             agreed = Some(
-                Stated::read(&extension)
-                    .and_then(|answer| self.kept(&answer))
+                Params::read(&extension)
+                    .and_then(|answer| self.match_response(&answer))
                     .ok_or(Mismatch::Extension)?,
             );
         }
         Ok(agreed)
     }
 
-    /// What an answer comes to, if it keeps to the offer.
-    fn kept(&self, answer: &Stated) -> Option<Self> {
-        // What was asked of the server is accepted by saying it again, with no larger window (7.1.1.1, 7.1.2.1).
-        let forgets = answer.server_no_context_takeover || !self.server_no_context_takeover;
-        let refers = match (self.server_max_window_bits, answer.server_max_window_bits) {
+    /// The agreed terms, if the response is compatible with the offer.
+    fn match_response(&self, answer: &Params) -> Option<Self> {
+        // The server accepts a parameter by repeating it, with no larger window (7.1.1.1, 7.1.2.1).
+        let context_matches = answer.server_no_context_takeover || !self.server_no_context_takeover;
+        let window_matches = match (self.server_max_window_bits, answer.server_max_window_bits) {
             (Some(ours), Some(theirs)) => theirs <= ours,
             (Some(_), None) => false,
             (None, _) => true,
         };
         let client_max_window_bits = match answer.client_max_window_bits {
-            // Only in an offer it may be without a value (7.1.2.2).
+            // The value may be missing only in an offer (7.1.2.2).
             Some(None) => return None,
             Some(theirs) => theirs.min(self.client_max_window_bits.or(theirs)),
-            // The client keeps to what it has announced.
+            // The client keeps the limit it announced.
             None => self.client_max_window_bits,
         };
-        (forgets && refers).then_some(Self {
+        (context_matches && window_matches).then_some(Self {
             server_no_context_takeover: answer.server_no_context_takeover,
             client_no_context_takeover: answer.client_no_context_takeover
                 || self.client_no_context_takeover,
@@ -248,7 +248,7 @@ impl Terms {
 
 const NAME: &str = "permessage-deflate";
 
-/// What was agreed, as the value of `Sec-WebSocket-Extensions` in a server's answer.
+/// The agreed terms, as the value of `Sec-WebSocket-Extensions` in the response of a server.
 impl fmt::Display for Terms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_common(f)?;
@@ -306,25 +306,25 @@ mod tests {
         Some(WindowBits::new(bits).unwrap())
     }
 
-    fn accept(wishes: Terms, offer: &str) -> Result<Option<String>, Malformed> {
-        let agreed = wishes.accept([offer.as_bytes()].into_iter())?;
+    fn accept(terms: Terms, offer: &str) -> Result<Option<String>, Malformed> {
+        let agreed = terms.accept([offer.as_bytes()].into_iter())?;
         Ok(agreed.map(|agreed| agreed.to_string()))
     }
 
     #[track_caller]
-    fn accepted(wishes: Terms, offer: &str, answer: &str) {
-        assert_eq!(accept(wishes, offer).unwrap().as_deref(), Some(answer), "{offer}");
+    fn accepted(terms: Terms, offer: &str, answer: &str) {
+        assert_eq!(accept(terms, offer).unwrap().as_deref(), Some(answer), "{offer}");
     }
 
     #[test]
-    fn a_window_has_between_256_bytes_and_32_kib() {
+    fn window_has_256_bytes_to_32_kib() {
         let sizes = (0..=u8::MAX).filter_map(WindowBits::new).map(|bits| (bits.get(), bits.size()));
         assert!(sizes.eq((8..=15).zip([256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768])));
         assert_eq!(WindowBits::MAX.size(), 32_768);
     }
 
     #[test]
-    fn an_offer_is_accepted_with_what_both_wish_for() {
+    fn offer_is_accepted_with_the_terms_of_both() {
         let plain = "permessage-deflate";
         accepted(ANY, plain, plain);
         accepted(ANY, "permessage-deflate; client_max_window_bits", plain);
@@ -344,22 +344,22 @@ mod tests {
              server_max_window_bits=12",
         );
         for (ours, theirs, agreed) in [(9, 12, 9), (12, 9, 9), (15, 15, 15)] {
-            let wishes = Terms { server_max_window_bits: bits(ours), ..ANY };
+            let terms = Terms { server_max_window_bits: bits(ours), ..ANY };
             let offer = std::format!("permessage-deflate; server_max_window_bits={theirs}");
-            accepted(wishes, &offer, &std::format!("{plain}; server_max_window_bits={agreed}"));
-            let wishes = Terms { client_max_window_bits: bits(ours), ..ANY };
+            accepted(terms, &offer, &std::format!("{plain}; server_max_window_bits={agreed}"));
+            let terms = Terms { client_max_window_bits: bits(ours), ..ANY };
             let offer = std::format!("permessage-deflate; client_max_window_bits={theirs}");
-            accepted(wishes, &offer, &std::format!("{plain}; client_max_window_bits={agreed}"));
+            accepted(terms, &offer, &std::format!("{plain}; client_max_window_bits={agreed}"));
         }
-        let wishes = Terms { server_max_window_bits: bits(9), ..ANY };
-        accepted(wishes, plain, "permessage-deflate; server_max_window_bits=9");
-        let wishes = Terms { client_max_window_bits: bits(9), ..ANY };
+        let terms = Terms { server_max_window_bits: bits(9), ..ANY };
+        accepted(terms, plain, "permessage-deflate; server_max_window_bits=9");
+        let terms = Terms { client_max_window_bits: bits(9), ..ANY };
         let offer = "permessage-deflate; client_max_window_bits";
-        accepted(wishes, offer, "permessage-deflate; client_max_window_bits=9");
+        accepted(terms, offer, "permessage-deflate; client_max_window_bits=9");
     }
 
     #[test]
-    fn the_first_offer_that_can_be_kept_is_taken() {
+    fn first_compatible_offer_is_accepted() {
         accepted(ANY, "x-webkit-deflate-frame, permessage-deflate", "permessage-deflate");
         accepted(
             ANY,
@@ -367,9 +367,9 @@ mod tests {
             "permessage-deflate; server_no_context_takeover",
         );
         // RFC 7692 7.1.3: a fallback without the parameter.
-        let wishes = Terms { client_max_window_bits: bits(10), ..ANY };
+        let terms = Terms { client_max_window_bits: bits(10), ..ANY };
         accepted(
-            wishes,
+            terms,
             "permessage-deflate, permessage-deflate; client_max_window_bits",
             "permessage-deflate; client_max_window_bits=10",
         );
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn no_offer_is_accepted_that_breaks_a_rule_about_parameters() {
+    fn offers_with_invalid_parameters_are_declined() {
         for params in [
             "unknown",
             "server_no_context_takeover=1",
@@ -410,12 +410,12 @@ mod tests {
         }
         assert_eq!(accept(ANY, "Permessage-Deflate, permessage-deflate2, deflate-frame"), Ok(None));
         assert_eq!(accept(ANY, ""), Ok(None));
-        let wishes = Terms { client_max_window_bits: bits(10), ..ANY };
-        assert_eq!(accept(wishes, "permessage-deflate"), Ok(None));
+        let terms = Terms { client_max_window_bits: bits(10), ..ANY };
+        assert_eq!(accept(terms, "permessage-deflate"), Ok(None));
     }
 
     #[test]
-    fn a_malformed_offer_is_never_overlooked() {
+    fn malformed_offers_are_errors() {
         for offer in [
             "permessage-deflate;",
             "permessage-deflate, ;",
@@ -429,16 +429,16 @@ mod tests {
     }
 
     #[test]
-    fn a_client_offers_what_it_wishes_for() {
+    fn client_offers_its_terms() {
         assert_eq!(ANY.offer().to_string(), "permessage-deflate; client_max_window_bits");
-        let wishes = Terms {
+        let terms = Terms {
             server_no_context_takeover: true,
             client_no_context_takeover: true,
             server_max_window_bits: bits(10),
             client_max_window_bits: bits(11),
         };
         assert_eq!(
-            wishes.offer().to_string(),
+            terms.offer().to_string(),
             "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
              server_max_window_bits=10; client_max_window_bits=11"
         );
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_keeps_to_the_offer_is_agreed_to() {
+    fn client_accepts_responses_that_match_its_offer() {
         assert_eq!(check(ANY, ""), Ok(None));
         assert_eq!(ANY.check(core::iter::empty()), Ok(None));
         assert_eq!(check(ANY, "permessage-deflate"), Ok(Some(ANY)));
@@ -460,7 +460,7 @@ mod tests {
             client_max_window_bits: bits(9),
         };
         assert_eq!(check(ANY, &agreed.to_string()), Ok(Some(agreed)));
-        // What the client said of itself holds whatever the server says.
+        // The client keeps its own limits, whatever the server responds.
         let offered =
             Terms { client_no_context_takeover: true, client_max_window_bits: bits(10), ..ANY };
         assert_eq!(check(offered, "permessage-deflate"), Ok(Some(offered)));
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_is_agreed_to_that_does_not() {
+    fn client_rejects_responses_outside_its_offer() {
         let server = Terms { server_no_context_takeover: true, ..ANY };
         assert_eq!(check(server, "permessage-deflate"), Err(Mismatch::Extension));
         let window = Terms { server_max_window_bits: bits(10), ..ANY };
@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_two_ends_wish_for_they_come_to_the_same_terms() {
+    fn both_endpoints_agree_on_the_same_terms() {
         let windows = [None, bits(8), bits(9), bits(15)];
         let all = (0..64).map(|n: usize| Terms {
             server_no_context_takeover: n & 1 != 0,
@@ -510,7 +510,7 @@ mod tests {
             let offer = client.offer().to_string();
             let agreed = server.accept([offer.as_bytes()].into_iter()).unwrap().unwrap();
             let kept = check(client, &agreed.to_string()).unwrap().unwrap();
-            // The client may keep its own window smaller than the server asks for.
+            // The client may keep a smaller window of its own than the server asks for.
             assert!(kept.client_max_window_bits <= agreed.client_max_window_bits.or(bits(15)));
             let window = agreed.client_max_window_bits;
             assert_eq!(

@@ -1,4 +1,4 @@
-//! Frames on their way out, RFC 6455 section 5.2.
+//! Encoders of frames, RFC 6455 section 5.2.
 
 use super::close::MAX_REASON;
 use super::frame::{FIN, LENGTH_16, LENGTH_64, MASK, MAX_CONTROL, Opcode, RSV1};
@@ -7,12 +7,12 @@ use crate::buffer::{Overflow, Sink};
 
 /// Writes one unfragmented frame whose payload is `prefix` followed by `payload`.
 ///
-/// A client must pass a `mask` that is unpredictable and fresh for each frame (5.3), a server none (5.1).
-/// For [`Opcode::Close`] use [`encode_close`], which cannot write an invalid one.
+/// A client must pass a `mask` that is unpredictable and new for each frame (5.3), a server `None` (5.1). For
+/// [`Opcode::Close`] use [`encode_close`], which cannot write an invalid close frame.
 ///
 /// # Errors
-/// [`Overflow`], with nothing written, if the frame does not fit, or if it is a control frame of more than
-/// 125 bytes, which the protocol has no room for (5.5).
+/// [`Overflow`], with nothing written, if the frame does not fit, or if it is a control frame of more than 125 bytes
+/// (5.5).
 #[inline(always)]
 pub fn encode<K: Sink>(
     out: &mut K,
@@ -24,9 +24,9 @@ pub fn encode<K: Sink>(
     encode_fragment(out, true, opcode, prefix, payload, mask)
 }
 
-/// Like [`encode`], for one fragment of a message: the first has the message's opcode, the others
-/// [`Opcode::Continuation`], and only the last has `fin` (5.4). Control frames may go between them; they
-/// have `fin` whatever is passed.
+/// Like [`encode`], for one fragment of a message: the first has the opcode of the message, the others
+/// [`Opcode::Continuation`], and only the last has `fin` (5.4). Control frames may be sent between them, and always
+/// have `fin`.
 ///
 /// # Errors
 /// As [`encode`].
@@ -47,12 +47,12 @@ pub fn encode_fragment<K: Sink>(
     write(out, first, len, [prefix, payload], mask)
 }
 
-/// Writes one unfragmented message that permessage-deflate has compressed: `payload` is the DEFLATE data without
-/// its last four bytes (RFC 7692 7.2.1). Only where that was negotiated, see [`deflate`](super::deflate).
+/// Writes one unfragmented message that was compressed with permessage-deflate: `payload` is the DEFLATE data without
+/// its last four bytes (RFC 7692 7.2.1). Only for connections that negotiated it, see [`deflate`](super::deflate).
 ///
 /// # Errors
 /// [`Overflow`], with nothing written, if the frame does not fit, or if `opcode` is not [`Opcode::Text`] or
-/// [`Opcode::Binary`], which nothing else may be compressed as.
+/// [`Opcode::Binary`].
 pub fn encode_compressed<K: Sink>(
     out: &mut K,
     opcode: Opcode,
@@ -65,8 +65,8 @@ pub fn encode_compressed<K: Sink>(
     write(out, FIN | RSV1 | opcode as u8, payload.len(), [&[], payload], mask)
 }
 
-/// Writes a frame whose payload is so long, in two parts, and whose first byte is `first`.
-// What a server's short text needs is inlined; the rest is large.
+/// Writes a frame with a payload of `len` bytes in two parts, whose first byte is `first`.
+// The path of a server's short text is inlined; the rest is large.
 #[inline(always)]
 fn write<K: Sink>(
     out: &mut K,
@@ -83,7 +83,7 @@ fn write<K: Sink>(
     }
 }
 
-// Nothing is claimed: to clear memory first costs more than all the rest.
+// Without `claim`: zeroing the memory first costs more than all the rest.
 #[cfg_attr(feature = "std", inline)]
 #[cfg_attr(not(feature = "std"), inline(never))]
 fn write_unmasked<K: Sink>(
@@ -113,7 +113,7 @@ fn write_masked<K: Sink>(
     [prefix, payload]: [&[u8]; 2],
     key: [u8; 4],
 ) -> Result<(), Overflow> {
-    // The whole frame is claimed at once: all or nothing.
+    // One claim for the whole frame, so that an overflow writes nothing.
     let frame = out.claim(encoded_len(len, true))?;
     let rest = match Length::of(len) {
         Length::Short(len) => put(frame, [first, MASK | len])?,
@@ -123,7 +123,7 @@ fn write_masked<K: Sink>(
     let rest = put(rest, key)?;
     let (front, back) = rest.split_at_mut_checked(prefix.len()).ok_or(Overflow)?;
     match (front, prefix) {
-        // As above.
+        // A call to copy one byte would cost more, as above.
         ([kind], [only]) => *kind = *only,
         (front, prefix) => front.copy_from_slice(prefix),
     }
@@ -132,7 +132,7 @@ fn write_masked<K: Sink>(
     Ok(())
 }
 
-/// Writes `bytes` to the front of `room`; what is left of it comes back.
+/// Writes `bytes` to the front of `room` and returns the rest of it.
 #[inline(always)]
 fn put<const N: usize>(room: &mut [u8], bytes: [u8; N]) -> Result<&mut [u8], Overflow> {
     let (front, rest) = room.split_first_chunk_mut().ok_or(Overflow)?;
@@ -140,8 +140,8 @@ fn put<const N: usize>(room: &mut [u8], bytes: [u8; N]) -> Result<&mut [u8], Ove
     Ok(rest)
 }
 
-/// Writes a close frame. A reason needs a code to go with, so without one there is none; a reason beyond
-/// 123 bytes is cut at a character boundary, because ending the connection matters more than why.
+/// Writes a close frame. Without a code no reason is written; a reason beyond 123 bytes is truncated at a character
+/// boundary, so that the close frame can always be sent.
 ///
 /// # Errors
 /// [`Overflow`], with nothing written, if the frame does not fit.
@@ -160,7 +160,7 @@ pub fn encode_close<K: Sink>(
     encode(out, Opcode::Close, &code.get().to_be_bytes(), reason.as_bytes(), mask)
 }
 
-/// How many bytes a frame with this much payload takes.
+/// The length in bytes of a frame with a payload of `payload` bytes.
 pub const fn encoded_len(payload: usize, masked: bool) -> usize {
     let length = match Length::of(payload) {
         Length::Short(_) => 0,
@@ -171,7 +171,7 @@ pub const fn encoded_len(payload: usize, masked: bool) -> usize {
     payload.saturating_add(2 + length + key)
 }
 
-/// A payload length as it goes on the wire.
+/// A payload length in its encoded form.
 enum Length {
     Short(u8),
     Medium(u16),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_section_5_7() {
+    fn examples_of_rfc_6455_are_encoded() {
         let frame =
             |opcode, payload, mask| written(|out| encode(out, opcode, &[], payload, mask)).unwrap();
         assert_eq!(frame(Opcode::Text, b"Hello", None), b"\x81\x05Hello");
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_take_the_fewest_bytes() {
+    fn lengths_take_the_minimum_of_bytes() {
         for (len, head) in [(0, 2), (125, 2), (126, 4), (65535, 4), (65536, 10)] {
             for (mask, key) in [(None, 0), (Some(KEY), 4)] {
                 let frame =
@@ -246,14 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn the_mask_runs_on_from_prefix_to_payload() {
+    fn mask_continues_from_prefix_to_payload() {
         let split = written(|out| encode(out, Opcode::Text, b"Hel", b"lo", Some(KEY))).unwrap();
         let whole = written(|out| encode(out, Opcode::Text, b"", b"Hello", Some(KEY))).unwrap();
         assert_eq!(split, whole);
     }
 
     #[test]
-    fn a_frame_that_does_not_fit_leaves_nothing() {
+    fn overflow_writes_nothing() {
         for room in 0..11 {
             let mut memory = vec![0; room];
             let mut out = Writer::new(&mut memory);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn no_control_frame_beyond_125_bytes_and_none_without_fin() {
+    fn control_frames_have_fin_and_at_most_125_bytes() {
         assert!(written(|out| encode(out, Opcode::Ping, &[0], &[0; 124], None)).is_ok());
         assert_eq!(written(|out| encode(out, Opcode::Ping, &[0], &[0; 125], None)), Err(Overflow));
         let ping =
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_reason_is_cut_between_characters() {
+    fn close_reason_is_truncated_between_characters() {
         let close = |code, reason| written(|out| encode_close(out, code, reason, None)).unwrap();
         assert_eq!(close(None, "lost"), b"\x88\x00");
         assert_eq!(close(Some(CloseCode::NORMAL), "bye"), b"\x88\x05\x03\xe8bye");
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_a_message_is_compressed() {
+    fn only_messages_can_be_compressed() {
         // RFC 7692 7.2.3.1: "Hello".
         let hello = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
         let frame = written(|out| encode_compressed(out, Opcode::Text, hello, None)).unwrap();

@@ -19,7 +19,7 @@ use nom::{IResult, Parser};
 
 use crate::list::{is_tchar, ows, token};
 
-/// The header's value is not of this grammar.
+/// The value of the header does not match this grammar.
 ///
 /// > If a value is received by either the client or the server during negotiation that does not conform to the ABNF
 /// > below, the recipient of such malformed data MUST immediately _Fail the WebSocket Connection_. (9.1)
@@ -35,7 +35,7 @@ impl core::fmt::Display for Malformed {
 
 impl core::error::Error for Malformed {}
 
-/// The extensions in one value of the header, in order; an error is the last.
+/// The extensions in one value of the header, in order. The iteration ends after an error.
 pub(super) fn extensions(value: &[u8]) -> Extensions<'_> {
     Extensions { rest: value }
 }
@@ -46,22 +46,22 @@ pub(super) struct Extensions<'h> {
     rest: &'h [u8],
 }
 
-/// One offer, or one answer.
+/// One extension of an offer or a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extension<'h> {
     pub(super) name: &'h [u8],
-    /// Everything from the first semicolon on. It parsed before.
+    /// The rest from the first semicolon on. It was parsed successfully before.
     params: &'h [u8],
 }
 
-/// One of its parameters.
+/// A parameter of an extension.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Param<'h> {
     pub(super) name: &'h [u8],
     pub(super) value: Option<Value<'h>>,
 }
 
-/// A token, perhaps with backslashes that are not part of it.
+/// A token, possibly with backslashes that are not part of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value<'h>(&'h [u8]);
 
@@ -69,7 +69,7 @@ impl<'h> Iterator for Extensions<'h> {
     type Item = Result<Extension<'h>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // RFC 9110 5.6.1.2: "MUST parse and ignore a reasonable number of empty list elements".
+        // RFC 9110 section 5.6.1.2: "MUST parse and ignore a reasonable number of empty list elements".
         let blank = |b: &u8| matches!(b, b' ' | b'\t' | b',');
         let start = self.rest.iter().position(|b| !blank(b))?;
         let input = core::mem::take(&mut self.rest).get(start..).unwrap_or_default();
@@ -96,9 +96,9 @@ impl<'h> Extension<'h> {
 }
 
 impl<'h> Value<'h> {
-    /// The token, byte by byte.
+    /// The bytes of the token.
     pub(super) fn bytes(self) -> impl Iterator<Item = u8> + use<'h> {
-        // A token has no backslash: each is there to quote what follows it.
+        // A token has no backslash, so each of them quotes the next byte.
         self.0.iter().copied().filter(|b| *b != b'\\')
     }
 }
@@ -119,7 +119,7 @@ fn param(input: &[u8]) -> IResult<&[u8], Param<'_>, ()> {
     Ok((rest, Param { name, value: value.map(Value) }))
 }
 
-/// What is between the quotes.
+/// The text between the quotes.
 fn quoted(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
     let tchar = || take_while_m_n(1, 1, is_tchar);
     let text = recognize(many1_count(alt((tchar(), preceded(tag(&b"\\"[..]), tchar())))));
@@ -132,7 +132,7 @@ mod tests {
     use std::string::String;
     use std::vec::Vec;
 
-    /// `name;param=value` of each extension, without blanks and quotes.
+    /// `name;param=value` of each extension, without whitespace and quotes.
     fn read(value: &str) -> Result<Vec<String>, Malformed> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let read = |extension: Extension<'_>| {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_grammar_allows_is_read() {
+    fn valid_values_are_parsed() {
         for (value, expected) in [
             ("", &[][..]),
             (" \t", &[]),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_does_not_allow_is_never_guessed_at() {
+    fn invalid_values_are_rejected() {
         for value in [
             ";",
             "a;",
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_read_behind_a_fault() {
+    fn iteration_ends_after_an_error() {
         let mut found = extensions(b"a, b;, c");
         assert!(found.next().is_some_and(|extension| extension.is_ok()));
         assert!(found.next().is_some_and(|extension| extension.is_err()));

@@ -11,32 +11,32 @@ pub(super) const MAX_CONTROL: usize = 125;
 
 pub(super) const FIN: u8 = 0x80;
 const RSV: u8 = 0x70;
-/// permessage-deflate's bit: the message that begins here is compressed (RFC 7692 6).
+/// The bit of permessage-deflate: the message that starts here is compressed (RFC 7692 6).
 pub(super) const RSV1: u8 = 0x40;
 const OPCODE: u8 = 0x0f;
 pub(super) const MASK: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
-/// The 7-bit length that says that 16 bits follow.
+/// The 7-bit length before a 16-bit length.
 pub(super) const LENGTH_16: u8 = 126;
-/// The 7-bit length that says that 64 bits follow.
+/// The 7-bit length before a 64-bit length.
 pub(super) const LENGTH_64: u8 = 127;
 
-/// What a frame is (5.2).
+/// The type of a frame (5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]
 pub enum Opcode {
-    /// A further fragment of the message that a text or binary frame began.
+    /// A further fragment of a text or binary message.
     Continuation = 0x0,
-    /// UTF-8, or its first fragment.
+    /// A text message, or its first fragment.
     Text = 0x1,
-    /// Any bytes, or their first fragment.
+    /// A binary message, or its first fragment.
     Binary = 0x2,
     /// The sender will send nothing more.
     Close = 0x8,
-    /// To be answered with a pong of the same payload.
+    /// Requires a pong with the same payload.
     Ping = 0x9,
-    /// The answer to a ping, or unasked for.
+    /// The answer to a ping, or unsolicited.
     Pong = 0xa,
 }
 
@@ -61,32 +61,32 @@ impl Opcode {
     }
 }
 
-/// A head that breaks no rule it can break by itself.
+/// A head without an error that shows in the head alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
-    /// Of the payload, in bytes. As announced: no limit but [`MAX_CONTROL`] was applied.
+    /// The length of the payload in bytes, as announced; only [`MAX_CONTROL`] was checked.
     pub(super) len: u64,
-    /// Zero if the frame is not masked, which unmasks to the same bytes.
+    /// Zero if the frame is not masked: unmasking with zero changes nothing.
     pub(super) key: [u8; 4],
 }
 
 /// Why there is no head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// At least so many bytes are missing; never 0.
+    /// At least this number of bytes is missing; never 0.
     Need(usize),
     Broken(Error),
 }
 
 impl Head {
-    /// Reads a head that is sent *to* `role`; what follows it comes back. `deflate`: permessage-deflate was
-    /// negotiated. Faults are found in the order of the bytes, so that the same one is found however they arrive.
-    // Its one caller is the path of every message: what it found stays in registers.
+    /// Parses a head sent *to* `role` and returns it with the rest of `input`. `deflate`: permessage-deflate was
+    /// negotiated. Checks are made in the order of the bytes, so that the error does not depend on how they arrive.
+    // Inlined into its one caller, which runs for every message: the result stays in registers.
     #[inline(always)]
     pub(super) fn parse(input: &[u8], role: Role, deflate: bool) -> Result<(&[u8], Self), Stop> {
-        // No frame is shorter than two bytes, so ask for both at once.
+        // Each frame has at least two bytes, so ask for both at once.
         let ([first, second], rest) = take(input)?;
         if first & RSV != 0 && !(deflate && may_be_compressed(first)) {
             return Err(Stop::Broken(Error::ReservedBits));
@@ -119,7 +119,7 @@ impl Head {
     }
 }
 
-/// Whether the reserved bits of a frame's first byte are what permessage-deflate gives a meaning.
+/// Whether permessage-deflate defines the reserved bits in the first byte of this frame.
 ///
 /// > If a nonzero value is received and none of the negotiated extensions defines the meaning of such a nonzero
 /// > value, the receiving endpoint MUST _Fail the WebSocket Connection_. (5.2)
@@ -131,7 +131,7 @@ const fn may_be_compressed(first: u8) -> bool {
     first & RSV == RSV1 && matches!(first & OPCODE, 0x1 | 0x2)
 }
 
-/// The next `N` bytes, and what follows them.
+/// The next `N` bytes, and the rest.
 #[inline(always)]
 fn take<const N: usize>(input: &[u8]) -> Result<([u8; N], &[u8]), Stop> {
     match input.split_first_chunk() {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_says_how_much_of_it_is_missing() {
+    fn incomplete_head_asks_for_the_missing_bytes() {
         for (input, missing) in [
             (&b""[..], 2),
             (b"\x81", 1),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_opcode_is_itself_or_refused() {
+    fn opcodes_are_parsed_or_rejected() {
         for bits in 0..16 {
             match client(&[FIN | bits, 0]) {
                 Ok(head) => assert_eq!(head.opcode as u8, bits),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_rule_is_found_before_the_rest_of_the_head() {
+    fn errors_are_found_before_the_head_is_complete() {
         assert_eq!(client(b"\x81\xff"), Err(Stop::Broken(Error::Masked)));
         assert_eq!(client(b"\x89\x7e"), Err(Stop::Broken(Error::ControlTooLong)));
         let server = Head::parse(b"\x81\x7f", Role::Server, false);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn no_reserved_bit_has_a_meaning_but_rsv1_where_a_negotiated_message_begins() {
+    fn only_rsv1_at_the_start_of_a_negotiated_message_is_accepted() {
         for first in 0..=u8::MAX {
             if first & RSV == 0 || Opcode::new(first & OPCODE).is_none() {
                 continue;

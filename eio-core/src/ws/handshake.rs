@@ -1,5 +1,5 @@
-//! The opening handshake, RFC 6455 section 4: rules over the parts of an HTTP message that somebody else
-//! parsed. Headers are pairs of name and value; names in any case, values with or without blanks around.
+//! The opening handshake, RFC 6455 section 4, as rules on the parts of a parsed HTTP message. Headers are pairs of name
+//! and value, with names in any case, and values with or without surrounding whitespace.
 //!
 //! ```
 //! use eio_core::ws::handshake::{Key, check_request, check_response};
@@ -21,12 +21,14 @@
 //! ```
 
 use super::deflate::Terms;
+use crate::bytes::{eq_ignore_case, trim};
 use crate::list::{has_token, tokens};
-use crate::search::{same, trim};
 use base64_simd::{AsOut, STANDARD};
 use sha1_smol::Sha1;
 
-/// `Sec-WebSocket-Accept` for this `Sec-WebSocket-Key`:
+pub use super::mismatch::Mismatch;
+
+/// The value of `Sec-WebSocket-Accept` for this `Sec-WebSocket-Key`:
 ///
 /// > concatenating /key/ [...] with the string "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", taking the SHA-1 hash
 /// > of this concatenated value to obtain a 20-byte value and base64-encoding [...] this 20-byte hash. (4.2.2)
@@ -44,12 +46,11 @@ pub fn accept_key(key: &str) -> [u8; 28] {
     accept
 }
 
-/// A server's look at a request: whether it opens a WebSocket (4.2.1).
-///
-/// `minor` is the HTTP minor version. One pass over the headers.
+/// Checks as a server whether a request opens a WebSocket (4.2.1), in one pass over the headers. `minor` is the minor
+/// version of HTTP.
 ///
 /// # Errors
-/// The first rule that is broken, in the order of [`Refusal`].
+/// The first broken rule, in the order of [`Refusal`].
 pub fn check_request<'h, H>(method: &str, minor: u8, headers: H) -> Result<Offer<H>, Refusal>
 where
     H: Iterator<Item = (&'h str, &'h [u8])> + Clone,
@@ -107,12 +108,12 @@ pub struct Offer<H> {
 }
 
 impl<'h, H: Iterator<Item = (&'h str, &'h [u8])> + Clone> Offer<H> {
-    /// The value of `Sec-WebSocket-Accept` in the answer.
+    /// The value of `Sec-WebSocket-Accept` for the response.
     pub fn accept(&self) -> &str {
         core::str::from_utf8(&self.accept).unwrap_or_default()
     }
 
-    /// The subprotocols the client speaks, the preferred one first. The answer may name one of them in
+    /// The subprotocols of the client, in order of preference. The response may name one of them in
     /// `Sec-WebSocket-Protocol`.
     pub fn protocols(&self) -> impl Iterator<Item = &'h str> + use<'h, H> {
         values(self.headers.clone(), PROTOCOL)
@@ -120,16 +121,17 @@ impl<'h, H: Iterator<Item = (&'h str, &'h [u8])> + Clone> Offer<H> {
             .filter_map(|token| core::str::from_utf8(token).ok())
     }
 
-    /// The extensions the client offers: the values of `Sec-WebSocket-Extensions`, not looked into; see
-    /// [`Terms::accept`]. Leaving the header out of the answer declines them all.
+    /// The extensions that the client offers: the unparsed values of `Sec-WebSocket-Extensions`, see [`Terms::accept`].
+    /// A response without this header declines all of them.
     pub fn extensions(&self) -> impl Iterator<Item = &'h [u8]> + use<'h, H> {
         values(self.headers.clone(), EXTENSIONS)
     }
 }
 
-/// Why a request does not open a WebSocket.
+/// Why a request does not open a WebSocket (RFC 6455 section 4.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Refusal {
     /// The method is not GET.
     Method,
@@ -145,12 +147,12 @@ pub enum Refusal {
     KeyMissing,
     /// More than one `Sec-WebSocket-Key`.
     KeyRepeated,
-    /// `Sec-WebSocket-Key` is not sixteen bytes in base64.
+    /// `Sec-WebSocket-Key` is not 16 bytes in base64.
     KeyInvalid,
 }
 
 impl Refusal {
-    /// The HTTP status of the answer.
+    /// The HTTP status of the response.
     pub const fn status(self) -> u16 {
         match self {
             Self::Method => 405,
@@ -159,16 +161,16 @@ impl Refusal {
         }
     }
 
-    /// Headers that the answer must have because of its status.
+    /// Headers that the response must have because of its status.
     ///
     /// > If this version does not match a version understood by the server, [...] the server MUST send an
     /// > appropriate HTTP error code (such as 426 Upgrade Required) and a |Sec-WebSocket-Version| header field
     /// > indicating the version(s) the server is capable of understanding. (4.2.2)
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            // RFC 9110 section 15.5.6: a 405 names the methods it would allow.
+            // RFC 9110 section 15.5.6: a 405 lists the allowed methods.
             Self::Method => &[("Allow", "GET")],
-            // RFC 9110 section 15.5.22: a 426 names the protocol, and section 7.8: as a connection option.
+            // RFC 9110 section 15.5.22: a 426 names the protocol; section 7.8: also as a connection option.
             Self::Version => &[
                 ("Sec-WebSocket-Version", "13"),
                 ("Upgrade", "websocket"),
@@ -182,8 +184,8 @@ impl Refusal {
 impl core::fmt::Display for Refusal {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::Method => "a WebSocket is opened with GET",
-            Self::HttpVersion => "a WebSocket is opened with HTTP/1.1",
+            Self::Method => "the method is not GET",
+            Self::HttpVersion => "the version of HTTP is below 1.1",
             Self::Upgrade => "the request has no Upgrade: websocket",
             Self::Connection => "the request has no Connection: upgrade",
             Self::Version => "the request has no single Sec-WebSocket-Version: 13",
@@ -196,7 +198,7 @@ impl core::fmt::Display for Refusal {
 
 impl core::error::Error for Refusal {}
 
-/// A client's `Sec-WebSocket-Key`.
+/// The `Sec-WebSocket-Key` of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key([u8; 24]);
 
@@ -209,17 +211,17 @@ impl Key {
         Self(key)
     }
 
-    /// The header's value.
+    /// The value of the header.
     pub fn as_str(&self) -> &str {
         core::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
-/// A client's look at the response: whether the connection is a WebSocket now, and with which of the
-/// `offered` subprotocols (4.1). No extension was offered, so none may be granted.
+/// Checks as a client whether a response opens the WebSocket, and with which of the `offered` subprotocols (4.1). No
+/// extension was offered, so the response must not contain one.
 ///
 /// # Errors
-/// The first rule that is broken, in the order of [`Mismatch`]; the connection must be closed.
+/// The first broken rule, in the order of [`Mismatch`]; the connection must be closed.
 pub fn check_response<'h, H>(
     key: &Key,
     offered: &[&str],
@@ -236,8 +238,8 @@ where
     respond(key, offered, status, headers, check).map(|(protocol, ())| protocol)
 }
 
-/// The same where permessage-deflate was [offered](Terms::offer): also what the server agreed to, `None` if it
-/// declined.
+/// Like [`check_response`], for a client that [offered](Terms::offer) permessage-deflate. Also returns the agreed
+/// terms; `None` if the server declined.
 ///
 /// # Errors
 /// As [`check_response`]; see also [`Terms::check`].
@@ -254,7 +256,7 @@ where
     respond(key, offered, status, headers, |value, agreed| deflate.check_value(value, agreed))
 }
 
-/// `check`: what one value of `Sec-WebSocket-Extensions` comes to, after those before it.
+/// `check` handles one value of `Sec-WebSocket-Extensions`, given the result for the values before.
 fn respond<'h, H, E: Default>(
     key: &Key,
     offered: &[&str],
@@ -310,39 +312,6 @@ where
     Ok((protocol, extensions))
 }
 
-/// Why a response does not open the WebSocket that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Mismatch {
-    /// The status is not 101: an ordinary HTTP response.
-    Status,
-    /// No `Upgrade: websocket`.
-    Upgrade,
-    /// No `Connection: upgrade`.
-    Connection,
-    /// Not exactly one `Sec-WebSocket-Accept` with the value that belongs to the key.
-    Accept,
-    /// An extension that was not offered, or an answer that does not keep to the offer.
-    Extension,
-    /// A subprotocol that was not offered, or more than one.
-    Protocol,
-}
-
-impl core::fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Status => "the server does not switch protocols",
-            Self::Upgrade => "the response has no Upgrade: websocket",
-            Self::Connection => "the response has no Connection: upgrade",
-            Self::Accept => "the response has no Sec-WebSocket-Accept that belongs to the key",
-            Self::Extension => "the server uses an extension as it was not offered",
-            Self::Protocol => "the server chose a subprotocol that was not offered",
-        })
-    }
-}
-
-impl core::error::Error for Mismatch {}
-
 const UPGRADE: &str = "Upgrade";
 const CONNECTION: &str = "Connection";
 const VERSION: &str = "Sec-WebSocket-Version";
@@ -351,7 +320,7 @@ const ACCEPT: &str = "Sec-WebSocket-Accept";
 const PROTOCOL: &str = "Sec-WebSocket-Protocol";
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
-/// A header that should appear once.
+/// A header that must occur once.
 #[derive(PartialEq, Eq)]
 enum Single<'h> {
     Absent,
@@ -368,9 +337,9 @@ impl<'h> Single<'h> {
     }
 }
 
-/// Whether that is the name.
+/// Whether `name` is `expected`, ignoring case.
 fn is(name: &str, expected: &str) -> bool {
-    same(name.as_bytes(), expected.as_bytes())
+    eq_ignore_case(name.as_bytes(), expected.as_bytes())
 }
 
 fn values<'h, H>(headers: H, name: &'static str) -> impl Iterator<Item = &'h [u8]>
@@ -451,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_section_1_3() {
+    fn example_of_rfc_6455_is_accepted() {
         let headers = request();
         let offer = check_request("GET", 1, headers.iter().copied()).unwrap();
         assert_eq!(offer.accept(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
@@ -462,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_case_and_blanks_do_not_matter() {
+    fn lists_case_and_whitespace_are_accepted() {
         let headers: Headers = vec![
             ("UPGRADE", b"h2c , WebSocket"),
             ("upgrade", b"h2c"),
@@ -482,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn no_upgrade_but_with_get_and_http_1_1() {
+    fn upgrade_requires_get_and_http_11() {
         assert_eq!(Refusal::Method.headers(), [("Allow", "GET")]);
         let refused = |method, minor| check_request(method, minor, request().into_iter()).err();
         assert_eq!(refused("POST", 1), Some(Refusal::Method));
@@ -492,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn no_upgrade_without_its_headers() {
+    fn upgrade_requires_its_headers() {
         for value in [&b""[..], b"h2c", b"websockets", b"web socket"] {
             assert_eq!(refused(with(request(), "Upgrade", value)), Some(Refusal::Upgrade));
         }
@@ -505,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn no_version_but_13_once() {
+    fn version_must_be_13_once() {
         for value in [&b""[..], b"8", b"14", b"130", b"13, 8", b"013", b"+13"] {
             let headers = with(request(), "Sec-WebSocket-Version", value);
             assert_eq!(refused(headers), Some(Refusal::Version));
@@ -517,19 +486,19 @@ mod tests {
     }
 
     #[test]
-    fn no_key_but_sixteen_canonical_bytes_once() {
+    fn key_must_be_16_bytes_in_canonical_base64_once() {
         for value in [
             &b""[..],
             b"dGhlIHNhbXBsZSBub25jZQ",       // no padding
             b"dGhlIHNhbXBsZSBub25jZQ=",      // half of it
             b"dGhlIHNhbXBsZSBub25jZR==",     // bits beyond the sixteenth byte
             b"dGhlIHNhbXBsZSBub25jZTE=",     // seventeen bytes
-            b"dGhlIHNhbXBsZSBub25jZTEy",     // eighteen
-            b"dGhlIHNhbXBsZSBub25j",         // fifteen
-            b"dGhlIHNhbXBsZSBub25jZ===",     // padding for nothing
+            b"dGhlIHNhbXBsZSBub25jZTEy",     // eighteen bytes
+            b"dGhlIHNhbXBsZSBub25j",         // fifteen bytes
+            b"dGhlIHNhbXBsZSBub25jZ===",     // too much padding
             b"dGhlIHNhbXBsZSBub2-_ZQ==",     // another alphabet
-            b"dGhlIHNhbXBs SBub25jZQ==",     // a blank inside
-            b"dGhlIHNhbXBsZSBub25jZQ==AAAA", // more behind
+            b"dGhlIHNhbXBs SBub25jZQ==",     // a space inside
+            b"dGhlIHNhbXBsZSBub25jZQ==AAAA", // more characters after the padding
             b"dGhlIHNhbXBs\xffSBub25jZQ==",
         ] {
             let headers = with(request(), "Sec-WebSocket-Key", value);
@@ -543,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn no_websocket_without_a_whole_answer() {
+    fn response_requires_status_and_headers() {
         let key = Key::new(*b"the sample nonce");
         let ok = check_response(&key, &["chat"], 200, response().into_iter());
         assert_eq!(ok, Err(Mismatch::Status));
@@ -554,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn no_accept_value_but_the_right_one_once() {
+    fn accept_must_match_the_key_once() {
         for value in [&b""[..], b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo", b"S3pPLMBiTxaQ9kYGzzhZRbK+xOo="] {
             let headers = with(response(), "Sec-WebSocket-Accept", value);
             assert_eq!(mismatch(headers), Err(Mismatch::Accept));
@@ -564,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn no_extension_and_no_protocol_that_was_not_offered() {
+    fn extension_or_protocol_not_offered_is_rejected() {
         let extension = with(response(), "Sec-WebSocket-Extensions", b"permessage-deflate");
         assert_eq!(mismatch(extension), Err(Mismatch::Extension));
         assert_eq!(mismatch(with(response(), "Sec-WebSocket-Extensions", b" ")), Ok(Some("chat")));
@@ -577,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn compression_is_what_both_agreed_to_and_nothing_else() {
+    fn deflate_response_must_match_the_offer() {
         let key = Key::new(*b"the sample nonce");
         let deflate = Terms { server_no_context_takeover: true, ..Terms::default() };
         let check = |headers: Headers| {

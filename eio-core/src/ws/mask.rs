@@ -1,17 +1,17 @@
 //! Masking, RFC 6455 section 5.3.
 
-/// XORs `payload` in place with `key` and returns the key for the bytes that follow it in the same frame.
-/// Masking twice gives the payload back.
+/// XORs `payload` in place with `key` and returns the key for the next bytes of the same frame. Applied twice, it
+/// restores the payload.
 ///
 /// > Octet i of the transformed data ("transformed-octet-i") is the XOR of octet i of the original data
 /// > ("original-octet-i") with octet at index i modulo 4 of the masking key
 #[inline(never)]
 pub(super) fn apply(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
-    // The key of an unmasked frame, or of a client that hides nothing: there is nothing to change.
+    // The key of an unmasked frame, or of a client that does not mask: there is nothing to change.
     if key == [0; 4] {
         return key;
     }
-    // Bytes take less code, and no more time on a processor that reads no unaligned word.
+    // Without std: single bytes take less code, and no more time on a processor without unaligned access.
     match payload.len() {
         _ if !cfg!(feature = "std") => by_bytes(payload, key),
         LONG.. => by_lines(payload, key),
@@ -19,7 +19,7 @@ pub(super) fn apply(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
     }
 }
 
-/// Wherever the payload lies: what is written at once does not lie across two lines of the cache.
+/// For any alignment of the payload: no word that is written crosses a cache line.
 #[inline(never)]
 fn by_lines(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
     let unaligned = payload.as_ptr().align_offset(LINE).min(payload.len());
@@ -28,12 +28,12 @@ fn by_lines(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
     by_words(back, key)
 }
 
-/// The length from which on that is worth while, in bytes.
+/// The minimum length in bytes for which alignment to a cache line is faster.
 const LONG: usize = 4096;
-/// Of the caches of today's processors, in bytes.
+/// The size of a cache line of current processors, in bytes.
 const LINE: usize = 64;
 
-// As if it stood there: a call costs a short frame more than its payload.
+// Always inlined: a call costs more than the payload of a short frame.
 #[inline(always)]
 fn by_words(payload: &mut [u8], key: [u8; 4]) -> [u8; 4] {
     let key = u32::from_le_bytes(key);
@@ -67,7 +67,7 @@ mod tests {
     const WAYS: [Way; 4] = [apply, by_lines, by_words, by_bytes];
 
     #[test]
-    fn a_long_payload_anywhere_in_memory_equals_the_formula() {
+    fn long_payload_at_any_alignment_matches_the_formula() {
         let key = [0x37, 0xfa, 0x21, 0x3d];
         for (start, apply) in (0..=LINE).flat_map(|start| WAYS.map(|way| (start, way))) {
             let mut memory = std::vec![0; LINE + LONG + 7];
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_cut_anywhere_equals_the_formula() {
+    fn every_length_and_split_matches_the_formula() {
         let key = [0x37, 0xfa, 0x21, 0x3d];
         for len in 0..70_u8 {
             let expected: Vec<u8> = (0..len).map(|i| i ^ key[usize::from(i % 4)]).collect();
@@ -89,7 +89,7 @@ mod tests {
                 let (front, back) = payload.split_at_mut(cut);
                 let rest = apply(front, key);
                 apply(back, rest);
-                assert_eq!(payload, expected, "{len} bytes cut at {cut}");
+                assert_eq!(payload, expected, "{len} bytes split at {cut}");
             }
         }
     }

@@ -1,9 +1,9 @@
-//! The WebSocket protocol, RFC 6455: frames and opening handshake, for both ends.
+//! The WebSocket protocol, RFC 6455: frames and opening handshake, for both roles.
 //!
-//! [`Decoder`] turns received bytes into whole messages and control frames, in the buffer they arrived in;
-//! [`encode`] writes frames; [`handshake`] checks the HTTP request or response that starts it all; [`deflate`]
-//! negotiates compression. Nothing here answers a ping or a close, or inflates a message: the driver does, because
-//! it knows when the output has room, and has the memory.
+//! [`Decoder`] decodes received bytes into whole messages and control frames, in the buffer they arrived in; [`encode`]
+//! writes frames; [`handshake`] checks the HTTP request or response that opens the connection; [`deflate`] negotiates
+//! compression. The driver answers pings and closes, because it knows when the output has room, and inflates messages,
+//! because it has the memory.
 //!
 //! ```
 //! use eio_core::buffer::{RecvBuffer, Writer};
@@ -33,13 +33,14 @@ mod extension;
 mod frame;
 pub mod handshake;
 mod mask;
+mod mismatch;
 
 pub use close::CloseCode;
 pub use decoder::{Decoder, Event, Kind, Ready, Step};
 pub use encoder::{encode, encode_close, encode_compressed, encode_fragment, encoded_len};
 pub use frame::Opcode;
 
-/// Which end we are.
+/// The role of this endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Role {
@@ -49,10 +50,11 @@ pub enum Role {
     Client,
 }
 
-/// How the peer broke the protocol. The connection cannot go on: send a close frame with
-/// [`close_code`](Self::close_code) and end it.
+/// How the peer broke the protocol. The connection cannot continue: send a close frame with
+/// [`close_code`](Self::close_code) and close it. Numbers are sections of RFC 6455.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Error {
     /// RSV1, RSV2 or RSV3 is set and no extension gives it a meaning there (5.2; RFC 7692 6).
     ReservedBits,
@@ -70,31 +72,31 @@ pub enum Error {
     LengthNotMinimal,
     /// The most significant bit of a 64-bit length is set (5.2).
     LengthTopBit,
-    /// A continuation frame and no message to continue (5.4).
+    /// A continuation frame without a message to continue (5.4).
     NothingToContinue,
-    /// A text or binary frame before the fragmented message was finished (5.4).
+    /// A text or binary frame before the fragmented message was complete (5.4).
     MessageUnfinished,
-    /// The message is announced to be longer than the limit, or inflates to more.
+    /// The message is longer than the limit, as announced or after inflation.
     TooBig,
-    /// A compressed message is not DEFLATE data that ends where the message does (RFC 7692 7.2). Found by whoever
-    /// inflates it.
+    /// A compressed message is not DEFLATE data that ends with the message (RFC 7692 7.2). Reported by the driver,
+    /// which inflates it.
     NotDeflate,
     /// A text message is not UTF-8 (8.1).
     TextNotUtf8,
-    /// A close frame of one byte: too short for a code (5.5.1).
+    /// A close frame with a payload of one byte, too short for a code (5.5.1).
     CloseTruncated,
-    /// A close code that must not be on the wire (7.4).
+    /// A close code that must not be sent (7.4).
     CloseCodeInvalid,
     /// The reason in a close frame is not UTF-8 (5.5.1).
     ReasonNotUtf8,
 }
 
 impl Error {
-    /// The code to close the connection with.
+    /// The code of the close frame with which to close the connection (7.4.1).
     pub const fn close_code(self) -> CloseCode {
         match self {
             Self::TooBig => CloseCode::TOO_BIG,
-            // RFC 7692 names no code; ws and Autobahn's own library use this one.
+            // RFC 7692 names no code. The library ws and Autobahn use this one.
             Self::TextNotUtf8 | Self::ReasonNotUtf8 | Self::NotDeflate => {
                 CloseCode::INVALID_PAYLOAD
             }

@@ -1,12 +1,13 @@
 //! Both ends of a session on virtual clocks, joined by simulated connections, with faults.
 //!
-//! One seed is one run: what is sent and when, how long each piece of it takes, which connection breaks at which
-//! byte, who closes, whose clock leaps, who stands still. A run that fails says how to replay it:
-//! `EIO_PAIR_SEED=n` runs a single one and prints what happens; `EIO_PAIR_SEEDS=n` runs that many.
+//! A seed determines a run: which messages are sent and when, the delay of each piece, which connection breaks at which
+//! byte, which end closes, whose clock jumps, which end stalls. A run that fails prints its seed: `EIO_PAIR_SEED=n`
+//! runs only that one and prints its events; `EIO_PAIR_SEEDS=n` sets the number of runs.
 
-mod ends;
+mod endpoint;
+mod event;
 mod plan;
-mod world;
+mod simulation;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,20 +16,20 @@ use eio_core::session::{CloseReason, Event, Lane, ServerSession, Timing, Transmi
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
 use plan::{Plan, Rng};
-use world::World;
+use simulation::Simulation;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
-/// Runs `run` for every seed, on every core; one that fails says which.
+/// Runs `run` for each seed on all cores, and prints the seed of a run that fails.
 fn for_each_seed(count: u64, run: impl Fn(u64, bool) + Sync) {
     struct Replay<'n>(u64, &'n AtomicU64);
     impl Drop for Replay<'_> {
         fn drop(&mut self) {
             if std::thread::panicking() {
                 eprintln!("replay this run with EIO_PAIR_SEED={}", self.0);
-                // One is enough to look at.
+                // Stop after the first failure.
                 self.1.store(u64::MAX / 2, Ordering::Relaxed);
             }
         }
@@ -59,40 +60,40 @@ fn for_each_seed(count: u64, run: impl Fn(u64, bool) + Sync) {
 }
 
 #[test]
-fn no_fault_loses_doubles_or_reorders_a_message_or_leaves_one_end_behind() {
+fn faults_never_lose_duplicate_or_reorder_messages_or_end_one_side_only() {
     for_each_seed(1_000_000, |seed, trace| {
         let mut rng = Rng::new(seed);
         let plan = Plan::random(&mut rng);
-        World::new(plan, rng, trace).run();
+        Simulation::new(plan, rng, trace).run();
     });
 }
 
 #[test]
-fn without_faults_everything_arrives_and_the_session_ends_up_on_websocket() {
+fn without_faults_all_messages_arrive_and_the_upgrade_completes() {
     for_each_seed(5_000, |seed, trace| {
         let mut rng = Rng::new(seed);
-        let plan = Plan::calm(&mut rng);
+        let plan = Plan::without_faults(&mut rng);
         let upgrade = plan.upgrade;
-        let mut world = World::new(plan, rng, trace);
-        world.run();
-        world.assert_alive_and_drained(upgrade);
+        let mut simulation = Simulation::new(plan, rng, trace);
+        simulation.run();
+        simulation.assert_alive_and_drained(upgrade);
     });
 }
 
 #[test]
-fn an_upgrade_into_the_void_does_not_hurt_polling() {
+fn silent_websocket_does_not_affect_polling() {
     for_each_seed(5_000, |seed, trace| {
         let mut rng = Rng::new(seed);
-        let plan = Plan { upgrade: true, mute_websocket: true, ..Plan::calm(&mut rng) };
-        let mut world = World::new(Plan { direct: false, ..plan }, rng, trace);
-        world.run();
-        world.assert_alive_and_drained(false);
+        let plan = Plan { upgrade: true, mute_websocket: true, ..Plan::without_faults(&mut rng) };
+        let mut simulation = Simulation::new(Plan { direct: false, ..plan }, rng, trace);
+        simulation.run();
+        simulation.assert_alive_and_drained(false);
     });
 }
 
-/// Any call in any order, as no client and no driver would make them.
+/// Calls in random order, which no client and no driver would make.
 #[test]
-fn no_order_of_calls_breaks_a_server_session() {
+fn server_session_accepts_calls_in_any_order() {
     const LANES: [Lane; 3] = [Lane::Get, Lane::Post, Lane::WebSocket];
     const PACKETS: [Packet<'static>; 9] = [
         Packet::Open("{}"),
@@ -110,10 +111,10 @@ fn no_order_of_calls_breaks_a_server_session() {
         let mut now = Instant::from_millis(0);
         let transport = *rng.pick(&[Transport::Polling, Transport::WebSocket]);
         let timing = Timing {
-            ping_interval: 300,
-            ping_timeout: 200,
-            upgrade_timeout: 100,
-            close_timeout: 400,
+            ping_interval_ms: 300,
+            ping_timeout_ms: 200,
+            upgrade_timeout_ms: 100,
+            close_timeout_ms: 400,
         };
         let mut session = ServerSession::new(transport, timing, now);
         let mut closed = None;
@@ -136,29 +137,32 @@ fn no_order_of_calls_breaks_a_server_session() {
                 _ => {
                     now = now.after(rng.below(150) as u32);
                     session.handle_timeout(now);
-                    assert!(session.poll_timeout().is_none_or(|at| at > now), "it would spin");
+                    assert!(
+                        session.poll_timeout().is_none_or(|at| at > now),
+                        "the deadline has passed, the driver would spin"
+                    );
                 }
             }
             for lane in LANES {
-                let mut last_words = 0;
+                let mut last_items = 0;
                 for _ in 0..rng.below(5) {
                     let ended = session.ended();
                     let Some(transmit) = session.poll_transmit(lane, rng.one_in(2)) else { break };
-                    last_words += usize::from(ended.is_some());
+                    last_items += usize::from(ended.is_some());
                     let word = matches!(
                         transmit,
                         Transmit::Control(Packet::Close | Packet::Noop | Packet::Pong(_))
                             | Transmit::Hangup
                     );
                     assert!(ended.is_none() || word, "{transmit:?} after the end");
-                    assert!(last_words <= 2, "an end that does not end");
+                    assert!(last_items <= 2, "too many items after the end");
                 }
             }
-            assert!(ended.is_none() || session.ended() == ended, "one reason, the first");
+            assert!(ended.is_none() || session.ended() == ended, "the first reason remains");
             assert_eq!(session.poll_timeout().is_none(), session.ended().is_some());
             while let Some(event) = session.poll_event() {
                 if let Event::Closed(reason) = event {
-                    assert_eq!(closed.replace(reason), None, "told twice");
+                    assert_eq!(closed.replace(reason), None, "reported twice");
                 }
             }
             assert_eq!(closed, session.ended());

@@ -1,6 +1,6 @@
-//! What a run is made of: a seed, and what it says shall go wrong.
+//! The plan of a run: a seed, and the faults it causes.
 
-use crate::world::ACTIVE;
+use crate::simulation::ACTIVE;
 
 /// splitmix64.
 pub(crate) struct Rng(u64);
@@ -33,31 +33,31 @@ pub(crate) enum Side {
     Client,
 }
 
-/// What one run is like. Times are milliseconds.
+/// The properties of one run. Times are in milliseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// WebSocket from the start.
     pub(crate) direct: bool,
     pub(crate) upgrade: bool,
-    /// The slowest way of a packet.
+    /// The maximum delay of a packet.
     pub(crate) delay: u64,
     pub(crate) messages: u64,
-    /// When connections break: the latest one, or any.
+    /// When connections break.
     pub(crate) breaks: Vec<u64>,
-    /// WebSockets connect, and then carry nothing.
+    /// WebSockets connect, but carry no data.
     pub(crate) mute_websocket: bool,
-    /// From this moment on nothing is carried at all.
+    /// From this time on no connection carries data.
     pub(crate) mute_from: Option<u64>,
-    /// Who closes, when, and whether at once.
+    /// Which end closes, when, and whether at once.
     pub(crate) close: Vec<(Side, u64, bool)>,
-    /// Whose clock leaps ahead, when, and by how much: a machine that slept, a timer that lied.
-    pub(crate) leaps: Vec<(Side, u64, u64)>,
-    /// Who does nothing at all, from when, and for how long: a stalled process, a full disk.
+    /// Which clock jumps ahead, when, and by how much: a machine that slept, or a late timer.
+    pub(crate) jumps: Vec<(Side, u64, u64)>,
+    /// Which end stalls, from when, and for how long: a stopped process, or a blocked disk.
     pub(crate) stalls: Vec<(Side, u64, u64)>,
 }
 
 impl Plan {
-    pub(crate) fn calm(rng: &mut Rng) -> Self {
+    pub(crate) fn without_faults(rng: &mut Rng) -> Self {
         Self {
             direct: rng.one_in(4),
             upgrade: !rng.one_in(4),
@@ -67,20 +67,20 @@ impl Plan {
             mute_websocket: false,
             mute_from: None,
             close: Vec::new(),
-            leaps: Vec::new(),
+            jumps: Vec::new(),
             stalls: Vec::new(),
         }
     }
 
     pub(crate) fn random(rng: &mut Rng) -> Self {
-        let mut plan = Self::calm(rng);
+        let mut plan = Self::without_faults(rng);
         plan.delay = *rng.pick(&[8, 8, 30, 60]);
         plan.breaks = (0..rng.below(3)).map(|_| moment(rng)).collect();
         plan.mute_websocket = rng.one_in(8);
         plan.mute_from = rng.one_in(6).then(|| moment(rng));
         plan.close = (0..rng.below(3)).map(|_| (side(rng), moment(rng), rng.one_in(4))).collect();
         if rng.one_in(3) {
-            plan.leaps.push((side(rng), moment(rng), 1 + rng.below(700)));
+            plan.jumps.push((side(rng), moment(rng), 1 + rng.below(700)));
         }
         if rng.one_in(3) {
             plan.stalls.push((side(rng), moment(rng), 1 + rng.below(700)));
@@ -88,14 +88,14 @@ impl Plan {
         plan
     }
 
-    /// Whether nothing goes wrong but what the two ends decide.
-    pub(crate) fn is_fair(&self) -> bool {
-        let quiet = self.breaks.is_empty() && self.leaps.is_empty() && self.stalls.is_empty();
-        // Where every way is long, a pong behind another POST may come too late.
+    /// Whether the run has no faults, so that only the two ends decide.
+    pub(crate) fn has_no_faults(&self) -> bool {
+        let quiet = self.breaks.is_empty() && self.jumps.is_empty() && self.stalls.is_empty();
+        // With long delays a pong after another POST can be late.
         quiet && self.delay <= 8 && !self.mute_websocket && self.mute_from.is_none()
     }
 
-    /// How long anyone stands still, in all.
+    /// The total duration of all stalls.
     pub(crate) fn stalled(&self) -> u64 {
         self.stalls.iter().map(|(_, _, time)| time).sum()
     }
@@ -105,7 +105,7 @@ fn side(rng: &mut Rng) -> Side {
     *rng.pick(&[Side::Server, Side::Client])
 }
 
-/// Most of what is delicate happens while the session opens and upgrades.
+/// Half of the times fall into the opening and the upgrade of the session, where most states are.
 fn moment(rng: &mut Rng) -> u64 {
     if rng.one_in(2) { rng.below(120) } else { rng.below(ACTIVE) }
 }

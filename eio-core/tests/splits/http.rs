@@ -1,4 +1,4 @@
-//! HTTP heads and bodies: what comes out does not depend on how the bytes came in.
+//! HTTP heads and bodies: the result does not depend on how the bytes are split.
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::http::{
@@ -15,19 +15,19 @@ enum Role {
     Client,
 }
 
-/// A message as text, so that two of them compare.
+/// A message as text, for comparison.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     head: String,
     body: Vec<u8>,
 }
 
-/// One end of a connection, fed piece by piece.
+/// One end of a connection that receives bytes in pieces.
 struct Reader {
     role: Role,
     rx: RecvBuffer<Vec<u8>>,
     scanner: HeadScanner,
-    /// The head that was read and the decoder of the body that follows.
+    /// The head that was parsed, and the decoder of its body.
     current: Option<(String, BodyDecoder)>,
     seen: Vec<Seen>,
 }
@@ -39,7 +39,7 @@ impl Reader {
     }
 
     fn feed(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.rx.append(bytes).expect("the test's inputs fit");
+        self.rx.append(bytes).expect("the input fits");
         loop {
             let Some((head, body)) = &mut self.current else {
                 let Some(len) = self.scanner.poll(self.rx.unread(), HEAD_MAX)? else {
@@ -90,7 +90,7 @@ fn read_head(role: Role, bytes: &[u8]) -> Result<(String, Framing), Error> {
     }
 }
 
-/// What is seen before the stream ends, or before the error that ends it.
+/// The messages before the stream ends, or before the error that ends it.
 fn read<'a>(
     role: Role,
     pieces: impl IntoIterator<Item = &'a [u8]>,
@@ -104,13 +104,13 @@ fn read<'a>(
     reader.end()
 }
 
-/// Feeds `input` at once and in pieces of every size; how often it was understood.
+/// Feeds `input` at once and in pieces of each size; returns the number of messages.
 fn messages_under_every_split(role: Role, input: &[u8]) -> usize {
     let whole = read(role, [input]);
     for size in 1..=input.len() {
         assert_eq!(read(role, input.chunks(size)), whole, "{size} bytes at a time");
     }
-    whole.expect("these are legal").len()
+    whole.expect("valid messages").len()
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn pipelined_requests() {
 }
 
 #[test]
-fn responses_one_after_the_other() {
+fn consecutive_responses() {
     let input = b"HTTP/1.1 100 Continue\r\n\r\n\
         HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n4hi\
         HTTP/1.1 204\r\nA: b\r\n\r\n\
@@ -134,9 +134,9 @@ fn responses_one_after_the_other() {
     assert_eq!(messages_under_every_split(Role::Client, input), 5);
 }
 
-/// One for each way of ending: the same error under every split, with the same messages before it.
+/// One case for each error: the same error for each split, after the same messages.
 #[test]
-fn a_bad_message_fails_alike_under_every_split() {
+fn invalid_messages_fail_equally_for_each_split() {
     let post = "POST / HTTP/1.1\r\nHost: a\r\n";
     for (bad, error) in [
         (
@@ -173,8 +173,8 @@ fn a_bad_message_fails_alike_under_every_split() {
     }
 }
 
-/// Cuts `input` after each of these many bytes, over and over.
-fn cut<'a>(mut input: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
+/// Splits `input` into pieces of these sizes, repeatedly.
+fn split<'a>(mut input: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     for size in sizes.iter().cycle() {
         let (piece, rest) = input.split_at((*size).min(input.len()));
@@ -187,7 +187,7 @@ fn cut<'a>(mut input: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     pieces
 }
 
-/// Bytes that get further into the parsers than any others would.
+/// Bytes that get further into the parsers than random ones.
 fn plausible() -> impl Strategy<Value = Vec<u8>> {
     let word = prop_oneof![
         6 => prop::sample::select(vec![
@@ -208,14 +208,14 @@ fn sizes() -> impl Strategy<Value = Vec<usize>> {
 
 proptest! {
     #[test]
-    fn garbage_has_the_same_outcome_under_any_split(input in plausible(), sizes in sizes()) {
+    fn random_input_has_the_same_result_for_each_split(input in plausible(), sizes in sizes()) {
         for role in [Role::Server, Role::Client] {
-            prop_assert_eq!(read(role, cut(&input, &sizes)), read(role, [&input[..]]));
+            prop_assert_eq!(read(role, split(&input, &sizes)), read(role, [&input[..]]));
         }
     }
 
     #[test]
-    fn a_chunked_body_decodes_to_itself(
+    fn chunked_bodies_round_trip(
         chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..200), 0..20),
         upper in any::<bool>(),
         zeros in 0usize..8,
@@ -241,7 +241,7 @@ proptest! {
         let mut rx = RecvBuffer::new(vec![0; encoded.len()]);
         let mut body = BodyDecoder::new(Framing::Chunked, payload.len());
         let mut done = false;
-        for piece in cut(&encoded, &sizes) {
+        for piece in split(&encoded, &sizes) {
             rx.append(piece).unwrap();
             done = body.poll(&mut rx) == Ok(Step::Done);
         }
@@ -251,7 +251,7 @@ proptest! {
     }
 
     #[test]
-    fn a_need_is_never_more_than_what_comes(
+    fn need_is_a_lower_bound(
         chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..5),
     ) {
         let mut encoded: Vec<u8> = Vec::new();

@@ -1,4 +1,4 @@
-//! Every decoder, fed one, two, three... bytes at a time, gives the same events as when fed all at once.
+//! Each decoder yields the same events for any split of its input.
 
 mod http;
 mod ws;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 const LIMIT: usize = 70_000;
 
-/// An event that outlives the buffer; an error is the last.
+/// An event that owns its data; an error is the last.
 #[derive(Clone, Debug, PartialEq)]
 enum Got {
     Text(String),
@@ -31,7 +31,7 @@ impl From<Event<'_>> for Got {
     }
 }
 
-/// A connection that starts with `storage` bytes of memory and grows to what a message announces.
+/// A connection that starts with `storage` bytes of memory, which grow to the announced length of a message.
 struct Connection {
     decoder: Decoder,
     rx: RecvBuffer<Vec<u8>>,
@@ -44,7 +44,7 @@ impl Connection {
         Self { decoder: Decoder::new(role, LIMIT), rx, got: Vec::new() }
     }
 
-    /// Receives one piece, as much at a time as there is memory for. False after an error.
+    /// Receives one piece, as many bytes at a time as fit. Returns false after an error.
     fn receive(&mut self, mut piece: &[u8]) -> bool {
         while !piece.is_empty() {
             let spare = self.rx.spare_mut(1);
@@ -86,7 +86,7 @@ impl Connection {
     }
 }
 
-/// What comes out when the wire arrives in pieces of these sizes, over and over.
+/// The events for a stream that arrives in pieces of these sizes, repeatedly.
 fn decode(role: Role, storage: usize, wire: &[u8], pieces: &[usize]) -> Vec<Got> {
     let mut connection = Connection::new(role, storage);
     let mut rest = wire;
@@ -103,7 +103,7 @@ fn decode(role: Role, storage: usize, wire: &[u8], pieces: &[usize]) -> Vec<Got>
     connection.got
 }
 
-/// The wire, growing.
+/// The bytes of a stream.
 #[derive(Default)]
 struct Wire(Vec<u8>);
 
@@ -121,7 +121,7 @@ impl Sink for Wire {
 }
 
 impl Wire {
-    /// Writes a message in fragments of `size` bytes, with a ping behind each but the last.
+    /// Writes a message in fragments of `size` bytes, with a ping after each but the last.
     fn fragmented(&mut self, message: &Got, size: usize, key: Option<[u8; 4]>) -> Vec<Got> {
         let (first, payload) = match message {
             Got::Text(text) => (Opcode::Text, text.as_bytes()),
@@ -158,13 +158,13 @@ impl Wire {
     }
 }
 
-/// Both roles with the mask that the frames they receive have.
+/// Both roles, with the mask of the frames they receive.
 const ROLES: [(Role, Option<[u8; 4]>); 2] =
     [(Role::Client, None), (Role::Server, Some([0x37, 0xfa, 0x21, 0x3d]))];
 
 #[test]
-fn a_long_conversation_is_the_same_in_any_pieces() {
-    let letters = "aé€😀".chars().cycle();
+fn long_stream_has_the_same_events_for_each_split() {
+    let chars = "aé€😀".chars().cycle();
     let lengths = [0, 1, 125, 126, 127, 65535, 65536];
     let fragments = [1, 7, 125, 126, 40_000];
     for (role, key) in ROLES {
@@ -172,7 +172,7 @@ fn a_long_conversation_is_the_same_in_any_pieces() {
         let mut expected = Vec::new();
         for (n, len) in lengths.into_iter().enumerate() {
             let bytes: Vec<u8> = (0..len).map(|i| (i * 7 + n) as u8).collect();
-            let mut text: String = letters.clone().take(len / 4).collect();
+            let mut text: String = chars.clone().take(len / 4).collect();
             text.push_str(&"x".repeat(len - text.len()));
             for event in [
                 Got::Binary(bytes.clone()),
@@ -182,17 +182,17 @@ fn a_long_conversation_is_the_same_in_any_pieces() {
                 wire.whole(&event, key);
                 expected.push(event);
             }
-            // Fragments far smaller than the message add nothing but time.
+            // Many tiny fragments of a long message only take time.
             let fitting = |size: &&usize| len / **size < 130;
             for size in fragments.iter().filter(fitting) {
                 expected.extend(wire.fragmented(&Got::Text(text.clone()), *size, key));
                 expected.extend(wire.fragmented(&Got::Binary(bytes.clone()), *size, key));
             }
         }
-        let close = Got::Close(Some(CloseCode::GOING_AWAY), "good bye".into());
+        let close = Got::Close(Some(CloseCode::GOING_AWAY), "restart".into());
         wire.whole(&close, key);
         expected.push(close);
-        wire.0.extend_from_slice(b"whatever comes after a close");
+        wire.0.extend_from_slice(b"data after a close frame");
 
         for storage in [1, wire.0.len()] {
             for piece in [1, 2, 3, 13, 1460, wire.0.len()] {
@@ -227,8 +227,8 @@ fn close() -> impl Strategy<Value = Got> {
     ]
 }
 
-/// Frames of the opcodes and lengths that occur, with a payload that may be shorter or longer than announced.
-/// Made for the role that is to receive them, or they would all end at the first mask bit.
+/// Frames with opcodes and lengths that occur, and a payload that may be shorter or longer than announced. They have
+/// the mask bit of the receiving role, or all of them would fail there.
 fn garbage() -> impl Strategy<Value = Vec<(u8, u8, Vec<u8>)>> {
     let first = prop_oneof![
         8 => proptest::sample::select(vec![0x01, 0x02, 0x00, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8a]),
@@ -253,7 +253,7 @@ fn pieces() -> impl Strategy<Value = Vec<usize>> {
 
 proptest! {
     #[test]
-    fn what_was_encoded_is_decoded(
+    fn frames_round_trip(
         events in proptest::collection::vec((event(), 1_usize..60, any::<bool>()), 0..12),
         close in close(),
         random in any::<[u8; 4]>(),
@@ -280,7 +280,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_ends_the_same_in_any_pieces(
+    fn random_input_has_the_same_result_for_each_split(
         frames in garbage(),
         noise in proptest::collection::vec(any::<u8>(), 0..40),
         storage in 1_usize..100,
@@ -301,7 +301,7 @@ proptest! {
     }
 
     #[test]
-    fn a_text_with_one_wrong_byte_is_never_delivered(
+    fn text_with_an_invalid_byte_is_never_delivered(
         text in "\\PC{1,40}",
         at in any::<proptest::sample::Index>(),
         size in 1_usize..20,
@@ -309,7 +309,7 @@ proptest! {
     ) {
         let mut bytes = text.into_bytes();
         let at = at.index(bytes.len());
-        bytes[at] = 0xff; // a byte that UTF-8 never has
+        bytes[at] = 0xff; // a byte that does not occur in UTF-8
         let mut wire = Wire::default();
         let mut opcode = Opcode::Text;
         for fragment in bytes.chunks(size) {

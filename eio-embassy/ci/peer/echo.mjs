@@ -1,6 +1,6 @@
-// The reference server, echoing. Arguments: port, ping interval and timeout in milliseconds, largest message; then,
-// for TLS, the files of its key and its certificate.
-// The module is installed outside the source tree, in the directory this runs in.
+// An echo server on engine.io. Arguments: port, ping interval and timeout in milliseconds, largest message; for TLS also the
+// files of its key and its certificate.
+// The module is installed outside the source tree, in the working directory.
 
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";

@@ -1,6 +1,6 @@
-// The other end of the sensor: gives it commands and judges what comes back, over two connections; then prints
-// "sensor ok" and ends with status 0. Arguments: port.
-// The module is installed outside the source tree, in the directory this runs in.
+// The server that tests the sensor: sends commands and checks answers and readings, over two connections; then it prints
+// "sensor ok" and exits with status 0. Arguments: port.
+// The module is installed outside the source tree, in the working directory.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
@@ -9,7 +9,7 @@ import { createRequire } from "node:module";
 const { attach } = createRequire(process.cwd() + "/")("engine.io");
 const TABLE = Buffer.from(Array.from({ length: 1300 }, (_, i) => (i * 31) % 256));
 const SUM = TABLE.reduce((sum, byte) => sum + byte, 0);
-// What is sent, and the answer to it.
+// Commands, and the expected answers.
 const COMMANDS = [
   ["every 50", "ok"],
   ["led on", "ok"],
@@ -40,7 +40,7 @@ attach(http, { pingInterval: 500, pingTimeout: 20000 })
       }
       if (answers < COMMANDS.length || readings < READINGS) return;
       console.log(`connection ${connection}: ${answers} answers, ${readings} readings`);
-      if (connection === 1) return socket.close(); // It has to come back.
+      if (connection === 1) return socket.close(); // It must reconnect.
       console.log("sensor ok");
       process.exit(0);
     });

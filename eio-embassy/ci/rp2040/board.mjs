@@ -1,6 +1,6 @@
-// A Pico with a W5500, emulated. Arguments: firmware (ELF), UDP port of the Ethernet hub, own UDP port.
-// Frames travel as UDP datagrams on 127.0.0.1 (`-netdev socket,udp=` of QEMU); UART0 goes to standard output.
-// The module is installed outside the source tree, in the directory this runs in.
+// An emulated Pico with a W5500. Arguments: firmware (ELF), UDP port of the Ethernet hub, own UDP port.
+// Ethernet frames are UDP datagrams on 127.0.0.1 (`-netdev socket,udp=` of QEMU); UART0 is standard output.
+// The module is installed outside the source tree, in the working directory.
 
 import dgram from "node:dgram";
 import { readFileSync } from "node:fs";
@@ -31,7 +31,7 @@ wire.on("message", frame => w5500.receive(frame));
 chip.gpio[PIN.INT].setInputValue(true);
 chip.gpio[PIN.CS].addListener(state => w5500.select(state === GPIOPinState.Low));
 
-// A byte takes its time on the wire: an answer at once would overrun the FIFO, eight deep, ahead of the DMA.
+// A transfer takes as long as on the wire: an immediate answer would overrun the FIFO, eight deep, before the DMA reads it.
 const spi = chip.spi[0];
 let answer = 0;
 const transferred = simulator.clock.createAlarm(() => spi.completeTransmit(answer));
@@ -40,7 +40,7 @@ spi.onTransmit = byte => {
   transferred.schedule(8e9 / (spi.clockFrequency || 20e6));
 };
 
-// The thermometer: 0.706 V, which is 27 degrees.
+// The thermometer: 0.706 V, which is 27 degrees Celsius.
 chip.adc.channelValues[4] = 876;
 
 chip.uart[0].onByte = byte => process.stdout.write(Buffer.of(byte));
@@ -48,7 +48,7 @@ chip.uart[0].onByte = byte => process.stdout.write(Buffer.of(byte));
 const began = performance.now();
 run();
 
-/** The segments of the ELF that lie in flash. */
+/** Loads the segments of the ELF that are in flash. */
 function load(elf) {
   const [headers, size, count] = [elf.readUInt32LE(28), elf.readUInt16LE(42), elf.readUInt16LE(44)];
   for (let i = 0; i < count; i++) {
@@ -58,7 +58,7 @@ function load(elf) {
   }
 }
 
-/** Starts where the second stage of the boot loader would jump to: neither it nor the ROM is needed. */
+/** Starts at the entry that the second stage of the boot loader would jump to. Neither it nor the ROM is needed. */
 function boot() {
   const vectors = 0x100;
   chip.core.VTOR = FLASH + vectors;
@@ -66,7 +66,7 @@ function boot() {
   chip.core.PC = chip.flashView.getUint32(vectors + 4, true) & ~1;
 }
 
-/** Simulated time never runs ahead of real time: the other end of the wire is real. */
+/** Simulated time never passes real time, because the peer on the wire is real. */
 function run() {
   const { clock } = simulator;
   const now = (performance.now() - began) * 1e6;

@@ -1,6 +1,6 @@
-// A WIZnet W5500 in MACRAW mode (the one embassy-net-wiznet uses), as seen from its SPI.
+// A WIZnet W5500 in MACRAW mode (which embassy-net-wiznet uses), as seen from its SPI.
 
-// Registers of socket 0 (datasheet, section 4.2), and of all (4.1).
+// Registers of socket 0 (datasheet, section 4.2), and common registers (4.1).
 const Sn = { MR: 0x00, CR: 0x01, IR: 0x02, TX_FSR: 0x20, TX_RD: 0x22, TX_WR: 0x24, RX_RSR: 0x26, RX_RD: 0x28, RX_WR: 0x2a, IMR: 0x2c };
 const COMMON = { MR: 0x00, SHAR: 0x09, SIMR: 0x18, PHYCFGR: 0x2e, VERSIONR: 0x39 };
 const COMMAND = { OPEN: 0x01, SEND: 0x20, RECV: 0x40 };
@@ -8,7 +8,7 @@ const MR_RESET = 0x80, MACRAW = 0x04, IR_RECV = 0x04;
 const MEMORY = 16384;
 
 export class W5500 {
-  /** `onFrame(bytes)`: a frame leaves. `onInterrupt(low)`: the level of INTn. */
+  /** `onFrame(bytes)`: a frame is sent. `onInterrupt(low)`: the level of INTn. */
   constructor({ onFrame, onInterrupt }) {
     this.common = new Uint8Array(64);
     this.socket = new Uint8Array(64);
@@ -41,7 +41,7 @@ export class W5500 {
     this.selected = on;
   }
 
-  /** One byte in, one byte out: two of address, one of control, then data (section 2.2). */
+  /** Exchanges one byte: two bytes of address, one of control, then data (section 2.2). */
   transfer(byte) {
     if (!this.selected) return 0;
     const position = this.position++;
@@ -83,7 +83,7 @@ export class W5500 {
     }
   }
 
-  /** A frame from the wire: behind two bytes of length, if there is room. */
+  /** Receives a frame from the wire: two bytes of length and the frame, if there is room. */
   receive(frame) {
     if (!(this.socket[Sn.MR] & MACRAW)) return;
     const mine = frame[0] & 1 || this.common.subarray(COMMON.SHAR, COMMON.SHAR + 6).every((byte, i) => byte === frame[i]);

@@ -1,4 +1,4 @@
-//! Puts memory.x where the linker looks.
+//! Copies memory.x to a directory that the linker searches.
 
 use std::path::PathBuf;
 use std::{env, fs};

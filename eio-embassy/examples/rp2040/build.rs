@@ -1,4 +1,4 @@
-//! Puts memory.x where the linker looks, and the radio's NVRAM where `picow` includes it from.
+//! Copies memory.x to a directory that the linker searches, and the radio's NVRAM to the file that `picow` includes.
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -21,7 +21,7 @@ fn main() {
         None => {
             if env::var_os("CARGO_FEATURE_PICOW").is_some() {
                 println!(
-                    "cargo:warning=CYW43_NVRAM is not set: this compiles, but the radio will not start"
+                    "cargo:warning=CYW43_NVRAM is not set: the firmware compiles, but its radio does not start"
                 );
             }
             Vec::new()

@@ -1,4 +1,4 @@
-//! Futures of the client that are dropped wherever they wait: nothing is lost, doubled or torn.
+//! Futures of the client that are dropped at every await: no message is lost, duplicated or torn.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -10,29 +10,29 @@ use embassy_futures::join::join;
 use crate::Random;
 use crate::clock::run;
 use crate::peer::{Frame, Peer, QUIET, owned};
-use crate::pipe::{Manner, pair};
+use crate::pipe::{Limits, pair};
 
-/// Drops `future` when it has waited `patience` times. `None`: it was dropped.
-pub(crate) async fn impatient<F: Future>(future: F, mut patience: usize) -> Option<F::Output> {
+/// Polls `future` until it was pending more than `limit` times. `None`: it was dropped then.
+pub(crate) async fn poll_at_most<F: Future>(future: F, mut limit: usize) -> Option<F::Output> {
     let mut future = pin!(future);
     std::future::poll_fn(move |context| match future.as_mut().poll(context) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if patience == 0 => Poll::Ready(None),
+        Poll::Pending if limit == 0 => Poll::Ready(None),
         Poll::Pending => {
-            patience -= 1;
+            limit -= 1;
             Poll::Pending
         }
     })
     .await
 }
 
-/// Waits for whatever the dropped future waited for: one turn of everybody else.
-async fn others() {
+/// Lets the other tasks run once.
+async fn run_others() {
     embassy_futures::yield_now().await;
 }
 
 fn messages() -> Vec<Frame> {
-    // Short ones, some that fill the buffer, and some that go in several frames.
+    // Short messages, messages that fill the buffer, and messages that need several frames.
     [0, 1, 60, 125, 126, 300, 374, 373, 500, 700, 3]
         .into_iter()
         .map(|len| match len % 2 {
@@ -46,18 +46,18 @@ fn message(frame: &Frame) -> Message<'_> {
     match frame {
         Frame::Text(text) => Message::Text(text),
         Frame::Binary(bytes) => Message::Binary(bytes),
-        other => unreachable!("{other:?} is no message"),
+        other => unreachable!("{other:?} is not a message"),
     }
 }
 
 #[test]
-fn nothing_is_lost_when_a_future_is_dropped_at_any_await() {
-    // Pings all the time, so that they meet every state.
-    let timing = Timing { ping_interval: 5, ping_timeout: 20_000, ..QUIET };
-    for patience in 0..8 {
+fn dropping_futures_loses_nothing() {
+    // Frequent pings, so that they arrive in every state.
+    let timing = Timing { ping_interval_ms: 5, ping_timeout_ms: 20_000, ..QUIET };
+    for limit in 0..8 {
         for step in [1, 2, 7, 64] {
-            let manner = Manner { capacity: 256, step, stutter: true };
-            let ((reader, writer), far) = pair(manner);
+            let limits = Limits { capacity: 256, step, stutter: true };
+            let ((reader, writer), far) = pair(limits);
             let sent = messages();
             let near = async {
                 let mut buffers = Buffers::<1024, 512>::new();
@@ -69,19 +69,19 @@ fn nothing_is_lost_when_a_future_is_dropped_at_any_await() {
                 let mut sending = out.next();
                 while back.len() < sent.len() {
                     if let Some(frame) = sending
-                        && let Some(done) = impatient(client.send(message(frame)), patience).await
+                        && let Some(done) = poll_at_most(client.send(message(frame)), limit).await
                     {
                         done.unwrap();
                         sending = out.next();
                     }
-                    if let Some(done) = impatient(client.recv(), patience).await {
+                    if let Some(done) = poll_at_most(client.recv(), limit).await {
                         back.push(owned(done.unwrap()));
                     }
-                    impatient(client.flush(), patience).await.unwrap_or(Ok(())).unwrap();
-                    others().await;
+                    poll_at_most(client.flushed(), limit).await.unwrap_or(Ok(())).unwrap();
+                    run_others().await;
                 }
-                assert_eq!(back, sent, "patience {patience}, step {step}");
-                client.close().await.unwrap();
+                assert_eq!(back, sent, "limit {limit}, step {step}");
+                client.disconnect().await.unwrap();
             };
             run(join(near, Peer::new(far).echo(timing)));
         }
@@ -89,8 +89,8 @@ fn nothing_is_lost_when_a_future_is_dropped_at_any_await() {
 }
 
 #[test]
-fn a_message_that_was_begun_is_never_followed_by_another() {
-    let ((reader, writer), far) = pair(Manner { capacity: 64, step: 64, stutter: true });
+fn unfinished_message_blocks_other_messages() {
+    let ((reader, writer), far) = pair(Limits { capacity: 64, step: 64, stutter: true });
     let mut peer = Peer::new(far);
     let long = vec![7; 2_000];
     run(join(
@@ -99,15 +99,15 @@ fn a_message_that_was_begun_is_never_followed_by_another() {
             let config = Config::new("test");
             let mut client =
                 Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
-            assert_eq!(impatient(client.send(&long[..]), 1).await, None);
+            assert_eq!(poll_at_most(client.send(&long[..]), 1).await, None);
             let mut other = long.clone();
             other[1_000] = 8;
             assert_eq!(client.send("another").await, Err(Error::Unfinished));
             assert_eq!(client.send(&other[..]).await, Err(Error::Unfinished));
             assert_eq!(client.send(&long[1..]).await, Err(Error::Unfinished));
-            while impatient(client.send(&long[..]), 1).await.is_none() {}
+            while poll_at_most(client.send(&long[..]), 1).await.is_none() {}
             client.send("another").await.unwrap();
-            client.flush().await.unwrap();
+            client.flushed().await.unwrap();
         },
         async {
             peer.open(QUIET, 10_000).await;

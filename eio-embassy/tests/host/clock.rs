@@ -1,5 +1,5 @@
-//! Time that passes when nobody has anything else to do: each test's thread has its own, so a test of a
-//! minute takes no time and does the same every time.
+//! A virtual clock that advances when every task is idle. Each test thread has its own, so a test of a minute takes no
+//! time and is deterministic.
 
 use std::cell::RefCell;
 use std::pin::{Pin, pin};
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use embassy_time_driver::Driver;
 
-/// Longer than any test should take, in microseconds of its own time: eleven days.
+/// The limit of a test in microseconds of virtual time: eleven days.
 const LIMIT: u64 = 1_000_000 * 1_000_000;
 
 thread_local! {
@@ -28,26 +28,23 @@ impl Driver for VirtualClock {
 
     fn schedule_wake(&self, at: u64, waker: &Waker) {
         CLOCK.with_borrow_mut(|(_, alarms)| {
-            if !alarms.iter().any(|(when, who)| *when == at && who.will_wake(waker)) {
+            if !alarms.iter().any(|(when, other)| *when == at && other.will_wake(waker)) {
                 alarms.push((at, waker.clone()));
             }
         });
     }
 }
 
-/// Runs `future` to its end.
-///
-/// Panics if it waits for nothing at all.
+/// Runs `future` to completion. Panics if it is pending without a timer.
 pub(crate) fn run<F: Future>(future: F) -> F::Output {
-    run_beside(&mut [], future)
+    run_with(&mut [], future)
 }
 
-/// Runs `future` to its end, and `others` beside it: each as a task of its own, looked at only when it was
-/// woken. (embassy-net wakes its runner whenever a socket is looked at: in one task they would chase each
-/// other.)
+/// Runs `future` to completion together with `others`: each is a task of its own, which is polled only after it was
+/// woken. (embassy-net wakes its runner whenever a socket is polled; in one task they would wake each other forever.)
 ///
-/// Panics if all of them wait for nothing at all.
-pub(crate) fn run_beside<F: Future>(
+/// Panics if all of them are pending without a timer.
+pub(crate) fn run_with<F: Future>(
     others: &mut [Pin<&mut dyn Future<Output = ()>>],
     future: F,
 ) -> F::Output {
@@ -74,17 +71,20 @@ pub(crate) fn run_beside<F: Future>(
             continue;
         }
         let due: Vec<Waker> = CLOCK.with_borrow_mut(|(now, alarms)| {
-            let next =
-                alarms.iter().map(|(at, _)| *at).min().expect("everybody waits, for nothing");
+            let next = alarms
+                .iter()
+                .map(|(at, _)| *at)
+                .min()
+                .expect("every task is pending without a timer");
             *now = next.max(*now);
-            assert!(*now < LIMIT, "this takes for ever");
+            assert!(*now < LIMIT, "the test exceeds its limit of virtual time");
             alarms.extract_if(.., |(at, _)| *at <= *now).map(|(_, waker)| waker).collect()
         });
         due.into_iter().for_each(Waker::wake);
     }
 }
 
-/// Whether a task is to be looked at; at first it is.
+/// Whether a task has to be polled; initially true.
 #[derive(Debug)]
 struct Woken(AtomicBool);
 

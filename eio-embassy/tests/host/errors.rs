@@ -1,11 +1,11 @@
-//! One script for each error: what happened is what is said, and what was said to the server is right.
+//! One script for each error: the client reports the cause, and sends the right close frame.
 
 use eio_core::http::WriteError;
 use eio_core::session::Timing;
 use eio_core::ws::handshake::Mismatch;
 use eio_core::ws::{CloseCode, Error as WsError, Opcode};
 use eio_core::{http, open, packet};
-use eio_embassy::{Buffers, Client, Closed, Config, Error, IoError, Waiting};
+use eio_embassy::{Buffers, Client, Closed, Config, Error, IoError, Timeout};
 use embassy_futures::join::join;
 use embassy_time::{Duration, Instant, Timer};
 use embedded_io_async::ErrorKind;
@@ -13,13 +13,13 @@ use embedded_io_async::ErrorKind;
 use crate::Random;
 use crate::clock::run;
 use crate::peer::{Frame, Peer, QUIET};
-use crate::pipe::{Reader, SMOOTH, Writer, pair};
+use crate::pipe::{Reader, UNLIMITED, Writer, pair};
 
 type Far = Peer<Reader, Writer>;
 
-/// What `connect` says, or if that succeeds the first `recv` that fails. Said again, it is the same.
+/// The error of `connect`, or of the first `recv` that fails. Later calls return the same error.
 fn error_of(config: &Config<'_>, script: impl AsyncFnOnce(&mut Far)) -> Error {
-    let ((reader, writer), far) = pair(SMOOTH);
+    let ((reader, writer), far) = pair(UNLIMITED);
     let mut peer = Peer::new(far);
     let near = async {
         let mut buffers = Buffers::<1024, 512>::new();
@@ -31,7 +31,7 @@ fn error_of(config: &Config<'_>, script: impl AsyncFnOnce(&mut Far)) -> Error {
         };
         assert_eq!(client.recv().await.err(), Some(error));
         assert_eq!(client.send("x").await, Err(error));
-        assert_eq!(client.close().await, Err(error));
+        assert_eq!(client.disconnect().await, Err(error));
         Err::<(), Error>(error)
     };
     run(join(near, async {
@@ -49,7 +49,7 @@ fn on_connect(answer: &str) -> Error {
     })
 }
 
-/// After the open packet.
+/// The error of a session that executes `script` after the open packet.
 fn in_session(script: impl AsyncFnOnce(&mut Far)) -> Error {
     error_of(&Config::new("test"), async |peer| {
         peer.open(QUIET, 1_000).await;
@@ -57,52 +57,56 @@ fn in_session(script: impl AsyncFnOnce(&mut Far)) -> Error {
     })
 }
 
-/// The frame breaks a rule; the client says so with this code (none: an empty close frame).
-fn offence(payload: &[u8], code: Option<u16>) -> Error {
+/// The error for an invalid frame, which the client answers with one close frame with this code.
+fn violation(payload: &[u8], code: u16) -> Error {
     in_session(async |peer| {
         peer.write(payload).await;
-        assert_eq!(peer.next().await, Frame::Close(code));
+        // Head, masking key and masked code, read without the decoder, which drops frames after a close frame.
+        let frame = peer.raw(2 + 4 + 2).await;
+        assert_eq!(frame[..2], [0x88, 0x82]);
+        assert_eq!(u16::from_be_bytes([frame[6] ^ frame[2], frame[7] ^ frame[3]]), code);
+        assert_eq!(peer.next().await, Frame::End);
     })
 }
 
 #[test]
-fn a_refusal_says_status_and_code() {
+fn refused_websocket_contains_status_and_code() {
     let body = |status: &str, body: &str| {
         let len = body.len();
         on_connect(&format!("HTTP/1.1 {status}\r\nContent-Length: {len}\r\n\r\n{body}"))
     };
     assert_eq!(
         body("400 Bad Request", r#"{"code":3,"message":"Bad request"}"#),
-        Error::Refused { status: 400, code: Some(3) }
+        Error::Status { status: 400, code: Some(3) }
     );
     assert_eq!(
         body("403 Forbidden", r#"{"code":4,"message":"no"}"#),
-        Error::Refused { status: 403, code: Some(4) }
+        Error::Status { status: 403, code: Some(4) }
     );
-    assert_eq!(body("401 Unauthorized", "\"no\""), Error::Refused { status: 401, code: None });
-    assert_eq!(body("404 Not Found", ""), Error::Refused { status: 404, code: None });
-    // The rest of a large page does not come, and is not waited for.
+    assert_eq!(body("401 Unauthorized", "\"no\""), Error::Status { status: 401, code: None });
+    assert_eq!(body("404 Not Found", ""), Error::Status { status: 404, code: None });
+    // The client does not wait for the rest of a large body.
     assert_eq!(
         on_connect("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 100000\r\n\r\n<html>"),
-        Error::Refused { status: 502, code: None }
+        Error::Status { status: 502, code: None }
     );
-    // A WebSocket refused by the reference server: no length, the connection ends it.
+    // The reference server refuses a WebSocket without a length: the body ends with the connection.
     let raw = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{\"code\":1}";
-    assert_eq!(on_connect(raw), Error::Refused { status: 400, code: Some(1) });
+    assert_eq!(on_connect(raw), Error::Status { status: 400, code: Some(1) });
     let chunked = "HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\na\r\n{\"code\":2}\r\n0\r\n\r\n";
-    assert_eq!(on_connect(chunked), Error::Refused { status: 400, code: Some(2) });
+    assert_eq!(on_connect(chunked), Error::Status { status: 400, code: Some(2) });
 }
 
 #[test]
-fn another_revision_of_the_protocol_has_its_own_error() {
+fn code_5_is_unsupported_version() {
     let body = r#"{"code":5,"message":"Unsupported protocol version"}"#;
     let len = body.len();
     let answer = format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {len}\r\n\r\n{body}");
-    assert_eq!(on_connect(&answer), Error::WrongVersion);
+    assert_eq!(on_connect(&answer), Error::UnsupportedVersion);
 }
 
 #[test]
-fn what_is_no_websocket_server_is_told_apart() {
+fn invalid_handshake_responses_have_distinct_errors() {
     let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
     assert_eq!(on_connect(&format!("{head}\r\n")), Error::Handshake(Mismatch::Accept));
     let accept = "Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n";
@@ -115,71 +119,71 @@ fn what_is_no_websocket_server_is_told_apart() {
 }
 
 #[test]
-fn a_connection_that_breaks_says_how() {
+fn broken_connection_reports_the_io_error() {
     let reset = Error::Io(IoError(ErrorKind::ConnectionReset));
     assert_eq!(on_connect(""), reset);
     assert_eq!(in_session(async |peer| peer.writer.reset()), reset);
 }
 
 #[test]
-fn a_server_that_says_nothing_is_not_waited_for() {
+fn open_timeout_expires_without_a_response() {
     let began = Instant::now();
     let error = error_of(&Config::new("test"), async |peer| {
         peer.request().await;
         Timer::after(Duration::from_secs(100)).await;
     });
-    assert_eq!(error, Error::TimedOut(Waiting::Handshake));
+    assert_eq!(error, Error::TimedOut(Timeout::Open));
     assert_eq!(began.elapsed().as_secs(), 100);
     let error = error_of(&Config::new("test"), async |peer| {
         peer.upgrade().await;
         Timer::after(Duration::from_secs(100)).await;
     });
-    assert_eq!(error, Error::TimedOut(Waiting::Handshake));
+    assert_eq!(error, Error::TimedOut(Timeout::Open));
 }
 
 #[test]
-fn a_silent_server_is_gone_after_its_own_figures() {
-    let timing = Timing { ping_interval: 5_000, ping_timeout: 2_000, ..QUIET };
+fn session_times_out_after_ping_interval_and_timeout() {
+    let timing = Timing { ping_interval_ms: 5_000, ping_timeout_ms: 2_000, ..QUIET };
     let began = Instant::now();
     let error = error_of(&Config::new("test"), async |peer| {
         peer.open(timing, 1_000).await;
         Timer::after(Duration::from_millis(4_900)).await;
         peer.text("2").await;
         assert_eq!(peer.next().await, Frame::Text("3".into()));
-        // Other traffic is no heartbeat.
+        // Messages do not count as a heartbeat.
         peer.text("4x").await;
-        assert_eq!(peer.next().await, Frame::Close(Some(1000)));
+        assert_eq!(peer.next().await, Frame::Close(Some(1001)));
         let waited = began.elapsed().as_millis();
         assert!((11_900..=11_901).contains(&waited), "{waited}");
     });
-    assert_eq!(error, Error::TimedOut(Waiting::Ping));
+    assert_eq!(error, Error::TimedOut(Timeout::Ping));
 }
 
 #[test]
-fn a_close_says_who_and_why() {
+fn close_reports_its_cause() {
     let by_frame = |payload: &'static [u8], code: Option<u16>| {
         in_session(async |peer| {
             peer.frame(true, Opcode::Close, payload).await;
-            assert_eq!(peer.next().await, Frame::Close(code), "it is answered in kind");
+            assert_eq!(peer.next().await, Frame::Close(code), "the answer has the same code");
         })
     };
-    let going_away = Error::Closed(Closed::ByFrame(Some(CloseCode::GOING_AWAY)));
+    let going_away = Error::Closed(Closed::CloseFrame(Some(CloseCode::GOING_AWAY)));
     assert_eq!(by_frame(&[0x03, 0xe9], Some(1001)), going_away);
-    assert_eq!(by_frame(&[], None), Error::Closed(Closed::ByFrame(None)));
+    assert_eq!(by_frame(&[], None), Error::Closed(Closed::CloseFrame(None)));
     let by_packet = in_session(async |peer| {
         peer.text("1").await;
         assert_eq!(peer.next().await, Frame::Close(Some(1000)));
     });
-    assert_eq!(by_packet, Error::Closed(Closed::ByPacket));
+    assert_eq!(by_packet, Error::Closed(Closed::ServerDisconnect));
     let silently = error_of(&Config::new("test"), async |peer| {
         peer.open(QUIET, 1_000).await;
-        peer.hang_up();
+        peer.close();
     });
-    assert_eq!(silently, Error::Closed(Closed::Silently));
+    assert_eq!(silently, Error::Closed(Closed::TransportClose));
 }
 
 #[test]
-fn a_session_must_begin_with_an_open_packet() {
+fn first_packet_must_be_an_open_packet() {
     let first = |text: &'static str| {
         error_of(&Config::new("test"), async |peer| {
             peer.upgrade().await;
@@ -194,15 +198,15 @@ fn a_session_must_begin_with_an_open_packet() {
 }
 
 #[test]
-fn what_is_not_a_packet_ends_the_session() {
-    assert_eq!(offence(b"\x81\x00", None), Error::Packet(packet::Error::Empty));
-    assert_eq!(offence(b"\x81\x017", None), Error::Packet(packet::Error::UnknownType));
-    assert_eq!(offence(b"\x81\x02b*", None), Error::Packet(packet::Error::Base64));
-    assert_eq!(offence(b"\x81\x024\xff", Some(1007)), Error::Packet(packet::Error::Utf8));
+fn invalid_packet_ends_the_session() {
+    assert_eq!(violation(b"\x81\x00", 1002), Error::Packet(packet::Error::Empty));
+    assert_eq!(violation(b"\x81\x017", 1002), Error::Packet(packet::Error::UnknownType));
+    assert_eq!(violation(b"\x81\x02b*", 1002), Error::Packet(packet::Error::Base64));
+    assert_eq!(violation(b"\x81\x024\xff", 1007), Error::Packet(packet::Error::Utf8));
 }
 
 #[test]
-fn a_frame_against_the_rules_ends_the_session_with_its_code() {
+fn invalid_frame_ends_the_session_with_1002() {
     for (frame, error) in [
         (&b"\x81\x80\0\0\0\0"[..], WsError::Masked),
         (b"\xc1\x00", WsError::ReservedBits),
@@ -210,28 +214,28 @@ fn a_frame_against_the_rules_ends_the_session_with_its_code() {
         (b"\x80\x00", WsError::NothingToContinue),
         (b"\x09\x00", WsError::FragmentedControl),
     ] {
-        assert_eq!(offence(frame, Some(1002)), Error::WebSocket(error));
+        assert_eq!(violation(frame, 1002), Error::WebSocket(error));
     }
 }
 
 #[test]
-fn a_message_beyond_the_buffer_is_refused_with_1009_before_it_comes() {
+fn message_larger_than_the_buffer_is_refused_with_1009() {
     let max = Buffers::<1024, 512>::MAX_MESSAGE;
     let head = |len: usize| [&[0x82, 126][..], &(len as u16).to_be_bytes()].concat();
-    assert_eq!(offence(&head(max + 1), Some(1009)), Error::TooLarge);
-    // In fragments too.
+    assert_eq!(violation(&head(max + 1), 1009), Error::ReceivedTooLarge);
+    // The same in fragments.
     let half = vec![0; max / 2];
     let fragments = [&[0x02, 126], &(half.len() as u16).to_be_bytes()[..], &half].concat();
     let rest = [&[0x80, 126][..], &(max as u16).to_be_bytes()].concat();
-    assert_eq!(offence(&[fragments, rest].concat(), Some(1009)), Error::TooLarge);
+    assert_eq!(violation(&[fragments, rest].concat(), 1009), Error::ReceivedTooLarge);
 }
 
 #[test]
-fn after_a_refusal_the_same_buffers_serve_the_next_connection() {
+fn buffers_are_reusable_after_an_error() {
     let mut buffers = Buffers::<1024, 512>::new();
     let config = Config::new("test");
     for round in 0..3 {
-        let ((reader, writer), far) = pair(SMOOTH);
+        let ((reader, writer), far) = pair(UNLIMITED);
         let mut peer = Peer::new(far);
         run(join(
             async {
@@ -240,7 +244,7 @@ fn after_a_refusal_the_same_buffers_serve_the_next_connection() {
                     .unwrap();
                 client.send("hello").await.unwrap();
                 assert!(client.recv().await.is_ok());
-                assert_eq!(client.recv().await.err(), Some(Error::TooLarge), "{round}");
+                assert_eq!(client.recv().await.err(), Some(Error::ReceivedTooLarge), "{round}");
             },
             async {
                 peer.open(QUIET, 1_000).await;
@@ -254,8 +258,8 @@ fn after_a_refusal_the_same_buffers_serve_the_next_connection() {
 }
 
 #[test]
-fn a_message_the_server_would_refuse_is_not_sent_and_costs_nothing() {
-    let ((reader, writer), far) = pair(SMOOTH);
+fn message_larger_than_max_payload_is_not_sent() {
+    let ((reader, writer), far) = pair(UNLIMITED);
     let mut peer = Peer::new(far);
     run(join(
         async {
@@ -263,12 +267,12 @@ fn a_message_the_server_would_refuse_is_not_sent_and_costs_nothing() {
             let config = Config::new("test");
             let mut client =
                 Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
-            let too_long = Err(Error::MessageTooLong { limit: 1_000 });
+            let too_long = Err(Error::TooLarge { max: 1_000 });
             assert_eq!(client.send(&[0; 1_001][..]).await, too_long);
-            // With its type, text takes one more.
+            // The type of a text message is one more byte.
             assert_eq!(client.send("a".repeat(1_000).as_str()).await, too_long);
             client.send(&[0; 1_000][..]).await.unwrap();
-            client.flush().await.unwrap();
+            client.flushed().await.unwrap();
         },
         async {
             peer.open(QUIET, 1_000).await;
@@ -278,8 +282,8 @@ fn a_message_the_server_would_refuse_is_not_sent_and_costs_nothing() {
 }
 
 #[test]
-fn a_server_that_does_not_close_its_side_is_left() {
-    let ((reader, writer), far) = pair(SMOOTH);
+fn disconnect_times_out_without_a_close_frame() {
+    let ((reader, writer), far) = pair(UNLIMITED);
     let mut peer = Peer::new(far);
     run(join(
         async {
@@ -288,7 +292,7 @@ fn a_server_that_does_not_close_its_side_is_left() {
             let client =
                 Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
             let began = Instant::now();
-            assert_eq!(client.close().await, Err(Error::TimedOut(Waiting::Close)));
+            assert_eq!(client.disconnect().await, Err(Error::TimedOut(Timeout::Close)));
             assert_eq!(began.elapsed().as_secs(), 5);
         },
         async {
@@ -299,7 +303,7 @@ fn a_server_that_does_not_close_its_side_is_left() {
 }
 
 #[test]
-fn a_request_that_cannot_be_made_is_not_sent() {
+fn invalid_config_sends_no_request() {
     for (config, error) in [
         (Config::new("test\r\nX: y"), WriteError::IllegalValue),
         (Config::new("test").path("/a b"), WriteError::IllegalValue),
@@ -307,42 +311,42 @@ fn a_request_that_cannot_be_made_is_not_sent() {
         (Config::new("test").headers(&[("A", "\n")]), WriteError::IllegalValue),
         (Config::new("test").query(&"a".repeat(500)), WriteError::Overflow),
     ] {
-        let error_was = error_of(&config, async |peer| assert!(peer.got_nothing()));
+        let error_was = error_of(&config, async |peer| assert!(peer.received_nothing()));
         assert_eq!(error_was, Error::Request(error));
     }
 }
 
 #[test]
-fn no_two_errors_read_the_same() {
+fn every_error_has_a_distinct_message() {
     let errors = [
         Error::Io(IoError(ErrorKind::ConnectionReset)),
-        Error::Dns,
+        Error::Resolve,
         Error::Connect,
-        Error::TimedOut(Waiting::Dns),
-        Error::TimedOut(Waiting::Connect),
-        Error::TimedOut(Waiting::Handshake),
-        Error::TimedOut(Waiting::Ping),
-        Error::TimedOut(Waiting::Close),
-        Error::Refused { status: 400, code: None },
-        Error::Refused { status: 400, code: Some(3) },
-        Error::WrongVersion,
+        Error::TimedOut(Timeout::Resolve),
+        Error::TimedOut(Timeout::Connect),
+        Error::TimedOut(Timeout::Open),
+        Error::TimedOut(Timeout::Ping),
+        Error::TimedOut(Timeout::Close),
+        Error::Status { status: 400, code: None },
+        Error::Status { status: 400, code: Some(3) },
+        Error::UnsupportedVersion,
         Error::Handshake(Mismatch::Accept),
         Error::Http(http::Error::BareLf),
         Error::NotOpened,
         Error::Open(open::Error::Json),
         Error::Request(WriteError::IllegalValue),
         Error::Request(WriteError::Overflow),
-        Error::Closed(Closed::ByPacket),
-        Error::Closed(Closed::ByFrame(None)),
-        Error::Closed(Closed::ByFrame(Some(CloseCode::NORMAL))),
-        Error::Closed(Closed::Silently),
-        Error::Closed(Closed::ByUs),
+        Error::Closed(Closed::ServerDisconnect),
+        Error::Closed(Closed::CloseFrame(None)),
+        Error::Closed(Closed::CloseFrame(Some(CloseCode::NORMAL))),
+        Error::Closed(Closed::TransportClose),
+        Error::Closed(Closed::ClientDisconnect),
         Error::WebSocket(WsError::Masked),
         Error::Packet(packet::Error::Empty),
-        Error::TooLarge,
-        Error::MessageTooLong { limit: 7 },
+        Error::ReceivedTooLarge,
+        Error::TooLarge { max: 7 },
         Error::Unfinished,
-        Error::HoldsSeparator,
+        Error::Separator,
         Error::UpgradeFailed,
     ];
     let texts: std::collections::HashSet<_> = errors.iter().map(ToString::to_string).collect();

@@ -1,5 +1,5 @@
-//! The client on the host: against scripts, against a server, and over a network that loses frames. All of
-//! it on a virtual clock and without a socket.
+//! Tests of the clients on the host: against scripted servers, against an echo server, and over a network that loses
+//! frames. All of them use a virtual clock and no sockets.
 
 mod any;
 mod cancel;
@@ -12,7 +12,7 @@ mod polling;
 mod upgrade;
 mod websocket;
 
-/// Random enough for a test, and the same every time.
+/// A deterministic random generator.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(pub(crate) u64);
 

@@ -1,6 +1,6 @@
-//! Two stacks of embassy-net in one process, joined by a wire that drops, doubles, delays and overtakes
-//! frames, as a seed says. TCP has to make up for all of it; what we have to make up for is that bytes come
-//! at any time, in any portion.
+//! Two stacks of embassy-net in one process, joined by a wire that drops, duplicates, delays and reorders frames. A
+//! seed makes it deterministic. TCP repairs the stream; the client has to handle bytes at any time, in portions of any
+//! size.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,9 +10,7 @@ use std::task::{Context, Waker};
 
 use eio_core::session::{CloseReason, Timing};
 use eio_embassy::tcp::TcpConnector;
-use eio_embassy::{
-    Backoff, Buffers, ClientTiming, Config, Connector, Error, Message, Waiting, dial,
-};
+use eio_embassy::{Backoff, Buffers, Config, Connector, Error, Message, Timeout, connect};
 use embassy_net::tcp::TcpSocket;
 use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
@@ -20,32 +18,32 @@ use embassy_time::{Duration, Instant};
 use rand_core::RngCore;
 
 use crate::Random;
-use crate::clock::run_beside;
+use crate::clock::run_with;
 use crate::peer::{Peer, QUIET};
 
-/// Percent of the frames, and milliseconds.
+/// Faults of a wire, in percent of its frames, and its delay.
 #[derive(Clone, Copy, Debug)]
-struct Weather {
+struct Faults {
     dropped: u32,
-    doubled: u32,
-    /// Each frame takes up to so long: a later one may overtake it.
-    delay: u32,
+    duplicated: u32,
+    /// The longest delay of a frame in milliseconds. A later frame may arrive first.
+    delay_ms: u32,
 }
 
-/// One direction: frames by when they arrive, and in which order they were sent.
+/// One direction: frames by time of arrival and sequence number.
 #[derive(Debug)]
 struct Wire {
     frames: BTreeMap<(u64, u64), Vec<u8>>,
     sent: u64,
     reader: Option<Waker>,
-    weather: Weather,
+    faults: Faults,
     random: Random,
 }
 
 impl Wire {
-    fn new(weather: Weather, seed: u64) -> Rc<RefCell<Self>> {
+    fn new(faults: Faults, seed: u64) -> Rc<RefCell<Self>> {
         let (frames, random) = (BTreeMap::new(), Random(seed));
-        Rc::new(RefCell::new(Self { frames, sent: 0, reader: None, weather, random }))
+        Rc::new(RefCell::new(Self { frames, sent: 0, reader: None, faults, random }))
     }
 
     fn percent(&mut self, percent: u32) -> bool {
@@ -53,11 +51,11 @@ impl Wire {
     }
 
     fn send(&mut self, frame: Vec<u8>) {
-        if self.percent(self.weather.dropped) {
+        if self.percent(self.faults.dropped) {
             return;
         }
-        for _ in 0..1 + u8::from(self.percent(self.weather.doubled)) {
-            let delay = u64::from(self.random.next_u32() % (self.weather.delay * 1_000 + 1));
+        for _ in 0..1 + u8::from(self.percent(self.faults.duplicated)) {
+            let delay = u64::from(self.random.next_u32() % (self.faults.delay_ms * 1_000 + 1));
             let at = Instant::now().as_ticks() + delay;
             self.sent += 1;
             self.frames.insert((at, self.sent), frame.clone());
@@ -145,12 +143,12 @@ fn address(host: u8) -> embassy_net::Config {
 
 /// Runs `near` on a stack at 192.0.2.1 and `far` on one at 192.0.2.2 until `near` is done.
 fn over_network<T>(
-    weather: Weather,
+    faults: Faults,
     seed: u64,
     near: impl AsyncFnOnce(Stack<'_>) -> T,
     far: impl AsyncFnOnce(Stack<'_>),
 ) -> T {
-    let (up, down) = (Wire::new(weather, seed), Wire::new(weather, !seed));
+    let (up, down) = (Wire::new(faults, seed), Wire::new(faults, !seed));
     let (mut here, mut there) = (StackResources::<3>::new(), StackResources::<3>::new());
     let nic = Nic { from: Rc::clone(&down), to: Rc::clone(&up), address: 1 };
     let (near_stack, mut near_runner) = embassy_net::new(nic, address(1), &mut here, seed);
@@ -158,10 +156,10 @@ fn over_network<T>(
     let (far_stack, mut far_runner) = embassy_net::new(nic, address(2), &mut there, !seed);
     let near_runner = pin!(async { near_runner.run().await });
     let far_runner = pin!(async { far_runner.run().await });
-    run_beside(&mut [near_runner, far_runner, pin!(far(far_stack))], near(near_stack))
+    run_with(&mut [near_runner, far_runner, pin!(far(far_stack))], near(near_stack))
 }
 
-/// Serves one connection after another, each for one session.
+/// Serves one connection after another, with one session each.
 async fn serve(stack: Stack<'_>, timing: Timing, mut ended: impl FnMut(CloseReason)) {
     let (mut rx, mut tx) = ([0; 2048], [0; 2048]);
     let mut socket = TcpSocket::new(stack, &mut rx, &mut tx);
@@ -174,9 +172,10 @@ async fn serve(stack: Stack<'_>, timing: Timing, mut ended: impl FnMut(CloseReas
     }
 }
 
-/// Pings often. TCP waits twice as long after each loss of the same segment, and of a thousand seeds some
-/// lose one six times: nobody may give up before that.
-const PATIENT: Timing = Timing { ping_interval: 3_000, ping_timeout: 3_600_000, ..QUIET };
+/// Frequent pings with a long timeout. TCP doubles its timeout after each loss of the same segment, and with a thousand
+/// seeds some segments are lost six times: no timeout of the session may expire before.
+const LONG_TIMEOUT: Timing =
+    Timing { ping_interval_ms: 3_000, ping_timeout_ms: 3_600_000, ..QUIET };
 
 fn message(number: usize, pattern: &[u8]) -> Message<'_> {
     let len = [0, 1, 40, 126, 374, 900, 1_200][number % 7];
@@ -187,58 +186,56 @@ fn message(number: usize, pattern: &[u8]) -> Message<'_> {
 }
 
 #[test]
-fn no_message_is_lost_doubled_or_torn_whatever_happens_to_frames() {
+fn messages_survive_lost_duplicated_and_reordered_frames() {
     const MESSAGES: usize = 21;
     let pattern: Vec<u8> = (0..2_000).map(|i| b'a' + (i % 26) as u8).collect();
     let mut random = Random(4);
     for seed in 0..1_000 {
-        let weather = Weather {
+        let faults = Faults {
             dropped: random.next_u32() % 15,
-            doubled: random.next_u32() % 15,
-            delay: 1 + random.next_u32() % 80,
+            duplicated: random.next_u32() % 15,
+            delay_ms: 1 + random.next_u32() % 80,
         };
         let near = async |stack: Stack<'_>| {
             let (mut rx, mut tx) = ([0; 1536], [0; 1024]);
-            let mut connector = TcpConnector::new(stack, &mut rx, &mut tx)
-                .dial_timeout(Duration::from_millis(PATIENT.ping_timeout.into()));
-            let timing =
-                ClientTiming { open_timeout: PATIENT.ping_timeout, ..ClientTiming::default() };
-            let config = Config::new("192.0.2.2:3000").timing(timing);
+            let timeout = Duration::from_millis(LONG_TIMEOUT.ping_timeout_ms.into());
+            let mut connector = TcpConnector::new(stack, &mut rx, &mut tx).connect_timeout(timeout);
+            let config = Config::new("192.0.2.2:3000").open_timeout(timeout);
             let mut buffers = Buffers::<1536, 512>::new();
-            let mut client = dial(&mut connector, &config, &mut buffers, Random(seed))
+            let mut client = connect(&mut connector, &config, &mut buffers, Random(seed))
                 .await
                 .expect("a connection");
             let (mut sent, mut back) = (0, 0);
             while back < MESSAGES {
                 if sent < MESSAGES && sent - back < 3 {
-                    client.send(message(sent, &pattern)).await.expect("a session that lasts");
+                    client.send(message(sent, &pattern)).await.expect("an open session");
                     sent += 1;
                 } else {
-                    let came = client.recv().await.expect("a session that lasts");
-                    assert_eq!(came, message(back, &pattern), "seed {seed}, {weather:?}");
+                    let came = client.recv().await.expect("an open session");
+                    assert_eq!(came, message(back, &pattern), "seed {seed}, {faults:?}");
                     back += 1;
                 }
             }
-            // The server may have gone by then, without the last frame having come here.
-            let _ = client.close().await;
+            // The server may have closed the connection before its last frame arrived.
+            let _ = client.disconnect().await;
         };
-        over_network(weather, seed, near, async |stack| serve(stack, PATIENT, |_| ()).await);
+        over_network(faults, seed, near, async |stack| serve(stack, LONG_TIMEOUT, |_| ()).await);
     }
 }
 
 #[test]
-fn a_cable_that_is_pulled_is_noticed_and_the_session_comes_back_with_it() {
-    let timing = Timing { ping_interval: 2_000, ping_timeout: 1_000, ..QUIET };
-    let weather = Weather { dropped: 0, doubled: 0, delay: 1 };
-    let (up, down) = (Wire::new(weather, 1), Wire::new(weather, 2));
+fn unplugged_cable_ends_the_session_and_plugged_in_it_reconnects() {
+    let timing = Timing { ping_interval_ms: 2_000, ping_timeout_ms: 1_000, ..QUIET };
+    let faults = Faults { dropped: 0, duplicated: 0, delay_ms: 1 };
+    let (up, down) = (Wire::new(faults, 1), Wire::new(faults, 2));
     let (mut here, mut there) = (StackResources::<3>::new(), StackResources::<3>::new());
     let nic = Nic { from: Rc::clone(&down), to: Rc::clone(&up), address: 1 };
     let (stack, mut near_runner) = embassy_net::new(nic, address(1), &mut here, 1);
     let nic = Nic { from: Rc::clone(&up), to: Rc::clone(&down), address: 2 };
     let (far_stack, mut far_runner) = embassy_net::new(nic, address(2), &mut there, 2);
     let plug = |dropped| {
-        up.borrow_mut().weather.dropped = dropped;
-        down.borrow_mut().weather.dropped = dropped;
+        up.borrow_mut().faults.dropped = dropped;
+        down.borrow_mut().faults.dropped = dropped;
     };
     let reasons = RefCell::new(Vec::new());
     let near = async {
@@ -251,35 +248,34 @@ fn a_cable_that_is_pulled_is_noticed_and_the_session_comes_back_with_it() {
             let mut random = Random(round);
             let mut attempts = 0;
             let mut client = loop {
-                match dial(&mut connector, &config, &mut buffers, &mut random).await {
+                match connect(&mut connector, &config, &mut buffers, &mut random).await {
                     Ok(client) => break client,
-                    Err(error) => assert_eq!(error, Error::TimedOut(Waiting::Connect)),
+                    Err(error) => assert_eq!(error, Error::TimedOut(Timeout::Connect)),
                 }
                 attempts += 1;
-                connector.hang_up().await;
+                connector.close().await;
                 backoff.wait(&mut Random(round)).await;
                 if attempts == 2 {
                     plug(0);
                 }
-                // The borrow of a connection that did not come about has ended.
             };
             client.send("hello").await.unwrap();
             assert_eq!(client.recv().await, Ok(Message::Text("hello")));
             plug(100);
             let began = Instant::now();
-            assert_eq!(client.recv().await, Err(Error::TimedOut(Waiting::Ping)));
+            assert_eq!(client.recv().await, Err(Error::TimedOut(Timeout::Ping)));
             let silence = began.elapsed();
             let limit = Duration::from_millis(3_010);
             assert!(silence <= limit, "{silence}");
             drop(client);
-            connector.hang_up().await;
+            connector.close().await;
         }
     };
     {
         let far = pin!(serve(far_stack, timing, |reason| reasons.borrow_mut().push(reason)));
         let near_runner = pin!(async { near_runner.run().await });
         let far_runner = pin!(async { far_runner.run().await });
-        run_beside(&mut [near_runner, far_runner, far], near);
+        run_with(&mut [near_runner, far_runner, far], near);
     }
     assert_eq!(reasons.into_inner()[..2], [CloseReason::PingTimeout; 2]);
 }

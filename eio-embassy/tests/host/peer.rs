@@ -1,4 +1,4 @@
-//! The other end: frame by frame for a script, or as a whole server.
+//! The peer of a client: frame by frame for a script, or a complete echo server.
 
 use std::collections::VecDeque;
 
@@ -17,15 +17,15 @@ use embassy_futures::select::{Either, select};
 use embassy_time::Timer;
 use embedded_io_async::{Read, Write};
 
-/// The figures of scripts: nothing happens by itself for a minute.
+/// The heartbeat of scripts: no ping within a minute.
 pub(crate) const QUIET: Timing = Timing {
-    ping_interval: 60_000,
-    ping_timeout: 20_000,
-    upgrade_timeout: 1_000,
-    close_timeout: 1_000,
+    ping_interval_ms: 60_000,
+    ping_timeout_ms: 20_000,
+    upgrade_timeout_ms: 1_000,
+    close_timeout_ms: 1_000,
 };
 
-/// What came.
+/// A received frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     Text(String),
@@ -45,13 +45,13 @@ pub(crate) struct Peer<R, W> {
 }
 
 impl Peer<crate::pipe::Reader, crate::pipe::Writer> {
-    /// Sends nothing more, like a process that ended.
-    pub(crate) fn hang_up(&mut self) {
-        self.writer = crate::pipe::pair(crate::pipe::SMOOTH).0.1;
+    /// Closes the sending direction, like a process that ended.
+    pub(crate) fn close(&mut self) {
+        self.writer = crate::pipe::pair(crate::pipe::UNLIMITED).0.1;
     }
 
-    /// Whether nothing ever came.
-    pub(crate) fn got_nothing(&mut self) -> bool {
+    /// Whether no byte was received.
+    pub(crate) fn received_nothing(&mut self) -> bool {
         self.rx.is_empty()
             && embassy_futures::poll_once(self.receive()) != std::task::Poll::Ready(true)
     }
@@ -63,7 +63,7 @@ impl<R: Read, W: Write> Peer<R, W> {
         Self { reader, writer, rx: RecvBuffer::new(vec![0; 1 << 20]), decoder }
     }
 
-    /// The head of a request, as text.
+    /// Reads the head of a request.
     pub(crate) async fn request(&mut self) -> String {
         let mut scanner = HeadScanner::new();
         loop {
@@ -72,11 +72,11 @@ impl<R: Read, W: Write> Peer<R, W> {
                 self.rx.skip(len);
                 return head;
             }
-            assert!(self.receive().await, "the client left in the middle of a head");
+            assert!(self.receive().await, "the client closed the connection within a head");
         }
     }
 
-    /// Lets a client in that asks for a WebSocket.
+    /// Accepts a WebSocket.
     pub(crate) async fn upgrade(&mut self) {
         let head = self.request().await;
         let accept = accept(&head);
@@ -90,7 +90,7 @@ impl<R: Read, W: Write> Peer<R, W> {
         .await;
     }
 
-    /// Lets a client in, up to and with the open packet.
+    /// Accepts a WebSocket and sends the open packet.
     pub(crate) async fn open(&mut self, timing: Timing, max_payload: u32) {
         self.upgrade().await;
         let mut memory = [0; OPEN_MAX];
@@ -108,7 +108,7 @@ impl<R: Read, W: Write> Peer<R, W> {
         self.write(&out.0).await;
     }
 
-    /// Writes, whether or not anybody reads it.
+    /// Writes, and ignores errors.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         let _ = self.writer.write_all(bytes).await;
     }
@@ -116,9 +116,8 @@ impl<R: Read, W: Write> Peer<R, W> {
     pub(crate) async fn next(&mut self) -> Frame {
         loop {
             let Self { rx, decoder, .. } = self;
-            if let Step::Ready(ready) = decoder.poll(rx).expect("a client that keeps to the rules")
-            {
-                return match decoder.event(rx, ready).expect("a client that keeps to the rules") {
+            if let Step::Ready(ready) = decoder.poll(rx).expect("a valid packet") {
+                return match decoder.event(rx, ready).expect("a valid packet") {
                     Event::Text(text) => Frame::Text(text.to_owned()),
                     Event::Binary(bytes) => Frame::Binary(bytes.to_vec()),
                     Event::Ping(bytes) => Frame::Ping(bytes.to_vec()),
@@ -132,10 +131,10 @@ impl<R: Read, W: Write> Peer<R, W> {
         }
     }
 
-    /// So many bytes as they come.
+    /// Reads `n` bytes.
     pub(crate) async fn raw(&mut self, n: usize) -> Vec<u8> {
         while self.rx.unread().len() < n {
-            assert!(self.receive().await, "the client left too early");
+            assert!(self.receive().await, "the client closed the connection too early");
         }
         let bytes = self.rx.unread()[..n].to_vec();
         self.rx.skip(n);
@@ -152,34 +151,34 @@ impl<R: Read, W: Write> Peer<R, W> {
         }
     }
 
-    /// Serves one session that echoes every message, to its end.
+    /// Serves one session and echoes every message until it ends.
     pub(crate) async fn echo(mut self, timing: Timing) -> CloseReason {
         self.open(timing, 100_000).await;
         let mut session = ServerSession::new(Transport::WebSocket, timing, now());
         let mut queue = VecDeque::new();
-        // `open` told the client already.
+        // `open` has sent it.
         assert_eq!(session.poll_transmit(Lane::WebSocket, false), Some(Transmit::Open));
         loop {
             while let Some(transmit) = session.poll_transmit(Lane::WebSocket, !queue.is_empty()) {
                 match transmit {
                     Transmit::Control(packet) => self.packet(packet).await,
                     Transmit::Message => {
-                        match queue.pop_front().expect("asked for only if there is one") {
+                        match queue.pop_front().expect("only if a message is queued") {
                             Frame::Binary(bytes) => self.frame(true, Opcode::Binary, &bytes).await,
                             Frame::Text(text) => self.text(&format!("4{text}")).await,
-                            other => unreachable!("{other:?} is no message"),
+                            other => unreachable!("{other:?} is not a message"),
                         }
                     }
                     Transmit::Hangup => {
                         self.frame(true, Opcode::Close, &1000_u16.to_be_bytes()).await
                     }
-                    Transmit::Open => unreachable!("said before"),
+                    Transmit::Open => unreachable!("already sent"),
                 }
             }
             if let Some(SessionEvent::Closed(reason)) = session.poll_event() {
                 return reason;
             }
-            let deadline = session.poll_timeout().expect("a session that lives has a deadline");
+            let deadline = session.poll_timeout().expect("an open session has a deadline");
             let timer = Timer::at(embassy_time::Instant::from_millis(deadline.as_millis()));
             let frame = match select(self.next(), timer).await {
                 Either::First(frame) => frame,
@@ -203,7 +202,7 @@ impl<R: Read, W: Write> Peer<R, W> {
                 }
                 Frame::Ping(_) | Frame::Pong(_) => continue,
             };
-            let packet = Packet::parse_text(&mut record).expect("a client that keeps to the rules");
+            let packet = Packet::parse_text(&mut record).expect("a valid packet");
             let message = session.handle_packet(Lane::WebSocket, packet, now());
             queue.extend(message.ok().flatten().map(owned));
         }
@@ -227,25 +226,25 @@ pub(crate) fn open(timing: Timing, max_payload: u32, upgrades: TransportSet) -> 
     Open {
         sid: "a_session".parse().unwrap(),
         upgrades,
-        ping_interval: timing.ping_interval,
-        ping_timeout: timing.ping_timeout,
+        ping_interval_ms: timing.ping_interval_ms,
+        ping_timeout_ms: timing.ping_timeout_ms,
         max_payload,
     }
 }
 
-/// What a server answers to the key in this head.
+/// The Sec-WebSocket-Accept for the key in this head.
 pub(crate) fn accept(head: &str) -> String {
     let mut slots = [EMPTY; 32];
     let head = RequestHead::parse(head.as_bytes(), &mut slots).expect("a well-formed head");
     let offer = check_request(head.method, head.minor_version, head.headers.iter());
-    offer.expect("a client that asks for a WebSocket").accept().to_owned()
+    offer.expect("a WebSocket request").accept().to_owned()
 }
 
 pub(crate) fn now() -> Instant {
     Instant::from_millis(embassy_time::Instant::now().as_millis())
 }
 
-/// As much room as it takes.
+/// A sink that grows.
 #[derive(Debug, Default)]
 pub(crate) struct Growing(pub(crate) Vec<u8>);
 

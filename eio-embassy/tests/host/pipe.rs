@@ -8,18 +8,18 @@ use std::task::{Poll, Waker};
 
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 
-/// How a connection treats those who use it.
+/// The limits of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manner {
-    /// Bytes under way in one direction.
+pub(crate) struct Limits {
+    /// Bytes in flight in one direction.
     pub(crate) capacity: usize,
-    /// The most bytes one read or write gets through.
+    /// Bytes of one read or write.
     pub(crate) step: usize,
-    /// Let every read and write wait once, even when it need not.
+    /// Every read and write is pending once before it is ready.
     pub(crate) stutter: bool,
 }
 
-pub(crate) const SMOOTH: Manner = Manner { capacity: 4096, step: usize::MAX, stutter: false };
+pub(crate) const UNLIMITED: Limits = Limits { capacity: 4096, step: usize::MAX, stutter: false };
 
 #[derive(Debug, Default)]
 struct State {
@@ -33,7 +33,7 @@ struct State {
 #[derive(Clone, Debug)]
 struct Wire {
     state: Rc<RefCell<State>>,
-    manner: Manner,
+    limits: Limits,
 }
 
 #[derive(Debug)]
@@ -48,9 +48,9 @@ pub(crate) struct Writer {
     stuttered: bool,
 }
 
-/// Two ends, each with its halves.
-pub(crate) fn pair(manner: Manner) -> ((Reader, Writer), (Reader, Writer)) {
-    let wire = || Wire { state: Rc::default(), manner };
+/// Two endpoints, each with its halves.
+pub(crate) fn pair(limits: Limits) -> ((Reader, Writer), (Reader, Writer)) {
+    let wire = || Wire { state: Rc::default(), limits };
     let (up, down) = (wire(), wire());
     let end = |from: &Wire, to: &Wire| {
         let reader = Reader { wire: from.clone(), stuttered: false };
@@ -60,7 +60,7 @@ pub(crate) fn pair(manner: Manner) -> ((Reader, Writer), (Reader, Writer)) {
 }
 
 impl Writer {
-    /// Breaks the connection for whoever reads what was written here.
+    /// Resets the connection: the peer reads an error after the bytes written so far.
     pub(crate) fn reset(&self) {
         self.wire.state.borrow_mut().broken = true;
         self.wire.wake();
@@ -79,7 +79,7 @@ impl Wire {
         mut attempt: impl FnMut(&mut State) -> Option<Result<usize, ErrorKind>>,
     ) -> Result<usize, ErrorKind> {
         let done = poll_fn(|context| {
-            if self.manner.stutter && !std::mem::replace(stuttered, true) {
+            if self.limits.stutter && !std::mem::replace(stuttered, true) {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -111,8 +111,8 @@ impl ErrorType for Writer {
 
 impl Read for Reader {
     async fn read(&mut self, into: &mut [u8]) -> Result<usize, ErrorKind> {
-        assert!(!into.is_empty(), "a read without room cannot be told from the end");
-        let step = self.wire.manner.step;
+        assert!(!into.is_empty(), "a read without room looks like the end of the stream");
+        let step = self.wire.limits.step;
         self.wire
             .transfer(&mut self.stuttered, |state| {
                 let n = into.len().min(state.bytes.len()).min(step);
@@ -131,7 +131,7 @@ impl Read for Reader {
 
 impl Write for Writer {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
-        let Manner { capacity, step, .. } = self.wire.manner;
+        let Limits { capacity, step, .. } = self.wire.limits;
         self.wire
             .transfer(&mut self.stuttered, |state| {
                 if state.closed {

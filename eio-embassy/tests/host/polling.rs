@@ -1,4 +1,4 @@
-//! The polling client against a server in memory that is as awkward as HTTP allows.
+//! The polling client against a server in memory that uses the variants of HTTP.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,119 +13,119 @@ use eio_core::packet::{Message, Packet};
 use eio_core::payload::{self, SEPARATOR};
 use eio_core::session::Timing;
 use eio_core::transport::TransportSet;
-use eio_embassy::{Buffers, Closed, Config, Connector, Error, PollingClient, Waiting};
+use eio_embassy::{Buffers, Closed, Config, Connector, Error, PollingClient, Timeout};
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Timer};
 use embedded_io_async::{Read, Write};
 
 use crate::clock::run;
 use crate::peer::{Frame, Growing, QUIET, open, owned};
-use crate::pipe::{Manner, Reader, SMOOTH, Writer, pair};
+use crate::pipe::{Limits, Reader, UNLIMITED, Writer, pair};
 
-/// How a server uses HTTP.
+/// The HTTP behaviour of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Http {
     KeepAlive,
-    /// Says that it ends the connection, and does.
+    /// Closes the connection after announcing it.
     Close,
-    /// Ends the connection without having said so.
-    Leave,
+    /// Closes the connection without announcing it.
+    CloseUnannounced,
     Chunked,
 }
 
-/// A server of one session that echoes.
+/// An echo server with one session.
 #[derive(Debug)]
 struct Server {
     http: Http,
-    manner: Manner,
+    limits: Limits,
     timing: Timing,
-    /// Connections that were dialed and not yet accepted.
-    dialed: VecDeque<(Reader, Writer)>,
+    /// Connections that are established and not yet accepted.
+    backlog: VecDeque<(Reader, Writer)>,
     /// Records for the next GET.
     queue: VecDeque<Vec<u8>>,
-    /// With each answer to a GET comes a ping.
+    /// Each response to a GET contains a ping.
     pings: bool,
-    /// Answers to handshakes, GETs and POSTs that are none.
+    /// Responses that refuse handshakes, GETs and POSTs.
     refusals: [Option<&'static str>; 3],
     pongs: usize,
     closed: bool,
-    /// Dials so far.
-    dials: usize,
+    /// The number of connections.
+    connects: usize,
 }
 
 type Shared = Rc<RefCell<Server>>;
 
-fn server(http: Http, manner: Manner, timing: Timing) -> Shared {
+fn server(http: Http, limits: Limits, timing: Timing) -> Shared {
     Rc::new(RefCell::new(Server {
         http,
-        manner,
+        limits,
         timing,
-        dialed: VecDeque::new(),
+        backlog: VecDeque::new(),
         queue: VecDeque::new(),
         pings: false,
         refusals: [None; 3],
         pongs: 0,
         closed: false,
-        dials: 0,
+        connects: 0,
     }))
 }
 
-/// A cable to a server.
+/// A connector to a server.
 #[derive(Debug)]
-struct Cable(Shared, Option<(Reader, Writer)>);
+struct Plug(Shared, Option<(Reader, Writer)>);
 
-impl Connector for Cable {
+impl Connector for Plug {
     type Reader<'a> = &'a mut Reader;
     type Writer<'a> = &'a mut Writer;
 
-    async fn dial(&mut self, _: &str, _: u16) -> Result<(), Error> {
+    async fn connect(&mut self, _: &str, _: u16) -> Result<(), Error> {
         let mut server = self.0.borrow_mut();
-        let (near, far) = pair(server.manner);
-        server.dials += 1;
-        server.dialed.push_back(far);
+        let (near, far) = pair(server.limits);
+        server.connects += 1;
+        server.backlog.push_back(far);
         self.1 = Some(near);
         Ok(())
     }
 
     fn split(&mut self) -> (&mut Reader, &mut Writer) {
-        let (reader, writer) = self.1.as_mut().expect("dialed before");
+        let (reader, writer) = self.1.as_mut().expect("a connection");
         (reader, writer)
     }
 
-    async fn hang_up(&mut self) {
+    async fn close(&mut self) {
         self.1 = None;
     }
 }
 
-/// Runs `near` while the server serves.
-fn beside<T>(server: &Shared, near: impl AsyncFnOnce(Cable, Cable) -> T) -> T {
-    let cable = || Cable(Rc::clone(server), None);
+/// Runs `near` together with the server.
+fn with_server<T>(server: &Shared, near: impl AsyncFnOnce(Plug, Plug) -> T) -> T {
+    let plug = || Plug(Rc::clone(server), None);
     let serve = async {
         let mut connections = Vec::new();
         std::future::poll_fn(|context| {
-            while let Some(far) = server.borrow_mut().dialed.pop_front() {
+            while let Some(far) = server.borrow_mut().backlog.pop_front() {
                 connections.push(Box::pin(connection(Rc::clone(server), far)));
             }
             connections.retain_mut(|it| it.as_mut().poll(context).is_pending());
-            // Looked at again with the next event, whatever it is: one task drives both ends.
+            // Polled again at every event, because one task runs client and server.
             Poll::<()>::Pending
         })
         .await;
     };
-    let near = near(cable(), cable());
+    let near = near(plug(), plug());
     match run(select(pin!(near), pin!(serve))) {
         Either::First(result) => result,
-        Either::Second(()) => unreachable!("a server serves for ever"),
+        Either::Second(()) => unreachable!("the server does not end"),
     }
 }
 
-/// One connection of a client, request by request.
+/// Serves one connection of a client.
 async fn connection(server: Shared, (mut reader, mut writer): (Reader, Writer)) {
     let mut rx = RecvBuffer::new(vec![0; 1 << 16]);
     loop {
         let mut scanner = HeadScanner::new();
         let len = loop {
-            if let Some(len) = scanner.poll(rx.unread(), 8192).expect("a well-formed head") {
+            if let Some(len) = scanner.poll(rx.unread(), 8192).expect("a valid head") {
                 break len;
             }
             match reader.read(rx.spare_mut(1)).await {
@@ -135,13 +135,13 @@ async fn connection(server: Shared, (mut reader, mut writer): (Reader, Writer)) 
         };
         let (post, handshake, framing) = {
             let mut slots = [EMPTY; 16];
-            let head = RequestHead::parse(&rx.unread()[..len], &mut slots).expect("a legal head");
+            let head = RequestHead::parse(&rx.unread()[..len], &mut slots).expect("a valid head");
             assert!(head.target.starts_with("/engine.io/?EIO=4&transport=polling"));
             (head.method == "POST", !head.target.contains("&sid=a_session"), head.framing())
         };
         rx.skip(len);
-        let mut decoder = BodyDecoder::new(framing.expect("legal framing"), 1 << 15);
-        while let Step::Need(_) = decoder.poll(&mut rx).expect("a legal body") {
+        let mut decoder = BodyDecoder::new(framing.expect("valid framing"), 1 << 15);
+        while let Step::Need(_) = decoder.poll(&mut rx).expect("a valid body") {
             match reader.read(rx.spare_mut(1)).await {
                 Ok(n) if n > 0 => rx.fill(n),
                 _ => return,
@@ -157,7 +157,7 @@ async fn connection(server: Shared, (mut reader, mut writer): (Reader, Writer)) 
             let open = open(server.borrow().timing, 10_000, TransportSet::EMPTY);
             format!("0{}", open.json(&mut memory)).into_bytes()
         } else if post {
-            received(&server, rx.kept_mut());
+            handle_post(&server, rx.kept_mut());
             b"ok".to_vec()
         } else {
             while server.borrow().queue.is_empty() {
@@ -199,11 +199,11 @@ fn answer(http: Http, body: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// What a POST brought.
-fn received(server: &Shared, body: &mut [u8]) {
+/// Processes the body of a POST.
+fn handle_post(server: &Shared, body: &mut [u8]) {
     let mut server = server.borrow_mut();
     for packet in payload::Decoder::new(body) {
-        match packet.expect("a client that keeps to the rules") {
+        match packet.expect("a valid packet") {
             packet @ Packet::Message(_) => {
                 let mut record = Growing::default();
                 packet.encode_text(&mut record).unwrap();
@@ -214,21 +214,21 @@ fn received(server: &Shared, body: &mut [u8]) {
                 server.closed = true;
                 server.queue.push_back(b"6".to_vec());
             }
-            other => panic!("{other:?} is nothing a client says"),
+            other => panic!("{other:?} is not a packet of a client"),
         }
     }
 }
 
-/// Drops `future` when it has waited `patience` times. `None`: it was dropped.
-async fn impatient<F: Future>(future: F, patience: usize) -> Option<F::Output> {
-    let patience = async {
-        for _ in 0..patience {
+/// Polls `future` until `limit` polls of another future and 200 µs have passed. `None`: it was dropped then.
+async fn poll_at_most<F: Future>(future: F, limit: usize) -> Option<F::Output> {
+    let timeout = async {
+        for _ in 0..limit {
             embassy_futures::yield_now().await;
         }
-        // So that time passes, too.
+        // Time has to pass, too.
         Timer::after_micros(200).await;
     };
-    match select(future, patience).await {
+    match select(future, timeout).await {
         Either::First(output) => Some(output),
         Either::Second(()) => None,
     }
@@ -248,19 +248,19 @@ fn message(frame: &Frame) -> Message<'_> {
     match frame {
         Frame::Text(text) => Message::Text(text),
         Frame::Binary(bytes) => Message::Binary(bytes),
-        other => unreachable!("{other:?} is no message"),
+        other => unreachable!("{other:?} is not a message"),
     }
 }
 
 #[test]
-fn nothing_is_lost_when_a_polling_future_is_dropped_at_any_await() {
+fn dropping_polling_futures_loses_nothing() {
     for http in [Http::KeepAlive, Http::Close, Http::Chunked] {
-        for patience in 0..4 {
+        for limit in 0..4 {
             for step in [1, 7, 64, 4096] {
-                let manner = Manner { capacity: 4096, step, stutter: true };
-                let server = server(http, manner, QUIET);
+                let limits = Limits { capacity: 4096, step, stutter: true };
+                let server = server(http, limits, QUIET);
                 server.borrow_mut().pings = true;
-                beside(&server, async |mut down, mut up| {
+                with_server(&server, async |mut down, mut up| {
                     let sent = messages();
                     let mut receive = Buffers::<4096, 384>::new();
                     let mut send = Buffers::<512, 1536>::new();
@@ -272,32 +272,32 @@ fn nothing_is_lost_when_a_polling_future_is_dropped_at_any_await() {
                     while back.len() < sent.len() {
                         if let Some(frame) = sending
                             && let Some(done) =
-                                impatient(client.send(message(frame)), patience).await
+                                poll_at_most(client.send(message(frame)), limit).await
                         {
                             done.unwrap();
                             sending = out.next();
                         }
-                        if let Some(done) = impatient(client.recv(), patience).await {
+                        if let Some(done) = poll_at_most(client.recv(), limit).await {
                             back.push(owned(done.unwrap()));
                         }
-                        impatient(client.flush(), patience).await.unwrap_or(Ok(())).unwrap();
+                        poll_at_most(client.flushed(), limit).await.unwrap_or(Ok(())).unwrap();
                     }
-                    assert_eq!(back, sent, "{http:?}, patience {patience}, step {step}");
-                    client.close().await.unwrap();
+                    assert_eq!(back, sent, "{http:?}, limit {limit}, step {step}");
+                    client.disconnect().await.unwrap();
                 });
                 let server = server.borrow();
-                assert!(server.closed, "the server was not told");
+                assert!(server.closed, "the server received no close packet");
                 assert!(server.pongs > 0, "no ping was answered");
             }
         }
     }
 }
 
-/// A session in which nothing is awkward.
-async fn smooth(
-    down: &mut Cable,
-    up: &mut Cable,
-    session: impl AsyncFnOnce(PollingClient<'_, Cable, Cable>),
+/// A session over unlimited connections.
+async fn session_over(
+    down: &mut Plug,
+    up: &mut Plug,
+    session: impl AsyncFnOnce(PollingClient<'_, Plug, Plug>),
 ) {
     let (mut receive, mut send) = (Buffers::<1024, 384>::new(), Buffers::<512, 768>::new());
     let config = Config::new("test");
@@ -306,77 +306,77 @@ async fn smooth(
 }
 
 #[test]
-fn a_connection_that_the_server_left_is_never_the_end_of_the_session() {
-    let server = server(Http::Leave, SMOOTH, QUIET);
-    beside(&server, async |mut down, mut up| {
-        smooth(&mut down, &mut up, async |mut client| {
+fn polling_reconnects_after_the_server_closes_a_connection() {
+    let server = server(Http::CloseUnannounced, UNLIMITED, QUIET);
+    with_server(&server, async |mut down, mut up| {
+        session_over(&mut down, &mut up, async |mut client| {
             for text in ["a", "b", "c"] {
                 client.send(text).await.unwrap();
                 assert_eq!(client.recv().await, Ok(Message::Text(text)));
-                client.flush().await.unwrap();
+                client.flushed().await.unwrap();
             }
-            client.close().await.unwrap();
+            client.disconnect().await.unwrap();
         })
         .await;
     });
-    assert!(server.borrow().dials >= 8, "each answer takes a connection");
+    assert!(server.borrow().connects >= 8, "each response needs a connection");
 }
 
 #[test]
-fn an_application_that_takes_its_time_never_meets_the_end_of_a_connection() {
-    let server = server(Http::KeepAlive, SMOOTH, QUIET);
-    // In one answer.
+fn idle_connections_are_not_reused_after_two_seconds() {
+    let server = server(Http::KeepAlive, UNLIMITED, QUIET);
+    // Both in one response.
     server.borrow_mut().queue.extend([b"4a".to_vec(), b"4b".to_vec()]);
-    beside(&server, async |mut down, mut up| {
-        smooth(&mut down, &mut up, async |mut client| {
+    with_server(&server, async |mut down, mut up| {
+        session_over(&mut down, &mut up, async |mut client| {
             client.send("c").await.unwrap();
-            client.flush().await.unwrap();
+            client.flushed().await.unwrap();
             assert_eq!(client.recv().await, Ok(Message::Text("a")));
-            // Servers end a connection that carries nothing for 5 s.
+            // Servers close an idle connection after 5 s.
             Timer::after_secs(10).await;
             assert_eq!(client.recv().await, Ok(Message::Text("b")));
             assert_eq!(client.recv().await, Ok(Message::Text("c")));
             client.send("d").await.unwrap();
             assert_eq!(client.recv().await, Ok(Message::Text("d")));
-            client.close().await.unwrap();
+            client.disconnect().await.unwrap();
         })
         .await;
     });
-    assert_eq!(server.borrow().dials, 4, "neither connection is used again after 10 s");
+    assert_eq!(server.borrow().connects, 4, "no connection is reused after 10 s");
 }
 
 #[test]
-fn a_message_that_polling_cannot_carry_never_harms_the_session() {
-    let server = server(Http::KeepAlive, SMOOTH, QUIET);
-    beside(&server, async |mut down, mut up| {
-        smooth(&mut down, &mut up, async |mut client| {
-            assert_eq!(client.send("a\u{1e}4b").await, Err(Error::HoldsSeparator));
+fn rejected_message_does_not_end_the_polling_session() {
+    let server = server(Http::KeepAlive, UNLIMITED, QUIET);
+    with_server(&server, async |mut down, mut up| {
+        session_over(&mut down, &mut up, async |mut client| {
+            assert_eq!(client.send("a\u{1e}4b").await, Err(Error::Separator));
             let long = [b'x'; 700];
-            let Err(Error::MessageTooLong { limit }) = client.send(&long[..]).await else {
-                panic!("longer than the buffer")
+            let Err(Error::TooLarge { max }) = client.send(&long[..]).await else {
+                panic!("larger than the buffer")
             };
-            let fits = str::from_utf8(&long[..limit as usize - 1]).unwrap();
+            let fits = str::from_utf8(&long[..max as usize - 1]).unwrap();
             assert_eq!(
                 client.send(format!("{fits}x").as_str()).await,
-                Err(Error::MessageTooLong { limit })
+                Err(Error::TooLarge { max })
             );
             client.send(fits).await.unwrap();
             assert_eq!(client.recv().await, Ok(Message::Text(fits)));
-            client.close().await.unwrap();
+            client.disconnect().await.unwrap();
         })
         .await;
     });
 }
 
 #[test]
-fn an_answer_beyond_the_buffer_is_never_taken_in_part() {
+fn response_larger_than_the_buffer_ends_the_session() {
     for http in [Http::KeepAlive, Http::Chunked] {
-        let server = server(http, SMOOTH, QUIET);
+        let server = server(http, UNLIMITED, QUIET);
         server.borrow_mut().queue.push_back([b"4", &[b'x'; 1100][..]].concat());
-        beside(&server, async |mut down, mut up| {
-            smooth(&mut down, &mut up, async |mut client| {
-                assert_eq!(client.recv().await, Err(Error::TooLarge));
-                assert_eq!(client.send("x").await, Err(Error::TooLarge));
+        with_server(&server, async |mut down, mut up| {
+            session_over(&mut down, &mut up, async |mut client| {
+                assert_eq!(client.recv().await, Err(Error::ReceivedTooLarge));
+                assert_eq!(client.send("x").await, Err(Error::ReceivedTooLarge));
             })
             .await;
         });
@@ -384,19 +384,19 @@ fn an_answer_beyond_the_buffer_is_never_taken_in_part() {
 }
 
 #[test]
-fn a_refusal_is_never_without_its_status() {
+fn polling_error_contains_status_and_code() {
     const OLD: &str = "HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\n{\"code\":5}";
     const GONE: &str = "HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\n{\"code\":1}";
     const BIG: &str = "HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\n\r\n";
     let cases = [
-        (0, OLD, Error::WrongVersion),
-        (1, GONE, Error::Refused { status: 400, code: Some(1) }),
-        (2, BIG, Error::Refused { status: 413, code: None }),
+        (0, OLD, Error::UnsupportedVersion),
+        (1, GONE, Error::Status { status: 400, code: Some(1) }),
+        (2, BIG, Error::Status { status: 413, code: None }),
     ];
     for (which, refusal, expected) in cases {
-        let server = server(Http::KeepAlive, SMOOTH, QUIET);
+        let server = server(Http::KeepAlive, UNLIMITED, QUIET);
         server.borrow_mut().refusals[which] = Some(refusal);
-        let error = beside(&server, async |mut down, mut up| {
+        let error = with_server(&server, async |mut down, mut up| {
             let (mut receive, mut send) = (Buffers::<1024, 384>::new(), Buffers::<512, 768>::new());
             let config = Config::new("test");
             let (down, up) = ((&mut down, &mut receive), (&mut up, &mut send));
@@ -409,13 +409,13 @@ fn a_refusal_is_never_without_its_status() {
 }
 
 #[test]
-fn a_silent_server_is_never_waited_for_longer_than_it_announced() {
-    let timing = Timing { ping_interval: 2_000, ping_timeout: 1_000, ..QUIET };
-    let server = server(Http::KeepAlive, SMOOTH, timing);
-    beside(&server, async |mut down, mut up| {
-        smooth(&mut down, &mut up, async |mut client| {
+fn polling_times_out_after_ping_interval_and_timeout() {
+    let timing = Timing { ping_interval_ms: 2_000, ping_timeout_ms: 1_000, ..QUIET };
+    let server = server(Http::KeepAlive, UNLIMITED, timing);
+    with_server(&server, async |mut down, mut up| {
+        session_over(&mut down, &mut up, async |mut client| {
             let began = Instant::now();
-            assert_eq!(client.recv().await, Err(Error::TimedOut(Waiting::Ping)));
+            assert_eq!(client.recv().await, Err(Error::TimedOut(Timeout::Ping)));
             assert_eq!(began.elapsed(), Duration::from_millis(3_000));
         })
         .await;
@@ -423,14 +423,14 @@ fn a_silent_server_is_never_waited_for_longer_than_it_announced() {
 }
 
 #[test]
-fn what_came_before_a_close_is_never_lost_with_it() {
-    let server = server(Http::KeepAlive, SMOOTH, QUIET);
+fn messages_before_a_close_packet_are_received() {
+    let server = server(Http::KeepAlive, UNLIMITED, QUIET);
     server.borrow_mut().queue.extend([b"4a".to_vec(), b"bAQI=".to_vec(), b"1".to_vec()]);
-    beside(&server, async |mut down, mut up| {
-        smooth(&mut down, &mut up, async |mut client| {
+    with_server(&server, async |mut down, mut up| {
+        session_over(&mut down, &mut up, async |mut client| {
             assert_eq!(client.recv().await, Ok(Message::Text("a")));
             assert_eq!(client.recv().await, Ok(Message::Binary(&[1, 2])));
-            assert_eq!(client.recv().await, Err(Error::Closed(Closed::ByPacket)));
+            assert_eq!(client.recv().await, Err(Error::Closed(Closed::ServerDisconnect)));
         })
         .await;
     });

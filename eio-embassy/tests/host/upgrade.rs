@@ -1,35 +1,35 @@
-//! Sessions that begin by polling and move to a WebSocket, against a script.
+//! `connect_and_upgrade`: upgrades on one connection, against a scripted server.
 
 use std::collections::VecDeque;
 
 use eio_core::transport::{Transport, TransportSet};
-use eio_embassy::{Buffers, Config, Connector, Error, Message, Waiting, dial_by_polling};
+use eio_embassy::{Buffers, Config, Connector, Error, Message, Timeout, connect_and_upgrade};
 use embassy_futures::join::join;
 use embassy_time::{Duration, Instant};
 
 use crate::Random;
 use crate::clock::run;
 use crate::peer::{Frame, Peer, QUIET, accept, open};
-use crate::pipe::{Manner, Reader, SMOOTH, Writer, pair};
+use crate::pipe::{Limits, Reader, UNLIMITED, Writer, pair};
 
-/// Connections made before, one for each dial.
+/// A connector with prepared connections, one for each `connect`.
 pub(crate) struct Plugs(VecDeque<(Reader, Writer)>, Option<(Reader, Writer)>);
 
 impl Connector for Plugs {
     type Reader<'a> = &'a mut Reader;
     type Writer<'a> = &'a mut Writer;
 
-    async fn dial(&mut self, _: &str, _: u16) -> Result<(), Error> {
+    async fn connect(&mut self, _: &str, _: u16) -> Result<(), Error> {
         self.1 = Some(self.0.pop_front().ok_or(Error::Connect)?);
         Ok(())
     }
 
     fn split(&mut self) -> (&mut Reader, &mut Writer) {
-        let (reader, writer) = self.1.as_mut().expect("dialed before");
+        let (reader, writer) = self.1.as_mut().expect("a connection");
         (reader, writer)
     }
 
-    async fn hang_up(&mut self) {
+    async fn close(&mut self) {
         self.1 = None;
     }
 }
@@ -37,20 +37,20 @@ impl Connector for Plugs {
 pub(crate) type Far = Peer<Reader, Writer>;
 
 fn plugs<const N: usize>() -> (Plugs, [Far; N]) {
-    plugs_with(SMOOTH)
+    plugs_with(UNLIMITED)
 }
 
-pub(crate) fn plugs_with<const N: usize>(manner: Manner) -> (Plugs, [Far; N]) {
+pub(crate) fn plugs_with<const N: usize>(limits: Limits) -> (Plugs, [Far; N]) {
     let mut near = VecDeque::new();
     let far = std::array::from_fn(|_| {
-        let (here, there) = pair(manner);
+        let (here, there) = pair(limits);
         near.push_back(here);
         Peer::new(there)
     });
     (Plugs(near, None), far)
 }
 
-/// Answers the first request: the open packet, and `more` behind it.
+/// Answers the first request with the open packet and `more`.
 pub(crate) async fn handshake(peer: &mut Far, upgrades: TransportSet, header: &str, more: &str) {
     let head = peer.request().await;
     assert!(head.starts_with("GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\n"), "{head}");
@@ -63,7 +63,7 @@ pub(crate) async fn handshake(peer: &mut Far, upgrades: TransportSet, header: &s
     .await;
 }
 
-/// Lets the WebSocket in, up to the probe.
+/// Accepts the WebSocket and reads the probe.
 pub(crate) async fn websocket(peer: &mut Far) {
     let head = peer.request().await;
     let target = "GET /engine.io/?EIO=4&transport=websocket&sid=a_session HTTP/1.1\r\n";
@@ -78,20 +78,20 @@ pub(crate) async fn websocket(peer: &mut Far) {
 pub(crate) const WEBSOCKET: TransportSet = TransportSet::EMPTY.with(Transport::WebSocket);
 
 #[test]
-fn nothing_that_came_before_the_websocket_is_lost_or_overtaken() {
-    // On one connection, and on two if the server ends the first.
+fn messages_before_the_upgrade_are_received_first() {
+    // On one connection, and on two if the server closes the first.
     for close in [false, true] {
         let (mut network, [mut first, mut second]) = plugs();
         let near = async {
             let mut buffers = Buffers::<1024, 512>::new();
             let config = Config::new("test");
-            let client = dial_by_polling(&mut network, &config, &mut buffers, Random(1)).await;
+            let client = connect_and_upgrade(&mut network, &config, &mut buffers, Random(1)).await;
             let mut client = client.unwrap();
             client.send("sent").await.unwrap();
             assert_eq!(client.recv().await, Ok(Message::Text("early")));
             assert_eq!(client.recv().await, Ok(Message::Binary(&[1, 2, 3])));
             assert_eq!(client.recv().await, Ok(Message::Text("late")));
-            client.close().await.unwrap();
+            client.disconnect().await.unwrap();
         };
         let far = async {
             let header = if close { "Connection: close\r\n" } else { "" };
@@ -111,17 +111,17 @@ fn nothing_that_came_before_the_websocket_is_lost_or_overtaken() {
     }
 }
 
-/// What becomes of the attempt.
+/// The error of an upgrade.
 async fn attempt(network: &mut Plugs) -> Error {
     let mut buffers = Buffers::<1024, 512>::new();
     let config = Config::new("test");
-    let error = dial_by_polling(network, &config, &mut buffers, Random(1)).await.err();
+    let error = connect_and_upgrade(network, &config, &mut buffers, Random(1)).await.err();
     error.expect("no session")
 }
 
 #[test]
-fn a_server_that_does_not_upgrade_is_never_waited_for_longer_than_an_upgrade_takes() {
-    // It offers none.
+fn upgrade_fails_if_not_offered_not_answered_or_answered_wrongly() {
+    // The server does not offer an upgrade.
     let (mut network, [mut peer]) = plugs();
     let far = handshake(&mut peer, TransportSet::EMPTY, "", "");
     assert_eq!(run(join(attempt(&mut network), far)).0, Error::UpgradeFailed);
@@ -141,13 +141,15 @@ fn a_server_that_does_not_upgrade_is_never_waited_for_longer_than_an_upgrade_tak
     let (error, took) = run(async {
         match embassy_futures::select::select(near, far).await {
             embassy_futures::select::Either::First(result) => result,
-            embassy_futures::select::Either::Second(()) => panic!("the client left"),
+            embassy_futures::select::Either::Second(()) => {
+                panic!("the client closed the connection")
+            }
         }
     });
     assert_eq!(error, Error::UpgradeFailed);
     assert!((10_000..12_000).contains(&took.as_millis()), "{took}");
 
-    // It answers with something else.
+    // It answers with another packet.
     let (mut network, [mut peer]) = plugs();
     let far = async {
         handshake(&mut peer, WEBSOCKET, "", "").await;
@@ -158,12 +160,15 @@ fn a_server_that_does_not_upgrade_is_never_waited_for_longer_than_an_upgrade_tak
 }
 
 #[test]
-fn a_handshake_that_is_none_is_never_followed_by_a_websocket() {
+fn failed_polling_handshake_opens_no_websocket() {
     let answers = [
-        ("HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\n{\"code\":5}", Error::WrongVersion),
+        (
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\n{\"code\":5}",
+            Error::UnsupportedVersion,
+        ),
         (
             "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n",
-            Error::Refused { status: 503, code: None },
+            Error::Status { status: 503, code: None },
         ),
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n6", Error::NotOpened),
     ];
@@ -179,6 +184,6 @@ fn a_handshake_that_is_none_is_never_followed_by_a_websocket() {
     let (mut network, [_peer]) = plugs();
     let began = Instant::now();
     let error = run(attempt(&mut network));
-    assert_eq!(error, Error::TimedOut(Waiting::Handshake));
+    assert_eq!(error, Error::TimedOut(Timeout::Open));
     assert_eq!(began.elapsed(), Duration::from_secs(20));
 }

@@ -1,4 +1,4 @@
-//! What a client does when everything goes well.
+//! Sessions without errors on a WebSocket, against a scripted server.
 
 use eio_core::session::Timing;
 use eio_core::ws::Opcode;
@@ -9,16 +9,16 @@ use embassy_time::{Duration, Timer};
 use crate::Random;
 use crate::clock::run;
 use crate::peer::{Frame, Peer, QUIET};
-use crate::pipe::{Reader, SMOOTH, Writer, pair};
+use crate::pipe::{Reader, UNLIMITED, Writer, pair};
 
 type TestClient<'b> = Client<'b, Reader, Writer, Random>;
 
-/// A script at one end, a client at the other.
+/// Runs `client` against `script`.
 fn with_client<T>(
     script: impl AsyncFnOnce(&mut Peer<Reader, Writer>) -> T,
     client: impl AsyncFnOnce(TestClient<'_>),
 ) -> T {
-    let ((reader, writer), far) = pair(SMOOTH);
+    let ((reader, writer), far) = pair(UNLIMITED);
     let mut peer = Peer::new(far);
     let near = async {
         let mut buffers = Buffers::<1024, 512>::new();
@@ -34,8 +34,8 @@ fn with_client<T>(
 }
 
 #[test]
-fn the_request_says_what_it_should() {
-    let ((reader, writer), far) = pair(SMOOTH);
+fn request_contains_path_query_and_headers() {
+    let ((reader, writer), far) = pair(UNLIMITED);
     let mut peer = Peer::new(far);
     let head = run(join(
         async {
@@ -59,18 +59,18 @@ fn the_request_says_what_it_should() {
 }
 
 #[test]
-fn the_handshake_is_told() {
+fn handshake_is_available() {
     with_client(
         async |_| (),
         async |client| {
             assert_eq!(client.handshake().sid.as_str(), "a_session");
-            assert_eq!(client.handshake().ping_interval, QUIET.ping_interval);
+            assert_eq!(client.handshake().ping_interval_ms, QUIET.ping_interval_ms);
         },
     );
 }
 
 #[test]
-fn text_and_binary_come_as_what_they_are() {
+fn text_and_binary_are_distinguished() {
     with_client(
         async |peer| {
             peer.text("4hello").await;
@@ -92,7 +92,7 @@ fn text_and_binary_come_as_what_they_are() {
 }
 
 #[test]
-fn fragments_are_put_together_up_to_what_the_buffer_holds() {
+fn fragments_are_assembled_up_to_the_buffer_size() {
     const MAX: usize = Buffers::<1024, 512>::MAX_MESSAGE;
     let longest: Vec<u8> = (0..MAX).map(|i| i as u8).collect();
     with_client(
@@ -100,7 +100,7 @@ fn fragments_are_put_together_up_to_what_the_buffer_holds() {
             peer.frame(false, Opcode::Text, "4h\u{e9}".as_bytes()).await;
             peer.frame(true, Opcode::Ping, &[7; 125]).await;
             peer.frame(true, Opcode::Continuation, b"llo").await;
-            // In pieces that leave a control frame the least room there can be.
+            // In fragments that leave the least room for a control frame.
             peer.frame(false, Opcode::Binary, &longest[..MAX - 1]).await;
             peer.frame(true, Opcode::Ping, &[8; 125]).await;
             peer.frame(true, Opcode::Continuation, &longest[MAX - 1..]).await;
@@ -116,14 +116,14 @@ fn fragments_are_put_together_up_to_what_the_buffer_holds() {
 }
 
 #[test]
-fn a_message_of_any_length_arrives_whole() {
+fn messages_of_any_length_are_sent() {
     let message: Vec<u8> = (0..5_000_u32).map(|i| (i * 7) as u8).collect();
     for len in (0..700).chain([1_000, 4_999, 5_000]) {
         with_client(
             async |peer| assert_eq!(peer.next().await, Frame::Binary(message[..len].to_vec())),
             async |mut client| {
                 client.send(&message[..len]).await.unwrap();
-                client.flush().await.unwrap();
+                client.flushed().await.unwrap();
             },
         );
     }
@@ -132,13 +132,13 @@ fn a_message_of_any_length_arrives_whole() {
         async |peer| assert_eq!(peer.next().await, Frame::Text(format!("4{text}"))),
         async |mut client| {
             client.send(text.as_str()).await.unwrap();
-            client.flush().await.unwrap();
+            client.flushed().await.unwrap();
         },
     );
 }
 
 #[test]
-fn pings_of_both_protocols_are_answered() {
+fn engine_io_and_websocket_pings_are_answered() {
     with_client(
         async |peer| {
             peer.text("2").await;
@@ -153,9 +153,9 @@ fn pings_of_both_protocols_are_answered() {
 }
 
 #[test]
-fn a_session_outlives_many_heartbeats_of_a_server() {
-    let timing = Timing { ping_interval: 300, ping_timeout: 200, ..QUIET };
-    let ((reader, writer), far) = pair(SMOOTH);
+fn session_survives_many_heartbeats() {
+    let timing = Timing { ping_interval_ms: 300, ping_timeout_ms: 200, ..QUIET };
+    let ((reader, writer), far) = pair(UNLIMITED);
     run(join(
         async {
             let mut buffers = Buffers::<1024, 512>::new();
@@ -167,14 +167,14 @@ fn a_session_outlives_many_heartbeats_of_a_server() {
             assert!(matches!(early, embassy_futures::select::Either::Second(())));
             client.send("still there").await.unwrap();
             assert_eq!(client.recv().await, Ok(Message::Text("still there")));
-            assert_eq!(client.close().await, Ok(()));
+            assert_eq!(client.disconnect().await, Ok(()));
         },
         Peer::new(far).echo(timing),
     ));
 }
 
 #[test]
-fn what_was_sent_before_close_arrives_before_it() {
+fn queued_messages_are_sent_before_disconnect() {
     with_client(
         async |peer| {
             assert_eq!(peer.next().await, Frame::Text("4last".into()));
@@ -185,13 +185,13 @@ fn what_was_sent_before_close_arrives_before_it() {
         },
         async |mut client| {
             client.send("last").await.unwrap();
-            assert_eq!(client.close().await, Ok(()));
+            assert_eq!(client.disconnect().await, Ok(()));
         },
     );
 }
 
 #[test]
-fn what_came_before_the_end_is_not_lost() {
+fn messages_before_a_reset_are_received() {
     with_client(
         async |peer| {
             peer.text("4first").await;
@@ -207,8 +207,8 @@ fn what_came_before_the_end_is_not_lost() {
 }
 
 #[test]
-fn no_two_frames_have_the_same_mask() {
-    let ((reader, writer), far) = pair(SMOOTH);
+fn each_frame_has_another_mask() {
+    let ((reader, writer), far) = pair(UNLIMITED);
     let mut peer = Peer::new(far);
     let raw = run(join(
         async {
@@ -218,7 +218,7 @@ fn no_two_frames_have_the_same_mask() {
                 Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
             client.send("aaaa").await.unwrap();
             client.send("aaaa").await.unwrap();
-            client.flush().await.unwrap();
+            client.flushed().await.unwrap();
         },
         async {
             peer.open(QUIET, 1_000).await;

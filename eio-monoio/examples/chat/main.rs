@@ -1,7 +1,7 @@
-//! A chat room: everyone who opens the page and gives a name hears what everyone says, on whatever core they are.
+//! A chat room for browsers: every participant receives every message, on any worker.
 //!
-//! A session's first message is the name, the others are what is said. What the server sends is a line with the
-//! name, or an empty one for news of the room, and then the text.
+//! The first message of a session is a name, further messages are text. The server sends a line with the name (empty for
+//! announcements of the room), followed by the text.
 
 use std::cell::OnceCell;
 use std::future::{Ready, ready};
@@ -21,7 +21,7 @@ struct Options {
     /// auto, io-uring or epoll
     #[arg(long, default_value = "auto")]
     driver: Driver,
-    /// What is served under /
+    /// Directory that is served under /
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/chat/public"))]
     root: PathBuf,
 }
@@ -32,7 +32,7 @@ const NAME: usize = 30;
 struct Room;
 
 impl Handler for Room {
-    /// The name, once it is given.
+    /// The name, after the first message.
     type Session = OnceCell<String>;
 
     async fn connect(&self, _: &ConnectRequest<'_>) -> Result<OnceCell<String>, Refusal> {
@@ -69,7 +69,7 @@ fn join(socket: &Socket<OnceCell<String>>, text: &str) {
     socket.server().broadcast(format!("\n{name} joined").as_str());
 }
 
-/// Nothing to wait for: the next message may come.
+/// There is nothing to await: the next message may be delivered.
 fn done() -> Ready<()> {
     ready(())
 }

@@ -39,7 +39,7 @@ class Series {
 
 const ascending = (a, b) => a - b;
 
-/** The median of the last few, where the plot's line runs: begun anew wherever the line is. */
+/** The running median that the plot's line shows: it restarts where the line does. */
 class RunningMedian {
   #times = [];
 
@@ -120,7 +120,7 @@ function connect() {
   link.upgrade = mode === "upgrade" ? "under way" : "not asked for";
   show("connecting", attempts ? `Connecting, attempt ${attempts + 1}` : "Connecting");
 
-  // A connection that was replaced may still have something to say; nobody listens any more.
+  // Events of a connection that was replaced are ignored.
   const on = (event, handler) => socket.on(event, (...args) => link?.socket === socket && handler(...args));
   on("handshake", (handshake) => (link.handshake = handshake));
   on("open", opened);
@@ -205,8 +205,8 @@ function send() {
   if (!link?.openedAt || paused || document.hidden || inFlight.size >= MAX_IN_FLIGHT) return;
   const { socket } = link;
   const payload = compose(++seq, Number(setting("size")), setting("format"));
-  // While `upgrading` the client holds messages back until the new transport is ready. An echo that comes
-  // after the statistics were begun anew must not slip into the new ones: hence `series`.
+  // While `upgrading` the client holds messages back until the new transport is ready. An echo that arrives
+  // after the statistics were reset does not count in the new ones: hence `series`.
   const entry = { payload, via: socket.transport.name, held: socket.upgrading, series, sentAt: 0 };
   inFlight.set(seq, entry);
   entry.sentAt = performance.now();
@@ -224,7 +224,7 @@ function received(data) {
   }
   attempts = 0; // an echo proves more than an open connection does
   const via = link.socket.transport.name;
-  // What was under way while the transports changed belongs to neither: it is shown, but not counted in.
+  // A message that was in flight during the upgrade belongs to neither transport: it is shown, but not counted.
   const crossed = entry.held || entry.via !== via;
   const rtt = Math.max(now - entry.sentAt, step);
   if (!crossed) entry.series[via].add(rtt);
@@ -338,7 +338,7 @@ form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("change", ({ target }) => {
   if (target.name === "mode") return reconnectAs(target.value);
   if (target.name === "rate") return restartTimer();
-  // Times of other messages would not compare: the statistics begin anew, the plot keeps its history.
+  // Times of different messages do not compare: the statistics restart, the plot keeps its history.
   resetStatistics();
   plot.mark("change", `${form.querySelector("[name=size]:checked").nextElementSibling.textContent} ${setting("format")}`);
   paint();

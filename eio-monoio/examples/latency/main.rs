@@ -1,6 +1,6 @@
-//! Round-trip times, live, in the browser: open the address it prints.
+//! Plots round-trip times in a browser: open the address that it prints.
 //!
-//! The page uses the official Engine.IO client. It starts over HTTP long-polling and moves to WebSocket.
+//! The page uses the official Engine.IO client. It starts over HTTP long-polling and upgrades to a WebSocket.
 
 use std::borrow::Cow;
 
@@ -50,7 +50,7 @@ impl Handler for Latency {
             .status(status)
             .header(header::CONTENT_TYPE, format!("{kind}; charset=utf-8"))
             .header(header::CACHE_CONTROL, "no-cache")
-            // An isolated page gets a finer clock.
+            // Browsers give isolated pages a clock of higher resolution.
             .header("Cross-Origin-Opener-Policy", "same-origin")
             .header("Cross-Origin-Embedder-Policy", "require-corp")
             .body(Cow::Borrowed(body.as_bytes()))

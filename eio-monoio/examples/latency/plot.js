@@ -17,8 +17,8 @@ export class Plot {
   #ctx;
   #entries = []; // samples and marks, oldest first, each with its slot `x`
   #next = 1; // the slot the next entry takes
-  #view = { start: 0, lo: Math.log10(0.2), hi: Math.log10(20), rows: 1 }; // what is shown now ...
-  #goal = { ...this.#view }; // ... and what it glides towards
+  #view = { start: 0, lo: Math.log10(0.2), hi: Math.log10(20), rows: 1 }; // the range that is shown ...
+  #goal = { ...this.#view }; // ... and the range it glides to
   #size = { width: 0, height: 0, ratio: 1 };
   #inspected = null;
   #frame = 0;

@@ -1,6 +1,6 @@
-//! A web site with a guarded door: static files for everyone, a session for who knows the token.
+//! A web site with authentication: static files for everyone, sessions for clients that send a token.
 //!
-//! Open the address it prints; the token is `sesame`. Other pages are whatever lies in `--root`; `/metrics` is for
+//! Open the address that it prints; the token is `sesame`. Other pages are the files in `--root`; `/metrics` is for
 //! Prometheus.
 
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ use eio_monoio::{
 use http::{HeaderValue, Request, Response, StatusCode, header};
 
 #[derive(Parser)]
-#[command(about = "Static files, and sessions for who knows the token")]
+#[command(about = "Static files, and sessions for clients that send a token")]
 struct Options {
     /// Address and port to listen on
     #[arg(long, default_value = "127.0.0.1:3000")]
@@ -22,19 +22,19 @@ struct Options {
     /// auto, io-uring or epoll
     #[arg(long, default_value = "auto")]
     driver: Driver,
-    /// What is served under /
+    /// Directory that is served under /
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/site/public"))]
     root: PathBuf,
-    /// What a client must know
+    /// Token that a client must send
     #[arg(long, default_value = "sesame")]
     token: String,
 }
 
-struct Door {
+struct Site {
     token: String,
 }
 
-impl Handler for Door {
+impl Handler for Site {
     type Session = ();
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<(), Refusal> {
@@ -60,7 +60,7 @@ impl Handler for Door {
 
     async fn request(&self, request: Request<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
         let mut response = Response::new(Cow::Borrowed(&b""[..]));
-        match (request.uri().path(), Remote::here()) {
+        match (request.uri().path(), Remote::current()) {
             ("/metrics", Some(server)) => {
                 let kind = HeaderValue::from_static(Metrics::CONTENT_TYPE);
                 response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -82,7 +82,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/engine.io.min.js", client)
         .header("Content-Security-Policy", "default-src 'self'");
     let token = options.token;
-    let server = Server::new(move || Door { token: token.clone() }).config(config).files(files);
+    let server = Server::new(move || Site { token: token.clone() }).config(config).files(files);
     let running = server.bind(&options.listen)?;
     println!(
         "listening on http://{}/ driver={} workers={}: open it in a browser; Ctrl-C ends it",

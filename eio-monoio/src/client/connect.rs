@@ -1,4 +1,4 @@
-//! [`Connect`]: the options of a client, and how a session is opened by them.
+//! [`Connect`]: the options of a client, and opening a session with them.
 
 use std::cell::RefCell;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -10,15 +10,22 @@ use eio_core::session::CloseReason;
 use eio_core::transport::Transport;
 
 use crate::client::error::{ConnectError, Fault};
+use crate::client::options::Options;
 use crate::client::session::Session;
-use crate::client::settings::{Options, Settings};
-use crate::client::{Client, signal};
+use crate::client::settings::Settings;
+use crate::client::{Client, lanes, signal};
 use crate::deflate::PerMessageDeflate;
-use crate::local::Local;
+use crate::worker::context::WorkerContext;
 
-/// Options of a connection; awaited, it connects and is done when the server has opened a session.
+/// The options of a [`Client`], from [`Client::connect`]. Awaiting them opens a session.
 ///
-/// An upgrade goes on meanwhile ([`Event::Upgraded`](crate::client::Event::Upgraded)). Dropped before it is done, nothing is left of it.
+/// The future completes when the server has sent the open packet. An upgrade follows in the background, and
+/// [`Event::Upgraded`](crate::client::Event::Upgraded) reports its success. If the future is dropped before it
+/// completes, the attempt ends and its connections are closed.
+///
+/// All values are checked before anything is sent. [`ConnectError::Option`] names the first option that is outside its
+/// range, and the range. Where engine.io-client or python-engineio have an option, its documentation gives their name for
+/// it.
 ///
 /// ```no_run
 /// # use eio_monoio::{Transport, client::{Client, ConnectError}};
@@ -37,162 +44,271 @@ pub struct Connect {
     pub(super) options: Options,
 }
 
-/// Setters, each with its default. JS: engine.io-client's name; Py: python-engineio's, where they have one.
+/// # Requests
+///
+/// The target and the header fields of every request.
 impl Connect {
-    /// The path, instead of the URL's. JS `path`, Py `engineio_path`.
+    /// The path of Engine.IO, instead of the URL's. A path without a leading slash gets one at both ends: `engine.io`
+    /// means `/engine.io/`.
+    ///
+    /// **Default:** the path of the URL, or `/engine.io/` if that is `/`. **Range:** visible ASCII without `?` and `#`.
+    ///
+    /// Engine.IO: `path`. python-engineio: `engineio_path`.
     pub fn path(mut self, path: &str) -> Self {
         self.options.path = Some(path.into());
         self
     }
 
-    /// A header of every request; may be repeated. A `Cookie` is sent together with the cookies the server sets,
-    /// `User-Agent` and `Authorization` replace our own. JS `extraHeaders`, Py `headers`.
+    /// A header field of every request; may be called repeatedly. `User-Agent` and `Authorization` replace those of the
+    /// client; `Cookie` is sent together with the cookies that the server sets.
+    ///
+    /// **Default:** none. **Range:** a legal name and value of RFC 9110; none of `Host`, `Connection`, `Upgrade`,
+    /// `Content-Length`, `Content-Type`, `Transfer-Encoding`, `Expect`, `Sec-WebSocket-Key`, `Sec-WebSocket-Version`
+    /// and `Sec-WebSocket-Extensions`, which the client controls.
+    ///
+    /// Engine.IO: `extraHeaders`. python-engineio: `headers`.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.options.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Which transports may be used; the first one begins. Polling, then an upgrade to WebSocket, by default.
-    /// JS `transports`, Py `transports`.
+    /// The query parameter whose value differs in every GET, so that caches do not answer; `None` for no parameter.
+    ///
+    /// **Default:** `t`. **Range:** visible ASCII without `&`, `=` and `#`; not a parameter of the protocol.
+    ///
+    /// Engine.IO: `timestampParam` and `timestampRequests`. python-engineio: `timestamp_requests`.
+    pub fn timestamp(mut self, parameter: Option<&str>) -> Self {
+        self.options.timestamp = parameter.map(Into::into);
+        self
+    }
+}
+
+/// # Transports
+///
+/// Over which transport a session opens, and whether it upgrades.
+impl Connect {
+    /// The transports that may be used. A session opens over the first one.
+    ///
+    /// **Default:** polling, then WebSocket. **Range:** at least one.
+    ///
+    /// Engine.IO, python-engineio: `transports`.
     pub fn transports(mut self, transports: impl IntoIterator<Item = Transport>) -> Self {
         self.options.transports = transports.into_iter().collect();
         self
     }
 
-    /// Whether a session that begins over polling goes on over a WebSocket, if both are allowed and the server
-    /// offers it. On by default. JS `upgrade`.
+    /// Whether a session that opens over polling upgrades to WebSocket, if both are [allowed](Self::transports) and the
+    /// server announces the upgrade.
+    ///
+    /// **Default:** true.
+    ///
+    /// Engine.IO: `upgrade`.
     pub fn upgrade(mut self, upgrade: bool) -> Self {
         self.options.upgrade = upgrade;
         self
     }
 
-    /// Whether a [reconnection](Client::reconnect) begins over a WebSocket if the last upgrade worked. Off by
-    /// default. JS `rememberUpgrade`.
+    /// Whether a [reconnection](Client::reconnect) opens over WebSocket if the last upgrade succeeded.
+    ///
+    /// **Default:** false.
+    ///
+    /// Engine.IO: `rememberUpgrade`.
     pub fn remember_upgrade(mut self, remember: bool) -> Self {
         self.options.remember_upgrade = remember;
         self
     }
 
-    /// Whether the other transport is tried when the first cannot open a session. Off by default.
-    /// JS `tryAllTransports`.
+    /// Whether the other transport is tried when the first one does not open a session.
+    ///
+    /// **Default:** false.
+    ///
+    /// Engine.IO: `tryAllTransports`.
     pub fn try_all_transports(mut self, all: bool) -> Self {
         self.options.try_all_transports = all;
         self
     }
+}
 
-    /// How long it may take to resolve the host and to connect, through a proxy if there is one. 10 s.
+/// # Timeouts
+impl Connect {
+    /// The time for each new connection: to resolve the host, to connect, through a proxy if there is one, and for the
+    /// TLS handshake.
+    ///
+    /// **Default:** 10 s. **Range:** 10 ms to 24 h. After it the request fails with [`Fault::ConnectTimeout`].
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = timeout;
         self
     }
 
-    /// How long a request may take from when it is sent to the end of its response. 20 s. A GET that waits for
-    /// messages is bounded by the server's `pingInterval` and `pingTimeout` instead. JS `requestTimeout`,
-    /// Py `request_timeout`.
+    /// The time to send a request, and again from then to the end of its response. A GET that waits for messages is
+    /// limited by the server's `pingInterval` and `pingTimeout` instead.
+    ///
+    /// **Default:** 20 s. **Range:** 10 ms to 24 h. After it the request fails: with [`Fault::RequestTimeout`], or with
+    /// [`Fault::Lost`] if it was not sent. The session ends, or only its upgrade if the request was for that.
+    ///
+    /// Engine.IO: `requestTimeout`, unlimited there. python-engineio: `request_timeout`, 5 s there.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.options.request_timeout = timeout;
         self
     }
 
-    /// From the start to the open packet, all included. 20 s.
+    /// The time from the start to the open packet, with everything in between; again for each transport that is
+    /// [tried](Self::try_all_transports).
+    ///
+    /// **Default:** 20 s. **Range:** 10 ms to 24 h. After it the attempt fails with [`Fault::OpenTimeout`].
     pub fn open_timeout(mut self, timeout: Duration) -> Self {
         self.options.open_timeout = timeout;
         self
     }
 
-    /// How long an upgrade may take. 10 s; not more than the server allows.
+    /// The time from the open packet to the end of an upgrade. It should not exceed the server's: otherwise the server
+    /// may give up while the client switches.
+    ///
+    /// **Default:** 10 s. **Range:** 10 ms to 24 h. After it the WebSocket is closed, the session continues over
+    /// polling, and [`Event::UpgradeFailed`](crate::client::Event::UpgradeFailed) reports it.
     pub fn upgrade_timeout(mut self, timeout: Duration) -> Self {
         self.options.upgrade_timeout = timeout;
         self
     }
 
-    /// How long [`Client::disconnect`] goes on sending what is queued, and how long a server may take to close a
-    /// WebSocket after that. 10 s each.
+    /// The time for which [`Client::disconnect`] sends queued messages, and then that for the closing handshake of a
+    /// WebSocket.
+    ///
+    /// **Default:** 10 s each. **Range:** 10 ms to 24 h. After it queued messages are dropped and the connection is
+    /// closed.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.options.close_timeout = timeout;
         self
     }
+}
 
-    /// The largest message, and polling body, that is received, in bytes. 16 MiB. More ends the session
-    /// ([`CloseReason::PayloadTooLarge`], or a transport error over polling).
-    pub fn max_receive(mut self, bytes: usize) -> Self {
-        self.options.max_receive = bytes;
+/// # Limits and backpressure
+///
+/// At a high-water mark one more message, or one more polling body, may exceed the mark. The bytes of a queue include
+/// its own overhead.
+impl Connect {
+    /// The largest WebSocket message or polling body that is received, in bytes. The server's limit for messages to it
+    /// is [`Client::server_max_payload`].
+    ///
+    /// **Default:** 16 MiB. **Range:** 1 byte to 2 GiB. More ends the session: over WebSocket with close code 1009 and
+    /// [`CloseReason::PayloadTooLarge`], over polling with [`CloseReason::TransportError`].
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.options.max_payload = bytes;
         self
     }
 
-    /// How many bytes may wait to be sent before [`Client::send`] waits too. 1 MiB.
+    /// The number of bytes queued for the server from which no more are accepted.
+    ///
+    /// **Default:** 1 MiB. **Range:** 1 byte to 2 GiB. From there on [`Client::send`] waits and [`Client::try_send`]
+    /// returns [`SendError::Full`](crate::client::SendError::Full). A [`Remote`](crate::client::Remote) has a mailbox
+    /// of the same size besides.
     pub fn outbound_high_water(mut self, bytes: usize) -> Self {
         self.options.outbound_high_water = bytes;
         self
     }
 
-    /// How many bytes of messages may wait to be [taken](Client::next) before nothing more is received. 1 MiB.
-    /// An application that takes none for long loses its session, as its pongs cannot be sent.
+    /// The number of bytes of messages that wait for [`Client::next`], from which nothing is received.
+    ///
+    /// **Default:** 1 MiB. **Range:** 1 byte to 2 GiB. An application that takes no messages for long loses its session,
+    /// because pings are not received either.
     pub fn inbound_high_water(mut self, bytes: usize) -> Self {
         self.options.inbound_high_water = bytes;
         self
     }
+}
 
-    /// The query parameter that makes every GET another one to caches, or none. `t`. JS `timestampParam`,
-    /// `timestampRequests`, Py `timestamp_requests`.
-    pub fn timestamp(mut self, parameter: Option<&str>) -> Self {
-        self.options.timestamp = parameter.map(Into::into);
-        self
-    }
-
-    /// Offers to compress WebSocket messages by permessage-deflate; whether that is done is up to the server. None by
-    /// default. What it costs is told at [`PerMessageDeflate`]. JS `perMessageDeflate`, on there.
+/// # Compression
+impl Connect {
+    /// Offers the server to compress WebSocket messages by permessage-deflate. [`PerMessageDeflate`] says how much
+    /// memory it needs.
+    ///
+    /// **Default:** none, nothing is offered. **Range:** that of each option of [`PerMessageDeflate`].
+    ///
+    /// Engine.IO: `perMessageDeflate`, on there.
     pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
         self.options.per_message_deflate = Some(deflate);
         self
     }
+}
 
-    /// Whether small messages leave at once (TCP_NODELAY). On by default.
+/// # Network
+impl Connect {
+    /// Whether small messages are sent without delay (TCP_NODELAY).
+    ///
+    /// **Default:** true.
     pub fn nodelay(mut self, nodelay: bool) -> Self {
         self.options.nodelay = nodelay;
         self
     }
 
-    /// After how much silence the kernel begins to probe the connection (SO_KEEPALIVE). Off by default: the
-    /// server's pings do the same.
+    /// The time of silence after which the kernel probes the connection (SO_KEEPALIVE, TCP_KEEPIDLE); `None` for no
+    /// probes.
+    ///
+    /// **Default:** none: the server's pings have the same effect. **Range:** 1 s to 32,767 s, in whole seconds, as
+    /// Linux requires. If the probes are not answered, the connection is lost.
     pub fn keepalive(mut self, time: Option<Duration>) -> Self {
         self.options.keepalive = time;
         self
     }
 
-    /// A proxy (`http://user:password@host:port`) to go through by CONNECT. None by default; no environment
-    /// variable is looked at.
+    /// A proxy (`http://user:password@host:port`) that connects to the server by CONNECT.
+    ///
+    /// **Default:** none; environment variables are not read. **Range:** a URL of the scheme `http`. A proxy that does
+    /// not answer 2xx causes [`Fault::Proxy`].
     pub fn proxy(mut self, url: &str) -> Self {
         self.options.proxy = Some(url.into());
         self
     }
+}
 
-    /// Certificates of authorities (PEM) to believe, instead of the system's; may be repeated. Only used with the
-    /// feature `tls`.
+/// # TLS
+///
+/// Only used with the feature `tls`. A certificate or key that cannot be used is a [`ConnectError::Option`], a failed
+/// handshake a [`Fault::Tls`].
+impl Connect {
+    /// Certificates (PEM) of authorities to trust instead of the system's; may be called repeatedly.
+    ///
+    /// **Default:** the authorities that the system trusts.
+    ///
+    /// Engine.IO: `ca`.
     pub fn certificate_authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.options.tls.authorities.push(pem.into());
         self
     }
 
-    /// A certificate (with those between it and its authority) and its key, PEM each, by which the server knows
-    /// us. None by default. Only used with the feature `tls`.
+    /// The client's certificate, followed by its intermediate certificates, and its private key (PEM each).
+    ///
+    /// **Default:** none.
+    ///
+    /// Engine.IO: `cert` and `key`.
     pub fn identity(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         self.options.tls.identity = Some((chain.into(), key.into()));
         self
     }
 
-    /// Whether any certificate is believed: whoever is between us and the server can then read and change
-    /// everything. Off by default. Only used with the feature `tls`. JS `rejectUnauthorized`, Py `ssl_verify`.
+    /// Whether every server certificate is accepted. An attacker between client and server can then read and change
+    /// everything.
+    ///
+    /// **Default:** false.
+    ///
+    /// Engine.IO: `rejectUnauthorized`. python-engineio: `ssl_verify`. Both have the opposite meaning.
     pub fn danger_accept_any_certificate(mut self, accept: bool) -> Self {
         self.options.tls.insecure = accept;
         self
     }
+}
 
-    /// Whether SIGINT [disconnects](Client::disconnect) the client; a second one meanwhile ends the process with
-    /// status 130. Off by default. Py `handle_sigint`.
+/// # Signals
+impl Connect {
+    /// Whether SIGINT [disconnects](Client::disconnect) the client. A second SIGINT before that is done ends the process
+    /// with status 130.
     ///
-    /// When no client is left that wants it, SIGINT does what it did before the first one did: an application that
-    /// has a handler of its own installs it first.
+    /// **Default:** false.
+    ///
+    /// When the last client with this option has ended, SIGINT has the effect that it had before the first one: an
+    /// application with a handler of its own installs it first.
+    ///
+    /// python-engineio: `handle_sigint`, true there.
     pub fn handle_sigint(mut self, handle: bool) -> Self {
         self.options.handle_sigint = handle;
         self
@@ -206,27 +322,27 @@ impl IntoFuture for Connect {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let settings = Rc::new(Settings::new(self.options)?);
-            let local = Local::current().ok_or(ConnectError::NoRuntime)?;
-            let session = open(&local, &settings).await?;
-            Ok(Client { local, settings, session: RefCell::new(session) })
+            let worker = WorkerContext::current().ok_or(ConnectError::NoRuntime)?;
+            let session = open(&worker, &settings).await?;
+            Ok(Client { worker, settings, session: RefCell::new(session) })
         })
     }
 }
 
-/// A session that nobody waits for any more is cut.
-struct Begun(Option<Rc<Session>>);
+/// Terminates the session of a future that is dropped.
+struct TerminateOnDrop(Option<Rc<Session>>);
 
-impl Drop for Begun {
+impl Drop for TerminateOnDrop {
     fn drop(&mut self) {
         if let Some(session) = &self.0 {
-            session.cut();
+            session.terminate();
         }
     }
 }
 
-/// Opens a session over the first transport that works.
+/// Opens a session over the first transport that succeeds.
 pub(crate) async fn open(
-    local: &Rc<Local>,
+    worker: &Rc<WorkerContext>,
     settings: &Rc<Settings>,
 ) -> Result<Rc<Session>, ConnectError> {
     let options = &settings.options;
@@ -241,12 +357,13 @@ pub(crate) async fn open(
     let mut last = ConnectError::Failed(Fault::OpenTimeout);
     for transport in order {
         let upgrade = options.upgrade && both && transport == Transport::Polling;
-        let session = Session::start(local.clone(), settings.clone(), transport, upgrade);
-        let mut begun = Begun(Some(session.clone()));
+        let session =
+            Session::start(worker.clone(), settings.clone(), transport, upgrade, lanes::run);
+        let mut guard = TerminateOnDrop(Some(session.clone()));
         if poll_fn(|cx| session.poll_open(cx)).await {
-            begun.0 = None;
+            guard.0 = None;
             if options.handle_sigint {
-                signal::watch(local, &session);
+                signal::close_on_sigint(worker, &session);
             }
             return Ok(session);
         }
@@ -256,7 +373,7 @@ pub(crate) async fn open(
             (None, Some(CloseReason::ServerDisconnect)) => ConnectError::Failed(Fault::NotOpened),
             (None, _) => ConnectError::Failed(Fault::OpenTimeout),
         };
-        // Another attempt may go better over the next transport, and without what this one remembers.
+        // The next transport may succeed. The next reconnection begins with polling again.
         settings.upgraded_before.set(false);
     }
     Err(last)

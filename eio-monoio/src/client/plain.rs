@@ -1,4 +1,4 @@
-//! WebSockets without Engine.IO, from the client's end.
+//! [`Connect::plain_websocket`]: a client's WebSocket without Engine.IO.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,22 +6,22 @@ use std::rc::Rc;
 use eio_core::packet::Message;
 
 use crate::client::connect::Connect;
-use crate::client::cookies::Jar;
+use crate::client::cookies::CookieJar;
 use crate::client::dial::dial;
 use crate::client::error::ConnectError;
 use crate::client::settings::Settings;
 use crate::client::websocket::handshake;
-use crate::conn::plain::{self, PlainSocket};
-use crate::local::Local;
+use crate::io::raw_websocket::{self, PlainSocket};
+use crate::worker::context::WorkerContext;
 
+/// # WebSockets without Engine.IO
 impl Connect {
-    /// Opens a WebSocket of RFC 6455 at exactly this URL, without Engine.IO, and serves it to its end in this
-    /// future; dropped before, the connection is cut. The other end of
-    /// [`Server::plain_websockets`](crate::Server::plain_websockets).
+    /// Opens a WebSocket (RFC 6455) without Engine.IO at exactly this URL, and runs it until it ends.
     ///
-    /// `on_open` may keep the socket, to send by it from other tasks of the core. `on_message` is called with each
-    /// message. The result is the code of the server's close frame, if the end was the server's and it gave a code. Of
-    /// the options those of transports, upgrade, timestamps and SIGINT have no meaning here.
+    /// `on_open` is called once and may keep the socket, so that other tasks of the worker send by it. `on_message` is
+    /// called with each message. Returns the code of the server's close frame, if the server closed first and gave a
+    /// code. If the future is dropped before, the connection is closed without a closing handshake. Options of
+    /// transports, upgrade, timestamps and SIGINT have no effect.
     ///
     /// ```no_run
     /// # use eio_monoio::client::{Client, ConnectError};
@@ -38,24 +38,26 @@ impl Connect {
     /// ```
     ///
     /// # Errors
-    /// [`ConnectError`], if there is no WebSocket.
+    /// [`ConnectError`] if the WebSocket was not opened.
     pub async fn plain_websocket(
         self,
         on_open: impl FnOnce(&Rc<PlainSocket>),
         on_message: impl Fn(&PlainSocket, Message<'_>),
     ) -> Result<Option<u16>, ConnectError> {
         let settings = Settings::new(self.options)?;
-        let local = Local::current().ok_or(ConnectError::NoRuntime)?;
+        let worker = WorkerContext::current().ok_or(ConnectError::NoRuntime)?;
         let target = settings.plain_target()?;
-        let cookies = RefCell::new(Jar::default());
+        let cookies = RefCell::new(CookieJar::default());
         let opening = async {
-            let line = dial(&local, &settings).await?;
-            handshake(line, &settings, &cookies, &target).await
+            let conn = dial(&worker, &settings).await?;
+            handshake(conn, &settings, &cookies, &target).await
         };
-        // Rare and large: not part of what the socket pays for while it lives.
-        let (line, terms) = Box::pin(opening).await.map_err(ConnectError::Failed)?;
-        let max = settings.options.max_receive;
-        let deflate = settings.deflate(&local, terms);
-        Ok(plain::run(line, max, deflate, on_open, on_message).await.map(|code| code.get()))
+        // Boxed: the future of the handshake is large, and not needed while the WebSocket is open.
+        let (conn, terms) = Box::pin(opening).await.map_err(ConnectError::Failed)?;
+        let max = settings.options.max_payload;
+        let deflate = settings.deflate(&worker, terms);
+        Ok(raw_websocket::run_client(conn, max, deflate, on_open, on_message)
+            .await
+            .map(|code| code.get()))
     }
 }

@@ -1,8 +1,7 @@
-//! [`Settings`]: where a client connects and how, checked once, and what of a request never changes.
+//! [`Settings`]: the checked options of a client, and the parts that all its requests have in common.
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use base64_simd::STANDARD;
 use eio_core::http::{Scheme, Url, WriteError, header_line};
@@ -13,99 +12,44 @@ use eio_core::ws::Role;
 use eio_core::ws::deflate::Terms;
 
 use crate::client::error::ConnectError;
-use crate::client::tls::{TlsOptions, Trust};
-use crate::config::millis;
+use crate::client::options::{Options, is_protocol_parameter};
+use crate::client::tls::TlsConnector;
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
-use crate::line::Limits;
-use crate::local::Local;
+use crate::io::limits::Limits;
 use crate::message::OutBuf;
+use crate::worker::context::WorkerContext;
+use crate::worker::deadline::millis;
 
-/// The options of a client, see [`Connect`](crate::client::Connect), as the user gave them.
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) url: String,
-    pub(crate) path: Option<String>,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) transports: Vec<Transport>,
-    pub(crate) upgrade: bool,
-    pub(crate) remember_upgrade: bool,
-    pub(crate) try_all_transports: bool,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) request_timeout: Duration,
-    pub(crate) open_timeout: Duration,
-    pub(crate) upgrade_timeout: Duration,
-    pub(crate) close_timeout: Duration,
-    pub(crate) max_receive: usize,
-    pub(crate) outbound_high_water: usize,
-    pub(crate) inbound_high_water: usize,
-    pub(crate) timestamp: Option<String>,
-    pub(crate) nodelay: bool,
-    pub(crate) keepalive: Option<Duration>,
-    pub(crate) proxy: Option<String>,
-    pub(crate) handle_sigint: bool,
-    pub(crate) per_message_deflate: Option<PerMessageDeflate>,
-    pub(crate) tls: TlsOptions,
-}
-
-impl Options {
-    pub(crate) fn new(url: &str) -> Self {
-        Self {
-            url: url.into(),
-            path: None,
-            headers: Vec::new(),
-            transports: vec![Transport::Polling, Transport::WebSocket],
-            upgrade: true,
-            remember_upgrade: false,
-            try_all_transports: false,
-            connect_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(20),
-            open_timeout: Duration::from_secs(20),
-            upgrade_timeout: Duration::from_secs(10),
-            close_timeout: Duration::from_secs(10),
-            max_receive: 16 << 20,
-            outbound_high_water: 1 << 20,
-            inbound_high_water: 1 << 20,
-            timestamp: Some("t".into()),
-            nodelay: true,
-            keepalive: None,
-            proxy: None,
-            handle_sigint: false,
-            per_message_deflate: None,
-            tls: TlsOptions::default(),
-        }
-    }
-}
-
-/// Checked options.
+/// Checked options, and what they mean for requests.
 pub(crate) struct Settings {
     pub(crate) options: Options,
-    pub(crate) server: Place,
+    pub(crate) server: HostPort,
     pub(crate) proxy: Option<Proxy>,
-    /// How TLS is begun, if it is asked for.
-    pub(crate) trust: Option<Trust>,
+    /// The configuration of TLS, if the URL's scheme asks for TLS.
+    pub(crate) tls: Option<TlsConnector>,
     pub(crate) limits: Rc<Limits>,
     /// The value of Host.
     authority: String,
-    /// The path and the part of the query that is the user's, with a `?` or `&` to go on after.
+    /// The path and the application's part of the query; ends with `?` or `&`.
     target: String,
     /// Header lines of every request.
     lines: Vec<u8>,
-    /// The user's own cookies: they share a line with the server's.
+    /// The application's own cookies: they share a line with the server's.
     cookie: String,
-    /// The last upgrade worked: [`remember_upgrade`](crate::client::Connect::remember_upgrade).
+    /// Whether the last upgrade succeeded: [`remember_upgrade`](crate::client::Connect::remember_upgrade).
     pub(crate) upgraded_before: Cell<bool>,
-    /// Told apart by nothing but this, two requests could be one to a cache.
+    /// The number of timestamped requests: two of one millisecond must differ, or a cache takes them for one.
     requests: Cell<u64>,
 }
 
-/// What to connect to.
+/// A host and a port to connect to.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct HostPort {
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
-impl Place {
+impl HostPort {
     fn of(url: &Url<'_>) -> Self {
         Self { host: url.host.into(), port: url.port }
     }
@@ -121,45 +65,41 @@ impl Place {
 /// A proxy that tunnels by CONNECT.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy {
-    pub(crate) place: Place,
-    /// `Proxy-Authorization`, or nothing.
+    pub(crate) place: HostPort,
+    /// The line of `Proxy-Authorization`, if the URL has a user.
     pub(crate) lines: Vec<u8>,
 }
 
 impl Settings {
     /// # Errors
-    /// What is wrong with the URL or an option.
+    /// [`ConnectError::Url`] and [`ConnectError::Option`].
     pub(crate) fn new(options: Options) -> Result<Self, ConnectError> {
         let url = Url::parse(&options.url)?;
-        if options.transports.is_empty() {
-            return Err(ConnectError::Option("transports", "none".into()));
-        }
-        if let Some(Err(wrong)) = options.per_message_deflate.as_ref().map(|d| d.check()) {
-            return Err(ConnectError::Option("per_message_deflate", wrong));
-        }
-        let path = match &options.path {
+        options.check()?;
+        let mut target = match &options.path {
             Some(path) => absolute(path),
             None if url.path == "/" => "/engine.io/".into(),
             None => url.path.into(),
         };
-        let mut target = path;
+        // It becomes a part of the request line: this is the only check.
+        if !target.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')) {
+            let problem = "must be visible ASCII without ? and #";
+            return Err(ConnectError::Option("path", problem.into()));
+        }
         target.push('?');
-        for pair in url.query.split('&').filter(|pair| !pair.is_empty() && !is_ours(pair)) {
+        for pair in url.query.split('&').filter(|pair| !pair.is_empty() && !is_protocol_pair(pair))
+        {
             target.push_str(pair);
             target.push('&');
-        }
-        // It goes onto a request line: checked here, once, by the only rule there is for that.
-        if !target.bytes().all(|byte| byte.is_ascii_graphic()) || target.contains('#') {
-            return Err(ConnectError::Option("path", "not visible ASCII".into()));
         }
         let (lines, cookie) = lines(&options, &url)?;
         let proxy = match &options.proxy {
             Some(text) => Some(proxy(text)?),
             None => None,
         };
-        let trust = url.secure().then(|| Trust::new(&options.tls, url.host)).transpose()?;
+        let tls = url.secure().then(|| TlsConnector::new(&options.tls, url.host)).transpose()?;
         Ok(Self {
-            server: Place::of(&url),
+            server: HostPort::of(&url),
             limits: Rc::new(Limits {
                 write_timeout: millis(options.request_timeout),
                 close_timeout: millis(options.close_timeout),
@@ -168,7 +108,7 @@ impl Settings {
                 counters: None,
             }),
             proxy,
-            trust,
+            tls,
             authority: url.authority.into(),
             target,
             lines,
@@ -181,16 +121,21 @@ impl Settings {
 
     pub(crate) fn timing(&self) -> ClientTiming {
         ClientTiming {
-            open_timeout: millis(self.options.open_timeout),
-            upgrade_timeout: millis(self.options.upgrade_timeout),
-            close_timeout: millis(self.options.close_timeout),
+            open_timeout_ms: millis(self.options.open_timeout),
+            upgrade_timeout_ms: millis(self.options.upgrade_timeout),
+            close_timeout_ms: millis(self.options.close_timeout),
         }
     }
 
-    /// The request target for a lane of the session `sid`, or to begin one.
-    pub(crate) fn target(&self, transport: Transport, sid: Option<&Sid>, stamped: bool) -> String {
+    /// The request target for a lane of the session `sid`, or for a handshake.
+    pub(crate) fn target(
+        &self,
+        transport: Transport,
+        sid: Option<&Sid>,
+        timestamped: bool,
+    ) -> String {
         let mut target = format!("{}EIO=4&transport={transport}", self.target);
-        if let (Some(param), true) = (&self.options.timestamp, stamped) {
+        if let (Some(param), true) = (&self.options.timestamp, timestamped) {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             let count = self.requests.replace(self.requests.get() + 1);
             let millis = now.unwrap_or_default().as_millis();
@@ -203,48 +148,52 @@ impl Settings {
         target
     }
 
-    /// The request target of a WebSocket without Engine.IO: the URL's, or the path asked for with its query.
+    /// The request target of a WebSocket without Engine.IO: that of the URL, with the path of the options if set.
     pub(crate) fn plain_target(&self) -> Result<String, ConnectError> {
         let url = Url::parse(&self.options.url)?;
-        let path = self.options.path.as_deref().unwrap_or(url.path);
+        let path = self.options.path.as_deref().map_or_else(|| url.path.into(), absolute);
         let mark = if url.query.is_empty() { "" } else { "?" };
         Ok(format!("{path}{mark}{}", url.query))
     }
 
-    /// The two directions of a WebSocket that is compressed.
+    /// The two directions of a compressed WebSocket.
     pub(crate) fn deflate(
         &self,
-        local: &Rc<Local>,
+        worker: &Rc<WorkerContext>,
         terms: Option<Terms>,
     ) -> (Option<Box<Outward>>, Option<Box<Inward>>) {
         let both = self.options.per_message_deflate.as_ref().zip(terms);
         let begin = |(wishes, terms): (&PerMessageDeflate, Terms)| {
-            wishes.begin(local, Role::Client, &terms, self.options.max_receive)
+            wishes.begin(worker, Role::Client, &terms, self.options.max_payload)
         };
         both.map(begin).unzip()
     }
 
-    /// What stands in every request: the value of Host, header lines, and the user's own cookies.
+    /// The fields of every request: the value of Host, header lines, and the application's own cookies.
     pub(crate) fn common(&self) -> (&str, &[u8], &str) {
         (&self.authority, &self.lines, &self.cookie)
     }
 }
 
+/// Adds the slashes that python-engineio adds: `engine.io` means `/engine.io/`.
 fn absolute(path: &str) -> String {
-    // python-engineio takes `engine.io` for `/engine.io/`.
-    let (start, end) = (path.starts_with('/'), path.ends_with('/'));
-    format!("{}{path}{}", if start { "" } else { "/" }, if end || start { "" } else { "/" })
+    match path {
+        "" => "/".into(),
+        _ if path.starts_with('/') => path.into(),
+        _ if path.ends_with('/') => format!("/{path}"),
+        _ => format!("/{path}/"),
+    }
 }
 
-/// Keys of the query that the protocol owns.
-fn is_ours(pair: &str) -> bool {
-    matches!(pair.split('=').next(), Some("EIO" | "transport" | "sid"))
+/// Whether a pair of the query has a key that the protocol defines.
+fn is_protocol_pair(pair: &str) -> bool {
+    pair.split('=').next().is_some_and(is_protocol_parameter)
 }
 
-/// Renders the headers of every request; the cookies come apart.
+/// The header lines of every request, and apart from them the value of `Cookie`.
 fn lines(options: &Options, url: &Url<'_>) -> Result<(Vec<u8>, String), ConnectError> {
-    /// What the requests themselves say.
-    const OURS: [&str; 10] = [
+    /// Fields that the client sets.
+    const RESERVED: [&str; 10] = [
         "host",
         "connection",
         "upgrade",
@@ -273,11 +222,11 @@ fn lines(options: &Options, url: &Url<'_>) -> Result<(Vec<u8>, String), ConnectE
     let own = options.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in defaults.chain(own) {
         let illegal = |_: WriteError| ConnectError::Option("header", format!("{name}: illegal"));
-        if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+        if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
             return Err(ConnectError::Option("header", format!("{name} is set by the client")));
         }
         if name.eq_ignore_ascii_case("cookie") {
-            // Checked as the line it will become.
+            // Checked as the line that it becomes a part of.
             header_line(&mut OutBuf::default(), name, &[value]).map_err(illegal)?;
             cookies.push(value);
         } else {
@@ -291,14 +240,14 @@ fn proxy(text: &str) -> Result<Proxy, ConnectError> {
     let bad = |why: &dyn std::fmt::Display| ConnectError::Option("proxy", why.to_string());
     let url = Url::parse(text).map_err(|error| bad(&error))?;
     if url.scheme != Scheme::Http {
-        return Err(bad(&"only http:// proxies are spoken to"));
+        return Err(bad(&"the scheme must be http"));
     }
     let mut lines = OutBuf::default();
     if let Some(userinfo) = url.userinfo {
         header_line(&mut lines, "Proxy-Authorization", &[&basic(userinfo)])
             .map_err(|error| bad(&error))?;
     }
-    Ok(Proxy { place: Place::of(&url), lines: lines.0 })
+    Ok(Proxy { place: HostPort::of(&url), lines: lines.0 })
 }
 
 /// RFC 7617: the value of Authorization for `user:password`, which a URL holds percent-encoded.
@@ -309,10 +258,10 @@ fn basic(userinfo: &str) -> String {
         rest = tail;
         let hex = |digit: &u8| char::from(*digit).to_digit(16);
         match (first, tail) {
-            (b'%', [high, low, behind @ ..]) => match (hex(high), hex(low)) {
+            (b'%', [high, low, after @ ..]) => match (hex(high), hex(low)) {
                 (Some(high), Some(low)) => {
                     plain.push((high * 16 + low) as u8);
-                    rest = behind;
+                    rest = after;
                 }
                 _ => plain.push(*first),
             },
@@ -327,7 +276,12 @@ fn basic(userinfo: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
     use super::*;
+    use crate::client::{Client, Connect};
+    use crate::deflate::PerMessageDeflate;
 
     fn settings(url: &str, adjust: impl FnOnce(&mut Options)) -> Result<Settings, ConnectError> {
         let mut options = Options { timestamp: None, ..Options::new(url) };
@@ -344,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_query_is_kept_but_cannot_speak_for_the_protocol() {
+    fn query_is_kept_without_protocol_parameters() {
         let ours = "EIO=4&transport=polling";
         assert_eq!(target("http://a", None), format!("/engine.io/?{ours}"));
         assert_eq!(target("http://a/x/?q=1&r", None), format!("/x/?q=1&r&{ours}"));
@@ -362,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_websocket_is_asked_for_as_the_url_says() {
+    fn plain_websocket_target_is_that_of_the_url() {
         let target = |url, path: Option<&str>| {
             let path = |options: &mut Options| options.path = path.map(Into::into);
             settings(url, path).unwrap().plain_target().unwrap()
@@ -370,10 +324,11 @@ mod tests {
         assert_eq!(target("ws://a", None), "/");
         assert_eq!(target("ws://a/x?sid=1&EIO=2", None), "/x?sid=1&EIO=2");
         assert_eq!(target("ws://a/x?y", Some("/z")), "/z?y");
+        assert_eq!(target("ws://a", Some("z")), "/z/");
     }
 
     #[test]
-    fn two_requests_are_never_equal_when_stamped() {
+    fn timestamped_targets_differ() {
         let settings = Settings::new(Options::new("http://a")).unwrap();
         let target = || settings.target(Transport::Polling, None, true);
         assert_ne!(target(), target());
@@ -393,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn no_option_can_smuggle_a_header() {
+    fn no_option_injects_a_header_or_a_parameter() {
         for (name, value) in [
             ("a", "b\r\nc: d"),
             ("a\r\nb", "c"),
@@ -406,19 +361,97 @@ mod tests {
             let header = |options: &mut Options| options.headers.push((name.into(), value.into()));
             assert!(settings("http://a", header).is_err(), "{name}: {value}");
         }
-        for path in ["/a b", "/a\r\nb", "/a#b"] {
+        for path in ["/a b", "/a\r\nb", "/a#b", "/a?b"] {
             let path = |options: &mut Options| options.path = Some(path.into());
             assert!(settings("http://a", path).is_err());
+        }
+        for name in ["", "a b", "a\r\nb", "a&b", "a=b", "a#b", "sid"] {
+            let name = |options: &mut Options| options.timestamp = Some(name.into());
+            assert!(settings("http://a", name).is_err());
         }
     }
 
     #[test]
-    fn what_cannot_be_connected_to_is_refused() {
+    fn unusable_urls_and_options_are_refused() {
         assert!(matches!(settings("ftp://a", |_| {}), Err(ConnectError::Url(_))));
         assert!(settings("http://a", |options| options.transports.clear()).is_err());
         assert!(settings("http://a", |o| o.proxy = Some("https://p".into())).is_err());
         let v6 = settings("http://[::1]:8080", |_| {}).unwrap();
         assert_eq!((v6.server.host.as_str(), v6.server.authority()), ("::1", "[::1]:8080".into()));
         assert_eq!(v6.common().0, "[::1]:8080");
+    }
+
+    /// Clients with one option out of range, and the name of the option.
+    fn out_of_range() -> Vec<(Connect, &'static str)> {
+        let connect = || Client::connect("http://a");
+        let deflate = PerMessageDeflate::new().server_max_window_bits(8);
+        let mut table = vec![
+            (connect().path("/a b"), "path"),
+            (connect().header("Host", "a"), "header"),
+            (connect().timestamp(Some("a b")), "timestamp"),
+            (connect().transports([]), "transports"),
+            (connect().connect_timeout(Duration::ZERO), "connect_timeout"),
+            (connect().request_timeout(Duration::ZERO), "request_timeout"),
+            (connect().open_timeout(Duration::MAX), "open_timeout"),
+            (connect().upgrade_timeout(Duration::ZERO), "upgrade_timeout"),
+            (connect().close_timeout(Duration::ZERO), "close_timeout"),
+            (connect().max_payload(0), "max_payload"),
+            (connect().outbound_high_water(0), "outbound_high_water"),
+            (connect().inbound_high_water((1 << 31) + 1), "inbound_high_water"),
+            (connect().per_message_deflate(deflate), "per_message_deflate"),
+            (connect().keepalive(Some(Duration::from_millis(999))), "keepalive"),
+            (connect().keepalive(Some(Duration::from_secs(32_768))), "keepalive"),
+            (connect().proxy("https://p"), "proxy"),
+        ];
+        if cfg!(feature = "tls") {
+            let connect = || Client::connect("https://a");
+            table.push((connect().certificate_authority("no PEM"), "certificate_authority"));
+            table.push((connect().identity("no PEM", "no PEM"), "tls"));
+        } else {
+            table.push((Client::connect("https://a"), "url"));
+        }
+        table
+    }
+
+    #[test]
+    fn an_option_out_of_range_is_named() {
+        for (connect, option) in out_of_range() {
+            match Settings::new(connect.options) {
+                Err(ConnectError::Option(name, _)) => assert_eq!(name, option),
+                Err(error) => panic!("{option}: {error}"),
+                Ok(_) => panic!("{option} is accepted"),
+            }
+        }
+        let connect = Client::connect("http://a").connect_timeout(Duration::ZERO);
+        assert_eq!(
+            Settings::new(connect.options).err().unwrap().to_string(),
+            "connect_timeout: 0ns is outside 10ms to 86400s",
+        );
+    }
+
+    #[test]
+    fn every_option_is_checked_or_unrestricted() {
+        /// The URL has an error of its own, `tls` holds several options, and the others are booleans.
+        const OTHERS: [&str; 7] = [
+            "url",
+            "tls",
+            "upgrade",
+            "remember_upgrade",
+            "try_all_transports",
+            "nodelay",
+            "handle_sigint",
+        ];
+        let debug = format!("{:#?}", Options::new("http://a"));
+        let fields: BTreeSet<_> = debug
+            .lines()
+            .filter_map(|line| line.strip_prefix("    ")?.split_once(": "))
+            .map(|(name, _)| if name == "headers" { "header" } else { name })
+            .filter(|name| !name.starts_with(' '))
+            .collect();
+        assert!(fields.len() > 20, "{debug}");
+        let checked = out_of_range().into_iter().map(|(_, option)| option);
+        let listed: BTreeSet<_> = checked.chain(OTHERS).collect();
+        let missing: Vec<_> = fields.difference(&listed).collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 }

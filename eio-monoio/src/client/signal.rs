@@ -1,4 +1,4 @@
-//! SIGINT ends clients in good order.
+//! SIGINT closes the sessions of clients.
 
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
@@ -6,58 +6,61 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::task::Poll;
 
 use signal_hook::consts::SIGINT;
 use signal_hook::{SigId, flag, low_level};
 
-use crate::client::either;
 use crate::client::session::Session;
-use crate::interrupt::Claim;
-use crate::local::Local;
-use crate::net::Stream;
+use crate::worker::context::WorkerContext;
+use crate::worker::net::Socket;
+use crate::worker::signal::SignalGuard;
 
-/// Closes the session when SIGINT comes, for as long as there is one.
-pub(crate) fn watch(local: &Rc<Local>, session: &Rc<Session>) {
+/// Closes the session on SIGINT, until it has ended.
+pub(crate) fn close_on_sigint(worker: &Rc<WorkerContext>, session: &Rc<Session>) {
     let session = session.clone();
-    // Here and not in the task: from now on, not from its first turn on.
-    let registered = match Registered::new() {
-        Ok(registered) => registered,
-        Err(error) => return tracing::warn!(%error, "SIGINT cannot be watched"),
+    // Registered here and not in the task, so that it takes effect before the task is polled.
+    let handlers = match SigintHandlers::new() {
+        Ok(handlers) => handlers,
+        Err(error) => return tracing::warn!(%error, "cannot handle SIGINT"),
     };
-    local.tasks.spawn(async move {
-        let interrupted =
-            poll_fn(|cx| either(registered.ear.poll_readable(cx), || session.poll_gone(cx)));
-        if interrupted.await.is_ok() {
+    worker.tasks.spawn(async move {
+        let interrupted = poll_fn(|cx| match handlers.wake_rx.poll_readable(cx) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending => session.poll_finished(cx).map(|()| false),
+        });
+        if interrupted.await {
             session.close();
-            // Until then a second SIGINT ends the process.
-            poll_fn(|cx| session.poll_gone(cx)).await;
+            // Until the session has ended, a second SIGINT ends the process.
+            poll_fn(|cx| session.poll_finished(cx)).await;
         }
     });
 }
 
-/// The handlers, taken away again when dropped.
-struct Registered {
-    ear: Stream,
+/// The handlers of SIGINT, removed when dropped.
+struct SigintHandlers {
+    wake_rx: Socket,
     ids: Vec<SigId>,
-    _claim: Claim,
+    _guard: SignalGuard,
 }
 
-impl Registered {
+impl SigintHandlers {
     fn new() -> std::io::Result<Self> {
-        let claim = Claim::new()?;
-        let (ear, bell) = UnixStream::pair()?;
-        let ear = Stream::from_fd(OwnedFd::from(ear))?;
-        let mut this = Self { ear, ids: Vec::new(), _claim: claim };
-        // In this order: the first SIGINT finds the flag down, and raises it.
-        let again = Arc::new(AtomicBool::new(false));
-        this.ids.push(flag::register_conditional_shutdown(SIGINT, 130, again.clone())?);
-        this.ids.push(flag::register(SIGINT, again)?);
-        this.ids.push(low_level::pipe::register(SIGINT, bell)?);
-        Ok(this)
+        let guard = SignalGuard::new()?;
+        let (wake_rx, wake_tx) = UnixStream::pair()?;
+        let wake_rx = Socket::from_fd(OwnedFd::from(wake_rx))?;
+        let mut handlers = Self { wake_rx, ids: Vec::new(), _guard: guard };
+        // The order matters: the first SIGINT finds the flag unset and sets it, the second one ends the process.
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let end = flag::register_conditional_shutdown(SIGINT, 130, interrupted.clone())?;
+        handlers.ids.push(end);
+        handlers.ids.push(flag::register(SIGINT, interrupted)?);
+        handlers.ids.push(low_level::pipe::register(SIGINT, wake_tx)?);
+        Ok(handlers)
     }
 }
 
-impl Drop for Registered {
+impl Drop for SigintHandlers {
     fn drop(&mut self) {
         self.ids.drain(..).for_each(|id| {
             low_level::unregister(id);

@@ -1,4 +1,4 @@
-//! The WebSocket of a session: opened by an HTTP request, then read and written until one side ends it.
+//! The WebSocket lane of a session: opening handshake, reading and the end.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 
 use eio_core::buffer::RecvBuffer;
-use eio_core::http::{EMPTY, ResponseHead, WriteError, request};
+use eio_core::http::{EMPTY, ResponseHead, WriteError};
 use eio_core::packet::Packet;
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
@@ -16,98 +16,84 @@ use eio_core::ws::deflate::Terms;
 use eio_core::ws::handshake::{Key, Mismatch, check_response, check_response_deflate};
 use eio_core::ws::{self, CloseCode, Event, Kind, Ready, Role};
 
-use crate::client::cookies::Jar;
-use crate::client::dial::fault;
+use crate::client::cookies::CookieJar;
+use crate::client::dial::dial_lane;
 use crate::client::error::Fault;
-use crate::client::polling::{Cuttable, connect, refusal_decoder, scan_head, told};
+use crate::client::http::{
+    begin_request, error_body_decoder, read_error_body, recv_fault, scan_head,
+};
 use crate::client::session::Session;
+use crate::client::session::lanes::SocketGuard;
 use crate::client::settings::Settings;
-use crate::conn::inbound::Inbound;
-use crate::conn::wire::{self, Watch, Wire, drive};
 use crate::deflate::PerMessageDeflate;
-use crate::line::Line;
+use crate::io::http_conn::HttpConn;
+use crate::io::ws_conn::{self, SendObserver, WsConn};
+use crate::io::ws_reader::WsReader;
 use crate::message::OutBuf;
-use crate::session::link::Ending;
 
-/// Opens the WebSocket and serves it to its end.
+/// Opens the WebSocket of a session and runs it until it ends.
 pub(crate) async fn run(session: Rc<Session>) {
-    // Rare and large: not part of what a connection pays for while it lives.
-    let (line, terms) = match Box::pin(open(&session)).await {
+    // Boxed: the future of the handshake is large, and not needed while the WebSocket is open.
+    let (conn, terms) = match Box::pin(open(&session)).await {
         Ok(opened) => opened,
         Err(fault) => return session.lost(Lane::WebSocket, fault),
     };
-    let (outward, inward) = session.settings.deflate(&session.local, terms);
-    let (wire, rx) = Wire::new(line, Role::Client, outward);
-    if !session.connected(&wire.link) {
+    let (outward, inward) = session.settings.deflate(&session.worker, terms);
+    let (ws, rx) = WsConn::new(conn, Role::Client, outward);
+    if !session.handle_connected(&ws.sender) {
         return;
     }
-    let inbound = Inbound::new(Role::Client, session.settings.options.max_receive, inward);
-    let reader = Reader { session: &session, wire: &wire, rx, inbound, fault: None };
-    drive(&Watcher { session: &session, wire: &wire }, pin!(reader.run())).await;
+    let reader = WsReader::new(Role::Client, session.settings.options.max_payload, inward);
+    let reader = Reader { session: &session, ws: &ws, rx, reader, fault: None };
+    let observer = SessionObserver { session: &session, ws: &ws };
+    ws_conn::run(&observer, pin!(reader.run())).await;
 }
 
-struct Watcher<'w> {
-    session: &'w Session,
-    wire: &'w Wire,
-}
-
-impl Watch for Watcher<'_> {
-    fn wire(&self) -> &Wire {
-        self.wire
-    }
-
-    fn sent(&self) {
-        if self.session.has_link(&self.wire.link) {
-            self.session.drained();
-        }
-    }
-}
-
-async fn open(session: &Rc<Session>) -> Result<(Line, Option<Terms>), Fault> {
-    let line = connect(session, Lane::WebSocket).await?;
-    let _cuttable = Cuttable::new(session, Lane::WebSocket, &line);
+async fn open(session: &Rc<Session>) -> Result<(HttpConn, Option<Terms>), Fault> {
+    let conn = dial_lane(session, Lane::WebSocket).await?;
+    let _guard = SocketGuard::new(session, Lane::WebSocket, &conn);
     let sid = session.sid();
     let target = session.settings.target(Transport::WebSocket, sid.as_ref(), sid.is_none());
-    handshake(line, &session.settings, &session.cookies, &target).await
+    handshake(conn, &session.settings, &session.cookies, &target).await
 }
 
-/// RFC 6455 4.1: the client's part of the opening handshake. Also gives how messages are compressed.
+/// RFC 6455 4.1: performs the client's opening handshake. Also returns the negotiated compression.
 pub(crate) async fn handshake(
-    mut line: Line,
+    mut conn: HttpConn,
     settings: &Settings,
-    cookies: &RefCell<Jar>,
+    cookies: &RefCell<CookieJar>,
     target: &str,
-) -> Result<(Line, Option<Terms>), Fault> {
+) -> Result<(HttpConn, Option<Terms>), Fault> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|_| Fault::Lost)?;
     let key = Key::new(random);
     let deflate = settings.options.per_message_deflate.as_ref().map(PerMessageDeflate::terms);
-    write_request(settings, &cookies.borrow(), line.answer(), target, &key, deflate.as_ref());
-    line.flush().await.map_err(fault)?;
-    line.set_deadline(settings.options.request_timeout);
-    let len = scan_head(&mut line).await?;
+    write_request(settings, &cookies.borrow(), conn.out_mut(), target, &key, deflate.as_ref());
+    conn.flush().await.map_err(recv_fault)?;
+    conn.set_deadline(settings.options.request_timeout);
+    let len = scan_head(&mut conn).await?;
     let outcome = {
         let mut slots = [EMPTY; 100];
-        let bytes = line.rx.unread().get(..len).unwrap_or_default();
+        let bytes = conn.rx.unread().get(..len).unwrap_or_default();
         let head = ResponseHead::parse(bytes, &mut slots).map_err(Fault::Http)?;
         cookies.borrow_mut().store(&head.headers);
         let (status, headers) = (head.status, head.headers.iter());
         let checked = match &deflate {
             Some(offered) => check_response_deflate(&key, &[], offered, status, headers)
-                .map(|(_, agreed)| agreed),
+                .map(|(_, negotiated)| negotiated),
             None => check_response(&key, &[], status, headers).map(|_| None),
         };
         match checked {
-            Ok(agreed) => Ok(agreed),
-            Err(Mismatch::Status) => Err((status, refusal_decoder(&head).map_err(Fault::Http)?)),
+            Ok(negotiated) => Ok(negotiated),
+            Err(Mismatch::Status) => Err((status, error_body_decoder(&head).map_err(Fault::Http)?)),
             Err(mismatch) => return Err(Fault::Handshake(mismatch)),
         }
     };
-    line.rx.skip(len);
+    conn.rx.skip(len);
     match outcome {
-        Ok(agreed) => Ok((line, agreed)),
+        Ok(negotiated) => Ok((conn, negotiated)),
         Err((status, mut decoder)) => {
-            let body = told(&mut line, &mut decoder).await;
+            let body = read_error_body(&mut conn, &mut decoder).await;
             Err(Fault::Status { status, body })
         }
     }
@@ -115,19 +101,14 @@ pub(crate) async fn handshake(
 
 fn write_request(
     settings: &Settings,
-    jar: &Jar,
+    jar: &CookieJar,
     out: &mut OutBuf,
     target: &str,
     key: &Key,
     deflate: Option<&Terms>,
 ) {
-    let (host, lines, own) = settings.common();
-    let cookies = jar.header(own);
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
-        let mut head = request(out, "GET", target)?.header("Host", host)?.raw(lines)?;
-        if !cookies.is_empty() {
-            head = head.header("Cookie", &cookies)?;
-        }
+        let mut head = begin_request(out, "GET", target, settings, jar)?;
         if let Some(deflate) = deflate {
             head = head.header("Sec-WebSocket-Extensions", &deflate.offer().to_string())?;
         }
@@ -138,18 +119,36 @@ fn write_request(
             .end()
     };
     let written = write(out);
-    debug_assert!(written.is_ok(), "all of it was checked before, cookies when they were read");
+    debug_assert!(written.is_ok(), "options are checked, and cookies come from parsed heads");
 }
 
-/// Why a reader is done, with what that means to the session.
-type End = wire::End<CloseReason>;
+/// Moves queued messages of the session to its WebSocket after each write.
+struct SessionObserver<'o> {
+    session: &'o Session,
+    ws: &'o WsConn,
+}
+
+impl SendObserver for SessionObserver<'_> {
+    fn ws(&self) -> &WsConn {
+        self.ws
+    }
+
+    fn on_written(&self) {
+        if self.session.is_current_ws(&self.ws.sender) {
+            self.session.on_sent();
+        }
+    }
+}
+
+/// Why a reader ended, with the effect of a violation on the session.
+type ReadEnd = ws_conn::ReadEnd<CloseReason>;
 
 struct Reader<'r> {
     session: &'r Rc<Session>,
-    wire: &'r Wire,
+    ws: &'r WsConn,
     rx: RecvBuffer<Vec<u8>>,
-    inbound: Inbound,
-    /// What to blame for the end, once there is one.
+    reader: WsReader,
+    /// The cause of the end.
     fault: Option<Fault>,
 }
 
@@ -159,56 +158,57 @@ impl Reader<'_> {
             Ok(never) => match never {},
             Err(end) => end,
         };
-        self.conclude(end);
-        // With whatever the session has not ended itself.
-        self.wire.link.end(Ending::Flush);
-        self.wire.finish(&end, &mut self.rx).await;
+        self.begin_close(end);
+        // For a WebSocket that the session does not use any more.
+        self.ws.sender.close();
+        self.ws.complete_close(&end, &mut self.rx).await;
     }
 
-    async fn read(&mut self) -> Result<Infallible, End> {
+    async fn read(&mut self) -> Result<Infallible, ReadEnd> {
         loop {
             self.wait_for_room().await?;
             let wanted = self.next()?;
             if wanted > 0 {
-                self.wire.receive(&mut self.rx, wanted).await?;
+                self.ws.receive(&mut self.rx, wanted).await?;
             }
         }
     }
 
-    /// An application that does not keep up is not read for, nor a server that does not take the pongs it causes.
-    async fn wait_for_room(&self) -> Result<(), End> {
+    /// Backpressure: waits for an application that takes no messages, and for a server that does not read the pongs that
+    /// it causes.
+    async fn wait_for_room(&self) -> Result<(), ReadEnd> {
         poll_fn(|cx| {
-            if self.wire.link.ending() != Ending::Open {
-                return Poll::Ready(Err(self.wire.ended()));
+            if !self.ws.sender.is_open() {
+                return Poll::Ready(Err(self.ws.read_end()));
             }
-            ready!(self.wire.poll_room());
+            ready!(self.ws.poll_room());
             self.session.poll_inbox(cx).map(Ok)
         })
         .await
     }
 
-    /// Handles one frame; the number is what is still announced, 0 if something was there.
-    fn next(&mut self) -> Result<usize, End> {
-        if self.wire.link.ending() != Ending::Open {
-            return Err(End::Ours);
+    /// Handles one frame and returns 0, or returns the number of bytes that are missing.
+    fn next(&mut self) -> Result<usize, ReadEnd> {
+        if !self.ws.sender.is_open() {
+            return Err(ReadEnd::Local);
         }
-        let ready = match self.inbound.poll(&mut self.rx) {
+        let ready = match self.reader.poll(&mut self.rx) {
             Ok(ws::Step::Ready(ready)) => ready,
             Ok(ws::Step::Need(n)) => return Ok(n),
-            Err(error) => return Err(self.broke(error)),
+            Err(error) => return Err(self.violation(error)),
         };
         match ready.kind() {
-            Kind::Ping => self.wire.pong(&mut self.inbound, &mut self.rx, ready),
+            Kind::Ping => self.ws.pong(&mut self.reader, &mut self.rx, ready),
             Kind::Pong => {}
-            Kind::Close => return Err(self.asked(ready)),
+            Kind::Close => return Err(self.close_frame(ready)),
             Kind::Text | Kind::Binary => self.handle(ready)?,
         }
         Ok(0)
     }
 
-    /// Protocol 2.6: one packet per WebSocket message.
-    fn handle(&mut self, ready: Ready) -> Result<(), End> {
-        let payload = self.inbound.payload_mut(&mut self.rx, ready);
+    /// Handles a message, which is one packet (docs/protocol.md 1.2).
+    fn handle(&mut self, ready: Ready) -> Result<(), ReadEnd> {
+        let payload = self.reader.payload_mut(&mut self.rx, ready);
         let packet = if ready.kind() == Kind::Binary {
             Packet::parse_binary(payload)
         } else {
@@ -216,46 +216,45 @@ impl Reader<'_> {
                 Ok(packet) => packet,
                 Err(error) => {
                     self.fault = Some(Fault::Packet(error));
-                    let utf8 = error.is_utf8();
-                    let code =
-                        if utf8 { CloseCode::INVALID_PAYLOAD } else { CloseCode::PROTOCOL_ERROR };
-                    return Err(End::Broke(code, CloseReason::ParseError));
+                    return Err(ReadEnd::Violation(error.close_code(), error.close_reason()));
                 }
             }
         };
-        // What a violation does, the machine has done; the link ends with it.
-        if self.session.handle_packet(Lane::WebSocket, packet) { Ok(()) } else { Err(End::Ours) }
+        // The state machine has applied the consequence of a violation, and closed the sender.
+        if self.session.handle_packet(Lane::WebSocket, packet) {
+            Ok(())
+        } else {
+            Err(ReadEnd::Local)
+        }
     }
 
     #[cold]
-    fn broke(&mut self, error: ws::Error) -> End {
+    fn violation(&mut self, error: ws::Error) -> ReadEnd {
         self.fault = Some(Fault::WebSocket(error));
-        let code = error.close_code();
-        let reason = if code == CloseCode::TOO_BIG {
-            CloseReason::PayloadTooLarge
-        } else {
-            CloseReason::ParseError
-        };
-        End::Broke(code, reason)
+        ReadEnd::Violation(error.close_code(), error.close_reason())
     }
 
-    fn asked(&mut self, ready: Ready) -> End {
-        let (code, reason) = match self.inbound.event(&self.rx, ready) {
+    fn close_frame(&mut self, ready: Ready) -> ReadEnd {
+        let (code, reason) = match self.reader.event(&self.rx, ready) {
             Ok(Event::Close(code, reason)) => (code, reason.to_owned()),
             Ok(_) | Err(_) => (None, String::new()),
         };
         self.fault = Some(Fault::CloseFrame { code: code.map(CloseCode::get), reason });
-        End::Asked(code)
+        ReadEnd::CloseFrame(code)
     }
 
-    /// Lets the peer and the session know that the reader is done.
-    fn conclude(&mut self, end: End) {
-        let current = self.session.has_link(&self.wire.link);
-        self.wire.conclude(&end);
+    /// Begins the closing handshake and reports the end to the session.
+    fn begin_close(&mut self, end: ReadEnd) {
+        let is_current = self.session.is_current_ws(&self.ws.sender);
+        self.ws.begin_close(&end);
         let fault = self.fault.take().unwrap_or(Fault::Lost);
         match end {
-            End::Closed | End::Asked(_) if current => self.session.lost(Lane::WebSocket, fault),
-            End::Broke(_, reason) if current => self.session.fail(Lane::WebSocket, reason, fault),
+            ReadEnd::Closed | ReadEnd::CloseFrame(_) if is_current => {
+                self.session.lost(Lane::WebSocket, fault)
+            }
+            ReadEnd::Violation(_, reason) if is_current => {
+                self.session.fail(Lane::WebSocket, reason, fault)
+            }
             _ => {}
         }
     }

@@ -1,4 +1,5 @@
-//! The bytes of RFC 7692 7.2, and nothing of connections: the fuzz target `deflate` compiles this file too.
+//! The payload format of RFC 7692 section 7.2, independent of connections: the fuzz target `deflate` compiles this file
+//! too.
 
 use eio_core::ws::Error;
 use flate2::{Compress, FlushCompress};
@@ -9,17 +10,18 @@ use miniz_oxide::inflate::core::inflate_flags::{
 };
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
-/// The state of one inflation, without the past: what flate2 wraps together with 32 KiB of it.
+/// The state of one inflation, without a window. flate2 would wrap it together with a window of 32 KiB.
 pub(crate) type Inflater = DecompressorOxide;
 
-/// As far as DEFLATE refers.
+/// The largest distance of a DEFLATE back-reference.
 pub(crate) const LARGEST_WINDOW: usize = 1 << 15;
 
-/// Inflates into `plain`, behind the `start` bytes that are there already and may be referred to; the number is where
+/// Inflates into `plain` after its first `start` bytes, which back-references may refer to. Returns the position where
 /// the message ends. `grow` makes `plain` longer.
 ///
 /// # Errors
-/// [`Error::TooBig`] when `max` bytes have come out and one more, and [`Error::NotDeflate`].
+/// [`Error::TooBig`] if the message inflates to more than `max` bytes; [`Error::NotDeflate`] if it is not valid or
+/// complete DEFLATE data, or has more than one block for each seven of its bytes, plus 16.
 pub(crate) fn inflate(
     inflater: &mut Inflater,
     payload: &[u8],
@@ -30,29 +32,29 @@ pub(crate) fn inflate(
 ) -> Result<usize, Error> {
     /// > Append 4 octets of 0x00 0x00 0xff 0xff to the tail end of the payload of the message. (RFC 7692 7.2.2)
     ///
-    /// They complete an empty block. The final block behind them shows that a block ended there indeed: what
-    /// was cut short is no message.
+    /// They complete an empty block. The final block after them shows that a block did end there: otherwise the message
+    /// is truncated.
     const TAIL: [u8; 9] = [0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff];
-    /// What is left of them when the block they complete was itself a final one.
-    const PROOF: usize = 5;
+    /// The length of that final block, which is not read if the block before it is a final one too.
+    const FINAL_BLOCK: usize = 5;
     const FLAGS: u32 = TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF
         | TINFL_FLAG_HAS_MORE_INPUT
         | TINFL_FLAG_STOP_ON_BLOCK_BOUNDARY;
     // A block with codes costs as much to begin as thousands of bytes in it, and a malicious one has ten bits.
-    // Who flushes behind each single byte makes one, and an empty one without codes, of seven bytes.
+    // A compressor that flushes after each byte makes one such block, and an empty one without codes, of seven bytes.
     let mut blocks = 16 + payload.len() / 7;
     inflater.init();
     let (mut input, mut at, mut in_tail) = (payload, start, false);
     loop {
-        // One byte beyond the limit shows that there is too much.
+        // One byte more than the limit shows that the message exceeds it.
         let room = start.saturating_add(max).saturating_add(1).min(plain.len());
         let out = plain.get_mut(..room).unwrap_or_default();
         let (status, read, written) = decompress(inflater, input, out, at, FLAGS);
         input = input.get(read..).unwrap_or_default();
         at += written;
         match status {
-            // The last bytes hold nothing: here they were taken for what was cut off. That may well be more than the
-            // limit, but then it depends on the memory there is how much of it comes out at once.
+            // TAIL inflates to nothing, so here it was read as the rest of a truncated block. Its output may exceed the
+            // limit, but how much of it is written at once depends on the size of `plain`: this error takes precedence.
             _ if in_tail && written > 0 => return Err(Error::NotDeflate),
             _ if at - start > max => return Err(Error::TooBig),
             Status::HasMoreOutput => grow(plain),
@@ -60,8 +62,8 @@ pub(crate) fn inflate(
             Status::BlockBoundary if written == 0 && matches!(read, 4 | 5) => {}
             Status::BlockBoundary if blocks > 0 => blocks -= 1,
             Status::Done if in_tail => {
-                let whole = input.is_empty() || input.len() == PROOF;
-                return if whole { Ok(at) } else { Err(Error::NotDeflate) };
+                let complete = input.is_empty() || input.len() == FINAL_BLOCK;
+                return if complete { Ok(at) } else { Err(Error::NotDeflate) };
             }
             // > DEFLATE blocks with the "BFINAL" bit set to 1 may be used. [...] The next DEFLATE block follows
             // > the padded data if any. (7.2.1)
@@ -75,7 +77,8 @@ pub(crate) fn inflate(
     }
 }
 
-/// Compresses into `out`, which is empty. False if that is not less than `bound`; `out` is of no use then.
+/// Compresses into `out`, which is empty. Returns false if the output is not shorter than `bound`; `out` is incomplete
+/// then.
 ///
 /// > Remove 4 octets (that are 0x00 0x00 0xff 0xff) from the tail end. (RFC 7692 7.2.1)
 pub(crate) fn compress(
@@ -90,7 +93,7 @@ pub(crate) fn compress(
     let mut put = |bytes: &[u8], flush| {
         let before = state.total_in();
         let done = state.compress_vec(bytes, out, flush).is_ok();
-        // It writes into the capacity there is: when that is used up something may be missing.
+        // It writes into the available capacity: when that is used up, output may be missing.
         let all = state.total_in() - before == bytes.len() as u64;
         done && all && out.len() < out.capacity()
     };
@@ -102,7 +105,7 @@ pub(crate) fn compress(
             part = rest;
             in_window += piece.len();
             let full = window < LARGEST_WINDOW && in_window == window;
-            // A full flush forgets what was there: nothing behind it refers to what is before it.
+            // A full flush clears the window: no byte after it refers to a byte before it.
             let flush = if full { FlushCompress::Full } else { FlushCompress::None };
             if full {
                 in_window = 0;

@@ -1,4 +1,4 @@
-//! Compressing messages as they are written.
+//! [`Outward`]: the sending direction, which compresses messages as they are written.
 
 use std::rc::Rc;
 
@@ -6,49 +6,56 @@ use eio_core::packet::{Frame, Packet};
 use eio_core::ws::{Opcode, encode_compressed};
 use flate2::{Compress, Compression};
 
+use super::Codecs;
 use super::codec::{self, LARGEST_WINDOW};
-use crate::local::Local;
 use crate::message::{Encoded, OutBuf, never_full};
+use crate::worker::context::WorkerContext;
 
-/// The most compressors with a past on one core; each has 312 KiB.
-const COMPRESSORS: usize = 32;
-/// The most windows of less than 32 KiB in one message: each costs as much to begin as kilobytes to compress.
-const WINDOWS: usize = 64;
-/// Room for compressed bytes that is kept from one message to the next.
-const KEPT: usize = 128 * 1024;
+/// The most compressors of one worker that keep the context of a connection; each takes 312 KiB.
+const MAX_COMPRESSORS: usize = 32;
+/// The most windows of less than 32 KiB in one message: beginning each costs as much as compressing kilobytes.
+const MAX_WINDOWS: usize = 64;
+/// The most capacity for compressed bytes that is kept between messages.
+const MAX_KEPT_SCRATCH: usize = 128 * 1024;
 
-/// What goes out on a connection.
+/// The sending direction of a connection.
 pub(crate) struct Outward {
-    local: Rc<Local>,
+    codecs: Rc<Codecs>,
     threshold: usize,
     window: usize,
-    /// Whose the past is that messages may refer to, if to any.
+    /// The number under which this connection owns a compressor. `None`: messages do not refer to earlier ones.
     owner: Option<u64>,
 }
 
 impl Outward {
-    /// Messages of at least `threshold` bytes are compressed and refer at most `window` bytes back; with `takeover`
-    /// into earlier messages too.
-    pub(super) fn new(local: &Rc<Local>, threshold: usize, takeover: bool, window: usize) -> Self {
-        // Only a past that may be referred to from end to end is kept: any other would have to be counted.
+    /// Messages of at least `threshold` bytes are compressed and refer at most `window` bytes back, with `takeover` also
+    /// into earlier messages.
+    pub(super) fn new(
+        worker: &Rc<WorkerContext>,
+        threshold: usize,
+        takeover: bool,
+        window: usize,
+    ) -> Self {
+        let codecs = worker.per_worker::<Codecs>();
+        // The context is kept only for the full window: a smaller one would have to be counted across messages.
         let owner = (takeover && window == LARGEST_WINDOW).then(|| {
-            let owner = local.codecs.owners.get() + 1;
-            local.codecs.owners.set(owner);
+            let owner = codecs.owners.get() + 1;
+            codecs.owners.set(owner);
             owner
         });
-        Self { local: local.clone(), threshold, window, owner }
+        Self { codecs, threshold, window, owner }
     }
 
-    /// Appends a message as a compressed frame. False, with nothing appended: it is to go as it is.
+    /// Appends a message as a compressed frame. Returns false, with nothing appended, if it is to be sent uncompressed.
     pub(crate) fn write(&self, frame: Frame<'_>, mask: Option<[u8; 4]>, out: &mut OutBuf) -> bool {
         let parts = [frame.prefix, frame.data];
         let len = frame.prefix.len() + frame.data.len();
-        let longest = self.window.saturating_mul(WINDOWS);
+        let longest = self.window.saturating_mul(MAX_WINDOWS);
         if len < self.threshold || (self.window < LARGEST_WINDOW && len > longest) {
             return false;
         }
         let opcode = if frame.binary { Opcode::Binary } else { Opcode::Text };
-        let mut compressors = self.local.codecs.compressors.borrow_mut();
+        let mut compressors = self.codecs.compressors.borrow_mut();
         match compressors.compress(self.owner, self.window, parts) {
             Some(payload) => {
                 never_full(encode_compressed(out, opcode, payload, mask));
@@ -58,7 +65,7 @@ impl Outward {
         }
     }
 
-    /// The same for a message to many, which is compressed once for all that have no past of their own.
+    /// The same for a broadcast, which is compressed once for all connections without a context of their own.
     pub(crate) fn write_encoded(&self, message: &Encoded, out: &mut OutBuf) -> bool {
         let packet = Packet::Message(message.message());
         if self.owner.is_some() || self.window < LARGEST_WINDOW {
@@ -78,44 +85,44 @@ impl Outward {
 impl Drop for Outward {
     fn drop(&mut self) {
         if let Some(owner) = self.owner {
-            self.local.codecs.compressors.borrow_mut().release(owner);
+            self.codecs.compressors.borrow_mut().release(owner);
         }
     }
 }
 
-/// The compressors of a core.
+/// The compressors of a worker.
 #[derive(Default)]
 pub(super) struct Compressors {
-    /// For messages without a past.
+    /// For messages that do not refer to earlier ones.
     shared: Option<Compress>,
-    owned: Vec<Owned>,
-    /// How often one of those was used.
+    owned: Vec<OwnedCompressor>,
+    /// The number of uses of `owned`.
     uses: u64,
     scratch: Vec<u8>,
 }
 
-/// A compressor with what its owner sent.
-struct Owned {
+/// A compressor with the context of one connection.
+struct OwnedCompressor {
     compress: Compress,
-    /// `None`: nobody's, its connection has ended.
+    /// `None`: its connection has ended.
     owner: Option<u64>,
-    /// When it was used last, by the count of uses.
-    used: u64,
+    /// The value of [`Compressors::uses`] at its last use.
+    last_use: u64,
 }
 
 impl Compressors {
-    /// `None`: it does not become smaller, and its owner, who would have it all the same for the sake of those that
-    /// come after it, does not get it.
+    /// Returns `None` if the message does not become smaller. For an owner it may grow slightly, because later messages
+    /// can refer to it.
     fn compress(&mut self, owner: Option<u64>, window: usize, parts: [&[u8]; 2]) -> Option<&[u8]> {
-        if self.scratch.capacity() > KEPT {
+        if self.scratch.capacity() > MAX_KEPT_SCRATCH {
             self.scratch = Vec::new();
         }
         self.scratch.clear();
         let compress = match owner {
             Some(owner) => {
                 self.uses += 1;
-                let owned = find(&mut self.owned, owner);
-                owned.used = self.uses;
+                let owned = compressor_of(&mut self.owned, owner);
+                owned.last_use = self.uses;
                 &mut owned.compress
             }
             None => {
@@ -125,11 +132,11 @@ impl Compressors {
             }
         };
         let len = parts[0].len() + parts[1].len();
-        // Short messages hardly shrink until there are others to refer to.
+        // Short messages hardly shrink until there are earlier ones to refer to.
         let bound = if owner.is_some() { len + len / 16 + 64 } else { len };
         let done = codec::compress(compress, window, parts, bound, &mut self.scratch);
         if !done {
-            // The peer is not to be referred to what it does not get in this form.
+            // The peer does not receive this message in compressed form, so nothing may refer to it.
             compress.reset();
         }
         done.then_some(&*self.scratch)
@@ -137,43 +144,43 @@ impl Compressors {
 
     fn release(&mut self, owner: u64) {
         if let Some(owned) = self.owned.iter_mut().find(|owned| owned.owner == Some(owner)) {
-            (owned.owner, owned.used) = (None, 0);
+            (owned.owner, owned.last_use) = (None, 0);
         }
     }
 }
 
 #[cfg(test)]
 impl Compressors {
-    /// How many there are, and how many of them have an owner.
+    /// The number of owned compressors, and of those whose owner has not ended.
     pub(super) fn counts(&self) -> (usize, usize) {
         let owned = self.owned.iter().filter(|owned| owned.owner.is_some());
         (self.owned.len(), owned.count())
     }
 }
 
-/// The owner's compressor, or else the one that was idle longest, without its past.
-fn find(all: &mut Vec<Owned>, owner: u64) -> &mut Owned {
-    let mine = all.iter().position(|owned| owned.owner == Some(owner));
-    let idle = || {
-        let (at, owned) = all.iter().enumerate().min_by_key(|(_, owned)| owned.used)?;
-        (owned.owner.is_none() || all.len() >= COMPRESSORS).then_some(at)
+/// The owner's compressor. If it has none: a new one, or, at the limit, the least recently used one, reset.
+fn compressor_of(all: &mut Vec<OwnedCompressor>, owner: u64) -> &mut OwnedCompressor {
+    let own = all.iter().position(|owned| owned.owner == Some(owner));
+    let least_recent = || {
+        let (at, owned) = all.iter().enumerate().min_by_key(|(_, owned)| owned.last_use)?;
+        (owned.owner.is_none() || all.len() >= MAX_COMPRESSORS).then_some(at)
     };
-    let at = match mine.or_else(idle) {
+    let at = match own.or_else(least_recent) {
         Some(at) => at,
         None => {
-            all.push(Owned { compress: new(), owner: Some(owner), used: 0 });
+            all.push(OwnedCompressor { compress: new(), owner: Some(owner), last_use: 0 });
             all.len() - 1
         }
     };
-    let found = &mut all[at];
-    if found.owner != Some(owner) {
-        found.compress.reset();
-        found.owner = Some(owner);
+    let owned = &mut all[at];
+    if owned.owner != Some(owner) {
+        owned.compress.reset();
+        owned.owner = Some(owner);
     }
-    found
+    owned
 }
 
 fn new() -> Compress {
-    // As for HTTP: a core does nothing else meanwhile.
+    // The fastest level, as for HTTP: compressing blocks the worker.
     Compress::new(Compression::fast(), false)
 }

@@ -1,7 +1,7 @@
-//! permessage-deflate, RFC 7692: messages are compressed as they are written, and inflated when they are whole.
+//! permessage-deflate (RFC 7692): messages are compressed as they are written, and inflated when they are complete.
 //!
-//! [`Outward`] and [`Inward`] are the two directions of one connection. What both need only for the length of a call
-//! is the core's: [`Codecs`].
+//! [`Outward`] and [`Inward`] are the sending and the receiving direction of one connection. State that they need only
+//! during a call is shared by all connections of a worker: [`Codecs`].
 
 mod codec;
 mod compress;
@@ -16,12 +16,13 @@ use std::rc::Rc;
 use eio_core::ws::Role;
 use eio_core::ws::deflate::{Terms, WindowBits};
 
-use crate::local::Local;
+use crate::range;
+use crate::worker::context::WorkerContext;
 
 pub(crate) use compress::Outward;
 pub(crate) use inflate::Inward;
 
-/// How WebSocket messages are compressed (permessage-deflate, RFC 7692) with a peer that can do so too. JS
+/// Compression of WebSocket messages (permessage-deflate, RFC 7692) with a peer that supports it. Engine.IO:
 /// `perMessageDeflate`.
 ///
 /// ```
@@ -32,23 +33,24 @@ pub(crate) use inflate::Inward;
 /// ```
 ///
 /// # Memory
-/// Each core has one compressor (312 KiB, made with the first message) and one inflater (11 KiB) for all its
-/// connections. By default that is all: every message is compressed by itself. A message that is inflated takes a second
-/// buffer beside the one it was received in, of no more than the limit on messages (and a power of two).
+/// Each worker has one compressor (312 KiB, allocated for the first message) and one decompressor (11 KiB) for all its
+/// connections. With the defaults there is no more state, because each message is compressed by itself. While a message
+/// is decompressed it needs a second buffer, of at most the limit on messages rounded up to a power of two.
 ///
-/// A direction that may refer to earlier messages costs more, and is worth it for many small messages that are alike:
+/// A direction whose messages may refer to earlier ones (context takeover) needs more memory, and compresses many small
+/// similar messages better:
 ///
-/// * what we receive: the last 32 KiB of it for each connection, or as much as
+/// * received messages: for each connection the last 32 KiB of them, or as much as
 ///   [`client_max_window_bits`](Self::client_max_window_bits) says (on a client: `server_max_window_bits`);
-/// * what we send: a compressor for each connection that sends, but at most 32 (10 MiB) a core. Beyond that the one
-///   that was idle longest goes to whoever has none, and its connection begins again without the past.
+/// * sent messages: a compressor for each connection that sends, but at most 32 (10 MiB) for each worker. A further
+///   connection takes the compressor that was idle longest, whose connection then starts again without history.
 ///
-/// # What is refused
-/// A message that inflates beyond the limit is closed with 1009 before it does; one that is no DEFLATE data, or in more
-/// blocks than one for seven of its bytes, with 1007.
+/// # Security
+/// A message that would decompress to more than the limit is answered with close code 1009 before it does. A message
+/// that is not DEFLATE data is answered with 1007, as is one of n bytes with more than 16 + n / 7 blocks.
 ///
-/// Whoever can make a page reflect chosen text next to a secret in one message, or in messages that refer to each
-/// other, can learn the secret from the lengths (CRIME): do not mix them on a connection that is compressed.
+/// An attacker that can place chosen text next to a secret in one message, or in messages that refer to each other, can
+/// learn the secret from the lengths (CRIME): do not mix them on a connection that is compressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PerMessageDeflate {
     threshold: usize,
@@ -70,49 +72,71 @@ impl Default for PerMessageDeflate {
     }
 }
 
-/// Setters, each with its default and range.
+/// # Options
 impl PerMessageDeflate {
-    /// The defaults.
+    /// The default of every option.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The smallest message that is compressed, in bytes, with its packet type. 1024; 0 to 2^31. JS `threshold`.
+    /// The smallest message that is compressed, in bytes; the packet type of a text message counts.
+    ///
+    /// **Default:** 1,024 bytes. **Range:** 0 bytes to 2 GiB. A smaller message is sent as it is.
+    ///
+    /// Engine.IO: `threshold`.
     #[must_use]
     pub fn threshold(mut self, bytes: usize) -> Self {
         self.threshold = bytes;
         self
     }
 
-    /// Whether the server compresses each message by itself. True; in JS `serverNoContextTakeover` is false. A
-    /// client that asks for it gets it; on a client it is what is asked for.
+    /// Whether the server compresses each message by itself. A client with this option asks the server to do so; a
+    /// server without it still does so for clients that ask.
+    ///
+    /// **Default:** true.
+    ///
+    /// Engine.IO: `serverNoContextTakeover`, false there.
     #[must_use]
     pub fn server_no_context_takeover(mut self, alone: bool) -> Self {
         self.server_no_context_takeover = alone;
         self
     }
 
-    /// Whether the client compresses each message by itself. True; in JS `clientNoContextTakeover` is false.
+    /// Whether the client compresses each message by itself.
+    ///
+    /// **Default:** true.
+    ///
+    /// Engine.IO: `clientNoContextTakeover`, false there.
     #[must_use]
     pub fn client_no_context_takeover(mut self, alone: bool) -> Self {
         self.client_no_context_takeover = alone;
         self
     }
 
-    /// How far back the server refers at most: 2 to this power bytes. 15, as far as DEFLATE goes; 9 to 15. A client
-    /// that asks for less, down to 8, gets it. JS `serverMaxWindowBits`.
+    /// The server's window: it refers at most 2 to this power bytes back.
     ///
-    /// The compressor of flate2's Rust backend always has a window of 15 bits. A smaller one is kept to by beginning
-    /// anew after each window, which compresses less; of a message of more than 64 windows nothing is compressed.
+    /// **Default:** not set, which leaves the maximum of DEFLATE, 15. **Range:** 9 to 15. A client that asks a server
+    /// for less, down to 8, gets less.
+    ///
+    /// The compressor of flate2's Rust backend always has a window of 15 bits. For a smaller one it starts again after
+    /// each window, and after each message in spite of context takeover, which compresses less. A message of more than
+    /// 64 windows is sent as it is.
+    ///
+    /// Engine.IO: `serverMaxWindowBits`.
     #[must_use]
     pub fn server_max_window_bits(mut self, bits: u8) -> Self {
         self.server_max_window_bits = Some(bits);
         self
     }
 
-    /// How far back the client refers at most: 2 to this power bytes. 15, as far as DEFLATE goes; 9 to 15. An offer
-    /// of a client that cannot be told so is declined. JS `clientMaxWindowBits`.
+    /// The client's window: it refers at most 2 to this power bytes back.
+    ///
+    /// **Default:** not set, which leaves the maximum of DEFLATE, 15. **Range:** 9 to 15. If it is set, a server declines
+    /// the offer of a client that does not support the parameter, and messages are not compressed. A client of this
+    /// crate compresses for a smaller window as [described](Self::server_max_window_bits) for servers.
+    ///
+    /// Engine.IO: `clientMaxWindowBits`.
     #[must_use]
     pub fn client_max_window_bits(mut self, bits: u8) -> Self {
         self.client_max_window_bits = Some(bits);
@@ -121,25 +145,25 @@ impl PerMessageDeflate {
 }
 
 impl PerMessageDeflate {
-    /// The first value that is outside its range, in words.
+    /// Checks every option.
+    ///
+    /// # Errors
+    /// The first option outside its range, with the range.
     pub(crate) fn check(&self) -> Result<(), String> {
-        const MOST: usize = 1 << 31;
-        if self.threshold > MOST {
-            return Err(format!("threshold {} is outside 0 to {MOST}", self.threshold));
-        }
+        range::check(self.threshold, range::THRESHOLD)
+            .map_err(|problem| format!("threshold {problem}"))?;
         for (name, bits) in [
             ("server_max_window_bits", self.server_max_window_bits),
             ("client_max_window_bits", self.client_max_window_bits),
         ] {
-            // RFC 7692 allows 8, which zlib does not do: a peer that uses it could not keep to it.
-            if let Some(bits) = bits.filter(|bits| !(9..=15).contains(bits)) {
-                return Err(format!("{name} {bits} is outside 9 to 15"));
-            }
+            // RFC 7692 allows 8, which zlib does not implement: a peer that uses zlib could not comply.
+            range::check(bits.unwrap_or(15), 9..=15)
+                .map_err(|problem| format!("{name} {problem}"))?;
         }
         Ok(())
     }
 
-    /// What is wished for.
+    /// The options as terms to offer or to answer with.
     pub(crate) fn terms(&self) -> Terms {
         let limit = |bits: Option<u8>| bits.and_then(WindowBits::new);
         Terms {
@@ -150,10 +174,10 @@ impl PerMessageDeflate {
         }
     }
 
-    /// The two directions of a connection whose ends agreed to `terms`. A message may have `max` bytes.
+    /// The two directions of a connection whose peers agreed on `terms`. A message may have at most `max` bytes.
     pub(crate) fn begin(
         &self,
-        local: &Rc<Local>,
+        worker: &Rc<WorkerContext>,
         role: Role,
         terms: &Terms,
         max: usize,
@@ -165,18 +189,18 @@ impl PerMessageDeflate {
             Role::Client => (client, server),
         };
         let window = |bits: Option<WindowBits>| bits.unwrap_or(WindowBits::MAX).size();
-        let outward = Outward::new(local, self.threshold, outward.0, window(outward.1));
-        let inward = Inward::new(local, max, inward.0.then_some(window(inward.1)));
+        let outward = Outward::new(worker, self.threshold, outward.0, window(outward.1));
+        let inward = Inward::new(worker, max, inward.0.then_some(window(inward.1)));
         (Box::new(outward), Box::new(inward))
     }
 }
 
-/// What the compressed connections of a core share.
+/// The state shared by all compressed connections of a worker.
 #[derive(Default)]
 pub(crate) struct Codecs {
     inflater: RefCell<Option<Box<codec::Inflater>>>,
     compressors: RefCell<compress::Compressors>,
-    /// How many connections ever wanted a compressor of their own.
+    /// The number of connections that have had their own compression context: the last owner number given.
     owners: Cell<u64>,
 }
 

@@ -1,17 +1,17 @@
-//! HTTP content codings: which one a client wants, and the bytes.
+//! HTTP content codings: `Accept-Encoding` and compressors.
 
 use std::cell::RefCell;
 
 use eio_core::http::Headers;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
-/// How a body is coded (RFC 9110 section 8.4.1).
+/// A content coding (RFC 9110 section 8.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
-    /// Never made here; files may lie beside their originals in it.
+    /// Only for precompressed files: there is no Brotli compressor here.
     Brotli,
     Gzip,
-    /// The zlib format, as RFC 9110 8.4.1.2 defines this name.
+    /// The zlib format, as RFC 9110 section 8.4.1.2 defines this name.
     Deflate,
 }
 
@@ -25,7 +25,7 @@ impl Coding {
     }
 }
 
-/// What a client accepts, as weights in thousandths; 0 is "not".
+/// The codings that a client accepts, as weights in thousandths; 0 means not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accepted {
     brotli: u16,
@@ -35,8 +35,8 @@ pub(crate) struct Accepted {
 }
 
 impl Accepted {
-    /// Reads `Accept-Encoding`. Without it nothing but the plain bytes is wanted: RFC 9110 12.5.3 would allow
-    /// any coding, but clients that can decode say so.
+    /// Reads `Accept-Encoding`. Without it the body is sent uncompressed: RFC 9110 section 12.5.3 would allow any
+    /// coding, but clients that can decode send the header.
     pub(crate) fn new(headers: &Headers<'_, '_>) -> Self {
         let mut named = [None; 4];
         let mut any = None;
@@ -46,7 +46,7 @@ impl Accepted {
                 let slot = match name {
                     b"*" => &mut any,
                     _ if name.eq_ignore_ascii_case(b"br") => &mut named[0],
-                    // RFC 9110 8.4.1.3: "x-gzip" is the same.
+                    // RFC 9110 section 8.4.1.3: "x-gzip" is equivalent.
                     _ if name.eq_ignore_ascii_case(b"gzip") => &mut named[1],
                     _ if name.eq_ignore_ascii_case(b"x-gzip") => &mut named[1],
                     _ if name.eq_ignore_ascii_case(b"deflate") => &mut named[2],
@@ -62,17 +62,17 @@ impl Accepted {
             brotli: or_any(brotli),
             gzip: or_any(gzip),
             deflate: or_any(deflate),
-            // Always acceptable unless excluded, but preferred only if it is said so.
+            // Acceptable unless excluded, but preferred only if it is listed.
             identity: identity.unwrap_or(0),
         }
     }
 
-    /// What this server would make for the client.
+    /// The coding in which this server compresses a body for the client.
     pub(crate) fn made(self) -> Option<Coding> {
         self.best(&[(Coding::Gzip, self.gzip), (Coding::Deflate, self.deflate)])
     }
 
-    /// In which codings the client takes a file, the one it likes best first.
+    /// The codings in which the client accepts a precompressed file, the preferred one first.
     pub(crate) fn stored(self) -> impl Iterator<Item = Coding> {
         let both = [(Coding::Brotli, self.brotli), (Coding::Gzip, self.gzip)];
         let first = self.best(&both);
@@ -80,21 +80,21 @@ impl Accepted {
         first.into_iter().chain(second.and_then(|second| self.best(&[second])))
     }
 
-    /// The weightiest, the earlier of two equals; `None` if the plain bytes are liked better.
+    /// The candidate with the largest weight, the earlier of two equals; `None` if `identity` has a larger weight.
     fn best(self, candidates: &[(Coding, u16)]) -> Option<Coding> {
         let mut best = None;
-        let mut most = 0;
+        let mut max = 0;
         for (coding, weight) in candidates {
-            if *weight > most && *weight >= self.identity {
-                (best, most) = (Some(*coding), *weight);
+            if *weight > max && *weight >= self.identity {
+                (best, max) = (Some(*coding), *weight);
             }
         }
         best
     }
 }
 
-/// Splits an element of the list into its name and its weight (RFC 9110 12.4.2): `gzip;q=0.5` is 500. A weight
-/// that is none makes the element worthless rather than the request wrong.
+/// Splits an element of the list into its name and its weight (RFC 9110 section 12.4.2): `gzip;q=0.5` is 500. An invalid
+/// weight counts as 0; the request is not refused for it.
 fn weighed(element: &[u8]) -> (&[u8], u16) {
     let mut parts = element.split(|b| *b == b';').map(<[u8]>::trim_ascii);
     let name = parts.next().unwrap_or_default();
@@ -124,7 +124,7 @@ fn weight(text: &[u8]) -> Option<u16> {
     }
 }
 
-/// Whether bytes of this type become noticeably smaller. What is compressed already does not.
+/// Whether content of this type becomes noticeably smaller. Formats that are compressed already do not.
 pub(crate) fn is_compressible(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     let is = |name: &str| essence.eq_ignore_ascii_case(name);
@@ -148,7 +148,7 @@ pub(crate) fn is_compressible(content_type: &str) -> bool {
         || is("image/bmp")
 }
 
-/// A compressor for each coding, made when first needed and then kept: one is about 300 KiB, and clearing it is
+/// A compressor for each coding, made when first needed and then kept: one takes about 300 KiB, and resetting it is
 /// cheaper than making it.
 pub(crate) struct Deflater {
     level: Compression,
@@ -157,12 +157,12 @@ pub(crate) struct Deflater {
 }
 
 impl Deflater {
-    /// For a core, which does nothing else meanwhile.
+    /// The fastest level: for a worker, which compressing blocks.
     pub(crate) fn fast() -> Self {
         Self::new(Compression::fast())
     }
 
-    /// For a thread that has the time.
+    /// The default level: for a thread that serves no connections.
     pub(crate) fn thorough() -> Self {
         Self::new(Compression::default())
     }
@@ -171,10 +171,10 @@ impl Deflater {
         Self { level, raw: RefCell::default(), zlib: RefCell::default() }
     }
 
-    /// Appends `body`, coded, to `out`. False, with `out` as it was, if that is not smaller.
+    /// Appends `body`, compressed, to `out`. Returns false, with `out` unchanged, if that is not smaller.
     pub(crate) fn shrink(&self, coding: Coding, body: &[u8], out: &mut Vec<u8>) -> bool {
         let start = out.len();
-        let done = self.code(coding, body, body.len(), out);
+        let done = self.compress(coding, body, body.len(), out);
         let smaller = done && out.len() - start < body.len();
         if !smaller {
             out.truncate(start);
@@ -182,17 +182,18 @@ impl Deflater {
         smaller
     }
 
-    /// `body`, coded, even if that is larger: for whoever has promised it. `None`: not a coding made here.
+    /// `body`, compressed, even if that is larger: for a response whose entity tag names the coding already. `None` if
+    /// there is no compressor for the coding.
     pub(crate) fn always(&self, coding: Coding, body: &[u8]) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        // Deflate adds five bytes for each block it cannot shrink, and blocks have kilobytes.
+        // Deflate adds five bytes for each block that it cannot compress, and blocks have kilobytes.
         let bound = body.len() + body.len() / 64 + 64;
-        self.code(coding, body, bound, &mut out).then_some(out)
+        self.compress(coding, body, bound, &mut out).then_some(out)
     }
 
-    /// Appends at most about `bound` bytes.
-    fn code(&self, coding: Coding, body: &[u8], bound: usize, out: &mut Vec<u8>) -> bool {
-        /// RFC 1952 2.3: no name, no time, no system.
+    /// Appends at most about `bound` bytes; returns false if the compressed body is longer.
+    fn compress(&self, coding: Coding, body: &[u8], bound: usize, out: &mut Vec<u8>) -> bool {
+        /// RFC 1952 section 2.3: no file name, no modification time, unknown operating system.
         const GZIP: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
         let (slot, zlib) = match coding {
             Coding::Gzip => (&self.raw, false),
@@ -206,7 +207,7 @@ impl Deflater {
         if !zlib {
             out.extend_from_slice(&GZIP);
         }
-        // It writes into the capacity there is, and no further.
+        // It writes into the available capacity and does not allocate.
         let status = compress.compress_vec(body, out, FlushCompress::Finish);
         if !matches!(status, Ok(Status::StreamEnd)) {
             return false;
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_weights_decide() {
+    fn the_coding_with_the_largest_weight_is_chosen() {
         use Coding::{Deflate, Gzip};
         for (value, expected) in [
             ("gzip", Some(Gzip)),
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_codings_come_in_the_order_the_client_likes() {
+    fn stored_codings_are_in_the_order_of_preference() {
         use Coding::{Brotli, Gzip};
         for (value, expected) in [
             ("gzip, deflate, br", &[Brotli, Gzip][..]),
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_coded_comes_out_again_and_the_compressor_is_used_again() {
+    fn a_compressor_is_reused_and_its_output_decodes_to_the_body() {
         let deflater = Deflater::fast();
         for text in ["a".repeat(5000), "abc def ".repeat(10_000), "x".repeat(1024)] {
             for coding in [Coding::Gzip, Coding::Deflate, Coding::Gzip] {
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_left_alone_unless_promised() {
+    fn noise_is_compressed_only_by_always() {
         let deflater = Deflater::fast();
         let mut noise = vec![0; 100_000];
         getrandom::fill(&mut noise).unwrap();
@@ -332,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_shrinks_is_compressible() {
+    fn types_that_are_compressed_already_are_not_compressible() {
         for (kind, expected) in [
             ("text/html; charset=utf-8", true),
             ("Text/Plain", true),

@@ -1,12 +1,11 @@
-//! Conditional requests and ranges (RFC 9110 sections 13 and 14).
+//! [`Conditions`]: conditional requests and ranges (RFC 9110 sections 13 and 14).
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use eio_core::http::Headers;
 
-/// What a request says about when and which part of a file it wants, with its own bytes: it goes to another
-/// thread.
+/// The preconditions and the range of a request. It owns its bytes, because another thread evaluates it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conditions {
     if_match: Option<Vec<u8>>,
@@ -17,20 +16,21 @@ pub(crate) struct Conditions {
     if_range: Option<Vec<u8>>,
 }
 
-/// What a representation is recognised by.
+/// The validators of a representation (RFC 9110 section 8.8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Validators {
-    /// With its quotes; strong.
+    /// A strong entity tag, with its quotes.
     pub(crate) etag: String,
-    /// Whole seconds: HTTP has no finer ones.
+    /// Whole seconds, the resolution of HTTP dates.
     pub(crate) modified: SystemTime,
 }
 
-/// What to send.
+/// The response that the conditions lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
+    /// 200
     Whole,
-    /// 206, these bytes; not empty.
+    /// 206 with this range, which is not empty.
     Part(Range<u64>),
     /// 304
     NotModified,
@@ -42,7 +42,7 @@ pub(crate) enum Decision {
 
 impl Conditions {
     pub(crate) fn new(headers: &Headers<'_, '_>) -> Self {
-        // A list may come in several lines (RFC 9110 5.3).
+        // A list may span several header lines (RFC 9110 section 5.3).
         let list = |name| {
             let mut lines = headers.all(name).peekable();
             lines.peek()?;
@@ -59,12 +59,12 @@ impl Conditions {
         }
     }
 
-    /// Whether part of a file may be wanted.
+    /// Whether the request has a `Range`.
     pub(crate) fn asks_for_range(&self) -> bool {
         self.range.is_some()
     }
 
-    /// RFC 9110 13.2.2, for GET and HEAD of a file of `len` bytes.
+    /// Evaluates the conditions by RFC 9110 section 13.2.2, for GET and HEAD of a file of `len` bytes.
     pub(crate) fn decide(&self, validators: &Validators, len: u64, is_get: bool) -> Decision {
         let modified = validators.modified;
         let fails = match (&self.if_match, self.if_unmodified_since) {
@@ -84,14 +84,15 @@ impl Conditions {
             return Decision::NotModified;
         }
         match &self.range {
-            // "A server MUST ignore a Range header field received with a request method that is unrecognized
-            // or for which range handling is not defined" (14.2).
+            // > A server MUST ignore a Range header field received with a request method that is unrecognized or for
+            // > which range handling is not defined. (RFC 9110 section 14.2)
             Some(range) if is_get && self.range_applies(validators) => satisfy(range, len),
             _ => Decision::Whole,
         }
     }
 
-    /// RFC 9110 13.1.5: a part of something else would not fit to what the client has.
+    /// Whether the representation is the one in `If-Range` (RFC 9110 section 13.1.5): a part of another representation
+    /// would not match the part that the client has.
     fn range_applies(&self, validators: &Validators) -> bool {
         let Some(value) = &self.if_range else { return true };
         match str::from_utf8(value).ok().and_then(date) {
@@ -101,10 +102,10 @@ impl Conditions {
     }
 }
 
-/// Whole seconds since 1970; what is before, or absurd, is 1970.
+/// A time in whole seconds. A time before 1970, or after 9999, becomes 1970.
 pub(crate) fn whole_seconds(time: SystemTime) -> SystemTime {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    /// 9999-12-31: the form has four digits for the year.
+    /// 9999-12-31: the format has four digits for the year.
     const LAST: u64 = 253_402_300_799;
     UNIX_EPOCH + Duration::from_secs(if seconds > LAST { 0 } else { seconds })
 }
@@ -133,7 +134,7 @@ fn matches(mut list: &[u8], etag: &str, comparison: Comparison) -> bool {
             Some(rest) => (true, rest),
             None => (false, list),
         };
-        // A comma may stand between the quotes, a quote may not.
+        // An entity tag may contain a comma, but no quote.
         let Some(opened) = rest.strip_prefix(b"\"") else { return false };
         let Some(end) = opened.iter().position(|b| *b == b'"') else { return false };
         let tag = &rest[..end + 2];
@@ -144,8 +145,9 @@ fn matches(mut list: &[u8], etag: &str, comparison: Comparison) -> bool {
     }
 }
 
-/// One range of bytes; several are answered with the whole, which RFC 9110 14.2 allows: "A server MAY ignore
-/// the Range header field". So is what is not understood.
+/// Evaluates a single range of bytes. Several ranges, and ranges that do not parse, are answered with the whole file.
+///
+/// > A server MAY ignore the Range header field. (RFC 9110 section 14.2)
 fn satisfy(range: &[u8], len: u64) -> Decision {
     let Some((unit, set)) = str::from_utf8(range).ok().and_then(|text| text.split_once('=')) else {
         return Decision::Whole;
@@ -155,7 +157,7 @@ fn satisfy(range: &[u8], len: u64) -> Decision {
     if !unit.trim().eq_ignore_ascii_case("bytes") || !digits(first) || !digits(last) {
         return Decision::Whole;
     }
-    // More digits than 64 bits hold are beyond any file.
+    // A number that exceeds 64 bits is beyond the end of any file.
     let number = |text: &str| text.parse().unwrap_or(u64::MAX);
     let range = match (first, last) {
         ("", "") => return Decision::Whole,
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions() {
+    fn preconditions_decide_the_response() {
         use Decision::{Failed, NotModified, Whole};
         const SAME: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
         const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges() {
+    fn a_range_applies_if_it_is_single_valid_and_of_the_same_representation() {
         use Decision::{NotModified, NotSatisfiable, Part, Whole};
         for (lines, expected) in [
             ("Range: bytes=0-0\r\n", Part(0..1)),

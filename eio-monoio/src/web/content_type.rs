@@ -1,27 +1,27 @@
 //! Media types by file extension.
 
-/// The type of a file's content; `None` if the extension says nothing. Extensions match in any case.
+/// The media type of an extension, in any case; `None` if the table does not have it.
 pub(crate) fn by_extension(extension: &str) -> Option<&'static str> {
     let known = TABLE.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
     known.map(|(_, content_type)| *content_type)
 }
 
-/// What stands behind the last dot of the last segment.
+/// The extension of the last segment, without its dot; empty if it has no dot.
 pub(crate) fn extension(path: &str) -> &str {
     let name = path.rsplit('/').next().unwrap_or_default();
     name.rsplit_once('.').map_or("", |(_, extension)| extension)
 }
 
-/// Whether the type is text whose encoding browsers would otherwise guess.
+/// Whether the type is text whose encoding browsers would guess without a `charset`.
 pub(crate) fn wants_charset(content_type: &str) -> bool {
     !content_type.contains(';')
         && (content_type.starts_with("text/") || content_type == "image/svg+xml")
 }
 
-/// For what the table does not know, as in python-engineio.
+/// The type of unknown extensions, as in python-engineio.
 pub(crate) const UNKNOWN: &str = "application/octet-stream";
 
-/// JavaScript by RFC 9239; the others as the media type registry of IANA has them.
+/// JavaScript according to RFC 9239; the others according to the media type registry of IANA.
 const TABLE: [(&str, &str); 41] = [
     ("html", "text/html"),
     ("htm", "text/html"),
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn extensions() {
+    fn the_media_type_follows_from_the_extension() {
         for (path, expected) in [
             ("a.css", Some("text/css")),
             ("a.GIF", Some("image/gif")),

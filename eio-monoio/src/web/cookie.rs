@@ -1,4 +1,4 @@
-//! The cookie that names the session, for load balancers that route by it.
+//! [`Cookie`]: the cookie that identifies the session, for load balancers that route by it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,8 +9,13 @@ use eio_core::sid::Sid;
 
 use crate::message::OutBuf;
 
-/// A cookie set by the response to a polling handshake, and by no other: browsers take the ones of a WebSocket
-/// handshake, but neither engine.io nor python-engineio sets any there. JS `cookie`, Py `cookie`.
+/// A cookie for [`Config::cookie`](crate::Config::cookie) that identifies the session (RFC 6265).
+///
+/// Only the response to a polling handshake sets it. Browsers accept cookies from a WebSocket handshake too, but neither
+/// engine.io nor python-engineio sets one there.
+///
+/// [`Config::check`](crate::Config::check) reports names and attributes that RFC 6265 section 4.1.1 does not allow, and
+/// combinations that browsers reject.
 ///
 /// ```
 /// use eio_monoio::{Config, Cookie, SameSite};
@@ -29,7 +34,7 @@ use crate::message::OutBuf;
 pub struct Cookie {
     name: String,
     value: Value,
-    /// Empty: not said.
+    /// Empty: no `Path` attribute.
     path: String,
     domain: Option<String>,
     secure: bool,
@@ -42,7 +47,7 @@ pub struct Cookie {
 
 type Value = Arc<dyn Fn(&Sid) -> String + Send + Sync>;
 
-/// Whether a cookie goes along with requests that another site causes.
+/// Whether browsers send a cookie with requests that another site initiates: see [`Cookie::same_site`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SameSite {
@@ -50,12 +55,12 @@ pub enum SameSite {
     Strict,
     /// With top-level navigation only.
     Lax,
-    /// Always; browsers take it only together with [`Cookie::secure`].
+    /// Always. Browsers accept it only with [`Cookie::secure`].
     None,
 }
 
 impl Cookie {
-    /// A cookie of this name whose value is the sid, with `Path=/; HttpOnly; SameSite=Lax`.
+    /// A cookie with this name, the session id as value, and `Path=/; HttpOnly; SameSite=Lax`.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -70,70 +75,86 @@ impl Cookie {
         }
     }
 
-    /// Computes the value instead. One that is not legal in a cookie is logged, and no cookie is set.
+    /// Computes the value from the session id.
+    ///
+    /// **Default:** the session id. If the value has a character that RFC 6265 does not allow, no cookie is set, and an
+    /// error is logged.
     #[must_use]
     pub fn value(mut self, value: impl Fn(&Sid) -> String + Send + Sync + 'static) -> Self {
         self.value = Arc::new(value);
         self
     }
 
-    /// Where the cookie is sent to. `/`; empty leaves the attribute out, and browsers take the request's path.
+    /// The `Path` attribute: the paths that browsers send the cookie to.
+    ///
+    /// **Default:** `/`. Empty: no attribute, and browsers use the path of the request.
     #[must_use]
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// To which domain and its subdomains. Not set: only to the host itself.
+    /// The `Domain` attribute: browsers send the cookie to this domain and its subdomains.
+    ///
+    /// **Default:** no attribute; browsers send the cookie to this host only.
     #[must_use]
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.domain = Some(domain.into());
         self
     }
 
-    /// Only over TLS. False.
+    /// The `Secure` attribute: browsers send the cookie over TLS only.
+    ///
+    /// **Default:** false.
     #[must_use]
     pub fn secure(mut self, secure: bool) -> Self {
         self.secure = secure;
         self
     }
 
-    /// Out of reach for scripts. True.
+    /// The `HttpOnly` attribute: scripts of the page cannot read the cookie.
+    ///
+    /// **Default:** true.
     #[must_use]
     pub fn http_only(mut self, http_only: bool) -> Self {
         self.http_only = http_only;
         self
     }
 
-    /// [`SameSite::Lax`]; `None` leaves the attribute out.
+    /// The `SameSite` attribute.
+    ///
+    /// **Default:** [`SameSite::Lax`]. The option `None`: no attribute.
     #[must_use]
     pub fn same_site(mut self, same_site: impl Into<Option<SameSite>>) -> Self {
         self.same_site = same_site.into();
         self
     }
 
-    /// How long it is kept, in whole seconds. Not set: until the browser ends.
+    /// The `Max-Age` attribute: the lifetime, in whole seconds.
+    ///
+    /// **Default:** no attribute; the cookie lasts until the browser session ends.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age);
         self
     }
 
-    /// Another attribute, such as `Priority=High`.
+    /// Adds another attribute, such as `Priority=High`.
     #[must_use]
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.attributes.push((name.into(), Some(value.into())));
         self
     }
 
-    /// Another attribute without a value, such as `Partitioned`.
+    /// Adds another attribute without a value, such as `Partitioned`.
     #[must_use]
     pub fn flag(mut self, name: impl Into<String>) -> Self {
         self.attributes.push((name.into(), None));
         self
     }
 
-    /// RFC 6265 4.1.1, and the rules of browsers about what is safe (RFC 6265bis 4.1.3, 5.7).
+    /// Checks the syntax of RFC 6265 section 4.1.1, and the rules by which browsers reject cookies (RFC 6265bis sections
+    /// 4.1.3 and 5.7).
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.name.is_empty() || !self.name.bytes().all(is_token) {
             return Err("the name must be a token".into());
@@ -165,7 +186,7 @@ impl Cookie {
         Ok(())
     }
 
-    /// Appends the header line for a session. False, with `lines` as they were, if the value is not legal.
+    /// Appends the header line for a session. Returns false, with `lines` unchanged, if the value is not legal.
     pub(crate) fn write(&self, lines: &mut Vec<u8>, sid: &Sid) -> bool {
         let value = (self.value)(sid);
         if !value.bytes().all(is_value) {
@@ -173,8 +194,12 @@ impl Cookie {
         }
         let mut out = OutBuf(std::mem::take(lines));
         let start = out.0.len();
-        let written =
-            header_line(&mut out, "Set-Cookie", &[&self.name, "=", &value, &self.tail()]).is_ok();
+        let written = header_line(
+            &mut out,
+            "Set-Cookie",
+            &[&self.name, "=", &value, &self.attributes_text()],
+        )
+        .is_ok();
         if !written {
             out.0.truncate(start);
         }
@@ -182,15 +207,15 @@ impl Cookie {
         written
     }
 
-    /// Everything behind the value.
-    fn tail(&self) -> String {
-        let mut tail = String::new();
+    /// The attributes, as they follow the value.
+    fn attributes_text(&self) -> String {
+        let mut text = String::new();
         let mut add = |name: &str, value: Option<&str>| {
-            tail.push_str("; ");
-            tail.push_str(name);
+            text.push_str("; ");
+            text.push_str(name);
             if let Some(value) = value {
-                tail.push('=');
-                tail.push_str(value);
+                text.push('=');
+                text.push_str(value);
             }
         };
         if !self.path.is_empty() {
@@ -217,28 +242,30 @@ impl Cookie {
             add("SameSite", Some(value));
         }
         self.attributes.iter().for_each(|(name, value)| add(name, value.as_deref()));
-        tail
+        text
     }
 }
 
-/// The value is computed: there is none to show.
+/// The value depends on the session, so it is not shown.
 impl fmt::Debug for Cookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Cookie").field(&format_args!("{}=..{}", self.name, self.tail())).finish()
+        f.debug_tuple("Cookie")
+            .field(&format_args!("{}=..{}", self.name, self.attributes_text()))
+            .finish()
     }
 }
 
-/// RFC 9110 5.6.2.
+/// RFC 9110 section 5.6.2.
 fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
-/// RFC 6265 4.1.1, `av-octet`, without the spaces that browsers trim.
+/// RFC 6265 section 4.1.1, `av-octet`, without the spaces that browsers trim.
 fn is_attribute(b: u8) -> bool {
     b.is_ascii_graphic() && b != b';'
 }
 
-/// RFC 6265 4.1.1, `cookie-octet`.
+/// RFC 6265 section 4.1.1, `cookie-octet`.
 fn is_value(b: u8) -> bool {
     b.is_ascii_graphic() && !b"\",;\\".contains(&b)
 }
@@ -256,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn lines() {
+    fn the_header_line_has_every_attribute_that_is_set() {
         let cookie = || Cookie::new("io");
         for (cookie, expected) in [
             (cookie(), "io=abc; Path=/; HttpOnly; SameSite=Lax"),
@@ -284,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_break_the_header_or_be_dropped_by_browsers_is_refused() {
+    fn invalid_headers_and_cookies_that_browsers_reject_are_refused() {
         let cookie = || Cookie::new("io");
         for bad in [
             Cookie::new(""),

@@ -1,4 +1,4 @@
-//! Cross-origin requests: which `Origin` may call, and what the browser must hear.
+//! [`Cors`]: which origins may send requests, and the header lines that tell browsers so.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,40 +6,53 @@ use std::sync::Arc;
 
 use eio_core::http::{Headers, WriteError, header_line, response};
 
-use crate::conn::reply::After;
-use crate::handler::RequestInfo;
 use crate::message::OutBuf;
+use crate::web::persistence::Persistence;
+use crate::web::request::RequestInfo;
 
-/// Which origins a browser may call from. A request without an `Origin` does not come from a page of another
-/// origin and passes every rule.
+/// The origins from which browsers may send requests: an option of a server, [`Config::cors`](crate::Config::cors).
+///
+/// A request of another origin for Engine.IO is refused with 400
+/// ([`ConnectionError::InvalidOrigin`](crate::ConnectionError::InvalidOrigin)), a raw WebSocket with 403. A
+/// request without an `Origin` header is always accepted: it does not come from a page of another origin. An `Origin`
+/// that is not visible ASCII, or is sent twice, is refused by every rule but [`Off`](Self::Off).
+///
+/// **Default:** [`SameOrigin`](Self::SameOrigin).
+///
+/// ```
+/// use eio_monoio::{Config, Cors};
+///
+/// let config = Config::new().cors(Cors::origins(["https://app.example.org"]));
+/// assert!(config.check().is_ok());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cors {
-    /// Only pages served from the host the request names. `X-Forwarded-Host` and `X-Forwarded-Proto` count
-    /// as that host, too, for servers behind a proxy.
+    /// Only pages of the host that the request is sent to. For servers behind a proxy, `X-Forwarded-Host` and
+    /// `X-Forwarded-Proto` count as that host too.
     #[default]
     SameOrigin,
-    /// Pages of any origin. The request's origin is echoed, never `*`, so that credentials work.
+    /// Pages of any origin. The response names the origin of the request, never `*`, so that credentials work.
     Any,
-    /// Pages of these origins, besides the same one; see [`Cors::origins`].
+    /// Pages of the same origin and of these origins; see [`Cors::origins`].
     Origins(Vec<String>),
-    /// Pages of the origins for which a function says so, and no others; see [`Cors::predicate`].
+    /// Pages of the origins that a function allows; see [`Cors::predicate`]. The same origin is not implied.
     Predicate(OriginPredicate),
     /// No check and no headers.
     Off,
 }
 
-/// Decides about an origin; see [`Cors::predicate`]. Equal to its clones.
+/// The function of [`Cors::predicate`]. Equal to its clones only.
 #[derive(Clone)]
 pub struct OriginPredicate(Arc<Predicate>);
 
 type Predicate = dyn Fn(&str, &RequestInfo<'_>) -> bool + Send + Sync;
 
 impl OriginPredicate {
-    /// A panic is a no.
+    /// A panic counts as false.
     pub(crate) fn allows(&self, origin: &str, request: &RequestInfo<'_>) -> bool {
         catch_unwind(AssertUnwindSafe(|| (self.0)(origin, request))).unwrap_or_else(|_| {
-            tracing::error!("the application panicked about an origin; it is refused");
+            tracing::error!("the origin predicate panicked; the origin is refused");
             false
         })
     }
@@ -60,13 +73,14 @@ impl PartialEq for OriginPredicate {
 impl Eq for OriginPredicate {}
 
 impl Cors {
-    /// Pages of these origins, each `scheme://host` or `scheme://host:port`.
+    /// Allows pages of the same origin and of these origins, each `scheme://host` or `scheme://host:port`. They are
+    /// compared ignoring case. [`Config::check`](crate::Config::check) reports a value of another form.
     pub fn origins<S: Into<String>>(origins: impl IntoIterator<Item = S>) -> Self {
         Self::Origins(origins.into_iter().map(Into::into).collect())
     }
 
-    /// Pages of the origins for which `allows` says true; it also sees the request. It is asked for every request
-    /// that names an origin, on the core that serves it: it must not block. A panic is a no, and logged.
+    /// Allows pages of the origins for which `allows` returns true. It is called for each request with an `Origin`
+    /// header, on the worker that serves the request: it must not block. A panic counts as false, and is logged.
     ///
     /// ```
     /// use eio_monoio::{Config, Cors};
@@ -91,7 +105,7 @@ impl Cors {
         }
     }
 
-    /// Decides about a request. `secure`: it came over TLS; `allows` asks the application.
+    /// Decides about a request. `secure`: it was received over TLS. `allows` calls the predicate.
     pub(crate) fn judge<'b>(
         &self,
         headers: &Headers<'_, 'b>,
@@ -103,7 +117,7 @@ impl Cors {
         }
         let mut origins = headers.all("origin");
         let Some(origin) = origins.next() else { return Verdict::Silent };
-        // RFC 6454 7.3: a user agent sends at most one Origin; the value is written back into a header.
+        // RFC 6454 section 7.3: a user agent sends at most one Origin. The value is written into a response header.
         let (Ok(origin), None) = (std::str::from_utf8(origin), origins.next()) else {
             return Verdict::Refused;
         };
@@ -123,19 +137,18 @@ impl Cors {
     }
 }
 
-/// What [`Cors::judge`] decided.
+/// The decision of [`Cors::judge`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict<'b> {
-    /// Passes; nothing to say.
+    /// Accepted, without CORS headers in the response.
     Silent,
-    /// Passes; the answer names this origin.
+    /// Accepted; the response names this origin.
     Allowed(&'b str),
-    /// Must be refused.
     Refused,
 }
 
-/// The header lines of a response to an allowed origin. `Vary`, because the answer depends on who asks
-/// (Fetch, "CORS protocol and HTTP caches").
+/// The header lines of a response to an allowed origin. `Vary`, because the response depends on the origin (Fetch, "CORS
+/// protocol and HTTP caches").
 pub(crate) fn write_allowed(lines: &mut Vec<u8>, origin: &str, credentials: bool) {
     let mut out = OutBuf(std::mem::take(lines));
     let write = |out: &mut OutBuf| {
@@ -152,28 +165,28 @@ pub(crate) fn write_allowed(lines: &mut Vec<u8>, origin: &str, credentials: bool
     *lines = out.0;
 }
 
-/// The answer to a preflight. `wanted`: the request's `Access-Control-Request-Headers` if its origin is allowed;
-/// `extra`: the lines of [`write_allowed`] and whatever else the answer must have.
+/// The response to a preflight request. `requested`: its `Access-Control-Request-Headers`, `None` if the origin is not
+/// allowed; `extra`: the lines of [`write_allowed`] and other header lines.
 pub(crate) fn write_preflight(
     out: &mut OutBuf,
-    wanted: Option<&[u8]>,
+    requested: Option<&[u8]>,
     date: &[u8],
     extra: &[u8],
-    after: After,
+    after: Persistence,
 ) {
     let start = out.0.len();
-    let is_allowed = wanted.is_some();
-    let wanted = wanted.unwrap_or_default();
-    // What is not a list of names is not echoed.
+    let is_allowed = requested.is_some();
+    let requested = requested.unwrap_or_default();
+    // Only a list of names is echoed.
     let name = |b: &u8| b.is_ascii_alphanumeric() || b"-_, ".contains(b);
-    let wanted =
-        if wanted.iter().all(name) { str::from_utf8(wanted).unwrap_or_default() } else { "" };
+    let requested =
+        if requested.iter().all(name) { str::from_utf8(requested).unwrap_or_default() } else { "" };
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
         let mut head = response(out, 204)?.raw(date)?.raw(after.line())?.raw(extra)?;
         if is_allowed {
             head = head.header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")?;
-            if !wanted.is_empty() {
-                head = head.header("Access-Control-Allow-Headers", wanted)?;
+            if !requested.is_empty() {
+                head = head.header("Access-Control-Allow-Headers", requested)?;
             }
         }
         head.end()
@@ -190,9 +203,8 @@ fn is_origin(text: &str) -> bool {
     scheme_ok && !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
 }
 
-/// Whether `origin` is the host that the request was sent to, directly or through a proxy. The scheme is
-/// compared where the proxy names it, or we know it: without TLS of our own there may be a proxy that has it and
-/// does not say so.
+/// Whether `origin` is the host that the request was sent to, directly or through a proxy. The scheme is compared only
+/// if a proxy names it or this server has TLS: otherwise there may be a proxy with TLS that does not name it.
 fn same_origin(origin: &str, headers: &Headers<'_, '_>, secure: bool) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
@@ -207,7 +219,7 @@ fn same_origin(origin: &str, headers: &Headers<'_, '_>, secure: bool) -> bool {
         || matches(first_of_list(headers.text("x-forwarded-host")), proto)
 }
 
-/// Equal but for case and the scheme's default port (RFC 6454 section 4).
+/// Whether two authorities are equal, ignoring case and the default port of the scheme (RFC 6454 section 4).
 fn same_authority(a: &str, b: &str, scheme: &str) -> bool {
     let default = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
     let strip = |text| str::strip_suffix(text, default).unwrap_or(text).len();
@@ -240,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn same_origin_table() {
+    fn same_origin_compares_scheme_host_and_port() {
         for (lines, expected) in [
             ("Host: a.example\r\n", "silent"),
             ("Host: a.example\r\nOrigin: http://a.example\r\n", "allowed"),
@@ -272,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_without_tls_is_of_another_origin_than_a_server_with_it() {
+    fn an_http_page_is_of_another_origin_than_a_tls_server() {
         let judge = |lines| judge_over(true, &Cors::SameOrigin, lines);
         assert_eq!(judge("Host: a.example\r\nOrigin: https://a.example\r\n"), "allowed");
         assert_eq!(judge("Host: a.example\r\nOrigin: http://a.example\r\n"), "refused");
@@ -281,15 +293,15 @@ mod tests {
     }
 
     #[test]
-    fn other_rules() {
+    fn any_off_origins_and_predicate_decide_as_documented() {
         let evil = "Host: a.example\r\nOrigin: http://evil\r\n";
         assert_eq!(judge(&Cors::Any, evil), "allowed");
         assert_eq!(judge(&Cors::Off, evil), "silent");
         assert_eq!(judge(&Cors::origins(["http://evil"]), evil), "allowed");
         assert_eq!(judge(&Cors::origins(["http://good"]), evil), "refused");
         assert_eq!(judge(&Cors::Any, "Host: a\r\nOrigin: http://e vil\r\n"), "refused");
-        // It alone decides, but what is no origin is not asked about.
-        let predicate = Cors::predicate(|_, _| unreachable!("the test stands in for it"));
+        // The predicate alone decides, but is not called for an invalid origin.
+        let predicate = Cors::predicate(|_, _| unreachable!("the test decides instead"));
         assert_eq!(judge(&predicate, evil), "allowed");
         assert_eq!(judge(&predicate, "Host: b\r\nOrigin: http://b\r\n"), "refused");
         assert_eq!(judge(&predicate, "Host: a.example\r\n"), "silent");

@@ -1,4 +1,4 @@
-//! [`Files`]: which URL is which file.
+//! [`Files`]: static files, by rules from URLs to paths.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,9 +9,11 @@ use crate::message::OutBuf;
 use crate::web::content_type;
 use crate::web::path::{decode, is_hidden};
 
-/// Static files beside Engine.IO, with the rules of python-engineio's `static_files`. A request is for
-/// Engine.IO if its path is [`Config::path`](crate::Config::path), else for a file if a rule leads to one, else
-/// for [`Handler::request`](crate::Handler::request).
+/// Static files, served besides Engine.IO by [`Server::files`](crate::Server::files), with the rules of
+/// python-engineio's `static_files`.
+///
+/// A request is for Engine.IO if its path is [`Config::path`](crate::Config::path); otherwise for a file if a rule leads
+/// to one; otherwise for [`Handler::request`](crate::Handler::request).
 ///
 /// ```
 /// use eio_monoio::Files;
@@ -23,23 +25,25 @@ use crate::web::path::{decode, is_hidden};
 /// assert!(files.check().is_ok());
 /// ```
 ///
-/// # Which rule
-/// The URL itself, else the longest parent of it that has a rule, cut at a slash. A URL that ends in `/`, or a
-/// rule whose path does, leads to the [`default_file`](Self::default_file) of the directory; a directory without
-/// that slash is redirected to the one with it. Rules are compared with the percent-decoded path.
+/// # Choice of the rule
+/// The rule for the URL itself, otherwise the rule for its longest parent, which ends at a slash. A URL that ends in `/`,
+/// and a rule whose path ends in `/`, lead to the [`default_file`](Self::default_file) of the directory. The URL of a
+/// directory without the final slash is redirected to the URL with it. Rules are compared with the percent-decoded path.
 ///
-/// # Out of reach
-/// Segments `.` and `..` and empty ones, decoded or not; encoded slashes, backslashes, NUL and other control
-/// characters; paths that are not UTF-8; what a symbolic link leads to outside of the rule's directory; names
-/// that begin with a dot, unless [`hidden`](Self::hidden) lets them through (`.well-known` always may); anything
-/// that is not a regular file. Such a request is answered as if there were no file. The path of a rule itself
-/// may be or hold a symbolic link.
+/// # Files that are not served
+/// - paths with a segment `.` or `..` or an empty segment, percent-encoded or not;
+/// - paths with an encoded slash, a backslash, NUL or another control character, and paths that are not UTF-8;
+/// - files that a symbolic link leads to outside the rule's directory (the path of a rule itself may contain one);
+/// - names that begin with a dot, except `.well-known`, unless [`hidden`](Self::hidden) allows them;
+/// - everything that is not a regular file.
 ///
-/// # What is answered
-/// GET and HEAD, with `ETag`, `Last-Modified`, conditional requests and single ranges; other methods are
-/// answered 405. A file `x.br` or `x.gz` beside `x` is sent in its place to clients that take it; else, with
-/// [`http_compression`](crate::Config::http_compression), types that shrink are compressed up to 256 KiB. Files
-/// are read by threads of their own, in pieces of 64 KiB.
+/// Such a request is answered as if the file did not exist.
+///
+/// # Responses
+/// GET and HEAD are supported, with `ETag`, `Last-Modified`, conditional requests and single ranges (RFC 9110 sections
+/// 13 and 14); other methods are answered 405. If a file `x.br` or `x.gz` exists next to `x`, it is sent to clients that
+/// accept its coding. Otherwise, with [`http_compression`](crate::Config::http_compression), files of up to 256 KiB and
+/// of a compressible type are compressed. Separate threads read the files, in chunks of 64 KiB.
 #[derive(Clone, Debug)]
 pub struct Files {
     rules: Vec<Rule>,
@@ -57,7 +61,7 @@ pub struct Files {
 struct Rule {
     url: String,
     path: PathBuf,
-    /// It is a directory, and its default file is meant.
+    /// The path is a directory, whose default file is served.
     path_ends_in_slash: bool,
     content_type: Option<Arc<str>>,
 }
@@ -79,21 +83,23 @@ impl Default for Files {
 }
 
 impl Files {
-    /// No rules yet.
+    /// Without rules.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// `url` is the file `path`, or everything below `url` is what is below the directory `path`. `url` begins
-    /// with `/` and is not percent-encoded; a relative path begins at the working directory. The last of two
-    /// rules for one URL wins.
+    /// Adds a rule. If `path` is a file, `url` leads to it; if `path` is a directory, the URLs below `url` lead to the
+    /// files below it.
+    ///
+    /// `url` begins with `/` and is not percent-encoded. A relative path is resolved from the working directory. A second
+    /// rule for the same URL replaces the first.
     #[must_use]
     pub fn route(self, url: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         self.add(url.into(), path.into(), None)
     }
 
-    /// The same with the media type of what it leads to, whatever the extension says.
+    /// Adds a rule whose files have this media type, regardless of their extension.
     #[must_use]
     pub fn route_as(
         self,
@@ -112,22 +118,27 @@ impl Files {
         self
     }
 
-    /// What a directory stands for. `index.html`. Py the key `''`.
+    /// The file that a directory's URL leads to.
+    ///
+    /// **Default:** `index.html`. **Range:** a file name without a slash.
+    ///
+    /// python-engineio: the key `''`.
     #[must_use]
     pub fn default_file(mut self, name: impl Into<String>) -> Self {
         self.default_file = name.into();
         self
     }
 
-    /// The same with its media type.
+    /// The same as [`default_file`](Self::default_file), with its media type.
     #[must_use]
     pub fn default_file_as(self, name: impl Into<String>, content_type: impl Into<String>) -> Self {
         let content_type: String = content_type.into();
         Self { default_type: Some(content_type.into()), ..self.default_file(name) }
     }
 
-    /// The media type of an extension (without its dot), ahead of the built-in table. What neither knows is
-    /// `application/octet-stream`.
+    /// The media type of an extension (without its dot). It takes precedence over the built-in table.
+    ///
+    /// **Default:** the built-in table of 41 extensions. Other extensions are `application/octet-stream`.
     #[must_use]
     pub fn content_type(
         mut self,
@@ -139,46 +150,54 @@ impl Files {
         self
     }
 
-    /// The `charset` of text. `utf-8`; empty: none is said.
+    /// The `charset` parameter of `text/*` and `image/svg+xml`.
+    ///
+    /// **Default:** `utf-8`. Empty: no parameter.
     #[must_use]
     pub fn charset(mut self, charset: impl Into<String>) -> Self {
         self.charset = charset.into();
         self
     }
 
-    /// The `Cache-Control` of every file. `no-cache`: kept by browsers, but asked about before each use; empty:
-    /// nothing is said.
+    /// The `Cache-Control` header of every file.
+    ///
+    /// **Default:** `no-cache`: browsers store the file, and revalidate it before each use. Empty: no header.
     #[must_use]
     pub fn cache_control(mut self, value: impl Into<String>) -> Self {
         self.cache_control = value.into();
         self
     }
 
-    /// Another header for every file.
+    /// Adds a header to the response for every file.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Whether names that begin with a dot are served, such as `.git`. False.
+    /// Whether names that begin with a dot are served, such as `.git`.
+    ///
+    /// **Default:** false.
     #[must_use]
     pub fn hidden(mut self, hidden: bool) -> Self {
         self.hidden = hidden;
         self
     }
 
-    /// How many threads read files: as many can wait for a disk at the same time. 2; 1 to 64.
+    /// The number of threads that read files: as many reads can wait for a disk at the same time. Further reads are
+    /// queued.
+    ///
+    /// **Default:** 2. **Range:** 1 to 64.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// Checks every value, as [`Server::bind`](crate::Server::bind) does. Files need not exist yet.
+    /// Checks every value, as [`Server::bind`](crate::Server::bind) does. The files need not exist yet.
     ///
     /// # Errors
-    /// What is wrong with the first that is.
+    /// A description of the first invalid value.
     pub fn check(&self) -> Result<(), String> {
         if let Some(rule) = self.rules.iter().find(|rule| !rule.url.starts_with('/')) {
             return Err(format!("the URL {:?} must begin with /", rule.url));
@@ -225,7 +244,7 @@ impl Files {
         Ok(lines)
     }
 
-    /// Which file a path may be; nothing has been looked for yet. `path`: as it came, without the query.
+    /// The file that a path may lead to; the file system is not accessed. `path`: as received, without the query.
     pub(crate) fn resolve(&self, path: &str) -> Option<Candidate> {
         let decoded = decode(path)?;
         if let Some(rule) = self.rules.iter().find(|rule| rule.url == decoded) {
@@ -260,16 +279,16 @@ impl Files {
     /// The media type of a file. `is_default`: the name is the default file's.
     pub(crate) fn type_of(&self, candidate: &Candidate, name: &str, is_default: bool) -> String {
         let extension = content_type::extension(name);
-        let ours = || {
+        let configured = || {
             let mut types = self.types.iter();
             let known = types.find(|(known, _)| known.eq_ignore_ascii_case(extension));
             known.map(|(_, content_type)| &**content_type)
         };
-        let said = self.default_type.as_deref().filter(|_| is_default);
-        if let Some(said) = said.or(candidate.content_type.as_deref()) {
-            return said.into();
+        let default_type = self.default_type.as_deref().filter(|_| is_default);
+        if let Some(fixed) = default_type.or(candidate.content_type.as_deref()) {
+            return fixed.into();
         }
-        let found = ours().or_else(|| content_type::by_extension(extension));
+        let found = configured().or_else(|| content_type::by_extension(extension));
         let found = found.unwrap_or(content_type::UNKNOWN);
         if content_type::wants_charset(found) && !self.charset.is_empty() {
             format!("{found}; charset={}", self.charset)
@@ -279,14 +298,14 @@ impl Files {
     }
 }
 
-/// What a URL may lead to.
+/// The file or directory that a URL may lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     /// The path of the rule.
     pub(crate) base: PathBuf,
-    /// Segments below it, which may not leave it; empty if the rule's path itself is meant.
+    /// The segments below `base`, without `..`; empty if the URL leads to `base` itself.
     pub(crate) rest: String,
-    /// If it is a directory, its default file is meant; a file is meant only if `rest` is empty.
+    /// The URL denotes a directory: its default file is served, and a regular file matches only if `rest` is empty.
     pub(crate) is_directory: bool,
     content_type: Option<Arc<str>>,
 }
@@ -312,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn which_file() {
+    fn a_url_leads_to_the_file_of_the_longest_rule() {
         for (url, expected) in [
             ("/", Some(("site/home.html", "", true))),
             ("/app.js", Some(("build/app.js", "", false))),
@@ -364,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn which_type() {
+    fn the_media_type_follows_from_rule_and_extension() {
         let files = files().content_type("data", "application/x-data").content_type("css", "x/css");
         let of = |url, name| files.type_of(&files.resolve(url).unwrap(), name, false);
         assert_eq!(of("/static/a.html", "a.html"), "text/html; charset=utf-8");
@@ -380,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_are_named() {
+    fn check_names_the_invalid_value() {
         let base = || Files::new().route("/", "x");
         for (files, word) in [
             (Files::new().route("static", "x"), "begin with /"),
@@ -402,9 +421,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is asked for, what is looked for lies below the rule's path by its form alone.
+        /// For every URL, the path is lexically below the path of the rule.
         #[test]
-        fn no_url_leads_out(
+        fn no_url_leads_outside_the_rules_directory(
             parts in proptest::collection::vec(
                 prop_oneof![
                     Just("/".to_owned()), Just("..".to_owned()), Just(".".to_owned()),

@@ -1,6 +1,7 @@
-//! The path of a URL into one that may be looked for below a directory. Pure, so that it can be fuzzed.
+//! The path of a URL as a path below a directory. It depends on nothing else, so that it can be fuzzed.
 
-/// Percent-decodes a path. `None` if it holds what no file of ours is called.
+/// Percent-decodes a path. `None` if it has an encoded slash, a backslash, a control character, an empty segment or a
+/// segment `.` or `..`, or is not UTF-8.
 pub(crate) fn decode(path: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut bytes = path.bytes();
@@ -13,8 +14,8 @@ pub(crate) fn decode(path: &str) -> Option<String> {
         } else {
             byte
         };
-        // An encoded slash is data within a segment (RFC 3986 2.2), and no file name holds one; Windows tools
-        // take a backslash for a slash.
+        // An encoded slash is data within a segment (RFC 3986 section 2.2), and no file name contains one; Windows
+        // tools treat a backslash as a slash.
         if (is_encoded && byte == b'/') || byte == b'\\' || byte.is_ascii_control() {
             return None;
         }
@@ -23,15 +24,15 @@ pub(crate) fn decode(path: &str) -> Option<String> {
     let decoded = String::from_utf8(decoded).ok()?;
     let segments = decoded.strip_prefix('/')?;
     let segments = segments.strip_suffix('/').unwrap_or(segments);
-    let is_walk = |segment: &str| matches!(segment, "" | "." | "..");
-    if !segments.is_empty() && segments.split('/').any(is_walk) {
+    let is_relative = |segment: &str| matches!(segment, "" | "." | "..");
+    if !segments.is_empty() && segments.split('/').any(is_relative) {
         return None;
     }
-    // "//" alone: an empty segment.
+    // "//" alone is an empty segment.
     if decoded == "//" { None } else { Some(decoded) }
 }
 
-/// RFC 8615 keeps this name for what every site may have to offer.
+/// Whether a name begins with a dot, except `.well-known`, which RFC 8615 reserves for public metadata of a site.
 pub(crate) fn is_hidden(segment: &str) -> bool {
     segment.starts_with('.') && segment != ".well-known"
 }

@@ -1,16 +1,16 @@
-//! Who the client is when proxies stand before the server.
+//! The address of the client, for servers that are reached through proxies.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use eio_core::http::Headers;
 
-/// Addresses whose word is believed.
+/// A peer whose forwarding header is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trusted {
-    /// The first so many bits of the address.
+    /// An address and the length of its network prefix in bits.
     Network(IpAddr, u8),
-    /// Whoever connects to a Unix-domain socket.
+    /// Every peer that connects to a Unix-domain socket.
     Unix,
 }
 
@@ -21,24 +21,26 @@ impl FromStr for Trusted {
         if text == "unix" {
             return Ok(Self::Unix);
         }
-        let wrong = || format!("{text:?} is not an address, a network such as 10.0.0.0/8, or unix");
+        let invalid =
+            || format!("{text:?} is not an address, a network such as 10.0.0.0/8, or unix");
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits)),
             None => (text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(most), str::parse).map_err(|_| wrong())?;
-        if bits > most { Err(wrong()) } else { Ok(Self::Network(address, bits)) }
+        let address: IpAddr = address.parse().map_err(|_| invalid())?;
+        let max = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(max), str::parse).map_err(|_| invalid())?;
+        if bits > max { Err(invalid()) } else { Ok(Self::Network(address, bits)) }
     }
 }
 
 impl Trusted {
-    fn holds(self, peer: Option<IpAddr>) -> bool {
+    /// `peer` is `None` for a Unix-domain socket.
+    fn contains(self, peer: Option<IpAddr>) -> bool {
         match (self, peer) {
             (Self::Unix, None) => true,
             (Self::Network(IpAddr::V4(net), bits), Some(IpAddr::V4(ip))) => {
-                // A shift by the whole width is none.
+                // With a prefix of 0 bits every address matches; a shift by the full width is not defined.
                 let differ = u32::from(net) ^ u32::from(ip);
                 differ.checked_shr(32 - u32::from(bits)).unwrap_or(0) == 0
             }
@@ -51,19 +53,29 @@ impl Trusted {
     }
 }
 
-/// The header in which proxies say for whom they ask. Only one is read: a proxy that writes the one passes the
-/// other on as the client sent it.
+/// The header from which a server behind trusted proxies reads the client's address: see
+/// [`Config::trusted_proxies`](crate::Config::trusted_proxies).
+///
+/// **Default:** [`XForwardedFor`](Self::XForwardedFor). The other header is ignored: a proxy that writes one of them
+/// passes the other on as the client sent it.
+///
+/// ```
+/// use eio_monoio::{Config, ForwardedBy};
+///
+/// let config = Config::new().trusted_proxies(["10.0.0.0/8"]).forwarded_by(ForwardedBy::Forwarded);
+/// assert!(config.check().is_ok());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForwardedBy {
-    /// `X-Forwarded-For`, as nearly all proxies do.
+    /// `X-Forwarded-For`, which nearly all proxies write.
     #[default]
     XForwardedFor,
-    /// `Forwarded`, RFC 7239.
+    /// `Forwarded` (RFC 7239).
     Forwarded,
 }
 
-/// The client of a request: the nearest hop that is not trusted. `peer` is the other end of the connection.
+/// The client of a request: the nearest hop that is not trusted. `peer` is the remote address of the connection.
 pub(crate) fn client(
     peer: Option<SocketAddr>,
     headers: &Headers<'_, '_>,
@@ -72,7 +84,7 @@ pub(crate) fn client(
 ) -> Option<SocketAddr> {
     let trusts = |peer: Option<SocketAddr>| {
         let ip = peer.map(|peer| peer.ip().to_canonical());
-        trusted.iter().any(|trusted| trusted.holds(ip))
+        trusted.iter().any(|trusted| trusted.contains(ip))
     };
     let name = match by {
         ForwardedBy::XForwardedFor => "x-forwarded-for",
@@ -82,14 +94,15 @@ pub(crate) fn client(
     if !trusts(client) {
         return client;
     }
-    // Each proxy appends whom it heard it from: the last is what the nearest one knows itself.
+    // Each proxy appends the address of its own peer: the nearest proxy wrote the last element.
     let lines: Vec<&str> = headers.all(name).filter_map(|v| str::from_utf8(v).ok()).collect();
     for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
         let hop = match by {
             ForwardedBy::XForwardedFor => hop.trim(),
             ForwardedBy::Forwarded => for_parameter(hop),
         };
-        // Hidden behind a name (RFC 7239 6.3), or nonsense: whoever said so is as far as it is known.
+        // An obfuscated identifier (RFC 7239 section 6.3) or not an address: the proxy that wrote it is the last known
+        // hop.
         let Some(address) = address(hop) else { break };
         client = Some(address);
         if !trusts(client) {
@@ -99,7 +112,7 @@ pub(crate) fn client(
     client
 }
 
-/// The value of `for` in an element of `Forwarded` (RFC 7239 section 4), empty if there is none.
+/// The value of `for` in an element of `Forwarded` (RFC 7239 section 4), empty if it is absent.
 fn for_parameter(element: &str) -> &str {
     let value = element.split(';').find_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
@@ -108,7 +121,7 @@ fn for_parameter(element: &str) -> &str {
     value.unwrap_or_default().trim_matches('"')
 }
 
-/// `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]` or `[::1]:5`; a port that is not said is 0.
+/// Parses `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]` or `[::1]:5`; the port is 0 if absent.
 fn address(text: &str) -> Option<SocketAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let with_port = || text.parse().ok();
@@ -138,7 +151,7 @@ mod tests {
             ("10.1.1.1:1", &["10.0.0.0/8"], "X-Forwarded-For: 1.2.3.4\r\n", "1.2.3.4:0"),
             ("10.1.1.1:1", &["10.0.0.0/8"], "X-Forwarded-For: 1.2.3.4:55\r\n", "1.2.3.4:55"),
             ("10.1.1.1:1", &["10.0.0.0/8"], "", "10.1.1.1:1"),
-            // What the client claims stands to the left of what the proxy saw.
+            // The client's own claim is to the left of the address that the proxy saw.
             ("10.1.1.1:1", &["10.0.0.0/8"], "X-Forwarded-For: 6.6.6.6, 1.2.3.4\r\n", "1.2.3.4:0"),
             (
                 "10.1.1.1:1",
@@ -164,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_header_is_read_when_it_is_the_one() {
+    fn only_the_configured_header_is_read() {
         for (value, expected) in [
             ("for=1.2.3.4", "1.2.3.4:0"),
             ("for=6.6.6.6, For=\"[2001:db8::1]:4711\";proto=https", "[2001:db8::1]:4711"),
@@ -179,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn an_invalid_network_is_refused() {
         for text in ["", "10.0.0.0/33", "::/129", "a/8", "10.0.0.0/", "10.0.0.0/-1", "localhost"] {
             assert!(text.parse::<Trusted>().is_err(), "{text:?}");
         }

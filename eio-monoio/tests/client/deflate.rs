@@ -92,7 +92,7 @@ fn client_rejects_oversized_or_invalid_deflate_data() {
         let limit = if expected == ws::Error::TooBig { 100_000 } else { 200_000 };
         let url = server(answer, [&*open, &*bytes].concat());
         block_on(Driver::Auto, async {
-            let connect = websocket(&url).max_receive(limit);
+            let connect = websocket(&url).max_payload(limit);
             let connect = connect.per_message_deflate(PerMessageDeflate::new());
             let client = connect.await.expect("connects");
             assert_eq!(closed(&client).await.detail, Some(Fault::WebSocket(expected)));

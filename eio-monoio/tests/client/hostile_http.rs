@@ -93,7 +93,7 @@ fn endless_response_is_bounded() {
         request.send(b"HTTP/1.1 200 OK\r\n\r\n");
         while request.stream.write_all(&[b'4'; 1024]).is_ok() {}
     });
-    assert_eq!(fault(polling(&url).max_receive(10_000)), Fault::Http(HttpError::BodyTooLarge));
+    assert_eq!(fault(polling(&url).max_payload(10_000)), Fault::Http(HttpError::BodyTooLarge));
     let url =
         scripted::start_with_reply(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n");
     assert_eq!(fault(polling(&url)), Fault::Http(HttpError::BodyTooLarge));

@@ -44,7 +44,7 @@ fn end_after(bytes: Vec<u8>) -> client::Closed {
     });
     block_on(Driver::Epoll, async {
         let client = websocket(&url)
-            .max_receive(100_000)
+            .max_payload(100_000)
             .close_timeout(Duration::from_millis(100))
             .await
             .expect("connects");
@@ -98,7 +98,7 @@ fn missing_pings_end_the_session_after_interval_and_timeout() {
         let took = begun.elapsed();
         assert!(took >= Duration::from_millis(380), "{took:?}");
         assert!(took < Duration::from_secs(20), "{took:?}");
-        assert_eq!(client.send("late").await, Err(SendError::NotConnected));
+        assert_eq!(client.send("late").await, Err(SendError::Closed));
     });
 }
 
@@ -151,7 +151,7 @@ fn failed_upgrade_keeps_the_session() {
             assert_eq!(next_message(&client).await, OwnedMessage::Text("still here".into()));
             assert_eq!(client.transport(), Transport::Polling);
             client.send("hello").await.expect("queued");
-            client.flush().await;
+            client.flushed().await;
         });
     });
 }
@@ -182,7 +182,7 @@ fn unread_pongs_are_bounded() {
             }
             // A full queue does not delay the end.
             client.abort();
-            client.wait().await;
+            client.ended().await;
         });
     }
 }

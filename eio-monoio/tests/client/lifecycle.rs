@@ -45,7 +45,7 @@ fn disconnect_sends_queued_messages_first() {
         let begun = Instant::now();
         client.disconnect().await;
         assert!(begun.elapsed() < limit / 2, "{transport:?} took {:?}", begun.elapsed());
-        assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
+        assert_eq!(client.ended().await.reason, CloseReason::ClientDisconnect);
         client.reconnect().await.expect("connects again");
     });
 }
@@ -89,7 +89,7 @@ fn disconnect_during_an_upgrade_loses_no_queued_message() {
                 }
                 send_numbers(&client, MESSAGES).await;
                 client.disconnect().await;
-                assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
+                assert_eq!(client.ended().await.reason, CloseReason::ClientDisconnect);
                 sessions += 1;
             }
             // The last sessions end a little later on the server.
@@ -179,7 +179,7 @@ fn client_and_tasks_end_with_their_runtime() {
         let client = client.expect("a runtime");
         assert!(begun.elapsed() < Duration::from_secs(20));
         assert_eq!(client.state(), State::Closed);
-        assert_eq!(client.try_send("late"), Err(SendError::NotConnected));
+        assert_eq!(client.try_send("late"), Err(SendError::Closed));
         assert!(client.remote().is_err());
         client.abort();
         let reconnected = block_on(driver, client.reconnect());

@@ -37,8 +37,8 @@ fn every_message_is_echoed_on_every_transport() {
         }
         wait_for_transport(&client, transport).await;
         client.disconnect().await;
-        assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
-        assert_eq!(client.try_send("late"), Err(SendError::NotConnected));
+        assert_eq!(client.ended().await.reason, CloseReason::ClientDisconnect);
+        assert_eq!(client.try_send("late"), Err(SendError::Closed));
     });
 }
 

@@ -31,9 +31,9 @@ fn remote_sends_in_order_until_the_end() {
         sender.join().expect("no panic");
         remote.disconnect();
         assert_eq!(closed(&client).await.reason, CloseReason::ClientDisconnect);
-        client.wait().await;
+        client.ended().await;
         client::sleep(Duration::from_millis(50)).await;
-        assert_eq!(remote.send("late".to_owned()), Err(SendError::NotConnected));
+        assert_eq!(remote.send("late".to_owned()), Err(SendError::Closed));
     });
 }
 
@@ -55,7 +55,7 @@ fn remote_messages_that_cannot_be_sent_are_reported() {
             remote.send("x".repeat(1000)).expect("the mailbox has room");
         }
         remote.disconnect();
-        client.wait().await;
+        client.ended().await;
         for _ in 0..16 {
             assert!(matches!(client.next().await, Some(Event::Unsent(_))));
         }

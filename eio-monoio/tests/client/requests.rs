@@ -30,7 +30,7 @@ fn requests_carry_configured_url_headers_and_cookies() {
         let client = connect.timestamp(None).await.expect("connects");
         client.send("hello").await.expect("queued");
         client.send(&[1, 2, 3]).await.expect("queued");
-        client.flush().await;
+        client.flushed().await;
     });
     let requests: Vec<_> = received.try_iter().collect();
     assert!(requests.len() >= 3);

@@ -52,7 +52,7 @@ fn child_process_runs_one_case() {
         }
         // On a line of its own, after the output of the harness.
         println!("\nready");
-        let closed = client.wait().await;
+        let closed = client.ended().await;
         if case == "closed" {
             client::sleep(Duration::from_secs(60)).await;
         }

@@ -128,7 +128,7 @@ fn long_input_is_sent_completely_and_oversized_lines_are_reported() {
     let lines = output.lines().filter(|line| line.len() == 99).count();
     // The client may disconnect before the last echoes.
     assert!(lines > 0, "{lines}");
-    assert!(output.contains("not sent: a packet of 1001 bytes, and the server takes 1000"));
+    assert!(output.contains("not sent: a packet of 1001 bytes; the limit is 1000"));
 }
 
 #[test]

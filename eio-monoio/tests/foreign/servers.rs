@@ -76,7 +76,7 @@ fn every_message_is_echoed(kind: ForeignServer, test: &str) {
                 assert_eq!(next_message(&client).await.borrow(), sent);
             }
             client.disconnect().await;
-            assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
+            assert_eq!(client.ended().await.reason, CloseReason::ClientDisconnect);
         });
     });
 }
@@ -132,7 +132,7 @@ async fn exchange_compressed(
         assert_eq!(next_message(&client).await.borrow(), sent);
     }
     client.disconnect().await;
-    assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
+    assert_eq!(client.ended().await.reason, CloseReason::ClientDisconnect);
 }
 
 fn upgrade_loses_no_message(kind: ForeignServer, test: &str) {

@@ -11,6 +11,7 @@ mod handshake;
 mod heartbeat;
 mod listeners;
 mod metrics;
+mod other_threads;
 mod polling_get;
 mod polling_post;
 mod raw_websocket;

@@ -48,7 +48,7 @@ impl Handler for Counted {
     }
 
     async fn request(&self, _: HttpRequest<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
-        let server = Remote::here().expect("a handler runs on a worker");
+        let server = Remote::current().expect("a handler runs on a worker");
         let text = server.metrics().to_string();
         Response::builder()
             .header(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)
@@ -186,7 +186,7 @@ fn failed_upgrade_is_counted() {
 
 #[test]
 fn thread_outside_the_server_has_no_current_remote() {
-    assert!(Remote::here().is_none());
+    assert!(Remote::current().is_none());
     let running = Server::new(|| Counted).config(default_config()).bind("127.0.0.1:0");
     let metrics = running.expect("the server starts").remote().metrics();
     assert_eq!((metrics.workers.len(), metrics.connections), (2, 0));

@@ -37,7 +37,7 @@ fn every_message_is_echoed_over_tls() {
                 expect_numbers(&client, 200).await;
                 wait_for_transport(&client, transport).await;
                 client.disconnect().await;
-                assert_eq!(client.wait().await.reason, CloseReason::ClientDisconnect);
+                assert_eq!(client.ended().await.reason, CloseReason::ClientDisconnect);
             });
         }
     }
@@ -95,7 +95,7 @@ fn client_certificate_is_presented() {
     block_on(Driver::Epoll, async {
         let connect = Client::connect(&url).certificate_authority(pki.pem());
         connect.clone().await.expect_err("no certificate");
-        let client = connect.identity(own.cert.pem(), own.key_pair.serialize_pem()).await;
+        let client = connect.identity(own.cert.pem(), own.signing_key.serialize_pem()).await;
         client.expect("connects").disconnect().await;
     });
 }

@@ -1,4 +1,4 @@
-//! What follows a head: chunks, a length, or all there is.
+//! Bodies: in chunks, with a length, or until the connection closes.
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::http::{self, BodyDecoder, Error, Framing, Step};
@@ -26,32 +26,32 @@ pub(crate) fn run(data: &[u8]) {
     if let Ok((payload, rest)) = &whole {
         round_trip(payload, &input);
         if framing == Framing::Chunked {
-            assert_eq!(strictly(input.wire), Some((payload.clone(), rest.clone())));
+            assert_eq!(decode_strictly(input.wire), Some((payload.clone(), rest.clone())));
         }
     }
 }
 
-/// The payload and what follows it, or what is wrong.
+/// The payload and the bytes after it, or the error.
 fn receive(framing: Framing, limit: usize, pieces: &[&[u8]]) -> Result<(Vec<u8>, Vec<u8>), Error> {
     let size = pieces.iter().map(|piece| piece.len()).sum();
     let mut rx = RecvBuffer::new(vec![0; size]);
     let mut body = BodyDecoder::new(framing, limit);
-    // How much came, and how much must have come before the end.
-    let (mut came, mut wanted) = (0_usize, 0);
+    // The bytes received, and the bytes that the decoder needs before the end.
+    let (mut received, mut wanted) = (0_usize, 0);
     let mut remaining = None;
-    // Some bodies are decided before anything of them came.
+    // Some bodies are complete, or an error, before their first byte.
     for piece in [&[][..]].iter().chain(pieces) {
         rx.append(piece).expect("there is room for all of them");
-        came += piece.len();
+        received += piece.len();
         let kept = rx.kept().to_vec();
         match body.poll(&mut rx) {
             Ok(Step::Need(n)) => {
                 assert!(n > 0);
-                wanted = wanted.max(came.saturating_add(n));
+                wanted = wanted.max(received.saturating_add(n));
             }
             Ok(Step::Done) => {
-                // It may have been done before this piece, which then is no part of it.
-                assert!(wanted <= came, "an end before what was needed for it");
+                // If it was done before this piece, the piece is not part of it.
+                assert!(wanted <= received, "an end before the needed bytes");
                 wanted = 0;
                 assert_eq!(body.remaining(), Some(0));
             }
@@ -61,10 +61,10 @@ fn receive(framing: Framing, limit: usize, pieces: &[&[u8]]) -> Result<(Vec<u8>,
                 return Err(error);
             }
         }
-        assert!(rx.kept().len() <= limit, "more than the limit");
-        assert!(rx.kept().starts_with(&kept), "what is kept stays");
+        assert!(rx.kept().len() <= limit, "keeps more than the limit");
+        assert!(rx.kept().starts_with(&kept), "kept bytes changed");
         let left = body.remaining();
-        assert!(remaining.is_none() || left <= remaining, "it only gets less");
+        assert!(remaining.is_none() || left <= remaining, "the remaining length grew");
         remaining = left;
     }
     body.finish()?;
@@ -72,8 +72,8 @@ fn receive(framing: Framing, limit: usize, pieces: &[&[u8]]) -> Result<(Vec<u8>,
     Ok((rx.kept().into(), rx.unread().into()))
 }
 
-/// RFC 9112 section 7.1 read a second time, without leniency: what was understood must be this.
-fn strictly(wire: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+/// A second decoder of RFC 9112 section 7.1, without leniency: an accepted body must be equal to its result.
+fn decode_strictly(wire: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let line = |from: usize| {
         let len = wire.get(from..)?.windows(2).position(|two| two == b"\r\n")?;
         Some((&wire[from..from + len], from + len + 2))
@@ -109,7 +109,7 @@ fn strictly(wire: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     }
 }
 
-/// The payload in chunks of the chosen sizes, with more behind it.
+/// Encodes the payload in chunks of the chosen sizes, followed by other bytes.
 fn round_trip(payload: &[u8], input: &Input<'_>) {
     let mut out = Out::new();
     let mut rest = payload;

@@ -1,11 +1,11 @@
-//! A client session under any order of calls, facing a server that says anything at any moment.
+//! A client session under any sequence of calls, with a server that sends anything at any time.
 //!
 //! ```text
 //! | start(1) | op, argument | op, argument | ...
 //! ```
 
 use eio_core::packet::Packet;
-use eio_core::session::client::{ClientSession, ClientTiming, Figures, Transmit};
+use eio_core::session::client::{ClientSession, ClientTiming, OpenParams, Transmit};
 use eio_core::session::{CloseReason, Event, Lane, MAX_EXTENSIONS, Violation};
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
@@ -13,16 +13,20 @@ use eio_core::transport::Transport;
 use super::server_session::{LANES, PACKETS, REASONS};
 
 const TIMINGS: [ClientTiming; 3] = [
-    ClientTiming { open_timeout: 400, upgrade_timeout: 100, close_timeout: 250 },
-    ClientTiming { open_timeout: 1, upgrade_timeout: 1, close_timeout: 1 },
-    ClientTiming { open_timeout: u32::MAX, upgrade_timeout: u32::MAX, close_timeout: u32::MAX },
+    ClientTiming { open_timeout_ms: 400, upgrade_timeout_ms: 100, close_timeout_ms: 250 },
+    ClientTiming { open_timeout_ms: 1, upgrade_timeout_ms: 1, close_timeout_ms: 1 },
+    ClientTiming {
+        open_timeout_ms: u32::MAX,
+        upgrade_timeout_ms: u32::MAX,
+        close_timeout_ms: u32::MAX,
+    },
 ];
-/// What a server may announce, sensible or not.
-const FIGURES: [Figures; 4] = [
-    Figures { ping_interval: 300, ping_timeout: 200, offers_websocket: true },
-    Figures { ping_interval: 300, ping_timeout: 200, offers_websocket: false },
-    Figures { ping_interval: 0, ping_timeout: 1, offers_websocket: true },
-    Figures { ping_interval: u32::MAX, ping_timeout: u32::MAX, offers_websocket: true },
+/// Parameters that a server can announce, including useless ones.
+const PARAMS: [OpenParams; 4] = [
+    OpenParams { ping_interval_ms: 300, ping_timeout_ms: 200, offers_websocket: true },
+    OpenParams { ping_interval_ms: 300, ping_timeout_ms: 200, offers_websocket: false },
+    OpenParams { ping_interval_ms: 0, ping_timeout_ms: 1, offers_websocket: true },
+    OpenParams { ping_interval_ms: u32::MAX, ping_timeout_ms: u32::MAX, offers_websocket: true },
 ];
 
 pub(crate) fn run(data: &[u8]) {
@@ -34,42 +38,42 @@ pub(crate) fn run(data: &[u8]) {
         driver.step(op[0], op[1]);
         driver.check();
     }
-    driver.wait_for_the_end();
+    driver.run_to_end();
 }
 
-/// What the POST in flight has come to.
+/// The state of the POST in flight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Request {
     Absent,
     Empty,
     Begun,
-    /// It has its last packet, or was told that there is none.
+    /// It has its last packet, or the session has no more for it.
     Complete,
 }
 
-/// Calls the session, and remembers enough to know what it must not do.
+/// Calls the session, and keeps a model of its state to check the results.
 struct Driver {
     session: ClientSession,
     timing: ClientTiming,
     upgrade: bool,
     now: Instant,
-    figures: Option<Figures>,
+    params: Option<OpenParams>,
     ended: Option<CloseReason>,
     closed: Option<CloseReason>,
     transport: Transport,
     post: Request,
-    /// Pings that came, and pongs that went.
+    /// Pings received, and pongs sent.
     pings: u32,
     pongs: u32,
     probes: u32,
-    /// The probe on the present WebSocket was answered.
+    /// The probe on the current WebSocket has its pong.
     probed: bool,
     websockets: u32,
     upgrades: u32,
     failures: u32,
-    /// Since the last packet.
+    /// The extensions since the last packet.
     extensions: u8,
-    farewells: u32,
+    closing_packets: u32,
 }
 
 impl Driver {
@@ -80,7 +84,7 @@ impl Driver {
             timing,
             upgrade,
             now,
-            figures: None,
+            params: None,
             ended: None,
             closed: None,
             transport,
@@ -93,7 +97,7 @@ impl Driver {
             upgrades: 0,
             failures: 0,
             extensions: 0,
-            farewells: 0,
+            closing_packets: 0,
         }
     }
 
@@ -105,21 +109,21 @@ impl Driver {
             0 => _ = self.start(of & 1 != 0),
             1 => {
                 self.session.detach(lane);
-                self.gone(lane);
+                self.lane_closed(lane);
             }
             2 => {
                 self.session.lost(lane);
-                self.gone(lane);
+                self.lane_closed(lane);
             }
             3 => self.session.fail(lane, reason),
             4 => self.receive(lane, PACKETS[usize::from(of) % PACKETS.len()]),
             5 => self.session.close(self.now),
             6 => self.session.abort(reason),
-            7 => self.later(u32::from(argument) * 4),
+            7 => self.advance(u32::from(argument) * 4),
             8 => self.wake(),
             9 => self.extend(),
             10 => self.connected(),
-            11 => self.open(FIGURES[usize::from(of) % FIGURES.len()]),
+            11 => self.open(PARAMS[usize::from(of) % PARAMS.len()]),
             _ => _ = self.transmit(lane, of & 1 != 0),
         }
         if op & 0x80 != 0 {
@@ -127,7 +131,7 @@ impl Driver {
         }
     }
 
-    /// Asks which lane to open; whether there was one.
+    /// Polls for a lane to open; true if there was one.
     fn start(&mut self, queued: bool) -> bool {
         let held = LANES.map(|lane| self.session.attached(lane));
         let Some(lane) = self.session.poll_lane(queued) else { return false };
@@ -139,11 +143,11 @@ impl Driver {
                 assert!(self.ended.is_none() && self.transport == Transport::Polling);
             }
             Lane::Post => {
-                assert!(self.figures.is_some() && self.transport == Transport::Polling);
+                assert!(self.params.is_some() && self.transport == Transport::Polling);
                 self.post = Request::Empty;
             }
             Lane::WebSocket => {
-                assert!(self.ended.is_none() && self.websockets == 0, "one attempt");
+                assert!(self.ended.is_none() && self.websockets == 0, "a second attempt");
                 self.websockets += 1;
                 self.probed = false;
             }
@@ -151,7 +155,7 @@ impl Driver {
         true
     }
 
-    fn gone(&mut self, lane: Lane) {
+    fn lane_closed(&mut self, lane: Lane) {
         assert!(!self.session.attached(lane));
         if lane == Lane::Post {
             self.post = Request::Absent;
@@ -168,12 +172,12 @@ impl Driver {
         }
     }
 
-    fn open(&mut self, figures: Figures) {
-        let result = self.session.handle_open(figures, self.now);
+    fn open(&mut self, params: OpenParams) {
+        let result = self.session.handle_open(params, self.now);
         assert_eq!(result.is_err(), self.ended.is_some());
         if result.is_ok() {
             assert!(self.session.is_open());
-            self.figures.get_or_insert(figures);
+            self.params.get_or_insert(params);
         }
     }
 
@@ -191,10 +195,10 @@ impl Driver {
                     Packet::Message(message) if !closing => Some(message),
                     _ => None,
                 };
-                assert_eq!(message, wanted, "a message is lost or made up");
+                assert_eq!(message, wanted, "a message is lost or invented");
                 if probing {
                     self.probed |= packet == Packet::Pong("probe");
-                    assert!(self.probed && self.probes > 0, "{packet:?} is no answer to a probe");
+                    assert!(self.probed && self.probes > 0, "{packet:?} does not answer a probe");
                     return;
                 }
                 self.extensions = 0;
@@ -207,51 +211,54 @@ impl Driver {
                 }
             }
             Err(Violation::NotOpened) => {
-                assert!(self.figures.is_none());
+                assert!(self.params.is_none());
                 assert_eq!(self.session.ended(), Some(CloseReason::ParseError));
             }
-            Err(Violation::NotAProbe) => assert!(probing && self.session.ended().is_none()),
+            Err(Violation::UnexpectedPacket) => assert!(probing && self.session.ended().is_none()),
             Err(Violation::NotAttached) => assert!(self.session.ended().is_none()),
             Err(other) => panic!("{other:?} from handle_packet"),
         }
     }
 
-    fn later(&mut self, millis: u32) {
+    fn advance(&mut self, millis: u32) {
         self.now = self.now.after(millis);
         self.session.handle_timeout(self.now);
-        assert!(self.session.poll_timeout().is_none_or(|at| at > self.now), "it would spin");
+        assert!(
+            self.session.poll_timeout().is_none_or(|at| at > self.now),
+            "a deadline that has passed"
+        );
     }
 
-    /// The timer fires, on time.
+    /// The timer fires at its deadline.
     fn wake(&mut self) {
         if let Some(at) = self.session.poll_timeout() {
             self.now = self.now.max(at);
-            self.later(0);
+            self.advance(0);
         }
     }
 
-    /// The timer fires while bytes wait unread.
+    /// The timer fires while received bytes are unread.
     fn extend(&mut self) {
         if let Some(at) = self.session.poll_timeout() {
             self.now = self.now.max(at);
             let extended = self.session.extend(self.now);
-            assert!(!extended || (self.ended.is_none() && self.figures.is_some()));
+            assert!(!extended || (self.ended.is_none() && self.params.is_some()));
             self.extensions += u8::from(extended);
-            assert!(self.extensions <= MAX_EXTENSIONS, "patience without end");
-            self.later(0);
+            assert!(self.extensions <= MAX_EXTENSIONS, "unbounded extensions");
+            self.advance(0);
         }
     }
 
     fn drain(&mut self) {
         for round in 0.. {
-            assert!(round < 4, "no end of lanes");
+            assert!(round < 4, "unbounded lanes");
             if !self.start(false) {
                 break;
             }
         }
         for lane in LANES {
             for round in 0.. {
-                assert!(round < 8, "no end of words on {lane:?}");
+                assert!(round < 8, "unbounded packets on {lane:?}");
                 if !self.transmit(lane, false) {
                     break;
                 }
@@ -259,11 +266,11 @@ impl Driver {
         }
         assert!(
             self.session.ended().is_none() || !self.session.attached(Lane::WebSocket),
-            "a WebSocket that is never hung up"
+            "the session ended without a hang-up of its WebSocket"
         );
     }
 
-    /// Asks once; whether there was something.
+    /// Polls once; true if there was a packet.
     fn transmit(&mut self, lane: Lane, queued: bool) -> bool {
         let attached = self.session.attached(lane);
         let polling = self.session.attached(Lane::Get) || self.session.attached(Lane::Post);
@@ -274,21 +281,21 @@ impl Driver {
             }
             return false;
         };
-        assert!(attached && lane != Lane::Get, "{transmit:?} on a lane that is not there");
+        assert!(attached && lane != Lane::Get, "{transmit:?} on a lane that is not attached");
         if lane == Lane::Post {
-            assert_ne!(self.post, Request::Complete, "more behind the end of a body");
+            assert_ne!(self.post, Request::Complete, "a packet after the end of a body");
             self.post = match transmit {
                 Transmit::Control(Packet::Close) => Request::Complete,
                 _ => Request::Begun,
             };
         }
-        self.farewells += u32::from(ended);
-        assert!(self.farewells <= 2, "an end that does not end");
-        self.legal(lane, transmit, (queued, ended, polling));
+        self.closing_packets += u32::from(ended);
+        assert!(self.closing_packets <= 2, "unbounded packets after the end");
+        self.check_transmit(lane, transmit, (queued, ended, polling));
         true
     }
 
-    fn legal(&mut self, lane: Lane, transmit: Transmit, now: (bool, bool, bool)) {
+    fn check_transmit(&mut self, lane: Lane, transmit: Transmit, now: (bool, bool, bool)) {
         let (queued, ended, polling) = now;
         let carries = match lane {
             Lane::Post => self.transport == Transport::Polling,
@@ -296,12 +303,12 @@ impl Driver {
         };
         match transmit {
             Transmit::Message => {
-                assert!(queued && carries && !ended && self.figures.is_some(), "on {lane:?}");
+                assert!(queued && carries && !ended && self.params.is_some(), "on {lane:?}");
             }
             Transmit::Control(Packet::Pong("")) => {
                 assert!(carries && !ended);
                 self.pongs += 1;
-                assert!(self.pongs <= self.pings, "an answer to no ping");
+                assert!(self.pongs <= self.pings, "a pong without a ping");
             }
             Transmit::Control(Packet::Ping("probe")) => {
                 assert!(lane == Lane::WebSocket && !carries && !ended);
@@ -310,32 +317,40 @@ impl Driver {
             }
             Transmit::Control(Packet::Upgrade) => {
                 assert!(lane == Lane::WebSocket && !carries && !ended && self.probed);
-                assert!(!polling, "what is on its way over polling would be overtaken");
+                assert!(!polling, "the upgrade would overtake packets in flight over polling");
                 self.transport = Transport::WebSocket;
             }
             Transmit::Control(Packet::Close) => {
                 assert!(carries && self.session.ended().is_some());
-                // Without an open packet there is no session to name in a POST. A WebSocket is one by itself.
-                assert!(lane == Lane::WebSocket || self.figures.is_some());
+                // Without an open packet there is no sid for a POST. A WebSocket does not need one.
+                assert!(lane == Lane::WebSocket || self.params.is_some());
             }
             Transmit::Hangup => {
                 assert!(lane == Lane::WebSocket && !self.session.attached(lane));
             }
-            Transmit::Control(other) => panic!("a client does not say {other:?}"),
+            Transmit::Control(other) => panic!("a client does not send {other:?}"),
         }
     }
 
-    /// What holds whatever was called.
+    /// Checks the laws that hold after every call.
     fn check(&mut self) {
         let ended = self.session.ended();
-        assert!(self.ended.is_none() || ended == self.ended, "one reason, the first");
+        assert!(self.ended.is_none() || ended == self.ended, "the reason changed");
         self.ended = ended;
-        assert_eq!(self.session.poll_timeout().is_none(), ended.is_some(), "no deadline");
+        assert_eq!(
+            self.session.poll_timeout().is_none(),
+            ended.is_some(),
+            "a deadline while alive only"
+        );
         assert!(!self.session.is_closing() || ended.is_none());
-        assert_eq!(self.session.is_open(), self.figures.is_some());
-        assert_eq!(self.session.transport(), self.transport, "it moved by itself");
+        assert_eq!(self.session.is_open(), self.params.is_some());
+        assert_eq!(
+            self.session.transport(),
+            self.transport,
+            "the transport changed without an upgrade packet"
+        );
         while let Some(event) = self.session.poll_event() {
-            assert_eq!(self.closed, None, "{event:?} behind the last event");
+            assert_eq!(self.closed, None, "{event:?} after the last event");
             match event {
                 Event::Upgraded => self.upgrades += 1,
                 Event::UpgradeFailed(_) => self.failures += 1,
@@ -344,29 +359,63 @@ impl Driver {
         }
         assert_eq!(self.closed, ended);
         assert!(self.upgrades + self.failures <= 1);
-        assert!(self.upgrades + self.failures == 0 || self.upgrade, "nobody wanted to");
+        assert!(self.upgrades + self.failures == 0 || self.upgrade, "an upgrade that is disabled");
     }
 
-    /// Nobody says anything any more: the session ends when it promised to.
-    fn wait_for_the_end(&mut self) {
-        let bound = match self.figures {
-            Some(figures) => self.now.after(figures.ping_interval).after(figures.ping_timeout),
-            None => self.now.after(self.timing.open_timeout),
+    /// Without further input the session ends at its deadline.
+    fn run_to_end(&mut self) {
+        let bound = match self.params {
+            Some(params) => self.now.after(params.ping_interval_ms).after(params.ping_timeout_ms),
+            None => self.now.after(self.timing.open_timeout_ms),
         };
         for round in 0.. {
-            assert!(round < 10, "it wakes for nothing");
+            assert!(round < 10, "repeated timeouts without an effect");
             self.drain();
             self.check();
             if self.ended.is_some() {
                 break;
             }
-            assert!(self.session.poll_timeout().is_some_and(|at| at <= bound), "it lives too long");
+            assert!(
+                self.session.poll_timeout().is_some_and(|at| at <= bound),
+                "the deadline is too late"
+            );
             self.wake();
         }
         for lane in LANES {
-            assert_eq!(self.session.poll_transmit(lane, true), None, "words after the last");
+            assert_eq!(self.session.poll_transmit(lane, true), None, "a packet after the last");
         }
-        assert_eq!(self.session.poll_lane(true), None, "a lane after the last words");
+        assert_eq!(self.session.poll_lane(true), None, "a lane after the last packet");
         assert_eq!(self.session.poll_event(), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::{Step, for_each_input};
+
+    /// The usual calls of a driver, as in `dict/client_session.dict`, and any others.
+    const STEPS: [Step; 17] = [
+        (4, &[[0, 0], [11, 0]]), // a GET, and an open packet that offers an upgrade
+        (1, &[[0, 0], [11, 3]]), // a GET, and an open packet without an offer
+        (12, &[[0, 0]]),         // open the next lane
+        (6, &[[0, 3]]),          // open the next lane, with a queued message
+        (8, &[[10, 0]]),         // the WebSocket is connected
+        (6, &[[4, 15], [1, 0]]), // a ping on the GET, which ends
+        (6, &[[4, 0], [1, 0]]),  // a message on the GET, which ends
+        (8, &[[1, 1]]),          // the POST ends
+        (8, &[[4, 20]]),         // a probe's pong on the WebSocket
+        (6, &[[4, 17]]),         // a ping on the WebSocket
+        (6, &[[4, 2]]),          // a message on the WebSocket
+        (8, &[[12, 4]]),         // transmit a message on the POST
+        (8, &[[12, 5]]),         // transmit a message on the WebSocket
+        (6, &[[7, 6]]),          // 24 ms pass
+        (1, &[[8, 0]]),          // the timer fires
+        (1, &[[5, 0]]),          // close
+        (2, &[]),
+    ];
+
+    #[test]
+    fn random_calls_keep_the_laws_of_a_client_session() {
+        for_each_input(13, &STEPS, super::run);
     }
 }

@@ -1,5 +1,4 @@
-//! permessage-deflate: what is negotiated, and the frames of compressed messages. What is inside them is beyond
-//! eio-core.
+//! permessage-deflate: its negotiation, and the frames of compressed messages. eio-core does not inflate their payload.
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::ws::deflate::{Malformed, Terms, WindowBits};
@@ -26,10 +25,10 @@ pub(crate) fn run(data: &[u8]) {
     frames(limit, &input);
 }
 
-/// The wire as the offers of a client.
+/// Takes the input as the offers of a client.
 fn offers(wishes: &Terms, value: &[u8]) {
     let accepted = wishes.accept([value].into_iter());
-    // A comma is never part of an extension: a list in several lines is the same list.
+    // A comma is not part of an extension, so a list in several lines is the same list.
     let lines = value.split(|byte| *byte == b',');
     assert_eq!(wishes.accept(lines.clone()), accepted);
     let blanks = [b" \t".as_slice(), value, b", ,"].concat();
@@ -49,17 +48,17 @@ fn offers(wishes: &Terms, value: &[u8]) {
     ] {
         assert!(ours.is_none_or(|ours| window.is_some_and(|window| window <= ours)));
     }
-    // A client that offers everything takes it for what it is.
+    // A client that offers every parameter accepts the answer, and reads the same terms.
     let answer = agreed.to_string();
     assert_eq!(Terms::default().check([answer.as_bytes()].into_iter()), Ok(Some(agreed)));
 }
 
-/// The wire as the answer of a server.
+/// Takes the input as the answer of a server.
 fn answers(offered: &Terms, value: &[u8]) {
     let checked = offered.check([value].into_iter());
     assert_eq!(offered.check(value.split(|byte| *byte == b',')), checked);
     let Ok(Some(agreed)) = checked else { return };
-    // A server can have agreed to it, of this offer.
+    // A server can choose this answer for this offer.
     let offer = offered.offer().to_string();
     let kept = agreed.accept([offer.as_bytes()].into_iter());
     assert_eq!(kept, Ok(Some(agreed)), "{offer}");
@@ -68,7 +67,7 @@ fn answers(offered: &Terms, value: &[u8]) {
 /// A message or control frame, and whether it is compressed.
 type Got = (Kind, bool, Vec<u8>);
 
-/// The wire as frames.
+/// Takes the input as frames.
 fn frames(limit: usize, input: &Input<'_>) {
     for role in [Role::Server, Role::Client] {
         let whole = receive(role, limit, &[input.wire]);
@@ -81,7 +80,7 @@ fn frames(limit: usize, input: &Input<'_>) {
 }
 
 fn receive(role: Role, limit: usize, pieces: &[&[u8]]) -> (Vec<Got>, Option<Error>) {
-    // Noise of the limit may grow by so much when it is compressed.
+    // Random data of the limit can grow to this length when it is compressed.
     let most = limit + limit / 1024 + 64;
     let mut rx = RecvBuffer::new(vec![0; most + 200]);
     let mut decoder = Decoder::new(role, limit).allow_compressed();

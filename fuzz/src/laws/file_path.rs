@@ -1,4 +1,4 @@
-//! The path of a URL into one that may be looked for below a directory. It is `eio-monoio`'s, compiled from there.
+//! Decoding of a URL's path into a file name below a directory. The code is that of `eio-monoio`.
 
 use std::path::{Component, Path};
 
@@ -15,7 +15,7 @@ pub(crate) fn run(data: &[u8]) {
         !decoded.contains(['\\', '\0']) && !decoded.bytes().any(|byte| byte.is_ascii_control())
     );
 
-    // Joined to a directory it stays in it, also to those who do not ask us.
+    // Joined to a directory the path stays in it, by the rules of `std`, too.
     let inside = Path::new("/srv/public").join(rest);
     let mut components = inside.strip_prefix("/srv/public").expect("below it").components();
     assert!(components.all(|component| matches!(component, Component::Normal(_))), "{decoded:?}");
@@ -23,7 +23,7 @@ pub(crate) fn run(data: &[u8]) {
     // No two slashes in a row, so that one file has one path.
     assert!(!decoded.contains("//"));
 
-    // Encoding hides nothing: every byte but the slash written as its number is the same path.
+    // Percent-encoding every byte except the slash gives the same path.
     let encoded: String = decoded
         .bytes()
         .map(|byte| if byte == b'/' { "/".into() } else { format!("%{byte:02x}") })
@@ -31,7 +31,7 @@ pub(crate) fn run(data: &[u8]) {
     assert_eq!(decode(&encoded).as_ref(), Some(&decoded));
     assert_eq!(decode(&encoded.to_uppercase()).as_ref(), Some(&decoded));
 
-    // Who hides a name by its dot finds it hidden however it was written.
+    // A name that begins with a dot is hidden in any encoding.
     for segment in rest.split('/') {
         assert_eq!(path::is_hidden(segment), segment.starts_with('.') && segment != ".well-known");
     }

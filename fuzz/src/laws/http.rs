@@ -1,4 +1,4 @@
-//! A connection's worth of HTTP messages, as either role receives them: head, body, the next head.
+//! The HTTP messages of one connection, as either role receives them: head, body, next head.
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::http::{
@@ -17,7 +17,7 @@ const SLOTS: usize = 16;
 #[derive(Clone, Copy)]
 enum Role {
     Server,
-    /// With the method of the request that is answered.
+    /// With the method of the request.
     Client(&'static str),
 }
 
@@ -49,7 +49,7 @@ fn run(role: Role, limits: Limits, input: &Input<'_>) {
     for pieces in input.cuts() {
         assert_eq!(receive(role, limits, &pieces), whole);
     }
-    // Whoever skips the scanner is told no other truth: only one whole head parses.
+    // The parser agrees with the scanner: only one complete head parses.
     let mut slots = [EMPTY; SLOTS];
     let parses = match role {
         Role::Server => RequestHead::parse(input.wire, &mut slots).is_ok(),
@@ -60,12 +60,12 @@ fn run(role: Role, limits: Limits, input: &Input<'_>) {
     assert!(!parses || scans || scanned == Err(Error::LeadingEmptyLines), "{scanned:?}");
 }
 
-/// What came of a connection.
+/// The result of a connection.
 #[derive(Debug, PartialEq)]
 struct Seen {
     messages: Vec<(String, Vec<u8>)>,
     error: Option<Error>,
-    /// What belongs to no message.
+    /// Bytes after the last message.
     unread: Vec<u8>,
 }
 
@@ -74,7 +74,7 @@ struct Reader {
     limits: Limits,
     rx: RecvBuffer<Vec<u8>>,
     scanner: HeadScanner,
-    /// The head that was read, and the decoder of the body that follows.
+    /// The current head, and the decoder of its body.
     current: Option<(String, BodyDecoder)>,
     messages: Vec<(String, Vec<u8>)>,
 }
@@ -109,7 +109,7 @@ fn receive(role: Role, limits: Limits, pieces: &[&[u8]]) -> Seen {
         Err(_) => Vec::new(),
     };
     let bytes: usize = reader.messages.iter().map(|(_, body)| body.len()).sum();
-    assert!(bytes <= size, "more comes out than went in");
+    assert!(bytes <= size, "more output than input");
     Seen { messages: reader.messages, error: result.err(), unread }
 }
 
@@ -118,7 +118,7 @@ impl Reader {
         loop {
             let Some((head, body)) = &mut self.current else {
                 let Some(len) = self.scanner.poll(self.rx.unread(), self.limits.head)? else {
-                    assert!(self.rx.unread().len() < self.limits.head, "a head without a limit");
+                    assert!(self.rx.unread().len() < self.limits.head, "a head beyond the limit");
                     return Ok(());
                 };
                 assert!(len <= self.limits.head);
@@ -157,14 +157,14 @@ fn request(bytes: &[u8]) -> Result<(String, Framing), Error> {
         let lines: Vec<_> = head.headers.iter().collect();
         format!("{} {} {lines:?}", head.method, head.target)
     };
-    // What was read can be written, and reads the same. (We write HTTP/1.1 only, which needs a Host.)
+    // A parsed head can be written and parses to the same. (eio-core writes HTTP/1.1 only, which needs a Host.)
     if head.minor_version == 1 {
         let mut out = Out::new();
         let written =
             write(&mut out, head.headers, |out| http::request(out, head.method, head.target));
         if written {
             let mut slots = [EMPTY; SLOTS];
-            let reread = RequestHead::parse(&out.bytes, &mut slots).expect("we wrote it");
+            let reread = RequestHead::parse(&out.bytes, &mut slots).expect("a written head parses");
             assert_eq!(again(reread), again(head));
         }
     }
@@ -196,10 +196,10 @@ fn response(bytes: &[u8], method: &str) -> Result<(String, Framing), Error> {
     let mut out = Out::new();
     if write(&mut out, head.headers, |out| http::response(out, head.status)) {
         let mut slots = [EMPTY; SLOTS];
-        let reread = ResponseHead::parse(&out.bytes, &mut slots).expect("we wrote it");
+        let reread = ResponseHead::parse(&out.bytes, &mut slots).expect("a written head parses");
         assert_eq!(again(reread), again(head));
     }
-    // Nobody guesses this key's answer, so a fuzzer must not get through; but for the seed that knows it.
+    // The fuzzer cannot guess the accept value of this key; one seed contains it.
     let key = handshake::Key::new([7; 16]);
     let opened = handshake::check_response(&key, &["chat"], head.status, head.headers.iter());
     assert!(opened.is_err() || head.status == 101);
@@ -212,7 +212,7 @@ fn response(bytes: &[u8], method: &str) -> Result<(String, Framing), Error> {
     Ok((format!("{head:?}"), framing))
 }
 
-/// Nothing that came through may be written out again and be something else.
+/// A parsed header must not change its meaning when it is written again.
 fn check(headers: Headers<'_, '_>) {
     assert!(headers.iter().count() <= SLOTS);
     for (name, value) in headers.iter() {
@@ -223,7 +223,7 @@ fn check(headers: Headers<'_, '_>) {
     }
 }
 
-/// The message ends where any reader would think so: whoever reads more leniently than we do reads the same.
+/// The framing is unambiguous, so that a more lenient recipient finds the same end of the message.
 fn check_framing(headers: Headers<'_, '_>, minor_version: u8, framing: Framing) {
     let values = |name| headers.all(name).collect::<Vec<_>>();
     match (framing, &values("content-length")[..], &values("transfer-encoding")[..]) {
@@ -240,7 +240,7 @@ fn check_framing(headers: Headers<'_, '_>, minor_version: u8, framing: Framing) 
     }
 }
 
-/// False if there is a value that is not text, which cannot be written.
+/// Writes a head; false if a value is not text, which cannot be written.
 fn write(
     out: &mut Out,
     headers: Headers<'_, '_>,
@@ -251,10 +251,10 @@ fn write(
         let Ok(value) = std::str::from_utf8(value) else { return false };
         lines.push(Header { name, value: value.as_bytes() });
     }
-    let mut writer = start(out).expect("what was read can be written");
+    let mut writer = start(out).expect("a parsed head can be written");
     for line in lines {
-        let value = std::str::from_utf8(line.value).expect("just checked");
-        writer = writer.header(line.name, value).expect("what was read can be written");
+        let value = std::str::from_utf8(line.value).expect("checked above");
+        writer = writer.header(line.name, value).expect("a parsed head can be written");
     }
     writer.end().expect("room without end");
     true

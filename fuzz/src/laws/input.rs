@@ -1,12 +1,12 @@
-//! How the fuzzer says more than bytes.
+//! The layout of the fuzzer's input.
 
-/// What a target is given: one byte of choices, the sizes of pieces, and the bytes a peer would send.
+/// The input of a target: one byte of options, the sizes of pieces, and the bytes that a peer sends.
 ///
 /// ```text
 /// | options(5) count(3) | size * count | wire |
 /// ```
 ///
-/// A seed that begins with a zero byte is therefore that byte and the wire as it is, fit to be read and
+/// A seed that begins with a zero byte is therefore that byte followed by the bytes of the peer, and can be read and
 /// written by hand.
 pub(crate) struct Input<'d> {
     options: u8,
@@ -21,7 +21,7 @@ impl<'d> Input<'d> {
         Self { options: first >> 3, sizes, wire }
     }
 
-    /// Takes a choice out of the options.
+    /// Chooses one of `from` by the options.
     pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         let count = u8::try_from(from.len()).expect("few choices");
         let chosen = self.options % count;
@@ -29,13 +29,13 @@ impl<'d> Input<'d> {
         from[usize::from(chosen)]
     }
 
-    /// The sizes to cut by, over and over; one byte at a time if the fuzzer named none.
+    /// The sizes of the pieces, repeated; one byte at a time if the input has no sizes.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = usize> + Clone + '_ {
         let sizes = if self.sizes.is_empty() { &[0] } else { self.sizes };
         sizes.iter().cycle().map(|size| usize::from(*size) + 1)
     }
 
-    /// The wire byte by byte, and cut as the fuzzer chose.
+    /// The wire in pieces of one byte, and in pieces of the chosen sizes.
     pub(crate) fn cuts(&self) -> [Vec<&'d [u8]>; 2] {
         [self.wire.chunks(1).collect(), self.pieces(self.wire)]
     }

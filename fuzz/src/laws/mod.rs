@@ -1,11 +1,13 @@
-//! What must hold for any input, said with nothing but `std` and `eio-core`.
+//! The laws: properties that hold for any input. They use `std` and `eio-core` only.
 //!
-//! Each module is one entrance. Its `run` takes the fuzzer's bytes, and panics if a law is broken. The same
-//! files are a test of eio-core (`eio-core/tests/corpus.rs`), which runs them over the named seeds; that is
-//! why they depend on nothing else.
+//! Each module covers one parser or state machine. Its `run` takes the fuzzer's bytes, and panics if a law is broken.
+//! `eio-core/tests/corpus.rs` compiles the same files and runs them over the named seeds, so they have no other
+//! dependencies.
 
 mod input;
 mod out;
+#[cfg(test)]
+mod random;
 
 pub(crate) mod chunked_body;
 pub(crate) mod client_session;

@@ -12,7 +12,7 @@ pub(crate) fn run(data: &[u8]) {
 
     let mut out = Out::new();
     open.encode(&mut out).expect("room without end");
-    assert!(out.bytes.len() <= OPEN_MAX, "longer than the longest");
+    assert!(out.bytes.len() <= OPEN_MAX, "longer than OPEN_MAX");
     let mut small = Out::with_room(out.bytes.len() - 1);
     assert_eq!(open.encode(&mut small), Err(Overflow));
     assert!(small.bytes.is_empty());
@@ -24,10 +24,10 @@ pub(crate) fn run(data: &[u8]) {
     let mut packet = format!("0{written}").into_bytes();
     assert_eq!(Packet::parse_text(&mut packet), Ok(Packet::Open(written)));
 
-    for behind in ["x", "{}", ",", "\0"] {
-        assert!(Open::parse(&format!("{json}{behind}")).is_err(), "{behind:?} behind it");
+    for suffix in ["x", "{}", ",", "\0"] {
+        assert!(Open::parse(&format!("{json}{suffix}")).is_err(), "{suffix:?} after the object");
     }
-    // White space around it, and keys nobody knows, say nothing.
+    // White space around it, and unknown keys, change nothing.
     let padded = format!(" \r\n\t{json}\t ");
     assert_eq!(Open::parse(&padded), Ok(open.clone()));
     let inside = json.trim_ascii().strip_prefix('{').expect("it is an object");

@@ -1,4 +1,4 @@
-//! Output that grows, and output that is too small.
+//! A growing output, and one with too little room.
 
 use eio_core::buffer::{Overflow, Sink};
 
@@ -29,7 +29,7 @@ impl Sink for Out {
         if n > self.room - len {
             return Err(Overflow);
         }
-        // What an encoder claims and does not overwrite must not look like anything.
+        // Bytes that an encoder claims and does not overwrite must be visible in a comparison.
         self.bytes.resize(len + n, 0xee);
         Ok(&mut self.bytes[len..])
     }

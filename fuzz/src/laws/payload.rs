@@ -2,7 +2,7 @@
 
 use eio_core::buffer::Overflow;
 use eio_core::packet::{Error, Packet};
-use eio_core::payload::{Decoder, Encoder, Pushed, SEPARATOR};
+use eio_core::payload::{Decoder, Encoder, PushOutcome, SEPARATOR};
 
 use super::Input;
 use super::out::Out;
@@ -17,12 +17,12 @@ pub(crate) fn run(data: &[u8]) {
     let mut body = input.wire.to_vec();
     let decoded: Vec<Result<Packet<'_>, Error>> = Decoder::new(&mut body).collect();
     let records = 1 + input.wire.iter().filter(|byte| **byte == SEPARATOR).count();
-    let (last, before) = decoded.split_last().expect("there is no empty list of packets");
+    let (last, before) = decoded.split_last().expect("at least one packet");
     assert!(before.iter().all(Result::is_ok), "nothing follows an error");
-    assert!(decoded.len() == records || last.is_err(), "every record is told of");
+    assert!(decoded.len() == records || last.is_err(), "every record is reported");
     let packets: Vec<Packet<'_>> = decoded.into_iter().map_while(Result::ok).collect();
 
-    // What one record means does not depend on its neighbours.
+    // The meaning of a record does not depend on its neighbours.
     let mut alone: Vec<Vec<u8>> =
         input.wire.split(|byte| *byte == SEPARATOR).map(Into::into).collect();
     for (packet, record) in packets.iter().zip(&mut alone) {
@@ -35,7 +35,7 @@ pub(crate) fn run(data: &[u8]) {
     }
 }
 
-/// Writes the packets into as many bodies as it takes, and reads those.
+/// Encodes the packets in as many bodies as needed, and decodes those.
 fn bodies(packets: &[Packet<'_>], max_bytes: usize, max_packets: usize, room: usize) {
     let mut rest = packets;
     while !rest.is_empty() {
@@ -45,36 +45,36 @@ fn bodies(packets: &[Packet<'_>], max_bytes: usize, max_packets: usize, room: us
         while let Some(packet) = rest.get(written) {
             let (before, had_room) = (encoder, encoder.has_room(Some(packet)));
             let pushed = encoder.push(&mut out, packet);
-            if pushed != Ok(Pushed::Yes) {
-                assert_eq!(encoder, before, "what was not written does not count");
+            if pushed != Ok(PushOutcome::Written) {
+                assert_eq!(encoder, before, "a refused packet counts");
             }
             match pushed {
-                Ok(Pushed::Yes) => {
+                Ok(PushOutcome::Written) => {
                     assert!(encoder.len() > before.len() && had_room);
                     written += 1;
                 }
-                Ok(Pushed::Full) => {
+                Ok(PushOutcome::Full) => {
                     assert!(!before.is_empty() && !had_room);
                     break;
                 }
-                Ok(Pushed::HoldsSeparator) => unreachable!("it came out of a body"),
+                Ok(PushOutcome::Separator) => unreachable!("the packet was decoded from a body"),
                 Err(Overflow) => break,
             }
         }
         assert_eq!((encoder.len(), encoder.packets()), (out.bytes.len(), written));
         assert!(written <= 1 || (out.bytes.len() <= max_bytes && written <= max_packets));
         if written == 0 {
-            assert!(room < rest[0].text_len(), "a packet that fits nowhere");
+            assert!(room < rest[0].text_len(), "a packet that fits is refused");
             return;
         }
         let (sent, later) = rest.split_at(written);
-        let read: Vec<_> = Decoder::new(&mut out.bytes).map(|packet| packet.map(same)).collect();
-        assert_eq!(read, sent.iter().map(|packet| Ok(same(*packet))).collect::<Vec<_>>());
+        let read: Vec<_> = Decoder::new(&mut out.bytes).map(|packet| packet.map(owned)).collect();
+        assert_eq!(read, sent.iter().map(|packet| Ok(owned(*packet))).collect::<Vec<_>>());
         rest = later;
     }
 }
 
-/// A packet as a value of its own, so that two from different bodies compare.
-fn same(packet: Packet<'_>) -> String {
+/// A packet as an owned value, so that packets of different bodies compare.
+fn owned(packet: Packet<'_>) -> String {
     format!("{packet:?}")
 }

@@ -1,7 +1,7 @@
-//! What a request is for: its target, its query, and the URL a client is given.
+//! Request targets, their queries, and the URLs of clients.
 
 use eio_core::http::{Target, Url};
-use eio_core::request::{Intent, Meaning, Query, Reject, meaning};
+use eio_core::request::{Intent, Query, Reject, Request, classify};
 use eio_core::sid::Sid;
 use eio_core::transport::{Transport, TransportSet};
 
@@ -39,16 +39,16 @@ struct Asked {
 }
 
 impl Asked {
-    fn meaning(self, query: &str) -> Result<Meaning, Reject> {
-        meaning(self.method, query, self.websocket, self.on)
+    fn classify(self, query: &str) -> Result<Request, Reject> {
+        classify(self.method, query, self.websocket, self.on)
     }
 }
 
 fn query(text: &str, asked: Asked) {
-    let wanted = asked.meaning(text);
-    // What Engine.IO does not know changes nothing, and the last of two equal keys counts.
+    let wanted = asked.classify(text);
+    // Unknown keys change nothing, and the last of equal keys counts.
     for same in [format!("t=x&{text}"), format!("{text}&t=x"), format!("{text}&{text}")] {
-        assert_eq!(asked.meaning(&same), wanted, "{same}");
+        assert_eq!(asked.classify(&same), wanted, "{same}");
     }
     let query = Query::parse(text);
     let doubles = [
@@ -57,13 +57,13 @@ fn query(text: &str, asked: Asked) {
         ("EIO=3", query.is_v4()),
     ];
     for (earlier, _) in doubles.iter().filter(|(_, given)| *given) {
-        assert_eq!(asked.meaning(&format!("{earlier}&{text}")), wanted, "{earlier}");
+        assert_eq!(asked.classify(&format!("{earlier}&{text}")), wanted, "{earlier}");
     }
     if let Some(Ok(sid)) = query.sid() {
         check_sid(&sid);
     }
     match &wanted {
-        Ok(Meaning { intent, jsonp, .. }) => {
+        Ok(Request { intent, jsonp, .. }) => {
             assert!(jsonp.is_none() || !asked.websocket);
             check_intent(intent, &query, asked);
         }
@@ -72,9 +72,9 @@ fn query(text: &str, asked: Asked) {
             assert!(reject.code().is_some() || reject.body().is_empty());
         }
     }
-    // No encoding hides a value. (A JSONP index is a number as it stands.)
+    // Percent-encoding does not change a value. (A JSONP index is not decoded.)
     if !text.contains('%') && query.jsonp().is_none() {
-        assert_eq!(asked.meaning(&percent_encoded(text)), wanted);
+        assert_eq!(asked.classify(&percent_encoded(text)), wanted);
     }
 }
 
@@ -97,7 +97,7 @@ fn check_intent(intent: &Intent, query: &Query<'_>, asked: Asked) {
     assert_eq!(transport == Some(Transport::WebSocket), asked.websocket);
 }
 
-/// Whatever a log, a header or a query would understand differently is not in a sid.
+/// A sid has no character with a special meaning in a log, a header or a query.
 fn check_sid(sid: &Sid) {
     let text = sid.as_str();
     assert!((1..=Sid::MAX).contains(&text.len()));
@@ -105,7 +105,7 @@ fn check_sid(sid: &Sid) {
     assert_eq!(Sid::new(text).as_ref(), Ok(sid));
 }
 
-/// The values of the query in the longest way to write them.
+/// The query with every byte of its values percent-encoded.
 fn percent_encoded(query: &str) -> String {
     let pair = |pair: &str| match pair.split_once('=') {
         Some((key, value)) => {
@@ -121,14 +121,14 @@ fn check_target(text: &str, target: Target<'_>) {
     assert!(target.path.starts_with('/') || target.path == "*");
     assert!(!target.path.contains('?'));
     let Some(authority) = target.authority else {
-        // Put together again it is what was taken apart.
+        // Joined again, the parts give the input.
         let again = match text.contains('?') {
             true => format!("{}?{}", target.path, target.query),
             false => target.path.into(),
         };
         return assert_eq!(again, text);
     };
-    // As an absolute target it is a URL, unless that knows better than to connect to port 0.
+    // An absolute target is a URL, unless its port is 0, to which a client cannot connect.
     if let Ok(url) = Url::parse(text) {
         assert_eq!((url.authority, url.path, url.query), (authority, target.path, target.query));
     } else {
@@ -141,7 +141,7 @@ fn check_url(text: &str, url: Url<'_>) {
     assert!(!url.host.contains(['/', '?', '#', '@', '[', ']', ' ']));
     assert_eq!(url.ipv6, url.host.contains(':'));
     assert!(text.contains(url.authority));
-    // What goes into a request line and a Host header is legal there.
+    // The parts are legal in a request line and a Host header.
     let target = match url.query {
         "" => url.path.into(),
         query => format!("{}?{query}", url.path),

@@ -1,4 +1,4 @@
-//! A server session under any order of calls, as no client and no driver would make them.
+//! A server session under any sequence of calls, including those that no client or driver makes.
 //!
 //! ```text
 //! | start(1) | op, argument | op, argument | ...
@@ -34,14 +34,24 @@ pub(crate) const PACKETS: [Packet<'static>; 9] = [
     Packet::Open("{}"),
 ];
 const TIMINGS: [Timing; 4] = [
-    Timing { ping_interval: 300, ping_timeout: 200, upgrade_timeout: 100, close_timeout: 400 },
-    Timing { ping_interval: 100, ping_timeout: 400, upgrade_timeout: 900, close_timeout: 50 },
-    Timing { ping_interval: 1, ping_timeout: 1, upgrade_timeout: 1, close_timeout: 1 },
     Timing {
-        ping_interval: u32::MAX,
-        ping_timeout: u32::MAX,
-        upgrade_timeout: u32::MAX,
-        close_timeout: u32::MAX,
+        ping_interval_ms: 300,
+        ping_timeout_ms: 200,
+        upgrade_timeout_ms: 100,
+        close_timeout_ms: 400,
+    },
+    Timing {
+        ping_interval_ms: 100,
+        ping_timeout_ms: 400,
+        upgrade_timeout_ms: 900,
+        close_timeout_ms: 50,
+    },
+    Timing { ping_interval_ms: 1, ping_timeout_ms: 1, upgrade_timeout_ms: 1, close_timeout_ms: 1 },
+    Timing {
+        ping_interval_ms: u32::MAX,
+        ping_timeout_ms: u32::MAX,
+        upgrade_timeout_ms: u32::MAX,
+        close_timeout_ms: u32::MAX,
     },
 ];
 
@@ -54,20 +64,20 @@ pub(crate) fn run(data: &[u8]) {
         driver.step(op[0], op[1]);
         driver.check();
     }
-    driver.wait_for_the_end();
+    driver.run_to_end();
 }
 
-/// What a GET's response has come to.
+/// The state of a GET's response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Response {
     Absent,
     Empty,
     Begun,
-    /// It has its last packet, or was told that there is none.
+    /// It has its last packet, or the session has no more for it.
     Complete,
 }
 
-/// Calls the session, and remembers enough to know what it must not do.
+/// Calls the session, and keeps a model of its state to check the results.
 struct Driver {
     session: ServerSession,
     timing: Timing,
@@ -77,17 +87,17 @@ struct Driver {
     opened: bool,
     transport: Transport,
     get: Response,
-    /// A ping went out and no pong came.
+    /// A ping is sent and its pong is not received.
     awaiting_pong: bool,
     probes: u32,
     probe_answers: u32,
     websockets: u32,
     failures: u32,
     upgrades: u32,
-    /// Since the last packet.
+    /// The extensions since the last packet.
     extensions: u8,
-    /// After the end, on the WebSocket.
-    farewells: u32,
+    /// Packets on the WebSocket after the end.
+    closing_packets: u32,
 }
 
 impl Driver {
@@ -113,7 +123,7 @@ impl Driver {
             failures: 0,
             upgrades: 0,
             extensions: 0,
-            farewells: 0,
+            closing_packets: 0,
         }
     }
 
@@ -125,22 +135,22 @@ impl Driver {
             0 => self.attach(lane),
             1 => {
                 self.session.detach(lane);
-                self.gone(lane);
+                self.lane_closed(lane);
             }
             2 => {
                 self.session.lost(lane);
-                self.gone(lane);
+                self.lane_closed(lane);
             }
             3 => self.session.fail(lane, reason),
             4 => self.receive(lane, PACKETS[usize::from(of) % PACKETS.len()]),
             5 => self.session.close(self.now),
             6 => self.session.abort(reason),
-            7 => self.later(u32::from(argument) * 4),
+            7 => self.advance(u32::from(argument) * 4),
             8 => self.wake(),
             9 => self.extend(),
             _ => _ = self.transmit(lane, of & 1 != 0),
         }
-        // A driver that drains every lane is the usual one; one that does not comes from `op`.
+        // Drivers drain every lane after a call; `op` decides whether this one does.
         if op & 0x80 != 0 {
             self.drain();
         }
@@ -169,7 +179,7 @@ impl Driver {
         }
     }
 
-    fn gone(&mut self, lane: Lane) {
+    fn lane_closed(&mut self, lane: Lane) {
         assert!(!self.session.attached(lane));
         if lane == Lane::Get {
             self.get = Response::Absent;
@@ -191,7 +201,7 @@ impl Driver {
                     Packet::Message(message) if !closing => Some(message),
                     _ => None,
                 };
-                assert_eq!(message, wanted, "a message is lost or made up");
+                assert_eq!(message, wanted, "a message is lost or invented");
                 if !probing {
                     self.extensions = 0;
                 }
@@ -202,49 +212,52 @@ impl Driver {
                     Packet::Close => {
                         assert_eq!(self.session.ended(), Some(CloseReason::ClientDisconnect));
                     }
-                    _ => assert!(!probing, "{packet:?} is part of no upgrade"),
+                    _ => assert!(!probing, "{packet:?} is not part of an upgrade"),
                 }
             }
             Err(Violation::WrongDirection) => {
                 assert!(matches!(packet, Packet::Ping(_)) && !probing);
                 assert_eq!(self.session.ended(), Some(CloseReason::TransportError));
             }
-            Err(Violation::NotAProbe) => assert!(probing && self.session.ended().is_none()),
+            Err(Violation::UnexpectedPacket) => assert!(probing && self.session.ended().is_none()),
             Err(Violation::NotAttached) => assert!(self.session.ended().is_none()),
             Err(other) => panic!("{other:?} from handle_packet"),
         }
     }
 
-    fn later(&mut self, millis: u32) {
+    fn advance(&mut self, millis: u32) {
         self.now = self.now.after(millis);
         self.session.handle_timeout(self.now);
-        assert!(self.session.poll_timeout().is_none_or(|at| at > self.now), "it would spin");
+        assert!(
+            self.session.poll_timeout().is_none_or(|at| at > self.now),
+            "a deadline that has passed"
+        );
     }
 
-    /// The timer fires, on time.
+    /// The timer fires at its deadline.
     fn wake(&mut self) {
         if let Some(at) = self.session.poll_timeout() {
             self.now = self.now.max(at);
-            self.later(0);
+            self.advance(0);
         }
     }
 
-    /// The timer fires while bytes wait unread.
+    /// The timer fires while received bytes are unread.
     fn extend(&mut self) {
         if let Some(at) = self.session.poll_timeout() {
             self.now = self.now.max(at);
             let extended = self.session.extend(self.now);
             assert!(!extended || self.ended.is_none());
             self.extensions += u8::from(extended);
-            assert!(self.extensions <= MAX_EXTENSIONS, "patience without end");
-            self.later(0);
+            assert!(self.extensions <= MAX_EXTENSIONS, "unbounded extensions");
+            self.advance(0);
         }
     }
 
     fn drain(&mut self) {
         for lane in LANES {
             for round in 0.. {
-                assert!(round < 8, "no end of words on {lane:?}");
+                assert!(round < 8, "unbounded packets on {lane:?}");
                 if !self.transmit(lane, false) {
                     break;
                 }
@@ -252,15 +265,15 @@ impl Driver {
         }
         assert!(
             self.session.ended().is_none() || !self.session.attached(Lane::WebSocket),
-            "a WebSocket that is never hung up"
+            "the session ended without a hang-up of its WebSocket"
         );
         assert!(
             self.session.ended().is_none() || self.get != Response::Empty,
-            "a GET that is never answered"
+            "a GET without a response"
         );
     }
 
-    /// Asks once; whether there was something.
+    /// Polls once; true if there was a packet.
     fn transmit(&mut self, lane: Lane, queued: bool) -> bool {
         let attached = self.session.attached(lane);
         let ended = self.session.ended().is_some();
@@ -271,23 +284,23 @@ impl Driver {
             }
             return false;
         };
-        assert!(attached && lane != Lane::Post, "{transmit:?} on a lane that is not there");
+        assert!(attached && lane != Lane::Post, "{transmit:?} on a lane that is not attached");
         match lane {
             Lane::Get => {
-                assert_ne!(self.get, Response::Complete, "more behind the end of a response");
+                assert_ne!(self.get, Response::Complete, "a packet after the end of a response");
                 self.get = match transmit {
                     Transmit::Control(Packet::Ping(_)) | Transmit::Message => Response::Begun,
                     _ => Response::Complete,
                 };
             }
-            _ => self.farewells += u32::from(ended),
+            _ => self.closing_packets += u32::from(ended),
         }
-        assert!(self.farewells <= 2, "an end that does not end");
-        self.legal(lane, transmit, queued, ended);
+        assert!(self.closing_packets <= 2, "unbounded packets after the end");
+        self.check_transmit(lane, transmit, queued, ended);
         true
     }
 
-    fn legal(&mut self, lane: Lane, transmit: Transmit, queued: bool, ended: bool) {
+    fn check_transmit(&mut self, lane: Lane, transmit: Transmit, queued: bool, ended: bool) {
         let carries = match lane {
             Lane::Get => self.transport == Transport::Polling,
             _ => self.transport == Transport::WebSocket,
@@ -307,27 +320,35 @@ impl Driver {
             Transmit::Control(Packet::Pong("probe")) => {
                 assert!(lane == Lane::WebSocket && !ended);
                 self.probe_answers += 1;
-                assert!(self.probe_answers <= self.probes, "an answer nobody asked for");
+                assert!(self.probe_answers <= self.probes, "a pong without a probe");
             }
             Transmit::Control(Packet::Close) => assert!(carries && self.session.ended().is_some()),
             Transmit::Control(Packet::Noop) => assert_eq!(lane, Lane::Get),
             Transmit::Hangup => {
                 assert!(lane == Lane::WebSocket && !self.session.attached(lane));
             }
-            Transmit::Control(other) => panic!("a server does not say {other:?}"),
+            Transmit::Control(other) => panic!("a server does not send {other:?}"),
         }
     }
 
-    /// What holds whatever was called.
+    /// Checks the laws that hold after every call.
     fn check(&mut self) {
         let ended = self.session.ended();
-        assert!(self.ended.is_none() || ended == self.ended, "one reason, the first");
+        assert!(self.ended.is_none() || ended == self.ended, "the reason changed");
         self.ended = ended;
-        assert_eq!(self.session.poll_timeout().is_none(), ended.is_some(), "no deadline");
+        assert_eq!(
+            self.session.poll_timeout().is_none(),
+            ended.is_some(),
+            "a deadline while alive only"
+        );
         assert!(!self.session.is_closing() || ended.is_none());
-        assert_eq!(self.session.transport(), self.transport, "it moved by itself");
+        assert_eq!(
+            self.session.transport(),
+            self.transport,
+            "the transport changed without an upgrade packet"
+        );
         while let Some(event) = self.session.poll_event() {
-            assert_eq!(self.closed, None, "{event:?} behind the last event");
+            assert_eq!(self.closed, None, "{event:?} after the last event");
             match event {
                 Event::Upgraded => self.upgrades += 1,
                 Event::UpgradeFailed(_) => self.failures += 1,
@@ -338,24 +359,56 @@ impl Driver {
         assert!(self.upgrades <= 1 && self.upgrades + self.failures <= self.websockets);
     }
 
-    /// Nobody says anything any more: the session ends when it promised to.
-    fn wait_for_the_end(&mut self) {
-        let Timing { ping_interval, ping_timeout, .. } = self.timing;
-        let bound = self.now.after(ping_interval).after(ping_timeout);
+    /// Without further input the session ends at its deadline.
+    fn run_to_end(&mut self) {
+        let Timing { ping_interval_ms, ping_timeout_ms, .. } = self.timing;
+        let bound = self.now.after(ping_interval_ms).after(ping_timeout_ms);
         for round in 0.. {
-            assert!(round < 10, "it wakes for nothing");
+            assert!(round < 10, "repeated timeouts without an effect");
             self.drain();
             self.check();
             if self.ended.is_some() {
                 break;
             }
-            assert!(self.session.poll_timeout().is_some_and(|at| at <= bound), "it lives too long");
+            assert!(
+                self.session.poll_timeout().is_some_and(|at| at <= bound),
+                "the deadline is too late"
+            );
             self.wake();
         }
         for lane in LANES {
-            assert_eq!(self.session.poll_transmit(lane, true), None, "words after the last");
+            assert_eq!(self.session.poll_transmit(lane, true), None, "a packet after the last");
             assert_eq!(self.session.attach(lane, self.now), Err(Violation::Ended));
         }
         assert_eq!(self.session.poll_event(), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::{Step, for_each_input};
+
+    /// The usual calls of a driver, as in `dict/server_session.dict`, and any others.
+    const STEPS: [Step; 15] = [
+        (12, &[[1, 0], [0, 0]]),        // the next GET
+        (8, &[[1, 1], [0, 1], [4, 1]]), // a POST of a message
+        (8, &[[1, 1], [0, 1], [4, 4]]), // a POST of a pong
+        (4, &[[0, 2], [4, 8]]),         // a WebSocket with a probe
+        (1, &[[1, 2]]),                 // the WebSocket closes
+        (8, &[[4, 11]]),                // an upgrade packet on the WebSocket
+        (6, &[[4, 2]]),                 // a message on the WebSocket
+        (6, &[[4, 5]]),                 // a pong on the WebSocket
+        (8, &[[10, 3]]),                // transmit a message on the GET
+        (8, &[[10, 5]]),                // transmit a message on the WebSocket
+        (12, &[[7, 12]]),               // 48 ms pass
+        (1, &[[8, 0]]),                 // the timer fires
+        (2, &[[9, 0]]),                 // the timer fires with unread bytes
+        (1, &[[5, 0]]),                 // close
+        (2, &[]),
+    ];
+
+    #[test]
+    fn random_calls_keep_the_laws_of_a_server_session() {
+        for_each_input(11, &STEPS, super::run);
     }
 }

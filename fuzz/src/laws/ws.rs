@@ -14,7 +14,7 @@ const LIMITS: [usize; 4] = [300, 0, 125, 70_000];
 const MAX_HEAD: usize = 14;
 const MAX_CONTROL: usize = 125;
 
-/// An event that outlives the buffer; an error is the last.
+/// An event that owns its data; an error is the last one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Got {
     Text(String),
@@ -33,7 +33,7 @@ pub(crate) fn client(data: &[u8]) {
     run(Role::Client, data);
 }
 
-/// What the fuzzer's wire says, and the limit on messages it chose.
+/// The events of the fuzzer's input, and the message limit that it chose.
 pub(crate) fn whole(role: Role, data: &[u8]) -> (Vec<Got>, usize) {
     let mut input = Input::parse(data);
     let limit = input.pick(&LIMITS);
@@ -44,7 +44,7 @@ fn run(role: Role, data: &[u8]) {
     let (expected, limit) = whole(role, data);
     let input = Input::parse(data);
     for pieces in input.cuts() {
-        // From no memory at all, growing to what is announced.
+        // With no memory at first, which grows to the announced length.
         assert_eq!(receive(role, limit, 0, &pieces), expected);
     }
     if !matches!(expected.last(), Some(Got::Error(_))) {
@@ -59,13 +59,13 @@ fn run(role: Role, data: &[u8]) {
     }
 }
 
-/// One connection, whose memory grows to what a message announces.
+/// Decodes the input of one connection, whose memory grows to the announced length of a message.
 fn receive(role: Role, limit: usize, storage: usize, pieces: &[&[u8]]) -> Vec<Got> {
     let mut rx = RecvBuffer::new(vec![0; storage]);
     let mut decoder = Decoder::new(role, limit);
     let mut got = Vec::new();
-    // How much came, and how much must have come before the next event.
-    let (mut came, mut wanted) = (0, 0);
+    // The bytes received, and the bytes that the decoder needs before the next event.
+    let (mut received, mut wanted) = (0, 0);
     for piece in pieces {
         let mut rest = *piece;
         while !rest.is_empty() {
@@ -75,7 +75,7 @@ fn receive(role: Role, limit: usize, storage: usize, pieces: &[&[u8]]) -> Vec<Go
             }
             let (now, later) = rest.split_at(rest.len().min(rx.room()));
             rx.append(now).expect("there is room");
-            came += now.len();
+            received += now.len();
             rest = later;
             loop {
                 match decoder.poll(&mut rx) {
@@ -83,11 +83,11 @@ fn receive(role: Role, limit: usize, storage: usize, pieces: &[&[u8]]) -> Vec<Go
                         assert!((1..=limit.max(MAX_CONTROL)).contains(&n), "asks for {n}");
                         let held = rx.len();
                         assert!(held <= limit + MAX_CONTROL + MAX_HEAD, "holds {held}");
-                        wanted = wanted.max(came + n);
+                        wanted = wanted.max(received + n);
                         break;
                     }
                     Ok(Step::Ready(ready)) => {
-                        assert!(wanted <= came, "an event before what was needed for it");
+                        assert!(wanted <= received, "an event before the needed bytes");
                         wanted = 0;
                         match decoder.event(&rx, ready) {
                             Ok(event) => {
@@ -111,14 +111,14 @@ fn receive(role: Role, limit: usize, storage: usize, pieces: &[&[u8]]) -> Vec<Go
                 }
             }
             if let Some(Got::Close(..)) = got.last() {
-                assert!(rx.is_empty(), "nothing is kept behind a close");
+                assert!(rx.is_empty(), "bytes are kept after a close");
             }
         }
     }
-    // A frame takes two bytes at least, so this is what bounds the work a wire can cause.
-    assert!(got.len() <= came / 2);
+    // A frame has at least two bytes, so this bounds the work that an input can cause.
+    assert!(got.len() <= received / 2);
     let bytes: usize = got.iter().map(|event| payload(event).len()).sum();
-    assert!(bytes <= came, "more comes out than went in");
+    assert!(bytes <= received, "more output than input");
     got
 }
 
@@ -136,16 +136,16 @@ fn owned(event: Event<'_>, limit: usize) -> Got {
         Event::Pong(bytes) => Got::Pong(bytes.into()),
         Event::Close(code, reason) => {
             let code = code.map(CloseCode::get);
-            // Those of section 7.4.1, the three that IANA added, and the ranges of others (7.4.2).
+            // The codes of RFC 6455 section 7.4.1, the three that IANA added, and the ranges of section 7.4.2.
             let legal = |code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
-            assert!(code.is_none_or(legal), "{code:?} is not for the wire");
+            assert!(code.is_none_or(legal), "{code:?} must not be sent");
             Got::Close(code, reason.into())
         }
     }
 }
 
-/// The rules of section 5 on heads, over a wire in which no fault was found: a second reading of it, up to the
-/// close or the frame that is not all there.
+/// Checks the rules of RFC 6455 section 5 on heads by a second parse of an accepted input, up to a close frame or an
+/// incomplete frame.
 fn every_frame_is_legal(role: Role, limit: usize, wire: &[u8]) {
     let mut rest = wire;
     let mut unfinished = false;
@@ -166,14 +166,14 @@ fn every_frame_is_legal(role: Role, limit: usize, wire: &[u8]) {
         assert!(needs == 0 || second & 0x7f == needs, "a length in too many bytes (5.2)");
         assert!(needs != 0 || second & 0x7f < 126, "a length in too many bytes (5.2)");
         if opcode >= 8 {
-            assert!(fin && len <= 125, "a control frame in fragments, or too long (5.5)");
+            assert!(fin && len <= 125, "a fragmented or long control frame (5.5)");
         }
         let key = if masked { 4 } else { 0 };
         if more.len() < key {
             return;
         }
         if opcode < 8 {
-            assert_eq!(opcode == 0, unfinished, "fragments in disorder (5.4)");
+            assert_eq!(opcode == 0, unfinished, "fragments out of order (5.4)");
             unfinished = !fin;
             assert!(len <= limit as u64, "a frame beyond the limit");
         }
@@ -194,7 +194,7 @@ fn payload(event: &Got) -> Vec<u8> {
     }
 }
 
-/// The wire that says these events to `role`, messages in fragments of at most `size` bytes.
+/// Encodes events for `role`, with messages in fragments of at most `size` bytes.
 fn send(role: Role, events: &[Got], size: usize) -> Vec<u8> {
     let key = (role == Role::Server).then_some([0x37, 0xfa, 0x21, 0x3d]);
     let mut out = Out::new();

@@ -1,6 +1,6 @@
-//! What is inside a compressed message, against an inflater by others.
+//! The payload of a compressed message, as zune-inflate reads it.
 //!
-//! The codec is eio-monoio's, which compiles on no fuzzer: only this one file of it is here.
+//! The codec is that of eio-monoio. The crate does not build for a fuzzer, so only this one file of it is included.
 
 use flate2::{Compress, Compression};
 use zune_inflate::{DeflateDecoder, DeflateOptions};
@@ -23,49 +23,49 @@ pub(crate) fn payload(data: &[u8]) {
     as_message(window, &input);
 }
 
-/// One call and its memory, which grows by as little as may be, or is there at once.
+/// Inflates with memory that grows in small steps, or that is complete at once.
 fn inflate(past: &[u8], payload: &[u8], limit: usize, at_once: bool) -> Result<Vec<u8>, Error> {
     let start = past.len();
     let mut plain = past.to_vec();
     plain.resize(start + if at_once { limit + 100 } else { 0 }, 0xee);
     let grow = |plain: &mut Vec<u8>| {
-        assert!(plain.len() <= start + limit, "more memory than the limit");
+        assert!(plain.len() <= start + limit, "memory beyond the limit");
         plain.resize((plain.len() + 1 + plain.len() / 4).min(start + limit + 1), 0xee);
     };
     let end = codec::inflate(&mut Inflater::new(), payload, start, limit, &mut plain, grow)?;
-    assert!(end - start <= limit, "beyond the limit");
-    assert_eq!(&plain[..start], past, "the past is what it was");
+    assert!(end - start <= limit, "output beyond the limit");
+    assert_eq!(&plain[..start], past, "the window changed");
     Ok(plain[start..end].to_vec())
 }
 
-/// The wire as what somebody sends.
+/// Takes the input as a compressed payload.
 fn as_payload(limit: usize, payload: &[u8]) {
     let ours = inflate(&[], payload, limit, false);
-    assert_eq!(inflate(&[], payload, limit, true), ours, "memory is no matter");
-    // The tail that is appended, and a final block.
+    assert_eq!(inflate(&[], payload, limit, true), ours, "the result depends on the memory");
+    // With the tail that RFC 7692 section 7.2.2 appends, and a final block.
     let whole = [payload, &[0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff]].concat();
     let options = DeflateOptions::default().set_limit(1 << 24).set_size_hint(4096);
     let theirs = DeflateDecoder::new_with_options(&whole, options).decode_deflate();
     match (ours, theirs) {
-        // They end with the first final block.
+        // zune-inflate ends with the first final block.
         (Ok(ours), Ok(theirs)) => assert!(ours.starts_with(&theirs)),
-        (Ok(ours), Err(error)) => panic!("{} bytes, or {error:?}", ours.len()),
+        (Ok(ours), Err(error)) => panic!("{} bytes in ours, {error:?} in theirs", ours.len()),
         (Err(Error::TooBig), _) => {
-            // It is not the limit that makes it DEFLATE data.
+            // With a higher limit the payload is longer than the limit, or is not valid DEFLATE.
             let more = inflate(&[], payload, 1 << 24, false);
             assert!(more.is_ok_and(|plain| plain.len() > limit) || !is_sound(payload));
         }
-        // Cut short, something behind the end, or too many blocks; or they are no more content with it.
+        // Cut short, bytes after the end, or too many blocks; zune-inflate may accept or refuse it.
         (Err(_), _) => {}
     }
 }
 
-/// Whether it is one stretch of DEFLATE data to its end.
+/// Whether it is valid DEFLATE data to its end.
 fn is_sound(payload: &[u8]) -> bool {
     inflate(&[], payload, 1 << 26, false).is_ok()
 }
 
-/// The wire as a message that is compressed, twice.
+/// Takes the input as a message, and compresses it twice.
 fn as_message(window: usize, input: &Input<'_>) {
     let size = input.sizes().next().unwrap_or(1);
     let parts = input.wire.split_at(input.wire.len().min(size));
@@ -76,18 +76,18 @@ fn as_message(window: usize, input: &Input<'_>) {
         let bound = 2 * input.wire.len() + 1000;
         assert!(codec::compress(&mut compress, window, [parts.0, parts.1], bound, &mut out));
         assert_eq!(inflate(&past, &out, input.wire.len(), false).as_deref(), Ok(input.wire));
-        // One less is too little.
+        // A limit of one byte less refuses it.
         if let Some(less) = input.wire.len().checked_sub(1) {
             assert_eq!(inflate(&past, &out, less, false), Err(Error::TooBig));
         }
         if window < LARGEST_WINDOW {
-            // Nothing is referred to beyond it; what is there does not matter.
+            // References stay within the window; without context takeover the next message has none.
             compress.reset();
         } else {
             past.extend_from_slice(input.wire);
             past.drain(..past.len().saturating_sub(LARGEST_WINDOW));
         }
-        // What does not fit in the bound is no use, and says so.
+        // Output that does not fit in the bound is refused.
         let mut small = Vec::new();
         let mut other = Compress::new(Compression::fast(), false);
         if codec::compress(&mut other, window, [parts.0, parts.1], out.len(), &mut small) {

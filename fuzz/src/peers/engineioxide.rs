@@ -1,4 +1,4 @@
-//! Packets and payloads as engineioxide-core 0.2.3 reads and writes them.
+//! Packets and payloads, as engineioxide-core 0.2.3 reads and writes them.
 
 use std::pin::pin;
 
@@ -31,9 +31,9 @@ pub(crate) fn payload(data: &[u8]) {
     let mut records = wire.split(|byte| *byte == b'\x1e');
     for ours in Decoder::new(&mut body) {
         let record = records.next().expect("as many records as packets");
-        let Some(theirs) = theirs.next().now_or_never().expect("the body is there") else {
-            // An empty body, and a separator at the end, are an empty packet ("parse error" of engine.io).
-            // They take neither for one.
+        let Some(theirs) = theirs.next().now_or_never().expect("the body is complete") else {
+            // An empty body, and a separator at the end, are an empty packet (a parse error in engine.io).
+            // engineioxide ignores both.
             assert_eq!((ours, record), (Err(Error::Empty), &b""[..]));
             return;
         };
@@ -41,10 +41,10 @@ pub(crate) fn payload(data: &[u8]) {
             return;
         }
     }
-    assert!(theirs.next().now_or_never().expect("the body is there").is_none(), "there is more");
+    assert!(theirs.next().now_or_never().expect("the body is complete").is_none(), "more packets");
 }
 
-/// Whether both go on.
+/// Compares two results; true if both continue.
 fn agree(
     ours: Result<Packet<'_>, Error>,
     theirs: Result<Theirs, PacketParseError>,
@@ -52,30 +52,30 @@ fn agree(
 ) -> bool {
     match (ours, theirs) {
         (Ok(ours), Ok(theirs)) => {
-            assert_eq!(Some(&theirs), same(ours).as_ref());
-            // What the protocol knows no data for, they drop too; what is written is the same.
+            assert_eq!(Some(&theirs), to_theirs(ours).as_ref());
+            // Both drop the data of packets that have none in the protocol, so the encoded packets are equal.
             let mut memory = vec![0; ours.text_len()];
             let mut out = eio_core::buffer::Writer::new(&mut memory);
             ours.encode_text(&mut out).expect("its own length");
-            // They take a ping for a bare one unless its data is `probe`.
+            // engineioxide drops the data of a ping or pong unless it is `probe`.
             if !matches!(ours, Packet::Ping(data) | Packet::Pong(data) if !data.is_empty()) {
                 assert_eq!(out.written(), String::from(theirs).as_bytes());
             }
             true
         }
-        // They read no open packet here: a server receives none.
+        // engineioxide refuses an open packet, because a server does not receive one.
         (Ok(Packet::Open(_)), Err(PacketParseError::InvalidPacketType(Some('0')))) => false,
-        // Padding may be left out with us, as Node reads it.
+        // eio-core accepts base64 without padding, as Node does.
         (Ok(Packet::Message(Message::Binary(_))), Err(PacketParseError::Base64Decode(_))) => {
-            assert_ne!(record.len() % 4, 1, "a whole number of digits needs no leniency");
+            assert_ne!(record.len() % 4, 1, "an impossible number of base64 digits");
             false
         }
         (Err(_), Err(_)) => false,
-        (ours, theirs) => panic!("{ours:?} is {theirs:?} for them"),
+        (ours, theirs) => panic!("{ours:?} in ours, {theirs:?} in theirs"),
     }
 }
 
-fn same(packet: Packet<'_>) -> Option<Theirs> {
+fn to_theirs(packet: Packet<'_>) -> Option<Theirs> {
     Some(match packet {
         Packet::Open(_) => return None,
         Packet::Close => Theirs::Close,

@@ -1,4 +1,4 @@
-//! The open packet's JSON as serde_json reads it.
+//! The JSON of an open packet, as serde_json reads it.
 
 use eio_core::open::{Error, Open};
 use eio_core::sid::Sid;
@@ -10,28 +10,32 @@ pub(crate) fn open(data: &[u8]) {
     let ours = Open::parse(json);
     let theirs = serde_json::from_str::<Value>(json);
     match (&ours, theirs) {
-        // A backslash is a backslash to us: no key or value we know needs one, so what has one is unknown.
+        // eio-core does not decode escapes: no known key or value needs one, so a string with an escape is unknown.
         _ if json.contains('\\') => {}
         (Ok(ours), Ok(Value::Object(theirs))) => {
             assert_eq!(read(&theirs).as_ref(), Some(ours));
-            // Sorted, without white space, each key once: the same to us.
+            // Sorted, without white space, each key once: the same packet.
             let again = Value::Object(theirs).to_string();
             assert_eq!(Open::parse(&again).as_ref(), Ok(ours));
         }
-        (Ok(_), Ok(other)) => panic!("{other} is no object"),
-        // We pass over what we do not know without a close look.
+        (Ok(_), Ok(other)) => panic!("{other} is not an object"),
+        // eio-core skips unknown values without full validation.
         (Ok(_), Err(_)) => {}
         (Err(error), Ok(Value::Object(theirs))) => {
-            // We look at a value when it comes, they when all of them came: of a key that is given twice, a
-            // wrong value is an error to us even if it is not the last. Each key once, we must agree; but for
-            // depth, which no server has a use for.
+            // eio-core checks each value, serde_json the last of equal keys: if a key occurs twice, a wrong first
+            // value is an error in eio-core only. With each key once both agree, except for a depth that no server
+            // needs.
             let again = Value::Object(theirs.clone()).to_string();
             match Open::parse(&again) {
                 Err(Error::TooDeep) => assert!(json.matches(['[', '{']).count() > 8),
-                again => assert_eq!(again.ok(), read(&theirs), "without doubles, {error:?} before"),
+                again => assert_eq!(
+                    again.ok(),
+                    read(&theirs),
+                    "without repeated keys, {error:?} with them"
+                ),
             }
         }
-        // Both refuse it; or it is no object; or it is wrong before it is no JSON.
+        // Both refuse it; or it is not an object; or eio-core finds a wrong value before serde_json finds invalid JSON.
         (Err(_), _) => {}
     }
 }
@@ -51,8 +55,8 @@ fn read(object: &Map<String, Value>) -> Option<Open> {
     Some(Open {
         sid: Sid::new(object.get("sid")?.as_str()?).ok()?,
         upgrades,
-        ping_interval: number("pingInterval")?,
-        ping_timeout: number("pingTimeout")?,
+        ping_interval_ms: number("pingInterval")?,
+        ping_timeout_ms: number("pingTimeout")?,
         max_payload,
     })
 }

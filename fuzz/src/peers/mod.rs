@@ -1,7 +1,7 @@
-//! The same input, given to somebody else's implementation of the same format.
+//! The same input in other implementations of the same format.
 //!
-//! Each module is one implementation. Where it and eio-core differ, the difference stands there by name,
-//! with the rule that decides it. Whatever differs without being named is a finding, in one or the other.
+//! Each module is one implementation. It names every allowed difference from eio-core, with the rule that decides it.
+//! Any other difference is a finding, in one or the other.
 
 pub(crate) mod deflate;
 pub(crate) mod engineioxide;

@@ -1,5 +1,5 @@
-//! Heads and chunked bodies as picohttpparser reads them, the parser of h2o. In C, and of another family than
-//! the parser below eio-core.
+//! Heads and chunked bodies, as picohttpparser reads them: the parser of h2o, in C, and not related to httparse, which
+//! eio-core uses.
 
 use std::ffi::{c_char, c_int};
 use std::{mem, ptr, slice};
@@ -19,12 +19,12 @@ pub(crate) fn request(data: &[u8]) {
     let Some(bytes) = head(Input::parse(data).wire) else { return };
     let mut slots = [EMPTY; SLOTS];
     let ours = RequestHead::parse(bytes, &mut slots);
-    // They pass over one empty line, we over two.
+    // picohttpparser skips one empty line, eio-core two.
     let theirs = Head::request(bytes.strip_prefix(b"\r\n").unwrap_or(bytes));
     let error = match (ours, theirs) {
         (Err(_), None) => return,
         (Ok(ours), theirs) => {
-            let theirs = theirs.expect("what we understand is understood");
+            let theirs = theirs.expect("both accept it");
             assert_eq!(theirs.start, [ours.method.as_bytes(), ours.target.as_bytes()]);
             assert_eq!(theirs.minor_version, c_int::from(ours.minor_version));
             return assert_eq!(theirs.lines, lines(ours.headers));
@@ -32,18 +32,18 @@ pub(crate) fn request(data: &[u8]) {
         (Err(error), Some(_)) => error,
     };
     match error {
-        // Not syntax, but rules on what a request has to say (RFC 9112 sections 2.3, 3 and 3.2).
+        // Not syntax, but requirements on a request (RFC 9112 sections 2.3, 3 and 3.2).
         Error::UnsupportedVersion
         | Error::BadTarget
         | Error::MissingHost
         | Error::RepeatedHost
         | Error::BadHost => {}
-        // "A server that receives an obs-fold in a request message [...] MUST either reject the message by
-        // sending a 400 (Bad Request) [...] or replace" it (RFC 9112 section 5.2). They leave it to the caller.
+        // "A server that receives an obs-fold in a request message [...] MUST either reject the message by sending a
+        // 400 (Bad Request) [...] or replace" it (RFC 9112 section 5.2). picohttpparser leaves it to the caller.
         Error::ObsFold => {}
-        // They take anything up to a space for a method, a token it must be (RFC 9110 section 9.1).
+        // picohttpparser accepts any bytes up to a space as a method, which must be a token (RFC 9110 section 9.1).
         Error::BadRequestLine => {}
-        other => panic!("they understand what is {other:?} to us"),
+        other => panic!("{other:?} in ours, accepted in theirs"),
     }
 }
 
@@ -59,8 +59,8 @@ pub(crate) fn response(data: &[u8]) {
             assert_eq!(theirs.minor_version, c_int::from(ours.minor_version));
             return assert_eq!(theirs.lines, lines(ours.headers));
         }
-        // Servers leave out the space behind the status. They insist on it ("A server MUST send the space",
-        // RFC 9112 section 4), we are told to expect it and have no use for what follows.
+        // Some servers omit the space after the status. picohttpparser requires it ("A server MUST send the space",
+        // RFC 9112 section 4); eio-core does not, because it ignores the reason phrase.
         (Ok(ours), None) => {
             let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
             return assert!(line.ends_with(ours.status.to_string().as_bytes()));
@@ -69,9 +69,9 @@ pub(crate) fn response(data: &[u8]) {
     };
     match error {
         Error::UnsupportedVersion | Error::ObsFold => {}
-        // They take any number for a status ("three-digit", RFC 9110 section 15).
+        // picohttpparser accepts any number as a status ("three-digit", RFC 9110 section 15).
         Error::BadStatusLine => {}
-        other => panic!("they understand what is {other:?} to us"),
+        other => panic!("{other:?} in ours, accepted in theirs"),
     }
 }
 
@@ -83,21 +83,21 @@ pub(crate) fn chunked(data: &[u8]) {
     let theirs = chunks(input.wire);
     match (ours, theirs) {
         (Ok(Step::Done), theirs) => {
-            let theirs = theirs.expect("what we understand is understood");
+            let theirs = theirs.expect("both accept it");
             assert_eq!(theirs.as_ref().map(|(payload, _)| &payload[..]), Some(rx.kept()));
             assert_eq!(theirs.map(|(_, rest)| rest), Some(rx.unread().into()));
         }
         (Ok(Step::Need(_)), Ok(None)) => {}
-        // They judge a size digit by digit, we the line that it stands in when that is whole.
+        // picohttpparser checks a chunk size digit by digit, eio-core when its line is complete.
         (Ok(Step::Need(_)), Err(())) => assert!(!rx.unread().contains(&b'\n')),
-        (Ok(Step::Need(_)), Ok(Some(end))) => panic!("{end:?}, but we wait for more"),
-        // Whatever they make of what we refuse: that is why we refuse it.
+        (Ok(Step::Need(_)), Ok(Some(end))) => panic!("{end:?} in theirs, but ours needs more"),
+        // eio-core is stricter on purpose, so any result of picohttpparser is allowed.
         (Err(_), _) => {}
     }
 }
 
-/// The head at the start of the wire, if there is one whose lines end as they must. Without all but one of
-/// the empty lines before it.
+/// The head at the start of the input, if it is complete and its lines end in CRLF, with at most one of the empty lines
+/// before it.
 fn head(wire: &[u8]) -> Option<&[u8]> {
     let len = HeadScanner::new().poll(wire, usize::MAX).ok()??;
     let bytes = &wire[..len];
@@ -110,7 +110,7 @@ fn lines(headers: Headers<'_, '_>) -> Vec<Line> {
     headers.iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-/// What they read.
+/// A head that picohttpparser accepts.
 #[derive(Debug)]
 struct Head {
     /// Method and target.
@@ -126,8 +126,8 @@ impl Head {
         let mut minor_version = 0;
         let mut slots = [pico::phr_header::default(); SLOTS];
         let mut count = SLOTS;
-        // SAFETY: every pointer is to something that lives until the call returns, with its length; there are
-        // `count` slots.
+        // SAFETY: every pointer is to a value that lives until the call returns, with its length; there are `count`
+        // slots.
         let len = unsafe {
             pico::phr_parse_request(
                 bytes.as_ptr().cast(),
@@ -180,14 +180,14 @@ impl Head {
     fn lines(slots: &[pico::phr_header], bytes: &[u8]) -> Vec<Line> {
         let line = |header: &pico::phr_header| {
             let value = copy((header.value, header.value_len), bytes);
-            // They leave white space behind a value, which is none of it (RFC 9112 section 5).
+            // picohttpparser keeps white space after a value, which is not part of it (RFC 9112 section 5).
             (copy((header.name, header.name_len), bytes), value.trim_ascii_end().into())
         };
         slots.iter().map(line).collect()
     }
 }
 
-/// What they point at, which is part of what they were given.
+/// Copies a range that picohttpparser returns, which is part of its input.
 fn copy((start, len): (*const c_char, usize), given: &[u8]) -> Vec<u8> {
     if len == 0 {
         return Vec::new();
@@ -195,17 +195,17 @@ fn copy((start, len): (*const c_char, usize), given: &[u8]) -> Vec<u8> {
     let range = given.as_ptr_range();
     let start: *const u8 = start.cast();
     assert!(range.contains(&start) && len <= range.end as usize - start as usize);
-    // SAFETY: it was just checked to be inside of `given`.
+    // SAFETY: the range is inside of `given`, as checked above.
     unsafe { slice::from_raw_parts(start, len) }.into()
 }
 
-/// A payload and what follows it.
+/// A payload, and the bytes after it.
 type Body = (Vec<u8>, Vec<u8>);
 
-/// Nothing if it does not end.
+/// Decodes a chunked body. `None` if it is incomplete.
 fn chunks(wire: &[u8]) -> Result<Option<Body>, ()> {
     let mut buffer = wire.to_vec();
-    // SAFETY: it is made of integers, and "should be zero-filled before start".
+    // SAFETY: the struct consists of integers, and "should be zero-filled before start".
     let mut decoder: pico::phr_chunked_decoder = unsafe { mem::zeroed() };
     decoder.consume_trailer = 1;
     let mut len = buffer.len();

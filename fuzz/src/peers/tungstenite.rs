@@ -1,4 +1,4 @@
-//! WebSocket frames as tungstenite 0.30 reads them.
+//! WebSocket frames, as tungstenite 0.30 reads them.
 
 use std::io::{self, Read, Write};
 
@@ -26,7 +26,7 @@ fn agree(role: Role, data: &[u8]) {
     };
     if error.is_some() {
         ours.pop();
-        // tungstenite judges whole frames, we judge each byte that comes: let its frame become whole.
+        // tungstenite checks complete frames, eio-core each byte: complete the frame.
         wire.resize(wire.len() + limit + 200, 0);
     }
     let (theirs, broken) = read(role, limit, &wire);
@@ -34,37 +34,38 @@ fn agree(role: Role, data: &[u8]) {
         if let (Some((Got::Close(ours, _), before)), Some((Got::Close(theirs, _), same))) =
             (ours.split_last(), theirs.split_last())
         {
-            // 1014 was registered with IANA after RFC 6455. They answer it as a violation.
+            // 1014 was registered with IANA after RFC 6455. tungstenite reports a violation.
             if (*ours, *theirs) == (Some(1014), Some(1002)) {
                 return assert_eq!(before, same);
             }
         }
         assert_eq!(theirs, ours);
-        return assert!(!broken, "they found something wrong");
+        return assert!(!broken, "an error in theirs only");
     };
-    assert!(theirs.starts_with(&ours), "{ours:?} before {error:?}, but {theirs:?}");
+    assert!(theirs.starts_with(&ours), "{ours:?} before {error:?} in ours, {theirs:?} in theirs");
     let more = &theirs[ours.len()..];
     match error {
-        // "the minimal number of bytes MUST be used to encode the length" (5.2). They take any.
+        // "the minimal number of bytes MUST be used to encode the length" (RFC 6455 section 5.2). tungstenite accepts
+        // any.
         ws::Error::LengthNotMinimal => {}
-        // The same of a control frame, whose length never takes more than seven bits: we stop at those.
+        // The same of a control frame, whose length fits in seven bits: eio-core refuses longer encodings.
         ws::Error::ControlTooLong if !more.is_empty() => {
             let [Got::Ping(short) | Got::Pong(short), ..] = more else {
                 return assert!(matches!(more, [Got::Close(..)]));
             };
             assert!(short.len() <= 125);
         }
-        // They report the close with a code of their own choice, and answer with that; unless the reason is
-        // not UTF-8 either, which they look at first.
+        // tungstenite reports and answers the close with its own code, unless the reason is not UTF-8, which it checks
+        // first.
         ws::Error::CloseCodeInvalid if more.is_empty() => assert!(broken),
         ws::Error::CloseCodeInvalid => {
             assert_eq!(more, [Got::Close(Some(1002), "Protocol violation".into())]);
         }
-        _ => assert!(more.is_empty() && broken, "they make {more:?} of {error:?}"),
+        _ => assert!(more.is_empty() && broken, "{error:?} in ours, {more:?} in theirs"),
     }
 }
 
-/// The events up to a close, and whether something was wrong behind them.
+/// The events up to a close frame, and whether an error followed.
 fn read(role: Role, limit: usize, wire: &[u8]) -> (Vec<Got>, bool) {
     let config = WebSocketConfig::default()
         .read_buffer_size(4_096)
@@ -87,7 +88,7 @@ fn read(role: Role, limit: usize, wire: &[u8]) -> (Vec<Got>, bool) {
                 Got::Close(Some(close.code.into()), close.reason.as_str().into())
             }
             Ok(Message::Close(None)) => Got::Close(None, String::new()),
-            Ok(Message::Frame(_)) => unreachable!("reading gives messages"),
+            Ok(Message::Frame(_)) => unreachable!("read returns messages"),
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 return (events, false);
             }
@@ -101,7 +102,7 @@ fn read(role: Role, limit: usize, wire: &[u8]) -> (Vec<Got>, bool) {
     }
 }
 
-/// Gives what there is, takes whatever is answered.
+/// A stream that returns the input and discards the output.
 struct Wire<'w>(&'w [u8]);
 
 impl Read for Wire<'_> {

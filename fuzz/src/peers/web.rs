@@ -1,4 +1,4 @@
-//! Queries as `form_urlencoded` reads them (the rules of the WHATWG), targets and URLs as `http` does.
+//! Queries as `form_urlencoded` reads them (the rules of the WHATWG); targets and URLs as `http` reads them.
 
 use eio_core::http::{Target, Url};
 use eio_core::request::Query;
@@ -11,7 +11,7 @@ use crate::laws::file_path::decode;
 
 pub(crate) fn query(data: &[u8]) {
     let Some(text) = text(data) else { return };
-    // We do not decode keys: whoever encodes the letters of `sid` does not want to be understood.
+    // eio-core does not decode keys: no client encodes the key `sid`.
     if text.split('&').any(|pair| pair.split('=').next().unwrap_or_default().contains(['%', '+'])) {
         return;
     }
@@ -31,7 +31,8 @@ pub(crate) fn query(data: &[u8]) {
     assert_eq!(ours.sid(), sid);
 }
 
-/// A path as the value of a form: what we take, they read alike. What is malformed, they leave as it is.
+/// Takes a path as the value of a form: a path that eio-core accepts decodes to the same. form_urlencoded keeps
+/// malformed escapes.
 pub(crate) fn file_path(data: &[u8]) {
     let Some(text) = text(data) else { return };
     let Some(ours) = decode(text) else { return };
@@ -59,8 +60,8 @@ pub(crate) fn url(data: &[u8]) {
     assert_eq!((theirs.path(), theirs.query().unwrap_or_default()), (ours.path, ours.query));
 }
 
-/// `None` if they refuse it, or if it is one of what they refuse and we do not: we are told by whom we
-/// connect to what is legal there (any visible ASCII), they hold to RFC 3986.
+/// `None` if `http` refuses it. `http` follows RFC 3986, while eio-core accepts any visible ASCII, because the server
+/// decides which URLs it accepts.
 fn uri(text: &str) -> Option<Uri> {
     text.parse().ok()
 }

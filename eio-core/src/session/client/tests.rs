@@ -1,4 +1,4 @@
-//! One test for each rule a client session answers for; the numbers are those of the protocol notes.
+//! One test for each rule of a client session.
 
 use std::vec::Vec;
 
@@ -6,10 +6,12 @@ use super::*;
 use crate::session::MAX_EXTENSIONS;
 
 const TIMING: ClientTiming =
-    ClientTiming { open_timeout: 1_000, upgrade_timeout: 100, close_timeout: 400 };
-const FIGURES: Figures = Figures { ping_interval: 300, ping_timeout: 200, offers_websocket: true };
+    ClientTiming { open_timeout_ms: 1_000, upgrade_timeout_ms: 100, close_timeout_ms: 400 };
+const PARAMS: OpenParams =
+    OpenParams { ping_interval_ms: 300, ping_timeout_ms: 200, offers_websocket: true };
 
 const CLOSE: Transmit = Transmit::Control(Packet::Close);
+const PONG: Transmit = Transmit::Control(Packet::Pong(""));
 const PROBE_PING: Transmit = Transmit::Control(Packet::Ping("probe"));
 const SWITCH: Transmit = Transmit::Control(Packet::Upgrade);
 const TEXT: Packet<'static> = Packet::Message(Message::Text("a"));
@@ -18,13 +20,13 @@ fn at(millis: u64) -> Instant {
     Instant::from_millis(millis)
 }
 
-fn told(session: &mut ClientSession, lane: Lane, mut queued: usize) -> Vec<Transmit> {
-    let mut told = Vec::new();
+fn transmits(session: &mut ClientSession, lane: Lane, mut queued: usize) -> Vec<Transmit> {
+    let mut transmits = Vec::new();
     while let Some(transmit) = session.poll_transmit(lane, queued > 0) {
         queued -= usize::from(transmit == Transmit::Message);
-        told.push(transmit);
+        transmits.push(transmit);
     }
-    told
+    transmits
 }
 
 fn lanes(session: &mut ClientSession, queued: bool) -> Vec<Lane> {
@@ -35,11 +37,11 @@ fn events(session: &mut ClientSession) -> Vec<Event> {
     core::iter::from_fn(|| session.poll_event()).collect()
 }
 
-/// Opened over polling at 0, a GET in flight.
+/// Opened over polling at 0 ms, with a GET in flight.
 fn polling() -> ClientSession {
     let mut session = ClientSession::new(Transport::Polling, false, TIMING, at(0));
     assert_eq!(lanes(&mut session, false), [Lane::Get]);
-    session.handle_open(FIGURES, at(0)).unwrap();
+    session.handle_open(PARAMS, at(0)).unwrap();
     session.detach(Lane::Get);
     assert_eq!(lanes(&mut session, false), [Lane::Get]);
     session
@@ -49,24 +51,24 @@ fn websocket() -> ClientSession {
     let mut session = ClientSession::new(Transport::WebSocket, true, TIMING, at(0));
     assert_eq!(lanes(&mut session, false), [Lane::WebSocket]);
     session.handle_connected().unwrap();
-    session.handle_open(FIGURES, at(0)).unwrap();
+    session.handle_open(PARAMS, at(0)).unwrap();
     session
 }
 
-/// Opened over polling at 0 with a GET in flight, and about to open a WebSocket.
-fn dialing() -> ClientSession {
+/// Opened over polling at 0 ms, with a GET in flight and a WebSocket being opened.
+fn connecting() -> ClientSession {
     let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
     assert_eq!(lanes(&mut session, false), [Lane::Get]);
-    session.handle_open(FIGURES, at(0)).unwrap();
+    session.handle_open(PARAMS, at(0)).unwrap();
     session.detach(Lane::Get);
     assert_eq!(lanes(&mut session, false), [Lane::WebSocket, Lane::Get]);
     session
 }
 
 fn probing() -> ClientSession {
-    let mut session = dialing();
+    let mut session = connecting();
     session.handle_connected().unwrap();
-    assert_eq!(told(&mut session, Lane::WebSocket, 9), [PROBE_PING]);
+    assert_eq!(transmits(&mut session, Lane::WebSocket, 9), [PROBE_PING]);
     session
 }
 
@@ -83,7 +85,7 @@ fn assert_over(session: &mut ClientSession, reason: CloseReason) {
     assert_eq!(session.poll_event(), Some(Event::Closed(reason)));
     assert_eq!(lanes(session, true), []);
     assert_eq!(session.handle_connected(), Err(Violation::Ended));
-    assert_eq!(session.handle_open(FIGURES, at(0)), Err(Violation::Ended));
+    assert_eq!(session.handle_open(PARAMS, at(0)), Err(Violation::Ended));
     for lane in [Lane::Get, Lane::Post, Lane::WebSocket] {
         assert_eq!(session.poll_transmit(lane, true), None, "{lane:?}");
         assert_eq!(session.handle_packet(lane, TEXT, at(0)), Err(Violation::Ended));
@@ -108,16 +110,16 @@ mod opening {
         assert_eq!(lanes(&mut session, true), [Lane::Get]);
         let mut session = ClientSession::new(Transport::WebSocket, true, TIMING, at(0));
         assert_eq!(lanes(&mut session, true), [Lane::WebSocket]);
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), []);
         session.handle_connected().unwrap();
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
-        session.handle_open(FIGURES, at(1)).unwrap();
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Message]);
-        assert_eq!(lanes(&mut session, true), [], "it is where it wants to be");
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), []);
+        session.handle_open(PARAMS, at(1)).unwrap();
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [Transmit::Message]);
+        assert_eq!(lanes(&mut session, true), [], "the transport is already WebSocket");
     }
 
     #[test]
-    fn a_server_that_says_nothing_is_not_waited_for() {
+    fn session_ends_if_no_open_packet_arrives_in_time() {
         for transport in [Transport::Polling, Transport::WebSocket] {
             let mut session = ClientSession::new(transport, true, TIMING, at(0));
             assert_eq!(session.poll_timeout(), Some(at(1_000)));
@@ -130,7 +132,7 @@ mod opening {
     }
 
     #[test]
-    fn anything_but_an_open_packet_first_is_refused() {
+    fn first_packet_must_be_an_open_packet() {
         for packet in [TEXT, Packet::Ping(""), Packet::Noop] {
             let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
             let _ = lanes(&mut session, false);
@@ -141,7 +143,7 @@ mod opening {
     }
 
     #[test]
-    fn nothing_is_taken_from_a_request_that_was_not_made() {
+    fn packet_on_a_lane_not_attached_is_rejected() {
         let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
         let result = session.handle_packet(Lane::Get, TEXT, at(1));
         assert_eq!(result, Err(Violation::NotAttached));
@@ -152,7 +154,7 @@ mod opening {
     }
 
     #[test]
-    fn a_handshake_that_fails_is_not_tried_again_as_a_poll() {
+    fn failed_handshake_ends_the_session() {
         let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
         let _ = lanes(&mut session, false);
         session.lost(Lane::Get);
@@ -170,27 +172,27 @@ mod opening {
     }
 
     #[test]
-    fn messages_behind_the_open_packet_are_not_lost() {
+    fn messages_after_the_open_packet_are_delivered() {
         let mut session = ClientSession::new(Transport::Polling, false, TIMING, at(0));
         let _ = lanes(&mut session, false);
-        session.handle_open(FIGURES, at(1)).unwrap();
+        session.handle_open(PARAMS, at(1)).unwrap();
         assert!(session.handle_packet(Lane::Get, TEXT, at(1)).unwrap().is_some());
     }
 
     #[test]
-    fn a_second_open_packet_changes_nothing() {
+    fn second_open_packet_is_ignored() {
         let mut session = polling();
-        session.handle_open(Figures { ping_interval: 1, ..FIGURES }, at(9)).unwrap();
+        session.handle_open(OpenParams { ping_interval_ms: 1, ..PARAMS }, at(9)).unwrap();
         assert_eq!(session.poll_timeout(), Some(at(500)));
         assert_eq!(session.handle_packet(Lane::Get, Packet::Open("{}"), at(9)), Ok(None));
     }
 
     #[test]
-    fn closing_before_the_open_packet_does_not_wait_for_it() {
+    fn close_before_the_open_packet_ends_the_session_at_once() {
         let mut session = ClientSession::new(Transport::WebSocket, false, TIMING, at(0));
         let _ = lanes(&mut session, false);
         session.close(at(1));
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
         assert_over(&mut session, CloseReason::ClientDisconnect);
         let mut session = ClientSession::new(Transport::Polling, false, TIMING, at(0));
         session.abort(CloseReason::ClientDisconnect);
@@ -202,7 +204,7 @@ mod polling {
     use super::*;
 
     #[test]
-    fn there_is_always_one_get_and_never_two() {
+    fn exactly_one_get_is_in_flight() {
         let mut session = super::polling();
         assert!(session.attached(Lane::Get));
         assert_eq!(lanes(&mut session, false), []);
@@ -211,31 +213,31 @@ mod polling {
     }
 
     #[test]
-    fn there_is_a_post_only_with_something_to_say_and_never_two() {
+    fn post_starts_only_with_a_packet_to_send_and_one_at_a_time() {
         let mut session = super::polling();
         assert_eq!(lanes(&mut session, true), [Lane::Post]);
-        assert_eq!(told(&mut session, Lane::Post, 2), [Transmit::Message; 2]);
-        assert_eq!(told(&mut session, Lane::Post, 1), [], "the body is complete");
+        assert_eq!(transmits(&mut session, Lane::Post, 2), [Transmit::Message; 2]);
+        assert_eq!(transmits(&mut session, Lane::Post, 1), [], "the body is complete");
         assert_eq!(lanes(&mut session, true), []);
         session.detach(Lane::Post);
         assert_eq!(lanes(&mut session, true), [Lane::Post]);
     }
 
     #[test]
-    fn a_ping_is_answered_by_a_post_ahead_of_messages_3_16() {
+    fn pong_is_posted_before_queued_messages() {
         let mut session = super::polling();
         session.handle_packet(Lane::Get, Packet::Ping(""), at(300)).unwrap();
         assert_eq!(lanes(&mut session, false), [Lane::Post]);
         let mut idle = session.clone();
-        assert_eq!(told(&mut session, Lane::Post, 1), [PONG, Transmit::Message]);
+        assert_eq!(transmits(&mut session, Lane::Post, 1), [PONG, Transmit::Message]);
         session.detach(Lane::Post);
         assert_eq!(lanes(&mut session, false), [], "once");
-        assert_eq!(told(&mut idle, Lane::Post, 0), [PONG]);
-        assert_eq!(told(&mut idle, Lane::Post, 1), [], "the body is complete");
+        assert_eq!(transmits(&mut idle, Lane::Post, 0), [PONG]);
+        assert_eq!(transmits(&mut idle, Lane::Post, 1), [], "the body is complete");
     }
 
     #[test]
-    fn a_failed_request_ends_the_session() {
+    fn failed_request_ends_the_session() {
         let mut session = super::polling();
         session.lost(Lane::Get);
         assert_over(&mut session, CloseReason::TransportError);
@@ -246,16 +248,16 @@ mod polling {
     }
 
     #[test]
-    fn what_is_not_a_packet_ends_the_session_with_its_own_reason() {
+    fn failed_get_ends_the_session_with_its_reason() {
         let mut session = super::polling();
         session.fail(Lane::Post, CloseReason::ParseError);
-        assert_eq!(session.ended(), None, "no POST, no reason");
+        assert_eq!(session.ended(), None, "no POST is attached");
         session.fail(Lane::Get, CloseReason::PayloadTooLarge);
         assert_over(&mut session, CloseReason::PayloadTooLarge);
     }
 
     #[test]
-    fn a_close_packet_ends_the_session_and_what_follows_it() {
+    fn packets_after_a_close_packet_are_rejected() {
         let mut session = super::polling();
         assert!(session.handle_packet(Lane::Get, TEXT, at(1)).unwrap().is_some());
         assert_eq!(session.handle_packet(Lane::Get, Packet::Close, at(1)), Ok(None));
@@ -263,7 +265,7 @@ mod polling {
     }
 
     #[test]
-    fn packets_without_meaning_are_ignored() {
+    fn unexpected_packets_are_ignored() {
         let mut session = super::polling();
         for packet in [Packet::Noop, Packet::Upgrade, Packet::Pong("probe")] {
             assert_eq!(session.handle_packet(Lane::Get, packet, at(1)), Ok(None));
@@ -277,29 +279,29 @@ mod liveness {
     use super::*;
 
     #[test]
-    fn a_server_that_stops_pinging_is_not_waited_for_3_17() {
+    fn session_ends_without_a_ping_in_time() {
         let mut session = super::polling();
         assert_eq!(session.poll_timeout(), Some(at(500)));
         session.handle_packet(Lane::Get, TEXT, at(100)).unwrap();
-        assert_eq!(session.poll_timeout(), Some(at(500)), "messages are no pings");
+        assert_eq!(session.poll_timeout(), Some(at(500)), "messages do not count as pings");
         session.handle_packet(Lane::Get, Packet::Ping(""), at(300)).unwrap();
         assert_eq!(session.poll_timeout(), Some(at(800)));
         session.handle_timeout(at(799));
-        assert_eq!(session.ended(), None, "idle is not an error");
+        assert_eq!(session.ended(), None, "the ping is not overdue");
         session.handle_timeout(at(800));
         assert_over(&mut session, CloseReason::PingTimeout);
     }
 
     #[test]
-    fn a_dead_server_is_hung_up_without_a_packet() {
+    fn silent_server_is_hung_up_without_a_close_packet() {
         let mut session = websocket();
         session.handle_timeout(at(500));
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
         assert_over(&mut session, CloseReason::PingTimeout);
     }
 
     #[test]
-    fn a_slow_application_does_not_look_like_a_dead_server_for_ever() {
+    fn slow_application_extends_the_deadline_a_limited_number_of_times() {
         let mut session = websocket();
         assert!(!session.extend(at(499)));
         let mut now = 500;
@@ -311,7 +313,7 @@ mod liveness {
         }
         assert!(!session.extend(at(now)));
         session.handle_packet(Lane::WebSocket, Packet::Noop, at(now)).unwrap();
-        assert!(session.extend(at(now)), "the application moves again");
+        assert!(session.extend(at(now)), "the application handled a packet");
     }
 }
 
@@ -319,38 +321,38 @@ mod upgrade {
     use super::*;
 
     #[test]
-    fn it_is_not_tried_unless_wanted_and_offered() {
+    fn upgrade_starts_only_if_wanted_and_offered() {
         for (wanted, offers_websocket) in [(true, false), (false, true)] {
             let mut session = ClientSession::new(Transport::Polling, wanted, TIMING, at(0));
             let _ = lanes(&mut session, false);
-            session.handle_open(Figures { offers_websocket, ..FIGURES }, at(0)).unwrap();
+            session.handle_open(OpenParams { offers_websocket, ..PARAMS }, at(0)).unwrap();
             assert_eq!(lanes(&mut session, false), []);
             assert!(!session.is_upgrading());
         }
     }
 
     #[test]
-    fn polling_goes_on_until_the_probe_is_answered() {
+    fn polling_continues_until_the_probe_is_answered() {
         let mut session = probing();
         session.detach(Lane::Get);
         assert_eq!(lanes(&mut session, true), [Lane::Get, Lane::Post]);
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
-        assert_eq!(told(&mut session, Lane::Post, 1), [Transmit::Message]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), []);
+        assert_eq!(transmits(&mut session, Lane::Post, 1), [Transmit::Message]);
     }
 
     #[test]
-    fn the_switch_does_not_overtake_a_get_or_a_post_in_flight() {
+    fn switch_waits_for_the_get_and_the_post_in_flight() {
         let mut session = probing();
         assert_eq!(lanes(&mut session, true), [Lane::Post]);
         session.handle_packet(Lane::WebSocket, Packet::Pong("probe"), at(10)).unwrap();
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), []);
         assert!(session.handle_packet(Lane::Get, TEXT, at(11)).unwrap().is_some());
         session.detach(Lane::Get);
-        assert_eq!(lanes(&mut session, true), [], "nothing is started any more");
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
+        assert_eq!(lanes(&mut session, true), [], "no request starts while pausing");
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), []);
         session.detach(Lane::Post);
         assert_eq!(session.transport(), Transport::Polling);
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), [SWITCH, Transmit::Message]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [SWITCH, Transmit::Message]);
         assert_eq!(events(&mut session), [Event::Upgraded]);
         assert_eq!(lanes(&mut session, true), []);
         assert_eq!(session.transport(), Transport::WebSocket);
@@ -358,39 +360,41 @@ mod upgrade {
     }
 
     #[test]
-    fn a_ping_that_comes_with_the_last_get_is_answered_over_the_websocket() {
+    fn ping_in_the_last_get_is_answered_over_the_websocket() {
         let mut session = pausing();
         session.handle_packet(Lane::Get, Packet::Ping(""), at(11)).unwrap();
         session.detach(Lane::Get);
         assert_eq!(lanes(&mut session, false), []);
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), [SWITCH, PONG, Transmit::Message]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [SWITCH, PONG, Transmit::Message]);
     }
 
     #[test]
-    fn any_failure_leaves_polling_as_it_was() {
-        fn refuse(session: &mut ClientSession) {
+    fn failed_upgrade_does_not_affect_polling() {
+        fn unexpected(session: &mut ClientSession) {
             session.handle_packet(Lane::WebSocket, TEXT, at(20)).unwrap_err();
         }
         type Fault = fn(&mut ClientSession);
         let faults: [(UpgradeFailure, Fault); 4] = [
             (UpgradeFailure::Timeout, |session| session.handle_timeout(at(100))),
             (UpgradeFailure::Lost, |session| session.lost(Lane::WebSocket)),
-            (UpgradeFailure::NotAProbe, |session| {
+            (UpgradeFailure::UnexpectedPacket, |session| {
                 session.fail(Lane::WebSocket, CloseReason::ParseError);
             }),
-            (UpgradeFailure::NotAProbe, refuse),
+            (UpgradeFailure::UnexpectedPacket, unexpected),
         ];
-        for (state, make) in [dialing, probing, pausing].into_iter().enumerate() {
+        for (state, make) in [connecting, probing, pausing].into_iter().enumerate() {
             for (index, (failure, fault)) in faults.into_iter().enumerate() {
                 if state == 0 && index == 3 {
-                    continue; // no packet can come yet
+                    continue; // no packet can arrive yet
                 }
                 let mut session = make();
                 fault(&mut session);
+                // More data that is not a packet, before the hang-up was taken.
+                session.fail(Lane::WebSocket, CloseReason::ParseError);
                 assert_eq!(events(&mut session), [Event::UpgradeFailed(failure)]);
-                let cut = told(&mut session, Lane::WebSocket, 1);
-                assert_eq!(cut.is_empty(), failure == UpgradeFailure::Lost);
-                assert!(cut.is_empty() || cut == [Transmit::Hangup]);
+                let output = transmits(&mut session, Lane::WebSocket, 1);
+                assert_eq!(output.is_empty(), failure == UpgradeFailure::Lost);
+                assert!(output.is_empty() || output == [Transmit::Hangup]);
                 assert!(!session.attached(Lane::WebSocket) && !session.is_upgrading());
                 assert_eq!(session.handle_connected(), Err(Violation::NotAttached));
                 session.detach(Lane::Get);
@@ -401,43 +405,44 @@ mod upgrade {
     }
 
     #[test]
-    fn a_websocket_that_was_never_asked_for_in_time_is_not_asked_for_late() {
+    fn websocket_is_not_opened_after_the_upgrade_timeout() {
         let mut session = ClientSession::new(Transport::Polling, true, TIMING, at(0));
         let _ = lanes(&mut session, false);
-        session.handle_open(FIGURES, at(0)).unwrap();
+        session.handle_open(PARAMS, at(0)).unwrap();
         session.lost(Lane::WebSocket);
         assert!(session.is_upgrading() && !session.attached(Lane::WebSocket));
         session.handle_timeout(at(100));
         assert_eq!(events(&mut session), [Event::UpgradeFailed(UpgradeFailure::Timeout)]);
         assert_eq!(lanes(&mut session, false), []);
-        assert_eq!(told(&mut session, Lane::WebSocket, 0), []);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 0), []);
     }
 
     #[test]
-    fn an_answer_nobody_probed_for_is_not_taken() {
-        let mut session = dialing();
+    fn unsolicited_probe_answer_fails_the_upgrade() {
+        let mut session = connecting();
         session.handle_connected().unwrap();
         let early = session.handle_packet(Lane::WebSocket, Packet::Pong("probe"), at(1));
-        assert_eq!(early, Err(Violation::NotAProbe));
+        assert_eq!(early, Err(Violation::UnexpectedPacket));
         let mut session = probing();
         let other = session.handle_packet(Lane::WebSocket, Packet::Pong(""), at(1));
-        assert_eq!(other, Err(Violation::NotAProbe));
+        assert_eq!(other, Err(Violation::UnexpectedPacket));
     }
 
+    /// docs/protocol.md 2.7.3
     #[test]
-    fn a_stray_noop_does_not_spoil_the_switch_2_7_3() {
+    fn noop_over_the_websocket_is_ignored() {
         let mut session = pausing();
         assert_eq!(session.handle_packet(Lane::WebSocket, Packet::Noop, at(11)), Ok(None));
         session.detach(Lane::Get);
-        assert_eq!(told(&mut session, Lane::WebSocket, 0), [SWITCH]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 0), [SWITCH]);
         assert_eq!(session.handle_packet(Lane::WebSocket, Packet::Noop, at(12)), Ok(None));
     }
 
     #[test]
-    fn a_lost_websocket_after_the_switch_ends_the_session() {
+    fn lost_websocket_after_the_switch_ends_the_session() {
         let mut session = pausing();
         session.detach(Lane::Get);
-        let _ = told(&mut session, Lane::WebSocket, 0);
+        let _ = transmits(&mut session, Lane::WebSocket, 0);
         let _ = events(&mut session);
         session.lost(Lane::WebSocket);
         assert_over(&mut session, CloseReason::TransportClose);
@@ -448,28 +453,28 @@ mod closing {
     use super::*;
 
     #[test]
-    fn close_does_not_overtake_what_is_queued() {
+    fn close_packet_is_sent_after_queued_messages() {
         let mut session = super::polling();
         session.close(at(1));
         assert!(session.is_closing());
         assert_eq!(lanes(&mut session, false), [Lane::Post]);
-        assert_eq!(told(&mut session, Lane::Post, 1), [Transmit::Message, CLOSE]);
+        assert_eq!(transmits(&mut session, Lane::Post, 1), [Transmit::Message, CLOSE]);
         assert_over(&mut session, CloseReason::ClientDisconnect);
 
         let mut session = websocket();
         session.close(at(1));
         assert_eq!(
-            told(&mut session, Lane::WebSocket, 1),
+            transmits(&mut session, Lane::WebSocket, 1),
             [Transmit::Message, CLOSE, Transmit::Hangup]
         );
         assert_over(&mut session, CloseReason::ClientDisconnect);
     }
 
     #[test]
-    fn close_waits_for_the_post_in_flight_but_not_for_ever() {
+    fn close_waits_for_the_post_in_flight_until_its_deadline() {
         let mut session = super::polling();
         let _ = lanes(&mut session, true);
-        let _ = told(&mut session, Lane::Post, 1);
+        let _ = transmits(&mut session, Lane::Post, 1);
         session.close(at(1));
         session.close(at(50));
         assert_eq!(lanes(&mut session, true), []);
@@ -479,77 +484,85 @@ mod closing {
         assert_over(&mut stuck, CloseReason::ClientDisconnect);
         session.detach(Lane::Post);
         assert_eq!(lanes(&mut session, true), [Lane::Post]);
-        assert_eq!(told(&mut session, Lane::Post, 1), [Transmit::Message, CLOSE]);
+        assert_eq!(transmits(&mut session, Lane::Post, 1), [Transmit::Message, CLOSE]);
     }
 
     #[test]
-    fn what_comes_while_closing_does_not_reach_the_application() {
+    fn messages_received_while_closing_are_dropped() {
         let mut session = websocket();
         session.close(at(1));
         assert_eq!(session.handle_packet(Lane::WebSocket, TEXT, at(2)), Ok(None));
         session.handle_packet(Lane::WebSocket, Packet::Close, at(2)).unwrap();
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
         assert_over(&mut session, CloseReason::ServerDisconnect);
     }
 
     #[test]
-    fn close_in_each_state_of_an_upgrade_loses_nothing_3_6() {
-        for make in [dialing, probing] {
+    fn close_in_each_state_of_an_upgrade_sends_queued_messages() {
+        for make in [connecting, probing] {
             let mut session = make();
             session.close(at(11));
             assert_eq!(lanes(&mut session, true), [Lane::Post]);
-            assert_eq!(told(&mut session, Lane::Post, 1), [Transmit::Message, CLOSE]);
-            assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+            assert_eq!(transmits(&mut session, Lane::Post, 1), [Transmit::Message, CLOSE]);
+            assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
             assert_over(&mut session, CloseReason::ClientDisconnect);
         }
         let mut session = pausing();
         session.close(at(11));
-        assert_eq!(lanes(&mut session, true), [], "nothing may overtake the switch");
+        assert_eq!(lanes(&mut session, true), [], "no request starts before the switch");
         session.detach(Lane::Get);
         let all = [SWITCH, Transmit::Message, CLOSE, Transmit::Hangup];
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), all);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), all);
         assert_eq!(session.poll_event(), Some(Event::Upgraded));
         assert_over(&mut session, CloseReason::ClientDisconnect);
     }
 
     #[test]
-    fn abort_drops_the_queue_but_tells_the_server() {
+    fn abort_drops_queued_messages_and_sends_a_close_packet() {
         let mut session = super::polling();
         session.abort(CloseReason::ClientDisconnect);
         assert_eq!(lanes(&mut session, true), [Lane::Post]);
-        assert_eq!(told(&mut session, Lane::Post, 1), [CLOSE]);
+        assert_eq!(transmits(&mut session, Lane::Post, 1), [CLOSE]);
         assert_over(&mut session, CloseReason::ClientDisconnect);
 
         let mut session = websocket();
         session.abort(CloseReason::ClientDisconnect);
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), [CLOSE, Transmit::Hangup]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [CLOSE, Transmit::Hangup]);
         assert_over(&mut session, CloseReason::ClientDisconnect);
 
-        // A POST being filled takes the goodbye along.
+        // A POST that is being filled takes the close packet, too.
         let mut session = super::polling();
         let _ = lanes(&mut session, true);
         assert_eq!(session.poll_transmit(Lane::Post, true), Some(Transmit::Message));
         session.abort(CloseReason::HandlerPanicked);
         session.abort(CloseReason::ParseError);
-        assert_eq!(told(&mut session, Lane::Post, 1), [CLOSE]);
+        assert_eq!(transmits(&mut session, Lane::Post, 1), [CLOSE]);
         assert_over(&mut session, CloseReason::HandlerPanicked);
     }
 
     #[test]
-    fn a_server_that_did_wrong_is_not_greeted() {
+    fn hangup_code_is_that_of_the_reason() {
+        let mut session = websocket();
+        assert_eq!(session.hangup_code(), CloseCode::NORMAL);
+        session.fail(Lane::WebSocket, CloseReason::ParseError);
+        assert_eq!(session.hangup_code(), CloseCode::PROTOCOL_ERROR);
+    }
+
+    #[test]
+    fn server_that_broke_a_rule_gets_no_close_packet() {
         let mut session = super::polling();
         session.abort(CloseReason::ParseError);
         assert_over(&mut session, CloseReason::ParseError);
         let mut session = websocket();
         session.fail(Lane::WebSocket, CloseReason::ParseError);
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
         assert_over(&mut session, CloseReason::ParseError);
     }
 }
 
 #[test]
-fn a_websocket_that_is_done_is_a_websocket_that_is_lost() {
-    for opened in [websocket as fn() -> ClientSession, probing, pausing, dialing] {
+fn detaching_a_websocket_equals_losing_it() {
+    for opened in [websocket as fn() -> ClientSession, probing, pausing, connecting] {
         let (mut done, mut lost) = (opened(), opened());
         done.detach(Lane::WebSocket);
         lost.lost(Lane::WebSocket);

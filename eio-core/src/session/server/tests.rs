@@ -1,12 +1,16 @@
-//! One test for each rule a server session answers for; the numbers are those of the protocol notes.
+//! One test for each rule of a server session.
 
 use std::vec::Vec;
 
 use super::*;
 use crate::session::MAX_EXTENSIONS;
 
-const TIMING: Timing =
-    Timing { ping_interval: 300, ping_timeout: 200, upgrade_timeout: 100, close_timeout: 400 };
+const TIMING: Timing = Timing {
+    ping_interval_ms: 300,
+    ping_timeout_ms: 200,
+    upgrade_timeout_ms: 100,
+    close_timeout_ms: 400,
+};
 
 const PING: Transmit = Transmit::Control(Packet::Ping(""));
 const CLOSE: Transmit = Transmit::Control(Packet::Close);
@@ -18,24 +22,24 @@ fn at(millis: u64) -> Instant {
     Instant::from_millis(millis)
 }
 
-/// What `lane` is told while `queued` messages wait.
-fn told(session: &mut ServerSession, lane: Lane, mut queued: usize) -> Vec<Transmit> {
-    let mut told = Vec::new();
+/// Everything written to `lane` while `queued` messages are queued.
+fn transmits(session: &mut ServerSession, lane: Lane, mut queued: usize) -> Vec<Transmit> {
+    let mut transmits = Vec::new();
     while let Some(transmit) = session.poll_transmit(lane, queued > 0) {
         queued -= usize::from(transmit == Transmit::Message);
-        told.push(transmit);
+        transmits.push(transmit);
     }
-    told
+    transmits
 }
 
 fn events(session: &mut ServerSession) -> Vec<Event> {
     core::iter::from_fn(|| session.poll_event()).collect()
 }
 
-/// A polling session whose handshake was answered at 0, without a GET.
+/// A polling session whose handshake was answered at 0 ms, without a GET.
 fn polling() -> ServerSession {
     let mut session = ServerSession::new(Transport::Polling, TIMING, at(0));
-    assert_eq!(told(&mut session, Lane::Get, 0), [Transmit::Open]);
+    assert_eq!(transmits(&mut session, Lane::Get, 0), [Transmit::Open]);
     session.detach(Lane::Get);
     session
 }
@@ -44,13 +48,13 @@ fn polling() -> ServerSession {
 fn held() -> ServerSession {
     let mut session = polling();
     session.attach(Lane::Get, at(0)).unwrap();
-    assert_eq!(told(&mut session, Lane::Get, 0), []);
+    assert_eq!(transmits(&mut session, Lane::Get, 0), []);
     session
 }
 
 fn websocket() -> ServerSession {
     let mut session = ServerSession::new(Transport::WebSocket, TIMING, at(0));
-    assert_eq!(told(&mut session, Lane::WebSocket, 0), [Transmit::Open]);
+    assert_eq!(transmits(&mut session, Lane::WebSocket, 0), [Transmit::Open]);
     session
 }
 
@@ -59,7 +63,7 @@ fn probed() -> ServerSession {
     let mut session = polling();
     session.attach(Lane::WebSocket, at(0)).unwrap();
     session.handle_packet(Lane::WebSocket, Packet::Ping("probe"), at(0)).unwrap();
-    assert_eq!(told(&mut session, Lane::WebSocket, 9), [PROBED]);
+    assert_eq!(transmits(&mut session, Lane::WebSocket, 9), [PROBED]);
     session
 }
 
@@ -70,7 +74,7 @@ fn upgraded() -> ServerSession {
     session
 }
 
-/// The session ended for `reason`, said so once, and has nothing left to say or wait for.
+/// The session ended with `reason`, reports that once, and has no further output or deadline.
 #[track_caller]
 fn assert_over(session: &mut ServerSession, reason: CloseReason) {
     assert_eq!(session.ended(), Some(reason));
@@ -93,34 +97,38 @@ fn assert_over(session: &mut ServerSession, reason: CloseReason) {
 mod handshake {
     use super::*;
 
+    /// docs/protocol.md 2.1.4
     #[test]
-    fn nothing_rides_with_the_open_packet_over_polling_2_1_4() {
+    fn open_packet_is_alone_in_its_polling_response() {
         let mut session = ServerSession::new(Transport::Polling, TIMING, at(0));
         assert!(session.attached(Lane::Get) && !session.attached(Lane::WebSocket));
-        assert_eq!(told(&mut session, Lane::Get, 3), [Transmit::Open]);
+        assert_eq!(transmits(&mut session, Lane::Get, 3), [Transmit::Open]);
         session.close(at(1));
-        assert_eq!(told(&mut session, Lane::Get, 3), []);
+        assert_eq!(transmits(&mut session, Lane::Get, 3), []);
     }
 
     #[test]
-    fn the_open_packet_is_the_first_frame() {
+    fn open_packet_is_the_first_frame() {
         let mut session = ServerSession::new(Transport::WebSocket, TIMING, at(0));
         assert!(session.attached(Lane::WebSocket) && !session.attached(Lane::Get));
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Open, Transmit::Message]);
+        assert_eq!(
+            transmits(&mut session, Lane::WebSocket, 1),
+            [Transmit::Open, Transmit::Message]
+        );
     }
 
     #[test]
-    fn a_session_refused_before_its_open_packet_does_not_open() {
+    fn session_aborted_before_its_open_packet_never_sends_it() {
         let mut session = ServerSession::new(Transport::Polling, TIMING, at(0));
         session.abort(CloseReason::HandlerPanicked);
-        assert_eq!(told(&mut session, Lane::Get, 1), [CLOSE]);
+        assert_eq!(transmits(&mut session, Lane::Get, 1), [CLOSE]);
         let mut session = ServerSession::new(Transport::WebSocket, TIMING, at(0));
         session.abort(CloseReason::HandlerPanicked);
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), [CLOSE, Transmit::Hangup]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [CLOSE, Transmit::Hangup]);
     }
 
     #[test]
-    fn a_handshake_that_is_never_answered_does_not_keep_its_session() {
+    fn session_ends_if_the_handshake_request_is_lost() {
         let mut session = ServerSession::new(Transport::Polling, TIMING, at(0));
         session.lost(Lane::Get);
         assert_over(&mut session, CloseReason::TransportError);
@@ -136,36 +144,40 @@ mod post {
         session.detach(Lane::Post);
     }
 
+    /// docs/protocol.md 2.3.7
     #[test]
-    fn packets_a_client_has_no_business_sending_are_ignored_2_3_7() {
+    fn packets_only_a_server_sends_are_ignored() {
         let mut session = held();
         for packet in [Packet::Open("{}"), Packet::Upgrade, Packet::Noop, Packet::Pong("x")] {
             posted(&mut session, packet);
         }
-        assert_eq!(told(&mut session, Lane::Get, 0), []);
+        assert_eq!(transmits(&mut session, Lane::Get, 0), []);
         assert_eq!((session.ended(), session.transport()), (None, Transport::Polling));
     }
 
+    /// docs/protocol.md 2.3.7
     #[test]
-    fn a_ping_from_a_client_is_not_answered_but_ends_the_session_2_3_7() {
+    fn ping_from_a_client_ends_the_session() {
         let mut session = held();
         session.attach(Lane::Post, at(1)).unwrap();
         let result = session.handle_packet(Lane::Post, Packet::Ping(""), at(1));
         assert_eq!(result, Err(Violation::WrongDirection));
-        assert_eq!(told(&mut session, Lane::Get, 1), [CLOSE]);
+        assert_eq!(transmits(&mut session, Lane::Get, 1), [CLOSE]);
         assert_over(&mut session, CloseReason::TransportError);
     }
 
+    /// docs/protocol.md 2.3.8
     #[test]
-    fn close_in_a_post_leaves_no_get_waiting_2_3_8() {
+    fn close_in_a_post_answers_the_held_get() {
         let mut session = held();
         posted(&mut session, Packet::Close);
-        assert_eq!(told(&mut session, Lane::Get, 1), [NOOP]);
+        assert_eq!(transmits(&mut session, Lane::Get, 1), [NOOP]);
         assert_over(&mut session, CloseReason::ClientDisconnect);
     }
 
+    /// docs/protocol.md 2.9
     #[test]
-    fn messages_ahead_of_a_close_are_not_lost_2_9() {
+    fn messages_before_a_close_packet_are_delivered() {
         let mut session = polling();
         session.attach(Lane::Post, at(1)).unwrap();
         assert!(session.handle_packet(Lane::Post, TEXT, at(1)).unwrap().is_some());
@@ -173,40 +185,43 @@ mod post {
         assert_eq!(session.handle_packet(Lane::Post, TEXT, at(1)), Err(Violation::Ended));
     }
 
+    /// docs/protocol.md 2.3.9
     #[test]
-    fn two_posts_at_once_do_not_both_live_2_3_9() {
+    fn second_post_ends_the_session() {
         let mut session = held();
         session.attach(Lane::Post, at(1)).unwrap();
         assert_eq!(session.attach(Lane::Post, at(1)), Err(Violation::OverlappingPost));
-        assert_eq!(told(&mut session, Lane::Get, 1), [CLOSE]);
+        assert_eq!(transmits(&mut session, Lane::Get, 1), [CLOSE]);
         assert_over(&mut session, CloseReason::TransportError);
     }
 
+    /// docs/protocol.md 2.3.13
     #[test]
-    fn half_a_post_is_not_taken_for_a_whole_one_2_3_13() {
+    fn lost_post_ends_the_session() {
         let mut session = held();
         session.attach(Lane::Post, at(1)).unwrap();
         session.lost(Lane::Post);
         assert!(!session.attached(Lane::Post));
-        assert_eq!(told(&mut session, Lane::Get, 0), [CLOSE]);
+        assert_eq!(transmits(&mut session, Lane::Get, 0), [CLOSE]);
         assert_over(&mut session, CloseReason::TransportError);
     }
 
+    /// docs/protocol.md 2.3.4, 2.3.10
     #[test]
-    fn what_is_not_a_packet_ends_the_session_with_its_own_reason_2_3_4_2_3_10() {
+    fn failed_post_ends_the_session_with_its_reason() {
         for reason in [CloseReason::ParseError, CloseReason::PayloadTooLarge] {
             let mut session = held();
             session.fail(Lane::Post, reason);
-            assert_eq!(session.ended(), None, "no POST, no reason");
+            assert_eq!(session.ended(), None, "no POST is attached");
             session.attach(Lane::Post, at(1)).unwrap();
             session.fail(Lane::Post, reason);
-            assert_eq!(told(&mut session, Lane::Get, 0), [CLOSE]);
+            assert_eq!(transmits(&mut session, Lane::Get, 0), [CLOSE]);
             assert_over(&mut session, reason);
         }
     }
 
     #[test]
-    fn a_packet_without_a_post_is_refused() {
+    fn packet_on_a_lane_not_attached_is_rejected() {
         let mut session = held();
         assert_eq!(session.handle_packet(Lane::Post, TEXT, at(1)), Err(Violation::NotAttached));
         assert_eq!(session.handle_packet(Lane::Get, TEXT, at(1)), Err(Violation::NotAttached));
@@ -221,44 +236,51 @@ mod post {
 mod get {
     use super::*;
 
+    /// docs/protocol.md 2.4.1, 2.4.2
     #[test]
-    fn a_get_is_held_only_while_nothing_is_queued_2_4_1_2_4_2() {
+    fn get_is_held_only_while_nothing_is_queued() {
         let mut session = held();
-        assert_eq!(told(&mut session, Lane::Get, 3), [Transmit::Message; 3]);
-        assert_eq!(told(&mut session, Lane::Get, 3), [], "the response is complete");
+        assert_eq!(transmits(&mut session, Lane::Get, 3), [Transmit::Message; 3]);
+        assert_eq!(transmits(&mut session, Lane::Get, 3), [], "the response is complete");
         session.detach(Lane::Get);
-        assert_eq!(told(&mut session, Lane::Get, 3), [], "nobody polls");
+        assert_eq!(transmits(&mut session, Lane::Get, 3), [], "nobody polls");
         session.attach(Lane::Get, at(2)).unwrap();
-        assert_eq!(told(&mut session, Lane::Get, 3), [Transmit::Message; 3]);
+        assert_eq!(transmits(&mut session, Lane::Get, 3), [Transmit::Message; 3]);
     }
 
+    /// docs/protocol.md 2.4.2
     #[test]
-    fn a_response_the_driver_stops_filling_is_an_answer_all_the_same_2_4_2() {
+    fn response_the_driver_stops_filling_can_be_detached() {
         let mut session = held();
         assert_eq!(session.poll_transmit(Lane::Get, true), Some(Transmit::Message));
         session.detach(Lane::Get);
         session.attach(Lane::Get, at(1)).unwrap();
-        assert_eq!(told(&mut session, Lane::Get, 1), [Transmit::Message]);
+        assert_eq!(transmits(&mut session, Lane::Get, 1), [Transmit::Message]);
     }
 
     #[test]
-    fn a_ping_does_not_wait_behind_messages() {
+    fn ping_is_sent_before_queued_messages() {
         let mut session = held();
         session.handle_timeout(at(300));
-        assert_eq!(told(&mut session, Lane::Get, 2), [PING, Transmit::Message, Transmit::Message]);
+        assert_eq!(
+            transmits(&mut session, Lane::Get, 2),
+            [PING, Transmit::Message, Transmit::Message]
+        );
     }
 
+    /// docs/protocol.md 2.4.4
     #[test]
-    fn of_two_gets_the_first_is_told_and_the_second_refused_2_4_4() {
+    fn second_get_is_refused_and_the_first_gets_close() {
         let mut session = held();
         assert_eq!(session.attach(Lane::Get, at(1)), Err(Violation::OverlappingGet));
-        assert_eq!(told(&mut session, Lane::Get, 1), [CLOSE]);
+        assert_eq!(transmits(&mut session, Lane::Get, 1), [CLOSE]);
         session.detach(Lane::Get);
         assert_over(&mut session, CloseReason::TransportError);
     }
 
+    /// docs/protocol.md 2.4.5
     #[test]
-    fn a_dropped_get_does_not_wait_for_the_ping_timeout_2_4_5() {
+    fn lost_get_ends_the_session_at_once() {
         let mut session = held();
         session.lost(Lane::Get);
         assert_over(&mut session, CloseReason::TransportError);
@@ -268,10 +290,11 @@ mod get {
         assert_over(&mut session, CloseReason::TransportError);
     }
 
+    /// docs/protocol.md 2.4.6
     #[test]
-    fn a_connection_that_closes_behind_its_answer_is_no_loss_2_4_6() {
+    fn connection_lost_after_the_answer_is_harmless() {
         let mut session = held();
-        assert_eq!(told(&mut session, Lane::Get, 1), [Transmit::Message]);
+        assert_eq!(transmits(&mut session, Lane::Get, 1), [Transmit::Message]);
         session.detach(Lane::Get);
         session.lost(Lane::Get);
         assert_eq!(session.ended(), None);
@@ -281,25 +304,27 @@ mod get {
 mod heartbeat {
     use super::*;
 
+    /// docs/protocol.md 2.5.1
     #[test]
-    fn there_is_no_ping_at_once_and_one_an_interval_after_each_pong_2_5_1() {
+    fn ping_is_sent_one_interval_after_handshake_and_pong() {
         let mut session = websocket();
         assert_eq!(session.poll_timeout(), Some(at(300)));
         session.handle_timeout(at(299));
-        assert_eq!(told(&mut session, Lane::WebSocket, 0), []);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 0), []);
         session.handle_timeout(at(300));
-        assert_eq!(told(&mut session, Lane::WebSocket, 0), [PING]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 0), [PING]);
         assert_eq!(session.poll_timeout(), Some(at(500)));
         session.handle_timeout(at(350));
-        assert_eq!(told(&mut session, Lane::WebSocket, 0), [], "a ping goes out once");
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 0), [], "a ping is sent once");
         session.handle_packet(Lane::WebSocket, Packet::Pong(""), at(350)).unwrap();
         assert_eq!(session.poll_timeout(), Some(at(650)));
         session.handle_timeout(at(500));
         assert_eq!(session.ended(), None);
     }
 
+    /// docs/protocol.md 2.5.2
     #[test]
-    fn a_session_nobody_polls_does_not_outlive_interval_and_timeout_2_5_2_3_1() {
+    fn unpolled_session_ends_after_interval_and_timeout() {
         let mut session = polling();
         session.handle_timeout(at(300));
         session.handle_timeout(at(499));
@@ -309,72 +334,81 @@ mod heartbeat {
         assert_over(&mut session, CloseReason::PingTimeout);
     }
 
+    /// docs/protocol.md 2.5.2
     #[test]
-    fn a_get_without_a_pong_does_not_keep_the_session_2_5_2() {
+    fn get_without_a_pong_does_not_keep_the_session() {
         let mut session = held();
         session.handle_timeout(at(300));
-        assert_eq!(told(&mut session, Lane::Get, 0), [PING]);
+        assert_eq!(transmits(&mut session, Lane::Get, 0), [PING]);
         session.detach(Lane::Get);
         session.attach(Lane::Get, at(310)).unwrap();
         session.handle_timeout(at(500));
-        assert_eq!(told(&mut session, Lane::Get, 0), [CLOSE]);
+        assert_eq!(transmits(&mut session, Lane::Get, 0), [CLOSE]);
         assert_over(&mut session, CloseReason::PingTimeout);
     }
 
+    /// docs/protocol.md 2.5.2
     #[test]
-    fn a_silent_websocket_is_hung_up_without_a_packet_2_5_2() {
+    fn silent_websocket_is_hung_up_without_a_close_packet() {
         let mut session = websocket();
         session.handle_timeout(at(300));
         session.handle_timeout(at(500));
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
         assert_over(&mut session, CloseReason::PingTimeout);
     }
 
+    /// docs/protocol.md 2.5.3
     #[test]
-    fn messages_do_not_count_as_pongs_2_5_3() {
+    fn messages_do_not_count_as_pongs() {
         let mut session = websocket();
         session.handle_timeout(at(300));
-        let _ = told(&mut session, Lane::WebSocket, 0);
+        let _ = transmits(&mut session, Lane::WebSocket, 0);
         assert!(session.handle_packet(Lane::WebSocket, TEXT, at(499)).unwrap().is_some());
         session.handle_timeout(at(500));
         assert_eq!(session.ended(), Some(CloseReason::PingTimeout));
     }
 
+    /// docs/protocol.md 2.5.3
     #[test]
-    fn a_pong_nobody_asked_for_neither_harms_nor_helps_2_5_3() {
+    fn unsolicited_pong_is_ignored() {
         let mut session = polling();
         session.attach(Lane::Post, at(100)).unwrap();
         session.handle_packet(Lane::Post, Packet::Pong(""), at(100)).unwrap();
         assert_eq!(session.poll_timeout(), Some(at(300)));
         session.handle_timeout(at(300));
         session.handle_packet(Lane::Post, Packet::Pong(""), at(301)).unwrap();
-        assert_eq!(session.poll_timeout(), Some(at(500)), "it answers no ping that was not sent");
+        assert_eq!(
+            session.poll_timeout(),
+            Some(at(500)),
+            "it does not answer a ping that was not sent"
+        );
     }
 
+    /// docs/protocol.md 2.5.4
     #[test]
-    fn a_probe_on_an_established_websocket_is_a_ping_in_the_wrong_direction_2_5_4() {
+    fn probe_on_the_current_websocket_ends_the_session() {
         for mut session in [websocket(), upgraded()] {
             let result = session.handle_packet(Lane::WebSocket, Packet::Ping("probe"), at(1));
             assert_eq!(result, Err(Violation::WrongDirection));
-            assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+            assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
             assert_over(&mut session, CloseReason::TransportError);
         }
     }
 
     #[test]
-    fn a_driver_that_stalled_does_not_take_the_time_of_the_peer() {
+    fn stalled_driver_does_not_shorten_the_ping_timeout() {
         let mut session = held();
         session.handle_timeout(at(10_000));
-        assert_eq!(told(&mut session, Lane::Get, 0), [PING]);
+        assert_eq!(transmits(&mut session, Lane::Get, 0), [PING]);
         assert_eq!(session.poll_timeout(), Some(at(10_200)));
     }
 
     #[test]
-    fn a_slow_application_does_not_look_like_a_dead_peer_for_ever() {
+    fn slow_application_extends_the_deadline_a_limited_number_of_times() {
         let mut session = websocket();
         assert!(!session.extend(at(300)), "no pong is due");
         session.handle_timeout(at(300));
-        assert!(!session.extend(at(499)), "nor is it yet");
+        assert!(!session.extend(at(499)), "the pong is not overdue");
         let mut now = 500;
         for _ in 0..MAX_EXTENSIONS {
             assert!(session.extend(at(now)));
@@ -383,47 +417,51 @@ mod heartbeat {
             assert_eq!(session.poll_timeout(), Some(at(now)));
         }
         assert!(!session.extend(at(now)));
-        let mut patient = session.clone();
+        let mut resumed = session.clone();
         session.handle_timeout(at(now));
         assert_eq!(session.ended(), Some(CloseReason::PingTimeout));
 
-        patient.handle_packet(Lane::WebSocket, TEXT, at(now)).unwrap();
-        assert!(patient.extend(at(now)), "the application moves again");
+        resumed.handle_packet(Lane::WebSocket, TEXT, at(now)).unwrap();
+        assert!(resumed.extend(at(now)), "the application handled a packet");
     }
 }
 
 mod websocket {
     use super::*;
 
+    /// docs/protocol.md 2.6.2
     #[test]
-    fn a_close_packet_is_not_ignored_until_the_ping_timeout_2_6_2() {
+    fn close_packet_ends_the_session_at_once() {
         let mut session = super::websocket();
         assert_eq!(session.handle_packet(Lane::WebSocket, Packet::Close, at(1)), Ok(None));
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
         assert!(!session.attached(Lane::WebSocket));
         assert_over(&mut session, CloseReason::ClientDisconnect);
     }
 
+    /// docs/protocol.md 2.6.3
     #[test]
-    fn a_bad_frame_gets_no_packet_but_the_closing_handshake_2_6_3() {
+    fn failed_websocket_is_hung_up_without_a_close_packet() {
         let mut session = super::websocket();
         session.fail(Lane::WebSocket, CloseReason::ParseError);
-        assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
         assert_over(&mut session, CloseReason::ParseError);
     }
 
+    /// docs/protocol.md 2.6.6
     #[test]
-    fn the_servers_close_is_a_packet_and_a_hang_up_2_6_6() {
+    fn close_by_the_server_sends_a_close_packet_and_hangs_up() {
         for reason in [CloseReason::ServerDisconnect, CloseReason::HandlerPanicked] {
             let mut session = super::websocket();
             session.abort(reason);
-            assert_eq!(told(&mut session, Lane::WebSocket, 1), [CLOSE, Transmit::Hangup]);
+            assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [CLOSE, Transmit::Hangup]);
             assert_over(&mut session, reason);
         }
     }
 
+    /// docs/protocol.md 2.6.7
     #[test]
-    fn a_dropped_connection_does_not_linger_2_6_7() {
+    fn lost_websocket_ends_the_session() {
         for mut session in [super::websocket(), upgraded()] {
             session.lost(Lane::WebSocket);
             assert_over(&mut session, CloseReason::TransportClose);
@@ -434,7 +472,19 @@ mod websocket {
     }
 
     #[test]
-    fn a_second_websocket_does_not_disturb_the_first_2_6_9() {
+    fn hangup_code_is_that_of_the_reason() {
+        let mut session = super::websocket();
+        session.fail(Lane::WebSocket, CloseReason::PayloadTooLarge);
+        assert_eq!(session.hangup_code(true), CloseCode::TOO_BIG);
+        let mut session = probed();
+        session.lost(Lane::WebSocket);
+        assert_eq!(session.hangup_code(false), CloseCode::NORMAL);
+        assert_eq!(session.hangup_code(true), CloseCode::GOING_AWAY);
+    }
+
+    /// docs/protocol.md 2.6.9
+    #[test]
+    fn second_websocket_is_refused_and_the_first_continues() {
         for mut session in [super::websocket(), probed(), upgraded()] {
             let upgrading = session.is_upgrading();
             assert_eq!(session.attach(Lane::WebSocket, at(1)), Err(Violation::AlreadyUpgrading));
@@ -444,7 +494,7 @@ mod websocket {
     }
 
     #[test]
-    fn polling_requests_for_a_websocket_session_are_refused_and_harmless() {
+    fn polling_requests_for_a_websocket_session_are_refused() {
         for mut session in [super::websocket(), upgraded()] {
             assert_eq!(session.attach(Lane::Get, at(1)), Err(Violation::TransportMismatch));
             assert_eq!(session.attach(Lane::Post, at(1)), Err(Violation::TransportMismatch));
@@ -453,12 +503,12 @@ mod websocket {
     }
 
     #[test]
-    fn odd_packets_on_an_established_websocket_are_ignored() {
+    fn unexpected_packets_on_the_current_websocket_are_ignored() {
         let mut session = super::websocket();
         for packet in [Packet::Open(""), Packet::Upgrade, Packet::Noop, Packet::Pong("probe")] {
             assert_eq!(session.handle_packet(Lane::WebSocket, packet, at(1)), Ok(None));
         }
-        assert_eq!(told(&mut session, Lane::WebSocket, 0), []);
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 0), []);
         assert_eq!(events(&mut session), []);
     }
 }

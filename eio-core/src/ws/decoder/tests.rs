@@ -1,9 +1,11 @@
+//! Unit tests of the decoder.
+
 use super::*;
 use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
-/// An event that outlives the buffer.
+/// An event that owns its data.
 #[derive(Debug, PartialEq)]
 enum Got {
     Text(String),
@@ -30,7 +32,7 @@ fn text(text: &str) -> Got {
     Got::Text(text.to_string())
 }
 
-/// What comes out when `wire` arrives at once, with at most 1000 bytes a message.
+/// The events for `wire` when it arrives at once, with messages of at most 1000 bytes.
 fn decode(role: Role, wire: &[u8]) -> Vec<Got> {
     let mut rx = RecvBuffer::with_unread(wire.to_vec(), wire.len());
     let mut decoder = Decoder::new(role, 1000);
@@ -59,7 +61,7 @@ fn client(wire: &[u8]) -> Vec<Got> {
 }
 
 #[test]
-fn the_examples_of_section_5_7() {
+fn examples_of_rfc_6455_are_decoded() {
     let masked_hello = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
     let masked_pong = b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
     assert_eq!(client(b"\x81\x05Hello"), [text("Hello")]);
@@ -79,22 +81,22 @@ fn the_examples_of_section_5_7() {
 }
 
 #[test]
-fn control_frames_do_not_disturb_a_fragmented_message() {
+fn control_frames_may_interrupt_a_fragmented_message() {
     let wire = b"\x01\x03Hel\x89\x01!\x00\x00\x8a\x00\x80\x02lo\x82\x00";
     let (ping, pong) = (Got::Ping(b"!".to_vec()), Got::Pong(vec![]));
     assert_eq!(client(wire), [ping, pong, text("Hello"), Got::Binary(vec![])]);
 }
 
 #[test]
-fn nothing_is_decoded_after_a_close() {
+fn data_after_a_close_is_dropped() {
     let wire = b"\x88\x05\x03\xe8bye\x81\x05Hello\xff\xff";
     assert_eq!(client(wire), [Got::Close(Some(CloseCode::NORMAL), "bye".into())]);
-    // Also not the rest of a message.
+    // Neither is the rest of a message.
     assert_eq!(client(b"\x01\x01a\x88\x00\x80\x01b"), [Got::Close(None, "".into())]);
 }
 
 #[test]
-fn the_buffer_is_free_after_a_close() {
+fn buffer_is_empty_after_a_close() {
     let mut rx = RecvBuffer::with_unread(*b"\x01\x01a\x88\x00rest", 9);
     let mut decoder = Decoder::new(Role::Client, 10);
     assert!(matches!(decoder.poll(&mut rx), Ok(Step::Ready(_))));
@@ -103,7 +105,7 @@ fn the_buffer_is_free_after_a_close() {
 }
 
 #[test]
-fn the_buffer_is_free_when_no_frame_is_begun() {
+fn buffer_is_empty_between_frames() {
     let mut rx = RecvBuffer::with_unread(*b"\x81\x01a\x89\x01b", 6);
     let mut decoder = Decoder::new(Role::Client, 10);
     assert!(matches!(decoder.poll(&mut rx), Ok(Step::Ready(_))));
@@ -113,7 +115,7 @@ fn the_buffer_is_free_when_no_frame_is_begun() {
 }
 
 #[test]
-fn no_reserved_bit_is_accepted() {
+fn reserved_bits_are_rejected() {
     for bit in [0x40, 0x20, 0x10] {
         assert_eq!(client(&[0x81 | bit, 0]), [Got::Error(Error::ReservedBits)]);
         assert_eq!(client(&[0x89 | bit, 0]), [Got::Error(Error::ReservedBits)]);
@@ -121,21 +123,21 @@ fn no_reserved_bit_is_accepted() {
 }
 
 #[test]
-fn no_reserved_opcode_is_accepted() {
+fn reserved_opcodes_are_rejected() {
     for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
         assert_eq!(client(&[0x80 | opcode, 0]), [Got::Error(Error::ReservedOpcode)]);
     }
 }
 
 #[test]
-fn no_control_frame_is_fragmented() {
+fn fragmented_control_frames_are_rejected() {
     for opcode in [8, 9, 10] {
         assert_eq!(client(&[opcode, 0]), [Got::Error(Error::FragmentedControl)]);
     }
 }
 
 #[test]
-fn no_control_frame_is_longer_than_125_bytes() {
+fn control_frames_longer_than_125_bytes_are_rejected() {
     let mut ping = b"\x89\x7d".to_vec();
     ping.resize(2 + 125, 0);
     assert_eq!(client(&ping), [Got::Ping(vec![0; 125])]);
@@ -144,14 +146,14 @@ fn no_control_frame_is_longer_than_125_bytes() {
 }
 
 #[test]
-fn no_server_takes_unmasked_and_no_client_masked_frames() {
+fn server_rejects_unmasked_and_client_masked_frames() {
     assert_eq!(decode(Role::Server, b"\x81\x00"), [Got::Error(Error::Unmasked)]);
     assert_eq!(decode(Role::Client, b"\x81\x80\0\0\0\0"), [Got::Error(Error::Masked)]);
     assert_eq!(decode(Role::Server, b"\x81\x80\0\0\0\0"), [text("")]);
 }
 
 #[test]
-fn no_length_takes_more_bytes_than_it_needs() {
+fn lengths_that_are_not_minimal_are_rejected() {
     let refused = [Got::Error(Error::LengthNotMinimal)];
     assert_eq!(client(b"\x82\x7e\x00\x7d"), refused);
     assert_eq!(client(b"\x82\x7f\x00\x00\x00\x00\x00\x00\xff\xff"), refused);
@@ -159,59 +161,59 @@ fn no_length_takes_more_bytes_than_it_needs() {
 }
 
 #[test]
-fn no_length_has_its_top_bit_set() {
+fn lengths_with_the_top_bit_set_are_rejected() {
     let refused = [Got::Error(Error::LengthTopBit)];
     assert_eq!(client(b"\x82\x7f\x80\x00\x00\x00\x00\x00\x00\x00"), refused);
 }
 
 #[test]
-fn nothing_is_continued_that_was_not_begun() {
+fn continuation_without_a_message_is_rejected() {
     assert_eq!(client(b"\x80\x00"), [Got::Error(Error::NothingToContinue)]);
     let wire = b"\x81\x01a\x00\x00";
     assert_eq!(client(wire), [text("a"), Got::Error(Error::NothingToContinue)]);
 }
 
 #[test]
-fn no_message_begins_inside_another() {
+fn message_inside_a_fragmented_message_is_rejected() {
     assert_eq!(client(b"\x01\x01a\x81\x01b"), [Got::Error(Error::MessageUnfinished)]);
     assert_eq!(client(b"\x02\x00\x02\x00"), [Got::Error(Error::MessageUnfinished)]);
 }
 
 #[test]
-fn no_message_is_bigger_than_the_limit() {
+fn messages_beyond_the_limit_are_rejected() {
     assert_eq!(client(b"\x82\x7e\x03\xe8"), []);
     assert_eq!(client(b"\x82\x7e\x03\xe9"), [Got::Error(Error::TooBig)]);
     let refused = [Got::Error(Error::TooBig)];
     assert_eq!(client(b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff"), refused);
-    // Nor is the sum of its fragments, nor does it wrap around.
+    // The limit applies to the sum of the fragments, which does not overflow.
     assert_eq!(client(b"\x02\x01a\x80\x7e\x03\xe7"), []);
     assert_eq!(client(b"\x02\x01a\x80\x7e\x03\xe8"), refused);
     assert_eq!(client(b"\x02\x01a\x80\x7f\x7f\xff\xff\xff\xff\xff\xff\xff"), refused);
-    // The next message has the whole limit again.
+    // The limit starts again with the next message.
     assert_eq!(client(b"\x82\x01a\x82\x7e\x03\xe8"), [Got::Binary(b"a".to_vec())]);
 }
 
 #[test]
-fn no_text_that_is_not_utf8() {
+fn text_that_is_not_utf8_is_rejected() {
     let refused = [Got::Error(Error::TextNotUtf8)];
     assert_eq!(client(b"\x81\x02\xc3\x28"), refused);
     assert_eq!(client(b"\x81\x03\xed\xa0\x80"), refused, "a surrogate");
     assert_eq!(client(b"\x01\x01\xc3\x80\x01\x28"), refused);
-    assert_eq!(client(b"\x01\x01\xc3\x80\x00"), refused, "cut off by the end");
+    assert_eq!(client(b"\x01\x01\xc3\x80\x00"), refused, "incomplete at the end");
     assert_eq!(client(b"\x01\x01\xc3\x80\x01\xa9"), [text("é")]);
     assert_eq!(client(b"\x82\x02\xc3\x28"), [Got::Binary(b"\xc3\x28".to_vec())]);
 }
 
 #[test]
-fn no_further_byte_is_awaited_after_the_first_wrong_one() {
-    // Autobahn 6.4.1: valid so far, then beyond the last code point, the rest not yet here.
+fn text_is_rejected_at_its_first_invalid_byte() {
+    // Autobahn 6.4.1: valid so far, then beyond the last code point, before the rest of the frame arrived.
     assert_eq!(client(b"\x01\x02\xce\xba\x00\x04\xf4\x90"), [Got::Error(Error::TextNotUtf8)]);
     assert_eq!(client(b"\x81\x0a\xce\xba\xf4\x90"), [Got::Error(Error::TextNotUtf8)]);
     assert_eq!(client(b"\x81\x0a\xce\xba\xf4"), []);
 }
 
 #[test]
-fn nothing_that_poll_can_refuse_is_left_to_event() {
+fn poll_rejects_what_it_can_check() {
     for (wire, error) in [
         (&b"\x01\x01\xc3\x80\x00"[..], Error::TextNotUtf8),
         (b"\x88\x01\x03", Error::CloseTruncated),
@@ -222,7 +224,7 @@ fn nothing_that_poll_can_refuse_is_left_to_event() {
 }
 
 #[test]
-fn text_that_is_there_at_once_is_checked_by_its_reader_alone() {
+fn text_in_one_piece_is_checked_by_event_only() {
     let mut rx = RecvBuffer::with_unread(*b"\x81\x02\xc3\x28", 4);
     let mut decoder = Decoder::new(Role::Client, 10);
     let Ok(Step::Ready(ready)) = decoder.poll(&mut rx) else { panic!("not ready") };
@@ -231,7 +233,7 @@ fn text_that_is_there_at_once_is_checked_by_its_reader_alone() {
 }
 
 #[test]
-fn no_text_is_checked_again_with_each_piece() {
+fn text_in_pieces_is_checked_once() {
     let text = "aé€😀".as_bytes();
     let whole_characters = [0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10];
     let mut partial = Partial { kind: Kind::Text, compressed: false, checked: 0 };
@@ -242,23 +244,14 @@ fn no_text_is_checked_again_with_each_piece() {
 }
 
 #[test]
-fn no_close_frame_with_a_broken_body() {
+fn invalid_close_frames_are_rejected() {
     assert_eq!(client(b"\x88\x01\x03"), [Got::Error(Error::CloseTruncated)]);
     assert_eq!(client(b"\x88\x02\x03\xed"), [Got::Error(Error::CloseCodeInvalid)]);
     assert_eq!(client(b"\x88\x03\x03\xe8\xff"), [Got::Error(Error::ReasonNotUtf8)]);
 }
 
 #[test]
-fn the_codes_to_close_with() {
-    assert_eq!(Error::TooBig.close_code(), CloseCode::TOO_BIG);
-    assert_eq!(Error::TextNotUtf8.close_code(), CloseCode::INVALID_PAYLOAD);
-    assert_eq!(Error::ReasonNotUtf8.close_code(), CloseCode::INVALID_PAYLOAD);
-    assert_eq!(Error::CloseCodeInvalid.close_code(), CloseCode::PROTOCOL_ERROR);
-    assert_eq!(Error::Unmasked.close_code(), CloseCode::PROTOCOL_ERROR);
-}
-
-#[test]
-fn what_is_announced_is_asked_for() {
+fn need_is_the_announced_length() {
     let mut rx = RecvBuffer::new([0; 64]);
     let mut decoder = Decoder::new(Role::Client, 1000);
     let mut need = |bytes: &[u8]| {
@@ -271,13 +264,13 @@ fn what_is_announced_is_asked_for() {
     assert_eq!(need(b"\x03\xe8"), Ok(Step::Need(1000)));
     assert_eq!(need(b"abc"), Ok(Step::Need(997)));
 
-    // A control frame is not kept in pieces: what is there is not announced again.
+    // The bytes of a control frame that arrived are not announced again.
     let mut rx = RecvBuffer::with_unread(*b"\x89\x05he", 4);
     assert_eq!(Decoder::new(Role::Client, 1000).poll(&mut rx), Ok(Step::Need(3)));
 }
 
 #[test]
-fn an_event_is_as_long_as_its_payload() {
+fn event_has_the_length_of_its_payload() {
     for (wire, kind, len) in [
         (&b"\x81\x05hello"[..], Kind::Text, 5),
         (b"\x82\x00", Kind::Binary, 0),
@@ -292,7 +285,7 @@ fn an_event_is_as_long_as_its_payload() {
 }
 
 #[test]
-fn whole_frames_are_lent_where_they_lie() {
+fn whole_frames_are_lent_in_place() {
     let wire = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x89\x81\0\0\0\0!\x82\x82\0\0\0\0ab";
     let mut memory = wire;
     let places = [(6, 5), (17, 1), (24, 2)].map(|(at, len)| memory[at..at + len].as_ptr_range());
@@ -311,7 +304,7 @@ fn whole_frames_are_lent_where_they_lie() {
     }
 }
 
-/// What comes out where permessage-deflate was negotiated, each message with whether it is compressed.
+/// The events for `wire` with permessage-deflate negotiated, each with whether it is compressed.
 fn decode_deflated(wire: &[u8]) -> (Vec<(bool, Got)>, Option<Error>) {
     let mut rx = RecvBuffer::with_unread(wire.to_vec(), wire.len());
     let mut decoder = Decoder::new(Role::Client, 1000).allow_compressed();
@@ -329,7 +322,7 @@ fn decode_deflated(wire: &[u8]) -> (Vec<(bool, Got)>, Option<Error>) {
 }
 
 #[test]
-fn a_compressed_message_is_told_from_a_plain_one_and_lent_as_it_came() {
+fn compressed_messages_are_marked_and_lent_as_received() {
     let hello = || Got::Binary(b"\xf2\x48\xcd\xc9\xc9\x07\x00".to_vec());
     let pong = || Got::Pong(vec![]);
     // RFC 7692 7.2.3.1, whole and in fragments, with a control frame between them.
@@ -351,7 +344,7 @@ fn a_compressed_message_is_told_from_a_plain_one_and_lent_as_it_came() {
 }
 
 #[test]
-fn no_rsv1_on_control_frames_and_continuations_though_negotiated() {
+fn rsv1_on_control_frames_and_continuations_is_rejected() {
     for (wire, before) in [
         (&b"\xc8\x00"[..], 0),
         (b"\xc9\x00", 0),
@@ -368,21 +361,25 @@ fn no_rsv1_on_control_frames_and_continuations_though_negotiated() {
 }
 
 #[test]
-fn compressed_text_is_not_judged_before_it_is_inflated() {
+fn compressed_text_is_not_checked_for_utf8() {
     for wire in [&b"\xc1\x02\xc3\x28"[..], b"\x41\x01\xff\x80\x01\xff"] {
         let (got, error) = decode_deflated(wire);
         assert_eq!((got.len(), error), (1, None));
     }
-    // A plain message still is.
+    // Uncompressed text still is.
     assert_eq!(decode_deflated(b"\x01\x01\xff\x80\x00").1, Some(Error::TextNotUtf8));
 }
 
 #[test]
-fn a_compressed_message_is_bounded_too() {
-    assert_eq!(deflated(1000), 1064);
-    assert_eq!(deflated(usize::MAX), usize::MAX);
+fn compressed_messages_have_a_limit() {
+    assert_eq!(max_compressed_len(1000), 1064);
+    assert_eq!(max_compressed_len(usize::MAX), usize::MAX);
     assert_eq!(decode_deflated(b"\xc2\x7e\x04\x28").1, None);
     assert_eq!(decode_deflated(b"\xc2\x7e\x04\x29").1, Some(Error::TooBig));
     assert_eq!(decode_deflated(b"\x42\x01a\x80\x7e\x04\x28").1, Some(Error::TooBig));
-    assert_eq!(decode_deflated(b"\x82\x7e\x03\xe9").1, Some(Error::TooBig), "a plain one");
+    assert_eq!(
+        decode_deflated(b"\x82\x7e\x03\xe9").1,
+        Some(Error::TooBig),
+        "an uncompressed message"
+    );
 }

@@ -23,7 +23,7 @@ use static_cell::{ConstStaticCell, StaticCell};
 
 esp_bootloader_esp_idf::esp_app_desc!();
 
-/// `EIO_SERVER`, `WIFI_SSID` and `WIFI_PASSWORD` when this is compiled.
+/// `EIO_SERVER`, `WIFI_SSID` and `WIFI_PASSWORD` at compile time.
 const SERVER: &str = match option_env!("EIO_SERVER") {
     Some(server) => server,
     None => "192.168.1.10:3000",
@@ -62,7 +62,7 @@ impl Board for C3 {
     }
 }
 
-/// The chip's generator is a true one while the radio runs, which it does before the first session.
+/// The random generator of the chip. It is a true one while the radio runs, which starts before the first session.
 struct Hardware(Rng);
 
 impl rand_core::RngCore for Hardware {
@@ -126,7 +126,7 @@ async fn main(spawner: Spawner) -> ! {
     eio_embassy_sensor::run(connector, &Config::new(SERVER), MEMORY.take(), board, rng).await
 }
 
-/// A panic is an error of the program: there is nothing left to do but to say so and to start again.
+/// A panic is a bug of the program: it is printed, and the board restarts.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     println!("{info}");

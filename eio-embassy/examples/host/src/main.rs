@@ -1,27 +1,27 @@
-//! A terminal over the microcontroller's client: lines of standard input go to the server, messages of the
-//! server to standard output. For trying things on a desk before there is a board.
+//! A terminal over the microcontroller's client: sends lines of standard input as messages and writes received messages
+//! to standard output. It tries the client on a computer, without a board.
 
 use std::process::ExitCode;
 use std::thread;
 
 use eio_embassy::edge::EdgeConnector;
-use eio_embassy::{Buffers, Config, Error, Message, PollingClient, dial, dial_by_polling};
+use eio_embassy::{Buffers, Config, Error, Message, PollingClient, connect, connect_and_upgrade};
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::channel::Channel;
 use embassy_time::{Duration, with_timeout};
 
-/// Lines on their way to the server; `None` is the end of the input.
+/// Lines to send; `None` is the end of the input.
 static LINES: Channel<CriticalSectionRawMutex, Option<String>, 4> = Channel::new();
 
-/// How long messages are awaited after the last line.
+/// Time to wait for messages after the last line.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What carries the session.
+/// The transport of the session.
 enum How {
     WebSocket,
     Polling,
-    /// Polling at first, then a WebSocket.
+    /// Polling first, then a WebSocket.
     Upgrade,
 }
 
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
-    // Reading a terminal blocks: a thread of its own.
+    // Reading a terminal blocks, so it has a thread of its own.
     thread::spawn(|| {
         for line in std::io::stdin().lines().map_while(Result::ok) {
             async_io::block_on(LINES.send(Some(line)));
@@ -52,10 +52,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Lines there, messages back, until there are no more. Both clients are used in the same way.
+/// Sends lines and prints messages until the input ends. Both clients have the same methods.
 macro_rules! talk {
     ($client:ident) => {{
-        eprintln!("open {}", $client.handshake().sid);
+        eprintln!("open {}", $client.sid());
         loop {
             match select($client.recv(), LINES.receive()).await {
                 Either::First(message) => print(message?),
@@ -66,7 +66,7 @@ macro_rules! talk {
         while let Ok(message) = with_timeout(LINGER, $client.recv()).await {
             print(message?);
         }
-        $client.close().await
+        $client.disconnect().await
     }};
 }
 
@@ -77,7 +77,7 @@ async fn run(host: &str, how: How) -> Result<(), Error> {
     let mut buffers = Buffers::<4096, 1024>::new();
     match how {
         How::WebSocket => {
-            let mut client = dial(&mut network, &config, &mut buffers, rand::rng()).await?;
+            let mut client = connect(&mut network, &config, &mut buffers, rand::rng()).await?;
             talk!(client)
         }
         How::Polling => {
@@ -87,7 +87,7 @@ async fn run(host: &str, how: How) -> Result<(), Error> {
             talk!(client)
         }
         How::Upgrade => {
-            let client = dial_by_polling(&mut network, &config, &mut buffers, rand::rng());
+            let client = connect_and_upgrade(&mut network, &config, &mut buffers, rand::rng());
             let mut client = client.await?;
             talk!(client)
         }

@@ -1,5 +1,5 @@
-//! An executor that idles in WFI. That of embassy idles in WFE, which QEMU runs as a no-op: one core of the
-//! host would burn for as long as the firmware waits.
+//! An executor that idles in WFI. That of embassy idles in WFE, which is a no-op in QEMU, so an idle firmware would use
+//! a whole core of the host.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +14,7 @@ fn pender(_: *mut ()) {
     WOKEN.store(true, Ordering::Release);
 }
 
-/// Runs what `init` spawns, for ever.
+/// Runs the tasks that `init` spawns, forever.
 pub fn run(init: impl FnOnce(Spawner)) -> ! {
     static EXECUTOR: StaticCell<raw::Executor> = StaticCell::new();
     let executor: &'static raw::Executor = EXECUTOR.init(raw::Executor::new(core::ptr::null_mut()));
@@ -23,7 +23,8 @@ pub fn run(init: impl FnOnce(Spawner)) -> ! {
         WOKEN.store(false, Ordering::Release);
         // SAFETY: this is the only place that polls it, and it does not reenter.
         unsafe { executor.poll() };
-        // Interrupts off: one that comes after the test still ends the WFI and runs on enable.
+        // With interrupts disabled, an interrupt after the test still ends the WFI, and is handled when they are
+        // enabled.
         cortex_m::interrupt::disable();
         if !WOKEN.load(Ordering::Acquire) {
             cortex_m::asm::wfi();

@@ -1,5 +1,5 @@
-//! The board: QEMU's `lm3s6965evb`, whose Cortex-M3 runs the code of a Cortex-M0+. Everything that is not
-//! Engine.IO.
+//! Board support for QEMU's `lm3s6965evb`, whose Cortex-M3 runs code of a Cortex-M0+: startup, network, clock, stack
+//! usage.
 
 #![no_std]
 
@@ -22,7 +22,7 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     process::exit(101)
 }
 
-// SAFETY: it only reports and ends the emulator.
+// SAFETY: it only prints and ends the emulator.
 #[cortex_m_rt::exception]
 unsafe fn HardFault(_frame: &cortex_m_rt::ExceptionFrame) -> ! {
     #[cfg(feature = "messages")]
@@ -43,14 +43,14 @@ async fn net_task(mut runner: embassy_net::Runner<'static, &'static mut Stellari
     runner.run().await
 }
 
-/// Brings the network up, with an address by DHCP.
+/// Starts the network, with an address by DHCP.
 pub async fn network(spawner: Spawner) -> Stack<'static> {
     static NIC: StaticCell<Stellaris> = StaticCell::new();
     static RESOURCES: StaticCell<StackResources<5>> = StaticCell::new();
 
     let nic = NIC.init(Stellaris::new([0x02, 0, 0, 0, 0, 1]));
     nic.start();
-    // An emulator has no source of chance; a real board takes the seed from one.
+    // The emulator has no source of entropy. A real board takes the seed from one.
     let seed = 0x1234_5678_9abc_def0;
     let resources = RESOURCES.init(StackResources::new());
     let (stack, runner) =
@@ -60,7 +60,7 @@ pub async fn network(spawner: Spawner) -> Stack<'static> {
     stack
 }
 
-/// High-water mark of the stack in bytes: cortex-m-rt's `paint-stack` filled it at the start.
+/// The most stack used so far, in bytes. The feature `paint-stack` of cortex-m-rt filled the stack at startup.
 pub fn stack_used() -> usize {
     unsafe extern "C" {
         static _stack_start: u32;
@@ -68,7 +68,7 @@ pub fn stack_used() -> usize {
     }
     let top = &raw const _stack_start as usize;
     let mut at = &raw const _stack_end as usize;
-    // SAFETY: between the two symbols of the linker script there is RAM.
+    // SAFETY: the memory between the two symbols of the linker script is RAM.
     while at < top
         && unsafe { (at as *const u32).read_volatile() } == cortex_m_rt::STACK_PAINT_VALUE
     {
@@ -77,7 +77,7 @@ pub fn stack_used() -> usize {
     top - at
 }
 
-/// XorShift: masks that anybody can predict. A real board has a random generator, and must use it.
+/// XorShift, whose masks are predictable. A real board must use its random generator.
 #[derive(Clone, Copy)]
 pub struct Toy(pub u32);
 

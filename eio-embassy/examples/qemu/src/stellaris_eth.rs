@@ -1,4 +1,4 @@
-//! embassy-net driver for the LM3S6965 Ethernet MAC (the one QEMU's lm3s6965evb has).
+//! embassy-net driver for the Ethernet MAC of the LM3S6965, which QEMU's lm3s6965evb emulates.
 use core::ptr::{read_volatile, write_volatile};
 use core::task::Context;
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
@@ -35,7 +35,7 @@ extern "C" fn on_irq() {
     WAKER.wake();
 }
 
-/// The MAC, with a frame's room for each direction.
+/// The MAC, with a buffer for one frame in each direction.
 pub struct Stellaris {
     mac: [u8; 6],
     rx: [u8; MTU],
@@ -43,11 +43,11 @@ pub struct Stellaris {
 }
 
 impl Stellaris {
-    /// Off, with this address.
+    /// A stopped MAC with this address.
     pub const fn new(mac: [u8; 6]) -> Self {
         Self { mac, rx: [0; MTU], tx: [0; MTU] }
     }
-    /// Turns it on.
+    /// Starts the MAC.
     pub fn start(&mut self) {
         let m = self.mac;
         wr(IA0, u32::from_le_bytes([m[0], m[1], m[2], m[3]]));
@@ -58,7 +58,7 @@ impl Stellaris {
         wr(IM, 0x1); // receive interrupt
         hook(Irq(42), on_irq);
     }
-    /// Pops one frame out of the FIFO; the first word carries its length.
+    /// Reads one frame from the FIFO; the first word contains its length.
     fn pop(&mut self) -> usize {
         let first = rd(DATA).to_le_bytes();
         let total = u16::from_le_bytes([first[0], first[1]]) as usize; // length + frame + FCS
@@ -81,9 +81,9 @@ impl Stellaris {
     }
 }
 
-/// A frame that came.
+/// A received frame.
 pub struct Rx<'a>(&'a mut [u8]);
-/// Room for a frame to go.
+/// The buffer of a frame to send.
 pub struct Tx<'a>(&'a mut [u8]);
 
 impl RxToken for Rx<'_> {

@@ -1,5 +1,5 @@
-//! embassy-time driver without a tick: SysTick runs free as the clock (a counter that is read, so a
-//! starved emulator loses no time), general-purpose timer 0 is the alarm.
+//! embassy-time driver without a tick: SysTick runs freely as the clock (a counter that is read, so an emulator that
+//! runs late loses no time), and general-purpose timer 0 is the alarm.
 use core::cell::{Cell, RefCell};
 use core::task::Waker;
 use cortex_m::peripheral::{SCB, SYST, syst::SystClkSource};
@@ -16,17 +16,17 @@ const TIMER1: usize = 0x4003_1000;
 const TIMER0_IRQ: Irq = Irq(19);
 
 fn write(address: usize, v: u32) {
-    // SAFETY: only called with registers of the two timers.
+    // SAFETY: the callers pass registers of the two timers.
     unsafe { (address as *mut u32).write_volatile(v) }
 }
 fn timer0(register: usize, v: u32) {
     write(TIMER0 + register, v)
 }
 
-/// Timer 1 runs for QEMU alone, without an interrupt: while the core is halted, QEMU's main loop sleeps
-/// in poll() on a list of sockets made earlier, and its user-mode network would notice that a new
-/// connection is up a second late. An emulated timer that expires makes it look again.
-fn keep_qemu_looking() {
+/// Timer 1 runs without an interrupt, for QEMU only. While the core is halted, QEMU's main loop sleeps in poll() on a
+/// list of sockets made earlier, so its user-mode network would notice a new connection one second late. An emulated
+/// timer that expires makes QEMU poll again.
+fn wake_qemu() {
     write(TIMER1, 0);
     write(TIMER1 + 0x04, 2); // periodic
     write(TIMER1 + 0x28, (CORE_HZ / 500) as u32); // 2 ms
@@ -47,7 +47,7 @@ impl Clock {
     fn micros(&self, cs: CriticalSection) -> u64 {
         let (mut wraps, mut left) = (self.wraps.borrow(cs).get(), SYST::get_current());
         if SCB::is_pendst_pending() {
-            wraps += 1; // wrapped, handler yet to run
+            wraps += 1; // the counter wrapped, and its handler did not run yet
             left = SYST::get_current();
         }
         let cycles = wraps as u64 * (WRAP as u64 + 1) + (WRAP - left) as u64;
@@ -87,12 +87,12 @@ pub fn init(mut syst: SYST) {
     syst.clear_current();
     syst.enable_interrupt();
     syst.enable_counter();
-    while SYST::get_current() == 0 {} // reads 0, the end of a period, until its first clock
+    while SYST::get_current() == 0 {} // it reads 0, the end of a period, until its first clock cycle
     timer0(0x00, 0); // one 32-bit timer
     timer0(0x04, 1); // one-shot
     timer0(0x18, 1); // interrupt on timeout
     hook(TIMER0_IRQ, on_alarm);
-    keep_qemu_looking();
+    wake_qemu();
 }
 
 #[cortex_m_rt::exception]

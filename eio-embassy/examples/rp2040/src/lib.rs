@@ -1,4 +1,4 @@
-//! What both boards have: the serial line, the thermometer in the chip, and the sensor that runs on top.
+//! Parts that both boards share: the serial line, the thermometer in the chip, and the sensor application.
 
 #![no_std]
 
@@ -16,7 +16,7 @@ use embassy_rp::uart::{self, UartTx};
 use embassy_rp::{Peri, adc};
 use static_cell::ConstStaticCell;
 
-/// Where the server is: `EIO_SERVER` when this is compiled.
+/// The server's address: `EIO_SERVER` at compile time.
 const SERVER: &str = match option_env!("EIO_SERVER") {
     Some(server) => server,
     None => "192.168.1.10:3000",
@@ -26,9 +26,9 @@ static TCP_RX: ConstStaticCell<[u8; 1536]> = ConstStaticCell::new([0; 1536]);
 static TCP_TX: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
 static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Buffers::new());
 
-/// The light of a board, which on a Pico W hangs on the radio.
+/// The light of a board, which the radio controls on a Pico W.
 pub trait Light {
-    /// Switches it.
+    /// Switches the light.
     fn set(&mut self, on: bool) -> impl Future<Output = ()>;
 }
 
@@ -36,13 +36,13 @@ pub trait Light {
 pub struct Serial(UartTx<'static, uart::Blocking>);
 
 impl Serial {
-    /// Takes the pin.
+    /// Opens the serial line.
     pub fn new(uart: Peri<'static, UART0>, tx: Peri<'static, PIN_0>) -> Self {
         Self(UartTx::new_blocking(uart, tx, uart::Config::default()))
     }
 
-    /// A line.
-    pub fn say(&mut self, what: fmt::Arguments<'_>) {
+    /// Writes a line.
+    pub fn log(&mut self, what: fmt::Arguments<'_>) {
         let _ = writeln!(self, "{what}");
     }
 }
@@ -53,14 +53,14 @@ impl fmt::Write for Serial {
     }
 }
 
-/// The chip's own thermometer.
+/// The thermometer in the chip.
 pub struct Thermometer {
     adc: Adc<'static, Blocking>,
     channel: Channel<'static>,
 }
 
 impl Thermometer {
-    /// Takes the converter.
+    /// Opens the converter.
     pub fn new(adc: Peri<'static, ADC>, sensor: Peri<'static, ADC_TEMP_SENSOR>) -> Self {
         let adc = Adc::new_blocking(adc, adc::Config::default());
         Self { adc, channel: Channel::new_temp_sensor(sensor) }
@@ -69,7 +69,7 @@ impl Thermometer {
     /// > T = 27 - (ADC_voltage - 0.706)/0.001721 (RP2040 datasheet, section 4.9.5), in thousandths of a degree.
     fn read(&mut self) -> i32 {
         let raw = i32::from(self.adc.blocking_read(&mut self.channel).unwrap_or(0));
-        // 3.3 V is 4096. The factors are split so that nothing exceeds 31 bits.
+        // 3.3 V is 4096. The factors are split so that no product exceeds 31 bits.
         let microvolts = raw * 103_125 / 128;
         27_000 - (microvolts - 706_000) * 250 / 1721 * 4
     }
@@ -91,11 +91,11 @@ impl<L: Light> Board for Pico<L> {
     }
 
     fn log(&mut self, what: fmt::Arguments<'_>) {
-        self.serial.say(what);
+        self.serial.log(what);
     }
 }
 
-/// The sensor, for ever.
+/// Runs the sensor forever.
 pub async fn run(
     stack: Stack<'static>,
     mut serial: Serial,
@@ -104,14 +104,14 @@ pub async fn run(
 ) -> ! {
     stack.wait_config_up().await;
     if let Some(config) = stack.config_v4() {
-        serial.say(format_args!("address {}", config.address));
+        serial.log(format_args!("address {}", config.address));
     }
     let network = TcpConnector::new(stack, TCP_RX.take(), TCP_TX.take());
     let board = Pico { serial, thermometer, light };
     eio_embassy_sensor::run(network, &Config::new(SERVER), MEMORY.take(), board, RoscRng).await
 }
 
-/// A panic is an error of the program: there is nothing left to do but to say so and to start again.
+/// A panic is a bug of the program: the board restarts.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     cortex_m::peripheral::SCB::sys_reset()

@@ -1,15 +1,15 @@
-//! A sensor: publishes readings as binary messages and obeys commands that come as text. It is the same on
-//! every board; a board brings the network, the thermometer and the light.
+//! A sensor: publishes readings as binary messages and executes commands received as text. The code is the same on
+//! every board; a board provides the network, the thermometer and the light.
 //!
 //! | the server sends | the sensor answers |
 //! |---|---|
-//! | `every <ms>`, 10 to 3600000 | `ok`, and a reading each so many milliseconds from now on |
+//! | `every <ms>`, 10 to 3600000 | `ok`, and from now on a reading at this interval in milliseconds |
 //! | `led on`, `led off` | `ok` |
 //! | other text | `no such command` |
-//! | binary | `<n> bytes, sum <s>`: what a firmware update or a table for calibration would begin with |
+//! | binary | `<n> bytes, sum <s>`, as the receiver of a firmware update or a calibration table would answer |
 //!
-//! A reading is twelve bytes, big-endian: its number in this session, milliseconds since the start of the
-//! device, thousandths of a degree Celsius (signed).
+//! A reading is 12 bytes, big-endian: its number in this session, milliseconds since the start of the device,
+//! thousandths of a degree Celsius (signed).
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -18,25 +18,25 @@ use core::fmt;
 use core::fmt::Write as _;
 use core::future::Future;
 
-use eio_embassy::{Backoff, Buffers, Config, Connector, Error, Message, dial};
+use eio_embassy::{Backoff, Buffers, Config, Connector, Error, Message, connect};
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Ticker};
 use rand_core::RngCore;
 
-/// All the memory the client has: messages of 1,399 bytes can be received.
+/// The memory of the client. Messages of up to 1,399 bytes can be received.
 pub type Memory = Buffers<1536, 512>;
 
-/// What differs from board to board.
+/// The functions that a board provides.
 pub trait Board {
     /// The temperature in thousandths of a degree Celsius.
     fn temperature(&mut self) -> impl Future<Output = i32>;
     /// Switches the light.
     fn led(&mut self, on: bool) -> impl Future<Output = ()>;
-    /// Says what happens to whoever has a cable plugged in.
+    /// Writes a line to the log, such as a serial line.
     fn log(&mut self, what: fmt::Arguments<'_>);
 }
 
-/// Publishes for ever, over every loss of the connection.
+/// Publishes forever, and reconnects after each loss of the connection.
 pub async fn run(
     mut network: impl Connector,
     config: &Config<'_>,
@@ -50,12 +50,12 @@ pub async fn run(
         if let Err(error) = lost {
             board.log(format_args!("lost: {error}"));
         }
-        network.hang_up().await;
+        network.close().await;
         backoff.wait(&mut rng).await;
     }
 }
 
-/// One connection, as long as it lasts.
+/// Runs one session until it ends.
 async fn session(
     network: &mut impl Connector,
     config: &Config<'_>,
@@ -64,16 +64,16 @@ async fn session(
     rng: &mut impl RngCore,
     backoff: &mut Backoff,
 ) -> Result<(), Error> {
-    let mut client = dial(network, config, memory, rng).await?;
+    let mut client = connect(network, config, memory, rng).await?;
     backoff.reset();
-    board.log(format_args!("open {}", client.handshake().sid));
+    board.log(format_args!("open {}", client.sid()));
     let mut ticker = Ticker::every(Duration::from_secs(1));
     let mut number = 0_u32;
     loop {
-        // Whichever future loses is dropped, and nothing is lost with it.
+        // The other future is dropped, which loses nothing.
         match select(client.recv(), ticker.next()).await {
             Either::First(message) => {
-                // The message lies in the receive buffer, until the client is used again.
+                // The message is in the receive buffer until the next call of the client.
                 let mut answer = heapless::String::<32>::new();
                 match message? {
                     Message::Text(text) => match Command::parse(text) {
@@ -104,7 +104,7 @@ async fn session(
     }
 }
 
-/// What the server may want.
+/// A command of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
     Every(Duration),
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_command_but_those_that_are_documented() {
+    fn only_documented_commands_are_parsed() {
         assert_eq!(Command::parse("led on"), Some(Command::Led(true)));
         assert_eq!(Command::parse("led off"), Some(Command::Led(false)));
         let every = |millis| Some(Command::Every(Duration::from_millis(millis)));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn no_reading_in_another_order() {
+    fn reading_is_big_endian() {
         let bytes = reading(1, Instant::from_millis(0x0203), -2);
         assert_eq!(bytes, [0, 0, 0, 1, 0, 0, 2, 3, 0xff, 0xff, 0xff, 0xfe]);
     }

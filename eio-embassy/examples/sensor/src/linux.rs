@@ -1,4 +1,4 @@
-//! The sensor on Linux: a thermometer that is made up, a light that is a line on the terminal.
+//! The sensor on Linux, with a simulated thermometer and a light that is a line on the terminal.
 
 use std::fmt;
 use std::time::SystemTime;

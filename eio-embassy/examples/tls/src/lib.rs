@@ -1,8 +1,8 @@
 //! TLS 1.3 below the client, by embedded-tls.
 //!
-//! The client drops its `read` future whenever something else comes first. That of embedded-tls must not be
-//! dropped: the head of a record would be lost with it. So it lives in a loop of its own, which hands the
-//! plain bytes on through a pipe, and whatever reads from a pipe may be dropped.
+//! The client drops its `read` future when another event comes first. The `read` of embedded-tls must not be dropped,
+//! because the head of a record would be lost with it. So a loop of its own awaits that `read` and writes the plain
+//! bytes to a pipe, and a `read` from a pipe may be dropped.
 //!
 //! ```text
 //! network ──► TlsReader ──► pipe ──► Client
@@ -23,9 +23,9 @@ use embedded_tls::{CryptoProvider, TlsConfig, TlsConnection, TlsContext, TlsErro
 /// Plain bytes between TLS and the client.
 pub type Pipe = pipe::Pipe<NoopRawMutex, 1024>;
 
-/// What a connection takes, beside the stack of the handshake: 20.5 KB.
+/// The memory of a connection, besides the stack of the handshake: 20.5 KB.
 pub struct Memory {
-    /// Servers send records of up to 16 KB and 256 bytes, if they are not asked for smaller ones.
+    /// Servers send records of up to 16 KB and 256 bytes, unless the client asks for smaller ones.
     received: [u8; 16_640],
     sent: [u8; 2_048],
     inward: Pipe,
@@ -33,7 +33,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Empty. Constant, so it can be a `static`.
+    /// Empty memory. `new` is `const`, so it can be a `static`.
     pub const fn new() -> Self {
         Self { received: [0; 16_640], sent: [0; 2_048], inward: Pipe::new(), outward: Pipe::new() }
     }
@@ -45,12 +45,11 @@ impl Default for Memory {
     }
 }
 
-/// Makes TLS of a connection that is up and runs `session` over it. The halves that `session` gets may be
-/// dropped while they wait, and fit [`Client::connect`](eio_embassy::Client::connect).
+/// Opens TLS on an established connection and runs `session` over it. The operations of the halves that `session` gets
+/// may be dropped while they are pending, as [`Client::connect`](eio_embassy::Client::connect) requires.
 ///
 /// # Errors
-/// There is no TLS with this server, or it ended before `session` did. What came before that end was handed
-/// to `session` first.
+/// TLS could not be established, or ended before `session` did. Bytes received before the end were passed to `session`.
 pub async fn over_tls<P: CryptoProvider, T>(
     reader: impl Read,
     writer: impl Write,
@@ -73,7 +72,7 @@ where
     tls.open(TlsContext::new(config, provider)).await?;
     let (mut tls_reader, mut tls_writer) = tls.split();
 
-    // The read future is in here, and stays until the session is over.
+    // This block owns the read future until the session ends.
     let receive = async {
         let mut chunk = [0; 256];
         loop {
@@ -89,7 +88,7 @@ where
         loop {
             let n = outward.read(&mut chunk).await;
             let sent = match tls_writer.write_all(&chunk[..n]).await {
-                // Not before there is nothing more to put into the same record.
+                // Flush only if no more bytes fit into the same record.
                 Ok(()) if outward.is_empty() => tls_writer.flush().await,
                 sent => sent,
             };
@@ -111,8 +110,8 @@ where
     }
 }
 
-/// The two halves of a connection as one socket that can be cloned, which is what embedded-tls splits. Each
-/// half has one user, so nobody ever waits for the other.
+/// The two halves of a connection as one socket that implements `Clone`, which embedded-tls requires to split it. Each
+/// half has one user, so no lock is ever contended.
 struct Halves<'m, R, W> {
     reader: &'m Mutex<NoopRawMutex, R>,
     writer: &'m Mutex<NoopRawMutex, W>,

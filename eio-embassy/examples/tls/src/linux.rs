@@ -1,4 +1,4 @@
-//! One message there and back over TLS, with the server's certificate checked.
+//! Sends one message over TLS and prints its echo. The server's certificate is verified.
 
 use std::error::Error;
 use std::time::SystemTime;
@@ -12,10 +12,10 @@ use embedded_tls::{
 };
 use rand_core_06::OsRng;
 
-/// What embedded-tls asks of us: chance, and a judgement of certificates.
+/// The random generator and the certificate verifier for embedded-tls.
 struct Provider<'a> {
     rng: OsRng,
-    /// A board without a clock has `NoClock` in place of `SystemTime`: then no certificate ever expires.
+    /// A board without a clock uses `NoClock` in place of `SystemTime`: then no certificate expires.
     verifier: CertVerifier<'a, Aes128GcmSha256, SystemTime, 4096>,
 }
 
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn run(address: &str, port: u16, name: &str, authority: &[u8]) -> Result<(), Box<dyn Error>> {
     let stack = edge_nal_std::Stack::new();
     let mut network = EdgeConnector::new(&stack);
-    network.dial(address, port).await?;
+    network.connect(address, port).await?;
     let (reader, writer) = network.split();
 
     let provider =
@@ -63,10 +63,10 @@ async fn session(host: &str, inward: &Pipe, outward: &Pipe) -> Result<(), eio_em
     let mut buffers = Buffers::<1536, 512>::new();
     let config = Config::new(host);
     let mut client = Client::connect(inward, outward, &config, &mut buffers, rand::rng()).await?;
-    eprintln!("open {}", client.handshake().sid);
+    eprintln!("open {}", client.sid());
     client.send("hello over TLS").await?;
     if let Message::Text(text) = client.recv().await? {
         println!("{text}");
     }
-    client.close().await
+    client.disconnect().await
 }

@@ -9,7 +9,7 @@ form.addEventListener("submit", (event) => {
   const text = input.value.trim();
   if (!text) return;
   if (!name) return join(text);
-  if (socket.readyState !== "open") return; // it stays in the field
+  if (socket.readyState !== "open") return; // the text stays in the field
   socket.send(text);
   input.value = "";
 });
@@ -34,7 +34,7 @@ function connect() {
     const [from, ...lines] = message.split("\n");
     show(from, lines.join("\n"));
   });
-  // Also after an error.
+  // This event follows an error, too.
   socket.on("close", () => {
     state.textContent = "gone; trying again …";
     setTimeout(connect, 1000 + 2000 * Math.random());
@@ -46,7 +46,7 @@ function show(from, text) {
   if (!from) item.className = "news";
   else if (from === name) item.className = "mine";
   else item.append(Object.assign(document.createElement("b"), { textContent: from }));
-  item.append(text); // as text: nobody's markup
+  item.append(text); // as text, so that a message cannot contain markup
   log.append(item);
   log.scrollTop = log.scrollHeight;
 }

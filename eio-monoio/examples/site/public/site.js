@@ -7,7 +7,7 @@ document.getElementById("door").addEventListener("submit", (event) => {
   const token = document.getElementById("token").value;
   const socket = eio({ query: token ? { token } : {} });
   socket.on("message", (text) => { said.textContent = text; });
-  // What the server answered to the handshake: 401 and why.
+  // The server's answer to the handshake: 401 and the reason.
   socket.on("error", (error) => {
     const request = error.context;
     said.textContent = `Refused: ${error.description} ${request?.responseText ?? ""}`;

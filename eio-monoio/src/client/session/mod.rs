@@ -1,142 +1,125 @@
-//! [`Session`]: the core's state machine of one session, what is to be sent and what came, and who is woken.
+//! [`Session`]: one session of a client: its state machine, outbox, inbox and wakers.
 //!
-//! The only place that calls the machine's `handle_*` and `poll_*`. Each lane the machine asks for becomes a
-//! task ([`polling`], [`websocket`]) that ends with the lane; one more task keeps the machine's deadline. A
-//! session that ends cuts the sockets of its tasks, so that all of them end within a turn of the core.
+//! This module alone calls the `handle_*` and `poll_*` methods of the state machine. Each lane that the machine names
+//! becomes a task (`client/lanes.rs`) that ends with the lane; one more task waits for the machine's deadline. A
+//! session that ends shuts the sockets of its tasks down, so that all of them end when they are polled next.
+//!
+//! - `application`: calls of the application.
+//! - `lanes`: calls of the tasks of lanes.
+//! - `effects`: everything that a change of the state machine causes.
+//! - `end`: the stages of the end.
 
 mod application;
-mod lanes;
-mod settle;
+mod effects;
+mod end;
+pub(crate) mod lanes;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 use eio_core::open::Open;
 use eio_core::session::{ClientSession, CloseReason, Lane};
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
-use crate::client::cookies::Jar;
+use crate::client::cookies::CookieJar;
 use crate::client::error::Fault;
+use crate::client::http::IdleConn;
 use crate::client::inbox::Inbox;
-use crate::client::polling;
+use crate::client::session::end::{End, Stage};
 use crate::client::settings::Settings;
-use crate::line::Deadline;
-use crate::local::{Local, Resident};
-use crate::session::link::Link;
-use crate::session::queue::Queue;
-use crate::shard::tasks::With;
+use crate::io::outgoing::Outgoing;
+use crate::io::ws_sender::WsSender;
+use crate::message::OutBuf;
+use crate::worker::context::{ShutdownHook, WorkerContext};
+use crate::worker::deadline::Deadline;
+use crate::worker::tasks::WithGuard;
+use crate::worker::wakers::Wakers;
 
-/// One session of a client, on the core it was begun on.
+/// Starts the task of a lane: a GET, a POST with this body, or a WebSocket.
+pub(crate) type RunLane = fn(&Rc<Session>, Lane, OutBuf);
+
+/// One session of a client. It stays on the worker on which it was started.
 pub(crate) struct Session {
-    pub(crate) local: Rc<Local>,
+    pub(crate) worker: Rc<WorkerContext>,
     pub(crate) settings: Rc<Settings>,
-    pub(crate) cookies: RefCell<Jar>,
+    run_lane: RunLane,
+    pub(crate) cookies: RefCell<CookieJar>,
     machine: RefCell<ClientSession>,
-    /// What the open packet said.
+    /// The open packet.
     opened: RefCell<Option<Open>>,
-    /// What no lane could take yet.
-    outbox: RefCell<Queue>,
+    outgoing: Outgoing,
     inbox: RefCell<Inbox>,
-    /// The WebSocket, from its 101 on, also while it is only probed.
-    link: RefCell<Option<Rc<Link>>>,
-    /// One that came to nothing, while it takes its leave.
-    leaving: RefCell<Option<Rc<Link>>>,
-    /// Connections between two polling requests, and until when they may be used again.
-    idle: RefCell<Vec<polling::Idle>>,
-    /// The sockets of GET, POST and a WebSocket being opened, to be cut.
+    /// The WebSocket of a failed upgrade, during its closing handshake.
+    closing_probe: RefCell<Option<Rc<WsSender>>>,
+    /// Connections that no polling request uses.
+    idle_conns: RefCell<Vec<IdleConn>>,
+    /// The sockets of the GET, the POST and a WebSocket that is being opened, to shut them down.
     sockets: [Cell<Option<RawFd>>; 3],
-    /// The first thing that went wrong on the wire.
+    /// The first fault on the wire that ended the session.
     fault: RefCell<Option<Fault>>,
     closed: Cell<Option<CloseReason>>,
-    /// The application does not wait for last words.
-    aborted: Cell<bool>,
-    /// Nothing of this session is to be waited for any more.
-    cut: Cell<bool>,
-    /// A WebSocket that is still being opened is not wanted any more.
-    hung_up: Cell<bool>,
-    /// Tasks of this session.
+    end: End,
+    /// The WebSocket that is being opened is not needed any more.
+    ws_cancelled: Cell<bool>,
+    /// The number of this session's tasks.
     tasks: Cell<usize>,
-    /// Whoever waits in `next`.
-    receivers: Waiting,
-    /// Whoever waits for room in the queue, or for it to run empty.
-    senders: Waiting,
-    /// Whoever waits for anything else: the open packet, room in the inbox, the end.
-    watchers: Waiting,
+    /// Tasks that wait for an event.
+    receivers: Wakers,
+    /// Tasks that wait for room in the outbox, or for it to be empty.
+    senders: Wakers,
+    /// Tasks that wait for any other change: the open packet, room in the inbox, the end.
+    watchers: Wakers,
     timer: Deadline,
-    /// The core has ended.
-    retired: Cell<bool>,
-    resident: Cell<usize>,
-}
-
-/// Wakers of tasks that wait for the same thing.
-#[derive(Default)]
-struct Waiting(RefCell<Vec<Waker>>);
-
-impl Waiting {
-    fn add(&self, cx: &Context<'_>) {
-        let mut wakers = self.0.borrow_mut();
-        if !wakers.iter().any(|known| known.will_wake(cx.waker())) {
-            wakers.push(cx.waker().clone());
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
-    }
-
-    fn wake(&self) {
-        self.0.borrow_mut().drain(..).for_each(Waker::wake);
-    }
+    shutdown_hook: Cell<usize>,
 }
 
 impl Session {
-    /// Begins a session on `transport`.
+    /// Starts a session over `transport`.
     pub(crate) fn start(
-        local: Rc<Local>,
+        worker: Rc<WorkerContext>,
         settings: Rc<Settings>,
         transport: Transport,
         upgrade: bool,
+        run_lane: RunLane,
     ) -> Rc<Self> {
-        let machine = ClientSession::new(transport, upgrade, settings.timing(), local.now());
+        let machine = ClientSession::new(transport, upgrade, settings.timing(), worker.now());
         let session = Rc::new(Self {
             machine: RefCell::new(machine),
             settings,
+            run_lane,
             cookies: RefCell::default(),
             opened: RefCell::default(),
-            outbox: RefCell::default(),
+            outgoing: Outgoing::default(),
             inbox: RefCell::default(),
-            link: RefCell::default(),
-            leaving: RefCell::default(),
-            idle: RefCell::default(),
+            closing_probe: RefCell::default(),
+            idle_conns: RefCell::default(),
             sockets: Default::default(),
             fault: RefCell::default(),
             closed: Cell::new(None),
-            aborted: Cell::new(false),
-            cut: Cell::new(false),
-            hung_up: Cell::new(false),
+            end: End::default(),
+            ws_cancelled: Cell::new(false),
             tasks: Cell::new(0),
-            receivers: Waiting::default(),
-            senders: Waiting::default(),
-            watchers: Waiting::default(),
-            timer: Deadline::new(local.clone()),
-            retired: Cell::new(false),
-            resident: Cell::new(0),
-            local,
+            receivers: Wakers::default(),
+            senders: Wakers::default(),
+            watchers: Wakers::default(),
+            timer: Deadline::new(worker.clone()),
+            shutdown_hook: Cell::new(0),
+            worker,
         });
-        let resident: Weak<Self> = Rc::downgrade(&session);
-        session.resident.set(session.local.add_resident(resident));
-        let clock = session.clone();
-        session.spawn(async move { clock.keep_time().await });
-        session.settle();
+        let shutdown_hook: Weak<Self> = Rc::downgrade(&session);
+        session.shutdown_hook.set(session.worker.add_shutdown_hook(shutdown_hook));
+        let timed = session.clone();
+        session.spawn(async move { timed.run_timer().await });
+        session.apply_effects();
         session
     }
 
-    /// Lets time take effect until the session has ended.
-    async fn keep_time(self: Rc<Self>) {
+    /// Handles timeouts of the state machine until the session has ended.
+    async fn run_timer(self: Rc<Self>) {
         while self.closed.get().is_none() {
             let expired = poll_fn(|cx| {
                 if self.closed.get().is_some() {
@@ -146,34 +129,35 @@ impl Session {
                 self.timer.poll(cx).map(|()| true)
             });
             if expired.await {
-                let now = self.local.now();
+                let now = self.worker.now();
                 {
                     let mut machine = self.machine.borrow_mut();
-                    // What the server sent in time lies unread because the application is slow.
+                    // The server's ping may have arrived in time, but is not read because the application is slow.
                     if self.is_inbox_full() && machine.poll_timeout().is_some_and(|due| due <= now)
                     {
                         machine.extend(now);
                     }
                     machine.handle_timeout(now);
                 }
-                self.settle();
+                self.apply_effects();
             }
         }
     }
 
-    fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
-        /// Says that a task is done, also if it is dropped.
+    /// Spawns a task of this session.
+    pub(crate) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        /// Counts a task until it is dropped.
         struct Counted(Rc<Session>);
 
         impl Drop for Counted {
             fn drop(&mut self) {
                 self.0.tasks.set(self.0.tasks.get() - 1);
-                self.0.watchers.wake();
+                self.0.watchers.wake_all();
             }
         }
 
         self.tasks.set(self.tasks.get() + 1);
-        self.local.tasks.spawn(With { future: task, guard: Counted(self.clone()) });
+        self.worker.tasks.spawn(WithGuard { future: task, guard: Counted(self.clone()) });
     }
 }
 
@@ -206,19 +190,18 @@ impl Session {
     pub(crate) fn max_payload(&self) -> usize {
         let opened = self.opened.borrow();
         opened.as_ref().map_or(usize::MAX, |open| match open.max_payload {
-            // Protocol: no limit was announced.
+            // The open packet announces no limit.
             u32::MAX => usize::MAX,
             max => max as usize,
         })
     }
 
-    /// Bytes that wait to be sent.
+    /// Bytes that are not sent yet.
     pub(crate) fn queued(&self) -> usize {
-        let link = self.link.borrow();
-        self.outbox.borrow().bytes() + link.as_ref().map_or(0, |link| link.queued())
+        self.outgoing.queued()
     }
 
-    fn is_slow(&self) -> bool {
+    fn is_outbox_full(&self) -> bool {
         self.queued() >= self.settings.options.outbound_high_water
     }
 
@@ -227,28 +210,28 @@ impl Session {
     }
 }
 
-impl Resident for Session {
+impl ShutdownHook for Session {
     fn close(self: Rc<Self>) {
         Session::close(&self);
     }
 
-    fn retire(self: Rc<Self>) {
-        // Its tasks have ended, or never will.
+    fn worker_ended(self: Rc<Self>) {
+        // The session's tasks have ended, or will never be polled again.
         if self.closed.get().is_none() {
             self.on_closed(CloseReason::TransportClose);
         }
-        self.retired.set(true);
+        self.end.advance(Stage::WorkerEnded);
         self.timer.disarm();
-        drop((self.link.take(), self.leaving.take(), self.idle.take()));
-        for waiting in [&self.receivers, &self.senders, &self.watchers] {
-            waiting.0.borrow_mut().clear();
+        drop((self.outgoing.take_ws(), self.closing_probe.take(), self.idle_conns.take()));
+        for wakers in [&self.receivers, &self.senders, &self.watchers] {
+            wakers.clear();
         }
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.local.remove_resident(self.resident.get());
+        self.worker.remove_shutdown_hook(self.shutdown_hook.get());
     }
 }
 

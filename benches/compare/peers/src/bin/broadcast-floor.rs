@@ -1,19 +1,21 @@
-//! Floor of a broadcast: one frame, and a bare loop of sends on tokio current_thread. It answers the load
-//! generator's handshake and nobody else's. usage: broadcast-floor PORT
+//! Floor of a broadcast: one frame, and a loop of sends on tokio current_thread.
+//!
+//! It completes the handshake of the load generator only. usage: broadcast-floor PORT
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use tokio::net::TcpStream;
 
-/// To the generator's one key.
-const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+/// The response to the generator's only key.
+const SWITCHING: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const OPEN: &[u8] = b"0{\"sid\":\"AAAAAAAAAAAAAAAAAAAA\",\"upgrades\":[],\"pingInterval\":25000,\
     \"pingTimeout\":20000,\"maxPayload\":1000000}";
 
 type Room = Rc<RefCell<Vec<Rc<TcpStream>>>>;
 
-/// Who is gone, or behind, is no member any more.
+/// False if the connection is closed or its send buffer is full: it leaves the room.
 fn send(stream: &TcpStream, bytes: &[u8]) -> bool {
     stream.try_write(bytes).is_ok_and(|sent| sent == bytes.len())
 }
@@ -31,7 +33,7 @@ fn frame(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The first frame of a client, unmasked, and its length on the wire.
+/// The payload of a client's first frame, unmasked, and the length of the frame.
 fn message(data: &[u8]) -> Option<(Vec<u8>, usize)> {
     let (len, at) = match *data.get(1)? & 0x7f {
         126 => (usize::from(u16::from_be_bytes([*data.get(2)?, *data.get(3)?])), 4),
@@ -39,7 +41,10 @@ fn message(data: &[u8]) -> Option<(Vec<u8>, usize)> {
     };
     let mask = data.get(at..at + 4)?;
     let payload = data.get(at + 4..at + 4 + len)?;
-    Some((payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect(), at + 4 + len))
+    Some((
+        payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect(),
+        at + 4 + len,
+    ))
 }
 
 async fn serve(room: Room, stream: TcpStream) {

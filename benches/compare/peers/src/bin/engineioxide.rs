@@ -1,4 +1,5 @@
-//! Engine.IO server on engineioxide + hyper: an echo, or a room where everyone hears everyone.
+//! Engine.IO server on engineioxide and hyper: an echo, or a broadcast of each message to every session.
+//!
 //! usage: engineioxide PORT THREADS [broadcast]
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -27,7 +28,7 @@ impl EngineIoHandler for Echo {
     }
 }
 
-/// It has no broadcast: users keep the sockets and send to each.
+/// engineioxide has no broadcast: an application keeps the sockets and sends to each.
 #[derive(Debug, Default)]
 struct Room(RwLock<Vec<Arc<Socket<()>>>>);
 

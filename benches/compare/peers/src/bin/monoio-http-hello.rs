@@ -1,12 +1,13 @@
-//! Ceiling for long polling: the least HTTP/1.1 keep-alive responder on monoio, one thread.
-//! It only looks for the blank line (and skips a content-length body) and writes a fixed answer.
+//! Floor of long polling: a minimal HTTP/1.1 keep-alive server on monoio, one thread.
+//!
+//! It finds the end of a head, skips a body with Content-Length, and writes a constant response.
 //! usage: monoio-http-hello PORT [uring|epoll]
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream};
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: 33\r\nConnection: keep-alive\r\n\r\n40123456789abcdef0123456789abcdef";
 
-/// Length of the first complete request in `b`, head and body.
+/// The length of the first complete request in `b`, head and body.
 fn request_len(b: &[u8]) -> Option<usize> {
     let head = b.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
     let mut body = 0usize;
@@ -66,7 +67,7 @@ async fn serve(port: u16) {
 fn main() {
     let mut a = std::env::args().skip(1);
     let port: u16 = a.next().unwrap().parse().unwrap();
-    // The flags that eio asks for: without them the runtime is a fifth dearer.
+    // The flags that eio sets: without them the runtime costs a fifth more.
     let mut ring = io_uring::IoUring::builder();
     ring.setup_coop_taskrun().setup_single_issuer();
     if a.next().as_deref() == Some("epoll") {

@@ -1,4 +1,4 @@
-//! Ceiling: raw TCP echo on monoio, one thread. usage: monoio-tcp-echo PORT [uring|epoll] [bufsize]
+//! Floor of an echo: raw TCP on monoio, one thread. usage: monoio-tcp-echo PORT [uring|epoll] [bufsize]
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream};
 
@@ -34,7 +34,7 @@ fn main() {
     let port: u16 = a.next().unwrap().parse().unwrap();
     let driver = a.next().unwrap_or_else(|| "uring".into());
     let size: usize = a.next().map(|s| s.parse().unwrap()).unwrap_or(65536);
-    // The flags that eio asks for: without them the runtime is a fifth dearer.
+    // The flags that eio sets: without them the runtime costs a fifth more.
     let mut ring = io_uring::IoUring::builder();
     ring.setup_coop_taskrun().setup_single_issuer();
     if driver == "epoll" {

@@ -1,80 +1,90 @@
+//! Closing by the server.
+
 use super::*;
 
+/// docs/protocol.md 2.8
 #[test]
-fn a_held_get_is_told_at_once_2_8() {
+fn held_get_is_answered_with_close_at_once() {
     let mut session = held();
     session.close(at(1));
     assert!(session.is_closing());
-    assert_eq!(told(&mut session, Lane::Get, 0), [CLOSE]);
+    assert_eq!(transmits(&mut session, Lane::Get, 0), [CLOSE]);
     assert_over(&mut session, CloseReason::ServerDisconnect);
 }
 
+/// docs/protocol.md 2.8
 #[test]
-fn without_a_get_the_next_one_is_told_2_8() {
+fn next_get_is_answered_with_close() {
     let mut session = polling();
     session.close(at(1));
     session.attach(Lane::Get, at(2)).unwrap();
-    assert_eq!(told(&mut session, Lane::Get, 0), [CLOSE]);
+    assert_eq!(transmits(&mut session, Lane::Get, 0), [CLOSE]);
     assert_over(&mut session, CloseReason::ServerDisconnect);
 }
 
+/// docs/protocol.md 2.8
 #[test]
-fn without_any_get_the_session_does_not_stay_2_8_3_3() {
-    let timing = Timing { ping_interval: 1_000, ..TIMING };
+fn closing_session_ends_at_its_deadline_without_a_get() {
+    let timing = Timing { ping_interval_ms: 1_000, ..TIMING };
     let mut session = ServerSession::new(Transport::Polling, timing, at(0));
-    let _ = told(&mut session, Lane::Get, 0);
+    let _ = transmits(&mut session, Lane::Get, 0);
     session.detach(Lane::Get);
     session.close(at(1));
     session.close(at(200));
-    assert_eq!(session.poll_timeout(), Some(at(401)), "asking twice gains no time");
+    assert_eq!(session.poll_timeout(), Some(at(401)), "a second call does not move the deadline");
     session.handle_timeout(at(401));
     assert_over(&mut session, CloseReason::ServerDisconnect);
 }
 
+/// docs/protocol.md 2.8
 #[test]
-fn close_does_not_overtake_what_is_queued_2_8() {
+fn close_packet_is_sent_after_queued_messages() {
     let mut session = held();
     session.close(at(1));
-    assert_eq!(told(&mut session, Lane::Get, 2), [Transmit::Message, Transmit::Message, CLOSE]);
+    assert_eq!(
+        transmits(&mut session, Lane::Get, 2),
+        [Transmit::Message, Transmit::Message, CLOSE]
+    );
 
     let mut session = held();
     session.close(at(1));
     assert_eq!(session.poll_transmit(Lane::Get, true), Some(Transmit::Message));
     session.detach(Lane::Get);
-    assert_eq!(session.ended(), None, "the response was full, there is more");
+    assert_eq!(session.ended(), None, "the response was full, another message is queued");
     session.attach(Lane::Get, at(2)).unwrap();
-    assert_eq!(told(&mut session, Lane::Get, 1), [Transmit::Message, CLOSE]);
+    assert_eq!(transmits(&mut session, Lane::Get, 1), [Transmit::Message, CLOSE]);
 
     let mut session = websocket();
     session.close(at(1));
     assert_eq!(
-        told(&mut session, Lane::WebSocket, 1),
+        transmits(&mut session, Lane::WebSocket, 1),
         [Transmit::Message, CLOSE, Transmit::Hangup]
     );
     assert_over(&mut session, CloseReason::ServerDisconnect);
 }
 
 #[test]
-fn a_websocket_that_takes_nothing_does_not_keep_a_closing_session_3_3() {
-    let timing = Timing { ping_interval: 1_000, ..TIMING };
+fn closing_session_ends_at_its_deadline_on_a_full_websocket() {
+    let timing = Timing { ping_interval_ms: 1_000, ..TIMING };
     let mut session = ServerSession::new(Transport::WebSocket, timing, at(0));
-    let _ = told(&mut session, Lane::WebSocket, 0);
+    let _ = transmits(&mut session, Lane::WebSocket, 0);
     session.close(at(1));
     session.handle_timeout(at(401));
-    assert_eq!(told(&mut session, Lane::WebSocket, 1), [CLOSE, Transmit::Hangup]);
+    assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [CLOSE, Transmit::Hangup]);
     assert_over(&mut session, CloseReason::ServerDisconnect);
 }
 
+/// docs/protocol.md 2.8
 #[test]
-fn discard_gives_the_queue_no_chance_2_8() {
+fn abort_does_not_send_queued_messages() {
     let mut session = held();
     session.abort(CloseReason::ServerDisconnect);
-    assert_eq!(told(&mut session, Lane::Get, 1), [CLOSE]);
+    assert_eq!(transmits(&mut session, Lane::Get, 1), [CLOSE]);
     assert_over(&mut session, CloseReason::ServerDisconnect);
 }
 
 #[test]
-fn what_comes_while_closing_does_not_reach_the_application() {
+fn messages_received_while_closing_are_dropped() {
     let mut session = polling();
     session.close(at(1));
     session.attach(Lane::Post, at(2)).unwrap();
@@ -92,46 +102,47 @@ fn closing_does_not_stop_the_heartbeat() {
     assert_over(&mut session, CloseReason::PingTimeout);
 }
 
+/// docs/protocol.md 2.7.8
 #[test]
-fn close_in_each_state_of_an_upgrade_loses_nothing_2_7_8_3_6() {
-    // Connected, with a GET held: polling is current, and says it.
+fn close_in_each_state_of_an_upgrade_sends_queued_messages() {
+    // Connected, with a GET held: polling is the transport and carries the close packet.
     let mut session = held();
     session.attach(Lane::WebSocket, at(0)).unwrap();
     session.close(at(1));
-    assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
-    assert_eq!(told(&mut session, Lane::Get, 1), [Transmit::Message, CLOSE]);
-    assert_eq!(told(&mut session, Lane::WebSocket, 0), [Transmit::Hangup]);
+    assert_eq!(transmits(&mut session, Lane::WebSocket, 1), []);
+    assert_eq!(transmits(&mut session, Lane::Get, 1), [Transmit::Message, CLOSE]);
+    assert_eq!(transmits(&mut session, Lane::WebSocket, 0), [Transmit::Hangup]);
     assert_over(&mut session, CloseReason::ServerDisconnect);
 
-    // Probed, the client does not poll any more: it waits for the switch.
+    // Probed, and the client no longer polls: the close packet waits for the switch.
     let mut session = probed();
     session.close(at(1));
-    assert_eq!(told(&mut session, Lane::WebSocket, 1), []);
+    assert_eq!(transmits(&mut session, Lane::WebSocket, 1), []);
     session.handle_packet(Lane::WebSocket, Packet::Upgrade, at(2)).unwrap();
     assert_eq!(events(&mut session), [Event::Upgraded]);
     assert_eq!(
-        told(&mut session, Lane::WebSocket, 1),
+        transmits(&mut session, Lane::WebSocket, 1),
         [Transmit::Message, CLOSE, Transmit::Hangup]
     );
     assert_over(&mut session, CloseReason::ServerDisconnect);
 
-    // Probed, but the switch never comes: polling goes on closing.
+    // Probed, but the switch does not arrive: the session closes over polling.
     let mut session = probed();
     session.close(at(1));
     session.handle_timeout(at(100));
     assert_eq!(events(&mut session), [Event::UpgradeFailed(UpgradeFailure::Timeout)]);
-    assert_eq!(told(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
+    assert_eq!(transmits(&mut session, Lane::WebSocket, 1), [Transmit::Hangup]);
     session.attach(Lane::Get, at(101)).unwrap();
-    assert_eq!(told(&mut session, Lane::Get, 1), [Transmit::Message, CLOSE]);
+    assert_eq!(transmits(&mut session, Lane::Get, 1), [Transmit::Message, CLOSE]);
     assert_over(&mut session, CloseReason::ServerDisconnect);
 
-    // Switched, the old GET not yet answered.
+    // Switched, and the old GET is not answered yet.
     let mut session = held();
     session.attach(Lane::WebSocket, at(0)).unwrap();
     session.handle_packet(Lane::WebSocket, Packet::Upgrade, at(0)).unwrap();
     assert_eq!(events(&mut session), [Event::Upgraded]);
     session.close(at(1));
-    assert_eq!(told(&mut session, Lane::WebSocket, 0), [CLOSE, Transmit::Hangup]);
-    assert_eq!(told(&mut session, Lane::Get, 0), [NOOP]);
+    assert_eq!(transmits(&mut session, Lane::WebSocket, 0), [CLOSE, Transmit::Hangup]);
+    assert_eq!(transmits(&mut session, Lane::Get, 0), [NOOP]);
     assert_over(&mut session, CloseReason::ServerDisconnect);
 }

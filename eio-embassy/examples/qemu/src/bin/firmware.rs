@@ -1,4 +1,5 @@
-//! What CI runs: one scenario per boot, named on QEMU's command line, told by the exit status.
+//! The firmware of the tests: each boot runs one scenario, which is named on QEMU's command line. The exit status is 0,
+//! or the number of the step that failed.
 //!
 //! `-semihosting-config enable=on,target=native,arg=firmware,arg=<port>,arg=<scenario>,arg=<number>`
 
@@ -9,7 +10,7 @@ use core::fmt::Write as _;
 
 use eio_embassy::tcp::TcpConnector;
 use eio_embassy::{
-    Backoff, Buffers, Client, Closed, Config, Connector, Error, Message, Waiting, dial,
+    Backoff, Buffers, Client, Closed, Config, Connector, Error, Message, Timeout, connect,
 };
 use eio_embassy_qemu::{Toy, network, run, stack_used};
 use embassy_executor::Spawner;
@@ -24,9 +25,9 @@ static TCP_TX: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
 static BUFFERS: ConstStaticCell<Buffers<1536, 512>> = ConstStaticCell::new(Buffers::new());
 static PATTERN: ConstStaticCell<[u8; LONGEST]> = ConstStaticCell::new([0; LONGEST]);
 
-/// Longer than any buffer here.
+/// Longer than each buffer.
 const LONGEST: usize = 3_000;
-/// The longest message that comes back: fits the receive buffer, but not the send buffer.
+/// The longest echoed message: it fits the receive buffer, but not the send buffer.
 const LONGEST_ECHO: usize = 1_300;
 
 #[cortex_m_rt::entry]
@@ -50,10 +51,10 @@ async fn main(spawner: Spawner) {
     process::exit(code)
 }
 
-/// Which expectation failed, by its exit status, and what the client said.
+/// A failed step: its exit status, and the error of the client.
 struct Failure(i32, Option<Error>);
 
-/// The expectation with this number failed.
+/// A function that makes a [`Failure`] of an error of step `code`.
 fn failed(code: i32) -> impl Fn(Error) -> Failure {
     move |error| Failure(code, Some(error))
 }
@@ -96,21 +97,21 @@ async fn scenario(spawner: Spawner) -> Result<(), Failure> {
         "gone" => board.gone(number).await,
         "restart" => board.restart(number).await,
         "refused" => board.refused(number as u16).await,
-        "nobody" => board.nobody().await,
+        "no-server" => board.no_server().await,
         "soak" => board.soak(number).await,
         _ => Err(Failure(1, None)),
     }
 }
 
 impl Board {
-    /// `count` messages of either kind there and back, of all lengths, every byte looked at; up to four are
-    /// under way at once.
+    /// Sends `count` messages of each kind, of all lengths, and compares their echoes byte by byte. Up to four messages
+    /// are in flight.
     async fn echo(&mut self, count: u32) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let mut client = dial(&mut self.connector, &config, self.buffers, &mut self.rng)
+        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.rng)
             .await
             .map_err(failed(10))?;
-        println!("open {}", client.handshake().sid);
+        println!("open {}", client.sid());
         let began = Instant::now();
         let (mut sent, mut back) = (0, 0);
         while back < 2 * count {
@@ -124,43 +125,44 @@ impl Board {
             back += 1;
         }
         println!("echoed {back} messages in {} ms", began.elapsed().as_millis());
-        client.close().await.map_err(failed(14))
+        client.disconnect().await.map_err(failed(14))
     }
 
-    /// Messages beyond a limit, each way: a clear error, and the client is usable afterwards. The server takes
-    /// `limit` bytes.
+    /// Messages beyond the limit of either side are a clear error, and the client is usable afterwards. The server
+    /// accepts `limit` bytes.
     async fn too_big(&mut self, limit: u32) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let mut client = dial(&mut self.connector, &config, self.buffers, &mut self.rng)
+        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.rng)
             .await
             .map_err(failed(20))?;
-        // More than the server takes: refused here, before the server would say 1009. The session goes on.
+        // More than the server accepts: refused by the client, before the server would close with 1009. The session
+        // continues.
         let refused = client.send(&self.pattern[..limit as usize + 1]).await;
-        ensure(refused == Err(Error::MessageTooLong { limit }), 21)?;
+        ensure(refused == Err(Error::TooLarge { max: limit }), 21)?;
         client.send("still there").await.map_err(failed(22))?;
         ensure(client.recv().await == Ok(Message::Text("still there")), 23)?;
-        // More than comes in here: the server hears 1009, and the session ends.
+        // More than the receive buffer holds: the client closes with 1009, and the session ends.
         client.send(&self.pattern[..limit as usize]).await.map_err(failed(24))?;
-        ensure(client.recv().await == Err(Error::TooLarge), 25)?;
+        ensure(client.recv().await == Err(Error::ReceivedTooLarge), 25)?;
         drop(client);
         println!("refused both ways");
-        self.connector.hang_up().await;
+        self.connector.close().await;
         self.echo(10).await
     }
 
-    /// The server goes silent or away; within `limit` milliseconds that is noticed.
+    /// The server becomes silent or ends. The client reports that within `limit` milliseconds.
     async fn gone(&mut self, limit: u32) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let mut client = dial(&mut self.connector, &config, self.buffers, &mut self.rng)
+        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.rng)
             .await
             .map_err(failed(30))?;
-        println!("open {}", client.handshake().sid);
+        println!("open {}", client.sid());
         let mut last = Instant::now();
         let error = loop {
             match select(client.recv(), Timer::after(Duration::from_millis(100))).await {
                 Either::First(Ok(_)) => last = Instant::now(),
                 Either::First(Err(error)) => break error,
-                // While its echoes come back, the server lives.
+                // Echoes show that the server runs.
                 Either::Second(()) => {
                     if client.send("x").await.is_err() {
                         continue;
@@ -172,19 +174,19 @@ impl Board {
         println!("gone after {silence} ms: {error}");
         let expected = matches!(
             error,
-            Error::TimedOut(Waiting::Ping) | Error::Closed(Closed::Silently) | Error::Io(_)
+            Error::TimedOut(Timeout::Ping) | Error::Closed(Closed::TransportClose) | Error::Io(_)
         );
         ensure(expected, 31)?;
         ensure(silence <= u64::from(limit), 32)
     }
 
-    /// Connects `times` times, whatever happens between.
+    /// Connects `times` times, after failed attempts too.
     async fn restart(&mut self, times: u32) -> Result<(), Failure> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         let mut connections = 0;
         while connections < times {
             let config = Config::new(&self.host);
-            match dial(&mut self.connector, &config, self.buffers, &mut self.rng).await {
+            match connect(&mut self.connector, &config, self.buffers, &mut self.rng).await {
                 Ok(mut client) => {
                     backoff.reset();
                     connections += 1;
@@ -198,29 +200,30 @@ impl Board {
                 }
                 Err(error) => println!("no connection: {error}"),
             }
-            self.connector.hang_up().await;
+            self.connector.close().await;
             backoff.wait(&mut self.rng).await;
         }
         Ok(())
     }
 
-    /// The server refuses a session it does not know with `status`.
+    /// The server refuses an unknown session with `status`.
     async fn refused(&mut self, status: u16) -> Result<(), Failure> {
-        let config = Config::new(&self.host).query("sid=nobody");
-        let refused = dial(&mut self.connector, &config, self.buffers, &mut self.rng).await.err();
+        let config = Config::new(&self.host).query("sid=unknown");
+        let refused =
+            connect(&mut self.connector, &config, self.buffers, &mut self.rng).await.err();
         println!("refused: {}", refused.ok_or(Failure(50, None))?);
-        ensure(matches!(refused, Some(Error::Refused { status: was, .. }) if was == status), 51)
+        ensure(matches!(refused, Some(Error::Status { status: was, .. }) if was == status), 51)
     }
 
-    /// Nobody listens there.
-    async fn nobody(&mut self) -> Result<(), Failure> {
+    /// No server listens on the port.
+    async fn no_server(&mut self) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let error = dial(&mut self.connector, &config, self.buffers, &mut self.rng).await.err();
+        let error = connect(&mut self.connector, &config, self.buffers, &mut self.rng).await.err();
         ensure(error == Some(Error::Connect), 60)
     }
 
-    /// Twenty messages a second for so many seconds, over every restart of the server. While a connection
-    /// lasts each comes back, in order; and the stack grows no more after the first minute.
+    /// Sends twenty messages a second for `seconds`, over each restart of the server. Within a connection each message
+    /// is echoed in order, and the stack does not grow after the first minute.
     async fn soak(&mut self, seconds: u32) -> Result<(), Failure> {
         let end = Instant::now() + Duration::from_secs(seconds.into());
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
@@ -228,17 +231,18 @@ impl Board {
         let (mut connections, mut total) = (0_u32, 0_u32);
         loop {
             let config = Config::new(&self.host);
-            let lost = match dial(&mut self.connector, &config, self.buffers, &mut self.rng).await {
-                Ok(client) => {
-                    backoff.reset();
-                    connections += 1;
-                    talk(client, self.pattern, end, &mut total, &mut stack).await?
-                }
-                Err(error) => Some(error),
-            };
+            let lost =
+                match connect(&mut self.connector, &config, self.buffers, &mut self.rng).await {
+                    Ok(client) => {
+                        backoff.reset();
+                        connections += 1;
+                        talk(client, self.pattern, end, &mut total, &mut stack).await?
+                    }
+                    Err(error) => Some(error),
+                };
             let Some(lost) = lost else { break };
             println!("lost at {} s: {lost}", Instant::now().as_secs());
-            self.connector.hang_up().await;
+            self.connector.close().await;
             backoff.wait(&mut self.rng).await;
         }
         let (early, late) = (stack.ok_or(Failure(70, None))?, stack_used());
@@ -247,7 +251,7 @@ impl Board {
     }
 }
 
-/// One connection of a soak. `None`: the time is over.
+/// One session of a soak. `None`: the time is over.
 async fn talk<R: Read, W: Write>(
     mut client: Client<'_, R, W, &mut Toy>,
     pattern: &[u8; LONGEST],
@@ -274,18 +278,18 @@ async fn talk<R: Read, W: Write>(
                 }
                 sent += 1;
             }
-            // What is under way still comes back.
+            // Messages in flight are still echoed.
             Either::Second(()) if back < sent => {
                 ensure(Instant::now() < end + Duration::from_secs(10), 73)?;
             }
             Either::Second(()) => {
-                return client.close().await.map(|()| None).map_err(failed(74));
+                return client.disconnect().await.map(|()| None).map_err(failed(74));
             }
         }
     }
 }
 
-/// The message with this number: every other one is text, lengths of all sizes.
+/// The message with this number: text and binary in turn, with different lengths.
 fn message(pattern: &[u8; LONGEST], number: u32) -> Message<'_> {
     let len = (number as usize * 37) % LONGEST_ECHO;
     let from = number as usize % 64;

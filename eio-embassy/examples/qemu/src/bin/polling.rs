@@ -1,5 +1,5 @@
-//! Messages there and back over HTTP long-polling, or over a WebSocket that a session moves to from there, on one
-//! connection (`upgrade`) or two (`any`).
+//! An echo test over HTTP long-polling (`polling`), or over a WebSocket after an upgrade on one connection (`upgrade`)
+//! or on two (`any`).
 //!
 //! `-semihosting-config enable=on,target=native,arg=polling,arg=<port>,arg=<scenario>,arg=<messages>`
 
@@ -10,7 +10,7 @@ use core::fmt::Write as _;
 
 use eio_embassy::tcp::TcpConnector;
 use eio_embassy::{
-    AnyClient, Buffers, Config, Error, Message, PollingClient, dial_any, dial_by_polling,
+    AnyClient, Buffers, Config, Error, Message, PollingClient, connect_and_upgrade, connect_any,
 };
 use eio_embassy_qemu::{Toy, network, run, stack_used};
 use embassy_executor::Spawner;
@@ -25,7 +25,7 @@ static UP_TX: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
 static RECEIVE: ConstStaticCell<Buffers<1536, 384>> = ConstStaticCell::new(Buffers::new());
 static SEND: ConstStaticCell<Buffers<1536, 1536>> = ConstStaticCell::new(Buffers::new());
 
-/// In base64 and with the head of a request it fits the send buffer.
+/// Fits the send buffer in base64, with the head of a request.
 const LONGEST: usize = 900;
 
 #[cortex_m_rt::entry]
@@ -38,7 +38,7 @@ async fn main(spawner: Spawner) {
     let code = match echo(spawner).await {
         Ok(None) => 0,
         Ok(Some(number)) => {
-            println!("message {number} came back as another");
+            println!("message {number} differs from its echo");
             1
         }
         Err(error) => {
@@ -50,10 +50,10 @@ async fn main(spawner: Spawner) {
     process::exit(code)
 }
 
-/// So many messages, each of which has to come back before the next goes. Both clients are used in the same way.
+/// Sends `$count` messages, each after the echo of the one before. Both clients have the same methods.
 macro_rules! talk {
     ($client:ident, $count:ident) => {{
-        println!("open {}", $client.handshake().sid);
+        println!("open {}", $client.sid());
         let began = Instant::now();
         let mut bytes = [0; LONGEST];
         for number in 0..$count {
@@ -64,16 +64,16 @@ macro_rules! talk {
             }
         }
         println!("echoed {} messages in {} ms", $count, began.elapsed().as_millis());
-        $client.close().await?;
+        $client.disconnect().await?;
         Ok(None)
     }};
 }
 
-/// The message with this number: every other one is text, lengths of all sizes.
+/// The message with this number: text and binary in turn, with different lengths.
 fn message(bytes: &mut [u8; LONGEST], number: u32) -> Message<'_> {
     let len = number as usize * 37 % LONGEST;
-    let letters = bytes.iter_mut().take(len).enumerate();
-    letters.for_each(|(at, byte)| *byte = b' ' + ((at as u32 + number) % 90) as u8);
+    let printable = bytes.iter_mut().take(len).enumerate();
+    printable.for_each(|(at, byte)| *byte = b' ' + ((at as u32 + number) % 90) as u8);
     let bytes = bytes.get(..len).unwrap_or_default();
     match core::str::from_utf8(bytes) {
         Ok(text) if number % 2 == 0 => Message::Text(text),
@@ -81,7 +81,7 @@ fn message(bytes: &mut [u8; LONGEST], number: u32) -> Message<'_> {
     }
 }
 
-/// All messages, or the number of one that came back as another.
+/// Runs the scenario. Returns the number of a message that differs from its echo.
 async fn echo(spawner: Spawner) -> Result<Option<u32>, Error> {
     let arguments = semihosting::experimental::env::args::<96>().expect("a command line");
     let mut arguments = (&arguments).into_iter().skip(1);
@@ -91,19 +91,19 @@ async fn echo(spawner: Spawner) -> Result<Option<u32>, Error> {
     let stack = network(spawner).await;
     let gateway = stack.config_v4().and_then(|config| config.gateway).ok_or(Error::Connect)?;
     let mut host = heapless::String::<24>::new();
-    write!(host, "{gateway}:{port}").map_err(|_| Error::Dns)?;
+    write!(host, "{gateway}:{port}").map_err(|_| Error::Resolve)?;
 
     let config = Config::new(&host);
     let mut down = TcpConnector::new(stack, DOWN_RX.take(), DOWN_TX.take());
     if scenario == "upgrade" {
-        let client = dial_by_polling(&mut down, &config, RECEIVE.take(), Toy(0x2545_f491));
+        let client = connect_and_upgrade(&mut down, &config, RECEIVE.take(), Toy(0x2545_f491));
         let mut client = client.await?;
         talk!(client, count)
     } else {
         let mut up = TcpConnector::new(stack, UP_RX.take(), UP_TX.take());
         let (down, up) = ((&mut down, RECEIVE.take()), (&mut up, SEND.take()));
         if scenario == "any" {
-            let client = dial_any(down, up, &config, Toy(0x2545_f491)).await?;
+            let client = connect_any(down, up, &config, Toy(0x2545_f491)).await?;
             let AnyClient::WebSocket(mut client) = client else {
                 return Err(Error::UpgradeFailed);
             };

@@ -1,4 +1,4 @@
-//! What the client costs: this firmware with the feature `client`, less the same over a bare socket.
+//! The cost of the client: the size of this firmware with the feature `client`, less its size over a bare socket.
 
 #![no_std]
 #![no_main]
@@ -49,7 +49,7 @@ async fn session(
         match select(client.recv(), ticker.next()).await {
             Either::First(message) => {
                 if let Message::Text("stop") = message? {
-                    return client.close().await;
+                    return client.disconnect().await;
                 }
             }
             Either::Second(()) => client.send(&[1, 2, 3]).await?,

@@ -24,7 +24,7 @@ bind_interrupts!(struct Interrupts {
 
 type Bus = SpiBus<Output<'static>, PioSpi<'static, PIO0, 0>>;
 
-/// `WIFI_SSID` and `WIFI_PASSWORD` when this is compiled.
+/// `WIFI_SSID` and `WIFI_PASSWORD` at compile time.
 const SSID: &str = match option_env!("WIFI_SSID") {
     Some(ssid) => ssid,
     None => "ssid",
@@ -45,7 +45,7 @@ static NVRAM: Aligned<A4, [u8; NVRAM_BYTES.len()]> = Aligned({
 static STATE: StaticCell<cyw43::State> = StaticCell::new();
 static RESOURCES: StaticCell<StackResources<3>> = StaticCell::new();
 
-/// The light hangs on a pin of the radio.
+/// The light is on a pin of the radio.
 struct Led(Control<'static>);
 
 impl Light for Led {
@@ -68,9 +68,9 @@ async fn network(mut runner: embassy_net::Runner<'static, cyw43::NetDriver<'stat
 async fn main(spawner: Spawner) {
     let p = embassy_rp::init(Default::default());
     let mut serial = Serial::new(p.UART0, p.PIN_0);
-    serial.say(format_args!("boot"));
+    serial.log(format_args!("boot"));
     if NVRAM_BYTES.is_empty() {
-        serial.say(format_args!("built without CYW43_NVRAM: there is no radio"));
+        serial.log(format_args!("built without CYW43_NVRAM: the radio does not start"));
     }
 
     let power = Output::new(p.PIN_23, Level::Low);
@@ -97,7 +97,7 @@ async fn main(spawner: Spawner) {
     spawner.spawn(network(runner).expect("spawned once"));
 
     while control.join(SSID, JoinOptions::new(PASSWORD.as_bytes())).await.is_err() {
-        serial.say(format_args!("cannot join {SSID}"));
+        serial.log(format_args!("cannot join {SSID}"));
         Timer::after_secs(5).await;
     }
     let thermometer = Thermometer::new(p.ADC, p.ADC_TEMP_SENSOR);

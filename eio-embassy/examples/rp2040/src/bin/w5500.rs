@@ -48,7 +48,7 @@ async fn network(mut runner: embassy_net::Runner<'static, Device<'static>>) -> !
 async fn main(spawner: Spawner) {
     let p = embassy_rp::init(Default::default());
     let mut serial = Serial::new(p.UART0, p.PIN_0);
-    serial.say(format_args!("boot"));
+    serial.log(format_args!("boot"));
 
     let mut config = spi::Config::default();
     config.frequency = 20_000_000;
@@ -58,13 +58,13 @@ async fn main(spawner: Spawner) {
     let Ok(bus) = ExclusiveDevice::new(bus, select, Delay);
     let interrupt = Input::new(p.PIN_21, Pull::Up);
     let reset = Output::new(p.PIN_20, Level::High);
-    // Locally administered, and the same on every board flashed with this: give each its own.
+    // A locally administered address. It is the same on every board with this firmware: give each board its own.
     let mac = [2, 0, 0, 0, 0, 1];
     let made = embassy_net_wiznet::new(mac, STATE.init(State::new()), bus, interrupt, reset).await;
     let (device, runner) = match made {
         Ok(made) => made,
         Err(_) => {
-            serial.say(format_args!("no W5500 answers: look at the wiring"));
+            serial.log(format_args!("the W5500 does not answer: check the wiring"));
             Timer::after_secs(5).await;
             cortex_m::peripheral::SCB::sys_reset()
         }

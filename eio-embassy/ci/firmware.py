@@ -1,0 +1,406 @@
+#!/usr/bin/env python3
+"""Builds, measures and tests the client as firmware. README.md describes the commands; missing programs are installed."""
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# No `__pycache__` in the source tree.
+sys.dont_write_bytecode = True
+
+import binary
+from helpers import (CI, CORTEX_M0, EXAMPLES, ROOT, TARGET, WORK, Failure, Process, build, free_port, modules, need, passed,
+                     sensor_server, serve)
+
+# Limits in bytes. The buffers that the firmware `size` lends to the client are not part of the client.
+LENT = 2048
+CLIENT_FLASH_MAX = int(os.environ.get("CLIENT_FLASH_MAX", 25_600))
+CLIENT_RAM_MAX = 2_048
+FLASH_MAX = 98_304
+RAM_MAX = 20_480
+
+SERVERS = ("ours", "npm")
+
+
+def no_std(_):
+    """Builds eio-core and eio-embassy for a target without std, heap or compare-and-swap."""
+    for package in ("eio-core", "eio-embassy"):
+        for features in ("", "defmt"):
+            build(ROOT, CORTEX_M0, "--locked", "-p", package, "--no-default-features", "--features", features)
+            print(f"ok: {package} for {CORTEX_M0}, features: {features or 'none'}")
+
+
+def compile_boards(_):
+    """Builds the firmware of the boards that cannot be run here, or not completely."""
+    build(EXAMPLES / "rp2040", CORTEX_M0, "--locked", "--features", "w5500,picow", "--bins")
+    passed("RP2040 with a W5500; Pico W")
+    build(EXAMPLES / "esp32c3", "riscv32imc-unknown-none-elf", "--locked", "--bins")
+    passed("ESP32-C3 with Wi-Fi")
+
+
+def build_for_qemu(*binaries, features=None):
+    only = [] if features is None else ["--no-default-features", "--features", features]
+    bins = [word for name in binaries for word in ("--bin", name)]
+    return build(EXAMPLES / "qemu", CORTEX_M0, "--locked", *bins, *only)
+
+
+# Size
+
+
+def sized_firmware(directory):
+    """The firmware `size` with the client and without, in `directory`. Panic messages and their formatting are left out, as
+    in firmware without a console."""
+    for name, features in (("with", "client"), ("bare", "")):
+        shutil.copy(build_for_qemu("size", features=features) / "size", directory / name)
+    return directory / "with", directory / "bare"
+
+
+def size(arguments):
+    """Measures flash and RAM of the client and of the whole test firmware, and compares them with the limits."""
+    need("size", "binutils")
+    with tempfile.TemporaryDirectory() as directory:
+        with_client, bare = sized_firmware(Path(directory))
+        with_flash, with_ram = binary.flash_and_ram(with_client)
+        bare_flash, bare_ram = binary.flash_and_ram(bare)
+        whole_flash, whole_ram = binary.flash_and_ram(build_for_qemu("firmware", features="client") / "firmware")
+        client_flash, client_ram = with_flash - bare_flash, with_ram - bare_ram - LENT
+        table = "\n".join((
+            "| thumbv6m, opt-level s, fat LTO | flash | RAM |",
+            "|---|---|---|",
+            f"| the client alone, WebSocket only | {client_flash} | {client_ram} |",
+            f"| the buffers lent to it | | {LENT} |",
+            f"| firmware with it: embassy-net (TCP, DHCP, DNS), network card | {with_flash} | {with_ram} |",
+            f"| the firmware of `firmware.py qemu`: the same with seven scenarios | {whole_flash} | {whole_ram} |",
+        ))
+        print(table)
+        if arguments.write:
+            binary.need_llvm()
+            write_into_readme("size", table)
+            write_into_readme("where", binary.crates_table(with_client, bare))
+            (CI / "symbols.txt").write_text(binary.symbols_table(with_client, bare) + "\n")
+    limits = (
+        ("flash of the client", client_flash, CLIENT_FLASH_MAX),
+        ("RAM of the client", client_ram, CLIENT_RAM_MAX),
+        ("flash of the whole firmware", whole_flash, FLASH_MAX),
+        ("RAM of the whole firmware", whole_ram, RAM_MAX),
+    )
+    exceeded = [f"{name}: {bytes_} bytes, more than {limit}" for name, bytes_, limit in limits if bytes_ > limit]
+    if exceeded:
+        raise Failure("\n".join(exceeded))
+
+
+def write_into_readme(mark, text):
+    """Replaces the text between `<!-- mark -->` and `<!-- /mark -->` of the crate's README."""
+    readme = CI.parent / "README.md"
+    between = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.S)
+    readme.write_text(between.sub(lambda found: f"{found[1]}{text}\n{found[2]}", readme.read_text()))
+
+
+def where(_):
+    """Prints the flash of the client by crate."""
+    print_table(binary.crates_table)
+
+
+def symbols(_):
+    """Prints the flash of the client by symbol."""
+    print_table(binary.symbols_table)
+
+
+def print_table(table):
+    need("size", "binutils")
+    binary.need_llvm()
+    with tempfile.TemporaryDirectory() as directory:
+        print(table(*sized_firmware(Path(directory))))
+
+
+def panics(_):
+    """Searches the machine code of the client for calls that panic. Each must be in panics.txt, with a proof."""
+    binary.need_llvm()
+    artifacts = build_for_qemu("size", "polling")
+    listed, site = {}, None
+    for line in (CI / "panics.txt").read_text().splitlines():
+        if line.startswith("  "):
+            listed[site] += line.strip()
+        elif line and not line.startswith("#"):
+            site = line
+            listed[site] = ""
+    found = {}
+    for name in ("size", "polling"):
+        for site, stacks in binary.panics(artifacts / name).items():
+            found.setdefault(site, []).extend(stacks)
+    unproved = [site for site in sorted(found) if not listed.get(site)]
+    for site in unproved:
+        print(f"not in the list, or without a proof: {site}")
+        for stack in found[site]:
+            print("      " + "\n        ".join(stack))
+    for site in sorted(set(listed) - set(found)):
+        print(f"in the list, but not in this firmware: {site}")
+    print(f"{len(found)} places from which the client could panic, {len(listed)} listed")
+    if unproved:
+        raise Failure(f"{len(unproved)} places are not in panics.txt")
+
+
+# Emulators
+
+
+def peer(arguments):
+    """Runs an echo server until it is interrupted, to try firmware by hand."""
+    server = serve(arguments.server, arguments.port, 25_000, 20_000, 100_000)
+    print(f"{arguments.server} echoes on 127.0.0.1:{arguments.port}", flush=True)
+    server.wait()
+
+
+class Qemu:
+    """The firmware of examples/qemu on an emulated lm3s6965evb. Its gateway 192.0.2.2 is 127.0.0.1 of this host."""
+
+    def __init__(self):
+        need("qemu-system-arm")
+        self.artifacts = build_for_qemu("firmware", "polling")
+
+    def boot(self, port, scenario, number, seconds=60, firmware="firmware"):
+        arguments = "".join(f",arg={word}" for word in ("firmware", port, scenario, number))
+        command = [
+            "qemu-system-arm", "-M", "lm3s6965evb", "-nographic", "-monitor", "none", "-serial", "none",
+            "-semihosting-config", f"enable=on,target=native{arguments}",
+            "-nic", "user,model=stellaris,net=192.0.2.0/24,host=192.0.2.2", "-kernel", self.artifacts / firmware,
+        ]
+        return Process(command, "guest", seconds, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def with_server(self, kind, name, scenario, number, *, ping_interval_ms=25_000, max_payload=100_000, **options):
+        """Runs one scenario against a running server."""
+        port = free_port()
+        server = serve(kind, port, ping_interval_ms, 20_000, max_payload)
+        self.boot(port, scenario, number, **options).check(f"{kind} {name}")
+        server.stop()
+
+    def gone(self, kind, name, number):
+        """A killed server's host closes the connection at once. A stopped one is as silent as a host without power."""
+        port = free_port()
+        server = serve(kind, port, 1_500, 1_000, 100_000)
+        # The announced interval and timeout, and as much again for a busy machine.
+        guest = self.boot(port, "gone", 5_000, 30)
+        guest.wait_for("open")
+        time.sleep(1)
+        server.child.send_signal(number)
+        guest.check(f"{kind} gone {name}: noticed within pingInterval + pingTimeout")
+        server.stop()
+
+    def restart(self, kind):
+        port = free_port()
+        guest = self.boot(port, "restart", 4)
+        for connection in range(1, 5):
+            time.sleep(0.5)
+            server = serve(kind, port, 500, 20_000, 100_000)
+            guest.wait_for(f"connection {connection}")
+            server.stop()
+        guest.check(f"{kind} restart: connects again, each time")
+
+    def soak(self, kind, seconds):
+        """The server restarts every 85 s."""
+        port = free_port()
+        server = serve(kind, port, 5_000, 3_000, 100_000)
+        guest = self.boot(port, "soak", seconds, seconds + 60)
+        began, restarts = time.monotonic(), 0
+        while time.monotonic() - began + 85 < seconds:
+            time.sleep(85)
+            server.stop()
+            time.sleep(1)
+            server = serve(kind, port, 5_000, 3_000, 100_000)
+            restarts += 1
+        guest.check(f"{kind} soak: {seconds} s with {restarts} restarts")
+        server.stop()
+
+
+def qemu(arguments):
+    """Boots firmware on an emulated Cortex-M, which talks to our echo server and to engine.io from npm."""
+    machine = Qemu()
+    wanted = re.compile(arguments.scenario).search
+    for kind in SERVERS:
+        if wanted(f"{kind} echo"):
+            name = "echo: 1000 messages of either kind there and back"
+            machine.with_server(kind, name, "echo", 1000, ping_interval_ms=500)
+        for transport in ("polling", "upgrade", "any"):
+            if wanted(f"{kind} {transport}"):
+                name = f"{transport}: 1000 messages there and back"
+                machine.with_server(kind, name, transport, 1000, ping_interval_ms=500, firmware="polling")
+        if wanted(f"{kind} toobig"):
+            machine.with_server(kind, "toobig: beyond the limit of either end", "toobig", 2000, max_payload=2_000)
+        if wanted(f"{kind} refused"):
+            machine.with_server(kind, "refused: reports the status", "refused", 400)
+        for name, number in (("KILL", signal.SIGKILL), ("STOP", signal.SIGSTOP)):
+            if wanted(f"{kind} gone {name}"):
+                machine.gone(kind, name, number)
+        if wanted(f"{kind} restart"):
+            machine.restart(kind)
+        if arguments.soak and wanted(f"{kind} soak"):
+            machine.soak(kind, arguments.soak)
+    if wanted("no-server"):
+        machine.boot(free_port(), "no-server", 0).check("no-server: the connection is refused")
+
+
+def rp2040(_):
+    """Boots the firmware `w5500` on an emulated RP2040 with an emulated W5500, which engine.io from npm tests.
+
+    Only the address of the server differs from firmware for a board.
+    """
+    need("qemu-system-arm")
+    port, hub, board = free_port(), free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
+    server_address = {"EIO_SERVER": f"192.0.2.2:{port}"}
+    artifacts = build(EXAMPLES / "rp2040", CORTEX_M0, "--locked", "--bin", "w5500", environment=server_address)
+    server = sensor_server(port, 180)
+    # A QEMU without a machine connects its network, whose gateway 192.0.2.2 is 127.0.0.1 of this host, with Ethernet
+    # frames in UDP datagrams.
+    Process([
+        "qemu-system-arm", "-M", "none", "-nographic", "-monitor", "none", "-serial", "none",
+        "-netdev", "user,id=network,net=192.0.2.0/24,host=192.0.2.2",
+        "-netdev", "hubport,id=h0,hubid=0,netdev=network",
+        "-netdev", f"socket,id=wire,udp=127.0.0.1:{board},localaddr=127.0.0.1:{hub}",
+        "-netdev", "hubport,id=h1,hubid=0,netdev=wire",
+    ], "hub", stdin=subprocess.DEVNULL)
+    command = ["node", CI / "rp2040/board.mjs", artifacts / "w5500", hub, board]
+    emulator = Process(command, "board", cwd=modules("rp2040"))
+    try:
+        server.check("rp2040: readings and commands over an emulated W5500, over a loss of the connection")
+    finally:
+        for line in emulator.text().splitlines():
+            print(f"     board: {line}")
+
+
+# Examples on Linux
+
+
+def examples(_):
+    """Runs the examples for Linux: the terminal against both servers, the sensor and TLS against engine.io from npm."""
+    # A directory of their own, because the workspace builds the same crates with other features.
+    built = TARGET / "embedded-host"
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(built)}
+    for example in ("host", "sensor", "tls"):
+        subprocess.run(["cargo", "build", "-q", "--locked"], cwd=EXAMPLES / example, env=environment, check=True)
+    command = ["cargo", "test", "-q", "--locked", "--lib"]
+    subprocess.run(command, cwd=EXAMPLES / "sensor", env=environment, check=True)
+    terminal(built / "debug/eio-embassy-host")
+    port = free_port()
+    server = sensor_server(port, 60)
+    Process([built / "debug/sensor", f"127.0.0.1:{port}"], "sensor")
+    server.check("sensor: readings and commands, over a loss of the connection")
+    tls(built / "debug/tls")
+
+
+def terminal(program):
+    # Three lines, one of them twice as long as a segment.
+    lines = f"hello\nw\u00f6rld\n{7:03000}"
+    for kind in SERVERS:
+        for transport in ("websocket", "polling", "upgrade"):
+            port = free_port()
+            # Short enough that a ping arrives while the terminal waits for its last messages.
+            server = serve(kind, port, 300, 20_000, 100_000)
+            flags = [] if transport == "websocket" else [f"--{transport}"]
+            process = Process([program, *flags, f"127.0.0.1:{port}"], "host", 60, stdin=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL)
+            process.child.stdin.write(f"{lines}\n".encode())
+            process.child.stdin.flush()
+            # The input ends after the last echo, which takes some time on a busy machine.
+            deadline = time.monotonic() + 30
+            while process.text().count("\n") < 3 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            process.child.stdin.close()
+            if process.wait() or process.text().rstrip("\n") != lines:
+                raise Failure(f"host: {kind}, {transport}: it printed: {process.text()}")
+            passed(f"host: lines there and back, {kind}, {transport}")
+            server.stop()
+
+
+def tls(program):
+    certificates()
+    port = free_port()
+    serve("npm", port, 25_000, 20_000, 100_000, WORK / "server.key", WORK / "server.pem")
+
+    def attempt(name, authority):
+        command = [program, "127.0.0.1", port, name, WORK / f"{authority}.der"]
+        process = Process(command, "tls", 60)
+        return process.wait(), process.text().strip()
+
+    _, text = attempt("localhost", "authority")
+    if not text.endswith("hello over TLS"):
+        raise Failure(f"tls: it printed: {text}")
+    passed("tls: a message there and back")
+    for wrong in (("other.example", "authority"), ("localhost", "stranger")):
+        status, text = attempt(*wrong)
+        if status == 0 or "open" in text:
+            raise Failure(f"tls: it accepted a server whose certificate is not for: {' '.join(wrong)}")
+        passed(f"tls: refused ({' '.join(wrong)}): {text}")
+
+
+def certificates():
+    """Makes certificates of an authority, of a server that it signs, and of another authority."""
+    need("openssl")
+    WORK.mkdir(parents=True, exist_ok=True)
+
+    def openssl(*words):
+        subprocess.run(["openssl", *words], cwd=WORK, capture_output=True, check=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    for name in ("authority", "stranger"):
+        openssl("req", "-x509", *key, "-sha256", "-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key",
+                "-out", f"{name}.pem")
+        openssl("x509", "-in", f"{name}.pem", "-outform", "der", "-out", f"{name}.der")
+    openssl("req", *key, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr")
+    (WORK / "server.ext").write_text("subjectAltName=DNS:localhost\n")
+    openssl("x509", "-req", "-in", "server.csr", "-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial",
+            "-sha256", "-days", "2", "-extfile", "server.ext", "-out", "server.pem")
+
+
+def build_by_hand(arguments):
+    """Builds in a directory for a target, and prints the directory of the artifacts."""
+    print(build(arguments.directory, arguments.target, *arguments.cargo))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name, function):
+        added = commands.add_parser(name, help=function.__doc__.split("\n")[0], description=function.__doc__)
+        added.set_defaults(function=function)
+        return added
+
+    added = command("build", build_by_hand)
+    added.add_argument("directory", type=Path)
+    added.add_argument("target")
+    added.add_argument("cargo", nargs=argparse.REMAINDER, help="arguments of cargo build")
+    command("no-std", no_std)
+    command("compile", compile_boards)
+    command("size", size).add_argument("--write", action="store_true", help="write the tables into README.md and symbols.txt")
+    command("where", where)
+    command("symbols", symbols)
+    command("panics", panics)
+    added = command("peer", peer)
+    added.add_argument("server", choices=SERVERS)
+    added.add_argument("port", type=int)
+    added = command("qemu", qemu)
+    added.add_argument("scenario", nargs="?", default=".", help="a regular expression, for example 'ours echo'")
+    added.add_argument("--soak", type=int, metavar="SECONDS", help="also run the scenario soak")
+    command("rp2040", rp2040)
+    command("examples", examples)
+    arguments = parser.parse_args()
+    try:
+        arguments.function(arguments)
+    except Failure as failure:
+        print(f"FAIL {failure}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"FAIL {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,9 @@
+//! Connections: the trait that makes them, its implementations, and the transfer of bytes.
+
+pub(crate) mod backoff;
+pub(crate) mod connector;
+#[cfg(feature = "edge-nal")]
+pub mod edge;
+#[cfg(feature = "embassy-net")]
+pub mod tcp;
+pub(crate) mod transfer;

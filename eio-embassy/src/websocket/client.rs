@@ -1,0 +1,257 @@
+//! [`Client`]: a session on a WebSocket, over the two halves of a connection.
+
+use eio_core::open::Open;
+use eio_core::packet::Message;
+use eio_core::sid::Sid;
+use eio_core::transport::Transport;
+use embedded_io_async::{Read, Write};
+use rand_core::RngCore;
+
+use crate::buffers::Buffers;
+use crate::config::Config;
+use crate::early::Early;
+use crate::error::{Closed, Error, Timeout};
+use crate::net::connector::Connector;
+use crate::time::now;
+use crate::websocket::io::WsConn;
+use crate::websocket::machine::WsMachine;
+
+/// A session on a WebSocket.
+///
+/// `R` and `W` are the halves of an established connection: of a TCP socket, or of TLS over it. A pending
+/// [`Read::read`] or [`Write::write`] that is dropped must not lose bytes. That holds for embassy-net, but not for
+/// embedded-tls (see [Dropping futures](crate#dropping-futures)). `G` is a random generator with unpredictable output,
+/// from which the mask of each frame is taken.
+///
+/// Nothing runs in the background: pings are answered and queued bytes are written while [`recv`](Self::recv) is
+/// awaited. So await it whenever there is nothing else to do, together with the other events of the application:
+///
+/// ```no_run
+/// # use embassy_futures::select::{Either, select};
+/// # use embassy_sync::{blocking_mutex::raw::NoopRawMutex, channel::Channel};
+/// # use eio_embassy::{Client, Error};
+/// # use embedded_io_async::{Read, Write};
+/// # async fn session<R: Read, W: Write, G: rand_core::RngCore>(mut client: Client<'_, R, W, G>,
+/// #     outbox: Channel<NoopRawMutex, &'static str, 4>) -> Result<(), Error> {
+/// loop {
+///     match select(client.recv(), outbox.receive()).await {
+///         Either::First(message) => drop(message?),
+///         Either::Second(text) => client.send(text).await?,
+///     }
+/// }
+/// # }
+/// ```
+///
+/// All state is in the client and its buffers. A future that is dropped, such as the one that a `select` does not
+/// choose, loses nothing.
+#[derive(Debug)]
+pub struct Client<'b, R, W, G> {
+    conn: WsConn<'b, R, W, G>,
+    open: Open,
+    /// Messages received by polling, before the upgrade.
+    early: Early<'b>,
+    close_timeout_ms: u32,
+}
+
+impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
+    /// Opens a session on an established connection: the WebSocket handshake, then the open packet.
+    ///
+    /// If this future is dropped, the connection cannot be used again.
+    ///
+    /// # Errors
+    /// Any [`Error`] that says why there is no session, within [`Config::open_timeout`].
+    pub async fn connect<const RX: usize, const TX: usize>(
+        reader: R,
+        writer: W,
+        config: &Config<'_>,
+        buffers: &'b mut Buffers<RX, TX>,
+        mut rng: G,
+    ) -> Result<Self, Error> {
+        let machine =
+            WsMachine::connect(config, &mut buffers.rx, &mut buffers.tx, &mut rng, now())?;
+        let mut conn = WsConn { machine, reader, writer, rng };
+        let open = loop {
+            conn.advance().await?;
+            match conn.machine.take_open() {
+                Some(open) => break open,
+                None => conn.step().await,
+            }
+        };
+        Ok(Self {
+            conn,
+            open,
+            early: Early::default(),
+            close_timeout_ms: config.timing.close_timeout_ms,
+        })
+    }
+
+    /// Continues a session that is upgraded.
+    pub(crate) const fn resume(
+        conn: WsConn<'b, R, W, G>,
+        open: Open,
+        early: Early<'b>,
+        close_timeout_ms: u32,
+    ) -> Self {
+        Self { conn, open, early, close_timeout_ms }
+    }
+
+    /// Upgrades a session that was opened by polling, on an established connection.
+    pub(crate) async fn upgrade(
+        reader: R,
+        writer: W,
+        machine: WsMachine<'b>,
+        open: Open,
+        early: Early<'b>,
+        close_timeout_ms: u32,
+        rng: G,
+    ) -> Result<Self, Error> {
+        let mut conn = WsConn { machine, reader, writer, rng };
+        loop {
+            conn.advance().await?;
+            if conn.machine.is_upgraded() {
+                return Ok(Self { conn, open, early, close_timeout_ms });
+            }
+            conn.step().await;
+        }
+    }
+
+    /// Receives the next message. Answers pings and writes queued bytes while it waits.
+    ///
+    /// The message is in the receive buffer until the next call. Dropping this future loses nothing.
+    ///
+    /// # Errors
+    /// The session has ended. Messages received before its end are returned first.
+    pub async fn recv(&mut self) -> Result<Message<'_>, Error> {
+        if !self.early.is_empty() {
+            return Ok(self.early.take());
+        }
+        while !self.conn.machine.has_message() {
+            self.conn.advance().await?;
+            if !self.conn.machine.has_message() {
+                self.conn.step().await;
+            }
+        }
+        self.conn.machine.take().ok_or(Error::Closed(Closed::ClientDisconnect))
+    }
+
+    /// Sends a message: waits for room in the send buffer, queues the message, and writes as much as the connection
+    /// accepts without waiting. A message larger than the buffer is sent in several frames; then it returns when the
+    /// last one is queued. While it waits, pings are answered, and received messages stay for [`recv`](Self::recv).
+    ///
+    /// If this future is dropped, the message is not sent, unless it is larger than the buffer. A part of such a
+    /// message may be sent: pass the same message to the next `send`, which continues it. Do that within the server's
+    /// `pingTimeout`, because a ping cannot be answered between the frames of a message.
+    ///
+    /// # Errors
+    /// - [`Error::TooLarge`], [`Error::Unfinished`]: this message cannot be sent, the session continues.
+    /// - Any other: the session has ended.
+    pub async fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), Error> {
+        let message = message.into();
+        let id = self.conn.machine.fingerprint(message);
+        while !self.conn.machine.push(message, id, &mut self.conn.rng)? {
+            self.conn.advance().await?;
+            self.conn.step().await;
+        }
+        self.conn.write_now();
+        Ok(())
+    }
+
+    /// Waits until the connection has accepted all queued bytes.
+    ///
+    /// Dropping this future loses nothing.
+    ///
+    /// # Errors
+    /// The session has ended.
+    pub async fn flushed(&mut self) -> Result<(), Error> {
+        while self.conn.machine.io.has_unsent() {
+            self.conn.advance().await?;
+            self.conn.step().await;
+        }
+        Ok(())
+    }
+
+    /// Ends the session: sends queued messages, a close packet, and the closing handshake of the WebSocket. Messages
+    /// received from now on are discarded. The connection itself stays open, to be closed by the caller.
+    ///
+    /// # Errors
+    /// The session ended in another way before, or the server did not close its side within [`Config::close_timeout`].
+    pub async fn disconnect(mut self) -> Result<(), Error> {
+        let until = now().after(self.close_timeout_ms);
+        self.conn.machine.close(&mut self.conn.rng, now());
+        while self.conn.machine.ended().is_none() {
+            self.conn.step().await;
+            self.conn.machine.discard(&mut self.conn.rng, now());
+        }
+        match self.conn.machine.ended() {
+            Some(Error::Closed(Closed::ClientDisconnect)) | None => {}
+            Some(error) => return Err(error),
+        }
+        while self.conn.machine.io.has_unsent() || !self.conn.machine.discard_until_close() {
+            if self.conn.transfer(Some(until), true).await {
+                return Err(Error::TimedOut(Timeout::Close));
+            }
+        }
+        Ok(())
+    }
+
+    /// The identifier of the session.
+    pub const fn sid(&self) -> &Sid {
+        &self.open.sid
+    }
+
+    /// The transport of the session: [`Transport::WebSocket`].
+    pub const fn transport(&self) -> Transport {
+        Transport::WebSocket
+    }
+
+    /// The largest message that the server accepts, in bytes with its type.
+    pub const fn server_max_payload(&self) -> u32 {
+        self.open.max_payload
+    }
+
+    /// The open packet of the session, with the server's heartbeat.
+    pub const fn handshake(&self) -> &Open {
+        &self.open
+    }
+}
+
+/// Connects to the host of `config` and opens a session on a WebSocket.
+///
+/// ```no_run
+/// # use eio_embassy::{Backoff, Buffers, Config, Connector, Error, connect};
+/// # async fn session<C>(client: C) -> Error { unimplemented!() }
+/// # async fn run<C: Connector>(mut connector: C, mut rng: impl rand_core::RngCore) {
+/// let config = Config::new("192.0.2.2:3000");
+/// let mut buffers = Buffers::<1536, 512>::new();
+/// let mut backoff = Backoff::default();
+/// loop {
+///     let error = match connect(&mut connector, &config, &mut buffers, &mut rng).await {
+///         Ok(client) => {
+///             backoff.reset();
+///             session(client).await
+///         }
+///         Err(error) => error,
+///     };
+///     connector.close().await;
+///     backoff.wait(&mut rng).await;
+/// }
+/// # }
+/// ```
+///
+/// # Errors
+/// Those of [`Connector::connect`] and of [`Client::connect`].
+pub async fn connect<'c, C, G, const RX: usize, const TX: usize>(
+    connector: &'c mut C,
+    config: &Config<'_>,
+    buffers: &'c mut Buffers<RX, TX>,
+    rng: G,
+) -> Result<Client<'c, C::Reader<'c>, C::Writer<'c>, G>, Error>
+where
+    C: Connector,
+    G: RngCore,
+{
+    let (host, port) = config.address()?;
+    connector.connect(host, port).await?;
+    let (reader, writer) = connector.split();
+    Client::connect(reader, writer, config, buffers, rng).await
+}

@@ -1,0 +1,310 @@
+//! [`HttpConn`]: a buffered HTTP/1.1 connection, of a server or of a client, with deadlines for reads and writes.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use eio_core::buffer::RecvBuffer;
+use eio_core::http::Error as HttpError;
+
+use crate::io::limits::Limits;
+use crate::io::permit::ConnectionPermit;
+use crate::io::stream::Stream;
+use crate::message::OutBuf;
+use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
+use crate::worker::context::{ConnectionId, WorkerContext};
+#[cfg(feature = "tls")]
+use crate::worker::deadline::LimitedOrCut;
+use crate::worker::deadline::{Deadline, Limited};
+use crate::worker::pool::SCRATCH;
+
+/// A socket, its received bytes, and the bytes to be sent on it.
+pub(crate) struct HttpConn {
+    pub(crate) worker: Rc<WorkerContext>,
+    pub(crate) rx: RecvBuffer<Vec<u8>>,
+    pub(crate) out: OutBuf,
+    limits: Rc<Limits>,
+    socket: RegisteredStream,
+    deadline: Deadline,
+}
+
+/// The parts of a connection that has switched to another protocol.
+pub(crate) struct Parts {
+    pub(crate) socket: RegisteredStream,
+    /// Bytes received after the last HTTP message.
+    pub(crate) rx: RecvBuffer<Vec<u8>>,
+    /// Bytes that are not sent yet.
+    pub(crate) out: OutBuf,
+    pub(crate) deadline: Deadline,
+    pub(crate) limits: Rc<Limits>,
+}
+
+/// Why no input was received.
+#[derive(Debug)]
+pub(crate) enum RecvError {
+    /// The peer closed the connection, or it was lost.
+    Closed,
+    TimedOut,
+    /// The input is not HTTP, or exceeds a limit.
+    Bad(HttpError),
+}
+
+impl HttpConn {
+    /// `permit`: counts a connection of a server against its limit.
+    pub(crate) fn new(
+        worker: Rc<WorkerContext>,
+        stream: impl Into<Stream>,
+        limits: Rc<Limits>,
+        permit: Option<ConnectionPermit>,
+    ) -> Self {
+        Self {
+            rx: RecvBuffer::new(Vec::new()),
+            out: OutBuf::default(),
+            limits,
+            deadline: Deadline::new(worker.clone()),
+            socket: RegisteredStream::new(worker.clone(), stream.into(), permit),
+            worker,
+        }
+    }
+
+    /// Ends HTTP on this connection.
+    pub(crate) fn into_parts(mut self) -> Parts {
+        // Many connections may be handed over before their new tasks run: none of them keeps an empty buffer until then.
+        self.shrink_rx();
+        let Self { socket, rx, out, deadline, limits, .. } = self;
+        Parts { socket, rx, out, deadline, limits }
+    }
+
+    /// Takes the socket out. All written bytes must be sent; received bytes are discarded.
+    pub(crate) fn into_stream(mut self) -> (Stream, Option<ConnectionPermit>) {
+        self.release();
+        self.socket.into_parts()
+    }
+
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.socket.stream
+    }
+
+    /// Limits the waits from now on: they end after this time.
+    pub(crate) fn set_deadline(&self, after: Duration) {
+        self.deadline.set(after);
+    }
+
+    /// Removes the limit of waits.
+    pub(crate) fn clear_deadline(&self) {
+        self.deadline.clear();
+    }
+
+    /// Runs `future` for at most `time`, then drops it.
+    pub(crate) fn limit<F: Future>(&self, time: Duration, future: F) -> Limited<'_, F> {
+        self.deadline.set(time);
+        self.deadline.limit(future)
+    }
+
+    /// Runs `future` to its end, and shuts the socket down after `time` so that it ends.
+    #[cfg(feature = "tls")]
+    pub(crate) fn limit_or_cut<F: Future>(
+        &self,
+        time: Duration,
+        future: F,
+    ) -> LimitedOrCut<'_, F, impl FnOnce()> {
+        self.deadline.set(time);
+        self.deadline.limit_or_cut(future, || self.socket.stream.shutdown_both())
+    }
+
+    /// Records whether the connection can be closed without losing data.
+    pub(crate) fn set_idle(&self, idle: bool) {
+        self.worker.set_connection_idle(self.socket.entry.id, idle);
+    }
+
+    /// Receives at least one byte, until the deadline. Owns no empty buffer while it waits. `wanted`: the number of bytes
+    /// that are missing.
+    pub(crate) async fn receive(&mut self, wanted: usize) -> Result<(), RecvError> {
+        // A wait continues until the socket is readable: a socket with a pending wait cannot move to another worker.
+        let mut waiting = false;
+        poll_fn(|cx| {
+            ready!(self.socket.stream.poll_budget(cx));
+            loop {
+                if !waiting {
+                    if self.try_receive(wanted)? {
+                        return Poll::Ready(Ok(()));
+                    }
+                    self.shrink_rx();
+                    waiting = true;
+                }
+                if self.socket.stream.poll_readable(cx).map_err(|_| RecvError::Closed)?.is_pending()
+                {
+                    return self.deadline.poll(cx).map(|()| Err(RecvError::TimedOut));
+                }
+                waiting = false;
+            }
+        })
+        .await
+    }
+
+    /// Receives available bytes. Returns false if no bytes are available.
+    pub(crate) fn try_receive(&mut self, wanted: usize) -> Result<bool, RecvError> {
+        let wanted = make_room(&self.worker, &mut self.rx, wanted);
+        match self.socket.stream.try_recv(self.rx.spare_mut(wanted)) {
+            Ok(Some(0)) | Err(_) => Err(RecvError::Closed),
+            Ok(Some(n)) => {
+                self.limits.count(BYTES_RECEIVED, n);
+                self.rx.fill(n);
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+        }
+    }
+
+    /// Returns the receive buffer to the pool, or shrinks it to the size of an incomplete message.
+    pub(crate) fn shrink_rx(&mut self) {
+        shrink_rx(&self.worker, &mut self.rx);
+    }
+
+    /// Discards received bytes and returns all memory to the pool.
+    pub(crate) fn release(&mut self) {
+        self.rx.clear();
+        self.shrink_rx();
+        self.worker.pool.give_send(std::mem::take(&mut self.out.0));
+    }
+
+    /// The buffer for the next message, in memory of the pool.
+    pub(crate) fn out_mut(&mut self) -> &mut OutBuf {
+        if self.out.0.capacity() == 0 {
+            self.out.0 = self.worker.pool.take_send();
+        }
+        &mut self.out
+    }
+
+    /// Sends all written bytes. If the peer does not accept them within the write timeout, the connection is shut down.
+    pub(crate) async fn flush(&mut self) -> Result<(), RecvError> {
+        if self.out.0.is_empty() {
+            return Ok(());
+        }
+        let out = std::mem::take(&mut self.out.0);
+        let sent = self.send(out).await?;
+        self.worker.pool.give_send(sent);
+        Ok(())
+    }
+
+    /// Sends `out`, which need not be of the pool, and returns its memory. Deadline as for [`flush`](Self::flush).
+    pub(crate) fn send(
+        &mut self,
+        out: Vec<u8>,
+    ) -> impl Future<Output = Result<Vec<u8>, RecvError>> + use<'_> {
+        // Other connections can use the memory during the write: the pool holds less than all connections that write.
+        self.shrink_rx();
+        self.deadline.set_millis(self.limits.write_timeout);
+        let conn = &*self;
+        let stream = &conn.socket.stream;
+        let mut sending =
+            conn.deadline.limit_or_cut(stream.write_all(out), || stream.shutdown_both());
+        poll_fn(move |cx| {
+            let ((result, out), _) = ready!(Pin::new(&mut sending).poll(cx));
+            conn.limits.count(BYTES_SENT, out.len());
+            Poll::Ready(result.map(|()| out).map_err(|_| RecvError::Closed))
+        })
+    }
+
+    /// Sends all written bytes, then reads and discards input before it closes (RFC 9112 9.6): unread bytes in the socket
+    /// would turn the close into a reset, by which the peer may lose the response.
+    pub(crate) async fn close_lingering(&mut self) {
+        if self.flush().await.is_err() {
+            return;
+        }
+        self.socket.stream.shutdown_write();
+        self.set_deadline(LINGER);
+        let mut remaining = self.limits.linger;
+        loop {
+            self.rx.clear();
+            if self.receive(SCRATCH).await.is_err() {
+                return;
+            }
+            remaining = remaining.saturating_sub(self.rx.unread().len());
+            if remaining == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// The time for which input of a refused peer is discarded.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Makes room for `wanted` bytes and returns the number to receive at once, which is at most [`SCRATCH`]. Memory doubles
+/// as it grows, so that a message in a thousand fragments is not copied a thousand times.
+pub(crate) fn make_room(
+    worker: &WorkerContext,
+    rx: &mut RecvBuffer<Vec<u8>>,
+    wanted: usize,
+) -> usize {
+    const MIN: usize = 1024;
+    let wanted = wanted.max(MIN);
+    if rx.capacity() == 0 {
+        *rx = RecvBuffer::new(worker.pool.take_receive(wanted.max(SCRATCH)));
+    } else if rx.room() < wanted.max(rx.len() / 4) {
+        move_to(worker, rx, rx.len() + wanted.max(rx.len()));
+    }
+    wanted.min(SCRATCH)
+}
+
+/// Returns an empty receive buffer to the pool, or shrinks a large one with few bytes.
+pub(crate) fn shrink_rx(worker: &WorkerContext, rx: &mut RecvBuffer<Vec<u8>>) {
+    if rx.is_empty() {
+        if rx.capacity() > 0 {
+            let empty = std::mem::replace(rx, RecvBuffer::new(Vec::new()));
+            worker.pool.give_receive(empty.into_storage());
+        }
+    } else if rx.capacity() >= SCRATCH && rx.len() <= SCRATCH / 8 {
+        move_to(worker, rx, rx.len() * 2);
+    }
+}
+
+fn move_to(worker: &WorkerContext, rx: &mut RecvBuffer<Vec<u8>>, size: usize) {
+    let old = std::mem::replace(rx, RecvBuffer::new(Vec::new()));
+    match old.transfer(worker.pool.take_receive(size)) {
+        Ok((new, storage)) => {
+            *rx = new;
+            worker.pool.give_receive(storage);
+        }
+        // Only storage smaller than the content is refused; `size` is not.
+        Err((old, _)) => *rx = old,
+    }
+}
+
+/// A socket in its worker's list of connections, by which a shutdown finds it.
+pub(crate) struct RegisteredStream {
+    pub(crate) stream: Stream,
+    entry: Entry,
+    permit: Option<ConnectionPermit>,
+}
+
+/// An entry in the worker's list of connections, removed when dropped.
+struct Entry {
+    worker: Rc<WorkerContext>,
+    id: ConnectionId,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.worker.remove_connection(self.id);
+    }
+}
+
+impl RegisteredStream {
+    fn new(worker: Rc<WorkerContext>, stream: Stream, permit: Option<ConnectionPermit>) -> Self {
+        let entry = Entry { id: worker.add_connection(stream.raw()), worker };
+        Self { stream, entry, permit }
+    }
+
+    pub(crate) fn worker(&self) -> &WorkerContext {
+        &self.entry.worker
+    }
+
+    /// Removes the socket from the worker's list.
+    fn into_parts(self) -> (Stream, Option<ConnectionPermit>) {
+        (self.stream, self.permit)
+    }
+}

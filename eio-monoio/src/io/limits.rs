@@ -1,0 +1,29 @@
+//! [`Limits`]: timeouts and sizes of a connection.
+
+use std::sync::Arc;
+
+use crate::metrics::{CounterRange, Counters};
+
+/// The timeouts and sizes of a connection, and the counters for its bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// The time in milliseconds until the kernel must accept written bytes.
+    pub(crate) write_timeout: u32,
+    /// The time in milliseconds from our close frame to the end of the closing handshake.
+    pub(crate) close_timeout: u32,
+    /// The number of bytes queued for sending on a WebSocket at which nothing more is read from it.
+    pub(crate) high_water: usize,
+    /// The most bytes that are read and discarded from a refused peer before its connection is closed.
+    pub(crate) linger: usize,
+    /// The counters of a server's worker. `None` for a client.
+    pub(crate) counters: Option<Arc<Counters>>,
+}
+
+impl Limits {
+    #[inline]
+    pub(crate) fn count(&self, range: CounterRange, bytes: usize) {
+        if let Some(counters) = &self.counters {
+            counters.add(range, 0, bytes as u64);
+        }
+    }
+}

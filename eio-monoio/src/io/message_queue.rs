@@ -1,0 +1,137 @@
+//! [`MessageQueue`]: messages in order, in one block of memory.
+
+use eio_core::packet::Message;
+
+use crate::error::SendError;
+
+/// A first-in first-out queue of messages without an allocation for each: records of a five-byte head (kind, length)
+/// and the data, in one vector.
+#[derive(Debug, Default)]
+pub(crate) struct MessageQueue {
+    records: Vec<u8>,
+    /// Where the first record begins. Invariant: a record boundary, `<= records.len()`.
+    first: usize,
+}
+
+const HEAD: usize = 5;
+/// A vector with a larger capacity is freed when the queue becomes empty.
+const KEEP: usize = 16 * 1024;
+
+impl MessageQueue {
+    /// Whether a message of `len` bytes can be queued: a record has a 32-bit length.
+    pub(crate) fn check(len: usize) -> Result<(), SendError> {
+        let max = u32::MAX as usize;
+        if len > max { Err(SendError::TooLarge { len, max }) } else { Ok(()) }
+    }
+
+    pub(crate) fn push(&mut self, message: Message<'_>) {
+        let (text, data) = match message {
+            Message::Text(text) => (1, text.as_bytes()),
+            Message::Binary(bytes) => (0, bytes),
+        };
+        if self.first > self.records.len() / 2 && self.first > KEEP {
+            self.records.drain(..self.first);
+            self.first = 0;
+        }
+        let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        self.records.reserve(HEAD + data.len());
+        self.records.push(text);
+        self.records.extend_from_slice(&len.to_ne_bytes());
+        self.records.extend_from_slice(&data[..len as usize]);
+    }
+
+    /// The oldest message.
+    pub(crate) fn front(&self) -> Option<Message<'_>> {
+        let (&text, rest) = self.records.get(self.first..)?.split_first()?;
+        let (len, rest) = rest.split_first_chunk()?;
+        let data = rest.get(..u32::from_ne_bytes(*len) as usize)?;
+        Some(match std::str::from_utf8(data) {
+            Ok(string) if text == 1 => Message::Text(string),
+            _ => Message::Binary(data),
+        })
+    }
+
+    /// Drops the oldest message.
+    pub(crate) fn pop(&mut self) {
+        let Some(len) = self.front().map(|message| message.len()) else { return };
+        self.first += HEAD + len;
+        if self.is_empty() {
+            self.clear();
+        }
+    }
+
+    /// Drops all messages. Small memory is kept for the next message.
+    pub(crate) fn clear(&mut self) {
+        self.first = 0;
+        if self.records.capacity() > KEEP {
+            self.records = Vec::new();
+        } else {
+            self.records.clear();
+        }
+    }
+
+    /// Bytes of all records, their heads included.
+    pub(crate) fn bytes(&self) -> usize {
+        self.records.len() - self.first
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first == self.records.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_in_first_out_with_kinds_kept() {
+        let mut queue = MessageQueue::default();
+        let messages = [
+            Message::Text(""),
+            Message::Binary(b""),
+            Message::Text("é"),
+            Message::Binary(b"\xff\0"),
+        ];
+        messages.iter().for_each(|message| queue.push(*message));
+        for message in messages {
+            assert_eq!(queue.front(), Some(message));
+            queue.pop();
+        }
+        assert!(queue.is_empty() && queue.front().is_none() && queue.bytes() == 0);
+        queue.pop();
+    }
+
+    #[test]
+    fn a_queue_that_is_never_empty_does_not_grow_without_bound() {
+        let mut queue = MessageQueue::default();
+        let kilobyte = [7; 1024];
+        queue.push(Message::Binary(&kilobyte));
+        for _ in 0..10_000 {
+            queue.push(Message::Binary(&kilobyte));
+            queue.pop();
+        }
+        assert!(queue.records.capacity() < 128 * 1024, "{}", queue.records.capacity());
+    }
+
+    #[test]
+    fn a_message_of_4_gib_is_refused_and_one_byte_less_accepted() {
+        let too_large = |len| Err(SendError::TooLarge { len, max: u32::MAX as usize });
+        for (len, expected) in [
+            (0, Ok(())),
+            ((1 << 32) - 1, Ok(())),
+            (1 << 32, too_large(1 << 32)),
+            (usize::MAX, too_large(usize::MAX)),
+        ] {
+            assert_eq!(MessageQueue::check(len), expected, "{len}");
+        }
+    }
+
+    #[test]
+    fn memory_of_a_burst_is_freed() {
+        let mut queue = MessageQueue::default();
+        queue.push(Message::Binary(&[0; 100_000]));
+        queue.pop();
+        assert_eq!(queue.records.capacity(), 0);
+    }
+}

@@ -1,0 +1,18 @@
+//! Connections of servers and clients: sockets with or without TLS, buffered HTTP connections, WebSocket connections.
+
+pub(crate) mod http_conn;
+pub(crate) mod limits;
+pub(crate) mod message_queue;
+pub(crate) mod outgoing;
+#[cfg(feature = "tls")]
+pub(crate) mod pem;
+pub(crate) mod permit;
+pub(crate) mod raw_websocket;
+mod recv_mode;
+pub(crate) mod send_buffer;
+pub(crate) mod stream;
+#[cfg(feature = "tls")]
+mod tls;
+pub(crate) mod ws_conn;
+pub(crate) mod ws_reader;
+pub(crate) mod ws_sender;

@@ -1,0 +1,141 @@
+//! [`SendBuffer`]: the frames that a WebSocket connection sends at the end of the current turn.
+
+use std::ops::Deref;
+
+use crate::message::{Encoded, OutBuf};
+use crate::worker::pool::Pool;
+
+/// Encoded frames in order.
+#[derive(Default)]
+pub(crate) struct SendBuffer {
+    /// Owns no memory while it is empty.
+    bytes: OutBuf,
+    /// A frame of a broadcast, as long as it is the only frame here: it is sent from the shared memory, so that a
+    /// broadcast needs no memory for each connection. Only while `bytes` owns no memory.
+    shared: Option<Encoded>,
+}
+
+impl SendBuffer {
+    pub(crate) fn new(bytes: OutBuf) -> Self {
+        Self { bytes, shared: None }
+    }
+
+    /// The number of bytes of all frames.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.0.len() + self.shared.as_ref().map_or(0, |frame| frame.frame().len())
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.0.is_empty() && self.shared.is_none()
+    }
+
+    /// The buffer to append to, in memory of the pool.
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self, pool: &Pool) -> &mut OutBuf {
+        if self.bytes.0.capacity() == 0 {
+            self.bytes.0 = pool.take_send();
+            if let Some(frame) = self.shared.take() {
+                self.bytes.0.extend_from_slice(frame.frame());
+            }
+        }
+        &mut self.bytes
+    }
+
+    /// Queues a frame without copying it. Returns false if other frames are queued, to which it is to be appended.
+    pub(crate) fn share(&mut self, frame: &Encoded) -> bool {
+        let is_first = self.bytes.0.capacity() == 0 && self.shared.is_none();
+        if is_first {
+            self.shared = Some(frame.clone());
+        }
+        is_first
+    }
+
+    /// Takes all frames with their memory.
+    pub(crate) fn take(&mut self) -> Batch {
+        match self.shared.take() {
+            Some(frame) => Batch::Shared(frame),
+            None => Batch::Own(std::mem::take(&mut self.bytes.0)),
+        }
+    }
+}
+
+/// Frames that are sent together.
+pub(crate) enum Batch {
+    Own(Vec<u8>),
+    Shared(Encoded),
+}
+
+impl Deref for Batch {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(frame) => frame.frame(),
+        }
+    }
+}
+
+impl Batch {
+    /// The bytes after the first `sent`, in memory of their own.
+    pub(crate) fn into_rest(self, sent: usize, pool: &Pool) -> Vec<u8> {
+        match self {
+            Self::Own(mut bytes) => {
+                bytes.drain(..sent);
+                bytes
+            }
+            Self::Shared(frame) => {
+                let mut rest = pool.take_send();
+                rest.extend_from_slice(&frame.frame()[sent..]);
+                rest
+            }
+        }
+    }
+
+    /// Returns the memory to the pool.
+    pub(crate) fn free(self, pool: &Pool) {
+        if let Self::Own(bytes) = self {
+            pool.give_send(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eio_core::packet::Message;
+
+    use super::*;
+
+    fn take(buffer: &mut SendBuffer) -> (Vec<u8>, bool) {
+        let len = buffer.len();
+        let batch = buffer.take();
+        assert_eq!(batch.len(), len);
+        assert!(buffer.is_empty());
+        assert_eq!(buffer.len(), 0);
+        (batch.to_vec(), matches!(batch, Batch::Shared(_)))
+    }
+
+    #[test]
+    fn a_frame_is_shared_until_another_is_appended() {
+        let (pool, mut buffer) = (Pool::default(), SendBuffer::default());
+        let frame = Encoded::new(Message::Text("all"));
+        assert!(buffer.share(&frame));
+        assert_eq!(take(&mut buffer), (b"\x81\x044all".to_vec(), true));
+
+        assert!(buffer.share(&frame) && !buffer.share(&frame));
+        buffer.bytes_mut(&pool).0.push(b'.');
+        assert!(!buffer.share(&frame), "the memory of an appended frame stays");
+        assert_eq!(take(&mut buffer), (b"\x81\x044all.".to_vec(), false));
+    }
+
+    #[test]
+    fn bytes_that_the_kernel_did_not_accept_are_copied() {
+        let (pool, mut buffer) = (Pool::default(), SendBuffer::default());
+        buffer.share(&Encoded::new(Message::Text("all")));
+        assert_eq!(buffer.take().into_rest(4, &pool), b"ll");
+        buffer.bytes_mut(&pool).0.extend_from_slice(b"mine");
+        assert_eq!(buffer.take().into_rest(1, &pool), b"ine");
+    }
+}

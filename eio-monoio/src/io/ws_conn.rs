@@ -1,0 +1,397 @@
+//! [`WsConn`]: a WebSocket connection without application semantics. One task polls its reader and its writer.
+//!
+//! Any task of the worker appends frames to the connection's [`WsSender`]; the writer takes all of them for one send. In
+//! each poll of the connection's task the reader precedes the writer, so that the answers to everything that one receive
+//! brought are sent together.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use eio_core::buffer::RecvBuffer;
+use eio_core::ws::{CloseCode, Opcode, Ready, Role, encode, encode_close};
+
+use crate::deflate::Outward;
+use crate::io::http_conn::{HttpConn, Parts, RegisteredStream, make_room, shrink_rx};
+use crate::io::limits::Limits;
+use crate::io::recv_mode::RecvMode;
+use crate::io::send_buffer::Batch;
+use crate::io::stream::Write;
+use crate::io::ws_reader::WsReader;
+use crate::io::ws_sender::WsSender;
+use crate::message::{OutBuf, never_full};
+use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
+use crate::worker::context::WorkerContext;
+use crate::worker::deadline::Deadline;
+use crate::worker::net::Socket;
+use crate::worker::pool::{Pool, SCRATCH};
+
+/// A connection, except for the receive buffer and the decoder, which its reader owns.
+pub(crate) struct WsConn {
+    socket: RegisteredStream,
+    pub(crate) sender: Rc<WsSender>,
+    deadline: Deadline,
+    limits: Rc<Limits>,
+    role: Role,
+    /// A write has failed: the peer is gone.
+    write_failed: Cell<bool>,
+    /// The closing handshake is complete, and the peer need not close TCP first.
+    closes_tcp: Cell<bool>,
+    recv_mode: RecvMode,
+}
+
+/// The owner of a connection, which is notified of writes.
+pub(crate) trait SendObserver {
+    fn ws(&self) -> &WsConn;
+
+    /// A write does not complete at once.
+    fn on_write_pending(&self) {}
+
+    /// A write is complete.
+    fn on_written(&self) {}
+}
+
+impl SendObserver for WsConn {
+    fn ws(&self) -> &WsConn {
+        self
+    }
+}
+
+/// Why a reader ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadEnd<R> {
+    /// The peer closed the connection, or it was lost.
+    Closed,
+    /// The peer sent a close frame, with this code.
+    CloseFrame(Option<CloseCode>),
+    /// The peer violated the protocol. `R`: the effect on the session.
+    Violation(CloseCode, R),
+    /// This side closed the connection.
+    Local,
+}
+
+/// Runs a connection until its reader and its writer have ended. `reading` is pinned: a future that takes another one by
+/// value has twice its size.
+pub(crate) fn run<'w, O: SendObserver>(
+    observer: &'w O,
+    mut reading: Pin<&'w mut impl Future<Output = ()>>,
+) -> impl Future<Output = ()> {
+    let mut writer = Writer::Idle;
+    let mut read = false;
+    poll_fn(move |cx| {
+        let ws = observer.ws();
+        ws.sender.poll_task(cx, |cx| {
+            read = read || reading.as_mut().poll(cx).is_ready();
+            ws.poll_write(cx, &mut writer, observer);
+        });
+        if read && matches!(writer, Writer::Done) {
+            return Poll::Ready(());
+        }
+        ws.poll_close_timeout(cx);
+        Poll::Pending
+    })
+}
+
+/// The state of the writer.
+enum Writer<'w> {
+    Idle,
+    Busy(Write<'w>),
+    Done,
+}
+
+impl WsConn {
+    /// Converts an HTTP connection after its opening handshake. Also returns the bytes that were received after the
+    /// handshake. `deflate`: the compressor of messages.
+    pub(crate) fn new(
+        conn: HttpConn,
+        role: Role,
+        deflate: Option<Box<Outward>>,
+    ) -> (Self, RecvBuffer<Vec<u8>>) {
+        let Parts { socket, rx, out, deadline, limits } = conn.into_parts();
+        deadline.disarm();
+        let this = Self {
+            socket,
+            sender: Rc::new(WsSender::new(out, deflate)),
+            deadline,
+            limits,
+            role,
+            write_failed: Cell::new(false),
+            closes_tcp: Cell::new(false),
+            recv_mode: RecvMode::default(),
+        };
+        (this, rx)
+    }
+
+    fn worker(&self) -> &WorkerContext {
+        self.socket.worker()
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.worker().pool
+    }
+
+    /// RFC 6455 5.1: "a client MUST mask all frames that it sends to the server"; a server masks none.
+    fn mask(&self) -> Option<[u8; 4]> {
+        (self.role == Role::Client).then(|| self.worker().mask())
+    }
+}
+
+/// Writing.
+impl WsConn {
+    /// Sends appended frames until the sender is closed and all of them are sent.
+    fn poll_write<'w>(
+        &'w self,
+        cx: &mut Context<'_>,
+        writer: &mut Writer<'w>,
+        observer: &impl SendObserver,
+    ) {
+        loop {
+            *writer = match writer {
+                Writer::Done => return,
+                Writer::Idle if !self.sender.has_work() => return,
+                Writer::Idle => self.begin_write(observer),
+                Writer::Busy(write) => match Pin::new(write).poll(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready((result, out)) => {
+                        let len = out.len();
+                        self.pool().give_send(out);
+                        self.finish_write(result, len, observer)
+                    }
+                },
+            };
+        }
+    }
+
+    /// Sends all queued bytes, or closes.
+    fn begin_write<'w>(&'w self, observer: &impl SendObserver) -> Writer<'w> {
+        /// Up to this number of bytes, a system call costs less than an operation, whose completion wakes the task. More
+        /// bytes are sent by a call only if they are shared: an operation must own its buffer.
+        const SMALL: usize = 4096;
+        let (sender, stream) = (&self.sender, &self.socket.stream);
+        let batch = sender.take();
+        if sender.is_aborted() {
+            let _ = stream.try_send(&batch);
+            batch.free(self.pool());
+            stream.shutdown_both();
+            return Writer::Done;
+        }
+        if batch.is_empty() {
+            // RFC 6455 7.1.1: the server closes TCP first. After a complete closing handshake the socket is closed as
+            // soon as the reader has ended, which needs no shutdown.
+            if self.role == Role::Server && !self.closes_tcp.get() {
+                stream.shutdown_write();
+            }
+            return Writer::Done;
+        }
+        let len = batch.len();
+        let direct = len <= SMALL || matches!(batch, Batch::Shared(_));
+        let at_once = if direct { stream.send_now(&batch) } else { 0 };
+        if at_once == len {
+            batch.free(self.pool());
+            return self.finish_write(Ok(()), len, observer);
+        }
+        self.limits.count(BYTES_SENT, at_once);
+        observer.on_write_pending();
+        Writer::Busy(stream.write_all(batch.into_rest(at_once, self.pool())))
+    }
+
+    fn finish_write(
+        &self,
+        result: io::Result<()>,
+        len: usize,
+        observer: &impl SendObserver,
+    ) -> Writer<'static> {
+        self.sender.finish_batch();
+        if result.is_err() {
+            self.write_failed.set(true);
+            self.sender.abort();
+            self.socket.stream.shutdown_both();
+            return Writer::Done;
+        }
+        self.limits.count(BYTES_SENT, len);
+        observer.on_written();
+        Writer::Idle
+    }
+
+    /// Shuts the socket down if the peer does not complete the closing handshake in time.
+    fn poll_close_timeout(&self, cx: &mut Context<'_>) {
+        if self.sender.is_open() {
+            return;
+        }
+        if self.sender.start_close_timer() {
+            self.deadline.set_millis(self.limits.close_timeout);
+        }
+        if self.sender.is_aborted() || self.deadline.poll(cx).is_ready() {
+            self.socket.stream.shutdown_both();
+            self.deadline.clear();
+        }
+    }
+}
+
+/// Reading.
+impl WsConn {
+    /// Ready when there is room for the frames that the peer causes: its pings alone must not fill the send buffer.
+    /// Only the reader may call it.
+    pub(crate) fn poll_room(&self) -> Poll<()> {
+        self.sender.poll_room(self.limits.high_water)
+    }
+
+    /// Waits for input. Owns no buffer while it waits, unless a message is incomplete or the peer sends continuously.
+    pub(crate) fn receive<'w, R>(
+        &'w self,
+        rx: &'w mut RecvBuffer<Vec<u8>>,
+        wanted: usize,
+    ) -> impl Future<Output = Result<(), ReadEnd<R>>> + use<'w, R> {
+        let uses_recv_op = self.uses_recv_op(rx);
+        if !uses_recv_op {
+            shrink_rx(self.worker(), rx);
+        }
+        // Each captured variable is memory of each idle session.
+        poll_fn(move |cx| {
+            let (worker, stream) = (self.worker(), &self.socket.stream);
+            ready!(stream.poll_budget(cx));
+            loop {
+                if !self.sender.is_open() {
+                    return Poll::Ready(Err(self.read_end()));
+                }
+                if uses_recv_op && let Some(stream) = stream.plain() {
+                    let n = ready!(self.poll_recv_op(cx, stream, rx));
+                    return Poll::Ready(if n > 0 { Ok(()) } else { Err(ReadEnd::Closed) });
+                }
+                ready!(stream.poll_readable(cx)).map_err(|_| ReadEnd::Closed)?;
+                let room = make_room(worker, rx, wanted);
+                match stream.try_recv(rx.spare_mut(room)) {
+                    Ok(Some(0)) | Err(_) => return Poll::Ready(Err(ReadEnd::Closed)),
+                    Ok(Some(n)) => {
+                        self.limits.count(BYTES_RECEIVED, n);
+                        rx.fill(n);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Ok(None) => shrink_rx(worker, rx),
+                }
+            }
+        })
+    }
+
+    /// The end of a reader whose sender is closed: a failed write shows first that the peer is gone.
+    pub(crate) fn read_end<R>(&self) -> ReadEnd<R> {
+        if self.write_failed.get() { ReadEnd::Closed } else { ReadEnd::Local }
+    }
+
+    /// Whether the next bytes are to be received by an operation.
+    fn uses_recv_op(&self, rx: &RecvBuffer<Vec<u8>>) -> bool {
+        let Some(stream) = self.socket.stream.plain() else { return false };
+        if stream.has_recv_op() {
+            return true;
+        }
+        if self.recv_mode.is_continuous(self.worker().cached_now()) {
+            return rx.is_empty() && stream.may_recv_op();
+        }
+        if self.recv_mode.has_paused() {
+            stream.drop_recv_op();
+        }
+        false
+    }
+
+    /// The number of bytes received; 0 if the peer closed or the connection was lost.
+    fn poll_recv_op(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &Socket,
+        rx: &mut RecvBuffer<Vec<u8>>,
+    ) -> Poll<usize> {
+        /// The size of the operation's buffer in bytes.
+        const SIZE: usize = 4096;
+        let pool = self.pool();
+        let (result, storage) = ready!(stream.poll_recv_op(cx, || {
+            // Mostly the buffer of the previous operation.
+            let storage = std::mem::replace(rx, RecvBuffer::new(Vec::new())).into_storage();
+            if storage.len() == SIZE {
+                return storage;
+            }
+            if !storage.is_empty() {
+                pool.give_receive(storage);
+            }
+            pool.take_receive(SIZE)
+        }));
+        let n = result.unwrap_or(0);
+        self.limits.count(BYTES_RECEIVED, n);
+        if n == storage.len() {
+            // A large amount of input is received cheaper by a system call, into a large buffer.
+            self.recv_mode.restart();
+        }
+        *rx = RecvBuffer::with_unread(storage, n);
+        Poll::Ready(n)
+    }
+
+    /// RFC 6455 5.5.3: "A Pong frame sent in response to a Ping frame must have identical 'Application data'".
+    pub(crate) fn pong(&self, reader: &mut WsReader, rx: &mut RecvBuffer<Vec<u8>>, ready: Ready) {
+        let data = reader.payload_mut(rx, ready);
+        let encode = |out: &mut OutBuf| encode(out, Opcode::Pong, b"", data, self.mask());
+        self.sender.write(self.pool(), |out| never_full(encode(out)));
+    }
+}
+
+/// Closing, by the reader when it has ended.
+impl WsConn {
+    /// Sends a close frame if `end` requires one, and closes the sender.
+    pub(crate) fn begin_close<R>(&self, end: &ReadEnd<R>) {
+        let send_close = |code| {
+            let encode = |out: &mut OutBuf| encode_close(out, code, "", self.mask());
+            self.sender.write(self.pool(), |out| never_full(encode(out)));
+            self.sender.close();
+        };
+        match end {
+            ReadEnd::Local => {}
+            ReadEnd::Closed => self.sender.abort(),
+            // RFC 6455 5.5.1: "the endpoint typically echos the status code it received".
+            ReadEnd::CloseFrame(code) => send_close(*code),
+            ReadEnd::Violation(code, _) => send_close(Some(*code)),
+        }
+    }
+
+    /// Completes the closing handshake: waits for the peer to close TCP, unless it is lost or need not.
+    ///
+    /// > After both sending and receiving a Close message, an endpoint considers the WebSocket connection closed and
+    /// > MUST close the underlying TCP connection.  The server MUST close the underlying TCP connection immediately;
+    /// > the client SHOULD wait for the server to close the connection (RFC 6455 5.5.1)
+    pub(crate) async fn complete_close<R>(&self, end: &ReadEnd<R>, rx: &mut RecvBuffer<Vec<u8>>) {
+        rx.clear();
+        shrink_rx(self.worker(), rx);
+        match end {
+            ReadEnd::Closed => {}
+            // Over TLS, close_notify is sent first, and the peer may answer it.
+            ReadEnd::CloseFrame(_)
+                if self.role == Role::Server && !self.socket.stream.is_secure() =>
+            {
+                return self.closes_tcp.set(true);
+            }
+            _ => self.wait_for_eof().await,
+        }
+        self.sender.abort();
+    }
+
+    /// RFC 6455 7.1.1: the peer closes its side after our close frame. `poll_close_timeout` bounds the wait.
+    /// A receive operation that is still pending may take bytes of the peer, and completes at the end as this does.
+    async fn wait_for_eof(&self) {
+        let (worker, stream) = (self.worker(), &self.socket.stream);
+        poll_fn(|cx| {
+            loop {
+                ready!(stream.poll_budget(cx));
+                if ready!(stream.poll_readable(cx)).is_err() {
+                    return Poll::Ready(());
+                }
+                let mut scratch = worker.pool.take_receive(SCRATCH);
+                let received = stream.try_recv(&mut scratch);
+                worker.pool.give_receive(scratch);
+                if !matches!(received, Ok(None | Some(1..))) {
+                    return Poll::Ready(());
+                }
+            }
+        })
+        .await;
+    }
+}

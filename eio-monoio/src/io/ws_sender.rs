@@ -1,0 +1,201 @@
+//! [`WsSender`]: the sending side of a WebSocket connection, shared by its task and its session.
+
+use std::cell::{Cell, RefCell};
+use std::task::{Context, Poll, Waker};
+
+use eio_core::packet::{Frame, Message};
+use eio_core::ws::{Opcode, encode};
+
+use crate::deflate::Outward;
+use crate::io::send_buffer::{Batch, SendBuffer};
+use crate::message::{Encoded, OutBuf, never_full};
+use crate::worker::pool::Pool;
+
+/// Frames that any task of the worker appends. The connection's task sends all of them at once.
+#[derive(Default)]
+pub(crate) struct WsSender {
+    out: RefCell<SendBuffer>,
+    /// The compressor of messages, if compression was negotiated.
+    deflate: Option<Box<Outward>>,
+    /// Bytes that the running write operation holds.
+    in_flight: Cell<usize>,
+    /// The connection's reader waits until fewer bytes are queued.
+    reader_waits: Cell<bool>,
+    state: Cell<SendState>,
+    close_timer_started: Cell<bool>,
+    /// The connection's task is being polled and looks at `out` before the poll ends: it needs no wake.
+    being_polled: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Whether frames can be appended, and how the connection ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum SendState {
+    #[default]
+    Open,
+    /// Queued bytes are sent, then the write direction is shut down, and the peer has time to do the same.
+    Closing,
+    /// The peer is not expected to read: the kernel receives the bytes that it accepts at once, then the socket is shut
+    /// down.
+    Aborted,
+}
+
+impl WsSender {
+    /// A sender that first sends `out`.
+    pub(crate) fn new(out: OutBuf, deflate: Option<Box<Outward>>) -> Self {
+        Self { out: RefCell::new(SendBuffer::new(out)), deflate, ..Self::default() }
+    }
+}
+
+/// Appending frames.
+impl WsSender {
+    /// Appends a message, compressed if that was negotiated and makes it smaller.
+    #[inline]
+    pub(crate) fn message(&self, pool: &Pool, frame: Frame<'_>, mask: Option<[u8; 4]>) {
+        self.write(pool, |out| match &self.deflate {
+            Some(deflate) if deflate.write(frame, mask, out) => {}
+            _ => out.frame(frame, mask),
+        });
+    }
+
+    /// Appends a message that is encoded already.
+    pub(crate) fn encoded(&self, pool: &Pool, message: &Encoded) {
+        if self.is_open() && self.deflate.is_none() && self.out.borrow_mut().share(message) {
+            return self.wake();
+        }
+        self.write(pool, |out| match &self.deflate {
+            Some(deflate) if deflate.write_encoded(message, out) => {}
+            _ => out.0.extend_from_slice(message.frame()),
+        });
+    }
+
+    /// Appends a message without Engine.IO's framing.
+    pub(crate) fn raw_message(&self, pool: &Pool, message: Message<'_>, mask: Option<[u8; 4]>) {
+        let (binary, data) = match message {
+            Message::Text(text) => (false, text.as_bytes()),
+            Message::Binary(bytes) => (true, bytes),
+        };
+        let opcode = if binary { Opcode::Binary } else { Opcode::Text };
+        self.write(pool, |out| match &self.deflate {
+            Some(deflate) if deflate.write(Frame { binary, prefix: b"", data }, mask, out) => {}
+            _ => never_full(encode(out, opcode, b"", data, mask)),
+        });
+    }
+
+    /// Appends a frame, in memory of the pool, unless the sender is closed.
+    #[inline]
+    pub(crate) fn write(&self, pool: &Pool, encode: impl FnOnce(&mut OutBuf)) {
+        if !self.is_open() {
+            return;
+        }
+        encode(self.out.borrow_mut().bytes_mut(pool));
+        self.wake();
+    }
+}
+
+/// Closing.
+impl WsSender {
+    /// Closes the connection after the queued bytes are sent.
+    pub(crate) fn close(&self) {
+        if self.is_open() {
+            self.state.set(SendState::Closing);
+            self.wake();
+        }
+    }
+
+    /// Closes the connection at once, also while [`close`](Self::close) takes effect.
+    pub(crate) fn abort(&self) {
+        self.state.set(SendState::Aborted);
+        self.wake();
+    }
+
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.state.get() == SendState::Open
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.state.get() == SendState::Aborted
+    }
+
+    /// Returns true once, for the timer of the closing handshake.
+    pub(crate) fn start_close_timer(&self) -> bool {
+        !self.close_timer_started.replace(true)
+    }
+}
+
+/// Sending, by the connection's task.
+impl WsSender {
+    /// Bytes queued and in flight.
+    pub(crate) fn queued(&self) -> usize {
+        self.out.borrow().len() + self.in_flight.get()
+    }
+
+    /// Takes all queued bytes with their memory: an idle connection owns none.
+    pub(crate) fn take(&self) -> Batch {
+        let batch = self.out.borrow_mut().take();
+        self.in_flight.set(batch.len());
+        batch
+    }
+
+    /// Whether a write operation holds bytes.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.in_flight.get() > 0
+    }
+
+    /// The taken bytes are sent, or will never be.
+    pub(crate) fn finish_batch(&self) {
+        self.in_flight.set(0);
+        if self.reader_waits.take()
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            // Also during a poll of the task: it has polled the reader already.
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Ready when fewer than `mark` bytes are queued, or the sender is closed.
+    pub(crate) fn poll_room(&self, mark: usize) -> Poll<()> {
+        let full = self.queued() >= mark && self.is_open();
+        self.reader_waits.set(full);
+        if full { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Whether there are bytes to send or the connection is to be closed. Call it within
+    /// [`poll_task`](Self::poll_task).
+    pub(crate) fn has_work(&self) -> bool {
+        !self.out.borrow().is_empty() || !self.is_open()
+    }
+
+    /// Polls the connection's task by `poll`, during which appending does not wake the task.
+    ///
+    /// Each poll registers the task, so that closing wakes it even while it only waits for the peer to read the bytes in
+    /// flight.
+    pub(crate) fn poll_task<R>(
+        &self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> R,
+    ) -> R {
+        self.register(cx);
+        self.being_polled.set(true);
+        let result = poll(cx);
+        self.being_polled.set(false);
+        result
+    }
+
+    fn register(&self, cx: &mut Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        match &*waker {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => *waker = Some(cx.waker().clone()),
+        }
+    }
+
+    fn wake(&self) {
+        if !self.being_polled.get()
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! [`Config`]: values that the server computes from options.
+
+use std::sync::Arc;
+
+use eio_core::session::Timing;
+use eio_core::transport::{Transport, TransportSet};
+
+use super::Config;
+use crate::io::limits::Limits;
+use crate::metrics::Counters;
+use crate::web::proxy::Trusted;
+use crate::worker::deadline::millis;
+
+impl Config {
+    /// The `upgrades` of the open packet of a session on `transport`.
+    pub(crate) fn upgrades_from(&self, transport: Transport) -> TransportSet {
+        let may = self.allow_upgrades && transport == Transport::Polling;
+        if may { self.transports.without(Transport::Polling) } else { TransportSet::EMPTY }
+    }
+
+    pub(crate) fn trusted(&self) -> Vec<Trusted> {
+        self.trusted_proxies.iter().flatten().copied().collect()
+    }
+
+    pub(crate) fn timing(&self) -> Timing {
+        Timing {
+            ping_interval_ms: millis(self.ping_interval),
+            ping_timeout_ms: millis(self.ping_timeout),
+            upgrade_timeout_ms: millis(self.upgrade_timeout),
+            close_timeout_ms: millis(self.close_timeout),
+        }
+    }
+
+    pub(crate) fn limits(&self, counters: Arc<Counters>) -> Limits {
+        Limits {
+            write_timeout: millis(self.write_timeout),
+            close_timeout: millis(self.close_timeout),
+            high_water: self.outbound_high_water,
+            linger: self.max_payload.saturating_mul(4).max(1 << 20),
+            counters: Some(counters),
+        }
+    }
+}

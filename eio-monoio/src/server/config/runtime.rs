@@ -1,0 +1,57 @@
+//! [`Config`]: threads, the kernel interface and listening sockets.
+
+use super::Config;
+use crate::worker::net::Driver;
+
+/// # Runtime
+///
+/// Threads, the kernel interface and listening sockets.
+impl Config {
+    /// The number of workers: threads, each with its own listener, runtime and part of the sessions.
+    ///
+    /// **Default:** [`std::thread::available_parallelism`]. **Range:** 1 to 1,024.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// The number of threads for [`blocking`](crate::blocking) work, of all workers together. They start when there is
+    /// work and end after 5 s without.
+    ///
+    /// **Default:** 8. **Range:** 1 to 1,024. If all of them are busy, further work waits, in order.
+    #[must_use]
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.blocking_threads = threads;
+        self
+    }
+
+    /// The kernel interface for I/O.
+    ///
+    /// **Default:** [`Driver::Auto`]. With [`Driver::IoUring`] the server does not start where the kernel refuses it.
+    #[must_use]
+    pub fn driver(mut self, driver: Driver) -> Self {
+        self.driver = driver;
+        self
+    }
+
+    /// The backlog of `listen(2)`: the number of connections that the kernel queues before they are accepted, for each
+    /// worker. A Unix-domain socket has one queue for all workers.
+    ///
+    /// **Default:** 1,024. **Range:** 1 to 65,535; the kernel applies `net.core.somaxconn` as well. The kernel drops
+    /// further connection attempts over TCP, which clients repeat.
+    #[must_use]
+    pub fn backlog(mut self, connections: u32) -> Self {
+        self.backlog = connections;
+        self
+    }
+
+    /// The permissions of the socket that [`Server::bind_unix`](crate::Server::bind_unix) creates, such as `0o660`.
+    ///
+    /// **Default:** those that the umask leaves. **Range:** 0 to `0o777`.
+    #[must_use]
+    pub fn unix_socket_mode(mut self, mode: u32) -> Self {
+        self.unix_socket_mode = Some(mode);
+        self
+    }
+}

@@ -1,0 +1,94 @@
+//! [`Config`]: opening, upgrading and closing sessions, and the order of messages.
+
+use std::time::Duration;
+
+use eio_core::packet::Message;
+use eio_core::transport::{Transport, TransportSet};
+
+use super::{Config, Dispatch};
+
+/// # Sessions
+///
+/// How sessions open, upgrade and close, and in which order the handler receives messages.
+impl Config {
+    /// The transports that are served.
+    ///
+    /// **Default:** both. **Range:** at least one. A request for another transport is answered 400 with code 0.
+    ///
+    /// Engine.IO, python-engineio: `transports`.
+    #[must_use]
+    pub fn transports(mut self, transports: impl IntoIterator<Item = Transport>) -> Self {
+        self.transports = transports.into_iter().fold(TransportSet::EMPTY, TransportSet::with);
+        self
+    }
+
+    /// Whether a polling session may upgrade to WebSocket.
+    ///
+    /// **Default:** true. If false, the open packet announces no upgrades, and a request to upgrade is answered 400
+    /// with code 3.
+    ///
+    /// Engine.IO: `allowUpgrades`. python-engineio: `allow_upgrades`.
+    #[must_use]
+    pub fn allow_upgrades(mut self, allow: bool) -> Self {
+        self.allow_upgrades = allow;
+        self
+    }
+
+    /// The time from the acceptance of a probing WebSocket to the client's upgrade packet.
+    ///
+    /// **Default:** 10 s. **Range:** 10 ms to 24 h. After it the WebSocket is closed with 1000 and the session
+    /// continues over polling.
+    ///
+    /// Engine.IO: `upgradeTimeout`.
+    #[must_use]
+    pub fn upgrade_timeout(mut self, timeout: Duration) -> Self {
+        self.upgrade_timeout = timeout;
+        self
+    }
+
+    /// The time that [`Handler::connect`](crate::Handler::connect) and
+    /// [`Handler::request`](crate::Handler::request) have to answer; each read of a static file has the same time.
+    ///
+    /// **Default:** 30 s. **Range:** 10 ms to 24 h. After it the future is dropped and the request is answered 503. If
+    /// the response has begun, which only happens with a file, the connection is closed.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The time that a close may take: from [`Socket::disconnect`](crate::Socket::disconnect) until the peer has
+    /// received the queued messages and the close packet, and then for the closing handshake of a WebSocket.
+    ///
+    /// **Default:** 10 s. **Range:** 10 ms to 24 h. After it the session ends, queued messages are dropped and the
+    /// WebSocket's connection is closed.
+    #[must_use]
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.close_timeout = timeout;
+        self
+    }
+
+    /// A message for every new session, before all others and over polling in the response to the handshake. Some
+    /// clients, rust_engineio among them, cannot parse such a response.
+    ///
+    /// **Default:** none. **Range:** text without U+001E, or binary, of at most [`max_payload`](Self::max_payload)
+    /// bytes.
+    ///
+    /// Engine.IO: `initialPacket`.
+    #[must_use]
+    pub fn initial_packet<'m>(mut self, message: impl Into<Message<'m>>) -> Self {
+        self.initial_packet = Some(message.into().into());
+        self
+    }
+
+    /// How the messages of a session reach the handler.
+    ///
+    /// **Default:** [`Dispatch::InOrder`].
+    ///
+    /// python-engineio: `async_handlers`, which is [`Dispatch::Concurrent`] and the default there.
+    #[must_use]
+    pub fn dispatch(mut self, dispatch: Dispatch) -> Self {
+        self.dispatch = dispatch;
+        self
+    }
+}

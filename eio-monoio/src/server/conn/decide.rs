@@ -1,0 +1,268 @@
+//! [`decide`]: what a request asks for, and whether it is refused. It writes nothing; the loop of the connection acts.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use eio_core::http::{RequestHead, Target};
+use eio_core::request::{Intent, Reject, classify};
+use eio_core::transport::Transport;
+use eio_core::ws::handshake;
+
+use crate::server::conn::Body;
+use crate::server::conn::head_ranges::HeadRanges;
+use crate::server::conn::reply::Answer;
+use crate::server::conn::request::Accept;
+use crate::server::connection_error::ConnectionError;
+use crate::server::request::Refusal;
+use crate::server::session::Session;
+use crate::server::shard::{SessionLocation, ShardState};
+use crate::web::cors::{self, OriginPredicate, Verdict};
+use crate::web::request::RequestInfo;
+
+/// The result of [`decide`].
+pub(super) struct Decision<'r, T> {
+    pub(super) action: Action<T>,
+    /// Whether the request is for Engine.IO's path.
+    pub(super) is_engine_io: bool,
+    /// For Engine.IO's path: the decision of the CORS policy.
+    pub(super) origin: Verdict<'r>,
+    /// The reason, if the request is refused.
+    pub(super) refused: Option<ConnectionError>,
+}
+
+pub(super) enum Action<T> {
+    /// A GET of a session.
+    Poll(Rc<Session<T>>),
+    /// A POST of a session.
+    Push(Rc<Session<T>>),
+    /// A handshake.
+    Open { transport: Transport, base64: bool, accept: Accept, head: HeadRanges },
+    /// A WebSocket for a polling session.
+    Upgrade { session: Rc<Session<T>>, accept: Accept },
+    /// A request for a session of this other worker.
+    Elsewhere(u16),
+    /// A request for a file or a route of the application.
+    Application(HeadRanges),
+    /// A WebSocket that is not Engine.IO's.
+    RawWebSocket(Accept),
+    /// Refused by the protocol or the options.
+    Refused(Answer<'static>),
+    /// Refused by a middleware.
+    Denied { refusal: Refusal, head_only: bool },
+    /// A CORS preflight that asks for these headers; `None` if its origin is not allowed.
+    Preflight(Option<Vec<u8>>),
+}
+
+impl<T> Action<T> {
+    /// Applies the rules that depend on the body and on HEAD only.
+    fn adapt(self, has_body: bool, is_head: bool) -> Self {
+        match self {
+            // Its body would be parsed as frames.
+            Self::Upgrade { .. } | Self::Open { transport: Transport::WebSocket, .. }
+                if has_body =>
+            {
+                Self::Refused(Answer::reject(Reject::BadRequest))
+            }
+            Self::Refused(answer) => Self::Refused(Answer { head_only: is_head, ..answer }),
+            Self::Denied { refusal, .. } => Self::Denied { refusal, head_only: is_head },
+            other => other,
+        }
+    }
+
+    /// Whether the response may be large enough to compress.
+    pub(super) fn is_answered_with_content(&self) -> bool {
+        match self {
+            Self::Poll(_) | Self::Application(_) => true,
+            Self::Open { transport, .. } => *transport == Transport::Polling,
+            _ => false,
+        }
+    }
+
+    /// Whether the body is read to its end. If not, the connection must close: the body would be parsed as the next
+    /// request.
+    pub(super) fn reads_body(&self) -> bool {
+        matches!(self, Self::Push(_) | Self::Elsewhere(_) | Self::Application(_))
+    }
+}
+
+/// Decides about a request. `head_bytes` are those of its head. Calls the application's middlewares and origin
+/// predicate.
+pub(super) fn decide<'r, T>(
+    state: &Rc<ShardState<T>>,
+    request: &RequestInfo<'r>,
+    target: Target<'r>,
+    body: &Body,
+    head_bytes: &[u8],
+) -> Decision<'r, T> {
+    let refused = Cell::new(None);
+    let is_engine_io = state.is_engine_path(target.path);
+    let mut origin = Verdict::Silent;
+    let action = if is_engine_io {
+        origin = check_origin(state, request);
+        let action = engine_io(state, request, target.query, origin, head_bytes, &refused);
+        ask_middlewares(state, request, action, &refused)
+    } else if state.on_raw_websocket.is_some() && asks_for_websocket(&request.head) {
+        raw_websocket(state, request)
+    } else {
+        Action::Application(HeadRanges::new(head_bytes, &request.head))
+    };
+    let action = action.adapt(!body.is_empty(), request.head.method == "HEAD");
+    Decision { action, is_engine_io, origin, refused: refused.get() }
+}
+
+/// Decides about a request for Engine.IO's path. Sets `refused` to the reason if it is refused.
+fn engine_io<T>(
+    state: &Rc<ShardState<T>>,
+    request: &RequestInfo<'_>,
+    query: &str,
+    verdict: Verdict<'_>,
+    head_bytes: &[u8],
+    refused: &Cell<Option<ConnectionError>>,
+) -> Action<T> {
+    let refuse = |error: ConnectionError, answer| {
+        refused.set(Some(error));
+        Action::Refused(answer)
+    };
+    let reject = |reject: Reject| refuse(reject.into(), Answer::reject(reject));
+    let head = &request.head;
+    // First of all, and with 400, as python-engineio and engine.io do.
+    if verdict == Verdict::Refused {
+        return refuse(ConnectionError::InvalidOrigin, Answer::reject(Reject::BadRequest));
+    }
+    let websocket = asks_for_websocket(head);
+    let classified = match classify(head.method, query, websocket, state.config.transports) {
+        Ok(classified) => classified,
+        Err(reason) => return reject(reason),
+    };
+    let find = |sid| match state.find(sid) {
+        SessionLocation::Here(session) => Ok(session),
+        SessionLocation::Elsewhere(shard) => Err(Action::Elsewhere(shard)),
+        SessionLocation::Nowhere => Err(reject(Reject::UnknownSid)),
+    };
+    // The session itself refuses the request with the same reason.
+    let polling = |session: Rc<Session<T>>| {
+        if session.transport() != Transport::Polling {
+            refused.set(Some(ConnectionError::TransportMismatch));
+        }
+        session
+    };
+    let bad_handshake = |answer| refuse(ConnectionError::TransportHandshake, answer);
+    let unavailable = |answer| refuse(ConnectionError::Unavailable, answer);
+    match &classified.intent {
+        Intent::Preflight if state.config.cors == cors::Cors::Off => {
+            reject(Reject::BadHandshakeMethod)
+        }
+        Intent::Preflight => {
+            let wanted = head.headers.get("access-control-request-headers").unwrap_or_default();
+            let allowed = matches!(verdict, Verdict::Allowed(_));
+            Action::Preflight(allowed.then(|| wanted.to_vec()))
+        }
+        // JSONP: no current client requests it, and scripts for other origins would be a vulnerability.
+        _ if classified.jsonp.is_some() => reject(Reject::BadRequest),
+        Intent::Handshake(_) if state.is_shutting_down() => unavailable(Answer::empty(503)),
+        Intent::Handshake(_) if !state.admits_handshake() => unavailable(TOO_MANY_HANDSHAKES),
+        Intent::Handshake(transport) => {
+            let accept = match transport {
+                Transport::Polling => Ok(Accept::default()),
+                Transport::WebSocket => accept(state, head),
+            };
+            match accept {
+                Ok(accept) => Action::Open {
+                    transport: *transport,
+                    base64: classified.base64,
+                    accept,
+                    head: HeadRanges::new(head_bytes, head),
+                },
+                Err(answer) => bad_handshake(answer),
+            }
+        }
+        Intent::Poll(sid) => find(sid).map(polling).map_or_else(|other| other, Action::Poll),
+        Intent::Push(sid) => find(sid).map(polling).map_or_else(|other| other, Action::Push),
+        Intent::Upgrade(_) if !state.config.allow_upgrades => reject(Reject::BadRequest),
+        Intent::Upgrade(sid) => match (find(sid), accept(state, head)) {
+            (Ok(session), Ok(accept)) => Action::Upgrade { session, accept },
+            (Ok(_), Err(answer)) => bad_handshake(answer),
+            (Err(other), _) => other,
+        },
+    }
+}
+
+/// Calls the middlewares: once for a request, on the worker that answers it, and not for requests that the CORS policy
+/// refuses.
+fn ask_middlewares<T>(
+    state: &ShardState<T>,
+    request: &RequestInfo<'_>,
+    action: Action<T>,
+    refused: &Cell<Option<ConnectionError>>,
+) -> Action<T> {
+    let exempt = matches!(action, Action::Elsewhere(_) | Action::Preflight(_))
+        || refused.get() == Some(ConnectionError::InvalidOrigin);
+    if state.hooks.middlewares.is_empty() || exempt {
+        return action;
+    }
+    match state.hooks.admit(request) {
+        Ok(()) => action,
+        Err(refusal) => {
+            refused.set(Some(ConnectionError::Middleware));
+            Action::Denied { refusal, head_only: false }
+        }
+    }
+}
+
+/// Delays clients that all reconnect at once after a restart; see
+/// [`max_handshakes_per_second`](crate::Config::max_handshakes_per_second).
+const TOO_MANY_HANDSHAKES: Answer<'static> =
+    Answer { headers: &[("Retry-After", "1")], ..Answer::json(503, b"\"Service Unavailable\"") };
+
+fn asks_for_websocket(head: &RequestHead<'_, '_>) -> bool {
+    head.is_upgrade() && head.headers.has_token("upgrade", "websocket")
+}
+
+/// Checks the opening handshake by RFC 6455 section 4.2.1 and returns the parameters of the 101 response.
+fn accept<T>(state: &ShardState<T>, head: &RequestHead<'_, '_>) -> Result<Accept, Answer<'static>> {
+    let offer = handshake::check_request(head.method, head.minor_version, head.headers.iter());
+    let offer = offer
+        .map_err(|error| Answer { headers: error.headers(), ..Answer::empty(error.status()) })?;
+    let deflate = match &state.config.per_message_deflate {
+        // Without compression all extensions are declined: the offer need not be parsed.
+        None => None,
+        Some(options) => {
+            options.terms().accept(offer.extensions()).map_err(|_| Answer::empty(400))?
+        }
+    };
+    let protocol = offer.protocols().next().map(Box::from);
+    let mut accept = Accept { key: [0; 28], protocol, deflate };
+    accept.key.copy_from_slice(offer.accept().as_bytes());
+    Ok(accept)
+}
+
+/// Decides about a WebSocket on another path. A page of another origin must not open one with the user's cookies.
+fn raw_websocket<T>(state: &ShardState<T>, request: &RequestInfo<'_>) -> Action<T> {
+    match check_origin(state, request) {
+        Verdict::Refused => Action::Refused(Answer::empty(403)),
+        Verdict::Silent | Verdict::Allowed(_) => {
+            accept(state, &request.head).map_or_else(Action::Refused, Action::RawWebSocket)
+        }
+    }
+}
+
+fn check_origin<'r, T>(state: &ShardState<T>, request: &RequestInfo<'r>) -> Verdict<'r> {
+    let secure = request.is_secure();
+    let allows = |predicate: &OriginPredicate, origin: &str| predicate.allows(origin, request);
+    state.config.cors.judge(&request.head.headers, secure, allows)
+}
+
+impl<T> ShardState<T> {
+    /// Counts a handshake. False if it exceeds the limit of this second.
+    fn admits_handshake(&self) -> bool {
+        let max = self.config.max_handshakes_per_second;
+        max.is_none_or(|max| self.shared.handshakes.admit(max))
+    }
+
+    /// Whether `path` is the configured one, with or without the final slash.
+    fn is_engine_path(&self, path: &str) -> bool {
+        let trim = |path| str::strip_suffix(path, '/').unwrap_or(path).len();
+        let ours = &self.config.path;
+        path[..trim(path)] == ours[..trim(ours)]
+    }
+}

@@ -1,0 +1,294 @@
+//! The handshake of a session over either transport, and the upgrade of one to WebSocket.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+
+use eio_core::http::{RequestHead, WriteError, response};
+use eio_core::session::Lane;
+use eio_core::sid::Sid;
+use eio_core::transport::Transport;
+use eio_core::ws::{CloseCode, encode_close};
+use http::HeaderMap;
+
+use crate::io::stream::Stream;
+use crate::message::{OutBuf, never_full};
+use crate::server::conn::head_ranges::HeadRanges;
+use crate::server::conn::header_slots::HeaderSlots;
+use crate::server::conn::reply::Answer;
+use crate::server::conn::request::{Accept, Next, POOLED, Resume};
+use crate::server::conn::{Conn, dispatch, polling, websocket};
+use crate::server::connection_error::ConnectionError;
+use crate::server::handler::Handler;
+use crate::server::hooks;
+use crate::server::request::{ConnectRequest, Refusal};
+use crate::server::session::{NewSession, Session};
+use crate::server::shard::registry::NoSid;
+use crate::server::shard::{Shard, ShardState};
+use crate::web::persistence::Persistence;
+use crate::web::proxy;
+use crate::web::request::RequestInfo;
+use crate::worker::future_pool::{FuturePool, Pooled};
+use crate::worker::tasks::{Guarded, Stopped};
+
+/// A request for a new session.
+pub(crate) struct SessionRequest<H: Handler> {
+    pub(crate) transport: Transport,
+    pub(crate) base64: bool,
+    /// For a WebSocket only.
+    pub(crate) accept: Accept,
+    pub(crate) head: HeadRanges,
+    pub(crate) persistence: Persistence,
+    pub(crate) resume: Resume<H>,
+}
+
+/// Calls the application's [`Handler::connect`] and opens the session (docs/protocol.md 2.1).
+pub(crate) fn open<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    mut conn: Box<Conn<H::Session>>,
+    request: SessionRequest<H>,
+) -> HandshakeFuture<H> {
+    // `connect` may await for long, and the head is mostly much smaller than the receive buffer.
+    conn.shrink_rx();
+    let pool = shard.state.per_worker::<HandshakePool<H>>();
+    pool.0.run(HandshakeArgs { shard: shard.clone(), conn, request }, perform)
+}
+
+/// The arguments of [`perform`].
+pub(crate) struct HandshakeArgs<H: Handler> {
+    shard: Rc<Shard<H>>,
+    conn: Box<Conn<H::Session>>,
+    request: SessionRequest<H>,
+}
+
+/// Futures of handshakes. They are large, and a connection needs one for a short time.
+struct HandshakePool<H: Handler>(Rc<FuturePool<HandshakeArgs<H>, Next<H::Session>>>);
+
+impl<H: Handler> Default for HandshakePool<H> {
+    fn default() -> Self {
+        Self(FuturePool::new(POOLED))
+    }
+}
+
+type HandshakeFuture<H> = Pooled<HandshakeArgs<H>, Next<<H as Handler>::Session>>;
+
+async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
+    let HandshakeArgs { shard, mut conn, request } = args;
+    let shard = &shard;
+    let SessionRequest { transport, base64, persistence, .. } = request;
+    let connected = connect(shard, &mut conn, &request.head, transport).await;
+    conn.rx.skip(request.head.len());
+    let Connected { data, peer, sid } = match connected {
+        Ok(connected) => connected,
+        Err(refusal) => {
+            conn.reply(Answer::refusal(&refusal), persistence);
+            return Next::Continue(conn, persistence);
+        }
+    };
+    if shard.state.is_shutting_down() {
+        // The shutdown began during `connect`, and would have to wait for a new session.
+        conn.reply(Answer::empty(503), Persistence::Close);
+        return Next::Continue(conn, Persistence::Close);
+    }
+    let session = match shard.state.open(NewSession { transport, base64, peer, sid, data }) {
+        Ok(session) => session,
+        Err(NoSid::Taken) => {
+            conn.reply(Answer::refusal(&Refusal::bad_request()), persistence);
+            return Next::Continue(conn, persistence);
+        }
+        Err(error @ NoSid::Random(_)) => {
+            tracing::error!(%error, "a session could not be opened");
+            conn.reply(Answer::empty(503), Persistence::Close);
+            return Next::Continue(conn, Persistence::Close);
+        }
+    };
+    tracing::debug!(sid = %session.sid, %transport, "session opened");
+    match transport {
+        Transport::Polling => open_polling(shard, conn, session, persistence, request.resume).await,
+        Transport::WebSocket => {
+            switch_protocols(&mut conn, &request.accept);
+            let deflate = request.accept.deflate;
+            websocket::start(shard.clone(), conn, session, websocket::Start::Session, deflate);
+            Next::Gone
+        }
+    }
+}
+
+/// Answers the handshake of a polling session with the open packet, and calls [`Handler::open`].
+async fn open_polling<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    mut conn: Box<Conn<H::Session>>,
+    session: Rc<Session<H::Session>>,
+    persistence: Persistence,
+    resume: Resume<H>,
+) -> Next<H::Session> {
+    if let Some(cookie) = &shard.state.config.cookie
+        && !cookie.write(&mut conn.extra, &session.sid)
+    {
+        tracing::error!(sid = %session.sid, "the value of the cookie is not legal; no cookie is set");
+    }
+    if polling::respond(&mut conn, &session, persistence).await.is_err() {
+        session.lost(Lane::Get);
+        return Next::Gone;
+    }
+    let mut opening = pin!(dispatch::call_open(shard, &session));
+    if dispatch::poll_once(shard, &session, opening.as_mut()).await.is_ready() {
+        return polling::send(conn, session.clone(), persistence).await;
+    }
+    // The response does not wait for the handler.
+    let sending = {
+        let (shard, session) = (shard.clone(), session.clone());
+        async move {
+            match polling::send(conn, session, persistence).await {
+                Next::Continue(mut conn, Persistence::Close) => conn.http.close_lingering().await,
+                Next::Continue(conn, _) => resume(shard, conn),
+                Next::Gone => {}
+            }
+        }
+    };
+    shard.state.tasks.spawn(sending);
+    dispatch::drain_inbox(shard, &session, opening).await;
+    Next::Gone
+}
+
+/// The result of [`Handler::connect`] and of the hooks that follow it.
+struct Connected<T> {
+    data: Guarded<T>,
+    peer: Option<SocketAddr>,
+    /// From [`Server::generate_id`](crate::Server::generate_id), if it is set.
+    sid: Option<Sid>,
+}
+
+/// Calls [`Handler::connect`] with its timeout, then the hooks of an accepted session.
+async fn connect<H: Handler>(
+    shard: &Shard<H>,
+    conn: &mut Conn<H::Session>,
+    head: &HeadRanges,
+    transport: Transport,
+) -> Result<Connected<H::Session>, Refusal> {
+    let mut slots = HeaderSlots::new();
+    let head = head.head(conn.http.rx.unread(), &mut slots);
+    let info = shard.state.info(head, conn.http.stream(), conn.peer);
+    let request = ConnectRequest { info, transport };
+    let tasks = &shard.state.tasks;
+    let hooks = &shard.state.hooks;
+    let connecting = tasks.start(|| shard.handler.connect(&request));
+    let outcome = conn.limit(shard.state.config.connect_timeout, connecting).await;
+    match outcome.unwrap_or(Err(Stopped::Aborted)) {
+        Ok(Ok(data)) => {
+            let data = Guarded::new(data);
+            let sid = match generate_id(&shard.state, &request) {
+                Ok(sid) => sid,
+                Err(UnusableSid) => {
+                    hooks.report(&request, ConnectionError::IdGeneration);
+                    return Err(Refusal::bad_request());
+                }
+            };
+            if let Some(add) = &hooks.initial {
+                shard.state.add_headers(&mut conn.extra, |headers| add(&request, headers));
+            }
+            Ok(Connected { data, peer: request.info.peer, sid })
+        }
+        Ok(Err(refusal)) => {
+            hooks.report(&request, ConnectionError::Forbidden);
+            Err(refusal)
+        }
+        Err(Stopped::Panicked) => {
+            tracing::error!("handler panicked in connect; the session is refused");
+            hooks.report(&request, ConnectionError::Unavailable);
+            Err(Refusal::broken())
+        }
+        Err(Stopped::Aborted) => {
+            hooks.report(&request, ConnectionError::Unavailable);
+            Err(Refusal::unavailable())
+        }
+    }
+}
+
+/// The application generated a sid that is illegal or in use, or panicked.
+struct UnusableSid;
+
+/// Calls [`Server::generate_id`](crate::Server::generate_id), if it is set.
+fn generate_id<T>(
+    state: &ShardState<T>,
+    request: &ConnectRequest<'_>,
+) -> Result<Option<Sid>, UnusableSid> {
+    let Some(generate) = &state.hooks.ids else { return Ok(None) };
+    let generated = state.tasks.call(|| generate(request));
+    let Ok(Ok(sid)) = generated else {
+        tracing::error!(panicked = generated.is_err(), "the application generated no legal sid");
+        return Err(UnusableSid);
+    };
+    // Another worker may still register the same sid before the session is opened; `ShardState::open` fails then.
+    if state.shared.route(&sid).is_some() {
+        tracing::warn!(%sid, "the application generated a sid that is in use");
+        return Err(UnusableSid);
+    }
+    Ok(Some(sid))
+}
+
+/// Requests as the application reads them, and the header lines that it adds.
+impl<T> ShardState<T> {
+    pub(crate) fn info<'r>(
+        &self,
+        head: RequestHead<'r, 'r>,
+        stream: &'r Stream,
+        peer: Option<SocketAddr>,
+    ) -> RequestInfo<'r> {
+        let by = self.config.forwarded_by;
+        let peer = if self.trusted.is_empty() {
+            peer
+        } else {
+            proxy::client(peer, &head.headers, &self.trusted, by)
+        };
+        let (secure, certificate) = (stream.is_secure(), stream.peer_certificate());
+        RequestInfo { head, peer, secure, certificate }
+    }
+
+    /// Appends the header lines that `add`, a hook of the application, inserts.
+    pub(crate) fn add_headers(&self, lines: &mut Vec<u8>, add: impl FnOnce(&mut HeaderMap)) {
+        let mut headers = HeaderMap::new();
+        match self.tasks.call(|| add(&mut headers)) {
+            Ok(()) => hooks::write_lines(lines, &headers),
+            Err(_) => tracing::error!("the application panicked while adding headers"),
+        }
+    }
+}
+
+/// Accepts a WebSocket for a session that polling carries (docs/protocol.md 2.7).
+pub(crate) fn upgrade<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    mut conn: Box<Conn<H::Session>>,
+    session: Rc<Session<H::Session>>,
+    accept: &Accept,
+) -> Next<H::Session> {
+    switch_protocols(&mut conn, accept);
+    if session.attach(Lane::WebSocket).is_err() {
+        // Accepted, then closed: engine.io does so, and its test suite expects it. The session's own WebSocket is not
+        // affected (docs/protocol.md 2.6.9).
+        never_full(encode_close(&mut conn.out, Some(CloseCode::POLICY), "", None));
+        return Next::Continue(conn, Persistence::Close);
+    }
+    websocket::start(shard.clone(), conn, session, websocket::Start::Probe, accept.deflate);
+    Next::Gone
+}
+
+/// Writes the server's opening handshake (RFC 6455 section 4.2.2).
+pub(crate) fn switch_protocols<T>(conn: &mut Conn<T>, accept: &Accept) {
+    let extra = std::mem::take(&mut conn.extra);
+    let key = str::from_utf8(&accept.key).unwrap_or_default();
+    let write = |out: &mut OutBuf| -> Result<(), WriteError> {
+        let mut head = response(out, 101)?
+            .raw(b"Upgrade: websocket\r\nConnection: Upgrade\r\n")?
+            .header("Sec-WebSocket-Accept", key)?;
+        if let Some(protocol) = &accept.protocol {
+            head = head.header("Sec-WebSocket-Protocol", protocol)?;
+        }
+        if let Some(deflate) = &accept.deflate {
+            head = head.header("Sec-WebSocket-Extensions", &deflate.to_string())?;
+        }
+        head.raw(&extra)?.end()
+    };
+    let written = write(conn.out_mut());
+    debug_assert!(written.is_ok(), "base64, a token, constants and lines that were checked");
+}

@@ -1,0 +1,222 @@
+//! The request loop of a connection: reads a head, decides, acts, and reads the next head.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use eio_core::http::{Framing, HeadScanner, Target};
+
+use crate::io::http_conn::RecvError;
+use crate::metrics::MOVED;
+use crate::server::conn::decide::{Action, decide};
+use crate::server::conn::header_slots::HeaderSlots;
+use crate::server::conn::reply::Answer;
+use crate::server::conn::request::Next;
+use crate::server::conn::{Body, Conn, app_request, handshake, polling, raw_websocket};
+use crate::server::handler::Handler;
+use crate::server::shard::shared::ShardMessage;
+use crate::server::shard::{Shard, ShardState};
+use crate::web::compress::Accepted;
+use crate::web::cors::{self, Verdict};
+use crate::web::persistence::Persistence;
+
+/// Serves a connection that was accepted or moved here, in a task of its own.
+pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
+    let tasks = shard.clone();
+    tasks.state.tasks.spawn(serve(shard, conn, true));
+}
+
+/// Continues a connection whose last request was answered, in a task of its own.
+fn resume<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
+    let tasks = shard.clone();
+    tasks.state.tasks.spawn(serve(shard, conn, false));
+}
+
+/// `first`: no request was received yet. The first one must arrive within `head_timeout`, and may have arrived with the
+/// TCP handshake; a later one may begin within `idle_timeout`.
+async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>, mut first: bool) {
+    loop {
+        let len = match read_head(&mut conn, first).await {
+            Ok(len) => len,
+            Err(error) => return refuse_head(conn, error).await,
+        };
+        first = false;
+        let request = prepare(&shard.state, &mut conn, len);
+        let persistence = request.persistence;
+        let next = match request.action {
+            Action::Poll(session) => {
+                conn.rx.skip(len);
+                polling::poll(conn, session, persistence).await
+            }
+            Action::Push(session) => {
+                conn.rx.skip(len);
+                polling::push(&shard, conn, session, request.body, persistence, resume).await
+            }
+            Action::Open { transport, base64, accept, head } => {
+                let request = handshake::SessionRequest {
+                    transport,
+                    base64,
+                    accept,
+                    head,
+                    persistence,
+                    resume,
+                };
+                handshake::open(&shard, conn, request).await
+            }
+            Action::Upgrade { session, accept } => {
+                conn.rx.skip(len);
+                handshake::upgrade(&shard, conn, session, &accept)
+            }
+            Action::Elsewhere(owner) => move_to_worker(&shard.state, *conn, owner),
+            Action::RawWebSocket(accept) => {
+                conn.rx.skip(len);
+                handshake::switch_protocols(&mut conn, &accept);
+                if let Some(on_message) = shard.state.on_raw_websocket.clone() {
+                    raw_websocket::start(&shard.state, conn, accept.deflate, on_message);
+                }
+                Next::Gone
+            }
+            // Boxed: this future is rare and large, and would add to the memory of every idle connection.
+            Action::Application(head) => {
+                Box::pin(app_request::answer(&shard, conn, head, request.body, persistence)).await
+            }
+            Action::Refused(answer) => {
+                conn.rx.skip(len);
+                conn.reply(answer, persistence);
+                Next::Continue(conn, persistence)
+            }
+            Action::Denied { refusal, head_only } => {
+                conn.rx.skip(len);
+                conn.reply(Answer { head_only, ..Answer::refusal(&refusal) }, persistence);
+                Next::Continue(conn, persistence)
+            }
+            Action::Preflight(requested) => {
+                conn.rx.skip(len);
+                conn.reply_preflight(requested.as_deref(), persistence);
+                Next::Continue(conn, persistence)
+            }
+        };
+        let Next::Continue(returned, persistence) = next else { return };
+        conn = returned;
+        conn.fresh = false;
+        if persistence == Persistence::Close || shard.state.has_stopped_accepting() {
+            return conn.http.close_lingering().await;
+        }
+        if conn.flush().await.is_err() {
+            return;
+        }
+        conn.stream().count_step();
+        poll_fn(|cx| conn.stream().poll_budget(cx)).await;
+    }
+}
+
+/// Passes a connection, and the request that it has received, to another worker.
+fn move_to_worker<T>(state: &ShardState<T>, conn: Conn<T>, owner: u16) -> Next<T> {
+    match conn.into_moved() {
+        Ok(moved) => {
+            state.counters.add(MOVED, 0, 1);
+            state.shared.post(owner, ShardMessage::Connection(moved));
+        }
+        Err(error) => tracing::warn!(%error, "a connection could not be moved to its worker"),
+    }
+    Next::Gone
+}
+
+/// Receives up to the end of a request head and returns its length.
+async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvError> {
+    let max = conn.state.config.max_head_size;
+    let mut scanner = HeadScanner::new();
+    let mut begun = false;
+    conn.rx.release();
+    if first {
+        conn.set_deadline(conn.state.config.head_timeout);
+        if conn.rx.unread().is_empty() {
+            conn.try_receive(1)?;
+        }
+    }
+    loop {
+        if !conn.rx.unread().is_empty() {
+            if let Some(len) = scanner.poll(conn.rx.unread(), max).map_err(RecvError::Bad)? {
+                conn.set_idle(false);
+                return Ok(len);
+            }
+            if !begun && !first {
+                conn.set_deadline(conn.state.config.head_timeout);
+            }
+            begun = true;
+        } else if !first {
+            conn.set_deadline(conn.state.config.idle_timeout);
+        }
+        conn.set_idle(!begun);
+        conn.receive(1).await?;
+    }
+}
+
+/// Answers input that is not a request. A connection without input is closed without a response.
+async fn refuse_head<T>(mut conn: Box<Conn<T>>, error: RecvError) {
+    let status = match error {
+        RecvError::Bad(error) => error.status(),
+        RecvError::TimedOut if !conn.rx.unread().is_empty() => 408,
+        // Most connections end here: their receive buffer returns to the pool.
+        RecvError::TimedOut | RecvError::Closed => return conn.release(),
+    };
+    conn.set_idle(false);
+    // The origin of this input is not known: no CORS lines of an earlier request.
+    conn.extra.clear();
+    conn.reply(Answer::empty(status), Persistence::Close);
+    conn.http.close_lingering().await;
+}
+
+/// A request that was decided about.
+struct Request<T> {
+    action: Action<T>,
+    body: Body,
+    persistence: Persistence,
+}
+
+/// Parses a head, decides about the request and prepares the response: its header lines and content coding. Everything
+/// that outlives the head is copied here.
+fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Request<T> {
+    conn.extra.clear();
+    conn.coding = None;
+    let mut slots = HeaderSlots::new();
+    let refused = |status| Request {
+        action: Action::Refused(Answer::empty(status)),
+        body: Body { framing: Framing::None, expects_continue: false },
+        persistence: Persistence::Close,
+    };
+    let Some(bytes) = conn.http.rx.unread().get(..len) else { return refused(400) };
+    let head = match slots.parse(bytes, state.config.max_headers) {
+        Ok(head) => head,
+        Err(error) => return refused(error.status()),
+    };
+    let (framing, target) = match (head.framing(), Target::parse(head.target)) {
+        (Ok(framing), Ok(target)) => (framing, target),
+        (Err(error), _) | (_, Err(error)) => return refused(error.status()),
+    };
+    let body = Body { framing, expects_continue: head.expects_continue() };
+    let keep_alive = head.keep_alive() && !state.is_shutting_down();
+    let info = state.info(head, conn.http.stream(), conn.peer);
+    let decision = decide(state, &info, target, &body, bytes);
+    let action = decision.action;
+    let persistence = if body.is_empty() || action.reads_body() {
+        Persistence::new(keep_alive, head.minor_version)
+    } else {
+        Persistence::Close
+    };
+    if let Verdict::Allowed(origin) = decision.origin {
+        cors::write_allowed(&mut conn.extra, origin, state.config.cors_credentials);
+    }
+    if state.config.http_compression && action.is_answered_with_content() {
+        conn.coding = Accepted::new(&head.headers).made();
+    }
+    if let Some(add) = &state.hooks.headers
+        && decision.is_engine_io
+        && !matches!(action, Action::Elsewhere(_))
+    {
+        state.add_headers(&mut conn.extra, |headers| add(&info, headers));
+    }
+    if let Some(error) = decision.refused {
+        state.hooks.report(&info, error);
+    }
+    Request { action, body, persistence }
+}

@@ -1,0 +1,128 @@
+//! [`Conn`]: one connection of a server, from HTTP requests to the WebSocket it may become.
+//!
+//! [`http`] serves requests, [`decide`] determines what each asks for, [`polling`] and [`websocket`] carry sessions.
+
+pub(crate) mod app_request;
+mod decide;
+pub(crate) mod dispatch;
+pub(crate) mod file;
+pub(crate) mod handshake;
+mod head_ranges;
+mod header_slots;
+pub(crate) mod http;
+pub(crate) mod polling;
+pub(crate) mod raw_websocket;
+pub(crate) mod reply;
+mod request;
+#[cfg(feature = "tls")]
+pub(crate) mod tls_accept;
+pub(crate) mod websocket;
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+
+use eio_core::buffer::RecvBuffer;
+use eio_core::http::{BodyDecoder, Framing, Step};
+
+use crate::io::http_conn::{HttpConn, RecvError};
+use crate::io::permit::ConnectionPermit;
+use crate::io::stream::Stream;
+use crate::server::shard::ShardState;
+use crate::server::shard::shared::MovedConnection;
+use crate::web::compress::Coding;
+use crate::worker::pool::SCRATCH;
+
+/// The body that the head of a request announces.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Body {
+    pub(crate) framing: Framing,
+    pub(crate) expects_continue: bool,
+}
+
+impl Body {
+    /// Whether there is no body.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.framing, Framing::None | Framing::Length(0))
+    }
+}
+
+/// A buffered HTTP connection, to which it dereferences, with the state of the current request.
+///
+/// It is passed on in a box: without one, the future of each function that owns it would have room for it.
+pub(crate) struct Conn<T> {
+    pub(crate) state: Rc<ShardState<T>>,
+    pub(crate) http: HttpConn,
+    pub(crate) peer: Option<SocketAddr>,
+    /// Header lines of the response to the current request: CORS, cookie, those of hooks.
+    pub(crate) extra: Vec<u8>,
+    /// The content coding for the response to the current request, if it is large enough.
+    pub(crate) coding: Option<Coding>,
+    /// This worker has not answered a request on it yet.
+    pub(crate) fresh: bool,
+}
+
+impl<T> Deref for Conn<T> {
+    type Target = HttpConn;
+
+    fn deref(&self) -> &HttpConn {
+        &self.http
+    }
+}
+
+impl<T> DerefMut for Conn<T> {
+    fn deref_mut(&mut self) -> &mut HttpConn {
+        &mut self.http
+    }
+}
+
+impl<T> Conn<T> {
+    pub(crate) fn new(
+        state: Rc<ShardState<T>>,
+        stream: impl Into<Stream>,
+        peer: Option<SocketAddr>,
+        permit: Option<ConnectionPermit>,
+    ) -> Self {
+        let http = HttpConn::new(state.worker.clone(), stream, state.limits.clone(), permit);
+        Self { state, http, peer, extra: Vec::new(), coding: None, fresh: true }
+    }
+
+    /// Continues a connection of another worker.
+    pub(crate) fn from_moved(state: Rc<ShardState<T>>, moved: MovedConnection) -> io::Result<Self> {
+        let mut conn = Self::new(state, Stream::attach(moved.stream)?, moved.peer, moved.permit);
+        let storage = conn.state.pool.take_receive(moved.unread.len().max(SCRATCH));
+        conn.rx = RecvBuffer::new(storage);
+        // The storage has room for it.
+        let _ = conn.rx.append(&moved.unread);
+        Ok(conn)
+    }
+
+    /// Detaches the connection from this worker. No bytes may wait to be sent.
+    pub(crate) fn into_moved(self) -> io::Result<MovedConnection> {
+        debug_assert!(self.out.0.is_empty());
+        let unread = self.rx.unread().to_vec();
+        let (stream, permit) = self.http.into_stream();
+        Ok(MovedConnection { stream: stream.detach()?, unread, peer: self.peer, permit })
+    }
+
+    /// Receives the whole body, which `rx` keeps then. Sends 100 (Continue) if the client expects it. A body that is
+    /// announced as too large is an error before it is received.
+    pub(crate) async fn receive_body(&mut self, body: Body) -> Result<(), RecvError> {
+        let mut decoder = BodyDecoder::new(body.framing, self.state.config.max_payload);
+        if decoder.poll(&mut self.rx).map_err(RecvError::Bad)? == Step::Done {
+            return Ok(());
+        }
+        if body.expects_continue && self.rx.is_empty() {
+            self.out_mut().0.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.flush().await?;
+        }
+        self.set_deadline(self.state.config.body_timeout);
+        loop {
+            match decoder.poll(&mut self.rx).map_err(RecvError::Bad)? {
+                Step::Done => return Ok(()),
+                Step::Need(n) => self.receive(n).await?,
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! [`Answer`]: responses with a short constant body, such as refusals and `ok`, and responses to preflights.
+
+use eio_core::http::{WriteError, response};
+use eio_core::request::Reject;
+use eio_core::session::Violation;
+
+use crate::message::OutBuf;
+use crate::server::conn::Conn;
+use crate::server::request::Refusal;
+use crate::web::cors;
+use crate::web::persistence::Persistence;
+
+/// A response with its body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    /// The header line, or empty.
+    pub(crate) content_type: &'static [u8],
+    pub(crate) body: &'a [u8],
+    pub(crate) headers: &'a [(&'static str, &'static str)],
+    /// The response to HEAD has the head of that to GET, and no body (RFC 9110 section 9.3.2).
+    pub(crate) head_only: bool,
+}
+
+const JSON: &[u8] = b"Content-Type: application/json\r\n";
+const HTML: &[u8] = b"Content-Type: text/html\r\n";
+
+impl<'a> Answer<'a> {
+    pub(crate) const fn empty(status: u16) -> Self {
+        Self { status, content_type: b"", body: b"", headers: &[], head_only: false }
+    }
+
+    pub(crate) const fn json(status: u16, body: &'a [u8]) -> Self {
+        Self { content_type: JSON, body, ..Self::empty(status) }
+    }
+
+    pub(crate) const fn reject(reject: Reject) -> Answer<'static> {
+        let (status, body) = (reject.status(), reject.body().as_bytes());
+        let answer =
+            if body.is_empty() { Answer::empty(status) } else { Answer::json(status, body) };
+        Answer { headers: reject.headers(), ..answer }
+    }
+
+    pub(crate) fn refusal(refusal: &'a Refusal) -> Self {
+        Self::json(refusal.status, refusal.body.as_bytes())
+    }
+
+    pub(crate) const fn violation(violation: Violation) -> Answer<'static> {
+        match violation.reject_code() {
+            Some(1) => Answer::reject(Reject::UnknownSid),
+            Some(_) => Answer::reject(Reject::BadRequest),
+            None => Answer::empty(violation.status()),
+        }
+    }
+}
+
+/// The response to a POST whose packets were handled (docs/protocol.md 2.3.1).
+pub(crate) const OK: Answer<'static> =
+    Answer { content_type: HTML, body: b"ok", ..Answer::empty(200) };
+
+impl<T> Conn<T> {
+    /// Writes a response into the send buffer.
+    pub(crate) fn reply(&mut self, answer: Answer<'_>, persistence: Persistence) {
+        if answer.status >= 400 {
+            self.state.counters.refused(answer.status, Reject::code_in(answer.body));
+        }
+        let extra = std::mem::take(&mut self.extra);
+        let date = self.state.date();
+        let out = self.out_mut();
+        let start = out.0.len();
+        if write(out, answer, persistence, &date, &extra).is_err() {
+            // All parts are constants, except the extra lines, which were checked when they were written.
+            out.0.truncate(start);
+        }
+        self.extra = extra;
+    }
+
+    /// Writes the response to a preflight that asks for the headers `wanted`; `None` if its origin is not allowed.
+    pub(crate) fn reply_preflight(&mut self, wanted: Option<&[u8]>, persistence: Persistence) {
+        let extra = std::mem::take(&mut self.extra);
+        let date = self.state.date();
+        cors::write_preflight(self.out_mut(), wanted, &date, &extra, persistence);
+        self.extra = extra;
+    }
+}
+
+fn write(
+    out: &mut OutBuf,
+    answer: Answer<'_>,
+    persistence: Persistence,
+    date: &[u8],
+    extra: &[u8],
+) -> Result<(), WriteError> {
+    let mut head = response(out, answer.status)?.raw(date)?.raw(answer.content_type)?;
+    for (name, value) in answer.headers {
+        head = head.header(name, value)?;
+    }
+    // RFC 9110 section 8.6: no Content-Length in a 204.
+    if answer.status != 204 {
+        head = head.number("Content-Length", answer.body.len() as u64)?;
+    }
+    head = head.raw(b"Cache-Control: no-store\r\n")?.raw(persistence.line())?.raw(extra)?;
+    head.end()?;
+    if !answer.head_only {
+        out.0.extend_from_slice(answer.body);
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! [`Hooks`]: functions of the application that a server calls for Engine.IO requests and their response headers.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use eio_core::http::header_line;
+use eio_core::packet::Message;
+use eio_core::sid::{InvalidSid, Sid};
+use http::HeaderMap;
+
+use crate::io::raw_websocket::PlainSocket;
+use crate::message::OutBuf;
+use crate::server::connection_error::ConnectionError;
+use crate::server::request::{ConnectRequest, Refusal};
+use crate::web::request::RequestInfo;
+
+/// The functions of the application; see [`Server::headers`](crate::Server::headers).
+#[derive(Clone, Default)]
+pub(crate) struct Hooks {
+    pub(crate) headers: Option<Arc<OnResponse>>,
+    pub(crate) initial: Option<Arc<OnFirstResponse>>,
+    /// Called in this order for every request.
+    pub(crate) middlewares: Vec<Arc<OnRequest>>,
+    pub(crate) refused: Option<Arc<OnRefused>>,
+    pub(crate) ids: Option<Arc<OnId>>,
+}
+
+impl Hooks {
+    /// Calls the middlewares until one refuses the request. A panic refuses it too.
+    pub(crate) fn admit(&self, request: &RequestInfo<'_>) -> Result<(), Refusal> {
+        self.middlewares.iter().try_for_each(|middleware| {
+            catch_unwind(AssertUnwindSafe(|| middleware(request))).unwrap_or_else(|_| {
+                tracing::error!("a middleware panicked; its request is refused");
+                Err(Refusal::broken())
+            })
+        })
+    }
+
+    /// Reports a refused request to the application.
+    pub(crate) fn report(&self, request: &RequestInfo<'_>, error: ConnectionError) {
+        tracing::debug!(%error, "request refused");
+        let Some(report) = &self.refused else { return };
+        if catch_unwind(AssertUnwindSafe(|| report(request, error))).is_err() {
+            tracing::error!("the on_connection_error hook panicked");
+        }
+    }
+}
+
+/// The application's function for a message of a raw WebSocket.
+pub(crate) type OnRawWebSocket = Arc<dyn Fn(&PlainSocket, Message<'_>) + Send + Sync>;
+
+type OnResponse = dyn Fn(&RequestInfo<'_>, &mut HeaderMap) + Send + Sync;
+type OnRequest = dyn Fn(&RequestInfo<'_>) -> Result<(), Refusal> + Send + Sync;
+type OnRefused = dyn Fn(&RequestInfo<'_>, ConnectionError) + Send + Sync;
+type OnId = dyn Fn(&ConnectRequest<'_>) -> Result<Sid, InvalidSid> + Send + Sync;
+type OnFirstResponse = dyn Fn(&ConnectRequest<'_>, &mut HeaderMap) + Send + Sync;
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks")
+            .field("headers", &self.headers.is_some())
+            .field("initial", &self.initial.is_some())
+            .field("middlewares", &self.middlewares.len())
+            .field("refused", &self.refused.is_some())
+            .field("ids", &self.ids.is_some())
+            .finish()
+    }
+}
+
+/// Appends the headers of the application. Headers that control the framing of the message or the connection, and values
+/// that are not visible ASCII, are left out.
+pub(crate) fn write_lines(lines: &mut Vec<u8>, headers: &HeaderMap) {
+    const RESERVED: [http::HeaderName; 9] = [
+        http::header::DATE,
+        http::header::CONTENT_LENGTH,
+        http::header::CONTENT_ENCODING,
+        http::header::CONTENT_TYPE,
+        http::header::TRANSFER_ENCODING,
+        http::header::CONNECTION,
+        http::header::UPGRADE,
+        http::header::SEC_WEBSOCKET_ACCEPT,
+        http::header::SEC_WEBSOCKET_EXTENSIONS,
+    ];
+    let mut out = OutBuf(std::mem::take(lines));
+    for (name, value) in headers {
+        let start = out.0.len();
+        let written = match value.to_str() {
+            Ok(value) if !RESERVED.contains(name) => header_line(&mut out, name.as_str(), &[value]),
+            _ => Err(eio_core::http::WriteError::IllegalValue),
+        };
+        if written.is_err() {
+            tracing::warn!(header = %name, "the header is reserved or not valid; it is left out");
+            out.0.truncate(start);
+        }
+    }
+    *lines = out.0;
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn reserved_and_invalid_headers_are_left_out() {
+        let mut headers = HeaderMap::new();
+        for name in
+            ["content-length", "date", "transfer-encoding", "connection", "upgrade", "x-good"]
+        {
+            headers.insert(name, HeaderValue::from_static("1"));
+        }
+        headers.append("x-good", HeaderValue::from_static("2"));
+        headers.insert("x-bad", HeaderValue::from_bytes(b"\xff").unwrap());
+        let mut lines = b"Vary: Origin\r\n".to_vec();
+        write_lines(&mut lines, &headers);
+        assert_eq!(String::from_utf8(lines).unwrap(), "Vary: Origin\r\nx-good: 1\r\nx-good: 2\r\n");
+    }
+}

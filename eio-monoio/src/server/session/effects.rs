@@ -1,0 +1,202 @@
+//! Effects of a change of the state machine: packets for the transports, events, wakeups, the deadline.
+
+use std::rc::Rc;
+use std::task::Context;
+
+use eio_core::open::Open;
+use eio_core::packet::Packet;
+use eio_core::payload;
+use eio_core::session::{CloseReason, Event, Lane, Transmit};
+use eio_core::ws;
+
+use crate::error::SendError;
+
+use crate::io::ws_sender::WsSender;
+use crate::message::{OutBuf, never_full};
+use crate::metrics::UPGRADES;
+use crate::server::session::Session;
+use crate::server::session::out_message::OutMessage;
+use crate::worker::deadline::millis;
+
+impl<T> Session<T> {
+    /// Applies the effects of a change of the state machine: writes packets, handles events, wakes tasks, sets the
+    /// deadline.
+    pub(super) fn apply_effects(&self) {
+        self.flush_ws();
+        loop {
+            let event = self.machine.borrow_mut().poll_event();
+            match event {
+                Some(Event::Closed(reason)) => self.on_closed(reason),
+                Some(Event::Upgraded) => {
+                    self.count_upgrade();
+                    tracing::trace!(sid = %self.sid, "upgraded");
+                    self.waiters.wake_all();
+                }
+                Some(Event::UpgradeFailed(reason)) => {
+                    self.env.counters.add(UPGRADES, 1, 1);
+                    self.detach_probe();
+                    tracing::debug!(sid = %self.sid, %reason, "upgrade failed");
+                }
+                None => break,
+            }
+        }
+        self.poller.wake();
+        self.recount_queued();
+        if self.closed.get().is_none()
+            && let Some(due) = self.machine.borrow().poll_timeout()
+        {
+            self.env.timers.set(self.timer, due);
+        }
+    }
+
+    /// Moves queued messages and due packets into the send buffer of the WebSocket, as the state machine allows.
+    pub(super) fn flush_ws(&self) {
+        if self.outgoing.ws().is_none() {
+            return;
+        }
+        self.outgoing.flush(
+            |queued| self.next_on_ws(queued),
+            |ws, message| message.write(ws, &self.env.pool, self.base64),
+            |ws, packet| {
+                if let Some(ws) = ws {
+                    self.transmit(ws, packet);
+                }
+            },
+        );
+    }
+
+    /// Writes a packet that is not a message to the WebSocket.
+    pub(super) fn transmit(&self, ws: &Rc<WsSender>, packet: Transmit) {
+        let pool = &self.env.pool;
+        match packet {
+            Transmit::Open => {
+                let mut json = OutBuf::default();
+                self.write_open(&mut json);
+                let encode =
+                    |out: &mut OutBuf| ws::encode(out, ws::Opcode::Text, b"0", &json.0, None);
+                ws.write(pool, |out| never_full(encode(out)));
+                if let Some(message) = &self.env.config.initial_packet {
+                    message.borrow().write(ws, pool, self.base64);
+                }
+            }
+            Transmit::Control(packet) => ws.write(pool, |out| out.frame(packet.frame(), None)),
+            Transmit::Hangup => self.close_ws(ws),
+            Transmit::Message => {}
+        }
+    }
+
+    /// Starts the closing handshake (RFC 6455 section 7.1.1).
+    fn close_ws(&self, ws: &Rc<WsSender>) {
+        let (reason, code) = {
+            let machine = self.machine.borrow();
+            (machine.ended(), machine.hangup_code(self.env.is_shutting_down()))
+        };
+        let encode = |out: &mut OutBuf| ws::encode_close(out, Some(code), "", None);
+        ws.write(&self.env.pool, |out| never_full(encode(out)));
+        if reason == Some(CloseReason::PingTimeout) { ws.abort() } else { ws.close() }
+    }
+
+    /// Detaches a WebSocket after a failed upgrade. Its task closes it.
+    fn detach_probe(&self) {
+        if let Some(ws) = self.outgoing.take_ws()
+            && ws.is_open()
+        {
+            self.close_ws(&ws);
+        }
+        // Its bytes are not part of the session's queue any more.
+        self.waiters.wake_all();
+    }
+
+    fn on_closed(&self, reason: CloseReason) {
+        self.closed.set(Some(reason));
+        self.count_closed(reason);
+        self.env.timers.remove(self.timer);
+        self.outgoing.queue().borrow_mut().clear();
+        self.waiters.wake_all();
+        if let Some(server) = self.env.server.upgrade() {
+            server.session_closed(self.slot, self.busy.get());
+        }
+    }
+
+    /// The WebSocket has sent bytes: queued messages may follow, and waiting tasks continue.
+    pub(crate) fn on_sent(&self) {
+        // The queue is mostly empty.
+        if !self.outgoing.is_queue_empty() {
+            self.flush_ws();
+        }
+        if self.counted_queued.get() > 0 {
+            self.recount_queued();
+        }
+        if !self.waiters.is_empty() && !self.is_slow() {
+            self.waiters.wake_all();
+        }
+    }
+
+    /// Appends the packets for the held GET to `body`. False if none is due: the task is woken when one is.
+    pub(crate) fn poll_get(&self, cx: &mut Context<'_>, body: &mut OutBuf) -> bool {
+        let config = &self.env.config;
+        let mut encoder = payload::Encoder::new(config.max_payload, config.max_polling_packets);
+        loop {
+            let queue = self.outgoing.queue().borrow();
+            let front = queue.front().map(Packet::Message);
+            if !encoder.has_room(front.as_ref()) {
+                break;
+            }
+            let next = self.machine.borrow_mut().poll_transmit(Lane::Get, front.is_some());
+            let packet = match next {
+                Some(Transmit::Message) => front,
+                Some(Transmit::Control(packet)) => Some(packet),
+                Some(Transmit::Open) => {
+                    drop(queue);
+                    body.0.push(b'0');
+                    self.write_open(body);
+                    if let Some(message) = &config.initial_packet {
+                        body.0.push(payload::SEPARATOR);
+                        never_full(Packet::Message(message.borrow()).encode_text(body));
+                    }
+                    self.apply_effects();
+                    return true;
+                }
+                Some(Transmit::Hangup) | None => None,
+            };
+            let Some(packet) = packet else { break };
+            let pushed = encoder.push(body, &packet);
+            drop(queue);
+            match pushed {
+                // Queued while an upgrade was in progress, which failed.
+                Ok(payload::PushOutcome::Separator) => {
+                    tracing::warn!(sid = %self.sid, "message dropped: {}", SendError::Separator);
+                }
+                pushed => {
+                    debug_assert!(
+                        pushed == Ok(payload::PushOutcome::Written),
+                        "`has_room` was true"
+                    )
+                }
+            }
+            if next == Some(Transmit::Message) {
+                self.outgoing.queue().borrow_mut().pop();
+            }
+        }
+        if encoder.is_empty() {
+            self.poller.register(cx);
+            return false;
+        }
+        self.apply_effects();
+        self.on_sent();
+        true
+    }
+
+    fn write_open(&self, out: &mut OutBuf) {
+        let config = &self.env.config;
+        let transport = self.transport();
+        let open = Open {
+            sid: self.sid.clone(),
+            upgrades: self.env.config.upgrades_from(transport),
+            ping_interval_ms: self.env.timing.ping_interval_ms + millis(config.ping_grace),
+            ping_timeout_ms: self.env.timing.ping_timeout_ms,
+            max_payload: u32::try_from(config.max_payload).unwrap_or(u32::MAX),
+        };
+        never_full(open.encode(out));
+    }
+}

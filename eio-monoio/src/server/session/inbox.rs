@@ -1,0 +1,64 @@
+//! The inbox of a session: messages that wait for a busy handler.
+
+use std::task::{Context, Poll};
+
+use eio_core::packet::Message;
+
+use crate::io::message_queue::MessageQueue;
+use crate::server::session::Session;
+
+impl<T> Session<T> {
+    /// Whether the handler has not finished with an earlier message.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.get()
+    }
+
+    pub(crate) fn set_busy(&self) {
+        self.busy.set(true);
+    }
+
+    /// The handler has finished. True if the session has ended in the meantime: its disconnect callback is due.
+    pub(crate) fn set_idle(&self) -> bool {
+        self.busy.set(false);
+        self.closed.get().is_some()
+    }
+
+    /// Queues a copy of a message for the handler.
+    pub(crate) fn push_inbox(&self, message: Message<'_>) {
+        self.inbox.borrow_mut().push(message);
+    }
+
+    /// Whether the bytes that wait for the handler have reached the high-water mark.
+    pub(crate) fn is_inbox_full(&self) -> bool {
+        self.inbox.borrow().bytes() + self.in_progress.get() >= self.env.config.inbound_high_water
+    }
+
+    /// Takes all messages. Their bytes count until [`remove_in_progress`](Self::remove_in_progress).
+    pub(crate) fn take_inbox(&self) -> MessageQueue {
+        let inbox = std::mem::take(&mut *self.inbox.borrow_mut());
+        self.add_in_progress(inbox.bytes());
+        inbox
+    }
+
+    /// Counts bytes that wait for the handler outside of the inbox.
+    pub(crate) fn add_in_progress(&self, bytes: usize) {
+        self.in_progress.set(self.in_progress.get() + bytes);
+    }
+
+    /// Counts bytes that wait no more.
+    pub(crate) fn remove_in_progress(&self, bytes: usize) {
+        self.in_progress.set(self.in_progress.get().saturating_sub(bytes));
+        if !self.is_inbox_full() {
+            self.waiters.wake_all();
+        }
+    }
+
+    /// Ready when the inbox is not full, or the session has ended.
+    pub(crate) fn poll_inbox(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closed.get().is_some() || !self.is_inbox_full() {
+            return Poll::Ready(());
+        }
+        self.waiters.add(cx);
+        Poll::Pending
+    }
+}

@@ -1,0 +1,360 @@
+//! [`Session`]: a session's state machine of `eio-core`, its queues, and the tasks that it wakes.
+//!
+//! Only this module calls the `handle_*` and `poll_*` of the state machine.
+
+mod counters;
+mod effects;
+pub(crate) mod env;
+mod inbox;
+mod out_message;
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use eio_core::packet::{Message, Packet};
+use eio_core::payload;
+use eio_core::session::{CloseReason, Lane, ServerSession, Transmit, Violation};
+use eio_core::sid::Sid;
+use eio_core::time::Instant;
+use eio_core::transport::Transport;
+
+use crate::error::SendError;
+use crate::io::message_queue::MessageQueue;
+use crate::io::outgoing::{Next, Outgoing};
+use crate::io::ws_sender::WsSender;
+use crate::message::Encoded;
+use crate::metrics::MESSAGES_SENT;
+use crate::server::session::env::SessionEnv;
+use crate::server::session::out_message::OutMessage;
+use crate::server::shard::registry::HasSid;
+use crate::server::shard::shared::CallNumber;
+use crate::worker::tasks::Guarded;
+use crate::worker::timers::TimerId;
+use crate::worker::wakers::{WakerSlot, Wakers};
+
+/// One session. It stays on its worker.
+pub(crate) struct Session<T> {
+    pub(crate) env: Rc<SessionEnv<T>>,
+    pub(crate) sid: Sid,
+    pub(crate) slot: u32,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) data: Guarded<T>,
+    /// Broadcasts with a later number are for this session too.
+    pub(crate) opened_at: CallNumber,
+    machine: RefCell<ServerSession>,
+    outgoing: Outgoing,
+    /// The task that holds the GET.
+    poller: WakerSlot,
+    /// Tasks that wait for room in a queue, for the upgrade or for the end.
+    waiters: Wakers,
+    /// Messages that arrived while the handler was busy.
+    inbox: RefCell<MessageQueue>,
+    /// Bytes of messages that wait for the handler outside of the inbox.
+    in_progress: Cell<usize>,
+    busy: Cell<bool>,
+    /// The client cannot take binary frames (`b64=1`).
+    base64: bool,
+    closed: Cell<Option<CloseReason>>,
+    /// The part of the worker's counter of queued bytes that is this session's.
+    counted_queued: Cell<usize>,
+    /// The transport under which the worker's counters count this session.
+    counted_transport: Cell<Transport>,
+    timer: TimerId,
+}
+
+/// The parameters of [`Session::new`].
+pub(crate) struct NewSession<T> {
+    pub(crate) transport: Transport,
+    pub(crate) base64: bool,
+    pub(crate) peer: Option<SocketAddr>,
+    /// The sid that the application generated, if it does.
+    pub(crate) sid: Option<Sid>,
+    pub(crate) data: Guarded<T>,
+}
+
+impl<T> HasSid for Session<T> {
+    fn sid(&self) -> &Sid {
+        &self.sid
+    }
+}
+
+impl<T> Session<T> {
+    pub(crate) fn new(
+        env: Rc<SessionEnv<T>>,
+        opened_at: CallNumber,
+        new: NewSession<T>,
+        sid: Sid,
+        slot: u32,
+        timer: TimerId,
+    ) -> Self {
+        let machine = ServerSession::new(new.transport, env.timing, env.now());
+        Self {
+            sid,
+            slot,
+            peer: new.peer,
+            data: new.data,
+            opened_at,
+            machine: RefCell::new(machine),
+            outgoing: Outgoing::default(),
+            poller: WakerSlot::default(),
+            waiters: Wakers::default(),
+            inbox: RefCell::default(),
+            in_progress: Cell::new(0),
+            // Until `Handler::open` is complete: the disconnect callback must come after it.
+            busy: Cell::new(true),
+            base64: new.base64,
+            closed: Cell::new(None),
+            counted_queued: Cell::new(0),
+            counted_transport: Cell::new(new.transport),
+            timer,
+            env,
+        }
+    }
+
+    /// The transport that carries the session now.
+    pub(crate) fn transport(&self) -> Transport {
+        self.machine.borrow().transport()
+    }
+
+    /// Whether a GET is held.
+    pub(crate) fn is_polled(&self) -> bool {
+        self.machine.borrow().attached(Lane::Get)
+    }
+
+    pub(crate) fn is_upgrading(&self) -> bool {
+        self.machine.borrow().is_upgrading()
+    }
+
+    /// The close reason, if the session has ended.
+    pub(crate) fn closed(&self) -> Option<CloseReason> {
+        self.closed.get()
+    }
+
+    /// Ready when the session has ended; else the task is woken then. It may be woken before.
+    pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closed.get().is_some() {
+            return Poll::Ready(());
+        }
+        self.waiters.add(cx);
+        Poll::Pending
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn queued(&self) -> usize {
+        self.outgoing.queued()
+    }
+
+    /// Whether the bytes that wait to be sent have reached the high-water mark.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.queued() >= self.env.config.outbound_high_water
+    }
+}
+
+/// Calls of the application.
+impl<T> Session<T> {
+    pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
+        self.send(&message)
+    }
+
+    /// As [`try_send`](Self::try_send), for a message that is encoded already.
+    pub(crate) fn try_send_encoded(&self, message: &Encoded) -> Result<(), SendError> {
+        self.send(message)
+    }
+
+    /// Writes a message into the send buffer of the WebSocket if the state machine allows that, else queues it.
+    fn send(&self, message: &impl OutMessage) -> Result<(), SendError> {
+        if self.closed.get().is_some() || self.machine.borrow().is_closing() {
+            return Err(SendError::Closed);
+        }
+        MessageQueue::check(message.len())?;
+        let queued = self.outgoing.queued();
+        if queued >= self.env.config.outbound_high_water {
+            return Err(SendError::Full);
+        }
+        let sent = self.outgoing.is_queue_empty()
+            && self.outgoing.send_now(
+                || self.next_on_ws(true),
+                |ws| {
+                    message.write(ws, &self.env.pool, self.base64);
+                    // Bytes that leave at the end of this turn are not counted. The writer counts those that stay.
+                    if ws.is_sending() {
+                        self.count_queued(queued + message.len());
+                    }
+                },
+                |ws, packet| self.transmit(ws, packet),
+            );
+        if !sent {
+            self.enqueue(message.message())?;
+            self.count_queued(queued + message.len());
+        }
+        self.env.counters.add(MESSAGES_SENT, 0, 1);
+        Ok(())
+    }
+
+    /// The packet that the state machine allows next on the WebSocket.
+    #[inline]
+    fn next_on_ws(&self, queued: bool) -> Option<Next<Transmit>> {
+        let next = self.machine.borrow_mut().poll_transmit(Lane::WebSocket, queued)?;
+        Some(if next == Transmit::Message { Next::Message } else { Next::Control(next) })
+    }
+
+    fn enqueue(&self, message: Message<'_>) -> Result<(), SendError> {
+        // Packets of a polling body are separated by U+001E, which cannot be escaped.
+        if self.transport() == Transport::Polling
+            && matches!(message, Message::Text(text) if text.as_bytes().contains(&payload::SEPARATOR))
+        {
+            return Err(SendError::Separator);
+        }
+        self.outgoing.queue().borrow_mut().push(message);
+        self.poller.wake();
+        Ok(())
+    }
+
+    /// Ready when [`try_send`](Self::try_send) would not return `Full`; else the task is woken then.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closed.get().is_some() || !self.is_slow() {
+            return Poll::Ready(());
+        }
+        self.waiters.add(cx);
+        Poll::Pending
+    }
+
+    /// Ready when no bytes wait to be sent, or the session has ended.
+    pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closed.get().is_some() || self.queued() == 0 {
+            return Poll::Ready(());
+        }
+        self.waiters.add(cx);
+        Poll::Pending
+    }
+
+    /// Ready when a WebSocket carries the session, or it has ended.
+    pub(crate) fn poll_upgraded(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closed.get().is_some() || self.transport() == Transport::WebSocket {
+            return Poll::Ready(());
+        }
+        self.waiters.add(cx);
+        Poll::Pending
+    }
+
+    /// Ends the session after its queued messages.
+    pub(crate) fn close(&self) {
+        let now = self.env.now();
+        self.machine.borrow_mut().close(now);
+        self.apply_effects();
+    }
+
+    /// Ends the session now.
+    pub(crate) fn abort(&self, reason: CloseReason) {
+        self.machine.borrow_mut().abort(reason);
+        self.apply_effects();
+    }
+}
+
+/// Calls of connections and of the clock.
+impl<T> Session<T> {
+    pub(crate) fn attach(&self, lane: Lane) -> Result<(), Violation> {
+        /// A worker that handles a deadline later than this was blocked; in milliseconds.
+        const BLOCKED_MS: u64 = 100;
+        let now = self.env.now();
+        let result = {
+            let mut machine = self.machine.borrow_mut();
+            // The timer wheel is up to one tick late, and a request must not enter a session that has timed out. If it
+            // is later than that, this worker was blocked, and packets that arrived in time must be handled first.
+            let is_overdue = |due| due <= now && now.millis_since(due) < BLOCKED_MS;
+            if machine.poll_timeout().is_some_and(is_overdue) {
+                machine.handle_timeout(now);
+            }
+            machine.attach(lane, now)
+        };
+        self.apply_effects();
+        result
+    }
+
+    pub(crate) fn detach(&self, lane: Lane) {
+        self.machine.borrow_mut().detach(lane);
+        self.apply_effects();
+    }
+
+    pub(crate) fn lost(&self, lane: Lane) {
+        self.machine.borrow_mut().lost(lane);
+        self.apply_effects();
+    }
+
+    pub(crate) fn fail(&self, lane: Lane, reason: CloseReason) {
+        self.machine.borrow_mut().fail(lane, reason);
+        self.apply_effects();
+    }
+
+    /// Handles a packet. A message is returned; other packets take effect here.
+    pub(crate) fn handle_packet<'p>(
+        &self,
+        lane: Lane,
+        packet: Packet<'p>,
+    ) -> Result<Option<Message<'p>>, Violation> {
+        if let Packet::Message(message) = packet {
+            let result =
+                self.machine.borrow_mut().handle_packet(lane, packet, self.env.cached_now());
+            // A message has no effects, so this hot path does not apply any. But a message on a probing WebSocket is a
+            // violation.
+            return match result {
+                Ok(Some(_)) => {
+                    self.count_received(lane);
+                    // The same message as the state machine returned.
+                    Ok(Some(message))
+                }
+                Ok(None) => Ok(None),
+                Err(violation) => {
+                    self.apply_effects();
+                    Err(violation)
+                }
+            };
+        }
+        let result = self.machine.borrow_mut().handle_packet(lane, packet, self.env.now());
+        self.apply_effects();
+        result
+    }
+
+    /// Handles the deadline of the state machine if it has passed. It is extended while the application delays input of
+    /// this peer: a pong may be among that input.
+    pub(crate) fn handle_timeout(&self, now: Instant) {
+        {
+            let mut machine = self.machine.borrow_mut();
+            let due = machine.poll_timeout().is_some_and(|due| due <= now);
+            let held_up = self.is_inbox_full() || self.is_slow();
+            if due {
+                if held_up {
+                    machine.extend(now);
+                }
+                machine.handle_timeout(now);
+            }
+        }
+        self.apply_effects();
+    }
+
+    /// Whether no message is queued in either direction, except in the send buffer of the WebSocket.
+    #[inline]
+    pub(crate) fn has_no_backlog(&self) -> bool {
+        self.in_progress.get() == 0
+            && self.inbox.borrow().is_empty()
+            && self.outgoing.is_queue_empty()
+    }
+
+    /// Makes `ws` the WebSocket of this session.
+    pub(crate) fn set_ws(&self, ws: Rc<WsSender>) {
+        self.outgoing.set_ws(ws);
+        self.apply_effects();
+    }
+
+    /// Whether `ws` is still the WebSocket of this session. It is not after a failed upgrade.
+    pub(crate) fn is_current_ws(&self, ws: &Rc<WsSender>) -> bool {
+        self.outgoing.is_current(ws)
+    }
+
+    /// The session is in the registry: its first deadline is set.
+    pub(crate) fn registered(&self) {
+        self.apply_effects();
+    }
+}

@@ -1,0 +1,360 @@
+//! [`Shard`]: the part of a server's state that one worker owns, with the worker's handler.
+
+mod barrier;
+pub(crate) mod disk;
+pub(crate) mod plan;
+pub(crate) mod registry;
+pub(crate) mod replies;
+pub(crate) mod run;
+pub(crate) mod shared;
+
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use eio_core::packet::Message;
+use eio_core::sid::Sid;
+use eio_core::time::Instant;
+use eio_core::ws::deflate::Terms;
+use eio_core::ws::{CloseCode, Role};
+use slab::Slab;
+
+use crate::deflate::{Inward, Outward, PerMessageDeflate};
+use crate::io::limits::Limits;
+use crate::io::raw_websocket::PlainSocket;
+use crate::message::Encoded;
+use crate::metrics::Counters;
+use crate::server::config::Config;
+use crate::server::hooks::{Hooks, OnRawWebSocket};
+use crate::server::session::env::{SessionEnv, Sessions};
+use crate::server::session::{NewSession, Session};
+use crate::server::shard::disk::{Disk, Reply};
+use crate::server::shard::plan::Plan;
+use crate::server::shard::registry::{NoSid, Registry};
+use crate::server::shard::replies::Replies;
+use crate::server::shard::shared::{CallNumber, ServerShared, ShardMessage};
+use crate::web::compress::Deflater;
+use crate::web::proxy::Trusted;
+use crate::worker::context::WorkerContext;
+use crate::worker::tasks::Guarded;
+use crate::worker::timers::Target;
+use crate::worker::wakers::{WakerSlot, Wakers};
+
+/// A shard with the worker's handler.
+pub(crate) struct Shard<H: crate::Handler> {
+    pub(crate) handler: Guarded<H>,
+    pub(crate) state: Rc<ShardState<H::Session>>,
+}
+
+impl<H: crate::Handler> Shard<H> {
+    fn new(handler: H, state: Rc<ShardState<H::Session>>) -> Self {
+        Self { handler: Guarded::new(handler), state }
+    }
+}
+
+/// A shard without the handler.
+pub(crate) struct ShardState<T> {
+    pub(crate) worker: Rc<WorkerContext>,
+    env: Rc<SessionEnv<T>>,
+    pub(crate) id: u16,
+    pub(crate) config: Arc<Config>,
+    pub(crate) limits: Rc<Limits>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) shared: Arc<ServerShared>,
+    /// The application's function for WebSockets on other paths.
+    pub(crate) on_raw_websocket: Option<OnRawWebSocket>,
+    pub(crate) hooks: Hooks,
+    pub(crate) trusted: Vec<Trusted>,
+    pub(crate) deflater: Deflater,
+    /// The threads that read files, if the server has static files.
+    pub(crate) disk: Option<Arc<Disk>>,
+    /// Replies of those threads, for connections that wait for them.
+    pub(crate) reads: Replies<Reply>,
+    /// Replies of other workers to a [barrier](Self::barrier).
+    barriers: Replies<()>,
+    registry: RefCell<Registry<Session<T>>>,
+    /// Open WebSockets that are not Engine.IO's.
+    raw_websockets: RefCell<Slab<Rc<PlainSocket>>>,
+    /// Sessions that have ended and whose disconnect callback is due.
+    closed_sessions: RefCell<Vec<Rc<Session<T>>>>,
+    disconnect_task: WakerSlot,
+    /// Woken when the worker stops accepting.
+    acceptors: Wakers,
+}
+
+impl<T> Deref for ShardState<T> {
+    type Target = WorkerContext;
+
+    fn deref(&self) -> &WorkerContext {
+        &self.worker
+    }
+}
+
+impl<T: 'static> ShardState<T> {
+    pub(crate) fn new(plan: &Plan) -> Rc<Self> {
+        let counters = plan.shared.counters[usize::from(plan.id)].clone();
+        let worker = Rc::<WorkerContext>::default();
+        worker.set_thread_pool(plan.shared.thread_pool.clone());
+        Rc::new_cyclic(|this: &Weak<Self>| Self {
+            env: Rc::new(SessionEnv {
+                worker: worker.clone(),
+                config: plan.config.clone(),
+                timing: plan.config.timing(),
+                counters: counters.clone(),
+                shared: plan.shared.clone(),
+                server: this.clone(),
+            }),
+            worker,
+            id: plan.id,
+            limits: Rc::new(plan.config.limits(counters.clone())),
+            counters,
+            registry: RefCell::new(Registry::new(
+                plan.shared.key,
+                plan.id,
+                plan.shared.directory.clone(),
+            )),
+            config: plan.config.clone(),
+            shared: plan.shared.clone(),
+            on_raw_websocket: plan.on_raw_websocket.clone(),
+            hooks: plan.hooks.clone(),
+            trusted: plan.config.trusted(),
+            deflater: Deflater::fast(),
+            disk: plan.disk.clone(),
+            reads: Replies::default(),
+            barriers: Replies::default(),
+            raw_websockets: RefCell::default(),
+            closed_sessions: RefCell::default(),
+            disconnect_task: WakerSlot::default(),
+            acceptors: Wakers::default(),
+        })
+    }
+}
+
+/// WebSockets.
+impl<T> ShardState<T> {
+    /// The compressor and decompressor of a connection with these terms.
+    pub(crate) fn deflate(
+        &self,
+        terms: Option<Terms>,
+    ) -> (Option<Box<Outward>>, Option<Box<Inward>>) {
+        let options_and_terms = self.config.per_message_deflate.as_ref().zip(terms);
+        let create = |(options, terms): (&PerMessageDeflate, Terms)| {
+            options.begin(&self.worker, Role::Server, &terms, self.config.max_payload)
+        };
+        options_and_terms.map(create).unzip()
+    }
+}
+
+/// Sessions.
+impl<T> ShardState<T> {
+    /// Opens a session.
+    pub(crate) fn open(self: &Rc<Self>, mut new: NewSession<T>) -> Result<Rc<Session<T>>, NoSid> {
+        let (generated, opened_at) = (new.sid.take(), self.shared.calls.latest());
+        let session = self.registry.borrow_mut().insert_with(generated, |sid, slot| {
+            let timer = self.timers.insert(Target::Session(slot));
+            Rc::new(Session::new(self.env.clone(), opened_at, new, sid, slot, timer))
+        })?;
+        session.registered();
+        self.shared.sessions.fetch_add(1, Ordering::Relaxed);
+        self.counters.opened(session.transport());
+        Ok(session)
+    }
+
+    /// Finds the session of a sid.
+    pub(crate) fn find(&self, sid: &Sid) -> SessionLocation<T> {
+        match self.shared.route(sid) {
+            None => SessionLocation::Nowhere,
+            Some(route) if route.shard != self.id => SessionLocation::Elsewhere(route.shard),
+            Some(route) => match self.registry.borrow().find(route, sid) {
+                Some(session) => SessionLocation::Here(session.clone()),
+                None => SessionLocation::Nowhere,
+            },
+        }
+    }
+
+    /// Queues the disconnect callback of a session.
+    pub(crate) fn queue_disconnect(&self, session: Rc<Session<T>>) {
+        self.closed_sessions.borrow_mut().push(session);
+        self.disconnect_task.wake();
+    }
+
+    /// The sessions whose disconnect callback is due; `None` after the worker has finished.
+    pub(crate) fn poll_closed_sessions(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Vec<Rc<Session<T>>>>> {
+        let closed_sessions = std::mem::take(&mut *self.closed_sessions.borrow_mut());
+        if !closed_sessions.is_empty() {
+            return Poll::Ready(Some(closed_sessions));
+        }
+        if self.is_finished() {
+            return Poll::Ready(None);
+        }
+        self.disconnect_task.register(cx);
+        Poll::Pending
+    }
+
+    pub(crate) fn disconnects_done(&self) -> bool {
+        self.closed_sessions.borrow().is_empty()
+    }
+
+    pub(crate) fn session_timeout(&self, slot: u32, now: Instant) {
+        let session = self.registry.borrow().in_slot(slot).cloned();
+        if let Some(session) = session {
+            session.handle_timeout(now);
+        }
+    }
+
+    pub(crate) fn for_each(&self, mut each: impl FnMut(&Session<T>)) {
+        let slots = self.registry.borrow().slots();
+        for slot in slots {
+            let session = self.registry.borrow().in_slot(slot).cloned();
+            if let Some(session) = session {
+                each(&session);
+            }
+        }
+    }
+
+    /// The sessions that were opened before `call`.
+    pub(crate) fn for_each_before(&self, call: CallNumber, mut each: impl FnMut(&Session<T>)) {
+        self.for_each(|session| {
+            if session.opened_at < call {
+                each(session);
+            }
+        });
+    }
+
+    pub(crate) fn session_count(&self) -> usize {
+        self.registry.borrow().len()
+    }
+}
+
+/// Broadcasts.
+impl<T> ShardState<T> {
+    pub(crate) fn broadcast_here(&self, call: CallNumber, message: &Encoded) {
+        self.for_each_before(call, |session| {
+            if let Err(error) = session.try_send_encoded(message) {
+                tracing::debug!(sid = %session.sid, %error, "broadcast skipped a session");
+            }
+        });
+    }
+}
+
+impl<T: 'static> Sessions<T> for ShardState<T> {
+    fn session_closed(&self, slot: u32, busy: bool) {
+        let session = self.registry.borrow().in_slot(slot).cloned();
+        self.registry.borrow_mut().remove(slot);
+        self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+        if let Some(session) = session
+            && !busy
+        {
+            self.queue_disconnect(session);
+        }
+    }
+
+    fn broadcast(&self, message: Message<'_>) {
+        let message = Encoded::new(message);
+        let call = self.shared.calls.next();
+        if let Err(error) = self.shared.offer_all(Some(self.id), call, &message) {
+            tracing::warn!(%error, "a broadcast did not reach every worker");
+        }
+        self.broadcast_here(call, &message);
+    }
+
+    fn send_to(&self, sid: &Sid, message: Message<'_>) {
+        match self.find(sid) {
+            SessionLocation::Here(session) => {
+                if let Err(error) = session.try_send(message) {
+                    tracing::debug!(%sid, %error, "message dropped");
+                }
+            }
+            SessionLocation::Elsewhere(shard) => {
+                let shard_message = ShardMessage::Send(sid.clone(), message.into());
+                if let Err(error) = self.shared.offer(shard, message.len(), shard_message) {
+                    tracing::warn!(%sid, %error, "message to another worker dropped");
+                }
+            }
+            SessionLocation::Nowhere => {}
+        }
+    }
+
+    fn disconnect(&self, sid: &Sid) {
+        match self.find(sid) {
+            SessionLocation::Here(session) => session.close(),
+            SessionLocation::Elsewhere(shard) => {
+                self.shared.post(shard, ShardMessage::Disconnect(sid.clone()))
+            }
+            SessionLocation::Nowhere => {}
+        }
+    }
+
+    fn find_here(&self, sid: &Sid) -> Option<Rc<Session<T>>> {
+        match self.find(sid) {
+            SessionLocation::Here(session) => Some(session),
+            SessionLocation::Elsewhere(_) | SessionLocation::Nowhere => None,
+        }
+    }
+}
+
+/// The result of [`ShardState::find`].
+pub(crate) enum SessionLocation<T> {
+    Here(Rc<Session<T>>),
+    /// It may be on this other worker.
+    Elsewhere(u16),
+    Nowhere,
+}
+
+/// Connections and shutdown.
+impl<T> ShardState<T> {
+    pub(crate) fn add_raw_websocket(&self, socket: Rc<PlainSocket>) -> usize {
+        self.raw_websockets.borrow_mut().insert(socket)
+    }
+
+    pub(crate) fn remove_raw_websocket(&self, entry: usize) {
+        self.raw_websockets.borrow_mut().try_remove(entry);
+    }
+
+    /// Starts the shutdown: no session is opened any more, and all sessions and WebSockets close.
+    pub(crate) fn begin_shutdown(&self) {
+        self.worker.begin_shutdown();
+        self.for_each(Session::close);
+        let raw_websockets = self.raw_websockets.borrow();
+        raw_websockets.iter().for_each(|(_, socket)| socket.end(CloseCode::GOING_AWAY));
+    }
+
+    /// Stops accepting connections, and closes idle ones.
+    pub(crate) fn stop_accepting(&self) {
+        self.worker.stop_accepting();
+        self.acceptors.wake_all();
+    }
+
+    /// All tasks but the worker's services have ended: ends those too.
+    pub(crate) fn finish(&self) {
+        self.worker.finish();
+        self.disconnect_task.wake();
+    }
+
+    /// Ends every session now; queued messages are dropped.
+    pub(crate) fn abort_sessions(&self) {
+        self.for_each(|session| session.abort(eio_core::session::CloseReason::ServerDisconnect));
+    }
+
+    /// Ends all sessions and connections, and drops futures of the application.
+    pub(crate) fn cut_off(&self) {
+        self.abort_sessions();
+        self.stop_accepting();
+        self.worker.cut_off();
+    }
+
+    /// Ready when the worker has stopped accepting.
+    pub(crate) fn poll_stopped_accepting(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_stopped_accepting() {
+            return Poll::Ready(());
+        }
+        self.acceptors.add(cx);
+        Poll::Pending
+    }
+}

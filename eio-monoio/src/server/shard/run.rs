@@ -1,0 +1,353 @@
+//! [`run`]: the main future of a server's worker. It accepts connections, handles messages and shuts down.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use eio_core::transport::Transport;
+
+use crate::io::permit::ConnectionPermit;
+#[cfg(feature = "tls")]
+use crate::io::stream::{Stream, TlsStream};
+use crate::metrics::ACCEPTED;
+#[cfg(feature = "tls")]
+use crate::server::conn::tls_accept;
+use crate::server::conn::{Conn, dispatch, http};
+use crate::server::handler::Handler;
+use crate::server::listener::Listening;
+use crate::server::remote::Remote;
+use crate::server::session::Session;
+use crate::server::session::env::Sessions;
+use crate::server::shard::plan::Plan;
+use crate::server::shard::shared::ShardMessage;
+use crate::server::shard::{SessionLocation, Shard, ShardState};
+use crate::worker::deadline::millis;
+use crate::worker::mailbox::MailboxReceiver;
+use crate::worker::net::{Listener, Socket};
+use crate::worker::timers::{Target, TimerId};
+use crate::worker::trim::trim_after_bursts;
+use crate::worker::yield_now;
+
+/// Runs a worker until its shutdown is complete. Calls `on_started` when it accepts connections.
+pub(crate) async fn run<H: Handler>(
+    plan: Plan,
+    new_handler: impl FnOnce() -> H,
+    on_started: impl FnOnce(),
+) -> io::Result<()> {
+    let state = ShardState::new(&plan);
+    let _current = state.worker.enter();
+    let _server = Remote::enter(state.shared.clone());
+    // After `enter`: the application may spawn tasks.
+    let shard = Rc::new(Shard::new(new_handler(), state.clone()));
+    let receiver =
+        MailboxReceiver::of_worker(plan.wake_rx, &state.shared.mailboxes[usize::from(plan.id)])?;
+    for Listening { fd, drain } in plan.listening {
+        let listener = Listener::from_fd(fd)?;
+        state.tasks.spawn(accept(shard.clone(), listener, drain, plan.max_connections));
+    }
+    state.services.spawn(call_disconnects(shard.clone()));
+    state.services.spawn(run_timers(state.clone()));
+    trim_after_bursts(&state.worker);
+    on_started();
+    handle_messages(&shard, &receiver).await?;
+    state.finish();
+    poll_fn(|cx| state.services.poll_none(cx)).await;
+    // Drops connections that other workers were moving here, so that they close now.
+    state.shared.mailboxes[usize::from(state.id)].close();
+    Ok(())
+}
+
+/// Handles messages until a shutdown is complete.
+async fn handle_messages<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    receiver: &MailboxReceiver,
+) -> io::Result<()> {
+    let state = &shard.state;
+    let mut messages = Vec::new();
+    let mut shutdown = ShutdownWait::new(state);
+    loop {
+        {
+            let mailbox = &state.shared.mailboxes[usize::from(state.id)];
+            let mut receiving = pin!(mailbox.recv(receiver, &mut messages));
+            let is_complete = poll_fn(|cx| {
+                if let Poll::Ready(result) = receiving.as_mut().poll(cx) {
+                    return Poll::Ready(result.map(|()| false));
+                }
+                shutdown.poll(cx).map(|()| Ok(true))
+            });
+            if is_complete.await? {
+                return Ok(());
+            }
+        }
+        messages.drain(..).for_each(|message| handle_message(shard, message));
+    }
+}
+
+fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
+    let state = &shard.state;
+    let here = |sid| match state.find(sid) {
+        SessionLocation::Here(session) => Some(session),
+        SessionLocation::Elsewhere(_) | SessionLocation::Nowhere => None,
+    };
+    match message {
+        ShardMessage::Connection(moved) => match Conn::from_moved(state.clone(), moved) {
+            Ok(conn) => http::start(shard.clone(), Box::new(conn)),
+            Err(error) => tracing::warn!(%error, "a connection could not be moved between workers"),
+        },
+        ShardMessage::Send(sid, message) => state.send_to(&sid, message.borrow()),
+        ShardMessage::SendMany(sids, message) => {
+            for session in sids.iter().filter_map(here) {
+                if let Err(error) = session.try_send_encoded(&message) {
+                    tracing::debug!(sid = %session.sid, %error, "message dropped");
+                }
+            }
+        }
+        ShardMessage::Broadcast(call, message) => state.broadcast_here(call, &message),
+        ShardMessage::Disconnect(sid) => state.disconnect(&sid),
+        ShardMessage::DisconnectAll(call) => state.for_each_before(call, Session::close),
+        ShardMessage::Disk(number, reply) => state.reads.arrive(number, reply),
+        ShardMessage::Barrier(asker, number) => state.reach_barrier(asker, number),
+        ShardMessage::BarrierReached(number) => state.barriers.arrive(number, ()),
+        ShardMessage::Transport(sid, reply) => {
+            let transport: Option<Transport> = here(&sid).map(|session| session.transport());
+            // The asking thread may have timed out.
+            let _ = reply.try_send(transport);
+        }
+        ShardMessage::Run(job) => {
+            if state.tasks.call(job).is_err() {
+                tracing::error!("a job of another thread panicked");
+            }
+        }
+        ShardMessage::Shutdown => shut_down(state),
+    }
+}
+
+/// Completes a shutdown: when every task has ended, or when the timeout has passed and the tasks were cut off.
+struct ShutdownWait<'a, T> {
+    state: &'a Rc<ShardState<T>>,
+    timer: TimerId,
+    stage: Stage,
+}
+
+#[derive(PartialEq, Eq)]
+enum Stage {
+    Running,
+    Waiting,
+    CutOff,
+}
+
+impl<'a, T> ShutdownWait<'a, T> {
+    fn new(state: &'a Rc<ShardState<T>>) -> Self {
+        let timer = state.timers.insert(Target::Task(None));
+        Self { state, timer, stage: Stage::Running }
+    }
+
+    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        /// The time for tasks that were cut off, which need to be polled only once, in milliseconds.
+        const CUT_OFF_MS: u32 = 2_000;
+        let state = self.state;
+        if self.stage == Stage::Running {
+            if !state.is_shutting_down() {
+                return Poll::Pending;
+            }
+            self.stage = Stage::Waiting;
+            let timeout = millis(state.config.shutdown_timeout);
+            state.timers.set(self.timer, state.now().after(timeout));
+        }
+        // The last act of a task may have been to queue a disconnect callback.
+        if state.tasks.poll_none(cx).is_ready() && state.disconnects_done() {
+            if state.session_count() == 0 {
+                // No session is left for background tasks to serve.
+                state.background.abort();
+                if state.background.poll_none(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+            }
+            // Sessions of polling clients that did not poll again: nothing is accepted any more, so they cannot close
+            // in order. Their disconnect callbacks are new tasks.
+            state.abort_sessions();
+        }
+        if state.timers.poll_expired(self.timer, cx).is_pending() {
+            return Poll::Pending;
+        }
+        if self.stage == Stage::CutOff {
+            tracing::error!("a task did not end; its sockets stay open until the process ends");
+            return Poll::Ready(());
+        }
+        tracing::warn!(sessions = state.session_count(), "shutdown timeout; cutting off");
+        self.stage = Stage::CutOff;
+        state.cut_off();
+        state.timers.set(self.timer, state.now().after(CUT_OFF_MS));
+        let _ = state.timers.poll_expired(self.timer, cx);
+        Poll::Pending
+    }
+}
+
+/// Starts a shutdown: sessions close. A client that is between two polls receives the close packet with its next GET,
+/// which may arrive at any worker, so connections are accepted for a while.
+fn shut_down<T: 'static>(state: &Rc<ShardState<T>>) {
+    /// How often the number of sessions is checked.
+    const INTERVAL: Duration = Duration::from_millis(20);
+    if state.is_shutting_down() {
+        return;
+    }
+    state.begin_shutdown();
+    let state = state.clone();
+    let tasks = state.clone();
+    tasks.tasks.spawn(async move {
+        let deadline = state.now().after(millis(state.config.shutdown_grace));
+        let all_closed = || state.shared.sessions.load(Ordering::Relaxed) == 0;
+        while !state.has_stopped_accepting() && !all_closed() && state.now() < deadline {
+            pause(&state, INTERVAL).await;
+        }
+        state.stop_accepting();
+    });
+}
+
+/// Accepts connections until the worker stops accepting. `drain`: and then those that wait in the backlog.
+async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, drain: bool, max: usize) {
+    /// Connections accepted in one turn, before other tasks run.
+    const BATCH: usize = 64;
+    const FIRST_DELAY: Duration = Duration::from_millis(50);
+    const LONGEST_DELAY: Duration = Duration::from_secs(1);
+    let state = &shard.state;
+    let mut delay = FIRST_DELAY;
+    loop {
+        let stopping = poll_fn(|cx| {
+            if state.poll_stopped_accepting(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            listener.poll_readable(cx).map(|_| false)
+        });
+        let stopping = stopping.await;
+        if stopping && !drain {
+            return;
+        }
+        // A listener that closes resets the connections in its backlog.
+        let batch = if stopping { usize::MAX } else { BATCH };
+        let result = accept_batch(&shard, &listener, max, batch);
+        match result {
+            Ok(accepted) => {
+                delay = FIRST_DELAY;
+                if accepted == BATCH {
+                    yield_now::yield_now().await;
+                }
+            }
+            Err(error) => {
+                if delay == FIRST_DELAY {
+                    tracing::warn!(%error, "cannot accept; pausing");
+                }
+                // An error such as EMFILE is returned at once again as long as its cause lasts.
+                pause(state, delay).await;
+                delay = (delay * 2).min(LONGEST_DELAY);
+            }
+        }
+        if stopping {
+            return;
+        }
+    }
+}
+
+/// Accepts at most `batch` connections of the backlog, and returns their number.
+fn accept_batch<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    listener: &Listener,
+    max: usize,
+    batch: usize,
+) -> io::Result<usize> {
+    let state = &shard.state;
+    for count in 0..batch {
+        let (socket, peer) = match listener.try_accept() {
+            Ok(Some(accepted)) => accepted,
+            Ok(None) => return Ok(count),
+            // The client has closed the connection already.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(error) => return Err(error),
+        };
+        state.counters.add(ACCEPTED, 0, 1);
+        match ConnectionPermit::take(&state.shared.connections, max) {
+            Some(permit) => start_connection(shard, socket, peer, permit),
+            None => {
+                state.counters.refused(503, None);
+                refuse_connection(socket, state.shared.is_secure() && peer.is_some());
+            }
+        }
+    }
+    Ok(batch)
+}
+
+/// Serves a connection: over TLS if the server has TLS and the connection is not one of a Unix-domain socket.
+fn start_connection<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    socket: Socket,
+    peer: Option<SocketAddr>,
+    permit: ConnectionPermit,
+) {
+    let state = &shard.state;
+    #[cfg(feature = "tls")]
+    if let Some(identity) = &state.shared.identity
+        && peer.is_some()
+    {
+        return match TlsStream::server(socket, identity.current()) {
+            Ok(tls) => {
+                let tls = Stream::Tls(Box::new(tls));
+                let conn = Box::new(Conn::new(state.clone(), tls, peer, Some(permit)));
+                tls_accept::start(shard.clone(), conn, identity.options.handshake_timeout);
+            }
+            Err(error) => tracing::error!(%error, "cannot start TLS on a connection"),
+        };
+    }
+    let conn = Conn::new(state.clone(), socket, peer, Some(permit));
+    http::start(shard.clone(), Box::new(conn));
+}
+
+/// Answers a connection above `max_connections` without waiting for its request. `secure`: the client expects TLS.
+fn refuse_connection(socket: Socket, secure: bool) {
+    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
+        Content-Length: 0\r\nConnection: close\r\n\r\n";
+    tracing::debug!("max_connections reached; a connection was refused");
+    // With TLS the client would parse the response as a part of the handshake.
+    if !secure {
+        // Closing with unread input sends a reset, which may discard the response.
+        let _ = socket.try_recv(&mut [0; 4096]);
+        let _ = socket.try_send(FULL);
+        socket.shutdown_write();
+    }
+    // Closed now: io_uring closes at the end of a turn, and a batch would use up the reserve of descriptors.
+    drop(socket.into_fd());
+}
+
+/// Calls the disconnect callback of sessions that have ended.
+async fn call_disconnects<H: Handler>(shard: Rc<Shard<H>>) {
+    let state = &shard.state;
+    while let Some(sessions) = poll_fn(|cx| state.poll_closed_sessions(cx)).await {
+        for session in sessions {
+            let shard = shard.clone();
+            state.tasks.spawn(async move { dispatch::call_disconnect(&shard, session).await });
+        }
+    }
+}
+
+/// Advances the timer wheel.
+async fn run_timers<T>(state: Rc<ShardState<T>>) {
+    state.keep_time(|slot, now| state.session_timeout(slot, now)).await;
+}
+
+/// Sleeps for `duration`, or until the worker stops accepting.
+async fn pause<T>(state: &ShardState<T>, duration: Duration) {
+    let timer = state.timers.insert(Target::Task(None));
+    state.timers.set(timer, state.now().after(millis(duration)));
+    poll_fn(|cx| {
+        if state.poll_stopped_accepting(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        state.timers.poll_expired(timer, cx)
+    })
+    .await;
+    state.timers.remove(timer);
+}

@@ -1,0 +1,82 @@
+//! [`Listener`]: a listening socket, bound here or inherited.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::task::{Context, Poll};
+
+use socket2::{Domain, Protocol, Type};
+
+use super::socket::Socket;
+
+/// A listening socket.
+pub(crate) struct Listener {
+    /// The runtime's stream type, used for its readiness only: a pending accept operation that is dropped leaks a
+    /// descriptor.
+    socket: Socket,
+}
+
+impl Listener {
+    pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        // Always non-blocking: only readiness goes through the runtime, accept4 is called directly.
+        socket2::SockRef::from(&fd).set_nonblocking(true)?;
+        Ok(Self { socket: Socket::adopt(fd)? })
+    }
+
+    /// Ready when a connection can be accepted.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_readable(cx)
+    }
+
+    /// Accepts one connection; `None` if the backlog is empty.
+    pub(crate) fn try_accept(&self) -> io::Result<Option<(Socket, Option<SocketAddr>)>> {
+        let mut flags = libc::SOCK_CLOEXEC;
+        if monoio::utils::is_legacy() {
+            flags |= libc::SOCK_NONBLOCK;
+        }
+        let accept = |storage: *mut socket2::SockAddrStorage, len: *mut libc::socklen_t| {
+            // SAFETY: socket2 lends storage and its length for the duration of the call.
+            let fd = unsafe { libc::accept4(self.socket.raw(), storage.cast(), len, flags) };
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: accept4 returned a new descriptor that nothing else owns.
+            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        };
+        // SAFETY: on success accept4 has written an address of the length it stored.
+        match unsafe { socket2::SockAddr::try_init(accept) } {
+            Ok((fd, address)) => Ok(Some((Socket::adopt(fd)?, address.as_socket()))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Binds and listens. Accepted connections inherit the socket options, which saves a call for each. `shared`: the
+/// sockets of all workers have the same address (SO_REUSEPORT).
+pub(crate) fn listen(address: SocketAddr, backlog: u32, shared: bool) -> io::Result<StdListener> {
+    let socket =
+        socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// The first `count` descriptors after standard error, which the parent process left open for this one. May be called
+/// once only. If one of them is not open, returns an error and takes none.
+pub(crate) fn inherited(count: u16) -> io::Result<Vec<OwnedFd>> {
+    // sd_listen_fds(3): SD_LISTEN_FDS_START.
+    let fds = 3..3 + RawFd::from(count);
+    for fd in fds.clone() {
+        // SAFETY: takes no pointer; a descriptor that is not open makes it fail, nothing else.
+        if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // SAFETY: they are open, and the caller ensures that nothing else in this process owns them.
+    Ok(fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect())
+}

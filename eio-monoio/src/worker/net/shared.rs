@@ -1,0 +1,87 @@
+//! [`SharedStream`]: the runtime's stream, shared by a socket and its operations in flight.
+
+use std::cell::{Cell, UnsafeCell};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+use monoio::net::TcpStream;
+
+/// The outcome of a write, and its buffer.
+pub(crate) type Written = (io::Result<()>, Vec<u8>);
+
+/// The outcome of a receive operation, and its buffer.
+pub(crate) type Received = (io::Result<usize>, Vec<u8>);
+
+/// A stream with at most one write and one receive operation in flight.
+pub(crate) struct SharedStream {
+    stream: UnsafeCell<TcpStream>,
+    /// A write operation is in flight.
+    pub(super) writing: Cell<bool>,
+    /// A receive operation is in flight.
+    pub(super) receiving: Cell<bool>,
+    /// Receives, and the requests counted with them, since the last wait.
+    pub(super) steps: Cell<u8>,
+}
+
+impl SharedStream {
+    pub(super) fn new(stream: TcpStream) -> Rc<Self> {
+        Rc::new(Self {
+            stream: UnsafeCell::new(stream),
+            writing: Cell::new(false),
+            receiving: Cell::new(false),
+            steps: Cell::new(0),
+        })
+    }
+
+    pub(super) fn get(&self) -> &TcpStream {
+        // SAFETY: exclusive references are made in `write_all` and `recv_into` only, and end before those calls await.
+        unsafe { &*self.stream.get() }
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.get().as_raw_fd()
+    }
+
+    pub(super) fn borrow_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open for as long as `self` lives.
+        unsafe { BorrowedFd::borrow_raw(self.fd()) }
+    }
+
+    pub(super) fn into_inner(self) -> TcpStream {
+        self.stream.into_inner()
+    }
+
+    /// A second descriptor of the same socket.
+    pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.borrow_fd().try_clone_to_owned()
+    }
+
+    /// Sends all of the buffer. Only for [`Socket::write_all`](super::Socket::write_all), which ensures that there is
+    /// one write at a time.
+    pub(super) async fn write_all((shared, buf): (Rc<Self>, Vec<u8>)) -> Written {
+        // SAFETY: exclusive use is only needed while the operation is submitted; `writing` rules out a
+        // second writer, and a reader's shared reference is not used during that call. This is the contract
+        // under which the runtime splits a stream into its own halves.
+        let stream = unsafe { &mut *shared.stream.get() };
+        let (result, buf) = stream.write_all(buf).await;
+        shared.writing.set(false);
+        (result.map(|_| ()), buf)
+    }
+
+    /// Receives into `buf`, which is returned at least as long as it was. Only for
+    /// [`RecvOps`](super::recv_op::RecvOps), which ensures that there is one receive at a time.
+    pub(super) async fn recv_into(self: Rc<Self>, buf: Vec<u8>) -> Received {
+        let len = buf.len();
+        // SAFETY: as in `write_all`, for the only reader.
+        let stream = unsafe { &mut *self.stream.get() };
+        let (result, mut buf) = stream.read(buf).await;
+        // The kernel may fill the whole capacity; the runtime sets the length to the number of bytes received.
+        if buf.len() < len {
+            // SAFETY: `len` bytes were initialised before, and received bytes overwrite some of them.
+            unsafe { buf.set_len(len) };
+        }
+        (result, buf)
+    }
+}

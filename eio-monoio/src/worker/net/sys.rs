@@ -1,0 +1,51 @@
+//! System calls that concern neither reading nor writing: `shutdown(2)`, limits, signals and the allocator.
+
+use std::io;
+use std::os::fd::RawFd;
+
+/// Shuts down both directions of the socket `fd`. An error is ignored: it means that the socket is closed already.
+pub(crate) fn abort(fd: RawFd) {
+    shutdown(fd, libc::SHUT_RDWR);
+}
+
+pub(super) fn shutdown(fd: RawFd, how: libc::c_int) {
+    // SAFETY: takes no pointer; a descriptor that is not a connected socket makes it fail, nothing else.
+    unsafe { libc::shutdown(fd, how) };
+}
+
+/// Returns unused heap memory to the operating system, if the allocator is glibc's.
+pub(super) fn trim_heap() {
+    // SAFETY: takes no pointer, and moves no allocation that is in use.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
+/// The most descriptors that this process may open, after raising the soft limit to the hard one.
+pub(crate) fn descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a pointer to a live rlimit.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return 1024;
+        }
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 {
+            raised.rlim_cur
+        } else {
+            limit.rlim_cur
+        }
+    }
+}
+
+/// Whether a signal has its default disposition, `SIG_DFL`.
+pub(crate) fn is_default(signal: libc::c_int) -> io::Result<bool> {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a null action changes nothing, and the old one is written to memory that lives.
+    if unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so it has written the action.
+    Ok(unsafe { action.assume_init() }.sa_sigaction == libc::SIG_DFL)
+}

@@ -1,4 +1,8 @@
-//! An Engine.IO v4 server and client for Linux: one thread per core, io_uring first and epoll where it must.
+//! An Engine.IO v4 server and client for Linux.
+//!
+//! Each worker is a thread with a runtime of its own: io_uring, or epoll where the kernel does not permit it. A session
+//! stays on one worker, so handlers need no locks. The protocol (framing, heartbeat, upgrade) is that of `eio-core`;
+//! this crate moves bytes, wakes tasks and owns queues.
 //!
 //! ```no_run
 //! eio_monoio::serve("127.0.0.1:3000", |socket, message| {
@@ -8,43 +12,57 @@
 //! # Ok::<(), eio_monoio::ServeError>(())
 //! ```
 //!
-//! A real application implements [`Handler`] and is run by a [`Server`] with a [`Config`]. Its sessions are
-//! [`Socket`]s on the core they live on, and a [`Remote`] reaches them from any other thread.
+//! [`serve`] is the smallest server. Others implement [`Handler`] and start it with a [`Server`] and its [`Config`]. A
+//! [`Socket`] is a session on its worker; a [`Remote`] reaches sessions from any thread. The client is in [`client`].
 //!
-//! The protocol itself (framing, heartbeat, upgrade) is `eio-state`'s; this crate moves bytes, wakes tasks and
-//! owns queues.
+//! # Map
+//! The public items are at the top of the crate, except those of [`client`] and `json`. The source is divided into
+//! folders; `docs/ARCHITECTURE.md` in the repository states which may use which.
 //!
-//! The other end is [`client`].
+//! | folder | responsibility | public items |
+//! |---|---|---|
+//! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`Handler`], [`Config`], [`Socket`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`Refusal`], [`ConnectionError`], [`Listener`], [`Endpoint`], `Tls` |
+//! | [`client`] | connecting, the session of a client, its events | [`client::Client`], [`client::Connect`] and others |
+//! | `io` | sockets and TLS, buffered HTTP connections, WebSocket connections, queues of messages | [`PlainSocket`] |
+//! | `web` | pure functions over request heads: CORS, cookies, compression, files, proxies | [`Cors`], [`OriginPredicate`], [`Cookie`], [`SameSite`], [`Files`], [`ForwardedBy`], [`RequestInfo`] |
+//! | `deflate` | permessage-deflate (RFC 7692) | [`PerMessageDeflate`] |
+//! | `worker` | one thread: runtime, timers, buffers, tasks, mailbox | [`Driver`], [`spawn`], [`sleep`], [`Task`], [`blocking`] |
+//! | top | errors, messages, counters, messages as JSON | [`ServeError`], [`ConfigError`], [`SendError`], [`OwnedMessage`], [`Metrics`], [`WorkerMetrics`], `json` |
+//!
+//! [`Message`], [`Packet`], [`CloseReason`], [`Sid`], [`InvalidSid`] and [`Transport`] are those of `eio-core`.
 //!
 //! # Features
-//! - `tls`: `https` and `wss` for the client and the server, by rustls.
-//! - `json`: messages from and to what serde knows: the module `json`, `Client::send_json`, `Received::json`.
+//! None is enabled by default.
 //!
-//! # What is bounded
-//! Every limit is an option of [`Config`] with its default and what happens when it is reached. A connection
-//! that owns no unfinished message, has nothing to send and does not receive all the time owns no buffer.
+//! - `tls`: `https` and `wss` for the client and the server, with rustls.
+//! - `json`: messages from and to types of serde, in the module `json`; `Client::send_json`, `Received::json`.
 //!
-//! On the heap, and at most:
+//! # Memory
+//! Every queue, buffer and count has a limit, which is an option of [`Config`]. A connection owns a buffer only while it
+//! has unsent messages or an incomplete one, or receives without pause. The heap is at most:
 //!
 //! | each | bytes |
 //! |---|---|
-//! | idle connection, kept alive | 3 KiB, the future of its task included |
-//! | connection over TLS | 8 KiB more, and once more what is being sent |
-//! | session | 2 KiB, and what [`Handler::Session`] owns; an idle WebSocket is 2 KiB with its session |
-//! | message being received | 2 x [`max_payload`](Config::max_payload): buffers are powers of two |
-//! | what waits to be sent | 2 x ([`outbound_high_water`](Config::outbound_high_water) + one message) |
-//! | what waits for a handler | 2 x ([`inbound_high_water`](Config::inbound_high_water) + one message or polling body) |
-//! | WebSocket that receives all the time, on io_uring | 5 KiB more, for 512 of a core at most, and until a message or heartbeat comes after a pause |
-//! | core | 128 KiB to receive into, and up to 11 MiB of buffers that are kept for the next message |
+//! | idle connection, with the future of its task | 3 KiB |
+//! | TLS connection, in addition | 8 KiB, and a copy of the bytes being sent |
+//! | session | 2 KiB, and the application's [`Handler::Session`]; an idle WebSocket with its session has 2 KiB |
+//! | message being received | 2 x [`max_payload`](Config::max_payload): the size of a buffer is a power of two |
+//! | outgoing queue | 2 x ([`outbound_high_water`](Config::outbound_high_water) + one message) |
+//! | queue of messages for a busy handler | 2 x ([`inbound_high_water`](Config::inbound_high_water) + one message or polling body) |
+//! | WebSocket that receives without pause, on io_uring, in addition | 5 KiB, for at most 512 of a worker |
+//! | worker | 128 KiB of receive buffer, and up to 11 MiB of pooled buffers |
 //!
-//! So `connections * 3 KiB + sessions * (2 KiB + 2 * (max_payload + outbound_high_water + sent +
-//! inbound_high_water + max_payload))` holds even if every client is the worst there can be: one that keeps a
-//! handler busy, reads nothing, and leaves its largest message unfinished. With the defaults that is about
-//! 10 MiB for each such client; where strangers connect, lower the three figures to what the application needs,
-//! and set [`max_connections`](Config::max_connections). A second after a burst what is not needed any more goes
-//! back to the operating system, if the allocator is glibc's. Beside that the kernel has its own socket buffers. A
-//! test holds a server to these figures. Where messages are compressed, [`PerMessageDeflate`] says what that adds.
+//! With `sent` for the largest message that the application sends, a server needs at most
+//! `connections * 3 KiB + sessions * (2 KiB + 2 * (max_payload + outbound_high_water + sent + inbound_high_water +
+//! max_payload))`, even if every client keeps its handler busy, reads nothing and leaves its largest message
+//! incomplete. With the defaults that is about 10 MiB for each such client. For a server that is open to the internet,
+//! lower the three options to the application's needs and set [`max_connections`](Config::max_connections).
+//!
+//! Pooled buffers and free memory return to the operating system one second after a burst, if the allocator is
+//! glibc's. Socket buffers of the kernel, and [`PerMessageDeflate`], need memory in addition. A test compares a server
+//! with this table.
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod client;
 mod deflate;
@@ -74,14 +92,16 @@ pub use server::handler::Handler;
 pub use server::listener::{Endpoint, Listener};
 pub use server::remote::Remote;
 pub use server::request::{ConnectRequest, Refusal};
+pub use server::running::Running;
 pub use server::socket::{ServerRef, Socket};
 #[cfg(feature = "tls")]
 pub use server::tls::Tls;
-pub use server::{Running, Server, serve};
+pub use server::{Server, serve};
 pub use web::cookie::{Cookie, SameSite};
 pub use web::cors::{Cors, OriginPredicate};
 pub use web::files::Files;
 pub use web::proxy::ForwardedBy;
 pub use web::request::RequestInfo;
+pub use worker::blocking::blocking;
 pub use worker::net::Driver;
 pub use worker::task::{Task, sleep, spawn};

@@ -81,7 +81,7 @@ await visit(async () => {
   await page.waitForTimeout(500);
   await page.screenshot({ path: join(directory, "latency-dark.png"), fullPage: true });
 
-  // Every choice of size and format begins new counts, so `carried` sees only what was asked for.
+  // Every choice of size and format restarts the counts, so `carried` sees only the messages of this choice.
   await check("64 KB of text and of binary over WebSocket", async () => {
     await choose(page, "size", 65536);
     await carried(page, "websocket", 10);

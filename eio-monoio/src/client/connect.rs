@@ -17,14 +17,15 @@ use crate::client::{Client, lanes, signal};
 use crate::deflate::PerMessageDeflate;
 use crate::worker::context::WorkerContext;
 
-/// The options of a [`Client`]. Awaiting it connects, and completes when the server has opened a session.
+/// The options of a [`Client`], from [`Client::connect`]. Awaiting them opens a session.
 ///
-/// Every value is checked before anything is sent; [`ConnectError::Option`] names the first option that is outside its
-/// range, and the range. Where engine.io-client or python-engineio have the option, its documentation gives their name
-/// for it.
+/// The future completes when the server has sent the open packet. An upgrade follows in the background, and
+/// [`Event::Upgraded`](crate::client::Event::Upgraded) reports its success. If the future is dropped before it
+/// completes, the attempt ends and its connections are closed.
 ///
-/// An upgrade continues after that; [`Event::Upgraded`](crate::client::Event::Upgraded) reports its success. If the
-/// future is dropped before it completes, the attempt ends and its connections are closed.
+/// All values are checked before anything is sent. [`ConnectError::Option`] names the first option that is outside its
+/// range, and the range. Where engine.io-client or python-engineio have an option, its documentation gives their name for
+/// it.
 ///
 /// ```no_run
 /// # use eio_monoio::{Transport, client::{Client, ConnectError}};
@@ -328,18 +329,18 @@ impl IntoFuture for Connect {
     }
 }
 
-/// Cuts the session of a future that is dropped.
-struct CutOnDrop(Option<Rc<Session>>);
+/// Terminates the session of a future that is dropped.
+struct TerminateOnDrop(Option<Rc<Session>>);
 
-impl Drop for CutOnDrop {
+impl Drop for TerminateOnDrop {
     fn drop(&mut self) {
         if let Some(session) = &self.0 {
-            session.cut();
+            session.terminate();
         }
     }
 }
 
-/// Opens a session over the first transport that works.
+/// Opens a session over the first transport that succeeds.
 pub(crate) async fn open(
     worker: &Rc<WorkerContext>,
     settings: &Rc<Settings>,
@@ -358,11 +359,11 @@ pub(crate) async fn open(
         let upgrade = options.upgrade && both && transport == Transport::Polling;
         let session =
             Session::start(worker.clone(), settings.clone(), transport, upgrade, lanes::run);
-        let mut begun = CutOnDrop(Some(session.clone()));
+        let mut guard = TerminateOnDrop(Some(session.clone()));
         if poll_fn(|cx| session.poll_open(cx)).await {
-            begun.0 = None;
+            guard.0 = None;
             if options.handle_sigint {
-                signal::watch(worker, &session);
+                signal::close_on_sigint(worker, &session);
             }
             return Ok(session);
         }

@@ -1,21 +1,21 @@
-//! [`CookieJar`]: cookies of one session, all of one host.
+//! [`CookieJar`]: the cookies of one session.
 //!
-//! Load balancers keep a session on one process by a cookie. That is all this is for: every request of a
-//! session goes to the same host and path, so a name and a value are all there is to know.
+//! Load balancers route the requests of a session to one process by a cookie. Every request of a session has the same
+//! host and path, so that a name and a value are enough.
 
 use eio_core::http::Headers;
 
-/// The cookies a server has set, in the order they came.
+/// The cookies that the server has set, in order.
 #[derive(Debug, Default)]
 pub(crate) struct CookieJar(Vec<(String, String)>);
 
-/// More are not kept: a server can only fill its own jar, and this much of our memory.
+/// The most cookies; further ones are ignored.
 const MAX: usize = 32;
-/// RFC 6265 6.1: "At least 4096 bytes per cookie".
-const LONGEST: usize = 4096;
+/// The longest `Set-Cookie` value; RFC 6265 6.1: "At least 4096 bytes per cookie".
+const MAX_LEN: usize = 4096;
 
 impl CookieJar {
-    /// Takes every cookie of a response.
+    /// Stores the cookies of a response.
     pub(crate) fn store(&mut self, headers: &Headers<'_, '_>) {
         for line in headers.all("set-cookie") {
             if let Ok(line) = std::str::from_utf8(line) {
@@ -31,7 +31,7 @@ impl CookieJar {
             return;
         };
         let (name, value) = (name.trim(), value.trim());
-        if name.is_empty() || line.len() > LONGEST {
+        if name.is_empty() || line.len() > MAX_LEN {
             return;
         }
         self.0.retain(|(known, _)| known != name);
@@ -44,7 +44,7 @@ impl CookieJar {
         }
     }
 
-    /// The value of a Cookie header, after the user's own cookies; empty if there are none.
+    /// The value of the field `Cookie`: the cookies of the application, then those of the server. Empty without cookies.
     pub(crate) fn header(&self, own: &str) -> String {
         let mut header = String::from(own);
         for (name, value) in &self.0 {
@@ -70,26 +70,26 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_kept_without_its_attributes_and_replaced_by_name() {
+    fn cookies_are_stored_without_attributes_and_replaced_by_name() {
         assert_eq!(jar(&["io=abc; Path=/; HttpOnly", "b = c=d ", "io=new"]), "b=c=d; io=new");
     }
 
     #[test]
-    fn a_cookie_without_a_name_or_with_its_time_over_is_not_sent() {
+    fn nameless_and_expired_cookies_are_not_sent() {
         assert_eq!(jar(&["abc", "=x", "", "a=b", "a=b; Max-Age=0"]), "");
         assert_eq!(jar(&["a=b; max-age=-1", "c=d; Max-Age=60"]), "c=d");
     }
 
     #[test]
-    fn a_jar_does_not_grow_without_bound() {
+    fn number_and_length_of_cookies_are_limited() {
         let mut jar = CookieJar::default();
         (0..1000).for_each(|n| jar.store_line(&format!("n{n}=v")));
-        jar.store_line(&format!("long={}", "x".repeat(LONGEST)));
+        jar.store_line(&format!("long={}", "x".repeat(MAX_LEN)));
         assert_eq!(jar.0.len(), MAX);
     }
 
     #[test]
-    fn the_users_cookies_stand_first() {
+    fn cookies_of_the_application_come_first() {
         let mut jar = CookieJar::default();
         assert_eq!(jar.header("a=1"), "a=1");
         jar.store_line("io=2");

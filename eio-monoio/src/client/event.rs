@@ -1,4 +1,4 @@
-//! What a client hears.
+//! [`Event`]: the events of a client, and [`Received`], its messages.
 
 use std::fmt;
 use std::ops::Deref;
@@ -12,33 +12,56 @@ use crate::error::SendError;
 use crate::message::OwnedMessage;
 use crate::worker::pool::Pool;
 
-/// From [`Client::next`](crate::client::Client::next).
+/// An event of a client's session, returned by [`Client::next`](crate::client::Client::next).
+///
+/// Events are in the order in which they happened; messages are in the order in which the server sent them.
+///
+/// ```no_run
+/// use eio_monoio::client::{Client, Event};
+///
+/// # async fn f(client: Client) {
+/// while let Some(event) = client.next().await {
+///     match event {
+///         Event::Message(message) => println!("{message:?}"),
+///         Event::Upgraded => println!("upgraded to a WebSocket"),
+///         Event::UpgradeFailed(why) => println!("still polling: {why}"),
+///         Event::Unsent(error) => println!("a message of a Remote was dropped: {error}"),
+///         Event::Closed(closed) => println!("closed: {closed}"),
+///         _ => {}
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// A message of the server.
     Message(Received),
-    /// From now on a WebSocket carries the session.
+    /// The upgrade succeeded: a WebSocket carries the session.
     Upgraded,
-    /// The session goes on over polling.
+    /// The upgrade failed: polling still carries the session, and no other upgrade is attempted.
     UpgradeFailed(UpgradeFailure),
-    /// A message that a [`Remote`](crate::client::Remote) sent was not taken, and why. Told as long as no more than
-    /// sixteen events other than messages wait.
+    /// A message of a [`Remote`](crate::client::Remote) was dropped, for this reason. Not reported while 16 events other
+    /// than messages are in the inbox.
     Unsent(SendError),
-    /// The session has ended. The last event.
+    /// The session has ended. It is the last event of the session.
     Closed(Closed),
 }
 
-/// A message that came, in memory of the core it came on: dropped there, that serves the next one, and no
-/// message costs an allocation.
+/// A received message, in memory of its worker.
+///
+/// When it is dropped on that worker, the memory is reused for another message, so that receiving does not allocate.
 ///
 /// ```
-/// # fn f(message: eio_monoio::client::Received) {
-/// match &*message {
-///     eio_monoio::OwnedMessage::Text(text) => println!("{text}"),
-///     eio_monoio::OwnedMessage::Binary(bytes) => println!("{} bytes", bytes.len()),
+/// use eio_monoio::OwnedMessage;
+/// use eio_monoio::client::Received;
+///
+/// fn print(message: &Received) {
+///     match &**message {
+///         OwnedMessage::Text(text) => println!("{text}"),
+///         OwnedMessage::Binary(bytes) => println!("{} bytes", bytes.len()),
+///     }
 /// }
-/// # }
 /// ```
 pub struct Received {
     message: OwnedMessage,
@@ -50,7 +73,7 @@ impl Received {
         let mut memory = pool.take_send();
         let message = match message {
             Message::Text(text) => {
-                // Empty: it is valid text.
+                // The memory is empty, which is valid text.
                 let mut string = String::from_utf8(memory).unwrap_or_default();
                 string.push_str(text);
                 OwnedMessage::Text(string)
@@ -63,7 +86,7 @@ impl Received {
         Self { message, pool: pool.clone() }
     }
 
-    /// The text, if it is text.
+    /// The text of a text message; `None` for a binary message.
     pub fn text(&self) -> Option<&str> {
         match &self.message {
             OwnedMessage::Text(text) => Some(text),
@@ -71,16 +94,16 @@ impl Received {
         }
     }
 
-    /// The value the message holds as JSON.
+    /// Parses the message as JSON.
     ///
     /// # Errors
-    /// As those of [`from_message`](crate::json::from_message).
+    /// Those of [`from_message`](crate::json::from_message).
     #[cfg(feature = "json")]
     pub fn json<'r, T: serde::Deserialize<'r>>(&'r self) -> serde_json::Result<T> {
         crate::json::from_message(self)
     }
 
-    /// Takes the message out, with its memory.
+    /// Takes the message with its memory, which is not reused then.
     pub fn into_owned(mut self) -> OwnedMessage {
         std::mem::replace(&mut self.message, OwnedMessage::Binary(Vec::new()))
     }

@@ -1,4 +1,4 @@
-//! HTTP requests and responses of a client, and the connections it keeps between them.
+//! HTTP requests and responses of a client, and the reuse of connections.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -15,10 +15,11 @@ use crate::client::settings::Settings;
 use crate::io::http_conn::{HttpConn, RecvError};
 use crate::message::OutBuf;
 
-/// The longest response head, in bytes, and the most header lines in it.
+/// The longest response head in bytes.
 const MAX_HEAD: usize = 16 * 1024;
+/// The most header fields of a response.
 const MAX_HEADERS: usize = 100;
-/// How much of a refusal's body is told.
+/// The most bytes of an error response's body that are reported.
 const MAX_ERROR_BODY: usize = 1024;
 
 /// Begins a request with the fields that every request of a client has.
@@ -35,27 +36,43 @@ pub(crate) fn begin_request<'o>(
     if cookies.is_empty() { Ok(head) } else { head.header("Cookie", &cookies) }
 }
 
+/// Why a request failed.
 pub(crate) struct Failure {
     pub(crate) fault: Fault,
-    /// Nothing came back at all.
-    pub(crate) untouched: bool,
+    /// The connection was closed before any byte of the response.
+    pub(crate) unanswered: bool,
 }
 
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
-        Self { fault, untouched: false }
+        Self { fault, unanswered: false }
     }
 }
 
-/// What the head of a response says.
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        failure.fault
+    }
+}
+
+/// The fault of a connection that ended during a request.
+pub(crate) fn recv_fault(error: RecvError) -> Fault {
+    match error {
+        RecvError::Closed => Fault::Lost,
+        RecvError::TimedOut => Fault::RequestTimeout,
+        RecvError::Bad(error) => Fault::Http(error),
+    }
+}
+
+/// The head of a response.
 pub(crate) struct Head {
     pub(crate) status: u16,
     pub(crate) framing: Framing,
-    /// For how long the server keeps the connection.
-    pub(crate) reuse: Option<Duration>,
+    /// The time for which the connection can be reused, if it is persistent.
+    pub(crate) reuse_time: Option<Duration>,
 }
 
-/// Reads the head of the final response and takes it off the connection.
+/// Reads and consumes the head of the final response.
 pub(crate) async fn read_head(
     cookies: &RefCell<CookieJar>,
     conn: &mut HttpConn,
@@ -68,18 +85,18 @@ pub(crate) async fn read_head(
         let head = ResponseHead::parse(bytes, &mut slots).map_err(Fault::Http)?;
         cookies.borrow_mut().store(&head.headers);
         let framing = head.framing(method).map_err(Fault::Http)?;
-        let reuse = head.keep_alive().then(|| kept_for(head.headers.text("keep-alive")));
+        let reuse_time = head.keep_alive().then(|| reuse_time(head.headers.text("keep-alive")));
         let status = head.status;
         conn.rx.skip(len);
         // RFC 9110 15.2: "A client MUST be able to parse one or more 1xx responses received prior to a final
         // response".
         if status >= 200 || status == 101 {
-            return Ok(Head { status, framing, reuse });
+            return Ok(Head { status, framing, reuse_time });
         }
     }
 }
 
-/// Waits for a whole head and says how long it is.
+/// Waits for a complete head and returns its length.
 pub(crate) async fn scan_head(conn: &mut HttpConn) -> Result<usize, Failure> {
     let mut scanner = HeadScanner::new();
     conn.rx.release();
@@ -88,58 +105,14 @@ pub(crate) async fn scan_head(conn: &mut HttpConn) -> Result<usize, Failure> {
         if let Some(len) = found {
             return Ok(len);
         }
-        if let Err(ended) = conn.receive(1).await {
-            let untouched = matches!(ended, RecvError::Closed) && conn.rx.unread().is_empty();
-            return Err(Failure { fault: fault(ended), untouched });
+        if let Err(error) = conn.receive(1).await {
+            let unanswered = matches!(error, RecvError::Closed) && conn.rx.unread().is_empty();
+            return Err(Failure { fault: recv_fault(error), unanswered });
         }
     }
 }
 
-impl From<Failure> for Fault {
-    fn from(failure: Failure) -> Self {
-        failure.fault
-    }
-}
-
-/// What the end of a connection means while something is awaited on it.
-pub(crate) fn fault(ended: RecvError) -> Fault {
-    match ended {
-        RecvError::Closed => Fault::Lost,
-        RecvError::TimedOut => Fault::RequestTimeout,
-        RecvError::Bad(error) => Fault::Http(error),
-    }
-}
-
-/// A connection between two requests.
-pub(crate) struct IdleConn {
-    pub(crate) conn: HttpConn,
-    pub(crate) until: Instant,
-}
-
-/// Finds a connection that the server has not closed, nor is about to.
-pub(crate) fn usable(idle: &mut Vec<IdleConn>, now: Instant) -> Option<HttpConn> {
-    while let Some(IdleConn { mut conn, until }) = idle.pop() {
-        // Anything that can be read now is an end, or an answer to nothing.
-        if now < until && matches!(conn.try_receive(1), Ok(false)) {
-            conn.set_idle(false);
-            return Some(conn);
-        }
-    }
-    None
-}
-
-/// How long a connection may wait for its next request.
-///
-/// A server that closes it meanwhile may do so just as a POST is under way, and whether that was read nobody
-/// can tell. So no longer than the server says, less a second; without a word, 4 s: Node's default is 5.
-fn kept_for(keep_alive: Option<&str>) -> Duration {
-    let timeout = keep_alive.and_then(|value| {
-        value.split(',').find_map(|part| part.trim().strip_prefix("timeout=")?.parse().ok())
-    });
-    let seconds: u64 = timeout.unwrap_or(5);
-    Duration::from_secs(seconds.clamp(1, 60) - 1)
-}
-
+/// Receives a complete body.
 pub(crate) async fn receive_body(
     conn: &mut HttpConn,
     decoder: &mut BodyDecoder,
@@ -152,12 +125,17 @@ pub(crate) async fn receive_body(
         match conn.receive(wanted).await {
             Ok(()) => {}
             Err(RecvError::Closed) => return decoder.finish().map_err(Fault::Http),
-            Err(ended) => return Err(fault(ended)),
+            Err(error) => return Err(recv_fault(error)),
         }
     }
 }
 
-/// The beginning of a refusal's body, as far as it comes.
+/// The decoder for the body of an error response to a GET.
+pub(crate) fn error_body_decoder(head: &ResponseHead<'_, '_>) -> Result<BodyDecoder, HttpError> {
+    Ok(BodyDecoder::new(head.framing("GET")?, usize::MAX))
+}
+
+/// Receives the beginning of an error response's body; shorter if the connection ends before.
 pub(crate) async fn read_error_body(conn: &mut HttpConn, decoder: &mut BodyDecoder) -> String {
     while let Ok(Step::Need(n)) = decoder.poll(&mut conn.rx) {
         if conn.rx.kept().len() >= MAX_ERROR_BODY
@@ -170,9 +148,36 @@ pub(crate) async fn read_error_body(conn: &mut HttpConn, decoder: &mut BodyDecod
     String::from_utf8_lossy(kept.get(..MAX_ERROR_BODY).unwrap_or(kept)).into_owned()
 }
 
-/// The same for a response whose head is parsed elsewhere.
-pub(crate) fn refusal_decoder(head: &ResponseHead<'_, '_>) -> Result<BodyDecoder, HttpError> {
-    Ok(BodyDecoder::new(head.framing("GET")?, usize::MAX))
+/// A connection that no request uses.
+pub(crate) struct IdleConn {
+    pub(crate) conn: HttpConn,
+    /// The time until which it can be reused.
+    pub(crate) until: Instant,
+}
+
+/// Takes a connection that the server has not closed and does not close soon; drops all others.
+pub(crate) fn take_reusable(conns: &mut Vec<IdleConn>, now: Instant) -> Option<HttpConn> {
+    while let Some(IdleConn { mut conn, until }) = conns.pop() {
+        // Without a request, any input is the end of the connection, or a response that belongs to no request.
+        if now < until && matches!(conn.try_receive(1), Ok(false)) {
+            conn.set_idle(false);
+            return Some(conn);
+        }
+    }
+    None
+}
+
+/// The time for which a connection can be reused, by the value of the field `Keep-Alive`.
+///
+/// A server may close an idle connection at the moment when a POST is sent; the client then cannot know whether the
+/// server received it. A connection is therefore reused one second less than the server keeps it. The default of 4 s
+/// follows from Node's timeout of 5 s.
+fn reuse_time(keep_alive: Option<&str>) -> Duration {
+    let timeout = keep_alive.and_then(|value| {
+        value.split(',').find_map(|part| part.trim().strip_prefix("timeout=")?.parse().ok())
+    });
+    let seconds: u64 = timeout.unwrap_or(5);
+    Duration::from_secs(seconds.clamp(1, 60) - 1)
 }
 
 #[cfg(test)]
@@ -180,11 +185,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_not_kept_longer_than_the_server_keeps_it() {
-        assert_eq!(kept_for(None), Duration::from_secs(4));
-        assert_eq!(kept_for(Some("timeout=5")), Duration::from_secs(4));
-        assert_eq!(kept_for(Some("max=100, timeout=72")), Duration::from_secs(59));
-        assert_eq!(kept_for(Some("timeout=0")), Duration::ZERO);
-        assert_eq!(kept_for(Some("timeout=x")), Duration::from_secs(4));
+    fn a_connection_is_reused_one_second_less_than_the_server_keeps_it() {
+        assert_eq!(reuse_time(None), Duration::from_secs(4));
+        assert_eq!(reuse_time(Some("timeout=5")), Duration::from_secs(4));
+        assert_eq!(reuse_time(Some("max=100, timeout=72")), Duration::from_secs(59));
+        assert_eq!(reuse_time(Some("timeout=0")), Duration::ZERO);
+        assert_eq!(reuse_time(Some("timeout=x")), Duration::from_secs(4));
     }
 }

@@ -1,4 +1,4 @@
-//! [`Inbox`]: what a session has for its application, in the order it happened.
+//! [`Inbox`]: messages and notices of a session that its application has not taken, in order.
 
 use std::collections::VecDeque;
 
@@ -8,19 +8,20 @@ use eio_core::session::{CloseReason, UpgradeFailure};
 use crate::error::SendError;
 use crate::io::message_queue::MessageQueue;
 
-/// Messages in one block of memory, and the rare other things that stand between them.
+/// Messages in one block of memory, and the rare notices between them.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     messages: MessageQueue,
-    /// Messages that ever came, and that were ever taken.
-    came: u64,
-    taken: u64,
-    /// Each with the number of messages that come before it.
+    /// The number of messages that were ever pushed.
+    pushed: u64,
+    /// The number of messages that were ever popped.
+    popped: u64,
+    /// Each with the number of messages before it.
     notices: VecDeque<(u64, Notice)>,
-    over: bool,
+    ended: bool,
 }
 
-/// What is told besides messages.
+/// An event other than a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
     Upgraded,
@@ -29,7 +30,7 @@ pub(crate) enum Notice {
     Closed(CloseReason),
 }
 
-/// What is next.
+/// The next event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Item<'i> {
     Message(Message<'i>),
@@ -39,45 +40,45 @@ pub(crate) enum Item<'i> {
 impl Inbox {
     pub(crate) fn push(&mut self, message: Message<'_>) {
         self.messages.push(message);
-        self.came += 1;
+        self.pushed += 1;
     }
 
     pub(crate) fn notify(&mut self, notice: Notice) {
-        self.notices.push_back((self.came, notice));
+        self.notices.push_back((self.pushed, notice));
     }
 
-    /// How many notices wait.
+    /// The number of notices.
     pub(crate) fn notices(&self) -> usize {
         self.notices.len()
     }
 
     pub(crate) fn front(&self) -> Option<Item<'_>> {
         match self.notices.front() {
-            Some((after, notice)) if *after == self.taken => Some(Item::Notice(*notice)),
+            Some((position, notice)) if *position == self.popped => Some(Item::Notice(*notice)),
             _ => self.messages.front().map(Item::Message),
         }
     }
 
     pub(crate) fn pop(&mut self) {
         match self.notices.front() {
-            Some((after, notice)) if *after == self.taken => {
-                self.over |= matches!(notice, Notice::Closed(_));
+            Some((position, notice)) if *position == self.popped => {
+                self.ended |= matches!(notice, Notice::Closed(_));
                 self.notices.pop_front();
             }
             _ if !self.messages.is_empty() => {
                 self.messages.pop();
-                self.taken += 1;
+                self.popped += 1;
             }
             _ => {}
         }
     }
 
-    /// Whether the end was taken.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over
+    /// Whether [`Notice::Closed`] was popped.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
     }
 
-    /// Bytes of messages held.
+    /// Bytes of messages.
     pub(crate) fn bytes(&self) -> usize {
         self.messages.bytes()
     }
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_notice_does_not_overtake_the_messages_before_it() {
+    fn notices_and_messages_keep_their_order() {
         let mut inbox = Inbox::default();
         inbox.push("a".into());
         inbox.notify(Notice::Upgraded);
@@ -100,10 +101,10 @@ mod tests {
             Item::Message("b".into()),
             Item::Notice(Notice::Closed(CloseReason::PingTimeout)),
         ] {
-            assert!(!inbox.is_over());
+            assert!(!inbox.has_ended());
             assert_eq!(inbox.front(), Some(item));
             inbox.pop();
         }
-        assert!(inbox.is_over() && inbox.front().is_none());
+        assert!(inbox.has_ended() && inbox.front().is_none());
     }
 }

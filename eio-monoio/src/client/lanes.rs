@@ -1,4 +1,4 @@
-//! The tasks of a session's lanes.
+//! Starts the tasks of lanes.
 
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use crate::client::session::Session;
 use crate::client::{polling, websocket};
 use crate::message::OutBuf;
 
-/// Starts the task of `lane`.
+/// Starts the task of `lane`; see [`RunLane`](crate::client::session::RunLane).
 pub(crate) fn run(session: &Rc<Session>, lane: Lane, body: OutBuf) {
     let owned = session.clone();
     match lane {

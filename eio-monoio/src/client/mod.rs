@@ -19,20 +19,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A client lives on one core, in [`block_on`] or in a [`Handler`](crate::Handler) of a server. Its work goes on
-//! in tasks of that core while nobody waits for it: pings are answered, messages received and sent. What came
-//! waits in an inbox of [bounded](Connect::inbound_high_water) size.
+//! A client stays on one worker: the thread of a [`block_on`], or a worker of a server, where a
+//! [`Handler`](crate::Handler) connects it. Its lanes are tasks of that worker, which run while the application does
+//! something else: they answer pings, receive messages into an inbox of [limited](Connect::inbound_high_water) size, and
+//! send queued messages. All futures of this module may be dropped at any time.
 //!
-//! # What it costs
+//! # Memory
 //!
 //! Over a WebSocket no message allocates once queues and pools have grown to what the traffic needs. An idle client
 //! takes 3.7 KB of heap over a WebSocket and 4.8 KB over polling (x86-64; `tests/client_footprint.rs` measures it),
-//! plus what rustls keeps of a TLS connection, and one descriptor. Beside that it holds at most
+//! the state of rustls for a TLS connection, and one descriptor. In addition it holds at most
 //! [`inbound_high_water`](Connect::inbound_high_water), [`outbound_high_water`](Connect::outbound_high_water) and one
-//! message of [`max_payload`](Connect::max_payload); a server that causes more is not read from.
-//!
-//! Every future here may be dropped at any time. A [`Client`] that is dropped ends its session at once, and its
-//! sockets and tasks are gone at the next turn of the core.
+//! message of [`max_payload`](Connect::max_payload). At these limits the client stops receiving from the server.
 
 mod backoff;
 mod connect;
@@ -47,6 +45,7 @@ mod lanes;
 mod options;
 mod plain;
 mod polling;
+mod reconnect;
 mod remote;
 mod resolve;
 mod runtime;
@@ -67,7 +66,6 @@ use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::worker::context::WorkerContext;
-use connect::open;
 use options::Options;
 use session::Session;
 use settings::Settings;
@@ -83,90 +81,120 @@ pub use handler::ClientHandler;
 pub use remote::Remote;
 pub use runtime::block_on;
 
-/// A connected client. Its methods take `&self`: in an [`Rc`] it serves several tasks of its core.
+/// A client with a session.
+///
+/// [`connect`](Self::connect) opens the first session. The server, the network, [`disconnect`](Self::disconnect) or
+/// [`abort`](Self::abort) ends it; [`reconnect`](Self::reconnect) then opens another one. Dropping the client ends its
+/// session at once, and its tasks and sockets when the worker polls them next.
+///
+/// All methods take `&self`: an [`Rc`] of a client serves several tasks of its worker. Other threads use a [`Remote`].
+/// If several tasks wait for [`next`](Self::next), each event is returned to one of them.
+///
+/// ```no_run
+/// use std::rc::Rc;
+/// use eio_monoio::client::{self, Client, Event};
+///
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Rc::new(Client::connect("http://localhost:3000").await?);
+/// let sender = client.clone();
+/// client::spawn(async move {
+///     for number in 0..1_000 {
+///         // Waits while the queue is full.
+///         if sender.send(&*number.to_string()).await.is_err() {
+///             break;
+///         }
+///     }
+///     sender.disconnect().await;
+/// });
+/// while let Some(event) = client.next().await {
+///     match event {
+///         Event::Message(message) => println!("{message:?}"),
+///         Event::Closed(closed) => println!("{closed}"),
+///         _ => {}
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Cancel safety
+///
+/// Every future may be dropped before it completes:
+///
+/// | method | effect |
+/// |---|---|
+/// | [`connect`](Self::connect), [`reconnect`](Self::reconnect), [`reconnect_with`](Self::reconnect_with) | the attempt ends, and its connections are closed |
+/// | [`send`](Self::send) and `send_json` | the message is not queued |
+/// | [`next`](Self::next) | no event is taken |
+/// | [`run`](Self::run) | the call of the handler ends; its event is not returned again |
+/// | [`disconnect`](Self::disconnect) | the session still ends, in the same way |
+/// | [`flushed`](Self::flushed), [`ended`](Self::ended) | none |
+///
+/// # Limits
+///
+/// | limit | effect |
+/// |---|---|
+/// | [`Connect::outbound_high_water`] bytes queued | [`send`](Self::send) waits, [`try_send`](Self::try_send) returns [`SendError::Full`] |
+/// | [`Connect::inbound_high_water`] bytes in the inbox | nothing is received; the session ends if that lasts for several times the server's `pingTimeout` |
+/// | [`Connect::max_payload`] bytes in a message or polling body | the session ends |
+/// | [`server_max_payload`](Self::server_max_payload) | a larger message is [`SendError::TooLarge`] |
 pub struct Client {
     worker: Rc<WorkerContext>,
     settings: Rc<Settings>,
     session: RefCell<Rc<Session>>,
 }
 
-/// How far a client is.
+/// The state of a client's session; see [`Client::state`].
+///
+/// ```no_run
+/// use eio_monoio::client::{Backoff, Client, ConnectError, State};
+///
+/// # async fn f(client: Client) -> Result<(), ConnectError> {
+/// if client.state() == State::Closed {
+///     client.reconnect_with(&Backoff::default()).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
     /// Messages can be sent.
     Connected,
-    /// [`Client::disconnect`] was called; what is queued is on its way.
+    /// [`Client::disconnect`] was called, or SIGINT received: queued messages are sent, further ones are refused.
     Closing,
-    /// The session has ended; [`Client::reconnect`] begins another.
+    /// The session has ended. [`Client::reconnect`] opens another one.
     Closed,
 }
 
-/// Connecting.
+/// # Connecting
 impl Client {
-    /// Options of a connection to `url`; awaited, it connects. See [`Connect`].
+    /// The options of a connection to `url`. Awaiting them opens a session; see [`Connect`].
     ///
-    /// `http`, `https`, `ws` and `wss` mean the same but for TLS. Userinfo becomes Basic authorization, the query
-    /// is kept, and a path of `/` means `/engine.io/`.
+    /// The scheme is `http` or `ws` without TLS, `https` or `wss` with TLS; both of a pair mean the same. `user:password@`
+    /// becomes Basic authorization (RFC 7617), the query is sent with every request, and a path of `/` means
+    /// `/engine.io/`.
+    ///
+    /// ```no_run
+    /// # use eio_monoio::client::{Client, ConnectError};
+    /// # async fn f() -> Result<(), ConnectError> {
+    /// let client = Client::connect("wss://user:password@example.org/engine.io/?room=1").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn connect(url: &str) -> Connect {
         Connect { options: Options::new(url) }
     }
-
-    /// Begins another session after the end of this one, with the same options. Nothing is left of the old one:
-    /// no message that was queued, no event that was not taken, no cookie its server set.
-    ///
-    /// # Errors
-    /// [`ConnectError::Connected`] unless the session has ended; then as for the first connection.
-    pub async fn reconnect(&self) -> Result<(), ConnectError> {
-        self.check_core()?;
-        let old = self.session();
-        if old.closed().is_none() {
-            return Err(ConnectError::Connected);
-        }
-        // A last word still under way is not waited for.
-        old.cut();
-        let new = open(&self.worker, &self.settings).await?;
-        let replaced = self.session.replace(new);
-        if !Rc::ptr_eq(&old, &replaced) {
-            // Another task was faster: its session is the one that goes.
-            replaced.cut();
-        }
-        Ok(())
-    }
-
-    /// [Reconnects](Self::reconnect) with pauses between the attempts, until one succeeds.
-    ///
-    /// # Errors
-    /// That of the last attempt `backoff` allows. An error that no repetition can help ends it at once.
-    pub async fn reconnect_with(&self, backoff: &Backoff) -> Result<(), ConnectError> {
-        let mut attempt = 0;
-        self.check_core()?;
-        loop {
-            let Some(pause) = backoff.pause(attempt) else {
-                return self.reconnect().await;
-            };
-            attempt += 1;
-            crate::worker::task::sleep_on(&self.worker, pause).await;
-            match self.reconnect().await {
-                Err(ConnectError::Failed(fault)) => {
-                    tracing::debug!(attempt, %fault, "not reconnected");
-                    if backoff.pause(attempt).is_none() {
-                        return Err(ConnectError::Failed(fault));
-                    }
-                }
-                outcome => return outcome,
-            }
-        }
-    }
 }
 
-/// Sending.
+/// # Sending
 impl Client {
-    /// Queues a message, waiting while [too much](Connect::outbound_high_water) is queued. Dropped before it is
-    /// done, the message is not sent.
+    /// Queues a message. Waits while the queue is [full](Connect::outbound_high_water).
+    ///
+    /// A queued message is sent in order, unless the session ends before; [`flushed`](Self::flushed) waits for that.
     ///
     /// # Errors
-    /// [`SendError`], but never [`SendError::Full`].
+    /// [`SendError::Closed`], [`SendError::TooLarge`] and [`SendError::Separator`].
     pub async fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         let (session, message) = (self.session(), message.into());
         loop {
@@ -177,18 +205,18 @@ impl Client {
         }
     }
 
-    /// Queues a message at once or not at all.
+    /// Queues a message without waiting.
     ///
     /// # Errors
-    /// [`SendError`]
+    /// [`SendError::Full`], and the errors of [`send`](Self::send).
     pub fn try_send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         self.session().try_send(message.into())
     }
 
-    /// The same with a value as JSON text, as python-engineio sends dicts and lists.
+    /// [Sends](Self::send) a value as JSON text, as python-engineio sends dicts and lists.
     ///
     /// # Errors
-    /// [`SendError`], but never [`SendError::Full`]; [`SendError::NotJson`] if that cannot be made of the value.
+    /// [`SendError::NotJson`] if the value has no JSON form, and the errors of [`send`](Self::send).
     #[cfg(feature = "json")]
     pub async fn send_json<T: serde::Serialize + ?Sized>(
         &self,
@@ -198,65 +226,78 @@ impl Client {
         self.send(&message).await
     }
 
-    /// Waits until nothing is queued: all of it was taken by the kernel, or over polling by the server; or the
-    /// session has ended.
+    /// Waits until all queued messages are sent, or the session has ended.
+    ///
+    /// Over a WebSocket a message is sent when the kernel has accepted it, over polling when the server has answered its
+    /// POST.
     pub async fn flushed(&self) {
         let session = self.session();
         poll_fn(|cx| session.poll_flushed(cx)).await;
     }
 
-    /// Bytes that wait to be sent.
+    /// The number of bytes that are queued, with the overhead of the queue.
     pub fn queued(&self) -> usize {
         self.session().queued()
     }
 }
 
-/// Receiving.
+/// # Receiving
 impl Client {
-    /// The next event; `None` after [`Event::Closed`]. Dropped before it is done, it takes none.
+    /// The next [`Event`]. Returns `None` after [`Event::Closed`].
+    ///
+    /// An application that does not call this for long stops the client from receiving, pings included; see
+    /// [`inbound_high_water`](Connect::inbound_high_water).
     pub async fn next(&self) -> Option<Event> {
         let session = self.session();
         poll_fn(|cx| session.poll_next(cx)).await
     }
 
-    /// Waits for the end of the session. Events that nobody [takes](Self::next) stay where they are, and hold the
-    /// server up once they are [too many](Connect::inbound_high_water).
+    /// Waits until the session and its tasks have ended.
+    ///
+    /// It takes no events: they stay in the inbox, and at [`inbound_high_water`](Connect::inbound_high_water) the client
+    /// stops receiving. Call [`next`](Self::next) in another task if the server sends messages.
     pub async fn ended(&self) -> Closed {
         let session = self.session();
-        poll_fn(|cx| session.poll_gone(cx)).await;
+        poll_fn(|cx| session.poll_finished(cx)).await;
         closed(&session)
     }
 }
 
-/// The end, and what there is to know.
+/// # Closing
 impl Client {
-    /// Ends the session: what is queued goes first, within
-    /// [`close_timeout`](Connect::close_timeout). Done when nothing of the session is left on this core;
-    /// dropped before, it goes on by itself.
+    /// Ends the session, and waits until it and its tasks have ended.
+    ///
+    /// Queued messages are sent first, then a close packet, and over a WebSocket the closing handshake follows; see
+    /// [`close_timeout`](Connect::close_timeout) for the limits. Further messages are refused from the first poll on.
     pub async fn disconnect(&self) {
         let session = self.session();
         session.close();
-        poll_fn(|cx| session.poll_gone(cx)).await;
+        poll_fn(|cx| session.poll_finished(cx)).await;
     }
 
-    /// Ends the session at once. What is queued is not sent; the server is told as far as that works without
-    /// waiting for it.
+    /// Ends the session at once, without sending queued messages.
+    ///
+    /// The close packet is sent in the background: over a WebSocket if the kernel accepts it at once, over polling in a
+    /// last POST with a timeout of at most 2 s.
     pub fn abort(&self) {
         self.session().abort();
     }
+}
 
-    /// The identifier the server gave the session.
+/// # State of the session
+impl Client {
+    /// The identifier of the session, which the server has chosen.
     pub fn sid(&self) -> Sid {
-        // There is no client before its session was opened.
-        self.session().sid().unwrap_or_else(unopened)
+        // A client exists only after the open packet, which has the sid.
+        self.session().sid().unwrap_or_else(no_open_packet)
     }
 
-    /// What carries the session now.
+    /// The transport that carries the session.
     pub fn transport(&self) -> Transport {
         self.session().transport()
     }
 
-    /// Whether messages can be sent.
+    /// Whether messages can be sent, or why not.
     pub fn state(&self) -> State {
         let session = self.session();
         if session.closed().is_some() {
@@ -268,24 +309,33 @@ impl Client {
         }
     }
 
-    /// The largest packet that the server receives, in bytes, as its open packet says; `usize::MAX` if it does not.
+    /// The largest packet that the server accepts, in bytes, as announced by its open packet (`maxPayload`);
+    /// `usize::MAX` if it announces no limit.
     pub fn server_max_payload(&self) -> usize {
         self.session().max_payload()
     }
 
-    /// A handle to this session for other threads. It does not keep the session alive.
+    /// A handle to this session for other threads.
+    ///
+    /// It does not keep the session alive, and does not refer to the next session after a
+    /// [reconnection](Self::reconnect). Each call takes two descriptors until the session has ended; clone the handle
+    /// instead.
     ///
     /// # Errors
-    /// No descriptors are left for it, as it takes two until the session has ended; or the core has ended.
+    /// An error of the kernel if no descriptors are left, or [`io::ErrorKind::Other`](std::io::ErrorKind::Other) if the
+    /// client's worker has ended.
     pub fn remote(&self) -> std::io::Result<Remote> {
-        self.check_core().map_err(std::io::Error::other)?;
+        self.check_worker().map_err(std::io::Error::other)?;
         remote::remote(&self.worker, &self.session())
     }
+}
 
-    /// A client belongs to the core it was connected on.
-    fn check_core(&self) -> Result<(), ConnectError> {
-        let here = WorkerContext::current().is_some_and(|worker| Rc::ptr_eq(&worker, &self.worker));
-        if here { Ok(()) } else { Err(ConnectError::NoRuntime) }
+impl Client {
+    /// Fails if the client's worker does not run on this thread any more.
+    fn check_worker(&self) -> Result<(), ConnectError> {
+        let current = WorkerContext::current();
+        let is_current = current.is_some_and(|worker| Rc::ptr_eq(&worker, &self.worker));
+        if is_current { Ok(()) } else { Err(ConnectError::NoRuntime) }
     }
 
     fn session(&self) -> Rc<Session> {
@@ -294,8 +344,8 @@ impl Client {
 }
 
 #[cold]
-fn unopened() -> Sid {
-    unreachable!("a session without an open packet has no client")
+fn no_open_packet() -> Sid {
+    unreachable!("a client has a session that was opened")
 }
 
 fn closed(session: &Session) -> Closed {
@@ -305,7 +355,7 @@ fn closed(session: &Session) -> Closed {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.session.borrow().cut();
+        self.session.borrow().terminate();
     }
 }
 

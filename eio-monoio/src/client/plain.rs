@@ -1,4 +1,4 @@
-//! WebSockets without Engine.IO, from the client's end.
+//! [`Connect::plain_websocket`]: a client's WebSocket without Engine.IO.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,14 +14,14 @@ use crate::client::websocket::handshake;
 use crate::io::raw_websocket::{self, PlainSocket};
 use crate::worker::context::WorkerContext;
 
+/// # WebSockets without Engine.IO
 impl Connect {
-    /// Opens a WebSocket of RFC 6455 at exactly this URL, without Engine.IO, and serves it to its end in this
-    /// future; dropped before, the connection is cut. The other end of
-    /// [`Server::plain_websockets`](crate::Server::plain_websockets).
+    /// Opens a WebSocket (RFC 6455) without Engine.IO at exactly this URL, and runs it until it ends.
     ///
-    /// `on_open` may keep the socket, to send by it from other tasks of the core. `on_message` is called with each
-    /// message. The result is the code of the server's close frame, if the end was the server's and it gave a code. Of
-    /// the options those of transports, upgrade, timestamps and SIGINT have no meaning here.
+    /// `on_open` is called once and may keep the socket, so that other tasks of the worker send by it. `on_message` is
+    /// called with each message. Returns the code of the server's close frame, if the server closed first and gave a
+    /// code. If the future is dropped before, the connection is closed without a closing handshake. Options of
+    /// transports, upgrade, timestamps and SIGINT have no effect.
     ///
     /// ```no_run
     /// # use eio_monoio::client::{Client, ConnectError};
@@ -38,7 +38,7 @@ impl Connect {
     /// ```
     ///
     /// # Errors
-    /// [`ConnectError`], if there is no WebSocket.
+    /// [`ConnectError`] if the WebSocket was not opened.
     pub async fn plain_websocket(
         self,
         on_open: impl FnOnce(&Rc<PlainSocket>),
@@ -52,10 +52,12 @@ impl Connect {
             let conn = dial(&worker, &settings).await?;
             handshake(conn, &settings, &cookies, &target).await
         };
-        // Rare and large: not part of what the socket pays for while it lives.
+        // Boxed: the future of the handshake is large, and not needed while the WebSocket is open.
         let (conn, terms) = Box::pin(opening).await.map_err(ConnectError::Failed)?;
         let max = settings.options.max_payload;
         let deflate = settings.deflate(&worker, terms);
-        Ok(raw_websocket::run(conn, max, deflate, on_open, on_message).await.map(|code| code.get()))
+        Ok(raw_websocket::run_client(conn, max, deflate, on_open, on_message)
+            .await
+            .map(|code| code.get()))
     }
 }

@@ -1,4 +1,4 @@
-//! Polling: one request for each GET and POST the session asks for, over connections that are kept.
+//! The GET and POST lanes of a session: one HTTP request each, over persistent connections.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -9,10 +9,10 @@ use eio_core::payload;
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
 
-use crate::client::dial::connect;
+use crate::client::dial::dial_lane;
 use crate::client::error::Fault;
 use crate::client::http::{
-    Failure, IdleConn, begin_request, fault, read_error_body, read_head, receive_body,
+    Failure, IdleConn, begin_request, read_error_body, read_head, receive_body, recv_fault,
 };
 use crate::client::session::Session;
 use crate::client::session::lanes::SocketGuard;
@@ -20,107 +20,88 @@ use crate::io::http_conn::{HttpConn, RecvError};
 use crate::message::OutBuf;
 use crate::worker::deadline::millis;
 
-/// Receives once: a GET and what its response holds.
+/// Sends one GET and handles the packets of its response.
 pub(crate) async fn get(session: Rc<Session>) {
-    let mut conn = match exchange(&session, Lane::Get, None).await {
-        Ok(answered) => answered,
+    let mut response = match exchange(&session, Lane::Get, None).await {
+        Ok(response) => response,
         Err(fault) => return session.lost(Lane::Get, fault),
     };
-    for packet in payload::Decoder::new(conn.conn.rx.kept_mut()) {
-        let go_on = match packet {
+    for packet in payload::Decoder::new(response.conn.rx.kept_mut()) {
+        let valid = match packet {
             Ok(packet) => session.handle_packet(Lane::Get, packet),
             Err(error) => {
                 session.fail(Lane::Get, CloseReason::ParseError, Fault::Packet(error));
                 false
             }
         };
-        if !go_on {
+        if !valid {
             break;
         }
     }
-    conn.keep(&session);
-    // An application that does not keep up is not polled for.
+    response.keep_conn(&session);
+    // Backpressure: the next GET is sent when the application has taken messages.
     poll_fn(|cx| session.poll_inbox(cx)).await;
     session.detach(Lane::Get);
 }
 
-/// Sends once: a POST of what was written into `body`.
+/// Sends one POST with this body.
 pub(crate) async fn post(session: Rc<Session>, body: OutBuf) {
     match exchange(&session, Lane::Post, Some(body)).await {
-        Ok(answered) => {
-            answered.keep(&session);
+        Ok(response) => {
+            response.keep_conn(&session);
             session.detach(Lane::Post);
         }
         Err(fault) => session.lost(Lane::Post, fault),
     }
 }
 
-/// A connection with the body of a 200 in what it keeps.
-struct Answered {
-    conn: HttpConn,
-    reuse: Option<Duration>,
-}
-
-impl Answered {
-    /// Gives the connection back for another request.
-    fn keep(mut self, session: &Session) {
-        self.conn.rx.release();
-        if let Some(time) = self.reuse
-            && self.conn.rx.unread().is_empty()
-        {
-            self.conn.release();
-            self.conn.clear_deadline();
-            self.conn.set_idle(true);
-            let until = session.worker.now().after(millis(time));
-            session.give_idle(IdleConn { conn: self.conn, until });
-        }
-    }
-}
-
-/// Runs one request of `lane` to its end.
+/// Sends the request of `lane` and receives its response, twice if a reused connection was closed.
 async fn exchange(
     session: &Rc<Session>,
     lane: Lane,
     body: Option<OutBuf>,
-) -> Result<Answered, Fault> {
-    if session.is_unwanted(lane) {
+) -> Result<Response, Fault> {
+    if session.is_cancelled(lane) {
         return Err(Fault::Lost);
     }
-    let reused = session.take_idle();
-    let retry = reused.is_some() && lane == Lane::Get;
+    let reused = session.take_idle_conn();
+    let may_repeat = reused.is_some() && lane == Lane::Get;
     let conn = match reused {
         Some(conn) => conn,
-        None => connect(session, lane).await?,
+        None => dial_lane(session, lane).await?,
     };
-    match attempt(session, lane, conn, body.as_ref()).await {
-        // The server closed the connection before it saw the request. RFC 9110 9.2.2: a GET may be sent again;
-        // a POST may not, and is not sent on a connection that was idle for long.
-        Err(Failure { fault: _, untouched: true }) if retry && session.closed().is_none() => {
-            let conn = connect(session, lane).await?;
-            attempt(session, lane, conn, body.as_ref()).await.map_err(|failure| failure.fault)
+    match exchange_on(session, lane, conn, body.as_ref()).await {
+        // The server closed the connection before it read the request. RFC 9110 9.2.2: a GET may be repeated, a POST
+        // may not; a POST is not sent on a connection that was idle for long.
+        Err(Failure { fault: _, unanswered: true }) if may_repeat && session.closed().is_none() => {
+            let conn = dial_lane(session, lane).await?;
+            exchange_on(session, lane, conn, body.as_ref()).await.map_err(|failure| failure.fault)
         }
         outcome => outcome.map_err(|failure| failure.fault),
     }
 }
 
-async fn attempt(
+/// Sends the request of `lane` on `conn` and receives its response.
+async fn exchange_on(
     session: &Rc<Session>,
     lane: Lane,
     mut conn: HttpConn,
     body: Option<&OutBuf>,
-) -> Result<Answered, Failure> {
+) -> Result<Response, Failure> {
     let _guard = SocketGuard::new(session, lane, &conn);
     let method = if lane == Lane::Post { "POST" } else { "GET" };
-    // Over polling, POSTs are told apart by their bodies.
+    // A POST needs no timestamp: a cache must forward it (RFC 9111 section 4).
     let target =
         session.settings.target(Transport::Polling, session.sid().as_ref(), lane == Lane::Get);
     let body = body.map(|body| body.0.as_slice());
-    write_request(session, conn.answer(), method, &target, body);
-    let lost =
-        |ended| Failure { untouched: matches!(ended, RecvError::Closed), fault: fault(ended) };
-    conn.flush().await.map_err(lost)?;
+    write_request(session, conn.out_mut(), method, &target, body);
+    let send_failure = |error| Failure {
+        unanswered: matches!(error, RecvError::Closed),
+        fault: recv_fault(error),
+    };
+    conn.flush().await.map_err(send_failure)?;
     if lane == Lane::Get && session.is_open() {
-        // It is held until there is something; pingInterval + pingTimeout bound it (protocol 3.17).
+        // The server holds it until it has a packet; pingInterval + pingTimeout limit it (docs/protocol.md 3.17).
         conn.clear_deadline();
     } else {
         conn.set_deadline(session.request_timeout());
@@ -133,11 +114,11 @@ async fn attempt(
         return Err(Fault::Status { status: head.status, body }.into());
     }
     receive_body(&mut conn, &mut decoder).await?;
-    let reuse = head.reuse.filter(|_| !matches!(head.framing, Framing::UntilClose));
-    Ok(Answered { conn, reuse })
+    let reuse_time = head.reuse_time.filter(|_| !matches!(head.framing, Framing::UntilClose));
+    Ok(Response { conn, reuse_time })
 }
 
-/// Writes the whole request of a polling lane.
+/// Writes the request of a polling lane.
 fn write_request(
     session: &Session,
     out: &mut OutBuf,
@@ -156,6 +137,28 @@ fn write_request(
         head.end()
     };
     let written = write(out);
-    debug_assert!(written.is_ok(), "all of it was checked before, cookies when they were read");
+    debug_assert!(written.is_ok(), "options are checked, and cookies come from parsed heads");
     out.0.extend_from_slice(body.unwrap_or_default());
+}
+
+/// A response with status 200: its connection, whose `rx` keeps the body.
+struct Response {
+    conn: HttpConn,
+    reuse_time: Option<Duration>,
+}
+
+impl Response {
+    /// Discards the body and keeps the connection for the next request, if it is persistent.
+    fn keep_conn(mut self, session: &Session) {
+        self.conn.rx.release();
+        if let Some(time) = self.reuse_time
+            && self.conn.rx.unread().is_empty()
+        {
+            self.conn.release();
+            self.conn.clear_deadline();
+            self.conn.set_idle(true);
+            let until = session.worker.now().after(millis(time));
+            session.keep_idle_conn(IdleConn { conn: self.conn, until });
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! [`Remote`]: a client, from other threads.
+//! [`Remote`]: a handle to a client's session for other threads.
 
 use std::future::poll_fn;
 use std::io;
@@ -14,50 +14,76 @@ use crate::message::OwnedMessage;
 use crate::worker::context::WorkerContext;
 use crate::worker::mailbox::{Mailbox, MailboxReceiver, Undelivered};
 
-/// A handle to the session of a [`Client`](crate::client::Client) for other threads. What it asks for is mailed to
-/// the core of the client and done there, in order.
+/// A handle to the session of a [`Client`](crate::client::Client) for other threads, from
+/// [`Client::remote`](crate::client::Client::remote).
+///
+/// The client's worker executes the calls in order. A handle does not keep the session alive.
+///
+/// ```no_run
+/// use std::thread;
+/// use eio_monoio::client::Client;
+///
+/// # async fn f(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let remote = client.remote()?;
+/// thread::spawn(move || {
+///     for line in std::io::stdin().lines().map_while(Result::ok) {
+///         if remote.send(line).is_err() {
+///             return; // the session has ended, or does not keep up
+///         }
+///     }
+///     remote.disconnect();
+/// });
+/// let closed = client.ended().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Remote(Arc<Shared>);
 
 struct Shared {
-    mailbox: Mailbox<Order>,
-    /// How much may wait in it.
+    mailbox: Mailbox<Command>,
+    /// The size in bytes from which the mailbox accepts no more messages.
     limit: usize,
-    /// Nobody reads the mail any more.
-    gone: AtomicBool,
+    /// The session has ended: the mailbox is not read any more.
+    ended: AtomicBool,
 }
 
-enum Order {
+enum Command {
     Send(OwnedMessage),
     Disconnect,
 }
 
 impl Remote {
-    /// Sends a message. One the session does not take is dropped, which the client is told by
+    /// Sends a message, as [`Client::send`](crate::client::Client::send) does.
+    ///
+    /// If the session refuses the message later, it is dropped, and the client receives
     /// [`Event::Unsent`](crate::client::Event::Unsent).
     ///
     /// # Errors
-    /// [`SendError::Full`]: the client's [`outbound_high_water`](crate::client::Connect::outbound_high_water) waits
-    /// for its core, besides what waits for the network. [`SendError::Closed`]: the session has ended.
+    /// [`SendError::Full`] if the mailbox, which is read while the session's queue has room, has reached the client's
+    /// [`outbound_high_water`](crate::client::Connect::outbound_high_water), and [`SendError::Closed`] if the session has
+    /// ended.
     pub fn send(&self, message: impl Into<OwnedMessage>) -> Result<(), SendError> {
         let message = message.into();
         let size = message.borrow().len();
-        self.post(Order::Send(message), size, self.0.limit)
+        self.submit(Command::Send(message), size, self.0.limit)
     }
 
-    /// Ends the session after what was sent before.
+    /// Ends the session after the messages that were sent before, as
+    /// [`Client::disconnect`](crate::client::Client::disconnect) does. Does not wait for the end.
     pub fn disconnect(&self) {
-        // One that has ended needs no end.
-        _ = self.post(Order::Disconnect, 0, usize::MAX);
+        // An error means that the session has ended.
+        _ = self.submit(Command::Disconnect, 0, usize::MAX);
     }
 
-    fn post(&self, order: Order, size: usize, limit: usize) -> Result<(), SendError> {
-        /// What an order costs beside its message, about.
-        const ORDER: usize = 64;
-        if self.0.gone.load(Ordering::Acquire) {
+    fn submit(&self, command: Command, size: usize, limit: usize) -> Result<(), SendError> {
+        /// The approximate memory of a command besides its message, in bytes.
+        const OVERHEAD: usize = 64;
+        if self.0.ended.load(Ordering::Acquire) {
             return Err(SendError::Closed);
         }
-        self.0.mailbox.offer(order, ORDER + size, limit).map_err(|undelivered| match undelivered {
+        let offered = self.0.mailbox.offer(command, OVERHEAD + size, limit);
+        offered.map_err(|undelivered| match undelivered {
             Undelivered::Full => SendError::Full,
             Undelivered::Closed => SendError::Closed,
         })
@@ -70,47 +96,47 @@ impl std::fmt::Debug for Remote {
     }
 }
 
-/// Makes a handle, and the task that does what it asks for until the session is gone.
+/// Creates a handle, and the task that executes its commands until the session has ended.
 pub(crate) fn remote(worker: &Rc<WorkerContext>, session: &Rc<Session>) -> io::Result<Remote> {
     let (mailbox, wake_rx) = Mailbox::new()?;
-    let bell = MailboxReceiver::new(wake_rx)?;
+    let receiver = MailboxReceiver::new(wake_rx)?;
     let limit = session.settings.options.outbound_high_water;
-    let shared = Arc::new(Shared { mailbox, limit, gone: AtomicBool::new(false) });
+    let shared = Arc::new(Shared { mailbox, limit, ended: AtomicBool::new(false) });
     let remote = Remote(shared.clone());
     let session = session.clone();
     worker.tasks.spawn(async move {
-        let mut orders = Vec::new();
-        while receive(&shared, &bell, &session, &mut orders).await {
-            for order in orders.drain(..) {
-                follow(&session, order).await;
+        let mut commands = Vec::new();
+        while receive(&shared, &receiver, &session, &mut commands).await {
+            for command in commands.drain(..) {
+                execute(&session, command).await;
             }
         }
-        shared.gone.store(true, Ordering::Release);
+        shared.ended.store(true, Ordering::Release);
     });
     Ok(remote)
 }
 
-/// False: the session is gone.
+/// Receives commands. Returns false if the session has ended.
 async fn receive(
     shared: &Shared,
-    bell: &MailboxReceiver,
+    receiver: &MailboxReceiver,
     session: &Session,
-    orders: &mut Vec<Order>,
+    commands: &mut Vec<Command>,
 ) -> bool {
-    let mut mail = pin!(shared.mailbox.recv(bell, orders));
+    let mut receiving = pin!(shared.mailbox.recv(receiver, commands));
     poll_fn(|cx| {
-        if session.poll_gone(cx).is_ready() {
+        if session.poll_finished(cx).is_ready() {
             return Poll::Ready(false);
         }
-        mail.as_mut().poll(cx).map(|received| received.is_ok())
+        receiving.as_mut().poll(cx).map(|received| received.is_ok())
     })
     .await
 }
 
-async fn follow(session: &Rc<Session>, order: Order) {
-    match order {
-        Order::Disconnect => session.close(),
-        Order::Send(message) => loop {
+async fn execute(session: &Rc<Session>, command: Command) {
+    match command {
+        Command::Disconnect => session.close(),
+        Command::Send(message) => loop {
             match session.try_send(message.borrow()) {
                 Ok(()) => return,
                 Err(SendError::Full) => poll_fn(|cx| session.poll_room(cx)).await,

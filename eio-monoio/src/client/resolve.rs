@@ -1,116 +1,50 @@
-//! Names into addresses, on threads of their own: the system's resolver blocks.
+//! Resolves host names on threads of their own, because the system's resolver blocks.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use crate::client::error::Fault;
-use crate::worker::mailbox::{Mailbox, MailboxReceiver};
+use crate::worker::task_waker::AnyThread;
+use crate::worker::thread_pool::{DEFAULT_THREADS, ThreadPool};
 
-/// Every address of `host`, in the order they are to be tried (RFC 8305 section 4: the resolver's order, the
-/// two families taking turns).
+/// All addresses of `host` in the order in which they are tried (RFC 8305 section 4: the order of the resolver, with
+/// alternating address families).
 pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fault> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     let failed = |error: io::Error| Fault::Resolve(error.to_string());
-    let (mailbox, wake_rx) = Mailbox::new().map_err(failed)?;
-    let (mailbox, bell) = (Arc::new(mailbox), MailboxReceiver::new(wake_rx).map_err(failed)?);
-    ask(Question { host: host.into(), port, answer: mailbox.clone() }).map_err(failed)?;
-    let mut answers = Vec::new();
-    mailbox.recv(&bell, &mut answers).await.map_err(failed)?;
-    let addresses = answers.pop().unwrap_or_else(|| Err("no answer".into()));
-    match addresses.map(interleave) {
+    let name = host.to_owned();
+    let resolving = resolvers().run(move || (name.as_str(), port).to_socket_addrs());
+    let addresses = AnyThread::new(resolving.map_err(failed)?).await;
+    let addresses = addresses.unwrap_or_else(|_| Err(io::Error::other("the resolver panicked")));
+    match addresses.map(|addresses| interleave(addresses.collect())) {
         Ok(addresses) if addresses.is_empty() => Err(Fault::Resolve("no address".into())),
         Ok(addresses) => Ok(addresses),
-        Err(why) => Err(Fault::Resolve(why)),
+        Err(error) => Err(failed(error)),
     }
 }
 
+/// Alternates the address families, beginning with that of the first address.
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (mut one, mut other): (VecDeque<_>, VecDeque<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv6() == first);
-    let mut order = Vec::with_capacity(one.len() + other.len());
-    while !one.is_empty() || !other.is_empty() {
-        order.extend(one.pop_front());
-        order.extend(other.pop_front());
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (mut first_family, mut other_family): (VecDeque<_>, VecDeque<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let mut order = Vec::with_capacity(first_family.len() + other_family.len());
+    while !first_family.is_empty() || !other_family.is_empty() {
+        order.extend(first_family.pop_front());
+        order.extend(other_family.pop_front());
     }
     order
 }
 
-type Answer = Result<Vec<SocketAddr>, String>;
-
-struct Question {
-    host: String,
-    port: u16,
-    answer: Arc<Mailbox<Answer>>,
-}
-
-/// A resolver that does not answer holds up a thread for half a minute: this many names may do that before
-/// others have to wait.
-const MAX_THREADS: usize = 8;
-/// How long a thread waits for another question.
-const REST: Duration = Duration::from_secs(5);
-
-#[derive(Default)]
-struct ResolverPool {
-    questions: VecDeque<Question>,
-    threads: usize,
-    resting: usize,
-}
-
-static RESOLVERS: Mutex<ResolverPool> =
-    Mutex::new(ResolverPool { questions: VecDeque::new(), threads: 0, resting: 0 });
-static ASKED: Condvar = Condvar::new();
-
-fn ask(question: Question) -> io::Result<()> {
-    let mut pool = RESOLVERS.lock().unwrap_or_else(PoisonError::into_inner);
-    pool.questions.push_back(question);
-    if pool.resting < pool.questions.len() && pool.threads < MAX_THREADS {
-        match std::thread::Builder::new().name("eio-resolver".into()).spawn(answer_all) {
-            Ok(_) => pool.threads += 1,
-            Err(error) if pool.threads == 0 => {
-                pool.questions.pop_back();
-                return Err(error);
-            }
-            // Another thread will come to it.
-            Err(_) => {}
-        }
-    }
-    ASKED.notify_one();
-    Ok(())
-}
-
-fn answer_all() {
-    let mut pool = RESOLVERS.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        while let Some(question) = pool.questions.pop_front() {
-            drop(pool);
-            answer(&question);
-            drop(question);
-            pool = RESOLVERS.lock().unwrap_or_else(PoisonError::into_inner);
-        }
-        pool.resting += 1;
-        let (woken, timeout) =
-            ASKED.wait_timeout(pool, REST).unwrap_or_else(PoisonError::into_inner);
-        pool = woken;
-        pool.resting -= 1;
-        if timeout.timed_out() && pool.questions.is_empty() {
-            pool.threads -= 1;
-            return;
-        }
-    }
-}
-
-fn answer(question: &Question) {
-    // Whoever asked may have given up.
-    if Arc::strong_count(&question.answer) > 1 {
-        let addresses = (question.host.as_str(), question.port).to_socket_addrs();
-        question.answer.send(addresses.map(Iterator::collect).map_err(|error| error.to_string()));
-    }
+/// The threads that resolve names. A name server that does not answer occupies one of them for half a minute; while all
+/// are occupied, further lookups wait.
+fn resolvers() -> &'static Arc<ThreadPool> {
+    static RESOLVERS: OnceLock<Arc<ThreadPool>> = OnceLock::new();
+    RESOLVERS.get_or_init(|| ThreadPool::new(DEFAULT_THREADS))
 }
 
 #[cfg(test)]
@@ -118,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_families_take_turns_and_the_resolvers_first_stays_first() {
+    fn address_families_alternate_and_the_first_address_stays_first() {
         let all = |list: &[&str]| -> Vec<SocketAddr> {
             list.iter().map(|address| address.parse().unwrap()).collect()
         };

@@ -13,7 +13,7 @@ use eio_core::ws::deflate::Terms;
 
 use crate::client::error::ConnectError;
 use crate::client::options::{Options, is_protocol_parameter};
-use crate::client::tls::Trust;
+use crate::client::tls::TlsConnector;
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
 use crate::io::limits::Limits;
 use crate::message::OutBuf;
@@ -26,7 +26,7 @@ pub(crate) struct Settings {
     pub(crate) server: HostPort,
     pub(crate) proxy: Option<Proxy>,
     /// The configuration of TLS, if the URL's scheme asks for TLS.
-    pub(crate) trust: Option<Trust>,
+    pub(crate) tls: Option<TlsConnector>,
     pub(crate) limits: Rc<Limits>,
     /// The value of Host.
     authority: String,
@@ -97,7 +97,7 @@ impl Settings {
             Some(text) => Some(proxy(text)?),
             None => None,
         };
-        let trust = url.secure().then(|| Trust::new(&options.tls, url.host)).transpose()?;
+        let tls = url.secure().then(|| TlsConnector::new(&options.tls, url.host)).transpose()?;
         Ok(Self {
             server: HostPort::of(&url),
             limits: Rc::new(Limits {
@@ -108,7 +108,7 @@ impl Settings {
                 counters: None,
             }),
             proxy,
-            trust,
+            tls,
             authority: url.authority.into(),
             target,
             lines,

@@ -1,4 +1,4 @@
-//! SIGINT ends clients in good order.
+//! SIGINT closes the sessions of clients.
 
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
@@ -16,46 +16,47 @@ use crate::worker::context::WorkerContext;
 use crate::worker::net::Socket;
 use crate::worker::signal::SignalGuard;
 
-/// Closes the session when SIGINT comes, for as long as there is one.
-pub(crate) fn watch(worker: &Rc<WorkerContext>, session: &Rc<Session>) {
+/// Closes the session on SIGINT, until it has ended.
+pub(crate) fn close_on_sigint(worker: &Rc<WorkerContext>, session: &Rc<Session>) {
     let session = session.clone();
-    // Here and not in the task: from now on, not from its first turn on.
-    let registered = match SigintHandlers::new() {
-        Ok(registered) => registered,
-        Err(error) => return tracing::warn!(%error, "SIGINT cannot be watched"),
+    // Registered here and not in the task, so that it takes effect before the task is polled.
+    let handlers = match SigintHandlers::new() {
+        Ok(handlers) => handlers,
+        Err(error) => return tracing::warn!(%error, "cannot handle SIGINT"),
     };
     worker.tasks.spawn(async move {
-        let interrupted = poll_fn(|cx| match registered.wake_rx.poll_readable(cx) {
+        let interrupted = poll_fn(|cx| match handlers.wake_rx.poll_readable(cx) {
             Poll::Ready(_) => Poll::Ready(true),
-            Poll::Pending => session.poll_gone(cx).map(|()| false),
+            Poll::Pending => session.poll_finished(cx).map(|()| false),
         });
         if interrupted.await {
             session.close();
-            // Until then a second SIGINT ends the process.
-            poll_fn(|cx| session.poll_gone(cx)).await;
+            // Until the session has ended, a second SIGINT ends the process.
+            poll_fn(|cx| session.poll_finished(cx)).await;
         }
     });
 }
 
-/// The handlers, taken away again when dropped.
+/// The handlers of SIGINT, removed when dropped.
 struct SigintHandlers {
     wake_rx: Socket,
     ids: Vec<SigId>,
-    _claim: SignalGuard,
+    _guard: SignalGuard,
 }
 
 impl SigintHandlers {
     fn new() -> std::io::Result<Self> {
-        let claim = SignalGuard::new()?;
-        let (wake_rx, bell) = UnixStream::pair()?;
+        let guard = SignalGuard::new()?;
+        let (wake_rx, wake_tx) = UnixStream::pair()?;
         let wake_rx = Socket::from_fd(OwnedFd::from(wake_rx))?;
-        let mut this = Self { wake_rx, ids: Vec::new(), _claim: claim };
-        // In this order: the first SIGINT finds the flag down, and raises it.
-        let again = Arc::new(AtomicBool::new(false));
-        this.ids.push(flag::register_conditional_shutdown(SIGINT, 130, again.clone())?);
-        this.ids.push(flag::register(SIGINT, again)?);
-        this.ids.push(low_level::pipe::register(SIGINT, bell)?);
-        Ok(this)
+        let mut handlers = Self { wake_rx, ids: Vec::new(), _guard: guard };
+        // The order matters: the first SIGINT finds the flag unset and sets it, the second one ends the process.
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let end = flag::register_conditional_shutdown(SIGINT, 130, interrupted.clone())?;
+        handlers.ids.push(end);
+        handlers.ids.push(flag::register(SIGINT, interrupted)?);
+        handlers.ids.push(low_level::pipe::register(SIGINT, wake_tx)?);
+        Ok(handlers)
     }
 }
 

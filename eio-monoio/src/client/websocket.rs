@@ -1,4 +1,4 @@
-//! The WebSocket of a session: opened by an HTTP request, then read and written until one side ends it.
+//! The WebSocket lane of a session: opening handshake, reading and the end.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -17,62 +17,47 @@ use eio_core::ws::handshake::{Key, Mismatch, check_response, check_response_defl
 use eio_core::ws::{self, CloseCode, Event, Kind, Ready, Role};
 
 use crate::client::cookies::CookieJar;
-use crate::client::dial::connect;
+use crate::client::dial::dial_lane;
 use crate::client::error::Fault;
-use crate::client::http::{begin_request, fault, read_error_body, refusal_decoder, scan_head};
+use crate::client::http::{
+    begin_request, error_body_decoder, read_error_body, recv_fault, scan_head,
+};
 use crate::client::session::Session;
 use crate::client::session::lanes::SocketGuard;
 use crate::client::settings::Settings;
 use crate::deflate::PerMessageDeflate;
 use crate::io::http_conn::HttpConn;
-use crate::io::ws_conn::{self, SendObserver, WsConn, drive};
+use crate::io::ws_conn::{self, SendObserver, WsConn};
 use crate::io::ws_reader::WsReader;
-use crate::io::ws_sender::CloseMode;
 use crate::message::OutBuf;
 
-/// Opens the WebSocket and serves it to its end.
+/// Opens the WebSocket of a session and runs it until it ends.
 pub(crate) async fn run(session: Rc<Session>) {
-    // Rare and large: not part of what a connection pays for while it lives.
+    // Boxed: the future of the handshake is large, and not needed while the WebSocket is open.
     let (conn, terms) = match Box::pin(open(&session)).await {
         Ok(opened) => opened,
         Err(fault) => return session.lost(Lane::WebSocket, fault),
     };
     let (outward, inward) = session.settings.deflate(&session.worker, terms);
     let (ws, rx) = WsConn::new(conn, Role::Client, outward);
-    if !session.connected(&ws.sender) {
+    if !session.handle_connected(&ws.sender) {
         return;
     }
     let reader = WsReader::new(Role::Client, session.settings.options.max_payload, inward);
     let reader = Reader { session: &session, ws: &ws, rx, reader, fault: None };
-    drive(&Watcher { session: &session, ws: &ws }, pin!(reader.run())).await;
-}
-
-struct Watcher<'w> {
-    session: &'w Session,
-    ws: &'w WsConn,
-}
-
-impl SendObserver for Watcher<'_> {
-    fn ws(&self) -> &WsConn {
-        self.ws
-    }
-
-    fn sent(&self) {
-        if self.session.is_current_ws(&self.ws.sender) {
-            self.session.drained();
-        }
-    }
+    let observer = SessionObserver { session: &session, ws: &ws };
+    ws_conn::run(&observer, pin!(reader.run())).await;
 }
 
 async fn open(session: &Rc<Session>) -> Result<(HttpConn, Option<Terms>), Fault> {
-    let conn = connect(session, Lane::WebSocket).await?;
+    let conn = dial_lane(session, Lane::WebSocket).await?;
     let _guard = SocketGuard::new(session, Lane::WebSocket, &conn);
     let sid = session.sid();
     let target = session.settings.target(Transport::WebSocket, sid.as_ref(), sid.is_none());
     handshake(conn, &session.settings, &session.cookies, &target).await
 }
 
-/// RFC 6455 4.1: the client's part of the opening handshake. Also gives how messages are compressed.
+/// RFC 6455 4.1: performs the client's opening handshake. Also returns the negotiated compression.
 pub(crate) async fn handshake(
     mut conn: HttpConn,
     settings: &Settings,
@@ -83,8 +68,8 @@ pub(crate) async fn handshake(
     getrandom::fill(&mut random).map_err(|_| Fault::Lost)?;
     let key = Key::new(random);
     let deflate = settings.options.per_message_deflate.as_ref().map(PerMessageDeflate::terms);
-    write_request(settings, &cookies.borrow(), conn.answer(), target, &key, deflate.as_ref());
-    conn.flush().await.map_err(fault)?;
+    write_request(settings, &cookies.borrow(), conn.out_mut(), target, &key, deflate.as_ref());
+    conn.flush().await.map_err(recv_fault)?;
     conn.set_deadline(settings.options.request_timeout);
     let len = scan_head(&mut conn).await?;
     let outcome = {
@@ -95,18 +80,18 @@ pub(crate) async fn handshake(
         let (status, headers) = (head.status, head.headers.iter());
         let checked = match &deflate {
             Some(offered) => check_response_deflate(&key, &[], offered, status, headers)
-                .map(|(_, agreed)| agreed),
+                .map(|(_, negotiated)| negotiated),
             None => check_response(&key, &[], status, headers).map(|_| None),
         };
         match checked {
-            Ok(agreed) => Ok(agreed),
-            Err(Mismatch::Status) => Err((status, refusal_decoder(&head).map_err(Fault::Http)?)),
+            Ok(negotiated) => Ok(negotiated),
+            Err(Mismatch::Status) => Err((status, error_body_decoder(&head).map_err(Fault::Http)?)),
             Err(mismatch) => return Err(Fault::Handshake(mismatch)),
         }
     };
     conn.rx.skip(len);
     match outcome {
-        Ok(agreed) => Ok((conn, agreed)),
+        Ok(negotiated) => Ok((conn, negotiated)),
         Err((status, mut decoder)) => {
             let body = read_error_body(&mut conn, &mut decoder).await;
             Err(Fault::Status { status, body })
@@ -134,10 +119,28 @@ fn write_request(
             .end()
     };
     let written = write(out);
-    debug_assert!(written.is_ok(), "all of it was checked before, cookies when they were read");
+    debug_assert!(written.is_ok(), "options are checked, and cookies come from parsed heads");
 }
 
-/// Why a reader is done, with what that means to the session.
+/// Moves queued messages of the session to its WebSocket after each write.
+struct SessionObserver<'o> {
+    session: &'o Session,
+    ws: &'o WsConn,
+}
+
+impl SendObserver for SessionObserver<'_> {
+    fn ws(&self) -> &WsConn {
+        self.ws
+    }
+
+    fn on_written(&self) {
+        if self.session.is_current_ws(&self.ws.sender) {
+            self.session.on_sent();
+        }
+    }
+}
+
+/// Why a reader ended, with the effect of a violation on the session.
 type ReadEnd = ws_conn::ReadEnd<CloseReason>;
 
 struct Reader<'r> {
@@ -145,7 +148,7 @@ struct Reader<'r> {
     ws: &'r WsConn,
     rx: RecvBuffer<Vec<u8>>,
     reader: WsReader,
-    /// What to blame for the end, once there is one.
+    /// The cause of the end.
     fault: Option<Fault>,
 }
 
@@ -155,10 +158,10 @@ impl Reader<'_> {
             Ok(never) => match never {},
             Err(end) => end,
         };
-        self.conclude(end);
-        // With whatever the session has not ended itself.
-        self.ws.sender.end(CloseMode::Flush);
-        self.ws.finish(&end, &mut self.rx).await;
+        self.begin_close(end);
+        // For a WebSocket that the session does not use any more.
+        self.ws.sender.close();
+        self.ws.complete_close(&end, &mut self.rx).await;
     }
 
     async fn read(&mut self) -> Result<Infallible, ReadEnd> {
@@ -171,11 +174,12 @@ impl Reader<'_> {
         }
     }
 
-    /// An application that does not keep up is not read for, nor a server that does not take the pongs it causes.
+    /// Backpressure: waits for an application that takes no messages, and for a server that does not read the pongs that
+    /// it causes.
     async fn wait_for_room(&self) -> Result<(), ReadEnd> {
         poll_fn(|cx| {
-            if self.ws.sender.ending() != CloseMode::Open {
-                return Poll::Ready(Err(self.ws.ended()));
+            if !self.ws.sender.is_open() {
+                return Poll::Ready(Err(self.ws.read_end()));
             }
             ready!(self.ws.poll_room());
             self.session.poll_inbox(cx).map(Ok)
@@ -183,26 +187,26 @@ impl Reader<'_> {
         .await
     }
 
-    /// Handles one frame; the number is what is still announced, 0 if something was there.
+    /// Handles one frame and returns 0, or returns the number of bytes that are missing.
     fn next(&mut self) -> Result<usize, ReadEnd> {
-        if self.ws.sender.ending() != CloseMode::Open {
+        if !self.ws.sender.is_open() {
             return Err(ReadEnd::Local);
         }
         let ready = match self.reader.poll(&mut self.rx) {
             Ok(ws::Step::Ready(ready)) => ready,
             Ok(ws::Step::Need(n)) => return Ok(n),
-            Err(error) => return Err(self.broke(error)),
+            Err(error) => return Err(self.violation(error)),
         };
         match ready.kind() {
             Kind::Ping => self.ws.pong(&mut self.reader, &mut self.rx, ready),
             Kind::Pong => {}
-            Kind::Close => return Err(self.asked(ready)),
+            Kind::Close => return Err(self.close_frame(ready)),
             Kind::Text | Kind::Binary => self.handle(ready)?,
         }
         Ok(0)
     }
 
-    /// Protocol 2.6: one packet per WebSocket message.
+    /// Handles a message, which is one packet (docs/protocol.md 1.2).
     fn handle(&mut self, ready: Ready) -> Result<(), ReadEnd> {
         let payload = self.reader.payload_mut(&mut self.rx, ready);
         let packet = if ready.kind() == Kind::Binary {
@@ -216,7 +220,7 @@ impl Reader<'_> {
                 }
             }
         };
-        // What a violation does, the machine has done; the link ends with it.
+        // The state machine has applied the consequence of a violation, and closed the sender.
         if self.session.handle_packet(Lane::WebSocket, packet) {
             Ok(())
         } else {
@@ -225,12 +229,12 @@ impl Reader<'_> {
     }
 
     #[cold]
-    fn broke(&mut self, error: ws::Error) -> ReadEnd {
+    fn violation(&mut self, error: ws::Error) -> ReadEnd {
         self.fault = Some(Fault::WebSocket(error));
         ReadEnd::Violation(error.close_code(), error.close_reason())
     }
 
-    fn asked(&mut self, ready: Ready) -> ReadEnd {
+    fn close_frame(&mut self, ready: Ready) -> ReadEnd {
         let (code, reason) = match self.reader.event(&self.rx, ready) {
             Ok(Event::Close(code, reason)) => (code, reason.to_owned()),
             Ok(_) | Err(_) => (None, String::new()),
@@ -239,16 +243,16 @@ impl Reader<'_> {
         ReadEnd::CloseFrame(code)
     }
 
-    /// Lets the peer and the session know that the reader is done.
-    fn conclude(&mut self, end: ReadEnd) {
-        let current = self.session.is_current_ws(&self.ws.sender);
-        self.ws.conclude(&end);
+    /// Begins the closing handshake and reports the end to the session.
+    fn begin_close(&mut self, end: ReadEnd) {
+        let is_current = self.session.is_current_ws(&self.ws.sender);
+        self.ws.begin_close(&end);
         let fault = self.fault.take().unwrap_or(Fault::Lost);
         match end {
-            ReadEnd::Closed | ReadEnd::CloseFrame(_) if current => {
+            ReadEnd::Closed | ReadEnd::CloseFrame(_) if is_current => {
                 self.session.lost(Lane::WebSocket, fault)
             }
-            ReadEnd::Violation(_, reason) if current => {
+            ReadEnd::Violation(_, reason) if is_current => {
                 self.session.fail(Lane::WebSocket, reason, fault)
             }
             _ => {}

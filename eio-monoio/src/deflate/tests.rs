@@ -76,7 +76,7 @@ fn compressed_messages_inflate_to_the_original_on_all_terms() {
                 [10, 11, 256, 257, 1000, 5000, 32_768, 40_000, 99_999].into_iter().enumerate()
             {
                 let text = text(len, n as u32);
-                sender.plain(&Pool::default(), Message::Text(&text), None);
+                sender.raw_message(&Pool::default(), Message::Text(&text), None);
                 let (payload, compressed) = frame(&sender);
                 if compressed {
                     assert!(payload.len() < len || (takeover && len < 20));
@@ -96,21 +96,21 @@ fn compressed_messages_inflate_to_the_original_on_all_terms() {
 fn small_messages_and_noise_without_context_takeover_are_sent_uncompressed() {
     for takeover in [false, true] {
         let (_worker, sender, mut inward) = pair(takeover, 15);
-        sender.plain(&Pool::default(), Message::Text("aaaaaaaaa"), None);
+        sender.raw_message(&Pool::default(), Message::Text("aaaaaaaaa"), None);
         assert_eq!(frame(&sender), (b"aaaaaaaaa".to_vec(), false));
-        sender.plain(&Pool::default(), Message::Text(&"a".repeat(50)), None);
+        sender.raw_message(&Pool::default(), Message::Text(&"a".repeat(50)), None);
         let (payload, compressed) = frame(&sender);
         assert!(compressed);
         inward.inflate(&payload).unwrap();
         let noise = noise(5000);
-        sender.plain(&Pool::default(), Message::Binary(&noise), None);
+        sender.raw_message(&Pool::default(), Message::Binary(&noise), None);
         let (payload, compressed) = frame(&sender);
         assert_eq!(compressed, takeover);
         if compressed {
             inward.inflate(&payload).unwrap();
             assert!(inward.message() == noise && payload.len() < 5100);
         }
-        sender.plain(&Pool::default(), Message::Binary(&noise.repeat(2)), None);
+        sender.raw_message(&Pool::default(), Message::Binary(&noise.repeat(2)), None);
         let (payload, compressed) = frame(&sender);
         assert!(compressed);
         inward.inflate(&payload).unwrap();
@@ -152,7 +152,7 @@ fn the_examples_of_rfc_7692() {
 #[test]
 fn no_message_inflates_beyond_the_limit() {
     let (_worker, sender, _) = pair(false, 15);
-    sender.plain(&Pool::default(), Message::Binary(&[0; 50_000]), None);
+    sender.raw_message(&Pool::default(), Message::Binary(&[0; 50_000]), None);
     let (payload, _) = frame(&sender);
     assert_eq!(inflated(&payload, 50_000), Ok(vec![0; 50_000]));
     assert_eq!(inflated(&payload, 49_999), Err(Error::TooBig));
@@ -185,7 +185,7 @@ fn invalid_and_truncated_deflate_data_is_refused() {
         assert_eq!(refused, Err(Error::NotDeflate), "{}", payload.escape_ascii());
     }
     let (_worker, sender, _) = pair(false, 15);
-    sender.plain(&Pool::default(), Message::Text(&text(500, 1)), None);
+    sender.raw_message(&Pool::default(), Message::Text(&text(500, 1)), None);
     let (payload, compressed) = frame(&sender);
     assert!(compressed);
     for cut in 0..payload.len() {
@@ -235,7 +235,7 @@ fn no_message_refers_back_beyond_the_agreed_window() {
         let (mut at, mut inflater) = (0, DecompressorOxide::new());
         for n in 0..3 {
             let text = text(15_000, n);
-            sender.plain(&Pool::default(), Message::Text(&text), None);
+            sender.raw_message(&Pool::default(), Message::Text(&text), None);
             let (mut payload, compressed) = frame(&sender);
             assert!(compressed, "{window}");
             payload.extend_from_slice(&[0, 0, 0xff, 0xff]);
@@ -263,7 +263,7 @@ fn similar_messages_shrink_more_with_context_takeover() {
         let (_worker, sender, mut inward) = pair(takeover, 15);
         let text = text(500, 7);
         let mut size = || {
-            sender.plain(&Pool::default(), Message::Text(&text), None);
+            sender.raw_message(&Pool::default(), Message::Text(&text), None);
             let (payload, _) = frame(&sender);
             inward.inflate(&payload).unwrap();
             assert_eq!(inward.message(), text.as_bytes());
@@ -287,7 +287,7 @@ fn compressors_are_bounded_and_reused_after_their_connection_ends() {
     for round in 0..3 {
         for (n, (sender, inward)) in pairs.iter_mut().enumerate() {
             let text = text(300, n as u32);
-            sender.plain(&Pool::default(), Message::Text(&text), None);
+            sender.raw_message(&Pool::default(), Message::Text(&text), None);
             let (payload, compressed) = frame(sender);
             assert!(compressed);
             inward.inflate(&payload).unwrap();
@@ -300,7 +300,7 @@ fn compressors_are_bounded_and_reused_after_their_connection_ends() {
     pairs.clear();
     assert_eq!(count(), (32, 0));
     let (sender, _inward) = pair_on(&worker, true, 15);
-    sender.plain(&Pool::default(), Message::Text(&text(300, 0)), None);
+    sender.raw_message(&Pool::default(), Message::Text(&text(300, 0)), None);
     assert_eq!(count(), (32, 1));
 }
 
@@ -308,14 +308,14 @@ fn compressors_are_bounded_and_reused_after_their_connection_ends() {
 fn no_more_earlier_bytes_are_kept_than_the_window() {
     let (worker, sender, mut inward) = pair(true, 15);
     let mut narrow = Inward::new(&worker, MAX, Some(512));
-    sender.plain(&Pool::default(), Message::Text(&text(300, 0)), None);
+    sender.raw_message(&Pool::default(), Message::Text(&text(300, 0)), None);
     let (payload, _) = frame(&sender);
     inward.inflate(&payload).unwrap();
     assert_eq!(inward.past_len(), 300);
     narrow.inflate(&payload).unwrap();
     let (sender, _) = pair_on(&worker, false, 9);
     for n in 0..20 {
-        sender.plain(&Pool::default(), Message::Text(&text(9000, n)), None);
+        sender.raw_message(&Pool::default(), Message::Text(&text(9000, n)), None);
         let (payload, _) = frame(&sender);
         inward.inflate(&payload).unwrap();
         narrow.inflate(&payload).unwrap();

@@ -1,4 +1,4 @@
-//! [`HttpConn`]: a connection at either end, before it means anything. Receives, sends and waits.
+//! [`HttpConn`]: a buffered HTTP/1.1 connection, of a server or of a client, with deadlines for reads and writes.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use crate::worker::deadline::LimitedOrCut;
 use crate::worker::deadline::{Deadline, Limited};
 use crate::worker::pool::SCRATCH;
 
-/// A socket, what came on it and what is to be sent on it.
+/// A socket, its received bytes, and the bytes to be sent on it.
 pub(crate) struct HttpConn {
     pub(crate) worker: Rc<WorkerContext>,
     pub(crate) rx: RecvBuffer<Vec<u8>>,
@@ -30,29 +30,29 @@ pub(crate) struct HttpConn {
     deadline: Deadline,
 }
 
-/// A line that is not HTTP any more.
+/// The parts of a connection that has switched to another protocol.
 pub(crate) struct Parts {
     pub(crate) socket: RegisteredStream,
-    /// Bytes received behind what ended HTTP.
+    /// Bytes received after the last HTTP message.
     pub(crate) rx: RecvBuffer<Vec<u8>>,
-    /// Written and not sent yet.
+    /// Bytes that are not sent yet.
     pub(crate) out: OutBuf,
     pub(crate) deadline: Deadline,
     pub(crate) limits: Rc<Limits>,
 }
 
-/// Why waiting for input ended without any.
+/// Why no input was received.
 #[derive(Debug)]
 pub(crate) enum RecvError {
-    /// The peer closed, or the connection broke.
+    /// The peer closed the connection, or it was lost.
     Closed,
     TimedOut,
-    /// What came is not HTTP, or more than is allowed.
+    /// The input is not HTTP, or exceeds a limit.
     Bad(HttpError),
 }
 
 impl HttpConn {
-    /// `permit`: a server's leave to have one more connection.
+    /// `permit`: counts a connection of a server against its limit.
     pub(crate) fn new(
         worker: Rc<WorkerContext>,
         stream: impl Into<Stream>,
@@ -69,15 +69,15 @@ impl HttpConn {
         }
     }
 
-    /// Splits the line into what a WebSocket needs.
+    /// Ends HTTP on this connection.
     pub(crate) fn into_parts(mut self) -> Parts {
-        // Many handshakes of one turn wait for their new tasks: none of them needs an empty buffer for that.
+        // Many connections may be handed over before their new tasks run: none of them keeps an empty buffer until then.
         self.shrink_rx();
         let Self { socket, rx, out, deadline, limits, .. } = self;
         Parts { socket, rx, out, deadline, limits }
     }
 
-    /// Gives the socket up. Nothing must wait to be sent, and what was received is forgotten.
+    /// Takes the socket out. All written bytes must be sent; received bytes are discarded.
     pub(crate) fn into_stream(mut self) -> (Stream, Option<ConnectionPermit>) {
         self.release();
         self.socket.into_parts()
@@ -87,23 +87,23 @@ impl HttpConn {
         &self.socket.stream
     }
 
-    /// Until when the next wait may last.
+    /// Limits the waits from now on: they end after this time.
     pub(crate) fn set_deadline(&self, after: Duration) {
         self.deadline.set(after);
     }
 
-    /// From here on a wait may last.
+    /// Removes the limit of waits.
     pub(crate) fn clear_deadline(&self) {
         self.deadline.clear();
     }
 
-    /// Runs `future` for at most `time`, and drops it then.
+    /// Runs `future` for at most `time`, then drops it.
     pub(crate) fn limit<F: Future>(&self, time: Duration, future: F) -> Limited<'_, F> {
         self.deadline.set(time);
         self.deadline.limit(future)
     }
 
-    /// Runs `future` to its end, and shuts the socket down after `time` to bring that about.
+    /// Runs `future` to its end, and shuts the socket down after `time` so that it ends.
     #[cfg(feature = "tls")]
     pub(crate) fn limit_or_cut<F: Future>(
         &self,
@@ -114,15 +114,15 @@ impl HttpConn {
         self.deadline.limit_or_cut(future, || self.socket.stream.shutdown_both())
     }
 
-    /// Says whether closing the connection now would lose nothing.
+    /// Records whether the connection can be closed without losing data.
     pub(crate) fn set_idle(&self, idle: bool) {
         self.worker.set_connection_idle(self.socket.entry.id, idle);
     }
 
-    /// Receives something: at once if it is there, else waits for it until the deadline, owning no buffer
-    /// that is empty. `wanted`: how much is still announced.
+    /// Receives at least one byte, until the deadline. Owns no empty buffer while it waits. `wanted`: the number of bytes
+    /// that are missing.
     pub(crate) async fn receive(&mut self, wanted: usize) -> Result<(), RecvError> {
-        // A wait that has begun is seen to its end: a socket that is waited on cannot change its core.
+        // A wait continues until the socket is readable: a socket with a pending wait cannot move to another worker.
         let mut waiting = false;
         poll_fn(|cx| {
             ready!(self.socket.stream.poll_budget(cx));
@@ -144,7 +144,7 @@ impl HttpConn {
         .await
     }
 
-    /// Receives what is there. False if nothing is.
+    /// Receives available bytes. Returns false if no bytes are available.
     pub(crate) fn try_receive(&mut self, wanted: usize) -> Result<bool, RecvError> {
         let wanted = make_room(&self.worker, &mut self.rx, wanted);
         match self.socket.stream.try_recv(self.rx.spare_mut(wanted)) {
@@ -158,27 +158,27 @@ impl HttpConn {
         }
     }
 
-    /// Gives receive memory back, or shrinks it to what an unfinished message needs.
+    /// Returns the receive buffer to the pool, or shrinks it to the size of an incomplete message.
     pub(crate) fn shrink_rx(&mut self) {
         shrink_rx(&self.worker, &mut self.rx);
     }
 
-    /// Gives all memory back.
+    /// Discards received bytes and returns all memory to the pool.
     pub(crate) fn release(&mut self) {
         self.rx.clear();
         self.shrink_rx();
         self.worker.pool.give_send(std::mem::take(&mut self.out.0));
     }
 
-    /// A buffer to write into.
-    pub(crate) fn answer(&mut self) -> &mut OutBuf {
+    /// The buffer for the next message, in memory of the pool.
+    pub(crate) fn out_mut(&mut self) -> &mut OutBuf {
         if self.out.0.capacity() == 0 {
             self.out.0 = self.worker.pool.take_send();
         }
         &mut self.out
     }
 
-    /// Sends what was written. A peer that does not take it in time is cut off.
+    /// Sends all written bytes. If the peer does not accept them within the write timeout, the connection is shut down.
     pub(crate) async fn flush(&mut self) -> Result<(), RecvError> {
         if self.out.0.is_empty() {
             return Ok(());
@@ -189,12 +189,12 @@ impl HttpConn {
         Ok(())
     }
 
-    /// The same with bytes that did not come from the pool, which are given back.
+    /// Sends `out`, which need not be of the pool, and returns its memory. Deadline as for [`flush`](Self::flush).
     pub(crate) fn send(
         &mut self,
         out: Vec<u8>,
     ) -> impl Future<Output = Result<Vec<u8>, RecvError>> + use<'_> {
-        // While the answer is under way others can use the memory: a pool has less than connections that write.
+        // Other connections can use the memory during the write: the pool holds less than all connections that write.
         self.shrink_rx();
         self.deadline.set_millis(self.limits.write_timeout);
         let conn = &*self;
@@ -208,40 +208,40 @@ impl HttpConn {
         })
     }
 
-    /// Sends what was written, then closes without cutting that off: an unread request in the socket would turn
-    /// the close into a reset that overtakes it. RFC 9112 9.6.
+    /// Sends all written bytes, then reads and discards input before it closes (RFC 9112 9.6): unread bytes in the socket
+    /// would turn the close into a reset, by which the peer may lose the response.
     pub(crate) async fn close_lingering(&mut self) {
         if self.flush().await.is_err() {
             return;
         }
         self.socket.stream.shutdown_write();
         self.set_deadline(LINGER);
-        let mut allowance = self.limits.linger;
+        let mut remaining = self.limits.linger;
         loop {
             self.rx.clear();
             if self.receive(SCRATCH).await.is_err() {
                 return;
             }
-            allowance = allowance.saturating_sub(self.rx.unread().len());
-            if allowance == 0 {
+            remaining = remaining.saturating_sub(self.rx.unread().len());
+            if remaining == 0 {
                 return;
             }
         }
     }
 }
 
-/// How long a refused peer may go on sending into the void.
+/// The time for which input of a refused peer is discarded.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Makes sure that what is announced can be received, or else a fair piece, and says how much that is. Memory
-/// doubles as it grows, so that a message in a thousand fragments is not copied a thousand times.
+/// Makes room for `wanted` bytes and returns the number to receive at once, which is at most [`SCRATCH`]. Memory doubles
+/// as it grows, so that a message in a thousand fragments is not copied a thousand times.
 pub(crate) fn make_room(
     worker: &WorkerContext,
     rx: &mut RecvBuffer<Vec<u8>>,
     wanted: usize,
 ) -> usize {
-    const FAIR: usize = 1024;
-    let wanted = wanted.max(FAIR);
+    const MIN: usize = 1024;
+    let wanted = wanted.max(MIN);
     if rx.capacity() == 0 {
         *rx = RecvBuffer::new(worker.pool.take_receive(wanted.max(SCRATCH)));
     } else if rx.room() < wanted.max(rx.len() / 4) {
@@ -250,7 +250,7 @@ pub(crate) fn make_room(
     wanted.min(SCRATCH)
 }
 
-/// Gives receive memory back when it is empty, or shrinks it to what is in it.
+/// Returns an empty receive buffer to the pool, or shrinks a large one with few bytes.
 pub(crate) fn shrink_rx(worker: &WorkerContext, rx: &mut RecvBuffer<Vec<u8>>) {
     if rx.is_empty() {
         if rx.capacity() > 0 {
@@ -269,19 +269,19 @@ fn move_to(worker: &WorkerContext, rx: &mut RecvBuffer<Vec<u8>>, size: usize) {
             *rx = new;
             worker.pool.give_receive(storage);
         }
-        // Only storage smaller than its content is refused, and `size` never is.
+        // Only storage smaller than the content is refused; `size` is not.
         Err((old, _)) => *rx = old,
     }
 }
 
-/// A socket that a shutdown can find.
+/// A socket in its worker's list of connections, by which a shutdown finds it.
 pub(crate) struct RegisteredStream {
     pub(crate) stream: Stream,
     entry: Entry,
     permit: Option<ConnectionPermit>,
 }
 
-/// A place in the core's list of connections; given back when dropped.
+/// An entry in the worker's list of connections, removed when dropped.
 struct Entry {
     worker: Rc<WorkerContext>,
     id: ConnectionId,
@@ -303,7 +303,7 @@ impl RegisteredStream {
         &self.entry.worker
     }
 
-    /// Dissolves it: the core forgets the socket.
+    /// Removes the socket from the worker's list.
     fn into_parts(self) -> (Stream, Option<ConnectionPermit>) {
         (self.stream, self.permit)
     }

@@ -4,8 +4,8 @@ use eio_core::packet::Message;
 
 use crate::error::SendError;
 
-/// A first-in first-out queue of messages without an allocation for each: records of a five-byte head (kind,
-/// length) and the data, in one vector.
+/// A first-in first-out queue of messages without an allocation for each: records of a five-byte head (kind, length)
+/// and the data, in one vector.
 #[derive(Debug, Default)]
 pub(crate) struct MessageQueue {
     records: Vec<u8>,
@@ -14,7 +14,7 @@ pub(crate) struct MessageQueue {
 }
 
 const HEAD: usize = 5;
-/// A vector that has grown past this is freed when the queue runs empty.
+/// A vector with a larger capacity is freed when the queue becomes empty.
 const KEEP: usize = 16 * 1024;
 
 impl MessageQueue {
@@ -60,7 +60,7 @@ impl MessageQueue {
         }
     }
 
-    /// Drops everything; small memory is kept for the next message.
+    /// Drops all messages. Small memory is kept for the next message.
     pub(crate) fn clear(&mut self) {
         self.first = 0;
         if self.records.capacity() > KEEP {
@@ -70,7 +70,7 @@ impl MessageQueue {
         }
     }
 
-    /// Bytes held, record heads included.
+    /// Bytes of all records, their heads included.
     pub(crate) fn bytes(&self) -> usize {
         self.records.len() - self.first
     }
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_never_runs_empty_does_not_grow_without_bound() {
+    fn a_queue_that_is_never_empty_does_not_grow_without_bound() {
         let mut queue = MessageQueue::default();
         let kilobyte = [7; 1024];
         queue.push(Message::Binary(&kilobyte));
@@ -115,20 +115,20 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_4_gib_is_never_taken_and_one_byte_less_always() {
+    fn a_message_of_4_gib_is_refused_and_one_byte_less_accepted() {
         let too_large = |len| Err(SendError::TooLarge { len, max: u32::MAX as usize });
-        for (len, taken) in [
+        for (len, expected) in [
             (0, Ok(())),
             ((1 << 32) - 1, Ok(())),
             (1 << 32, too_large(1 << 32)),
             (usize::MAX, too_large(usize::MAX)),
         ] {
-            assert_eq!(MessageQueue::check(len), taken, "{len}");
+            assert_eq!(MessageQueue::check(len), expected, "{len}");
         }
     }
 
     #[test]
-    fn a_burst_does_not_stay_allocated() {
+    fn memory_of_a_burst_is_freed() {
         let mut queue = MessageQueue::default();
         queue.push(Message::Binary(&[0; 100_000]));
         queue.pop();

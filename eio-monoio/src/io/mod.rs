@@ -1,4 +1,4 @@
-//! Connections of servers and clients alike: sockets and TLS, buffered HTTP connections, WebSocket connections.
+//! Connections of servers and clients: sockets with or without TLS, buffered HTTP connections, WebSocket connections.
 
 pub(crate) mod http_conn;
 pub(crate) mod limits;

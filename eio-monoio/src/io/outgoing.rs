@@ -1,4 +1,4 @@
-//! [`Outgoing`]: the messages that a session has queued, and the WebSocket that takes them.
+//! [`Outgoing`]: the outbox of a session, and the WebSocket that takes its messages.
 
 use std::cell::{Ref, RefCell};
 use std::rc::Rc;
@@ -8,8 +8,8 @@ use eio_core::packet::Message;
 use crate::io::message_queue::MessageQueue;
 use crate::io::ws_sender::WsSender;
 
-/// The outgoing half of a session, of a server or of a client. The state machine decides what is next; its answer is an
-/// argument.
+/// The sending half of a session, of a server or of a client. The state machine, an argument, decides which packet is
+/// next.
 #[derive(Default)]
 pub(crate) struct Outgoing {
     /// Messages that no transport has taken yet.
@@ -27,7 +27,7 @@ pub(crate) enum Next<C> {
 }
 
 impl Outgoing {
-    /// Bytes that wait to be sent.
+    /// Bytes that are not sent yet.
     #[inline]
     pub(crate) fn queued(&self) -> usize {
         self.queue.borrow().bytes() + self.ws.borrow().as_ref().map_or(0, |ws| ws.queued())
@@ -62,7 +62,7 @@ impl Outgoing {
     }
 
     /// Sends one message past the empty queue, if the state machine allows a message `next`. Control packets that are
-    /// due go first. `false`: the message is to be queued.
+    /// due precede it. Returns false if the message is to be queued.
     #[inline]
     pub(crate) fn send_now<C>(
         &self,
@@ -84,8 +84,8 @@ impl Outgoing {
         }
     }
 
-    /// Moves messages from the queue to the WebSocket as far as the state machine allows. `next` is told whether a
-    /// message is queued.
+    /// Moves messages from the queue to the WebSocket as far as the state machine allows. The argument of
+    /// `next` says whether a message is queued.
     pub(crate) fn flush<C>(
         &self,
         mut next: impl FnMut(bool) -> Option<Next<C>>,

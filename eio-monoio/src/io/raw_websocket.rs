@@ -1,4 +1,4 @@
-//! WebSockets that are not Engine.IO's: RFC 6455 on other paths.
+//! [`PlainSocket`]: a WebSocket without Engine.IO, of a server or of a client.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,15 +12,36 @@ use eio_core::ws::{self, CloseCode, Event, Kind, Role, encode_close};
 
 use crate::deflate::{Inward, Outward};
 use crate::io::http_conn::HttpConn;
-use crate::io::ws_conn::{self, WsConn, asked, drive};
+use crate::io::ws_conn::{self, WsConn};
 use crate::io::ws_reader::WsReader;
-use crate::io::ws_sender::{CloseMode, WsSender};
+use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
 use crate::worker::context::WorkerContext;
 use crate::worker::tasks::Stopped;
 
-/// A WebSocket without Engine.IO; see [`Server::plain_websockets`](crate::Server::plain_websockets) and
-/// [`Connect::plain_websocket`](crate::client::Connect::plain_websocket).
+/// A WebSocket (RFC 6455) without Engine.IO.
+///
+/// It is an argument of the functions that [`Server::plain_websockets`](crate::Server::plain_websockets) and
+/// [`Connect::plain_websocket`](crate::client::Connect::plain_websocket) call. It is used on the worker of its connection
+/// only.
+///
+/// While [`outbound_high_water`](crate::Config::outbound_high_water) bytes are queued (of a client:
+/// [`Connect::outbound_high_water`](crate::client::Connect::outbound_high_water)), nothing is received. [`send`](Self::send)
+/// never waits and has no limit: an application that sends more than it receives limits itself by
+/// [`queued`](Self::queued).
+///
+/// ```
+/// use eio_monoio::{Message, PlainSocket};
+///
+/// /// Echoes messages, and disconnects a peer that does not read.
+/// fn on_message(socket: &PlainSocket, message: Message<'_>) {
+///     if socket.queued() > 1 << 20 {
+///         socket.close();
+///     } else {
+///         socket.send(message);
+///     }
+/// }
+/// ```
 pub struct PlainSocket {
     sender: Rc<WsSender>,
     worker: Rc<WorkerContext>,
@@ -32,18 +53,17 @@ impl PlainSocket {
         Rc::new(Self { sender: ws.sender.clone(), worker: worker.clone(), role })
     }
 
-    /// Queues a message; after the end it goes nowhere. A peer that does not read is not read from above
-    /// [`outbound_high_water`](crate::Config::outbound_high_water); what is sent beside that is up to the caller.
+    /// Queues a message. After [`close`](Self::close) or the end of the connection the message is discarded.
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) {
-        self.sender.plain(&self.worker.pool, message.into(), self.mask());
+        self.sender.raw_message(&self.worker.pool, message.into(), self.mask());
     }
 
-    /// Bytes that wait to be sent.
+    /// The number of bytes that are queued: those that the kernel has not accepted yet.
     pub fn queued(&self) -> usize {
         self.sender.queued()
     }
 
-    /// Closes with code 1000 after what is queued.
+    /// Sends queued messages, then performs the closing handshake with code 1000.
     pub fn close(&self) {
         self.end(CloseCode::NORMAL);
     }
@@ -51,7 +71,7 @@ impl PlainSocket {
     pub(crate) fn end(&self, code: CloseCode) {
         let encode = |out: &mut OutBuf| encode_close(out, Some(code), "", self.mask());
         self.sender.write(&self.worker.pool, |out| never_full(encode(out)));
-        self.sender.end(CloseMode::Flush);
+        self.sender.close();
     }
 
     fn mask(&self) -> Option<[u8; 4]> {
@@ -65,29 +85,17 @@ impl fmt::Debug for PlainSocket {
     }
 }
 
-pub(crate) type ReadEnd = ws_conn::ReadEnd<()>;
-
-/// Serves a client's WebSocket in this future: done when the WebSocket is. The code is that of the server's
-/// close frame, if the server closed first.
-pub(crate) async fn run(
+/// Runs a client's WebSocket until it ends. Returns the code of the server's close frame, if the server closed first.
+pub(crate) async fn run_client(
     conn: HttpConn,
     max_message: usize,
     (outward, inward): (Option<Box<Outward>>, Option<Box<Inward>>),
     on_open: impl FnOnce(&Rc<PlainSocket>),
     on_message: impl Fn(&PlainSocket, Message<'_>),
 ) -> Option<CloseCode> {
-    /// What is sent after the end, also after that of the future, goes nowhere.
-    struct Cut(Rc<WsSender>);
-
-    impl Drop for Cut {
-        fn drop(&mut self) {
-            self.0.end(CloseMode::Cut);
-        }
-    }
-
     let worker = conn.worker.clone();
     let (ws, rx) = WsConn::new(conn, Role::Client, outward);
-    let _cut = Cut(ws.sender.clone());
+    let _abort = AbortOnDrop(ws.sender.clone());
     let socket = PlainSocket::new(&ws, &worker, Role::Client);
     on_open(&socket);
     let on_message = |socket: &PlainSocket, message: Message<'_>| {
@@ -96,17 +104,26 @@ pub(crate) async fn run(
     };
     let reader = WsReader::new(Role::Client, max_message, inward);
     let reader = Reader { ws: &ws, socket: &socket, rx, reader, on_message: &on_message };
-    let told = Cell::new(None);
+    let received_code = Cell::new(None);
     let reading = async {
         if let ReadEnd::CloseFrame(code) = reader.run().await {
-            told.set(code);
+            received_code.set(code);
         }
     };
-    drive(&ws, pin!(reading)).await;
-    told.get()
+    ws_conn::run(&ws, pin!(reading)).await;
+    received_code.get()
 }
 
-/// The reading half of a WebSocket that is not Engine.IO's.
+/// Discards messages that the application sends after the end, or after its future was dropped.
+struct AbortOnDrop(Rc<WsSender>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The reading half of a [`PlainSocket`].
 pub(crate) struct Reader<'r> {
     pub(crate) ws: &'r WsConn,
     pub(crate) socket: &'r PlainSocket,
@@ -115,8 +132,10 @@ pub(crate) struct Reader<'r> {
     pub(crate) on_message: &'r dyn Fn(&PlainSocket, Message<'_>) -> Result<(), Stopped>,
 }
 
+pub(crate) type ReadEnd = ws_conn::ReadEnd<()>;
+
 impl Reader<'_> {
-    /// Reads until the connection ends, and says why it did.
+    /// Reads until the connection ends.
     pub(crate) async fn run(mut self) -> ReadEnd {
         let end = loop {
             poll_fn(|_| self.ws.poll_room()).await;
@@ -130,27 +149,29 @@ impl Reader<'_> {
                 Err(end) => break end,
             }
         };
-        self.ws.conclude(&end);
-        self.ws.finish(&end, &mut self.rx).await;
+        self.ws.begin_close(&end);
+        self.ws.complete_close(&end, &mut self.rx).await;
         end
     }
 
-    /// Handles one frame; the number is what is still announced, 0 if something was there.
+    /// Handles one frame and returns 0, or returns the number of bytes that are missing.
     fn next(&mut self) -> Result<usize, ReadEnd> {
-        if self.ws.sender.ending() != CloseMode::Open {
+        if !self.ws.sender.is_open() {
             return Err(ReadEnd::Local);
         }
-        let broke = |error: ws::Error| ReadEnd::Violation(error.close_code(), ());
-        let ready = match self.reader.poll(&mut self.rx).map_err(broke)? {
+        let violation = |error: ws::Error| ReadEnd::Violation(error.close_code(), ());
+        let ready = match self.reader.poll(&mut self.rx).map_err(violation)? {
             ws::Step::Ready(ready) => ready,
             ws::Step::Need(n) => return Ok(n),
         };
         match ready.kind() {
             Kind::Ping => self.ws.pong(&mut self.reader, &mut self.rx, ready),
             Kind::Pong => {}
-            Kind::Close => return Err(asked(&self.reader, &self.rx, ready)),
+            Kind::Close => {
+                return Err(ReadEnd::CloseFrame(self.reader.close_code(&self.rx, ready)));
+            }
             Kind::Text | Kind::Binary => {
-                let message = match self.reader.event(&self.rx, ready).map_err(broke)? {
+                let message = match self.reader.event(&self.rx, ready).map_err(violation)? {
                     Event::Text(text) => Message::Text(text),
                     Event::Binary(bytes) => Message::Binary(bytes),
                     Event::Ping(_) | Event::Pong(_) | Event::Close(..) => return Ok(0),

@@ -1,17 +1,17 @@
-//! [`SendBuffer`]: what a WebSocket is to send at the end of the turn.
+//! [`SendBuffer`]: the frames that a WebSocket connection sends at the end of the current turn.
 
 use std::ops::Deref;
 
 use crate::message::{Encoded, OutBuf};
 use crate::worker::pool::Pool;
 
-/// Frames, one behind the other.
+/// Encoded frames in order.
 #[derive(Default)]
 pub(crate) struct SendBuffer {
-    /// Without memory when there are none.
+    /// Owns no memory while it is empty.
     bytes: OutBuf,
-    /// A frame that many are to get, for as long as it is all there is here: it is sent from where it lies, and a
-    /// message to all takes no memory for each. Only while `bytes` has no memory.
+    /// A frame of a broadcast, as long as it is the only frame here: it is sent from the shared memory, so that a
+    /// broadcast needs no memory for each connection. Only while `bytes` owns no memory.
     shared: Option<Encoded>,
 }
 
@@ -20,7 +20,7 @@ impl SendBuffer {
         Self { bytes, shared: None }
     }
 
-    /// How many bytes they have.
+    /// The number of bytes of all frames.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.bytes.0.len() + self.shared.as_ref().map_or(0, |frame| frame.frame().len())
@@ -31,7 +31,7 @@ impl SendBuffer {
         self.bytes.0.is_empty() && self.shared.is_none()
     }
 
-    /// Where to append, in memory of the pool.
+    /// The buffer to append to, in memory of the pool.
     #[inline]
     pub(crate) fn bytes_mut(&mut self, pool: &Pool) -> &mut OutBuf {
         if self.bytes.0.capacity() == 0 {
@@ -43,16 +43,16 @@ impl SendBuffer {
         &mut self.bytes
     }
 
-    /// Takes a frame up as it is. False: there is something before it, to be appended to.
+    /// Queues a frame without copying it. Returns false if other frames are queued, to which it is to be appended.
     pub(crate) fn share(&mut self, frame: &Encoded) -> bool {
-        let first = self.bytes.0.capacity() == 0 && self.shared.is_none();
-        if first {
+        let is_first = self.bytes.0.capacity() == 0 && self.shared.is_none();
+        if is_first {
             self.shared = Some(frame.clone());
         }
-        first
+        is_first
     }
 
-    /// All there is, with its memory.
+    /// Takes all frames with their memory.
     pub(crate) fn take(&mut self) -> Batch {
         match self.shared.take() {
             Some(frame) => Batch::Shared(frame),
@@ -61,7 +61,7 @@ impl SendBuffer {
     }
 }
 
-/// What is sent at once.
+/// Frames that are sent together.
 pub(crate) enum Batch {
     Own(Vec<u8>),
     Shared(Encoded),
@@ -79,7 +79,7 @@ impl Deref for Batch {
 }
 
 impl Batch {
-    /// What is left when the first `sent` bytes are, in memory of its own.
+    /// The bytes after the first `sent`, in memory of their own.
     pub(crate) fn into_rest(self, sent: usize, pool: &Pool) -> Vec<u8> {
         match self {
             Self::Own(mut bytes) => {
@@ -94,7 +94,7 @@ impl Batch {
         }
     }
 
-    /// Gives the memory back.
+    /// Returns the memory to the pool.
     pub(crate) fn free(self, pool: &Pool) {
         if let Self::Own(bytes) = self {
             pool.give_send(bytes);
@@ -108,34 +108,34 @@ mod tests {
 
     use super::*;
 
-    fn taken(waiting: &mut SendBuffer) -> (Vec<u8>, bool) {
-        let len = waiting.len();
-        let batch = waiting.take();
+    fn take(buffer: &mut SendBuffer) -> (Vec<u8>, bool) {
+        let len = buffer.len();
+        let batch = buffer.take();
         assert_eq!(batch.len(), len);
-        assert!(waiting.is_empty());
-        assert_eq!(waiting.len(), 0);
+        assert!(buffer.is_empty());
+        assert_eq!(buffer.len(), 0);
         (batch.to_vec(), matches!(batch, Batch::Shared(_)))
     }
 
     #[test]
-    fn a_frame_is_shared_until_there_is_more() {
-        let (pool, mut waiting) = (Pool::default(), SendBuffer::default());
+    fn a_frame_is_shared_until_another_is_appended() {
+        let (pool, mut buffer) = (Pool::default(), SendBuffer::default());
         let frame = Encoded::new(Message::Text("all"));
-        assert!(waiting.share(&frame));
-        assert_eq!(taken(&mut waiting), (b"\x81\x044all".to_vec(), true));
+        assert!(buffer.share(&frame));
+        assert_eq!(take(&mut buffer), (b"\x81\x044all".to_vec(), true));
 
-        assert!(waiting.share(&frame) && !waiting.share(&frame));
-        waiting.bytes_mut(&pool).0.push(b'.');
-        assert!(!waiting.share(&frame), "what is appended stays behind");
-        assert_eq!(taken(&mut waiting), (b"\x81\x044all.".to_vec(), false));
+        assert!(buffer.share(&frame) && !buffer.share(&frame));
+        buffer.bytes_mut(&pool).0.push(b'.');
+        assert!(!buffer.share(&frame), "the memory of an appended frame stays");
+        assert_eq!(take(&mut buffer), (b"\x81\x044all.".to_vec(), false));
     }
 
     #[test]
-    fn what_the_kernel_did_not_take_is_copied() {
-        let (pool, mut waiting) = (Pool::default(), SendBuffer::default());
-        waiting.share(&Encoded::new(Message::Text("all")));
-        assert_eq!(waiting.take().into_rest(4, &pool), b"ll");
-        waiting.bytes_mut(&pool).0.extend_from_slice(b"mine");
-        assert_eq!(waiting.take().into_rest(1, &pool), b"ine");
+    fn bytes_that_the_kernel_did_not_accept_are_copied() {
+        let (pool, mut buffer) = (Pool::default(), SendBuffer::default());
+        buffer.share(&Encoded::new(Message::Text("all")));
+        assert_eq!(buffer.take().into_rest(4, &pool), b"ll");
+        buffer.bytes_mut(&pool).0.extend_from_slice(b"mine");
+        assert_eq!(buffer.take().into_rest(1, &pool), b"ine");
     }
 }

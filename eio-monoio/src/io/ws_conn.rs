@@ -1,8 +1,8 @@
-//! A WebSocket connection before it means anything: one task that polls a reader and a writer.
+//! [`WsConn`]: a WebSocket connection without application semantics. One task polls its reader and its writer.
 //!
-//! Whatever code of this core wants to send something appends frames to the connection's [`WsSender`]; the writer
-//! takes all there is in one send. In one turn of the task the reader goes first, so that the answers to
-//! everything one receive brought leave together.
+//! Any task of the worker appends frames to the connection's [`WsSender`]; the writer takes all of them for one send. In
+//! each poll of the connection's task the reader precedes the writer, so that the answers to everything that one receive
+//! brought are sent together.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use eio_core::buffer::RecvBuffer;
-use eio_core::ws::{self, CloseCode, Opcode, Ready, Role, encode, encode_close};
+use eio_core::ws::{CloseCode, Opcode, Ready, Role, encode, encode_close};
 
 use crate::deflate::Outward;
 use crate::io::http_conn::{HttpConn, Parts, RegisteredStream, make_room, shrink_rx};
@@ -21,7 +21,7 @@ use crate::io::recv_mode::RecvMode;
 use crate::io::send_buffer::Batch;
 use crate::io::stream::Write;
 use crate::io::ws_reader::WsReader;
-use crate::io::ws_sender::{CloseMode, WsSender};
+use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
 use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
 use crate::worker::context::WorkerContext;
@@ -29,29 +29,29 @@ use crate::worker::deadline::Deadline;
 use crate::worker::net::Socket;
 use crate::worker::pool::{Pool, SCRATCH};
 
-/// The connection, without what its reader owns.
+/// A connection, except for the receive buffer and the decoder, which its reader owns.
 pub(crate) struct WsConn {
     socket: RegisteredStream,
     pub(crate) sender: Rc<WsSender>,
     deadline: Deadline,
     limits: Rc<Limits>,
     role: Role,
-    /// A write has failed: there is no peer any more.
-    broken: Cell<bool>,
-    /// The peer has nothing more to say, and its reader is done.
-    peer_done: Cell<bool>,
-    pace: RecvMode,
+    /// A write has failed: the peer is gone.
+    write_failed: Cell<bool>,
+    /// The closing handshake is complete, and the peer need not close TCP first.
+    closes_tcp: Cell<bool>,
+    recv_mode: RecvMode,
 }
 
-/// Who has a connection and wants to know how sending goes on.
+/// The owner of a connection, which is notified of writes.
 pub(crate) trait SendObserver {
     fn ws(&self) -> &WsConn;
 
-    /// What is to be sent may have to wait.
-    fn waits(&self) {}
+    /// A write does not complete at once.
+    fn on_write_pending(&self) {}
 
-    /// Something was sent.
-    fn sent(&self) {}
+    /// A write is complete.
+    fn on_written(&self) {}
 }
 
 impl SendObserver for WsConn {
@@ -60,41 +60,32 @@ impl SendObserver for WsConn {
     }
 }
 
-/// How sending goes on.
-enum Writer<'w> {
-    Idle,
-    Busy(Write<'w>),
-    Done,
-}
-
-/// Why a reader is done.
+/// Why a reader ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadEnd<R> {
-    /// The peer closed, or the connection broke.
+    /// The peer closed the connection, or it was lost.
     Closed,
     /// The peer sent a close frame, with this code.
     CloseFrame(Option<CloseCode>),
-    /// The peer broke a rule.
+    /// The peer violated the protocol. `R`: the effect on the session.
     Violation(CloseCode, R),
-    /// Our side ended the link.
+    /// This side closed the connection.
     Local,
 }
 
-/// What a receive operation may bring, in bytes.
-const RECV_OP_SIZE: usize = 4096;
-
-/// Polls reader and writer to their ends. The reader comes pinned: by value it would take its room twice.
-pub(crate) fn drive<'w, W: SendObserver>(
-    watch: &'w W,
+/// Runs a connection until its reader and its writer have ended. `reading` is pinned: a future that takes another one by
+/// value has twice its size.
+pub(crate) fn run<'w, O: SendObserver>(
+    observer: &'w O,
     mut reading: Pin<&'w mut impl Future<Output = ()>>,
 ) -> impl Future<Output = ()> {
     let mut writer = Writer::Idle;
     let mut read = false;
     poll_fn(move |cx| {
-        let ws = watch.ws();
-        ws.sender.while_polled(cx, |cx| {
+        let ws = observer.ws();
+        ws.sender.poll_task(cx, |cx| {
             read = read || reading.as_mut().poll(cx).is_ready();
-            ws.poll_write(cx, &mut writer, watch);
+            ws.poll_write(cx, &mut writer, observer);
         });
         if read && matches!(writer, Writer::Done) {
             return Poll::Ready(());
@@ -104,86 +95,93 @@ pub(crate) fn drive<'w, W: SendObserver>(
     })
 }
 
+/// The state of the writer.
+enum Writer<'w> {
+    Idle,
+    Busy(Write<'w>),
+    Done,
+}
+
 impl WsConn {
-    /// Leaves HTTP behind; also gives what was received behind what ended it. `deflate`: what compresses messages.
+    /// Converts an HTTP connection after its opening handshake. Also returns the bytes that were received after the
+    /// handshake. `deflate`: the compressor of messages.
     pub(crate) fn new(
-        line: HttpConn,
+        conn: HttpConn,
         role: Role,
         deflate: Option<Box<Outward>>,
     ) -> (Self, RecvBuffer<Vec<u8>>) {
-        let Parts { socket, rx, out, deadline, limits } = line.into_parts();
+        let Parts { socket, rx, out, deadline, limits } = conn.into_parts();
         deadline.disarm();
-        let sender = Rc::new(WsSender::new(out, deflate));
-        (
-            Self {
-                socket,
-                sender,
-                deadline,
-                limits,
-                role,
-                broken: Cell::new(false),
-                peer_done: Cell::new(false),
-                pace: RecvMode::default(),
-            },
-            rx,
-        )
+        let this = Self {
+            socket,
+            sender: Rc::new(WsSender::new(out, deflate)),
+            deadline,
+            limits,
+            role,
+            write_failed: Cell::new(false),
+            closes_tcp: Cell::new(false),
+            recv_mode: RecvMode::default(),
+        };
+        (this, rx)
     }
 
-    /// A peer that does not take part in the closing handshake is cut off.
-    fn poll_close_timeout(&self, cx: &mut Context<'_>) {
-        if self.sender.ending() == CloseMode::Open {
-            return;
-        }
-        if self.sender.start_close_timer() {
-            self.deadline.set_millis(self.limits.close_timeout);
-        }
-        if self.sender.ending() == CloseMode::Cut || self.deadline.poll(cx).is_ready() {
-            self.socket.stream.shutdown_both();
-            self.deadline.clear();
-        }
+    fn worker(&self) -> &WorkerContext {
+        self.socket.worker()
     }
 
-    /// Sends whatever is appended, until the link ends.
+    fn pool(&self) -> &Pool {
+        &self.worker().pool
+    }
+
+    /// RFC 6455 5.1: "a client MUST mask all frames that it sends to the server"; a server masks none.
+    fn mask(&self) -> Option<[u8; 4]> {
+        (self.role == Role::Client).then(|| self.worker().mask())
+    }
+}
+
+/// Writing.
+impl WsConn {
+    /// Sends appended frames until the sender is closed and all of them are sent.
     fn poll_write<'w>(
         &'w self,
         cx: &mut Context<'_>,
         writer: &mut Writer<'w>,
-        watch: &impl SendObserver,
+        observer: &impl SendObserver,
     ) {
         loop {
             *writer = match writer {
                 Writer::Done => return,
                 Writer::Idle if !self.sender.has_work() => return,
-                Writer::Idle => self.begin_write(watch),
+                Writer::Idle => self.begin_write(observer),
                 Writer::Busy(write) => match Pin::new(write).poll(cx) {
                     Poll::Pending => return,
                     Poll::Ready((result, out)) => {
                         let len = out.len();
                         self.pool().give_send(out);
-                        self.wrote(result, len, watch)
+                        self.finish_write(result, len, observer)
                     }
                 },
             };
         }
     }
 
-    /// Sends what there is.
-    fn begin_write<'w>(&'w self, watch: &impl SendObserver) -> Writer<'w> {
-        /// So much is sent by a call of its own, which is less than an operation needs, whose end wakes the task;
-        /// more only from where it lies, which an operation cannot.
+    /// Sends all queued bytes, or closes.
+    fn begin_write<'w>(&'w self, observer: &impl SendObserver) -> Writer<'w> {
+        /// Up to this number of bytes, a system call costs less than an operation, whose completion wakes the task. More
+        /// bytes are sent by a call only if they are shared: an operation must own its buffer.
         const SMALL: usize = 4096;
         let (sender, stream) = (&self.sender, &self.socket.stream);
         let batch = sender.take();
-        if sender.ending() == CloseMode::Cut {
+        if sender.is_aborted() {
             let _ = stream.try_send(&batch);
             batch.free(self.pool());
             stream.shutdown_both();
             return Writer::Done;
         }
         if batch.is_empty() {
-            // Nothing more to say: RFC 6455 7.1.1, the server closes TCP first. Where the peer was heard out the
-            // socket is closed now.
-            if self.role == Role::Server && !self.peer_done.get() {
+            // RFC 6455 7.1.1: the server closes TCP first. After a complete closing handshake the socket is closed as
+            // soon as the reader has ended, which needs no shutdown.
+            if self.role == Role::Server && !self.closes_tcp.get() {
                 stream.shutdown_write();
             }
             return Writer::Done;
@@ -193,39 +191,55 @@ impl WsConn {
         let at_once = if direct { stream.send_now(&batch) } else { 0 };
         if at_once == len {
             batch.free(self.pool());
-            return self.wrote(Ok(()), len, watch);
+            return self.finish_write(Ok(()), len, observer);
         }
         self.limits.count(BYTES_SENT, at_once);
-        watch.waits();
+        observer.on_write_pending();
         Writer::Busy(stream.write_all(batch.into_rest(at_once, self.pool())))
     }
 
-    /// What was to be sent is, or will never be.
-    fn wrote(
+    fn finish_write(
         &self,
         result: io::Result<()>,
         len: usize,
-        watch: &impl SendObserver,
+        observer: &impl SendObserver,
     ) -> Writer<'static> {
-        self.sender.sent();
+        self.sender.finish_batch();
         if result.is_err() {
-            self.broken.set(true);
-            self.sender.end(CloseMode::Cut);
+            self.write_failed.set(true);
+            self.sender.abort();
             self.socket.stream.shutdown_both();
             return Writer::Done;
         }
         self.limits.count(BYTES_SENT, len);
-        watch.sent();
+        observer.on_written();
         Writer::Idle
     }
 
-    /// Ready when there is room for what the peer causes: its pings alone must not fill the link. To be asked by
-    /// the reader.
+    /// Shuts the socket down if the peer does not complete the closing handshake in time.
+    fn poll_close_timeout(&self, cx: &mut Context<'_>) {
+        if self.sender.is_open() {
+            return;
+        }
+        if self.sender.start_close_timer() {
+            self.deadline.set_millis(self.limits.close_timeout);
+        }
+        if self.sender.is_aborted() || self.deadline.poll(cx).is_ready() {
+            self.socket.stream.shutdown_both();
+            self.deadline.clear();
+        }
+    }
+}
+
+/// Reading.
+impl WsConn {
+    /// Ready when there is room for the frames that the peer causes: its pings alone must not fill the send buffer.
+    /// Only the reader may call it.
     pub(crate) fn poll_room(&self) -> Poll<()> {
         self.sender.poll_room(self.limits.high_water)
     }
 
-    /// Waits for input, owning no buffer meanwhile unless a message is unfinished, or the peer is a busy one.
+    /// Waits for input. Owns no buffer while it waits, unless a message is incomplete or the peer sends continuously.
     pub(crate) fn receive<'w, R>(
         &'w self,
         rx: &'w mut RecvBuffer<Vec<u8>>,
@@ -235,13 +249,13 @@ impl WsConn {
         if !uses_recv_op {
             shrink_rx(self.worker(), rx);
         }
-        // What this holds an idle session keeps.
+        // Each captured variable is memory of each idle session.
         poll_fn(move |cx| {
             let (worker, stream) = (self.worker(), &self.socket.stream);
             ready!(stream.poll_budget(cx));
             loop {
-                if self.sender.ending() != CloseMode::Open {
-                    return Poll::Ready(Err(self.ended()));
+                if !self.sender.is_open() {
+                    return Poll::Ready(Err(self.read_end()));
                 }
                 if uses_recv_op && let Some(stream) = stream.plain() {
                     let n = ready!(self.poll_recv_op(cx, stream, rx));
@@ -262,111 +276,55 @@ impl WsConn {
         })
     }
 
-    /// Whether what comes next is to be received by an operation.
+    /// The end of a reader whose sender is closed: a failed write shows first that the peer is gone.
+    pub(crate) fn read_end<R>(&self) -> ReadEnd<R> {
+        if self.write_failed.get() { ReadEnd::Closed } else { ReadEnd::Local }
+    }
+
+    /// Whether the next bytes are to be received by an operation.
     fn uses_recv_op(&self, rx: &RecvBuffer<Vec<u8>>) -> bool {
         let Some(stream) = self.socket.stream.plain() else { return false };
         if stream.has_recv_op() {
             return true;
         }
-        if self.pace.is_busy(self.worker().cached_now()) {
+        if self.recv_mode.is_continuous(self.worker().cached_now()) {
             return rx.is_empty() && stream.may_recv_op();
         }
-        if self.pace.has_paused() {
+        if self.recv_mode.has_paused() {
             stream.drop_recv_op();
         }
         false
     }
 
-    /// How much was received. Nothing: the peer closed, or the connection broke.
+    /// The number of bytes received; 0 if the peer closed or the connection was lost.
     fn poll_recv_op(
         &self,
         cx: &mut Context<'_>,
         stream: &Socket,
         rx: &mut RecvBuffer<Vec<u8>>,
     ) -> Poll<usize> {
+        /// The size of the operation's buffer in bytes.
+        const SIZE: usize = 4096;
         let pool = self.pool();
         let (result, storage) = ready!(stream.poll_recv_op(cx, || {
-            // Mostly the last one's.
+            // Mostly the buffer of the previous operation.
             let storage = std::mem::replace(rx, RecvBuffer::new(Vec::new())).into_storage();
-            if storage.len() == RECV_OP_SIZE {
+            if storage.len() == SIZE {
                 return storage;
             }
             if !storage.is_empty() {
                 pool.give_receive(storage);
             }
-            pool.take_receive(RECV_OP_SIZE)
+            pool.take_receive(SIZE)
         }));
         let n = result.unwrap_or(0);
         self.limits.count(BYTES_RECEIVED, n);
         if n == storage.len() {
-            // Much at once is better received by a call, into a large buffer.
-            self.pace.relax();
+            // A large amount of input is received cheaper by a system call, into a large buffer.
+            self.recv_mode.restart();
         }
         *rx = RecvBuffer::with_unread(storage, n);
         Poll::Ready(n)
-    }
-
-    /// What the end of the link means to its reader. The writer may be the first to find out that the peer is gone.
-    pub(crate) fn ended<R>(&self) -> ReadEnd<R> {
-        if self.broken.get() { ReadEnd::Closed } else { ReadEnd::Local }
-    }
-
-    /// Says goodbye as `end` demands.
-    pub(crate) fn conclude<R>(&self, end: &ReadEnd<R>) {
-        let say = |code| {
-            self.sender
-                .write(self.pool(), |out| never_full(encode_close(out, code, "", self.mask())));
-            self.sender.end(CloseMode::Flush);
-        };
-        match end {
-            ReadEnd::Local => {}
-            ReadEnd::Closed => self.sender.end(CloseMode::Cut),
-            // RFC 6455 5.5.1: "the endpoint typically echos the status code it received".
-            ReadEnd::CloseFrame(code) => say(*code),
-            ReadEnd::Violation(code, _) => say(Some(*code)),
-        }
-    }
-
-    /// The last of a reader: hears the peer out, unless there is nothing left to hear.
-    ///
-    /// > After both sending and receiving a Close message, an endpoint considers the WebSocket connection closed and
-    /// > MUST close the underlying TCP connection.  The server MUST close the underlying TCP connection immediately;
-    /// > the client SHOULD wait for the server to close the connection (RFC 6455 5.5.1)
-    pub(crate) async fn finish<R>(&self, end: &ReadEnd<R>, rx: &mut RecvBuffer<Vec<u8>>) {
-        rx.clear();
-        shrink_rx(self.worker(), rx);
-        match end {
-            ReadEnd::Closed => {}
-            // TLS has a close of its own to send, and the peer one to answer it with.
-            ReadEnd::CloseFrame(_)
-                if self.role == Role::Server && !self.socket.stream.is_secure() =>
-            {
-                return self.peer_done.set(true);
-            }
-            _ => self.wait_for_eof().await,
-        }
-        self.sender.end(CloseMode::Cut);
-    }
-
-    /// RFC 6455 7.1.1: the peer closes its side after our close frame. `poll_close_timeout` bounds the wait.
-    /// A receive operation that still waits may have what comes meanwhile, and hears of the end as this does.
-    async fn wait_for_eof(&self) {
-        let (worker, stream) = (self.worker(), &self.socket.stream);
-        poll_fn(|cx| {
-            loop {
-                ready!(stream.poll_budget(cx));
-                if ready!(stream.poll_readable(cx)).is_err() {
-                    return Poll::Ready(());
-                }
-                let mut void = worker.pool.take_receive(SCRATCH);
-                let received = stream.try_recv(&mut void);
-                worker.pool.give_receive(void);
-                if !matches!(received, Ok(None | Some(1..))) {
-                    return Poll::Ready(());
-                }
-            }
-        })
-        .await;
     }
 
     /// RFC 6455 5.5.3: "A Pong frame sent in response to a Ping frame must have identical 'Application data'".
@@ -375,25 +333,65 @@ impl WsConn {
         let encode = |out: &mut OutBuf| encode(out, Opcode::Pong, b"", data, self.mask());
         self.sender.write(self.pool(), |out| never_full(encode(out)));
     }
-
-    /// RFC 6455 5.1: "a client MUST mask all frames", and a server none.
-    fn mask(&self) -> Option<[u8; 4]> {
-        (self.role == Role::Client).then(|| self.worker().mask())
-    }
-
-    fn worker(&self) -> &WorkerContext {
-        self.socket.worker()
-    }
-
-    fn pool(&self) -> &Pool {
-        &self.worker().pool
-    }
 }
 
-/// What a close frame asks for.
-pub(crate) fn asked<R>(reader: &WsReader, rx: &RecvBuffer<Vec<u8>>, ready: Ready) -> ReadEnd<R> {
-    match reader.event(rx, ready) {
-        Ok(ws::Event::Close(code, _)) => ReadEnd::CloseFrame(code),
-        Ok(_) | Err(_) => ReadEnd::CloseFrame(None),
+/// Closing, by the reader when it has ended.
+impl WsConn {
+    /// Sends a close frame if `end` requires one, and closes the sender.
+    pub(crate) fn begin_close<R>(&self, end: &ReadEnd<R>) {
+        let send_close = |code| {
+            let encode = |out: &mut OutBuf| encode_close(out, code, "", self.mask());
+            self.sender.write(self.pool(), |out| never_full(encode(out)));
+            self.sender.close();
+        };
+        match end {
+            ReadEnd::Local => {}
+            ReadEnd::Closed => self.sender.abort(),
+            // RFC 6455 5.5.1: "the endpoint typically echos the status code it received".
+            ReadEnd::CloseFrame(code) => send_close(*code),
+            ReadEnd::Violation(code, _) => send_close(Some(*code)),
+        }
+    }
+
+    /// Completes the closing handshake: waits for the peer to close TCP, unless it is lost or need not.
+    ///
+    /// > After both sending and receiving a Close message, an endpoint considers the WebSocket connection closed and
+    /// > MUST close the underlying TCP connection.  The server MUST close the underlying TCP connection immediately;
+    /// > the client SHOULD wait for the server to close the connection (RFC 6455 5.5.1)
+    pub(crate) async fn complete_close<R>(&self, end: &ReadEnd<R>, rx: &mut RecvBuffer<Vec<u8>>) {
+        rx.clear();
+        shrink_rx(self.worker(), rx);
+        match end {
+            ReadEnd::Closed => {}
+            // Over TLS, close_notify is sent first, and the peer may answer it.
+            ReadEnd::CloseFrame(_)
+                if self.role == Role::Server && !self.socket.stream.is_secure() =>
+            {
+                return self.closes_tcp.set(true);
+            }
+            _ => self.wait_for_eof().await,
+        }
+        self.sender.abort();
+    }
+
+    /// RFC 6455 7.1.1: the peer closes its side after our close frame. `poll_close_timeout` bounds the wait.
+    /// A receive operation that is still pending may take bytes of the peer, and completes at the end as this does.
+    async fn wait_for_eof(&self) {
+        let (worker, stream) = (self.worker(), &self.socket.stream);
+        poll_fn(|cx| {
+            loop {
+                ready!(stream.poll_budget(cx));
+                if ready!(stream.poll_readable(cx)).is_err() {
+                    return Poll::Ready(());
+                }
+                let mut scratch = worker.pool.take_receive(SCRATCH);
+                let received = stream.try_recv(&mut scratch);
+                worker.pool.give_receive(scratch);
+                if !matches!(received, Ok(None | Some(1..))) {
+                    return Poll::Ready(());
+                }
+            }
+        })
+        .await;
     }
 }

@@ -1,18 +1,18 @@
-//! [`WsReader`]: frames to messages, inflated where that was agreed.
+//! [`WsReader`]: decodes frames and inflates compressed messages.
 
 use eio_core::buffer::RecvBuffer;
-use eio_core::ws::{Decoder, Error, Event, Kind, Ready, Role, Step};
+use eio_core::ws::{CloseCode, Decoder, Error, Event, Kind, Ready, Role, Step};
 
 use crate::deflate::Inward;
 
-/// A decoder with what undoes compression. Used as [`Decoder`] is, of which it has the methods.
+/// A [`Decoder`] with decompression, if that was negotiated. It has the methods of [`Decoder`].
 pub(crate) struct WsReader {
     decoder: Decoder,
     deflate: Option<Box<Inward>>,
 }
 
 impl WsReader {
-    /// A message may have `max` bytes; inflated, if it is compressed.
+    /// `max`: the largest message in bytes, after decompression.
     pub(crate) fn new(role: Role, max: usize, deflate: Option<Box<Inward>>) -> Self {
         let decoder = Decoder::new(role, max);
         let decoder = if deflate.is_some() { decoder.allow_compressed() } else { decoder };
@@ -51,7 +51,7 @@ impl WsReader {
     ) -> Result<Event<'b>, Error> {
         match &self.deflate {
             Some(deflate) if ready.is_compressed() => match ready.kind() {
-                // RFC 6455 8.1, of what was inflated: RFC 7692 6.2.
+                // RFC 6455 8.1 applies to the inflated data: RFC 7692 6.2.
                 Kind::Text => {
                     let text = std::str::from_utf8(deflate.message());
                     text.map(Event::Text).map_err(|_| Error::TextNotUtf8)
@@ -59,6 +59,14 @@ impl WsReader {
                 _ => Ok(Event::Binary(deflate.message())),
             },
             _ => self.decoder.event(rx, ready),
+        }
+    }
+
+    /// The code of a close frame, if it has one.
+    pub(crate) fn close_code(&self, rx: &RecvBuffer<Vec<u8>>, ready: Ready) -> Option<CloseCode> {
+        match self.event(rx, ready) {
+            Ok(Event::Close(code, _)) => code,
+            Ok(_) | Err(_) => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`WsSender`]: the way out of one WebSocket connection, shared by its task and its session.
+//! [`WsSender`]: the sending side of a WebSocket connection, shared by its task and its session.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
@@ -11,41 +11,45 @@ use crate::io::send_buffer::{Batch, SendBuffer};
 use crate::message::{Encoded, OutBuf, never_full};
 use crate::worker::pool::Pool;
 
-/// Frames appended by anyone on this core; the connection's task sends all of them at once.
+/// Frames that any task of the worker appends. The connection's task sends all of them at once.
 #[derive(Default)]
 pub(crate) struct WsSender {
     out: RefCell<SendBuffer>,
-    /// What compresses messages, if that was agreed.
+    /// The compressor of messages, if compression was negotiated.
     deflate: Option<Box<Outward>>,
-    /// Bytes the running write operation holds.
+    /// Bytes that the running write operation holds.
     in_flight: Cell<usize>,
-    /// The connection's own reader waits for something to be sent.
-    wants_room: Cell<bool>,
-    ending: Cell<CloseMode>,
+    /// The connection's reader waits until fewer bytes are queued.
+    reader_waits: Cell<bool>,
+    state: Cell<SendState>,
     close_timer_started: Cell<bool>,
-    /// The connection's task is in its turn and looks at `out` before the turn ends: no need to wake it.
+    /// The connection's task is being polled and looks at `out` before the poll ends: it needs no wake.
     being_polled: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
-/// How far a link is from its end.
+/// Whether frames can be appended, and how the connection ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum CloseMode {
+enum SendState {
     #[default]
     Open,
-    /// What is queued is sent, then the write direction is closed and the peer has a moment to do the same.
-    Flush,
-    /// The peer is not expected to read: what the kernel takes at once is sent, then the socket is cut.
-    Cut,
+    /// Queued bytes are sent, then the write direction is shut down, and the peer has time to do the same.
+    Closing,
+    /// The peer is not expected to read: the kernel receives the bytes that it accepts at once, then the socket is shut
+    /// down.
+    Aborted,
 }
 
 impl WsSender {
-    /// A link that first sends `out`.
+    /// A sender that first sends `out`.
     pub(crate) fn new(out: OutBuf, deflate: Option<Box<Outward>>) -> Self {
         Self { out: RefCell::new(SendBuffer::new(out)), deflate, ..Self::default() }
     }
+}
 
-    /// Appends a message, compressed if that was agreed and is worth while.
+/// Appending frames.
+impl WsSender {
+    /// Appends a message, compressed if that was negotiated and makes it smaller.
     #[inline]
     pub(crate) fn message(&self, pool: &Pool, frame: Frame<'_>, mask: Option<[u8; 4]>) {
         self.write(pool, |out| match &self.deflate {
@@ -54,10 +58,9 @@ impl WsSender {
         });
     }
 
-    /// The same for a message that is already a frame.
+    /// Appends a message that is encoded already.
     pub(crate) fn encoded(&self, pool: &Pool, message: &Encoded) {
-        let open = self.ending.get() == CloseMode::Open;
-        if open && self.deflate.is_none() && self.out.borrow_mut().share(message) {
+        if self.is_open() && self.deflate.is_none() && self.out.borrow_mut().share(message) {
             return self.wake();
         }
         self.write(pool, |out| match &self.deflate {
@@ -66,8 +69,8 @@ impl WsSender {
         });
     }
 
-    /// The same for a message that is not Engine.IO's.
-    pub(crate) fn plain(&self, pool: &Pool, message: Message<'_>, mask: Option<[u8; 4]>) {
+    /// Appends a message without Engine.IO's framing.
+    pub(crate) fn raw_message(&self, pool: &Pool, message: Message<'_>, mask: Option<[u8; 4]>) {
         let (binary, data) = match message {
             Message::Text(text) => (false, text.as_bytes()),
             Message::Binary(bytes) => (true, bytes),
@@ -79,34 +82,56 @@ impl WsSender {
         });
     }
 
-    /// Appends a frame to what will be sent, in memory of the pool, unless the link is ending.
+    /// Appends a frame, in memory of the pool, unless the sender is closed.
     #[inline]
     pub(crate) fn write(&self, pool: &Pool, encode: impl FnOnce(&mut OutBuf)) {
-        if self.ending.get() != CloseMode::Open {
+        if !self.is_open() {
             return;
         }
         encode(self.out.borrow_mut().bytes_mut(pool));
         self.wake();
     }
+}
 
-    /// Begins the end, after what is queued. The first call decides, but [`CloseMode::Cut`] overrules.
-    pub(crate) fn end(&self, ending: CloseMode) {
-        if self.ending.get() == CloseMode::Open || ending == CloseMode::Cut {
-            self.ending.set(ending);
+/// Closing.
+impl WsSender {
+    /// Closes the connection after the queued bytes are sent.
+    pub(crate) fn close(&self) {
+        if self.is_open() {
+            self.state.set(SendState::Closing);
             self.wake();
         }
     }
 
-    pub(crate) fn ending(&self) -> CloseMode {
-        self.ending.get()
+    /// Closes the connection at once, also while [`close`](Self::close) takes effect.
+    pub(crate) fn abort(&self) {
+        self.state.set(SendState::Aborted);
+        self.wake();
     }
 
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.state.get() == SendState::Open
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.state.get() == SendState::Aborted
+    }
+
+    /// Returns true once, for the timer of the closing handshake.
+    pub(crate) fn start_close_timer(&self) -> bool {
+        !self.close_timer_started.replace(true)
+    }
+}
+
+/// Sending, by the connection's task.
+impl WsSender {
     /// Bytes queued and in flight.
     pub(crate) fn queued(&self) -> usize {
         self.out.borrow().len() + self.in_flight.get()
     }
 
-    /// Takes everything queued, with its memory: an idle connection owns none.
+    /// Takes all queued bytes with their memory: an idle connection owns none.
     pub(crate) fn take(&self) -> Batch {
         let batch = self.out.borrow_mut().take();
         self.in_flight.set(batch.len());
@@ -118,51 +143,47 @@ impl WsSender {
         self.in_flight.get() > 0
     }
 
-    /// The taken bytes are sent.
-    pub(crate) fn sent(&self) {
+    /// The taken bytes are sent, or will never be.
+    pub(crate) fn finish_batch(&self) {
         self.in_flight.set(0);
-        if self.wants_room.take()
+        if self.reader_waits.take()
             && let Some(waker) = &*self.waker.borrow()
         {
-            // Also in a turn: the reader had its part of that already.
+            // Also during a poll of the task: it has polled the reader already.
             waker.wake_by_ref();
         }
     }
 
-    /// Ready when less than `mark` bytes wait, or the link is ending.
+    /// Ready when fewer than `mark` bytes are queued, or the sender is closed.
     pub(crate) fn poll_room(&self, mark: usize) -> Poll<()> {
-        let full = self.queued() >= mark && self.ending.get() == CloseMode::Open;
-        self.wants_room.set(full);
+        let full = self.queued() >= mark && self.is_open();
+        self.reader_waits.set(full);
         if full { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Whether there is something to send or an end to make. To be asked in a [`while_polled`](Self::while_polled).
+    /// Whether there are bytes to send or the connection is to be closed. Call it within
+    /// [`poll_task`](Self::poll_task).
     pub(crate) fn has_work(&self) -> bool {
-        !self.out.borrow().is_empty() || self.ending.get() != CloseMode::Open
+        !self.out.borrow().is_empty() || !self.is_open()
     }
 
-    /// True once: the link has begun to end and its last moments are to be timed.
-    pub(crate) fn start_close_timer(&self) -> bool {
-        !self.close_timer_started.replace(true)
-    }
-
-    /// Runs one turn of the connection's task, during which appending wakes nobody.
+    /// Polls the connection's task by `poll`, during which appending does not wake the task.
     ///
-    /// Whatever the task waits for at the end of it, be it only the peer that takes its time with what is in
-    /// flight, it hears when the link begins to end.
-    pub(crate) fn while_polled<R>(
+    /// Each poll registers the task, so that closing wakes it even while it only waits for the peer to read the bytes in
+    /// flight.
+    pub(crate) fn poll_task<R>(
         &self,
         cx: &mut Context<'_>,
-        run: impl FnOnce(&mut Context<'_>) -> R,
+        poll: impl FnOnce(&mut Context<'_>) -> R,
     ) -> R {
-        self.listen(cx);
+        self.register(cx);
         self.being_polled.set(true);
-        let result = run(cx);
+        let result = poll(cx);
         self.being_polled.set(false);
         result
     }
 
-    fn listen(&self, cx: &mut Context<'_>) {
+    fn register(&self, cx: &mut Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         match &*waker {
             Some(known) if known.will_wake(cx.waker()) => {}

@@ -1,4 +1,4 @@
-//! [`Remote`]: the server from any thread.
+//! [`Remote`]: a handle to a server for other threads.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,9 +17,28 @@ use crate::message::Encoded;
 use crate::metrics::Metrics;
 use crate::server::shard::shared::{ServerShared, ShardMessage};
 
-/// A handle to a running server for other threads. What it asks for is mailed to the core that owns the
-/// session; one that has ended meanwhile is ignored. Messages wait there up to
-/// [`mailbox_high_water`](crate::Config::mailbox_high_water); what is no message is always taken.
+/// A handle to a server for any thread: it is `Send`, `Sync` and cheap to clone.
+///
+/// A call puts its request into the mailbox of the worker that owns the session and returns without waiting, except
+/// [`transport`](Self::transport) and `reload_tls`. The request is ignored if the session has ended by then. Messages
+/// in a mailbox are limited by [`mailbox_high_water`](crate::Config::mailbox_high_water); other requests are not.
+///
+/// [`Running::remote`](crate::Running::remote), [`ServerRef::remote`](crate::ServerRef::remote) and
+/// [`current`](Self::current) return one. It may outlive the server: then sends return [`SendError::Closed`], and other
+/// calls have no effect.
+///
+/// ```
+/// use eio_monoio::{Remote, SendError, Sid};
+///
+/// /// Called on threads that are not the server's, with each event of another system.
+/// fn notify(remote: &Remote, subscribers: &[Sid], text: &str) {
+///     match remote.send_many(subscribers.iter().cloned(), text) {
+///         Ok(()) => {}
+///         Err(SendError::Full) => eprintln!("a worker is overloaded; some sessions were skipped"),
+///         Err(error) => eprintln!("{error}"),
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Remote {
     shared: Arc<ServerShared>,
@@ -30,21 +49,26 @@ impl Remote {
         Self { shared }
     }
 
-    /// The server whose worker this thread is, for handlers and what they call; `None` on other threads.
+    /// The server of the current worker, for handlers and functions that they call. `None` on a thread that is not a
+    /// worker of a server.
     pub fn current() -> Option<Self> {
         CURRENT.with(|here| here.borrow().clone())
     }
 
-    /// Makes this thread a worker of a server until the guard is dropped.
+    /// Makes this handle that of [`current`](Self::current) on this thread, until the guard is dropped.
     pub(crate) fn enter(shared: Arc<ServerShared>) -> Entered {
         Entered(CURRENT.with(|here| here.replace(Some(Self { shared }))))
     }
 
-    /// Sends to one session. Above its high-water mark the message is dropped, and that is logged.
+    /// Sends to one session.
+    ///
+    /// `Ok` means that its worker will queue the message, unless the session has ended or is above its
+    /// [high-water mark](crate::Config::outbound_high_water): then the worker drops it, and that is logged.
     ///
     /// # Errors
-    /// [`SendError::Full`] above [`mailbox_high_water`](crate::Config::mailbox_high_water): the core of the session
-    /// is behind, the message is dropped. [`SendError::Closed`]: the server has ended, or never had such a session.
+    /// - [`SendError::Full`]: [`mailbox_high_water`](crate::Config::mailbox_high_water) bytes or more wait for the
+    ///   worker of the session.
+    /// - [`SendError::Closed`]: the server has ended, or it cannot have issued this sid.
     pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         let message = message.into();
         let route = self.shared.route(sid).ok_or(SendError::Closed)?;
@@ -55,10 +79,10 @@ impl Remote {
         )
     }
 
-    /// Sends to some sessions, with one encoding.
+    /// Sends to some sessions. The message is encoded once. Sids that this server cannot have issued are ignored.
     ///
     /// # Errors
-    /// As for [`send`](Self::send), if it is so for one core; the sessions of the others get the message.
+    /// As [`send`](Self::send), if that applies to at least one worker. Sessions of other workers receive the message.
     pub fn send_many<'m>(
         &self,
         sids: impl IntoIterator<Item = Sid>,
@@ -75,41 +99,43 @@ impl Remote {
         for (shard, sids) in shards.into_iter().enumerate().filter(|(_, sids)| !sids.is_empty()) {
             let size = message.frame().len() + sids.len() * size_of::<Sid>();
             let shard_message = ShardMessage::SendMany(sids.into(), message.clone());
-            // Also after an error: the others are to have it.
+            // After an error too: the other workers receive it.
             result = result.and(self.shared.offer(shard as u16, size, shard_message));
         }
         result
     }
 
-    /// Sends to every session of every core, with one encoding.
+    /// Sends to every session of every worker. The message is encoded once. Sessions opened after this call do not
+    /// receive it; a session above its [high-water mark](crate::Config::outbound_high_water) is skipped.
     ///
     /// # Errors
-    /// As for [`send`](Self::send), if it is so for one core; the sessions of the others get the message.
+    /// As [`send`](Self::send), if that applies to at least one worker. Sessions of other workers receive the message.
     pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         let message = Encoded::new(message.into());
         self.shared.offer_all(None, self.shared.calls.next(), &message)
     }
 
-    /// Ends a session after what is queued for it.
+    /// Ends one session, as [`Socket::disconnect`](crate::Socket::disconnect). An unknown sid is ignored.
     pub fn disconnect(&self, sid: &Sid) {
         self.route(sid, ShardMessage::Disconnect);
     }
 
-    /// Ends every session.
+    /// Ends every session that is open now, as [`Socket::disconnect`](crate::Socket::disconnect).
     pub fn disconnect_all(&self) {
         let call = self.shared.calls.next();
         self.shared.post_all(|| ShardMessage::DisconnectAll(call));
     }
 
-    /// Calls `make` on one of the cores, in turn, and runs its future there as [`spawn`](crate::spawn) does: what
-    /// this thread can send goes into `make`, what it makes of that stays on the core. After the server's end
-    /// nothing happens.
+    /// Calls `new_future` on one of the workers, in turn, and runs its future there as [`spawn`](crate::spawn) does.
+    ///
+    /// The closure is sent to the worker, so its captures must be `Send`; the future need not be. A panic is caught and
+    /// logged. After the server has ended, neither is called.
     ///
     /// ```
     /// use std::time::Duration;
     /// use eio_monoio::Running;
     ///
-    /// fn tell_the_time(running: &Running) {
+    /// fn broadcast_each_minute(running: &Running) {
     ///     let remote = running.remote();
     ///     running.remote().spawn(move || async move {
     ///         loop {
@@ -121,48 +147,51 @@ impl Remote {
     /// ```
     pub fn spawn<F: Future<Output = ()> + 'static>(
         &self,
-        make: impl FnOnce() -> F + Send + 'static,
+        new_future: impl FnOnce() -> F + Send + 'static,
     ) {
         let shard = self.shared.jobs.fetch_add(1, Ordering::Relaxed) % self.shared.mailboxes.len();
-        let job = Box::new(move || drop(crate::worker::task::spawn(make())));
+        let job = Box::new(move || drop(crate::worker::task::spawn(new_future())));
         self.shared.post(shard as u16, ShardMessage::Run(job));
     }
 
-    /// What carries a session; `None` if there is no such session. Waits for the core that owns it, at most a
-    /// second: not to be called from a handler, which has [`Socket::transport`](crate::Socket::transport).
+    /// The transport of a session; `None` if it is not open.
+    ///
+    /// Blocks until the worker of the session has answered, for at most one second, after which it returns `None`. Do
+    /// not call it on a worker; handlers have [`Socket::transport`](crate::Socket::transport).
     pub fn transport(&self, sid: &Sid) -> Option<Transport> {
         let (reply, answer) = mpsc::sync_channel(1);
         self.route(sid, |sid| ShardMessage::Transport(sid, reply));
         answer.recv_timeout(Duration::from_secs(1)).ok().flatten()
     }
 
-    /// How many sessions there are.
+    /// The number of sessions of all workers.
     pub fn sessions(&self) -> usize {
         self.shared.sessions.load(Ordering::Relaxed)
     }
 
-    /// What the workers have done and hold. Cheap: it reads what they have written down, and waits for nobody.
+    /// The counters of all workers. It reads atomic values and does not wait for the workers.
     pub fn metrics(&self) -> Metrics {
         self.shared.metrics()
     }
 
-    /// How many connections there are.
+    /// The number of connections of all workers.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
     }
 
-    /// Reads the files of [`Tls`](crate::Tls) again: connections that come from now on see what is in them, those
-    /// that are there go on as they are. Does nothing for a server without TLS. It reads from disk: not to be
-    /// called from a handler. Only with the feature `tls`.
+    /// Reads the files of [`Tls`](crate::Tls) again, for connections that are accepted from now on. Open connections
+    /// continue unchanged. Without TLS it has no effect.
+    ///
+    /// It reads from disk, so do not call it on a worker. Only with the feature `tls`.
     ///
     /// # Errors
-    /// What is wrong with the files, and which of them it is. Then everything stays as it was.
+    /// The file that cannot be used, and the reason. The server keeps the previous certificate and options then.
     #[cfg(feature = "tls")]
     pub fn reload_tls(&self) -> Result<(), crate::ConfigError> {
         self.shared.identity.as_ref().map_or(Ok(()), crate::server::tls::Identity::reload)
     }
 
-    /// Begins an orderly end, see [`Running::shutdown`](crate::Running::shutdown).
+    /// Starts an orderly shutdown; see [`Running::shutdown`](crate::Running::shutdown).
     pub fn shutdown(&self) {
         self.shared.shut_down();
     }
@@ -178,7 +207,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Remote>> = const { RefCell::new(None) };
 }
 
-/// See [`Remote::enter`]; holds what was there before.
+/// The guard of [`Remote::enter`]. It restores the previous handle.
 pub(crate) struct Entered(Option<Remote>);
 
 impl Drop for Entered {

@@ -1,4 +1,4 @@
-//! [`Socket`]: a session as its handler sees it, and [`ServerRef`]: the server as seen from there.
+//! [`Socket`]: the handle of a session, and [`ServerRef`]: its server.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -14,7 +14,36 @@ use crate::error::SendError;
 use crate::server::remote::Remote;
 use crate::server::session::Session;
 
-/// One session. Cheap to clone; stays on its core.
+/// A handle to one session, for handlers and tasks of its worker.
+///
+/// It is cheap to clone and not `Send`: other threads use a [`Remote`] and the [`sid`](Self::sid). A handle does not
+/// keep the session open, only its [`data`](Self::data).
+///
+/// Messages are sent in the order in which they were queued. They are queued until the transport takes them: over a
+/// WebSocket at the end of the current turn of the worker, over polling when the client's GET arrives.
+///
+/// The futures of all async methods are cancel safe: one that is dropped before it completes has had no effect.
+///
+/// ```
+/// use std::time::Duration;
+/// use eio_monoio::{SendError, Socket, sleep, spawn};
+///
+/// /// Sends the lines, one each second, until the session ends.
+/// fn feed(socket: &Socket<()>, lines: Vec<String>) {
+///     let socket = socket.clone();
+///     spawn(async move {
+///         for line in &lines {
+///             // Waits while the client reads slowly.
+///             match socket.send(line.as_str()).await {
+///                 Ok(()) => sleep(Duration::from_secs(1)).await,
+///                 Err(SendError::Closed) => return,
+///                 Err(error) => eprintln!("{}: {error}", socket.sid()),
+///             }
+///         }
+///         socket.disconnect();
+///     });
+/// }
+/// ```
 pub struct Socket<T> {
     session: Rc<Session<T>>,
 }
@@ -29,49 +58,58 @@ impl<T> Socket<T> {
         &self.session.sid
     }
 
-    /// What [`Handler::connect`](crate::Handler::connect) made of this session.
+    /// The value that [`Handler::connect`](crate::Handler::connect) returned for this session.
     pub fn data(&self) -> &T {
         &self.session.data
     }
 
-    /// What carries the session now.
+    /// The transport that carries the session now.
     pub fn transport(&self) -> Transport {
         self.session.transport()
     }
 
-    /// Whether a WebSocket is being tried while polling carries the session.
+    /// Whether an upgrade is in progress: polling carries the session and a WebSocket is probed.
     pub fn is_upgrading(&self) -> bool {
         self.session.is_upgrading()
     }
 
-    /// The other end of the connection that opened the session; `None` for a Unix-domain socket.
+    /// The address of the client that opened the session, as [`RequestInfo::peer_addr`](crate::RequestInfo::peer_addr)
+    /// returned it; `None` for a Unix-domain socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.session.peer
     }
 
-    /// Why the session ended, if it has.
+    /// The close reason, if the session has ended.
     pub fn closed(&self) -> Option<CloseReason> {
         self.session.closed()
     }
 
-    /// Bytes that wait to be sent.
+    /// The number of bytes that wait to be sent.
     pub fn queued(&self) -> usize {
         self.session.queued()
     }
 
-    /// Queues a message, or says why not.
+    /// Queues a message.
     ///
     /// # Errors
-    /// [`SendError::Full`] at the [high-water mark](crate::Config::outbound_high_water). A handler that answers
-    /// each message with one as large does not meet it: nothing is read from a client above the mark.
+    /// - [`SendError::Full`]: [`outbound_high_water`](crate::Config::outbound_high_water) bytes or more wait. A handler
+    ///   that answers each message with one message does not reach it unless the answers are much larger: above the
+    ///   mark no message is read from the client.
+    /// - [`SendError::Closed`]: the session has ended or is closing.
+    /// - [`SendError::TooLarge`]: the message has 4 GiB or more.
+    /// - [`SendError::Separator`]: text with U+001E while polling carries the session.
     pub fn try_send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         self.session.try_send(message.into())
     }
 
-    /// Queues a message as soon as there is room.
+    /// Queues a message as soon as fewer than [`outbound_high_water`](crate::Config::outbound_high_water) bytes wait.
+    ///
+    /// Cancel safe: a future that is dropped before it completes has not queued the message. The order among several
+    /// futures that wait is not defined.
     ///
     /// # Errors
-    /// [`SendError::Closed`] if the session ends before that.
+    /// As [`try_send`](Self::try_send), except [`SendError::Full`]; [`SendError::Closed`] also if the session ends
+    /// while this waits.
     pub async fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         let message = message.into();
         loop {
@@ -82,17 +120,19 @@ impl<T> Socket<T> {
         }
     }
 
-    /// Queues a message if there is room, and drops it if not: for news that the next message outdates.
+    /// Queues a message, or drops it where [`try_send`](Self::try_send) returns an error: for values that the next
+    /// message replaces.
     pub fn send_volatile<'m>(&self, message: impl Into<Message<'m>>) {
         let _ = self.session.try_send(message.into());
     }
 
-    /// Queues a packet, as python-engineio's `send_packet` does: a message as [`try_send`](Self::try_send), a close
-    /// packet as [`disconnect`](Self::disconnect).
+    /// Queues a packet: a message as [`try_send`](Self::try_send), a close packet as [`disconnect`](Self::disconnect).
+    ///
+    /// python-engineio: `send_packet`.
     ///
     /// # Errors
-    /// As for [`try_send`](Self::try_send). [`SendError::Reserved`] for every other packet: the protocol says when
-    /// those are due, and one more would break the session.
+    /// As [`try_send`](Self::try_send). [`SendError::Reserved`]: any other packet. The session sends those when the
+    /// protocol requires them, and one more would be a violation.
     pub fn try_send_packet(&self, packet: Packet<'_>) -> Result<(), SendError> {
         match packet {
             Packet::Message(message) => self.try_send(message),
@@ -104,35 +144,42 @@ impl<T> Socket<T> {
         }
     }
 
-    /// Completes when nothing waits any more, because the transport took it or the session has ended. JS the event
-    /// `drain`, and the callback of `send`.
+    /// Completes when no bytes wait to be sent, or the session has ended. The kernel has them then, not necessarily the
+    /// client. Cancel safe.
+    ///
+    /// Engine.IO: event `drain`, callback of `send`.
     pub async fn flushed(&self) {
         poll_fn(|cx| self.session.poll_flushed(cx)).await;
     }
 
-    /// Completes when a WebSocket carries the session, or it has ended. JS the event `upgrade`.
+    /// Completes when a WebSocket carries the session, or the session has ended. Cancel safe.
+    ///
+    /// Engine.IO: event `upgrade`.
     pub async fn upgraded(&self) {
         poll_fn(|cx| self.session.poll_upgraded(cx)).await;
     }
 
-    /// Completes when the session has ended, and says why: for a task beside the handlers. They themselves hear of
-    /// it in [`Handler::disconnect`](crate::Handler::disconnect).
+    /// Completes with the close reason when the session has ended. Cancel safe.
+    ///
+    /// For tasks besides the handler, which is notified by [`Handler::disconnect`](crate::Handler::disconnect).
     pub async fn ended(&self) -> CloseReason {
         poll_fn(|cx| self.session.poll_closed(cx)).await;
         self.closed().unwrap_or(CloseReason::TransportClose)
     }
 
-    /// Completes when there is room for a message, or the session has ended.
+    /// Completes when fewer than [`outbound_high_water`](crate::Config::outbound_high_water) bytes wait to be sent, or
+    /// the session has ended. Cancel safe.
     pub async fn drained(&self) {
         poll_fn(|cx| self.session.poll_room(cx)).await;
     }
 
-    /// Ends the session after what is queued.
+    /// Ends the session after its queued messages and a close packet are sent, within
+    /// [`close_timeout`](crate::Config::close_timeout). Later sends return [`SendError::Closed`].
     pub fn disconnect(&self) {
         self.session.close();
     }
 
-    /// Ends the session now; what is queued is dropped.
+    /// Ends the session now, with [`CloseReason::ServerDisconnect`]. Queued messages are dropped.
     pub fn abort(&self) {
         self.end(CloseReason::ServerDisconnect);
     }
@@ -141,7 +188,7 @@ impl<T> Socket<T> {
         self.session.abort(reason);
     }
 
-    /// The server this session belongs to.
+    /// The server of this session.
     pub fn server(&self) -> ServerRef<'_, T> {
         ServerRef { session: &self.session }
     }
@@ -162,47 +209,66 @@ impl<T> fmt::Debug for Socket<T> {
     }
 }
 
-/// The server, from a handler's core: what concerns sessions of this core takes effect at once, the rest goes
-/// through their mailboxes.
+/// The server of a session, as [`Socket::server`] returns it.
+///
+/// Calls take effect at once for sessions of this worker. For sessions of others they are passed to their workers'
+/// mailboxes, and take effect soon. After the server has ended they have no effect.
+///
+/// ```
+/// use eio_monoio::{Sid, Socket};
+///
+/// fn announce(socket: &Socket<String>, to: Option<&Sid>, text: &str) {
+///     let server = socket.server();
+///     match to {
+///         Some(sid) => server.send(sid, text),
+///         None => server.broadcast(format!("{} of {}: {text}", socket.data(), server.sessions()).as_str()),
+///     }
+/// }
+/// ```
 pub struct ServerRef<'a, T> {
     session: &'a Rc<Session<T>>,
 }
 
 impl<T: 'static> ServerRef<'_, T> {
-    /// Sends to every session of every core. The message is encoded once; sessions over their high-water mark
-    /// do not get it.
+    /// Sends to every session of every worker, including this one. The message is encoded once.
+    ///
+    /// It is skipped, and that is logged, for a session above its
+    /// [high-water mark](crate::Config::outbound_high_water), and for all sessions of a worker whose
+    /// [mailbox](crate::Config::mailbox_high_water) is full. Sessions opened later do not receive it.
     pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) {
         if let Some(server) = self.session.env.server.upgrade() {
             server.broadcast(message.into());
         }
     }
 
-    /// Sends to one session, wherever it lives; an unknown one is ignored.
+    /// Sends to one session on any worker. An unknown sid is ignored; a message that cannot be queued is dropped, and
+    /// that is logged.
     pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) {
         if let Some(server) = self.session.env.server.upgrade() {
             server.send_to(sid, message.into());
         }
     }
 
-    /// A session of this core by its sid: with it its data, python-engineio's `session(sid)`. `None` for one of
-    /// another core, too.
+    /// The session with this sid, if it is open and on this worker. `None` for sessions of other workers.
+    ///
+    /// python-engineio: `session(sid)`, for the data.
     pub fn socket(&self, sid: &Sid) -> Option<Socket<T>> {
         self.session.env.server.upgrade()?.find_here(sid).map(Socket::new)
     }
 
-    /// Ends one session, wherever it lives, after what is queued.
+    /// Ends one session on any worker, as [`Socket::disconnect`]. An unknown sid is ignored.
     pub fn disconnect(&self, sid: &Sid) {
         if let Some(server) = self.session.env.server.upgrade() {
             server.disconnect(sid);
         }
     }
 
-    /// How many sessions there are on all cores.
+    /// The number of sessions of all workers.
     pub fn sessions(&self) -> usize {
         self.remote().sessions()
     }
 
-    /// A handle that works from any thread.
+    /// A handle for other threads.
     pub fn remote(&self) -> Remote {
         Remote::new(self.session.env.shared.clone())
     }

@@ -1,12 +1,13 @@
 //! [`WorkerContext`]: the state shared by everything on one worker, of a server or of clients.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +18,7 @@ use crate::worker::net;
 use crate::worker::pool::Pool;
 use crate::worker::random::Random;
 use crate::worker::tasks::Tasks;
+use crate::worker::thread_pool::{ThreadPool, shared_pool};
 use crate::worker::timers::{TICK, Timers};
 use crate::worker::wakers::WakerSlot;
 
@@ -24,6 +26,8 @@ use crate::worker::wakers::WakerSlot;
 pub(crate) struct WorkerContext {
     pub(crate) timers: Timers,
     pub(crate) pool: Rc<Pool>,
+    /// See [`thread_pool`](Self::thread_pool).
+    thread_pool: OnceCell<Arc<ThreadPool>>,
     /// See [`per_worker`](Self::per_worker).
     shared: RefCell<Vec<Rc<dyn Any>>>,
     /// Connections and user code.
@@ -68,6 +72,7 @@ impl Default for WorkerContext {
         Self {
             timers: Timers::new(Instant::default()),
             pool: Rc::default(),
+            thread_pool: OnceCell::new(),
             shared: RefCell::default(),
             tasks: Tasks::default(),
             background: Tasks::default(),
@@ -113,6 +118,16 @@ impl Drop for Entered {
 }
 
 impl WorkerContext {
+    /// The threads for blocking work: those of the server, if this is a worker of one.
+    pub(crate) fn thread_pool(&self) -> Arc<ThreadPool> {
+        self.thread_pool.get_or_init(shared_pool).clone()
+    }
+
+    /// Sets the threads for blocking work, before any is asked for.
+    pub(crate) fn set_thread_pool(&self, pool: Arc<ThreadPool>) {
+        let _ = self.thread_pool.set(pool);
+    }
+
     /// The single `T` of this worker, made by the first call: for modules that keep their own state for each worker.
     pub(crate) fn per_worker<T: Default + 'static>(&self) -> Rc<T> {
         let known = self.shared.borrow().iter().find(|any| any.is::<T>()).cloned();

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::worker::mailbox_waker::MailboxWaker;
 use crate::worker::net::Socket;
-use crate::worker::yield_now;
+use crate::worker::{task_waker, yield_now};
 
 /// Items from any thread to one worker: a vector under a mutex, and a waker. Each batch of items costs one wake-up.
 pub(crate) struct Mailbox<T> {
@@ -104,6 +104,7 @@ impl<T> Mailbox<T> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             yield_now::wake_all();
+            task_waker::wake_posted();
         }
     }
 
@@ -131,6 +132,7 @@ impl MailboxReceiver {
         let waker = mailbox.waker.try_clone()?;
         let mut receiver = Self::new(wake_rx)?;
         receiver.of_worker = true;
+        task_waker::set_waker(waker.try_clone()?);
         yield_now::set_waker(waker);
         Ok(receiver)
     }
@@ -140,6 +142,7 @@ impl Drop for MailboxReceiver {
     fn drop(&mut self) {
         if self.of_worker {
             yield_now::clear_waker();
+            task_waker::clear_waker();
         }
     }
 }

@@ -10,9 +10,10 @@
 //! | [`tasks`], [`task`] | counted tasks that isolate user code; the public `spawn` and `sleep` |
 //! | [`pool`], [`future_pool`], [`trim`] | reusable buffers and futures, and returning memory after a burst |
 //! | [`mailbox`], [`mailbox_waker`], [`yield_now`] | items from other threads, wake-ups, cooperative yielding |
-//! | [`wakers`] | the tasks that wait for one event |
+//! | [`wakers`], [`task_waker`] | the tasks that wait for one event; wakers that any thread may use |
 //! | [`random`], [`signal`] | random bytes; SIGINT |
 
+pub(crate) mod blocking;
 pub(crate) mod context;
 pub(crate) mod deadline;
 pub(crate) mod future_pool;
@@ -23,7 +24,9 @@ pub(crate) mod pool;
 pub(crate) mod random;
 pub(crate) mod signal;
 pub(crate) mod task;
+pub(crate) mod task_waker;
 pub(crate) mod tasks;
+pub(crate) mod thread_pool;
 pub(crate) mod timers;
 pub(crate) mod trim;
 pub(crate) mod wakers;

@@ -22,8 +22,8 @@ use crate::worker::wakers::WakerSlot;
 /// The task ends with its worker at the latest. A shutdown does not wait for it: after requests, sessions and their
 /// handlers have ended, remaining tasks are dropped. A panic ends this task only, and is logged.
 ///
-/// A task can be woken only by its own worker: await [`sleep`], methods of sockets, or channels whose both ends are on
-/// this worker. From other threads, send to it through a [`Remote`](crate::Remote).
+/// Any thread may wake the task: besides [`sleep`] and methods of sockets, it may await channels whose sender is on
+/// another thread. Timers and sockets of another runtime do not work here: they need that runtime on this thread.
 ///
 /// ```
 /// use std::time::Duration;

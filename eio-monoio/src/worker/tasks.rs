@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use slab::Slab;
 
 use crate::worker::net;
+use crate::worker::task_waker::TaskWaker;
 use crate::worker::wakers::WakerSlot;
 
 /// The tasks of a worker. A runtime that is dropped with live tasks leaks its ring and their sockets, so a worker ends
@@ -83,14 +84,22 @@ impl Tasks {
     /// Runs a user future.
     pub(crate) fn run<F: Future>(&self, future: F) -> Run<'_, F> {
         let registered = AbortRegistration { tasks: self, key: None };
-        Run { future: GuardedFuture { future: Some(future) }, registered }
+        Run {
+            future: GuardedFuture { future: Some(future) },
+            registered,
+            waker: TaskWaker::default(),
+        }
     }
 
     /// Calls user code that returns a future, and runs that future.
     #[inline(always)]
     pub(crate) fn start<F: Future>(&self, call: impl FnOnce() -> F) -> Run<'_, F> {
         let registered = AbortRegistration { tasks: self, key: None };
-        Run { future: GuardedFuture { future: self.call(call).ok() }, registered }
+        Run {
+            future: GuardedFuture { future: self.call(call).ok() },
+            registered,
+            waker: TaskWaker::default(),
+        }
     }
 }
 
@@ -100,6 +109,8 @@ pin_project! {
         #[pin]
         future: GuardedFuture<F>,
         registered: AbortRegistration<'t>,
+        // Other threads may wake the future, and it may hand its waker to any of them.
+        waker: TaskWaker,
     }
 }
 
@@ -112,16 +123,17 @@ impl<F: Future> Future for Run<'_, F> {
             // The call that should have returned the future panicked.
             return Poll::Ready(Err(Stopped::Panicked));
         };
-        let outcome = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-            Ok(Poll::Ready(output)) => Ok(output),
-            // Not before the first poll: a disconnect callback that awaits nothing completes during an abort too.
-            Ok(Poll::Pending) if this.registered.tasks.aborting.get() => Err(Stopped::Aborted),
-            Ok(Poll::Pending) => {
-                this.registered.set(cx.waker());
-                return Poll::Pending;
-            }
-            Err(_) => Err(Stopped::Panicked),
-        };
+        let outcome =
+            match catch_unwind(AssertUnwindSafe(|| this.waker.poll(cx, |cx| future.poll(cx)))) {
+                Ok(Poll::Ready(output)) => Ok(output),
+                // Not before the first poll: a disconnect callback that awaits nothing completes during an abort too.
+                Ok(Poll::Pending) if this.registered.tasks.aborting.get() => Err(Stopped::Aborted),
+                Ok(Poll::Pending) => {
+                    this.registered.set(cx.waker());
+                    return Poll::Pending;
+                }
+                Err(_) => Err(Stopped::Panicked),
+            };
         Poll::Ready(if this.future.clear() { outcome } else { Err(Stopped::Panicked) })
     }
 }

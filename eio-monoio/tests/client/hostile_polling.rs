@@ -13,7 +13,7 @@ use crate::support::scripted::{self, Incoming};
 
 #[test]
 fn failed_request_ends_a_polling_session() {
-    // What the server does with the GET and with the POST after the handshake.
+    // How the server treats the GET and the POST after the handshake.
     type Rule = fn(Incoming);
     let hold: Rule = Incoming::hold;
     let refuse: Rule = |request| drop(request.answer("400 Bad Incoming", r#"{"code":1}"#));

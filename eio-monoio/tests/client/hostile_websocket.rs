@@ -65,9 +65,9 @@ fn websocket_violation_ends_the_session() {
         assert_eq!(closed.reason, CloseReason::ParseError, "{}", bad.escape_ascii());
         assert!(matches!(closed.detail, Some(Fault::Packet(_))), "{closed}");
     }
-    let closed = end_after(scripted::frame(Opcode::Close, b"\x03\xf1bye", None));
+    let closed = end_after(scripted::frame(Opcode::Close, b"\x03\xf1end", None));
     assert_eq!(closed.reason, CloseReason::TransportClose);
-    let close_frame = Fault::CloseFrame { code: Some(1009), reason: "bye".into() };
+    let close_frame = Fault::CloseFrame { code: Some(1009), reason: "end".into() };
     assert_eq!(closed.detail, Some(close_frame));
     let closed = end_after(scripted::frame(Opcode::Text, b"1", None));
     assert_eq!((closed.reason, closed.detail), (CloseReason::ServerDisconnect, None));

@@ -10,6 +10,7 @@ mod hostile_polling;
 mod hostile_websocket;
 mod lifecycle;
 mod messages;
+mod other_threads;
 mod raw_websocket;
 mod remote;
 mod requests;

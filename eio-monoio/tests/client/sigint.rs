@@ -1,4 +1,4 @@
-//! SIGINT and `handle_sigint`, each case in a process of its own, because a signal is for the whole process.
+//! SIGINT and `handle_sigint`, each case in a process of its own, because a signal is for a process.
 #![allow(unsafe_code, reason = "the parent of the test may have set SIGINT to be ignored")]
 
 use std::io::{BufRead, BufReader};

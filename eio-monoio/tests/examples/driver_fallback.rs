@@ -72,10 +72,12 @@ fn epoll_replaces_a_refused_io_uring() {
         let mut server = ServerProcess::run(echo("auto", refused));
         // The log may receive the ready line a moment later.
         eventually("the ready line", || server.log().contains("listening on"));
-        let said = server.log();
-        assert!(said.contains(" driver=epoll workers=2"), "{refused:?}: {said}");
+        let log = server.log();
+        assert!(log.contains(" driver=epoll workers=2"), "{refused:?}: {log}");
         WebSocket::open(server.addr()).0.assert_alive();
-        Polling::open(server.addr()).assert_alive();
+        let mut polling = Polling::open(server.addr());
+        polling.assert_alive();
+        polling.post_ok("1");
         server.terminate();
         let status = server.wait(TIMEOUT).expect("it ends");
         assert!(status.success(), "{refused:?}: {status}");
@@ -91,9 +93,9 @@ fn required_io_uring_fails_with_a_reason() {
         let status = crate::support::process::wait(&mut child, Duration::from_secs(10));
         _ = child.kill();
         let output = child.wait_with_output().expect("its output");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(status.is_some_and(|status| !status.success()), "{refused:?}: {status:?} {said}");
-        assert!(said.contains("no io_uring"), "{refused:?}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(status.is_some_and(|status| !status.success()), "{refused:?}: {status:?} {stderr}");
+        assert!(stderr.contains("no io_uring"), "{refused:?}: {stderr}");
         assert_eq!(output.stdout, b"", "the server listens");
     }
 }

@@ -7,9 +7,9 @@ use eio_monoio::{Cookie, Cors, Files, Server};
 
 use crate::support::configs::default_config;
 use crate::support::echo::Echo;
+use crate::support::foreign;
 use crate::support::process::ServerProcess;
 use crate::support::test_server::TestServer;
-use crate::support::{foreign, serial};
 
 #[test]
 fn latency_page_upgrades_and_measures_in_chromium() {
@@ -30,7 +30,6 @@ fn site_page_connects_in_chromium_only_with_the_token() {
 fn chromium_reaches_only_servers_that_allow_its_origin() {
     let test = "chromium_reaches_only_servers_that_allow_its_origin";
     let Some(browser) = foreign::browser(test) else { return };
-    let _shared = serial::shared();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let files = Files::new()
         .route("/", examples.join("chat/public"))
@@ -52,7 +51,6 @@ fn chromium_reaches_only_servers_that_allow_its_origin() {
 /// Runs an example and the script that visits its page.
 fn visit_example(test: &str, example: &str) {
     let Some(browser) = foreign::browser(test) else { return };
-    let _shared = serial::shared();
     let server = ServerProcess::run(ServerProcess::command(example));
     visit(&browser.with_script(&format!("{example}.mjs")), server.url(), &[]);
 }

@@ -8,7 +8,7 @@ use http::HeaderValue;
 
 use crate::support::configs::default_config;
 use crate::support::echo::Echo;
-use crate::support::{foreign, serial};
+use crate::support::foreign;
 
 /// Three workers. engine.io-client opens a connection for each request, so a request may arrive at any worker, and these
 /// sids do not name the worker of their session.
@@ -34,7 +34,6 @@ fn server() -> Running {
 }
 
 fn run(client: &foreign::Program, scenarios: &[&str]) {
-    let _shared = serial::shared();
     let server = server();
     let url = format!("http://{}/engine.io/", server.local_addr());
     foreign::run(&mut client.client_command(&url, scenarios), Duration::from_secs(120), |_| {})

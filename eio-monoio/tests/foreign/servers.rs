@@ -10,61 +10,17 @@ use crate::support::client::{
     wait_for_transport,
 };
 use crate::support::counting_relay::CountingRelay;
-use crate::support::process::{ServerProcess, signal};
-use crate::support::{foreign, parallel, serial};
-
-/// A server, and where its behaviour differs.
-#[derive(Clone, Copy)]
-struct Kind {
-    install: fn(&str) -> Option<&'static foreign::Program>,
-    /// pingInterval and pingTimeout, in the units of the server.
-    default: [&'static str; 2],
-    brief: [&'static str; 2],
-    /// The sum of `brief`.
-    brief_sum: Duration,
-    /// The status of a refusal.
-    refusal: u16,
-    /// Whether a large POST arrives complete.
-    large_posts: bool,
-    /// The reason of a session over WebSocket that the server closes.
-    close: CloseReason,
-}
-
-const JAVASCRIPT: Kind = Kind {
-    install: foreign::javascript_server,
-    default: ["25000", "20000"],
-    brief: ["400", "300"],
-    brief_sum: Duration::from_millis(700),
-    refusal: 403,
-    large_posts: true,
-    // `docs/protocol.md` 2.6.6: only a close frame.
-    close: CloseReason::TransportClose,
-};
-
-const PYTHON: Kind = Kind {
-    install: foreign::python_server,
-    default: ["25", "20"],
-    // It announces whole seconds.
-    brief: ["1", "1"],
-    brief_sum: Duration::from_secs(2),
-    refusal: 401,
-    // `docs/protocol.md` 2.3.12.
-    large_posts: false,
-    close: CloseReason::ServerDisconnect,
-};
-
-impl Kind {
-    fn start(&self, test: &str, settings: [&str; 2], max_payload: &str) -> Option<ServerProcess> {
-        let installed = (self.install)(test)?;
-        let [interval, timeout] = settings;
-        Some(ServerProcess::run(installed.server_command(&[interval, timeout, max_payload])))
-    }
-}
+use crate::support::foreign::{ForeignServer, JAVASCRIPT, PYTHON};
+use crate::support::parallel;
 
 macro_rules! for_each_server {
     ($($test:ident)+) => {
-        mod javascript { $( #[test] fn $test() { super::$test(super::JAVASCRIPT, stringify!($test)) } )+ }
-        mod python { $( #[test] fn $test() { super::$test(super::PYTHON, stringify!($test)) } )+ }
+        mod javascript {
+            $( #[test] fn $test() { super::$test(super::JAVASCRIPT, stringify!($test)) } )+
+        }
+        mod python {
+            $( #[test] fn $test() { super::$test(super::PYTHON, stringify!($test)) } )+
+        }
     };
 }
 
@@ -75,8 +31,6 @@ for_each_server! {
     server_close_has_the_right_reason
     refusal_reports_its_status
     killed_server_is_noticed_at_once
-    silent_server_times_out
-    heartbeat_keeps_an_idle_session_open
     oversized_message_is_rejected_before_sending
 }
 
@@ -94,8 +48,7 @@ async fn wait_for_upgrade(client: &Client) {
     }
 }
 
-fn every_message_is_echoed(kind: Kind, test: &str) {
-    let _shared = serial::shared();
+fn every_message_is_echoed(kind: ForeignServer, test: &str) {
     // Over polling binary is base64: 900 KB become 1.2 MB.
     let Some(server) = kind.start(test, kind.default, "2000000") else { return };
     let (large, large_binary) = ("x".repeat(900_000), vec![0xfe; 900_000]);
@@ -128,8 +81,7 @@ fn every_message_is_echoed(kind: Kind, test: &str) {
     });
 }
 
-fn compressed_messages_are_echoed_compressed(kind: Kind, test: &str) {
-    let _shared = serial::shared();
+fn compressed_messages_are_echoed_compressed(kind: ForeignServer, test: &str) {
     let Some(server) = kind.start(test, kind.default, "1000000") else { return };
     let without_takeover = |without| {
         PerMessageDeflate::new()
@@ -183,8 +135,7 @@ async fn exchange_compressed(
     assert_eq!(client.ended().await.reason, CloseReason::ClientDisconnect);
 }
 
-fn upgrade_loses_no_message(kind: Kind, test: &str) {
-    let _shared = serial::shared();
+fn upgrade_loses_no_message(kind: ForeignServer, test: &str) {
     let Some(server) = kind.start(test, kind.default, "1000000") else { return };
     for_each_transport(|driver, transport| {
         block_on(driver, async {
@@ -201,8 +152,7 @@ fn upgrade_loses_no_message(kind: Kind, test: &str) {
     });
 }
 
-fn server_close_has_the_right_reason(kind: Kind, test: &str) {
-    let _shared = serial::shared();
+fn server_close_has_the_right_reason(kind: ForeignServer, test: &str) {
     let Some(server) = kind.start(test, kind.default, "1000000") else { return };
     on_every_transport(async |transport| {
         let client = connect_over(server.url(), transport).await.expect("connects");
@@ -221,8 +171,7 @@ fn server_close_has_the_right_reason(kind: Kind, test: &str) {
     });
 }
 
-fn refusal_reports_its_status(kind: Kind, test: &str) {
-    let _shared = serial::shared();
+fn refusal_reports_its_status(kind: ForeignServer, test: &str) {
     let Some(server) = kind.start(test, kind.default, "1000000") else { return };
     on_every_transport(async |transport| {
         let refused = connect_over(server.url(), transport).header("X-Refuse", "1").await;
@@ -240,8 +189,7 @@ fn refusal_reports_its_status(kind: Kind, test: &str) {
     });
 }
 
-fn killed_server_is_noticed_at_once(kind: Kind, test: &str) {
-    let _shared = serial::shared();
+fn killed_server_is_noticed_at_once(kind: ForeignServer, test: &str) {
     on_every_transport(async |transport| {
         let Some(server) = kind.start(test, kind.default, "1000000") else { return };
         let client = connect_over(server.url(), transport).await.expect("connects");
@@ -259,35 +207,7 @@ fn killed_server_is_noticed_at_once(kind: Kind, test: &str) {
     });
 }
 
-fn silent_server_times_out(kind: Kind, test: &str) {
-    let _exclusive = serial::exclusive();
-    on_every_transport(async |transport| {
-        let Some(server) = kind.start(test, kind.brief, "1000000") else { return };
-        let client = connect_over(server.url(), transport).await.expect("connects");
-        client.send("first").await.expect("queued");
-        assert_eq!(next_message(&client).await, OwnedMessage::Text("first".into()));
-        // Like a half-open connection: the kernel of the server accepts data, and no data arrives.
-        signal("-STOP", &server.pid().to_string());
-        let begun = Instant::now();
-        let closed = closed(&client).await;
-        assert_eq!(closed.reason, CloseReason::PingTimeout, "{closed}");
-        assert!(begun.elapsed() < kind.brief_sum + Duration::from_secs(20));
-    });
-}
-
-fn heartbeat_keeps_an_idle_session_open(kind: Kind, test: &str) {
-    let _exclusive = serial::exclusive();
-    let Some(server) = kind.start(test, kind.brief, "1000000") else { return };
-    on_every_transport(async |transport| {
-        let client = connect_over(server.url(), transport).await.expect("connects");
-        client::sleep(kind.brief_sum * 2).await;
-        client.send("still here").await.expect("queued");
-        assert_eq!(next_message(&client).await, OwnedMessage::Text("still here".into()));
-    });
-}
-
-fn oversized_message_is_rejected_before_sending(kind: Kind, test: &str) {
-    let _shared = serial::shared();
+fn oversized_message_is_rejected_before_sending(kind: ForeignServer, test: &str) {
     let Some(server) = kind.start(test, kind.default, "10000") else { return };
     on_every_transport(async |transport| {
         let client = connect_over(server.url(), transport).await.expect("connects");

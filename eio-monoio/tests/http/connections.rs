@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::support::configs::{default_config, for_each_config};
 use crate::support::connection::Connection;
 use crate::support::polling::{Polling, sid_of};
-use crate::support::refusals::{UNKNOWN_SID, UNKNOWN_TRANSPORT};
+use crate::support::refusals::{BAD_REQUEST, UNKNOWN_SID, UNKNOWN_TRANSPORT};
 use crate::support::request::{POLLING, Request, WEBSOCKET, target, upgrade_target};
 use crate::support::test_server::TestServer;
 use crate::support::websocket::WebSocket;
@@ -95,7 +95,7 @@ fn http_1_0_client_gets_no_http_1_1_features() {
         let upgrade = String::from_utf8(upgrade).expect("ASCII").replace("HTTP/1.1", "HTTP/1.0");
         let mut conn = Connection::open(server.addr());
         conn.write(upgrade);
-        conn.response().assert(400, r#"{"code":3,"message":"Bad request"}"#);
+        conn.response().assert(400, BAD_REQUEST);
     });
 }
 
@@ -126,7 +126,7 @@ fn pipelined_requests_for_other_workers_are_answered_in_order() {
                 all.extend(Request::post(&target(sid), &message).bytes());
                 all.extend(Request::get("/engine.io/").bytes());
                 all.extend(Request::get(&target(sid)).bytes());
-                all.extend(Request::post(&target("nobody"), "").bytes());
+                all.extend(Request::post(&target("unknown"), "").bytes());
             }
         }
         // In one write, which is mostly one segment, and in pieces of any size.
@@ -208,16 +208,16 @@ fn request_may_be_split_at_any_byte() {
     for_each_config(|config| {
         let server = TestServer::start(config);
         let mut polling = Polling::open(server.addr());
-        let whole = Request::post(&target(&polling.sid), "4split").bytes();
-        for split in 1..whole.len() {
-            let (one, two) = whole.split_at(split);
+        let bytes = Request::post(&target(&polling.sid), "4split").bytes();
+        for split in 1..bytes.len() {
+            let (one, two) = bytes.split_at(split);
             polling.post.write(one);
             thread::sleep(Duration::from_micros(500));
             polling.post.write(two);
             polling.post.response().assert(200, "ok");
             assert_eq!(polling.poll(), "4split", "split at {split}");
         }
-        for byte in &whole {
+        for byte in &bytes {
             polling.post.write([*byte]);
             thread::sleep(Duration::from_micros(200));
         }

@@ -182,10 +182,10 @@ fn disconnects_at_any_byte_leave_no_connection() {
     for_each_config(|config| {
         let server = TestServer::start(config);
         let mut bystander = Polling::open(server.addr());
-        let whole = Request::get("/engine.io/?EIO=4&transport=polling&sid=unknown").bytes();
-        for n in 0..=whole.len() {
+        let bytes = Request::get("/engine.io/?EIO=4&transport=polling&sid=unknown").bytes();
+        for n in 0..=bytes.len() {
             let mut conn = Connection::open(server.addr());
-            conn.write(&whole[..n]);
+            conn.write(&bytes[..n]);
             if n % 2 == 0 {
                 conn.reset_on_close();
             }

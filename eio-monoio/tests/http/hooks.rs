@@ -17,7 +17,7 @@ use crate::support::websocket::WebSocket;
 
 type Make = Box<dyn Fn() -> App + Send + Sync>;
 
-/// Runs an [`App`] with more of a [`Server`].
+/// Runs an [`App`] with options of the [`Server`].
 fn serve(config: Config, options: impl FnOnce(Server<Make>) -> Server<Make>) -> Running {
     let log = Log::default();
     let make: Make = Box::new(move || App::new(&log));
@@ -46,8 +46,8 @@ fn connection_error_hook_receives_every_refusal() {
         let (mut socket, websocket) = WebSocket::open(addr);
         for (request, error) in [
             (Request::get("/engine.io/?EIO=4&transport=other"), UnknownTransport),
-            (Request::get(&target("nobody")), UnknownSid),
-            (Request::upgrade(&format!("{WEBSOCKET}&sid=nobody")), UnknownSid),
+            (Request::get(&target("unknown")), UnknownSid),
+            (Request::upgrade(&format!("{WEBSOCKET}&sid=unknown")), UnknownSid),
             (Request::post(POLLING, "4a"), BadHandshakeMethod),
             (Request::get(WEBSOCKET), BadRequest),
             (Request::get(&format!("{POLLING}&j=0")), BadRequest),
@@ -131,7 +131,7 @@ fn middleware_refuses_requests() {
             Request::get(&session),
             Request::post(&session, "4evil"),
             Request::upgrade(&upgrade_target(&sid)),
-            Request::get(&target("nobody")),
+            Request::get(&target("unknown")),
         ] {
             ask(addr, &request).assert(400, BAD_REQUEST);
             let wrong = ask(addr, &request.clone().header("X-Key", "wrong"));
@@ -179,7 +179,7 @@ fn generated_sids_reach_their_own_session() {
         let remote = running.remote();
         remote.send(&Sid::new("user-3").expect("legal"), "by name").expect("the queue has room");
         assert_eq!(sessions[3].poll(), "4by name");
-        assert!(remote.send(&Sid::new("user-9").expect("legal"), "nobody").is_err());
+        assert!(remote.send(&Sid::new("user-9").expect("legal"), "unknown").is_err());
 
         // A sid in use, an invalid one, an error and a panic: no session.
         for query in ["&name=user-3", "&name=a%20b", "", "&name=panic"] {

@@ -39,18 +39,18 @@ fn incomplete_head_times_out() {
         let mut bystander = Polling::open(server.addr());
         // Both connections have had a request: their limit is the idle timeout, one minute.
         bystander.assert_alive();
-        let whole = Request::get(POLLING).bytes();
+        let bytes = Request::get(POLLING).bytes();
         let mut first = Connection::open(server.addr());
-        first.write(&whole[..whole.len() - 1]);
+        first.write(&bytes[..bytes.len() - 1]);
         // The same after a request that was answered; the idle timeout would be a minute.
         let mut second = Connection::open(server.addr());
-        second.write([&*whole, &whole[..10]].concat());
+        second.write([&*bytes, &bytes[..10]].concat());
         assert_eq!(second.response().status, 200);
         // A byte now and then does not extend the timeout.
         let mut trickling = Connection::open(server.addr());
         let deadline = Instant::now() + TIMEOUT;
         // The value of a header without an end.
-        trickling.write(&whole[..whole.len() - 4]);
+        trickling.write(&bytes[..bytes.len() - 4]);
         let refused = loop {
             _ = trickling.try_write("x");
             if let Ok(response) = trickling.try_response(Duration::from_millis(20)) {

@@ -134,7 +134,7 @@ fn polling_client_receives_close_at_its_next_poll() {
         // ... without one, ...
         let mut none = Polling::open(server.addr());
         none.post_ok("4!close");
-        // (later messages are discarded)
+        // Later messages are discarded.
         none.post_ok("4late");
         assert_eq!(none.poll(), "1");
         none.assert_unknown();

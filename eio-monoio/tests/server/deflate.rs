@@ -233,8 +233,8 @@ fn invalid_deflate_data_or_utf8_closes_with_1007() {
         for payload in [&b"4not compressed"[..], b"\xff\xff\xff", b"", b"\x00\x05\x00\xfa\xff"] {
             expect_end(&server, &frame(TEXT | RSV1, payload), 1007, reason);
         }
-        let whole = DeflatePeer::new().compress(&[b'4'; 1000]);
-        expect_end(&server, &frame(TEXT | RSV1, &whole[..whole.len() - 3]), 1007, reason);
+        let complete = DeflatePeer::new().compress(&[b'4'; 1000]);
+        expect_end(&server, &frame(TEXT | RSV1, &complete[..complete.len() - 3]), 1007, reason);
         for text in [&b"4\xff"[..], b"4abc\xe2\x82"] {
             expect_end(
                 &server,

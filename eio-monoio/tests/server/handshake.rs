@@ -9,6 +9,7 @@ use crate::support::configs::{default_config, for_each_config};
 use crate::support::connection::Connection;
 use crate::support::log::Entry;
 use crate::support::polling::{Polling, sid_of};
+use crate::support::refusals::{BAD_REQUEST, FORBIDDEN, UNKNOWN_TRANSPORT};
 use crate::support::request::{POLLING, Request, target};
 use crate::support::response::Response;
 use crate::support::test_server::TestServer;
@@ -49,9 +50,9 @@ fn open_packet_has_exactly_five_keys() {
 
 #[test]
 fn messages_sent_on_open_follow_the_handshake_response() {
-    struct Greeter;
+    struct SendsOnOpen;
 
-    impl Handler for Greeter {
+    impl Handler for SendsOnOpen {
         type Session = ();
 
         async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
@@ -72,7 +73,7 @@ fn messages_sent_on_open_follow_the_handshake_response() {
     }
 
     for_each_config(|config| {
-        let server = TestServer::run(config, |_| Greeter);
+        let server = TestServer::run(config, |_| SendsOnOpen);
         // The response holds nothing but the open packet.
         let response = handshake(&server, "EIO=4&transport=polling");
         let sid = sid_of(response.text());
@@ -94,18 +95,18 @@ fn disabled_transports_are_neither_announced_nor_served() {
     // An upgrade that is not announced is refused, which the reference implementations do not do.
     let request = format!("/engine.io/?EIO=4&transport=websocket&sid={}", sid_of(response.text()));
     let refused = Connection::open(server.addr()).request(&Request::upgrade(&request));
-    refused.assert(400, r#"{"code":3,"message":"Bad request"}"#);
+    refused.assert(400, BAD_REQUEST);
 
     let server = TestServer::start(default_config().transports([Transport::Polling]));
     let response = handshake(&server, "EIO=4&transport=polling");
     assert_eq!(response.text(), open_packet(&sid_of(response.text()), ""));
     let request = "/engine.io/?EIO=4&transport=websocket";
     let refused = Connection::open(server.addr()).request(&Request::upgrade(request));
-    refused.assert(400, r#"{"code":0,"message":"Transport unknown"}"#);
+    refused.assert(400, UNKNOWN_TRANSPORT);
 
     let server = TestServer::start(default_config().transports([Transport::WebSocket]));
     let response = handshake(&server, "EIO=4&transport=polling");
-    response.assert(400, r#"{"code":0,"message":"Transport unknown"}"#);
+    response.assert(400, UNKNOWN_TRANSPORT);
     WebSocket::open(server.addr()).0.assert_alive();
 }
 
@@ -130,7 +131,7 @@ fn query_is_accepted_in_every_form() {
         "EIO=4&transport=polling&sid=",
         "EIO=4&transport=polling&sid",
         "&&EIO=4&=&transport=polling&&",
-        "EIO=4&transport=polling&sid=nobody&sid=",
+        "EIO=4&transport=polling&sid=unknown&sid=",
     ] {
         let response = handshake(&server, query);
         assert_eq!(response.status, 200, "{query}: {response:?}");
@@ -186,7 +187,7 @@ fn open_callback_runs_once_and_not_after_a_refusal() {
         let server = TestServer::start(config);
         let mut conn = Connection::open(server.addr());
         let refused = conn.request(&Request::get(&format!("{POLLING}&refuse=forbidden")));
-        refused.assert(403, r#"{"code":4,"message":"Forbidden"}"#);
+        refused.assert(403, FORBIDDEN);
         let mut polling = Polling::open(server.addr());
         polling.assert_alive();
         assert_eq!(server.log.of(&polling.sid)[0], Entry::Opened);

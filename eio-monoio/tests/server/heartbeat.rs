@@ -75,7 +75,7 @@ fn messages_do_not_replace_pongs() {
         assert_eq!(socket.text(), "2");
         let pinged = Instant::now();
         while server.log.of(&sid).last() != Some(&Entry::Closed(CloseReason::PingTimeout)) {
-            assert!(pinged.elapsed() < Duration::from_secs(5), "messages kept it alive");
+            assert!(pinged.elapsed() < Duration::from_secs(5), "messages keep the session alive");
             _ = socket.conn.try_write(crate::support::websocket::frame(
                 crate::support::websocket::TEXT,
                 b"4a",

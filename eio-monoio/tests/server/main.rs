@@ -4,15 +4,18 @@
 mod support;
 
 mod closing;
+mod commands;
 mod deflate;
 mod handlers;
 mod handshake;
 mod heartbeat;
 mod listeners;
 mod metrics;
+mod other_threads;
 mod polling_get;
 mod polling_post;
 mod raw_websocket;
+mod sessions;
 mod shutdown;
 mod sockets;
 mod tasks;

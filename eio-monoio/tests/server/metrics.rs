@@ -1,6 +1,7 @@
 //! The metrics of a server, in the text format of Prometheus.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use eio_monoio::{
@@ -56,6 +57,35 @@ impl Handler for Counted {
     }
 }
 
+/// The sums of series, by name and label, at the end of `every_event_is_counted_once`.
+const EXPECTED: [(&str, &str, f64); 18] = [
+    ("eio_sessions", "transport=\"polling\"", 2.0),
+    ("eio_sessions", "transport=\"websocket\"", 4.0),
+    ("eio_sessions_opened_total", "transport=\"polling\"", 4.0),
+    ("eio_sessions_opened_total", "transport=\"websocket\"", 3.0),
+    ("eio_sessions_closed_total", "", 1.0),
+    ("eio_sessions_closed_total", "reason=\"client disconnect\"", 1.0),
+    ("eio_upgrades_total", "result=\"completed\"", 1.0),
+    ("eio_upgrades_total", "result=\"failed\"", 0.0),
+    ("eio_messages_received_total", "transport=\"polling\"", 5.0),
+    ("eio_messages_received_total", "transport=\"websocket\"", 16.0),
+    ("eio_messages_sent_total", "", 21.0),
+    ("eio_refusals_total", "status=\"400\"", 3.0),
+    ("eio_refusals_total", "status=\"401\"", 1.0),
+    ("eio_refusals_total", "status=\"503\"", 0.0),
+    ("eio_connection_errors_total", "code=\"1\"", 3.0),
+    ("eio_connection_errors_total", "", 3.0),
+    ("eio_queued_bytes", "", 0.0),
+    ("eio_tls_failures_total", "", 0.0),
+];
+
+/// The sums that are not as expected.
+fn differences(address: SocketAddr) -> Vec<(f64, (&'static str, &'static str, f64))> {
+    let series = scrape(address);
+    let counted = EXPECTED.iter().map(|(name, label, _)| sum(&series, name, label));
+    counted.zip(EXPECTED).filter(|(is, (.., expected))| is != expected).collect()
+}
+
 #[test]
 fn every_event_is_counted_once() {
     for_each_config(|config| {
@@ -79,7 +109,7 @@ fn every_event_is_counted_once() {
         socket.assert_alive();
 
         let get = |target: &str| Connection::open(address).request(&Request::get(target));
-        (0..3).for_each(|_| get(&target("nobody")).assert(400, UNKNOWN_SID));
+        (0..3).for_each(|_| get(&target("unknown")).assert(400, UNKNOWN_SID));
         assert_eq!(get(&format!("{POLLING}&refuse=1")).status, 401);
         polling.pop().expect("a session").try_post("1").assert(200, "ok");
 
@@ -89,32 +119,7 @@ fn every_event_is_counted_once() {
         assert_eq!(full.poll().len(), 1001);
 
         // The client may receive an answer a moment before the worker counts it.
-        let expected = [
-            ("eio_sessions", "transport=\"polling\"", 2.0),
-            ("eio_sessions", "transport=\"websocket\"", 4.0),
-            ("eio_sessions_opened_total", "transport=\"polling\"", 4.0),
-            ("eio_sessions_opened_total", "transport=\"websocket\"", 3.0),
-            ("eio_sessions_closed_total", "", 1.0),
-            ("eio_sessions_closed_total", "reason=\"client disconnect\"", 1.0),
-            ("eio_upgrades_total", "result=\"completed\"", 1.0),
-            ("eio_upgrades_total", "result=\"failed\"", 0.0),
-            ("eio_messages_received_total", "transport=\"polling\"", 5.0),
-            ("eio_messages_received_total", "transport=\"websocket\"", 16.0),
-            ("eio_messages_sent_total", "", 21.0),
-            ("eio_refusals_total", "status=\"400\"", 3.0),
-            ("eio_refusals_total", "status=\"401\"", 1.0),
-            ("eio_refusals_total", "status=\"503\"", 0.0),
-            ("eio_connection_errors_total", "code=\"1\"", 3.0),
-            ("eio_connection_errors_total", "", 3.0),
-            ("eio_queued_bytes", "", 0.0),
-            ("eio_tls_failures_total", "", 0.0),
-        ];
-        let differences = || {
-            let series = scrape(address);
-            let counted = expected.iter().map(|(name, label, _)| sum(&series, name, label));
-            counted.zip(expected).filter(|(is, (.., should))| is != should).collect::<Vec<_>>()
-        };
-        eventually("the expected numbers", || differences().is_empty());
+        eventually("the expected numbers", || differences(address).is_empty());
 
         // Each message has a frame, each response a head.
         let total = server.remote().metrics().total();

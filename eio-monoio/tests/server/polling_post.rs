@@ -250,8 +250,8 @@ fn post_in_pieces_is_read_completely() {
         let mut polling = Polling::open(server.addr());
         // `docs/protocol.md` 2.3.12: python-engineio on aiohttp truncates such a body to its first part.
         let message = "x".repeat(899_999);
-        let whole = Request::post(&target(&polling.sid), format!("4{message}")).bytes();
-        for piece in whole.chunks(100_000) {
+        let bytes = Request::post(&target(&polling.sid), format!("4{message}")).bytes();
+        for piece in bytes.chunks(100_000) {
             polling.post.write(piece);
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -287,16 +287,16 @@ fn chunked_post_may_be_split_at_any_byte() {
         let server = TestServer::start(config);
         let mut polling = Polling::open(server.addr());
         let chunks = [&b"4hel"[..], b"lo", b"\x1e4world"];
-        let whole = Request::chunked(&target(&polling.sid), chunks).bytes();
-        for split in 1..whole.len() {
-            let (one, two) = whole.split_at(split);
+        let bytes = Request::chunked(&target(&polling.sid), chunks).bytes();
+        for split in 1..bytes.len() {
+            let (one, two) = bytes.split_at(split);
             polling.post.write(one);
             std::thread::sleep(Duration::from_micros(500));
             polling.post.write(two);
             polling.post.response().assert(200, "ok");
             assert_eq!(polling.poll(), "4hello\x1e4world", "split at {split}");
         }
-        for byte in &whole {
+        for byte in &bytes {
             polling.post.write([*byte]);
             std::thread::sleep(Duration::from_micros(200));
         }
@@ -313,7 +313,7 @@ fn connection_lost_during_a_post_ends_the_session() {
         for reset in [false, true] {
             let mut polling = Polling::open(server.addr());
             polling.hold_poll();
-            polling.begin_post("4never whole");
+            polling.begin_post("4incomplete");
             if reset {
                 polling.post.reset_on_close();
             }

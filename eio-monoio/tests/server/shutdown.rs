@@ -94,8 +94,8 @@ struct Stoppable {
 impl Stoppable {
     fn start(config: Config) -> Self {
         let log = Log::default();
-        let theirs = log.clone();
-        let server = Server::new(move || Napping { log: theirs.clone() }).config(config);
+        let shared = log.clone();
+        let server = Server::new(move || Napping { log: shared.clone() }).config(config);
         Self { running: server.bind("127.0.0.1:0").expect("the server starts"), log }
     }
 
@@ -210,8 +210,8 @@ fn absent_polling_clients_do_not_delay_shutdown() {
 fn shutdown_drops_the_application() {
     for_each_config(|config| {
         let held = Arc::new(());
-        let theirs = held.clone();
-        let server = Server::new(move || Holder { _held: theirs.clone() })
+        let shared = held.clone();
+        let server = Server::new(move || Holder { _held: shared.clone() })
             .config(config.shutdown_timeout(LONG).shutdown_grace(SHORT));
         let running = server.bind("127.0.0.1:0").expect("the server starts");
         // These have no held GET, so the server cannot notify them.

@@ -96,7 +96,7 @@ fn task_runs_once_and_not_after_cancellation() {
 fn tasks_are_dropped_at_shutdown() {
     for_each_config(|config| {
         let log = Log::default();
-        let (theirs, made) = (log.clone(), log.clone());
+        let (shared, made) = (log.clone(), log.clone());
         let make = move || {
             let dropped = Dropped(made.clone(), "of a worker");
             // An application may spawn while it is created.
@@ -106,7 +106,7 @@ fn tasks_are_dropped_at_shutdown() {
                     sleep(Duration::from_millis(5)).await;
                 }
             });
-            Later { log: theirs.clone() }
+            Later { log: shared.clone() }
         };
         let workers =
             if thread::current().name().is_some_and(|n| n.ends_with('3')) { 3 } else { 1 };
@@ -160,8 +160,8 @@ fn remote_spawn_runs_on_a_worker() {
 #[test]
 fn remote_spawn_on_a_stopped_server_drops_the_task() {
     let log = Log::default();
-    let theirs = log.clone();
-    let running = Server::new(move || App::new(&theirs))
+    let shared = log.clone();
+    let running = Server::new(move || App::new(&shared))
         .config(default_config().workers(1))
         .bind("127.0.0.1:0")
         .expect("the server starts");
@@ -205,10 +205,10 @@ impl Handler for Blocking {
 fn mailbox_of_a_blocked_worker_is_bounded() {
     for_each_config(|config| {
         let gate = Arc::new(Mutex::new(()));
-        let theirs = gate.clone();
+        let shared = gate.clone();
         let config = config.workers(1).mailbox_high_water(10_000);
         let server =
-            TestServer::run(config, move |log| Blocking { log: log.clone(), gate: theirs.clone() });
+            TestServer::run(config, move |log| Blocking { log: log.clone(), gate: shared.clone() });
         let remote = server.remote();
         let (mut socket, sid) = WebSocket::open(server.addr());
         let sid = sid.parse().expect("a valid sid");

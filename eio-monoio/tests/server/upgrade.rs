@@ -176,7 +176,7 @@ fn ping_during_a_probe_reaches_the_polling_client() {
         let (mut polling, mut socket) = open_probed(server.addr());
         let deadline = Instant::now() + Duration::from_secs(5);
         while polling.poll() != "2" {
-            assert!(Instant::now() < deadline, "no ping came over polling");
+            assert!(Instant::now() < deadline, "no ping over polling");
             std::thread::sleep(Duration::from_millis(5));
         }
         polling.post_ok("3");

@@ -141,18 +141,18 @@ fn frames_may_be_split_at_any_byte() {
         let (frames, echoes) = conversation();
         let bytes = frames.concat();
         let (mut socket, _) = WebSocket::open(server.addr());
-        // Byte by byte, and cut in two at every place.
+        // Byte by byte, and split at every byte.
         for byte in &bytes {
             socket.conn.write([*byte]);
         }
         echoes.iter().for_each(|echo| assert_eq!(&socket.frame().payload, echo));
-        for cut in 1..bytes.len() {
-            socket.conn.write(&bytes[..cut]);
+        for split in 1..bytes.len() {
+            socket.conn.write(&bytes[..split]);
             // Most pieces then arrive separately.
             std::thread::yield_now();
-            socket.conn.write(&bytes[cut..]);
+            socket.conn.write(&bytes[split..]);
             for echo in &echoes {
-                assert_eq!(&socket.frame().payload, echo, "cut at {cut}");
+                assert_eq!(&socket.frame().payload, echo, "split at {split}");
             }
         }
     });

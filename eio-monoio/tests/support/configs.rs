@@ -1,31 +1,18 @@
 //! The configurations that a test runs with: each kernel interface, one worker and several.
 
 use std::sync::OnceLock;
+use std::thread;
 use std::time::Duration;
 
-use eio_monoio::{Config, Driver, Server};
+use eio_monoio::client;
+use eio_monoio::{Config, Driver};
 
-use super::echo::Echo;
 use super::parallel;
-use super::serial;
 use super::skip::skip;
 
 /// Runs `body` with every combination of driver and number of workers, all at the same time.
 #[track_caller]
 pub(crate) fn for_each_config(body: impl Fn(Config) + Sync) {
-    let _shared = serial::shared();
-    run_all(body);
-}
-
-/// [`for_each_config`] for a test that uses all of the machine: no other such test of the process runs meanwhile.
-#[track_caller]
-pub(crate) fn for_each_config_alone(body: impl Fn(Config) + Sync) {
-    let _exclusive = serial::exclusive();
-    run_all(body);
-}
-
-#[track_caller]
-fn run_all(body: impl Fn(Config) + Sync) {
     let configs = drivers().flat_map(|driver| [(driver, 1), (driver, 3)]);
     let cases = configs.map(|(driver, workers)| {
         let name = format!("{driver}, workers: {workers}");
@@ -63,8 +50,9 @@ pub(crate) fn drivers() -> impl Iterator<Item = Driver> {
 pub(crate) fn has_io_uring() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
     *FOUND.get_or_init(|| {
-        let config = Config::new().driver(Driver::IoUring).workers(1);
-        let started = Server::new(Echo::<()>::new).config(config).bind("127.0.0.1:0");
-        started.map_err(|error| skip("every test on io_uring", error)).is_ok()
+        // On a thread of its own, because this one may have a runtime.
+        let probe = || client::block_on(Driver::IoUring, async {});
+        let probed = thread::spawn(probe).join().expect("no panic");
+        probed.map_err(|error| skip("every test on io_uring", error)).is_ok()
     })
 }

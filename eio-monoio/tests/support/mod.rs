@@ -21,7 +21,6 @@ pub(crate) mod refusals;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod scripted;
-pub(crate) mod serial;
 pub(crate) mod skip;
 pub(crate) mod temp_dir;
 pub(crate) mod test_server;

@@ -1,4 +1,4 @@
-//! Servers that answer requests as a script says, in order to break the protocol.
+//! Servers that follow a script, in order to break the protocol.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

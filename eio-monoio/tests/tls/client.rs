@@ -1,4 +1,4 @@
-//! The client over TLS: our own server behind a relay that terminates TLS.
+//! The client over TLS: a relay terminates TLS for our own server.
 
 use eio_monoio::client::{Client, ConnectError, Fault};
 use eio_monoio::{CloseReason, Driver, OwnedMessage};
@@ -95,7 +95,7 @@ fn client_certificate_is_presented() {
     block_on(Driver::Epoll, async {
         let connect = Client::connect(&url).certificate_authority(pki.pem());
         connect.clone().await.expect_err("no certificate");
-        let client = connect.identity(own.cert.pem(), own.key_pair.serialize_pem()).await;
+        let client = connect.identity(own.cert.pem(), own.signing_key.serialize_pem()).await;
         client.expect("connects").disconnect().await;
     });
 }

@@ -1,4 +1,4 @@
-//! What the application asks of a session, and waits for.
+//! Calls of the application: sending, receiving, closing.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -14,16 +14,16 @@ use crate::client::event;
 use crate::client::inbox::{Item, Notice};
 use crate::client::session::end::Stage;
 use crate::error::SendError;
-use crate::io::ws_sender::CloseMode;
 
+/// Sending.
 impl Session {
     pub(crate) fn try_send(self: &Rc<Self>, message: Message<'_>) -> Result<(), SendError> {
         if !self.is_open() || self.is_closing() {
             return Err(SendError::Closed);
         }
         let packet = Packet::Message(message);
-        self.admit(&packet)?;
-        if self.is_slow() {
+        self.check(&packet)?;
+        if self.is_outbox_full() {
             return Err(SendError::Full);
         }
         let sent = self.outgoing.is_queue_empty()
@@ -39,57 +39,60 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the server takes this at all.
-    fn admit(&self, packet: &Packet<'_>) -> Result<(), SendError> {
+    /// Checks that the server accepts a message, over any transport that may carry it.
+    fn check(&self, packet: &Packet<'_>) -> Result<(), SendError> {
         let max = self.max_payload().min(u32::MAX as usize);
         let frame = packet.frame();
         let len = match self.transport() {
-            // Nobody knows yet which of the two will carry it: the larger one must fit.
+            // An upgrade may precede the message: the longer of its two forms must fit.
             Transport::Polling => packet.text_len(),
             Transport::WebSocket => frame.prefix.len() + frame.data.len(),
         };
         if len > max {
             return Err(SendError::TooLarge { len, max });
         }
-        // Protocol, "Payload encoding": packets are separated by U+001E, and there is no escape.
-        let separates = self.transport() == Transport::Polling && !frame.binary;
-        if separates && frame.data.contains(&payload::SEPARATOR) {
+        // docs/protocol.md 1.9: U+001E separates packets, and there is no escape for it.
+        let has_separators = self.transport() == Transport::Polling && !frame.binary;
+        if has_separators && frame.data.contains(&payload::SEPARATOR) {
             return Err(SendError::Separator);
         }
         Ok(())
     }
 
-    /// Tells the application of a message that [`try_send`](Self::try_send) refused to somebody who cannot tell it.
-    pub(crate) fn notify_unsent(&self, why: SendError) {
-        /// An application that takes no events is not told without bound.
+    /// Reports a message of a [`Remote`](crate::client::Remote) that [`try_send`](Self::try_send) refused.
+    pub(crate) fn notify_unsent(&self, error: SendError) {
+        /// Bounds the memory for an application that takes no events.
         const MAX: usize = 16;
-        tracing::warn!(error = %why, "message dropped");
+        tracing::warn!(%error, "message dropped");
         if self.closed.get().is_none() && self.inbox.borrow().notices() < MAX {
-            self.notify(Notice::Unsent(why));
+            self.notify(Notice::Unsent(error));
         }
     }
 
-    /// Ready when [`try_send`](Self::try_send) would not answer Full.
+    /// Ready when [`try_send`](Self::try_send) does not return [`SendError::Full`].
     pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.closed.get().is_some() || !self.is_slow() {
+        if self.closed.get().is_some() || !self.is_outbox_full() {
             return Poll::Ready(());
         }
         self.senders.add(cx);
         Poll::Pending
     }
 
-    /// Ready when nothing waits to be sent any more, or never will be.
+    /// Ready when all bytes are sent, or the session has ended.
     pub(crate) fn poll_flushed(&self, cx: &Context<'_>) -> Poll<()> {
-        let sending = self.machine.borrow().attached(Lane::Post);
-        if self.closed.get().is_some() || (self.queued() == 0 && !sending) {
+        let is_posting = self.machine.borrow().attached(Lane::Post);
+        if self.closed.get().is_some() || (self.queued() == 0 && !is_posting) {
             return Poll::Ready(());
         }
         self.senders.add(cx);
         Poll::Pending
     }
+}
 
-    /// Ready when the open packet came, or the session ended without one: one that ended right behind it was
-    /// open, and what came in between is the application's.
+/// Receiving.
+impl Session {
+    /// Ready when the open packet has arrived (true), or the session has ended without one. A session that ends directly
+    /// after its open packet was open: the application receives the messages in between.
     pub(crate) fn poll_open(&self, cx: &Context<'_>) -> Poll<bool> {
         let opened = self.machine.borrow().is_open();
         if opened || self.closed.get().is_some() {
@@ -99,21 +102,12 @@ impl Session {
         Poll::Pending
     }
 
-    /// Ready when the session has ended and nothing of it is left on this core.
-    pub(crate) fn poll_gone(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.closed.get().is_some() && self.tasks.get() == 0 {
-            return Poll::Ready(());
-        }
-        self.watchers.add(cx);
-        Poll::Pending
-    }
-
-    /// The next event; `None` once the end was told.
+    /// The next event; `None` after [`Event::Closed`](event::Event::Closed).
     pub(crate) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<event::Event>> {
         let mut inbox = self.inbox.borrow_mut();
         let was_full = inbox.bytes() >= self.settings.options.inbound_high_water;
         let event = match inbox.front() {
-            None if inbox.is_over() => return Poll::Ready(None),
+            None if inbox.has_ended() => return Poll::Ready(None),
             None => {
                 self.receivers.add(cx);
                 return Poll::Pending;
@@ -123,7 +117,7 @@ impl Session {
             }
             Some(Item::Notice(Notice::Upgraded)) => event::Event::Upgraded,
             Some(Item::Notice(Notice::UpgradeFailed(why))) => event::Event::UpgradeFailed(why),
-            Some(Item::Notice(Notice::Unsent(why))) => event::Event::Unsent(why),
+            Some(Item::Notice(Notice::Unsent(error))) => event::Event::Unsent(error),
             Some(Item::Notice(Notice::Closed(reason))) => {
                 event::Event::Closed(Closed { reason, detail: self.fault() })
             }
@@ -136,9 +130,21 @@ impl Session {
         Poll::Ready(Some(event))
     }
 
-    /// Ends the session after what is queued.
+    /// Ready when the session has ended and all its tasks have ended.
+    pub(crate) fn poll_finished(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.closed.get().is_some() && self.tasks.get() == 0 {
+            return Poll::Ready(());
+        }
+        self.watchers.add(cx);
+        Poll::Pending
+    }
+}
+
+/// Closing.
+impl Session {
+    /// Ends the session after queued messages are sent.
     pub(crate) fn close(self: &Rc<Self>) {
-        if self.end.is_at(Stage::WorkerEnded) {
+        if self.end.has_reached(Stage::WorkerEnded) {
             return;
         }
         let now = self.worker.now();
@@ -146,9 +152,9 @@ impl Session {
         self.apply_effects();
     }
 
-    /// Ends the session now; the server is told as far as that takes no time.
+    /// Ends the session now, without sending queued messages. A close packet is still sent, with a short timeout.
     pub(crate) fn abort(self: &Rc<Self>) {
-        if self.end.is_at(Stage::WorkerEnded) {
+        if self.end.has_reached(Stage::WorkerEnded) {
             return;
         }
         self.end.advance(Stage::Aborted);
@@ -156,16 +162,16 @@ impl Session {
         self.apply_effects();
         for ws in [self.outgoing.ws(), self.closing_probe.borrow()] {
             if let Some(ws) = &*ws {
-                ws.end(CloseMode::Cut);
+                ws.abort();
             }
         }
     }
 
-    /// Ends the session and everything of it at the next turn of its tasks.
-    pub(crate) fn cut(self: &Rc<Self>) {
-        if !self.end.is_at(Stage::WorkerEnded) {
+    /// Ends the session and its tasks when they are polled next.
+    pub(crate) fn terminate(self: &Rc<Self>) {
+        if !self.end.has_reached(Stage::WorkerEnded) {
             self.abort();
-            self.cut_off();
+            self.stop_tasks();
         }
     }
 }

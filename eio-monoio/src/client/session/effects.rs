@@ -1,4 +1,4 @@
-//! What the machine wants is done: lanes, words for them, events, wakings.
+//! Everything that a change of the state machine causes: lanes, packets, events, wakes, deadlines.
 
 use std::rc::Rc;
 
@@ -12,12 +12,12 @@ use super::{Session, index};
 use crate::client::inbox::Notice;
 use crate::client::session::end::Stage;
 use crate::io::outgoing::Next;
-use crate::io::ws_sender::{CloseMode, WsSender};
+use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
 use crate::worker::net;
 
 impl Session {
-    /// Lets every change take effect: lanes, words for them, events, wakings, the deadline.
+    /// Applies every change of the state machine; called after each call that may change it.
     pub(super) fn apply_effects(self: &Rc<Self>) {
         loop {
             let queued = !self.outgoing.is_queue_empty();
@@ -34,7 +34,7 @@ impl Session {
                 Some(Event::Closed(reason)) => self.on_closed(reason),
                 Some(Event::Upgraded) => {
                     self.settings.upgraded_before.set(true);
-                    self.idle.borrow_mut().clear();
+                    self.idle_conns.borrow_mut().clear();
                     self.notify(Notice::Upgraded);
                 }
                 Some(Event::UpgradeFailed(why)) => {
@@ -46,16 +46,19 @@ impl Session {
             }
         }
         if self.closed.get().is_some() {
-            // The server hears of an end over polling by a POST: until that is through, the GET stays, for
-            // its loss would be the end the server sees first.
+            // Over polling, a POST reports the end to the server. Until it is answered the GET stays: the server would
+            // take its loss for the end of the session.
             if !self.machine.borrow().attached(Lane::Post) {
-                self.cut_polling();
+                self.stop_polling();
             }
         } else if let Some(due) = self.machine.borrow().poll_timeout() {
             self.timer.set_at(due);
         }
     }
+}
 
+/// Polling lanes.
+impl Session {
     fn start_lane(self: &Rc<Self>, lane: Lane) {
         let mut body = OutBuf::default();
         if lane == Lane::Post {
@@ -67,9 +70,9 @@ impl Session {
         (self.run_lane)(self, lane, body);
     }
 
-    /// Writes what goes into one POST. False: nothing.
+    /// Writes the body of one POST. Returns false if there is no packet to send.
     fn fill_post(&self, body: &mut OutBuf) -> bool {
-        /// python-engineio answers 200 to a body of more packets, and drops all of them (protocol 2.3.14).
+        /// docs/protocol.md 3.6: python-engineio answers 200 to a body of more packets, and drops all of them.
         const MAX_PACKETS: usize = 16;
         let mut encoder = payload::Encoder::new(self.max_payload(), MAX_PACKETS);
         loop {
@@ -88,7 +91,7 @@ impl Session {
             let pushed = encoder.push(body, &packet);
             debug_assert!(
                 pushed == Ok(payload::PushOutcome::Written),
-                "admitted, and asked before"
+                "try_send checks messages, and has_room was called"
             );
             if next == Some(Transmit::Message) {
                 queue.pop();
@@ -96,18 +99,21 @@ impl Session {
         }
         !encoder.is_empty()
     }
+}
 
-    /// Moves what the machine allows from the queue into the WebSocket's frames.
+/// The WebSocket.
+impl Session {
+    /// Moves messages from the queue to the WebSocket as far as the state machine allows.
     pub(super) fn flush_ws(&self) {
         self.outgoing.flush(
             |queued| self.next_on_ws(queued),
             |ws, message| self.write_frame(ws, &Packet::Message(message)),
             |ws, packet| match ws {
                 Some(ws) => self.transmit(ws, packet),
-                // It is still being opened, and not needed any more.
+                // The WebSocket is still being opened, and is not needed any more.
                 None => {
-                    self.ws_unwanted.set(true);
-                    self.cut_socket(Lane::WebSocket);
+                    self.ws_cancelled.set(true);
+                    self.shut_down_socket(Lane::WebSocket);
                     self.watchers.wake_all();
                 }
             },
@@ -121,47 +127,52 @@ impl Session {
         Some(if next == Transmit::Message { Next::Message } else { Next::Control(next) })
     }
 
-    pub(super) fn write_frame(&self, sender: &WsSender, packet: &Packet<'_>) {
-        let (pool, mask) = (&self.worker.pool, Some(self.worker.mask()));
-        match packet {
-            Packet::Message(_) => sender.message(pool, packet.frame(), mask),
-            _ => sender.write(pool, |out| out.frame(packet.frame(), mask)),
-        }
-    }
-
-    /// Anything but a message, on the WebSocket.
-    pub(super) fn transmit(&self, sender: &Rc<WsSender>, what: Transmit) {
-        match what {
-            Transmit::Control(packet) => self.write_frame(sender, &packet),
-            Transmit::Hangup => self.close_ws(sender),
+    /// Sends a packet other than a message, or starts the closing handshake.
+    pub(super) fn transmit(&self, ws: &Rc<WsSender>, next: Transmit) {
+        match next {
+            Transmit::Control(packet) => self.write_frame(ws, &packet),
+            Transmit::Hangup => self.close_ws(ws),
             Transmit::Message => {}
         }
     }
 
-    /// RFC 6455 7.1.1: our part of the closing handshake.
-    fn close_ws(&self, sender: &Rc<WsSender>) {
+    pub(super) fn write_frame(&self, ws: &WsSender, packet: &Packet<'_>) {
+        let (pool, mask) = (&self.worker.pool, Some(self.worker.mask()));
+        match packet {
+            Packet::Message(_) => ws.message(pool, packet.frame(), mask),
+            _ => ws.write(pool, |out| out.frame(packet.frame(), mask)),
+        }
+    }
+
+    /// RFC 6455 7.1.2: starts the closing handshake.
+    fn close_ws(&self, ws: &Rc<WsSender>) {
         let (ended, code) = {
             let machine = self.machine.borrow();
             (machine.ended(), machine.hangup_code())
         };
-        let cut = ended == Some(CloseReason::PingTimeout);
-        let ending = if cut { CloseMode::Cut } else { CloseMode::Flush };
         let (pool, mask) = (&self.worker.pool, Some(self.worker.mask()));
-        sender.write(pool, |out| never_full(ws::encode_close(out, Some(code), "", mask)));
-        sender.end(ending);
-    }
-
-    /// The probing WebSocket is none of ours any more; its task ends it.
-    fn detach_probe(&self) {
-        let probe = self.outgoing.take_ws();
-        if let Some(sender) = probe
-            && sender.ending() == CloseMode::Open
-        {
-            self.close_ws(&sender);
-            *self.closing_probe.borrow_mut() = Some(sender);
+        ws.write(pool, |out| never_full(ws::encode_close(out, Some(code), "", mask)));
+        if ended == Some(CloseReason::PingTimeout) {
+            ws.abort();
+        } else {
+            ws.close();
         }
     }
 
+    /// Detaches the WebSocket of a failed upgrade. Its own task completes the closing handshake.
+    fn detach_probe(&self) {
+        let probe = self.outgoing.take_ws();
+        if let Some(ws) = probe
+            && ws.is_open()
+        {
+            self.close_ws(&ws);
+            *self.closing_probe.borrow_mut() = Some(ws);
+        }
+    }
+}
+
+/// Events.
+impl Session {
     pub(super) fn notify(&self, notice: Notice) {
         self.inbox.borrow_mut().notify(notice);
         self.receivers.wake_all();
@@ -172,30 +183,33 @@ impl Session {
         self.closed.set(Some(reason));
         self.timer.clear();
         self.outgoing.queue().borrow_mut().clear();
-        self.idle.borrow_mut().clear();
+        self.idle_conns.borrow_mut().clear();
         if reason == CloseReason::PingTimeout {
-            // The peer is not there to hear of it.
-            self.end.advance(Stage::Cut);
+            // A peer that does not answer does not receive a close packet either.
+            self.end.advance(Stage::Stopped);
         }
         self.notify(Notice::Closed(reason));
         self.senders.wake_all();
     }
+}
 
-    pub(super) fn cut_off(&self) {
-        self.end.advance(Stage::Cut);
-        self.cut_polling();
-        self.cut_socket(Lane::WebSocket);
+/// The end of lanes.
+impl Session {
+    /// Ends the tasks of all lanes.
+    pub(super) fn stop_tasks(&self) {
+        self.stop_polling();
+        self.shut_down_socket(Lane::WebSocket);
         self.watchers.wake_all();
     }
 
-    fn cut_polling(&self) {
-        self.end.advance(Stage::Cut);
-        self.cut_socket(Lane::Get);
-        self.cut_socket(Lane::Post);
+    fn stop_polling(&self) {
+        self.end.advance(Stage::Stopped);
+        self.shut_down_socket(Lane::Get);
+        self.shut_down_socket(Lane::Post);
         self.watchers.wake_all();
     }
 
-    fn cut_socket(&self, lane: Lane) {
+    fn shut_down_socket(&self, lane: Lane) {
         if let Some(fd) = self.sockets[index(lane)].get() {
             net::abort(fd);
         }

@@ -1,4 +1,4 @@
-//! [`End`]: how far a session is from its end.
+//! [`End`]: how a session and its tasks end.
 
 use std::cell::Cell;
 
@@ -8,25 +8,25 @@ pub(super) struct End(Cell<Stage>);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    /// The session is open, or its last requests run within their usual time.
+    /// The session is open, or its last requests have their usual timeout.
     #[default]
     Orderly,
-    /// The application does not wait for the end: last requests run within a short time.
+    /// The application does not wait for the end: the last request has a short timeout.
     Aborted,
-    /// No task of the session waits for anything any more.
-    Cut,
+    /// No task waits for a connection or a response any more.
+    Stopped,
     /// The worker has ended, and with it every task.
     WorkerEnded,
 }
 
 impl End {
-    /// Reaches `stage`, unless the session is further already.
+    /// Reaches `stage`, unless a later one is reached already.
     pub(super) fn advance(&self, stage: Stage) {
         self.0.set(self.0.get().max(stage));
     }
 
-    /// Whether `stage` was reached.
-    pub(super) fn is_at(&self, stage: Stage) -> bool {
+    /// Whether `stage` or a later one is reached.
+    pub(super) fn has_reached(&self, stage: Stage) -> bool {
         self.0.get() >= stage
     }
 }
@@ -36,12 +36,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stage_is_never_left_for_an_earlier_one() {
+    fn stages_only_advance() {
         let end = End::default();
-        assert!(end.is_at(Stage::Orderly) && !end.is_at(Stage::Aborted));
-        end.advance(Stage::Cut);
+        assert!(end.has_reached(Stage::Orderly) && !end.has_reached(Stage::Aborted));
+        end.advance(Stage::Stopped);
         end.advance(Stage::Aborted);
-        assert!(end.is_at(Stage::Aborted) && end.is_at(Stage::Cut));
-        assert!(!end.is_at(Stage::WorkerEnded));
+        assert!(end.has_reached(Stage::Aborted) && end.has_reached(Stage::Stopped));
+        assert!(!end.has_reached(Stage::WorkerEnded));
     }
 }

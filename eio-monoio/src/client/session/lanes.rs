@@ -1,6 +1,5 @@
-//! What lanes report to a session, and ask it.
+//! Calls of the tasks of lanes: packets, the end of a lane, its socket.
 
-use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,61 +17,15 @@ use crate::client::session::end::Stage;
 use crate::io::http_conn::HttpConn;
 use crate::io::ws_sender::WsSender;
 
+/// Packets.
 impl Session {
-    /// The WebSocket is open. False: it is not wanted any more.
-    pub(crate) fn connected(self: &Rc<Self>, ws: &Rc<WsSender>) -> bool {
-        let wanted = self.machine.borrow_mut().handle_connected().is_ok();
-        if wanted {
-            self.outgoing.set_ws(ws.clone());
-            self.apply_effects();
-        }
-        wanted
-    }
-
-    /// Whether `ws` is still the WebSocket of this session: a probe that was abandoned is not.
-    pub(crate) fn is_current_ws(&self, ws: &Rc<WsSender>) -> bool {
-        self.outgoing.is_current(ws)
-    }
-
-    /// The lane's request is done.
-    pub(crate) fn detach(self: &Rc<Self>, lane: Lane) {
-        self.machine.borrow_mut().detach(lane);
-        self.apply_effects();
-        if !self.is_slow() {
-            self.senders.wake_all();
-        }
-    }
-
-    /// The lane failed, because of this.
-    pub(crate) fn lost(self: &Rc<Self>, lane: Lane, fault: Fault) {
-        self.record_fault(lane, fault);
-        self.machine.borrow_mut().lost(lane);
-        self.apply_effects();
-    }
-
-    /// What came on the lane is wrong.
-    pub(crate) fn fail(self: &Rc<Self>, lane: Lane, reason: CloseReason, fault: Fault) {
-        self.record_fault(lane, fault);
-        self.machine.borrow_mut().fail(lane, reason);
-        self.apply_effects();
-    }
-
-    /// Remembers what went wrong first with the session; an upgrade that fails is not its end.
-    fn record_fault(&self, lane: Lane, fault: Fault) {
-        let machine = self.machine.borrow();
-        let fatal = machine.attached(lane) && !(lane == Lane::WebSocket && machine.is_upgrading());
-        if fatal && machine.ended().is_none() {
-            self.fault.borrow_mut().get_or_insert(fault);
-        }
-    }
-
-    /// One packet came. False: there is no use in looking at more of this lane.
+    /// Handles one packet. Returns false if the lane is to read no more packets.
     pub(crate) fn handle_packet(self: &Rc<Self>, lane: Lane, packet: Packet<'_>) -> bool {
-        let begins = !self.machine.borrow().is_open();
-        if let (Packet::Open(json), true) = (packet, begins) {
+        let is_first = !self.machine.borrow().is_open();
+        if let (Packet::Open(json), true) = (packet, is_first) {
             return self.handle_open(lane, json);
         }
-        if begins && packet != Packet::Close {
+        if is_first && packet != Packet::Close {
             self.record_fault(lane, Fault::NotOpened);
         }
         if let Packet::Message(_) = packet {
@@ -86,7 +39,7 @@ impl Session {
                     }
                     true
                 }
-                Err(violation) => self.violated(violation),
+                Err(violation) => self.on_violation(violation),
             };
         }
         let now = self.worker.now();
@@ -96,14 +49,8 @@ impl Session {
                 self.apply_effects();
                 true
             }
-            Err(violation) => self.violated(violation),
+            Err(violation) => self.on_violation(violation),
         }
-    }
-
-    fn violated(self: &Rc<Self>, violation: Violation) -> bool {
-        tracing::debug!(%violation, "the server broke a rule, or speaks after the end");
-        self.apply_effects();
-        false
     }
 
     fn handle_open(self: &Rc<Self>, lane: Lane, json: &str) -> bool {
@@ -114,27 +61,25 @@ impl Session {
                 return false;
             }
         };
-        let figures = OpenParams {
+        let params = OpenParams {
             ping_interval_ms: open.ping_interval_ms,
             ping_timeout_ms: open.ping_timeout_ms,
             offers_websocket: open.upgrades.contains(Transport::WebSocket),
         };
         *self.opened.borrow_mut() = Some(open);
-        let handled = self.machine.borrow_mut().handle_open(figures, self.worker.now());
+        let handled = self.machine.borrow_mut().handle_open(params, self.worker.now());
         self.watchers.wake_all();
         self.apply_effects();
         handled.is_ok()
     }
 
-    /// Something was sent: there may be room for more.
-    pub(crate) fn drained(&self) {
-        self.flush_ws();
-        if !self.senders.is_empty() && !self.is_slow() {
-            self.senders.wake_all();
-        }
+    fn on_violation(self: &Rc<Self>, violation: Violation) -> bool {
+        tracing::debug!(%violation, "unexpected packet of the server, or a packet after the end");
+        self.apply_effects();
+        false
     }
 
-    /// Ready when the application has room for more, or the session has ended.
+    /// Ready when the application has room for more messages, or the session has ended.
     pub(crate) fn poll_inbox(&self, cx: &Context<'_>) -> Poll<()> {
         if self.closed.get().is_some() || !self.is_inbox_full() {
             return Poll::Ready(());
@@ -142,47 +87,108 @@ impl Session {
         self.watchers.add(cx);
         Poll::Pending
     }
+}
 
-    /// Ready when what `lane` waits for is not wanted any more.
-    pub(crate) fn poll_unwanted(&self, lane: Lane, cx: &Context<'_>) -> Poll<()> {
-        if self.is_unwanted(lane) {
+/// The end of a lane.
+impl Session {
+    /// The lane's request is complete.
+    pub(crate) fn detach(self: &Rc<Self>, lane: Lane) {
+        self.machine.borrow_mut().detach(lane);
+        self.apply_effects();
+        if !self.is_outbox_full() {
+            self.senders.wake_all();
+        }
+    }
+
+    /// The lane failed because of `fault`.
+    pub(crate) fn lost(self: &Rc<Self>, lane: Lane, fault: Fault) {
+        self.record_fault(lane, fault);
+        self.machine.borrow_mut().lost(lane);
+        self.apply_effects();
+    }
+
+    /// The server violated the protocol on the lane.
+    pub(crate) fn fail(self: &Rc<Self>, lane: Lane, reason: CloseReason, fault: Fault) {
+        self.record_fault(lane, fault);
+        self.machine.borrow_mut().fail(lane, reason);
+        self.apply_effects();
+    }
+
+    /// Records the first fault that ends the session. The fault of an upgrade does not end it.
+    fn record_fault(&self, lane: Lane, fault: Fault) {
+        let machine = self.machine.borrow();
+        let fatal = machine.attached(lane) && !(lane == Lane::WebSocket && machine.is_upgrading());
+        if fatal && machine.ended().is_none() {
+            self.fault.borrow_mut().get_or_insert(fault);
+        }
+    }
+
+    /// Ready when the task of `lane` is to end.
+    pub(crate) fn poll_cancelled(&self, lane: Lane, cx: &Context<'_>) -> Poll<()> {
+        if self.is_cancelled(lane) {
             return Poll::Ready(());
         }
         self.watchers.add(cx);
         Poll::Pending
     }
 
-    pub(crate) fn is_unwanted(&self, lane: Lane) -> bool {
-        self.end.is_at(Stage::Cut) || (lane == Lane::WebSocket && self.ws_unwanted.get())
+    /// Whether the connection or the request of `lane` is not needed any more.
+    pub(crate) fn is_cancelled(&self, lane: Lane) -> bool {
+        let cancelled = lane == Lane::WebSocket && self.ws_cancelled.get();
+        cancelled || self.end.has_reached(Stage::Stopped)
+    }
+}
+
+/// The WebSocket.
+impl Session {
+    /// The opening handshake is complete. Returns false if the WebSocket is not needed any more.
+    pub(crate) fn handle_connected(self: &Rc<Self>, ws: &Rc<WsSender>) -> bool {
+        let needed = self.machine.borrow_mut().handle_connected().is_ok();
+        if needed {
+            self.outgoing.set_ws(ws.clone());
+            self.apply_effects();
+        }
+        needed
     }
 
-    /// How long a request may take now.
-    pub(crate) fn request_timeout(&self) -> Duration {
-        /// For a last word after an abort.
-        const BRIEF: Duration = Duration::from_secs(2);
-        let timeout = self.settings.options.request_timeout;
-        if self.end.is_at(Stage::Aborted) { timeout.min(BRIEF) } else { timeout }
+    /// Whether `ws` is still the WebSocket of this session: one whose probe failed is not.
+    pub(crate) fn is_current_ws(&self, ws: &Rc<WsSender>) -> bool {
+        self.outgoing.is_current(ws)
     }
 
-    /// Says which socket works for a lane, so that it can be cut.
-    pub(crate) fn set_socket(&self, lane: Lane, fd: Option<RawFd>) {
-        self.sockets[index(lane)].set(fd);
-    }
-
-    /// A connection that waits for a request, and may be used for one.
-    pub(crate) fn take_idle(&self) -> Option<HttpConn> {
-        http::usable(&mut self.idle.borrow_mut(), self.worker.now())
-    }
-
-    /// Keeps a connection for another request.
-    pub(crate) fn give_idle(&self, idle: IdleConn) {
-        if self.closed.get().is_none() && self.transport() == Transport::Polling {
-            self.idle.borrow_mut().push(idle);
+    /// A write to the WebSocket is complete, so that there may be room for more.
+    pub(crate) fn on_sent(&self) {
+        self.flush_ws();
+        if !self.senders.is_empty() && !self.is_outbox_full() {
+            self.senders.wake_all();
         }
     }
 }
 
-/// Makes the socket of a lane known to its session for as long as this lives.
+/// Requests and their connections.
+impl Session {
+    /// The timeout for a request that begins now.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        /// For the last request after an abort.
+        const SHORT: Duration = Duration::from_secs(2);
+        let timeout = self.settings.options.request_timeout;
+        if self.end.has_reached(Stage::Aborted) { timeout.min(SHORT) } else { timeout }
+    }
+
+    /// A connection that can be reused for a request.
+    pub(crate) fn take_idle_conn(&self) -> Option<HttpConn> {
+        http::take_reusable(&mut self.idle_conns.borrow_mut(), self.worker.now())
+    }
+
+    /// Keeps a connection for the next request.
+    pub(crate) fn keep_idle_conn(&self, conn: IdleConn) {
+        if self.closed.get().is_none() && self.transport() == Transport::Polling {
+            self.idle_conns.borrow_mut().push(conn);
+        }
+    }
+}
+
+/// Registers the socket of a lane with its session, which can then shut it down, until this is dropped.
 pub(crate) struct SocketGuard<'s> {
     session: &'s Session,
     lane: Lane,
@@ -190,13 +196,13 @@ pub(crate) struct SocketGuard<'s> {
 
 impl<'s> SocketGuard<'s> {
     pub(crate) fn new(session: &'s Session, lane: Lane, conn: &HttpConn) -> Self {
-        session.set_socket(lane, Some(conn.stream().raw()));
+        session.sockets[index(lane)].set(Some(conn.stream().raw()));
         Self { session, lane }
     }
 }
 
 impl Drop for SocketGuard<'_> {
     fn drop(&mut self) {
-        self.session.set_socket(self.lane, None);
+        self.session.sockets[index(self.lane)].set(None);
     }
 }

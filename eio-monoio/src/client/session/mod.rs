@@ -1,8 +1,13 @@
-//! [`Session`]: the core's state machine of one session, what is to be sent and what came, and who is woken.
+//! [`Session`]: one session of a client: its state machine, outbox, inbox and wakers.
 //!
-//! The only place that calls the machine's `handle_*` and `poll_*`. Each lane the machine asks for becomes a
-//! task ([`polling`], [`websocket`]) that ends with the lane; one more task keeps the machine's deadline. A
-//! session that ends cuts the sockets of its tasks, so that all of them end within a turn of the core.
+//! This module alone calls the `handle_*` and `poll_*` methods of the state machine. Each lane that the machine names
+//! becomes a task (`client/lanes.rs`) that ends with the lane; one more task waits for the machine's deadline. A
+//! session that ends shuts the sockets of its tasks down, so that all of them end when they are polled next.
+//!
+//! - `application`: calls of the application.
+//! - `lanes`: calls of the tasks of lanes.
+//! - `effects`: everything that a change of the state machine causes.
+//! - `end`: the stages of the end.
 
 mod application;
 mod effects;
@@ -34,47 +39,46 @@ use crate::worker::deadline::Deadline;
 use crate::worker::tasks::WithGuard;
 use crate::worker::wakers::Wakers;
 
-/// Starts the task of a lane: a GET, a POST of this body, or a WebSocket.
+/// Starts the task of a lane: a GET, a POST with this body, or a WebSocket.
 pub(crate) type RunLane = fn(&Rc<Session>, Lane, OutBuf);
 
-/// One session of a client, on the core it was begun on.
+/// One session of a client. It stays on the worker on which it was started.
 pub(crate) struct Session {
     pub(crate) worker: Rc<WorkerContext>,
     pub(crate) settings: Rc<Settings>,
     run_lane: RunLane,
     pub(crate) cookies: RefCell<CookieJar>,
     machine: RefCell<ClientSession>,
-    /// What the open packet said.
+    /// The open packet.
     opened: RefCell<Option<Open>>,
     outgoing: Outgoing,
     inbox: RefCell<Inbox>,
-    /// One that came to nothing, while it takes its leave.
+    /// The WebSocket of a failed upgrade, during its closing handshake.
     closing_probe: RefCell<Option<Rc<WsSender>>>,
-    /// Connections between two polling requests, and until when they may be used again.
-    idle: RefCell<Vec<IdleConn>>,
-    /// The sockets of GET, POST and a WebSocket being opened, to be cut.
+    /// Connections that no polling request uses.
+    idle_conns: RefCell<Vec<IdleConn>>,
+    /// The sockets of the GET, the POST and a WebSocket that is being opened, to shut them down.
     sockets: [Cell<Option<RawFd>>; 3],
-    /// The first thing that went wrong on the wire.
+    /// The first fault on the wire that ended the session.
     fault: RefCell<Option<Fault>>,
     closed: Cell<Option<CloseReason>>,
-    /// How far the session is from its end.
     end: End,
-    /// A WebSocket that is still being opened is not needed any more.
-    ws_unwanted: Cell<bool>,
-    /// Tasks of this session.
+    /// The WebSocket that is being opened is not needed any more.
+    ws_cancelled: Cell<bool>,
+    /// The number of this session's tasks.
     tasks: Cell<usize>,
-    /// Whoever waits in `next`.
+    /// Tasks that wait for an event.
     receivers: Wakers,
-    /// Whoever waits for room in the queue, or for it to run empty.
+    /// Tasks that wait for room in the outbox, or for it to be empty.
     senders: Wakers,
-    /// Whoever waits for anything else: the open packet, room in the inbox, the end.
+    /// Tasks that wait for any other change: the open packet, room in the inbox, the end.
     watchers: Wakers,
     timer: Deadline,
     shutdown_hook: Cell<usize>,
 }
 
 impl Session {
-    /// Begins a session on `transport`.
+    /// Starts a session over `transport`.
     pub(crate) fn start(
         worker: Rc<WorkerContext>,
         settings: Rc<Settings>,
@@ -92,12 +96,12 @@ impl Session {
             outgoing: Outgoing::default(),
             inbox: RefCell::default(),
             closing_probe: RefCell::default(),
-            idle: RefCell::default(),
+            idle_conns: RefCell::default(),
             sockets: Default::default(),
             fault: RefCell::default(),
             closed: Cell::new(None),
             end: End::default(),
-            ws_unwanted: Cell::new(false),
+            ws_cancelled: Cell::new(false),
             tasks: Cell::new(0),
             receivers: Wakers::default(),
             senders: Wakers::default(),
@@ -108,14 +112,14 @@ impl Session {
         });
         let shutdown_hook: Weak<Self> = Rc::downgrade(&session);
         session.shutdown_hook.set(session.worker.add_shutdown_hook(shutdown_hook));
-        let clock = session.clone();
-        session.spawn(async move { clock.keep_time().await });
+        let timed = session.clone();
+        session.spawn(async move { timed.run_timer().await });
         session.apply_effects();
         session
     }
 
-    /// Lets time take effect until the session has ended.
-    async fn keep_time(self: Rc<Self>) {
+    /// Handles timeouts of the state machine until the session has ended.
+    async fn run_timer(self: Rc<Self>) {
         while self.closed.get().is_none() {
             let expired = poll_fn(|cx| {
                 if self.closed.get().is_some() {
@@ -128,7 +132,7 @@ impl Session {
                 let now = self.worker.now();
                 {
                     let mut machine = self.machine.borrow_mut();
-                    // What the server sent in time lies unread because the application is slow.
+                    // The server's ping may have arrived in time, but is not read because the application is slow.
                     if self.is_inbox_full() && machine.poll_timeout().is_some_and(|due| due <= now)
                     {
                         machine.extend(now);
@@ -140,9 +144,9 @@ impl Session {
         }
     }
 
-    /// Runs a task of this session.
+    /// Spawns a task of this session.
     pub(crate) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
-        /// Says that a task is done, also if it is dropped.
+        /// Counts a task until it is dropped.
         struct Counted(Rc<Session>);
 
         impl Drop for Counted {
@@ -186,18 +190,18 @@ impl Session {
     pub(crate) fn max_payload(&self) -> usize {
         let opened = self.opened.borrow();
         opened.as_ref().map_or(usize::MAX, |open| match open.max_payload {
-            // Protocol: no limit was announced.
+            // The open packet announces no limit.
             u32::MAX => usize::MAX,
             max => max as usize,
         })
     }
 
-    /// Bytes that wait to be sent.
+    /// Bytes that are not sent yet.
     pub(crate) fn queued(&self) -> usize {
         self.outgoing.queued()
     }
 
-    fn is_slow(&self) -> bool {
+    fn is_outbox_full(&self) -> bool {
         self.queued() >= self.settings.options.outbound_high_water
     }
 
@@ -212,15 +216,15 @@ impl ShutdownHook for Session {
     }
 
     fn worker_ended(self: Rc<Self>) {
-        // Its tasks have ended, or never will.
+        // The session's tasks have ended, or will never be polled again.
         if self.closed.get().is_none() {
             self.on_closed(CloseReason::TransportClose);
         }
         self.end.advance(Stage::WorkerEnded);
         self.timer.disarm();
-        drop((self.outgoing.take_ws(), self.closing_probe.take(), self.idle.take()));
-        for waiting in [&self.receivers, &self.senders, &self.watchers] {
-            waiting.clear();
+        drop((self.outgoing.take_ws(), self.closing_probe.take(), self.idle_conns.take()));
+        for wakers in [&self.receivers, &self.senders, &self.watchers] {
+            wakers.clear();
         }
     }
 }

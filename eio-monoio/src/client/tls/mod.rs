@@ -1,13 +1,13 @@
-//! Whom a client trusts over TLS, and who it says it is.
+//! TLS of a client: options, and the handshake by rustls with the feature `tls`.
 
-/// Options of TLS, as the user gave them: PEM text each.
+/// The options of TLS as the application set them, in PEM.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TlsOptions {
-    /// Certificates of authorities, instead of the system's.
+    /// Trusted certificate authorities, instead of the system's.
     pub(crate) authorities: Vec<Vec<u8>>,
-    /// Our certificate, with those between it and its authority, and its key.
+    /// The client's certificate with its intermediate certificates, and its private key.
     pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
-    /// Believe anybody.
+    /// Accept every certificate.
     pub(crate) insecure: bool,
 }
 
@@ -17,6 +17,6 @@ mod with_tls;
 mod without_tls;
 
 #[cfg(feature = "tls")]
-pub(crate) use with_tls::{Trust, secure};
+pub(crate) use with_tls::{TlsConnector, tls_connect};
 #[cfg(not(feature = "tls"))]
-pub(crate) use without_tls::{Trust, secure};
+pub(crate) use without_tls::{TlsConnector, tls_connect};

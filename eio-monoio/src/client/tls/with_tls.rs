@@ -1,4 +1,4 @@
-//! TLS of a client by rustls: the certificates it trusts and its own.
+//! TLS of a client by rustls.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,15 +12,15 @@ use crate::client::tls::TlsOptions;
 use crate::io::pem;
 use crate::io::stream::{Stream, TlsStream};
 
-/// What a TLS connection is begun with.
-pub(crate) struct Trust {
+/// The configuration of rustls, and the name that the server's certificate must have.
+pub(crate) struct TlsConnector {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
-impl Trust {
+impl TlsConnector {
     /// # Errors
-    /// What cannot be used, and why.
+    /// [`ConnectError::Option`] with the option that cannot be used.
     pub(crate) fn new(options: &TlsOptions, host: &str) -> Result<Self, ConnectError> {
         let bad = |why: &dyn std::fmt::Display| ConnectError::Option("tls", why.to_string());
         let name = ServerName::try_from(host.to_owned()).map_err(|error| bad(&error))?;
@@ -58,38 +58,39 @@ fn roots(options: &TlsOptions) -> Result<Arc<RootCertStore>, ConnectError> {
     }
 }
 
-/// Read once: they are many, and on disk.
+/// The certificate authorities that the system trusts, read from disk once.
 fn system_roots() -> Arc<RootCertStore> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     ROOTS
         .get_or_init(|| {
             let found = rustls_native_certs::load_native_certs();
             for error in &found.errors {
-                tracing::warn!(%error, "some of the system's certificates cannot be read");
+                tracing::warn!(%error, "cannot read a certificate of the system");
             }
             let mut roots = RootCertStore::empty();
-            // A system has certificates that no verifier takes any more.
+            // Some systems have certificates that rustls does not support; they are skipped.
             roots.add_parsable_certificates(found.certs);
             Arc::new(roots)
         })
         .clone()
 }
 
-/// Puts TLS on a connection.
-pub(crate) async fn secure(stream: Stream, trust: &Trust) -> Result<Stream, Fault> {
+/// Performs the TLS handshake on a connection.
+pub(crate) async fn tls_connect(stream: Stream, connector: &TlsConnector) -> Result<Stream, Fault> {
     let Stream::Plain(socket) = stream else { return Ok(stream) };
-    let agreed = async {
-        let tls = TlsStream::client(socket, trust.config.clone(), trust.name.clone())?;
+    let handshake = async {
+        let (config, name) = (connector.config.clone(), connector.name.clone());
+        let tls = TlsStream::client(socket, config, name)?;
         tls.handshake().await?;
         std::io::Result::Ok(tls)
     };
-    match agreed.await {
+    match handshake.await {
         Ok(tls) => Ok(Stream::Tls(Box::new(tls))),
         Err(error) => Err(Fault::Tls(error.to_string())),
     }
 }
 
-/// Takes every certificate. Signatures are checked all the same: whoever it is, it is one party.
+/// Accepts every certificate. Signatures are verified all the same, so that the server has the key of its certificate.
 #[derive(Debug)]
 struct AcceptAnyCertificate(Arc<CryptoProvider>);
 

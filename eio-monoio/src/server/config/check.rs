@@ -68,6 +68,7 @@ impl Config {
             ("mailbox_high_water", self.mailbox_high_water, SIZE),
             ("compression_threshold", self.compression_threshold, THRESHOLD),
             ("workers", self.workers.unwrap_or(1), 1..=1024),
+            ("blocking_threads", self.blocking_threads, 1..=1024),
             ("backlog", self.backlog as usize, 1..=65_535),
         ] {
             range::check(value, range).map_err(|problem| ConfigError::new(option, problem))?;
@@ -154,6 +155,7 @@ mod tests {
             (Config::new().mailbox_high_water(0), "mailbox_high_water"),
             (Config::new().compression_threshold((1 << 31) + 1), "compression_threshold"),
             (Config::new().workers(0), "workers"),
+            (Config::new().blocking_threads(0), "blocking_threads"),
             (Config::new().backlog(0), "backlog"),
             (Config::new().unix_socket_mode(0o1000), "unix_socket_mode"),
             (Config::new().transports([]), "transports"),

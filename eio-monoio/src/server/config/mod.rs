@@ -31,6 +31,7 @@ use crate::web::cookie::Cookie;
 use crate::web::cors::Cors;
 use crate::web::proxy::{ForwardedBy, Trusted};
 use crate::worker::net::Driver;
+use crate::worker::thread_pool::DEFAULT_THREADS;
 
 /// The options of a [`Server`](crate::Server).
 ///
@@ -88,6 +89,7 @@ pub struct Config {
     pub(crate) per_message_deflate: Option<PerMessageDeflate>,
     pub(crate) workers: Option<usize>,
     pub(crate) driver: Driver,
+    pub(crate) blocking_threads: usize,
     pub(crate) backlog: u32,
     pub(crate) unix_socket_mode: Option<u32>,
     pub(crate) shutdown_timeout: Duration,
@@ -143,6 +145,7 @@ impl Default for Config {
             per_message_deflate: None,
             workers: None,
             driver: Driver::Auto,
+            blocking_threads: DEFAULT_THREADS,
             backlog: 1024,
             unix_socket_mode: None,
             shutdown_timeout: Duration::from_secs(10),

@@ -16,6 +16,16 @@ impl Config {
         self
     }
 
+    /// The number of threads for [`blocking`](crate::blocking) work, of all workers together. They start when there is
+    /// work and end after 5 s without.
+    ///
+    /// **Default:** 8. **Range:** 1 to 1,024. If all of them are busy, further work waits, in order.
+    #[must_use]
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.blocking_threads = threads;
+        self
+    }
+
     /// The kernel interface for I/O.
     ///
     /// **Default:** [`Driver::Auto`]. With [`Driver::IoUring`] the server does not start where the kernel refuses it.

@@ -1,4 +1,4 @@
-//! Requests for other paths: the application's own routes.
+//! Answers requests for other paths: static files, then the application's [`Handler::request`].
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -20,19 +20,19 @@ use crate::web::persistence::Persistence;
 use crate::web::request::to_http;
 use crate::worker::tasks::Stopped;
 
-/// Has the application answer.
+/// Answers a request for another path.
 pub(crate) async fn answer<H: Handler>(
     shard: &Rc<Shard<H>>,
     mut conn: Box<Conn<H::Session>>,
     head: HeadRanges,
     body: Body,
-    after: Persistence,
+    persistence: Persistence,
 ) -> Next<H::Session> {
     if let Some(disk) = conn.state.disk.clone() {
-        match file::serve(&mut conn, &disk, &head, body, after).await {
-            file::Served::No => {}
-            file::Served::Yes(after) => return Next::Continue(conn, after),
-            file::Served::Gone => return Next::Gone,
+        match file::serve(&mut conn, &disk, &head, body, persistence).await {
+            file::Served::NoFile => {}
+            file::Served::Answered(persistence) => return Next::Continue(conn, persistence),
+            file::Served::Closed => return Next::Gone,
         }
     }
     let mut request = {
@@ -53,30 +53,30 @@ pub(crate) async fn answer<H: Handler>(
     *request.body_mut() = conn.rx.kept().to_vec();
     conn.rx.release();
     conn.shrink_rx();
-    let bodiless = request.method() == http::Method::HEAD;
+    let head_only = request.method() == http::Method::HEAD;
 
     let answering = shard.state.tasks.start(|| shard.handler.request(request));
     let outcome = conn.limit(conn.state.config.connect_timeout, answering).await;
     match outcome.unwrap_or(Err(Stopped::Aborted)) {
-        Ok(answer) => write(&mut conn, &answer, bodiless, after),
+        Ok(response) => write(&mut conn, &response, head_only, persistence),
         Err(Stopped::Panicked) => {
             tracing::error!("handler panicked in request");
-            conn.reply(Answer::empty(500), after);
+            conn.reply(Answer::empty(500), persistence);
         }
-        Err(Stopped::Aborted) => conn.reply(Answer::empty(503), after),
+        Err(Stopped::Aborted) => conn.reply(Answer::empty(503), persistence),
     }
-    Next::Continue(conn, after)
+    Next::Continue(conn, persistence)
 }
 
-/// The framing and the coding of the message are ours: what the application says about the former is left out,
-/// what it has coded itself is left alone.
+/// Writes the application's response. The server frames it, so header fields about framing are left out. The server may
+/// compress it, unless the application has applied a content coding.
 fn write<T>(
     conn: &mut Conn<T>,
     answer: &http::Response<Cow<'static, [u8]>>,
-    bodiless: bool,
-    after: Persistence,
+    head_only: bool,
+    persistence: Persistence,
 ) {
-    const OURS: [http::HeaderName; 4] = [
+    const RESERVED: [http::HeaderName; 4] = [
         http::header::CONTENT_LENGTH,
         http::header::TRANSFER_ENCODING,
         http::header::CONNECTION,
@@ -91,14 +91,15 @@ fn write<T>(
     });
     let body = if coding.is_some() { &coded } else { &**answer.body() };
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
-        // RFC 9110 15.2: an interim response answers nothing; the client would read on, into our body.
+        // RFC 9110 section 15.2: a client expects another head after an interim response, and would parse the body as
+        // one.
         if status < 200 {
             return Err(WriteError::IllegalValue);
         }
         let mut head = response(out, status)?.raw(&date)?;
-        for (name, value) in answer.headers().iter().filter(|(name, _)| !OURS.contains(name)) {
+        for (name, value) in answer.headers().iter().filter(|(name, _)| !RESERVED.contains(name)) {
             let value = value.to_str().map_err(|_| WriteError::IllegalValue)?;
-            // RFC 9110 8.8.3.3: a strong tag is for these bytes, and these are others now.
+            // RFC 9110 section 8.8.3.3: a strong tag identifies these bytes, and compression changes them.
             let is_strong = *name == http::header::ETAG && value.starts_with('"');
             let weak = if is_strong && coding.is_some() { "W/" } else { "" };
             head = head.header_parts(name.as_str(), &[weak, value])?;
@@ -109,28 +110,28 @@ fn write<T>(
         if may_code {
             head = head.header("Vary", "Accept-Encoding")?;
         }
-        // RFC 9110 8.6 and 15.4.5.
+        // RFC 9110 sections 8.6 and 15.4.5.
         if status != 204 && status != 304 {
             head = head.number("Content-Length", body.len() as u64)?;
         }
-        head.raw(after.line())?.end()
+        head.raw(persistence.line())?.end()
     };
-    let out = conn.answer();
+    let out = conn.out_mut();
     let start = out.0.len();
     match write(out) {
-        Ok(()) if !bodiless && status != 204 && status != 304 => out.0.extend_from_slice(body),
+        Ok(()) if !head_only && status != 204 && status != 304 => out.0.extend_from_slice(body),
         Ok(()) => {}
         Err(_) => {
             tracing::error!(
                 "a response of the application has a status or header that cannot be sent"
             );
             out.0.truncate(start);
-            conn.reply(Answer::empty(500), after);
+            conn.reply(Answer::empty(500), persistence);
         }
     }
 }
 
-/// Whether an answer of the application may be compressed for clients that want it.
+/// Whether a response of the application may be compressed for clients that accept it.
 fn is_worth_coding<T>(state: &ShardState<T>, answer: &http::Response<Cow<'static, [u8]>>) -> bool {
     let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
     let may_transform = || {

@@ -1,4 +1,4 @@
-//! Decides what a request is. Answers nothing and writes nothing: that is left to the loop that serves.
+//! [`decide`]: what a request asks for, and whether it is refused. It writes nothing; the loop of the connection acts.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -19,14 +19,14 @@ use crate::server::shard::{SessionLocation, ShardState};
 use crate::web::cors::{self, OriginPredicate, Verdict};
 use crate::web::request::RequestInfo;
 
-/// What a request asks for, and whether it gets it.
+/// The result of [`decide`].
 pub(super) struct Decision<'r, T> {
     pub(super) action: Action<T>,
     /// Whether the request is for Engine.IO's path.
     pub(super) is_engine_io: bool,
-    /// For Engine.IO's path: what CORS says about the request.
+    /// For Engine.IO's path: the decision of the CORS policy.
     pub(super) origin: Verdict<'r>,
-    /// Why the request is refused, if it is.
+    /// The reason, if the request is refused.
     pub(super) refused: Option<ConnectionError>,
 }
 
@@ -36,38 +36,28 @@ pub(super) enum Action<T> {
     /// A POST of a session.
     Push(Rc<Session<T>>),
     /// A handshake.
-    Open {
-        transport: Transport,
-        base64: bool,
-        accept: Accept,
-        head: HeadRanges,
-    },
+    Open { transport: Transport, base64: bool, accept: Accept, head: HeadRanges },
     /// A WebSocket for a polling session.
-    Upgrade {
-        session: Rc<Session<T>>,
-        accept: Accept,
-    },
-    /// A request of a session of this worker.
+    Upgrade { session: Rc<Session<T>>, accept: Accept },
+    /// A request for a session of this other worker.
     Elsewhere(u16),
-    /// A request of the application, or for a file.
-    Other(HeadRanges),
+    /// A request for a file or a route of the application.
+    Application(HeadRanges),
     /// A WebSocket that is not Engine.IO's.
-    Plain(Accept),
+    RawWebSocket(Accept),
+    /// Refused by the protocol or the options.
     Refused(Answer<'static>),
-    /// By the application, before anything is looked at.
-    Denied {
-        refusal: Refusal,
-        head_only: bool,
-    },
+    /// Refused by a middleware.
+    Denied { refusal: Refusal, head_only: bool },
     /// A CORS preflight that asks for these headers; `None` if its origin is not allowed.
     Preflight(Option<Vec<u8>>),
 }
 
 impl<T> Action<T> {
-    /// Takes into account what meaning does not depend on.
+    /// Applies the rules that depend on the body and on HEAD only.
     fn adapt(self, has_body: bool, is_head: bool) -> Self {
         match self {
-            // Its body would be taken for frames.
+            // Its body would be parsed as frames.
             Self::Upgrade { .. } | Self::Open { transport: Transport::WebSocket, .. }
                 if has_body =>
             {
@@ -79,53 +69,54 @@ impl<T> Action<T> {
         }
     }
 
-    /// Whether the answer may be long enough to be worth compressing.
+    /// Whether the response may be large enough to compress.
     pub(super) fn is_answered_with_content(&self) -> bool {
         match self {
-            Self::Poll(_) | Self::Other(_) => true,
+            Self::Poll(_) | Self::Application(_) => true,
             Self::Open { transport, .. } => *transport == Transport::Polling,
             _ => false,
         }
     }
 
-    /// Whether a body is read to its end. One that is not would be taken for the next request: nothing may
-    /// follow it on its connection.
+    /// Whether the body is read to its end. If not, the connection must close: the body would be parsed as the next
+    /// request.
     pub(super) fn reads_body(&self) -> bool {
-        matches!(self, Self::Push(_) | Self::Elsewhere(_) | Self::Other(_))
+        matches!(self, Self::Push(_) | Self::Elsewhere(_) | Self::Application(_))
     }
 }
 
-/// Decides about a request. The application is asked by its middlewares and its origin predicate.
+/// Decides about a request. `head_bytes` are those of its head. Calls the application's middlewares and origin
+/// predicate.
 pub(super) fn decide<'r, T>(
     state: &Rc<ShardState<T>>,
     request: &RequestInfo<'r>,
     target: Target<'r>,
     body: &Body,
-    bytes: &[u8],
+    head_bytes: &[u8],
 ) -> Decision<'r, T> {
     let refused = Cell::new(None);
     let is_engine_io = state.is_engine_path(target.path);
     let mut origin = Verdict::Silent;
     let action = if is_engine_io {
-        origin = judge_origin(state, request);
-        let action = engine_io(state, request, target.query, origin, bytes, &refused);
+        origin = check_origin(state, request);
+        let action = engine_io(state, request, target.query, origin, head_bytes, &refused);
         ask_middlewares(state, request, action, &refused)
-    } else if state.on_plain.is_some() && asks_for_websocket(&request.head) {
-        plain_websocket(state, request)
+    } else if state.on_raw_websocket.is_some() && asks_for_websocket(&request.head) {
+        raw_websocket(state, request)
     } else {
-        Action::Other(HeadRanges::new(bytes, &request.head))
+        Action::Application(HeadRanges::new(head_bytes, &request.head))
     };
     let action = action.adapt(!body.is_empty(), request.head.method == "HEAD");
     Decision { action, is_engine_io, origin, refused: refused.get() }
 }
 
-/// Decides about a request for Engine.IO's own path. `refused` is why, if it is.
+/// Decides about a request for Engine.IO's path. Sets `refused` to the reason if it is refused.
 fn engine_io<T>(
     state: &Rc<ShardState<T>>,
     request: &RequestInfo<'_>,
     query: &str,
     verdict: Verdict<'_>,
-    bytes: &[u8],
+    head_bytes: &[u8],
     refused: &Cell<Option<ConnectionError>>,
 ) -> Action<T> {
     let refuse = |error: ConnectionError, answer| {
@@ -134,22 +125,22 @@ fn engine_io<T>(
     };
     let reject = |reject: Reject| refuse(reject.into(), Answer::reject(reject));
     let head = &request.head;
-    // python-engineio and engine.io both answer 400, before anything else is looked at.
+    // First of all, and with 400, as python-engineio and engine.io do.
     if verdict == Verdict::Refused {
         return refuse(ConnectionError::InvalidOrigin, Answer::reject(Reject::BadRequest));
     }
     let websocket = asks_for_websocket(head);
-    let meaning = match classify(head.method, query, websocket, state.config.transports) {
-        Ok(meaning) => meaning,
-        Err(no) => return reject(no),
+    let classified = match classify(head.method, query, websocket, state.config.transports) {
+        Ok(classified) => classified,
+        Err(reason) => return reject(reason),
     };
     let find = |sid| match state.find(sid) {
         SessionLocation::Here(session) => Ok(session),
         SessionLocation::Elsewhere(shard) => Err(Action::Elsewhere(shard)),
         SessionLocation::Nowhere => Err(reject(Reject::UnknownSid)),
     };
-    // The session itself will say so, in answer to the request.
-    let polled = |session: Rc<Session<T>>| {
+    // The session itself refuses the request with the same reason.
+    let polling = |session: Rc<Session<T>>| {
         if session.transport() != Transport::Polling {
             refused.set(Some(ConnectionError::TransportMismatch));
         }
@@ -157,7 +148,7 @@ fn engine_io<T>(
     };
     let bad_handshake = |answer| refuse(ConnectionError::TransportHandshake, answer);
     let unavailable = |answer| refuse(ConnectionError::Unavailable, answer);
-    match &meaning.intent {
+    match &classified.intent {
         Intent::Preflight if state.config.cors == cors::Cors::Off => {
             reject(Reject::BadHandshakeMethod)
         }
@@ -166,10 +157,10 @@ fn engine_io<T>(
             let allowed = matches!(verdict, Verdict::Allowed(_));
             Action::Preflight(allowed.then(|| wanted.to_vec()))
         }
-        // JSONP: no current client asks for it, and answering scripts to other origins is a hole.
-        _ if meaning.jsonp.is_some() => reject(Reject::BadRequest),
+        // JSONP: no current client requests it, and scripts for other origins would be a vulnerability.
+        _ if classified.jsonp.is_some() => reject(Reject::BadRequest),
         Intent::Handshake(_) if state.is_shutting_down() => unavailable(Answer::empty(503)),
-        Intent::Handshake(_) if !state.admits_handshake() => unavailable(BUSY),
+        Intent::Handshake(_) if !state.admits_handshake() => unavailable(TOO_MANY_HANDSHAKES),
         Intent::Handshake(transport) => {
             let accept = match transport {
                 Transport::Polling => Ok(Accept::default()),
@@ -178,15 +169,15 @@ fn engine_io<T>(
             match accept {
                 Ok(accept) => Action::Open {
                     transport: *transport,
-                    base64: meaning.base64,
+                    base64: classified.base64,
                     accept,
-                    head: HeadRanges::new(bytes, head),
+                    head: HeadRanges::new(head_bytes, head),
                 },
                 Err(answer) => bad_handshake(answer),
             }
         }
-        Intent::Poll(sid) => find(sid).map(polled).map_or_else(|other| other, Action::Poll),
-        Intent::Push(sid) => find(sid).map(polled).map_or_else(|other| other, Action::Push),
+        Intent::Poll(sid) => find(sid).map(polling).map_or_else(|other| other, Action::Poll),
+        Intent::Push(sid) => find(sid).map(polling).map_or_else(|other| other, Action::Push),
         Intent::Upgrade(_) if !state.config.allow_upgrades => reject(Reject::BadRequest),
         Intent::Upgrade(sid) => match (find(sid), accept(state, head)) {
             (Ok(session), Ok(accept)) => Action::Upgrade { session, accept },
@@ -196,16 +187,17 @@ fn engine_io<T>(
     }
 }
 
-/// Asks the application about a request: once, on the core that answers it, and not about what other origins try.
+/// Calls the middlewares: once for a request, on the worker that answers it, and not for requests that the CORS policy
+/// refuses.
 fn ask_middlewares<T>(
     state: &ShardState<T>,
     request: &RequestInfo<'_>,
     action: Action<T>,
     refused: &Cell<Option<ConnectionError>>,
 ) -> Action<T> {
-    let not_asked = matches!(action, Action::Elsewhere(_) | Action::Preflight(_))
+    let exempt = matches!(action, Action::Elsewhere(_) | Action::Preflight(_))
         || refused.get() == Some(ConnectionError::InvalidOrigin);
-    if state.hooks.middlewares.is_empty() || not_asked {
+    if state.hooks.middlewares.is_empty() || exempt {
         return action;
     }
     match state.hooks.admit(request) {
@@ -217,25 +209,25 @@ fn ask_middlewares<T>(
     }
 }
 
-/// Clients that all come back at once after a restart are told to come later; see
+/// Delays clients that all reconnect at once after a restart; see
 /// [`max_handshakes_per_second`](crate::Config::max_handshakes_per_second).
-const BUSY: Answer<'static> =
+const TOO_MANY_HANDSHAKES: Answer<'static> =
     Answer { headers: &[("Retry-After", "1")], ..Answer::json(503, b"\"Service Unavailable\"") };
 
 fn asks_for_websocket(head: &RequestHead<'_, '_>) -> bool {
     head.is_upgrade() && head.headers.has_token("upgrade", "websocket")
 }
 
-/// Checks the opening handshake of RFC 6455 4.2.1 and gives what accepts it.
+/// Checks the opening handshake by RFC 6455 section 4.2.1 and returns the parameters of the 101 response.
 fn accept<T>(state: &ShardState<T>, head: &RequestHead<'_, '_>) -> Result<Accept, Answer<'static>> {
     let offer = handshake::check_request(head.method, head.minor_version, head.headers.iter());
-    let offer =
-        offer.map_err(|no| Answer { headers: no.headers(), ..Answer::empty(no.status()) })?;
+    let offer = offer
+        .map_err(|error| Answer { headers: error.headers(), ..Answer::empty(error.status()) })?;
     let deflate = match &state.config.per_message_deflate {
-        // Whoever does not compress declines all extensions by not looking at them.
+        // Without compression all extensions are declined: the offer need not be parsed.
         None => None,
-        Some(wishes) => {
-            wishes.terms().accept(offer.extensions()).map_err(|_| Answer::empty(400))?
+        Some(options) => {
+            options.terms().accept(offer.extensions()).map_err(|_| Answer::empty(400))?
         }
     };
     let protocol = offer.protocols().next().map(Box::from);
@@ -244,30 +236,30 @@ fn accept<T>(state: &ShardState<T>, head: &RequestHead<'_, '_>) -> Result<Accept
     Ok(accept)
 }
 
-/// A page of another origin must not open a WebSocket with the user's cookies.
-fn plain_websocket<T>(state: &ShardState<T>, request: &RequestInfo<'_>) -> Action<T> {
-    match judge_origin(state, request) {
+/// Decides about a WebSocket on another path. A page of another origin must not open one with the user's cookies.
+fn raw_websocket<T>(state: &ShardState<T>, request: &RequestInfo<'_>) -> Action<T> {
+    match check_origin(state, request) {
         Verdict::Refused => Action::Refused(Answer::empty(403)),
         Verdict::Silent | Verdict::Allowed(_) => {
-            accept(state, &request.head).map_or_else(Action::Refused, Action::Plain)
+            accept(state, &request.head).map_or_else(Action::Refused, Action::RawWebSocket)
         }
     }
 }
 
-fn judge_origin<'r, T>(state: &ShardState<T>, request: &RequestInfo<'r>) -> Verdict<'r> {
+fn check_origin<'r, T>(state: &ShardState<T>, request: &RequestInfo<'r>) -> Verdict<'r> {
     let secure = request.is_secure();
-    let ask = |predicate: &OriginPredicate, origin: &str| predicate.allows(origin, request);
-    state.config.cors.judge(&request.head.headers, secure, ask)
+    let allows = |predicate: &OriginPredicate, origin: &str| predicate.allows(origin, request);
+    state.config.cors.judge(&request.head.headers, secure, allows)
 }
 
 impl<T> ShardState<T> {
-    /// Whether one more session may be asked for in this second.
+    /// Counts a handshake. False if it exceeds the limit of this second.
     fn admits_handshake(&self) -> bool {
         let max = self.config.max_handshakes_per_second;
         max.is_none_or(|max| self.shared.handshakes.admit(max))
     }
 
-    /// Whether `path` is the configured one, with or without its last slash.
+    /// Whether `path` is the configured one, with or without the final slash.
     fn is_engine_path(&self, path: &str) -> bool {
         let trim = |path| str::strip_suffix(path, '/').unwrap_or(path).len();
         let ours = &self.config.path;

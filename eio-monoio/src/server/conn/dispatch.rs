@@ -1,8 +1,8 @@
-//! From a session to its handler: one message at a time, without a copy while the handler keeps up.
+//! Passes the messages of a session to its handler: one at a time, without a copy while the handler keeps up.
 //!
-//! The first poll of a handler's future happens where the message was read. Mostly that is also the last, and
-//! nothing was copied, allocated or scheduled. A future that is still pending makes the session *busy*: whoever
-//! polled it stays with it until it and everything stashed meanwhile is done, and reading goes on beside.
+//! The future of a handler is first polled where the message was received. In most cases that is also the last poll,
+//! and nothing was copied, allocated or scheduled. While the future is pending, the session is *busy*: the task that
+//! polled it continues to poll it, then passes on the messages that arrived in the meantime, and reads concurrently.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -29,39 +29,39 @@ use crate::worker::yield_now::YieldBudget;
 pub(crate) fn deliver<'s, H: Handler>(
     shard: &'s Rc<Shard<H>>,
     session: &Rc<Session<H::Session>>,
-    lent: Message<'_>,
+    received: Message<'_>,
 ) -> Option<impl Future<Output = ()> + use<'s, H>> {
     if session.is_busy() {
-        session.push_inbox(lent);
+        session.push_inbox(received);
         return None;
     }
     if is_concurrent(shard) {
-        spawn_message(shard, session, lent);
+        spawn_message(shard, session, received);
         return None;
     }
-    Some(message(shard, session, lent))
+    Some(call_message(shard, session, received))
 }
 
-/// Calls the handler. The future, guarded against panics, does not borrow the message. From here on the session is
-/// busy, until [`begin`] or [`drain_inbox`] finds that the handler is done.
+/// Calls [`Handler::message`]. The future does not borrow the message. The session is busy until [`poll_once`] or
+/// [`drain_inbox`] finds that the future is complete.
 #[inline(always)]
-fn message<'s, H: Handler>(
+fn call_message<'s, H: Handler>(
     shard: &'s Shard<H>,
     session: &Rc<Session<H::Session>>,
-    lent: Message<'_>,
+    received: Message<'_>,
 ) -> impl Future<Output = ()> + use<'s, H> {
     session.set_busy();
-    call(shard, session, |socket| shard.handler.message(socket, lent))
+    call(shard, session, |socket| shard.handler.message(socket, received))
 }
 
-/// Runs what [`message`] or [`opened`] made as far as it goes at once, which mostly is to its end.
-pub(crate) fn begin<H: Handler>(
+/// Polls the future of [`deliver`] or [`call_open`] once, which completes most of them.
+pub(crate) fn poll_once<H: Handler>(
     shard: &Shard<H>,
     session: &Rc<Session<H::Session>>,
-    mut handled: Pin<&mut impl Future<Output = ()>>,
+    mut handling: Pin<&mut impl Future<Output = ()>>,
 ) -> impl Future<Output = Poll<()>> {
     poll_fn(move |cx| {
-        let polled = handled.as_mut().poll(cx);
+        let polled = handling.as_mut().poll(cx);
         if polled.is_ready() {
             finish_handler(shard, session);
         }
@@ -74,44 +74,44 @@ fn call<'s, H: Handler, F: Future<Output = ()>>(
     shard: &'s Shard<H>,
     session: &Rc<Session<H::Session>>,
     handler: impl FnOnce(&Socket<H::Session>) -> F,
-) -> Handled<'s, H::Session, F> {
+) -> HandlerFuture<'s, H::Session, F> {
     let socket = Socket::new(session.clone());
     let running = shard.state.tasks.start(|| handler(&socket));
-    Handled { running, socket }
+    HandlerFuture { running, socket }
 }
 
 pin_project! {
-    /// A handler at work for a session.
-    struct Handled<'s, T, F> {
+    /// A future of the handler. A panic of it ends the session.
+    struct HandlerFuture<'s, T, F> {
         #[pin]
         running: Run<'s, F>,
         socket: Socket<T>,
     }
 }
 
-impl<T, F: Future<Output = ()>> Future for Handled<'_, T, F> {
+impl<T, F: Future<Output = ()>> Future for HandlerFuture<'_, T, F> {
     type Output = ();
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let result = ready!(this.running.poll(cx));
-        judge(this.socket, result);
+        end_after_panic(this.socket, result);
         Poll::Ready(())
     }
 }
 
-/// Hands a message over in a task of its own.
+/// Passes a message to the handler in a task of its own.
 fn spawn_message<H: Handler>(
     shard: &Rc<Shard<H>>,
     session: &Rc<Session<H::Session>>,
-    lent: Message<'_>,
+    received: Message<'_>,
 ) {
-    /// What a task costs beside its message, about.
+    /// The approximate memory of a task without its message, in bytes.
     const TASK: usize = 512;
-    let (shard, session, owned) = (shard.clone(), session.clone(), OwnedMessage::from(lent));
+    let (shard, session, owned) = (shard.clone(), session.clone(), OwnedMessage::from(received));
     let tasks = shard.clone();
-    let size = TASK + lent.len();
+    let size = TASK + received.len();
     session.add_in_progress(size);
     tasks.state.tasks.spawn(async move {
         call(&shard, &session, |socket| shard.handler.message(socket, owned.borrow())).await;
@@ -119,20 +119,23 @@ fn spawn_message<H: Handler>(
     });
 }
 
-/// Whether messages are to be spawned.
+/// Whether each message has a task of its own.
 pub(crate) fn is_concurrent<H: Handler>(shard: &Shard<H>) -> bool {
     shard.state.config.dispatch == Dispatch::Concurrent
 }
 
-/// Tells the handler that a session exists. A new session is busy until that is done, see [`begin`].
-pub(crate) async fn opened<H: Handler>(shard: &Shard<H>, session: &Rc<Session<H::Session>>) {
+/// Calls [`Handler::open`]. A new session is busy until [`poll_once`] or [`drain_inbox`] finds that this is complete.
+pub(crate) async fn call_open<H: Handler>(shard: &Shard<H>, session: &Rc<Session<H::Session>>) {
     let socket = Socket::new(session.clone());
     let result = shard.state.tasks.start(|| shard.handler.open(&socket)).await;
-    judge(&socket, result);
+    end_after_panic(&socket, result);
 }
 
-/// Tells the handler that a session has ended.
-pub(crate) async fn ended<H: Handler>(shard: &Shard<H>, session: Rc<Session<H::Session>>) {
+/// Calls [`Handler::disconnect`].
+pub(crate) async fn call_disconnect<H: Handler>(
+    shard: &Shard<H>,
+    session: Rc<Session<H::Session>>,
+) {
     let tasks = &shard.state.tasks;
     let reason = session.closed().unwrap_or(CloseReason::TransportClose);
     tracing::debug!(sid = %session.sid, %reason, "session closed");
@@ -140,7 +143,8 @@ pub(crate) async fn ended<H: Handler>(shard: &Shard<H>, session: Rc<Session<H::S
     let _ = tasks.start(|| shard.handler.disconnect(&socket, reason)).await;
 }
 
-/// Stays with a busy session: runs `first`, then everything that was stashed meanwhile, in order.
+/// Completes `first`, then passes the messages of the inbox to the handler, in order. Then the session is not busy any
+/// more.
 pub(crate) async fn drain_inbox<H: Handler>(
     shard: &Shard<H>,
     session: &Rc<Session<H::Session>>,
@@ -155,36 +159,36 @@ pub(crate) async fn drain_inbox<H: Handler>(
         }
         while !inbox.is_empty() {
             budget.count().await;
-            // As where messages are read: a handler that answers each does not fill the queue.
+            // Not above the high-water mark, as where messages are received: the handler may answer each.
             poll_fn(|cx| session.poll_room(cx)).await;
             let Some(next) = inbox.front() else { break };
-            let done = call(shard, session, |socket| shard.handler.message(socket, next));
+            let handling = call(shard, session, |socket| shard.handler.message(socket, next));
             let before = inbox.bytes();
             inbox.pop();
             session.remove_in_progress(before - inbox.bytes());
-            done.await;
+            handling.await;
         }
     }
     finish_handler(shard, session);
 }
 
-/// The handler is done: if the session ended meanwhile, also by its own hand, it hears of that now.
+/// The handler has finished: if the session has ended in the meantime, its disconnect callback is due.
 fn finish_handler<H: Handler>(shard: &Shard<H>, session: &Rc<Session<H::Session>>) {
     if session.set_idle() {
         shard.state.queue_disconnect(session.clone());
     }
 }
 
-/// A panic ends the session it happened in, and nothing else.
+/// A panic ends the session for which the handler was called, and no other.
 #[inline]
-fn judge<T>(socket: &Socket<T>, result: Result<(), Stopped>) {
+fn end_after_panic<T>(socket: &Socket<T>, result: Result<(), Stopped>) {
     if result == Err(Stopped::Panicked) {
-        panicked(socket);
+        abort_after_panic(socket);
     }
 }
 
 #[cold]
-fn panicked<T>(socket: &Socket<T>) {
+fn abort_after_panic<T>(socket: &Socket<T>) {
     tracing::error!(sid = %socket.sid(), "handler panicked; its session ends");
     socket.end(CloseReason::HandlerPanicked);
 }

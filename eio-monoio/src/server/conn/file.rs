@@ -1,4 +1,4 @@
-//! Static files over HTTP.
+//! Serves static files: conditional requests, ranges, redirects of directories.
 
 use eio_core::http::{Target, WriteError, response};
 
@@ -14,27 +14,27 @@ use crate::web::compress::Accepted;
 use crate::web::conditional::{Conditions, Decision};
 use crate::web::persistence::Persistence;
 
-/// Whether a request was for a file.
+/// The result of [`serve`].
 pub(crate) enum Served {
-    /// It was not, and is untouched.
-    No,
-    /// The answer, or its end, is written, to be flushed.
-    Yes(Persistence),
-    /// The connection ended.
-    Gone,
+    /// The request is not for a file; it was not consumed.
+    NoFile,
+    /// The end of the response is written, to be flushed.
+    Answered(Persistence),
+    /// The connection has ended.
+    Closed,
 }
 
-/// Answers a request if it is for a file.
+/// Answers the request if it is for a file.
 pub(crate) async fn serve<T>(
     conn: &mut Conn<T>,
     disk: &Disk,
     head: &HeadRanges,
     body: Body,
-    after: Persistence,
+    persistence: Persistence,
 ) -> Served {
-    let Some(request) = decide(conn, disk, head) else { return Served::No };
+    let Some(request) = decide(conn, disk, head) else { return Served::NoFile };
     let found = match ask(conn, disk, Task::Find(Box::new(request.wanted))).await {
-        Some(Reply::Found(Found::Missing)) => return Served::No,
+        Some(Reply::Found(Found::Missing)) => return Served::NoFile,
         Some(Reply::Found(found)) => Ok(found),
         Some(Reply::Failed(error)) => {
             tracing::warn!(%error, "a file could not be read");
@@ -42,59 +42,59 @@ pub(crate) async fn serve<T>(
         }
         Some(Reply::Piece(..)) | None => Err(503),
     };
-    // From here on the request is ours. Its body, if it has one, is nobody's.
+    // From here on the request is consumed. Its body, if it has one, is not read, so the connection must close.
     conn.rx.skip(head.len());
-    let after = if body.is_empty() { after } else { Persistence::Close };
+    let persistence = if body.is_empty() { persistence } else { Persistence::Close };
     let head_only = request.method == Method::Head;
-    let plain = |status| Answer { head_only, ..Answer::empty(status) };
+    let empty = |status| Answer { head_only, ..Answer::empty(status) };
     let mut opened = match found {
         Err(status) => {
-            conn.reply(plain(status), Persistence::Close);
-            return Served::Yes(Persistence::Close);
+            conn.reply(empty(status), Persistence::Close);
+            return Served::Answered(Persistence::Close);
         }
         Ok(_) if request.method == Method::Other => {
-            // RFC 9110 15.5.6: "The origin server MUST generate an Allow header field in a 405 response".
-            conn.reply(Answer { headers: &[("Allow", "GET, HEAD")], ..plain(405) }, after);
-            return Served::Yes(after);
+            // RFC 9110 section 15.5.6: "The origin server MUST generate an Allow header field in a 405 response".
+            conn.reply(Answer { headers: &[("Allow", "GET, HEAD")], ..empty(405) }, persistence);
+            return Served::Answered(persistence);
         }
         Ok(Found::File(opened)) => opened,
         Ok(Found::Directory | Found::Missing) => {
-            redirect(conn, &request.location, after);
-            return Served::Yes(after);
+            redirect(conn, &request.location, persistence);
+            return Served::Answered(persistence);
         }
     };
     let date = conn.state.date();
-    let out = conn.answer();
+    let out = conn.out_mut();
     let start = out.0.len();
-    if write_head(out, &opened, disk, &date, after).is_err() {
+    if write_head(out, &opened, disk, &date, persistence).is_err() {
         tracing::error!("a file has a header that cannot be sent");
         out.0.truncate(start);
-        conn.reply(plain(500), after);
-        return Served::Yes(after);
+        conn.reply(empty(500), persistence);
+        return Served::Answered(persistence);
     }
     out.0.extend_from_slice(&opened.first);
     let mut buffer = std::mem::take(&mut opened.first);
     let mut rest = opened.rest.take();
-    // Before it is asked for more, the peer has taken what there was: one piece is all that is held for it.
+    // The next piece is read after the peer has received this one, so that only one is in memory.
     while let Some(source) = rest.take() {
         if conn.flush().await.is_err() {
-            return Served::Gone;
+            return Served::Closed;
         }
         let reply = ask(conn, disk, Task::Read(source, buffer)).await;
         let Some(Reply::Piece(bytes, more)) = reply else {
-            // The length was promised; all that is left is not to pretend.
+            // The response is incomplete for its Content-Length: only closing the connection tells the client.
             tracing::warn!("a file could not be read to its end");
-            return Served::Gone;
+            return Served::Closed;
         };
         match conn.send(bytes).await {
             Ok(sent) => buffer = sent,
             Err(RecvError::Closed | RecvError::TimedOut | RecvError::Bad(_)) => {
-                return Served::Gone;
+                return Served::Closed;
             }
         }
         rest = more;
     }
-    Served::Yes(after)
+    Served::Answered(persistence)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,11 +107,11 @@ enum Method {
 struct Request {
     method: Method,
     wanted: Wanted,
-    /// Where it is sent to if it is for a directory.
+    /// The target of the redirect if this is a directory.
     location: String,
 }
 
-/// `None`: no rule leads from the request to a file.
+/// Reads the request. `None` if no rule maps its path to a file.
 fn decide<T>(conn: &Conn<T>, disk: &Disk, head: &HeadRanges) -> Option<Request> {
     let config = &conn.state.config;
     let mut slots = HeaderSlots::new();
@@ -139,7 +139,7 @@ fn decide<T>(conn: &Conn<T>, disk: &Disk, head: &HeadRanges) -> Option<Request> 
     Some(Request { method, wanted, location })
 }
 
-/// Has a disk thread do something. `None`: it takes too long, or the server ends.
+/// Runs a task on a disk thread. `None` if that exceeds the timeout, or the server ends.
 async fn ask<T>(conn: &Conn<T>, disk: &Disk, task: Task) -> Option<Reply> {
     let state = &conn.state;
     let asking = state.tasks.run(disk.ask(&state.reads, state.id, task));
@@ -151,12 +151,12 @@ fn write_head(
     opened: &Opened,
     disk: &Disk,
     date: &[u8],
-    after: Persistence,
+    persistence: Persistence,
 ) -> Result<(), WriteError> {
     let (status, length) = match &opened.decision {
         Decision::Whole => (200, Some(opened.len)),
         Decision::Part(range) => (206, Some(range.end - range.start)),
-        // RFC 9110 15.4.5: no content, and no length that another response would have.
+        // RFC 9110 section 15.4.5: no content, and no length of the full response.
         Decision::NotModified => (304, None),
         Decision::Failed => (412, Some(0)),
         Decision::NotSatisfiable => (416, Some(0)),
@@ -192,20 +192,20 @@ fn write_head(
     if let Some(length) = length {
         head = head.number("Content-Length", length)?;
     }
-    head.raw(after.line())?.end()
+    head.raw(persistence.line())?.end()
 }
 
-/// Relative links of a page work only below the slash.
-fn redirect<T>(conn: &mut Conn<T>, location: &str, after: Persistence) {
+/// Redirects to the path with a final slash: relative links of the page resolve against it.
+fn redirect<T>(conn: &mut Conn<T>, location: &str, persistence: Persistence) {
     let date = conn.state.date();
-    let out = conn.answer();
+    let out = conn.out_mut();
     let start = out.0.len();
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
         let head = response(out, 301)?.raw(&date)?.header("Location", location)?;
-        head.number("Content-Length", 0)?.raw(after.line())?.end()
+        head.number("Content-Length", 0)?.raw(persistence.line())?.end()
     };
     if write(out).is_err() {
-        // A target that was parsed is visible ASCII.
+        // Not reached: a parsed target is visible ASCII.
         out.0.truncate(start);
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions begin here, over either transport, and upgrades.
+//! The handshake of a session over either transport, and the upgrade of one to WebSocket.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -16,13 +16,13 @@ use crate::message::{OutBuf, never_full};
 use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
-use crate::server::conn::request::{Accept, KEPT, Next, Resume};
+use crate::server::conn::request::{Accept, Next, POOLED, Resume};
 use crate::server::conn::{Conn, dispatch, polling, websocket};
 use crate::server::connection_error::ConnectionError;
 use crate::server::handler::Handler;
 use crate::server::hooks;
 use crate::server::request::{ConnectRequest, Refusal};
-use crate::server::session::{Origin, Session};
+use crate::server::session::{NewSession, Session};
 use crate::server::shard::registry::NoSid;
 use crate::server::shard::{Shard, ShardState};
 use crate::web::persistence::Persistence;
@@ -31,71 +31,70 @@ use crate::web::request::RequestInfo;
 use crate::worker::future_pool::{FuturePool, Pooled};
 use crate::worker::tasks::{Guarded, Stopped};
 
-/// A session that a request asks for.
+/// A request for a new session.
 pub(crate) struct SessionRequest<H: Handler> {
     pub(crate) transport: Transport,
     pub(crate) base64: bool,
-    /// For a WebSocket.
+    /// For a WebSocket only.
     pub(crate) accept: Accept,
     pub(crate) head: HeadRanges,
-    pub(crate) after: Persistence,
+    pub(crate) persistence: Persistence,
     pub(crate) resume: Resume<H>,
 }
 
-/// Asks the application and opens the session (protocol 2.1).
+/// Calls the application's [`Handler::connect`] and opens the session (docs/protocol.md 2.1).
 pub(crate) fn open<H: Handler>(
     shard: &Rc<Shard<H>>,
     mut conn: Box<Conn<H::Session>>,
-    asked: SessionRequest<H>,
-) -> Handshake<H> {
-    // The application may take its time with the request, which is mostly much smaller than what it came in.
+    request: SessionRequest<H>,
+) -> HandshakeFuture<H> {
+    // `connect` may await for long, and the head is mostly much smaller than the receive buffer.
     conn.shrink_rx();
-    let pool = shard.state.per_worker::<Handshakes<H>>();
-    pool.0.run(Opening { shard: shard.clone(), conn, asked }, opened)
+    let pool = shard.state.per_worker::<HandshakePool<H>>();
+    pool.0.run(HandshakeArgs { shard: shard.clone(), conn, request }, perform)
 }
 
-/// What a handshake takes.
-pub(crate) struct Opening<H: Handler> {
+/// The arguments of [`perform`].
+pub(crate) struct HandshakeArgs<H: Handler> {
     shard: Rc<Shard<H>>,
     conn: Box<Conn<H::Session>>,
-    asked: SessionRequest<H>,
+    request: SessionRequest<H>,
 }
 
-/// The memory of handshakes: much of it, for a short time.
-struct Handshakes<H: Handler>(Rc<FuturePool<Opening<H>, Next<H::Session>>>);
+/// Futures of handshakes. They are large, and a connection needs one for a short time.
+struct HandshakePool<H: Handler>(Rc<FuturePool<HandshakeArgs<H>, Next<H::Session>>>);
 
-impl<H: Handler> Default for Handshakes<H> {
+impl<H: Handler> Default for HandshakePool<H> {
     fn default() -> Self {
-        Self(FuturePool::new(KEPT))
+        Self(FuturePool::new(POOLED))
     }
 }
 
-type Handshake<H> = Pooled<Opening<H>, Next<<H as Handler>::Session>>;
+type HandshakeFuture<H> = Pooled<HandshakeArgs<H>, Next<<H as Handler>::Session>>;
 
-async fn opened<H: Handler>(opening: Opening<H>) -> Next<H::Session> {
-    let Opening { shard, mut conn, asked } = opening;
+async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
+    let HandshakeArgs { shard, mut conn, request } = args;
     let shard = &shard;
-    let Accepted { data, peer, sid } =
-        match connect(shard, &mut conn, &asked.head, asked.transport).await {
-            Ok(accepted) => accepted,
-            Err(refusal) => {
-                conn.rx.skip(asked.head.len());
-                conn.reply(Answer::refusal(&refusal), asked.after);
-                return Next::Continue(conn, asked.after);
-            }
-        };
-    conn.rx.skip(asked.head.len());
+    let SessionRequest { transport, base64, persistence, .. } = request;
+    let connected = connect(shard, &mut conn, &request.head, transport).await;
+    conn.rx.skip(request.head.len());
+    let Connected { data, peer, sid } = match connected {
+        Ok(connected) => connected,
+        Err(refusal) => {
+            conn.reply(Answer::refusal(&refusal), persistence);
+            return Next::Continue(conn, persistence);
+        }
+    };
     if shard.state.is_shutting_down() {
-        // It began while the application made up its mind: a new session would only be in its way.
+        // The shutdown began during `connect`, and would have to wait for a new session.
         conn.reply(Answer::empty(503), Persistence::Close);
         return Next::Continue(conn, Persistence::Close);
     }
-    let origin = Origin { transport: asked.transport, base64: asked.base64, peer, sid, data };
-    let session = match shard.state.open(origin) {
+    let session = match shard.state.open(NewSession { transport, base64, peer, sid, data }) {
         Ok(session) => session,
         Err(NoSid::Taken) => {
-            conn.reply(Answer::refusal(&Refusal::bad_request()), asked.after);
-            return Next::Continue(conn, asked.after);
+            conn.reply(Answer::refusal(&Refusal::bad_request()), persistence);
+            return Next::Continue(conn, persistence);
         }
         Err(error @ NoSid::Random(_)) => {
             tracing::error!(%error, "a session could not be opened");
@@ -103,44 +102,44 @@ async fn opened<H: Handler>(opening: Opening<H>) -> Next<H::Session> {
             return Next::Continue(conn, Persistence::Close);
         }
     };
-    tracing::debug!(sid = %session.sid, transport = %asked.transport, "session opened");
-    match asked.transport {
-        Transport::Polling => open_polling(shard, conn, session, asked.after, asked.resume).await,
+    tracing::debug!(sid = %session.sid, %transport, "session opened");
+    match transport {
+        Transport::Polling => open_polling(shard, conn, session, persistence, request.resume).await,
         Transport::WebSocket => {
-            switch_protocols(&mut conn, &asked.accept);
-            let deflate = asked.accept.deflate;
-            websocket::start(shard.clone(), conn, session, websocket::Begin::Open, deflate);
+            switch_protocols(&mut conn, &request.accept);
+            let deflate = request.accept.deflate;
+            websocket::start(shard.clone(), conn, session, websocket::Start::Session, deflate);
             Next::Gone
         }
     }
 }
 
-/// The first response of a polling session holds the open packet and nothing else.
+/// Answers the handshake of a polling session with the open packet, and calls [`Handler::open`].
 async fn open_polling<H: Handler>(
     shard: &Rc<Shard<H>>,
     mut conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
-    after: Persistence,
+    persistence: Persistence,
     resume: Resume<H>,
 ) -> Next<H::Session> {
     if let Some(cookie) = &shard.state.config.cookie
         && !cookie.write(&mut conn.extra, &session.sid)
     {
-        tracing::error!(sid = %session.sid, "the cookie's value is not legal; none is set");
+        tracing::error!(sid = %session.sid, "the value of the cookie is not legal; no cookie is set");
     }
-    if polling::respond(&mut conn, &session, after).await.is_err() {
+    if polling::respond(&mut conn, &session, persistence).await.is_err() {
         session.lost(Lane::Get);
         return Next::Gone;
     }
-    let mut opened = pin!(dispatch::opened(shard, &session));
-    if dispatch::begin(shard, &session, opened.as_mut()).await.is_ready() {
-        return polling::send(conn, session.clone(), after).await;
+    let mut opening = pin!(dispatch::call_open(shard, &session));
+    if dispatch::poll_once(shard, &session, opening.as_mut()).await.is_ready() {
+        return polling::send(conn, session.clone(), persistence).await;
     }
-    // The client is not kept waiting for the application's welcome.
+    // The response does not wait for the handler.
     let sending = {
         let (shard, session) = (shard.clone(), session.clone());
         async move {
-            match polling::send(conn, session, after).await {
+            match polling::send(conn, session, persistence).await {
                 Next::Continue(mut conn, Persistence::Close) => conn.http.close_lingering().await,
                 Next::Continue(conn, _) => resume(shard, conn),
                 Next::Gone => {}
@@ -148,25 +147,25 @@ async fn open_polling<H: Handler>(
         }
     };
     shard.state.tasks.spawn(sending);
-    dispatch::drain_inbox(shard, &session, opened).await;
+    dispatch::drain_inbox(shard, &session, opening).await;
     Next::Gone
 }
 
-/// What the application makes of a request.
-struct Accepted<T> {
+/// The result of [`Handler::connect`] and of the hooks that follow it.
+struct Connected<T> {
     data: Guarded<T>,
     peer: Option<SocketAddr>,
-    /// If it makes that, too.
+    /// From [`Server::generate_id`](crate::Server::generate_id), if it is set.
     sid: Option<Sid>,
 }
 
-/// Runs the application's `connect` within its time.
+/// Calls [`Handler::connect`] with its timeout, then the hooks of an accepted session.
 async fn connect<H: Handler>(
     shard: &Shard<H>,
     conn: &mut Conn<H::Session>,
     head: &HeadRanges,
     transport: Transport,
-) -> Result<Accepted<H::Session>, Refusal> {
+) -> Result<Connected<H::Session>, Refusal> {
     let mut slots = HeaderSlots::new();
     let head = head.head(conn.http.rx.unread(), &mut slots);
     let info = shard.state.info(head, conn.http.stream(), conn.peer);
@@ -180,7 +179,7 @@ async fn connect<H: Handler>(
             let data = Guarded::new(data);
             let sid = match generate_id(&shard.state, &request) {
                 Ok(sid) => sid,
-                Err(NoUsableId) => {
+                Err(UnusableSid) => {
                     hooks.report(&request, ConnectionError::IdGeneration);
                     return Err(Refusal::bad_request());
                 }
@@ -188,7 +187,7 @@ async fn connect<H: Handler>(
             if let Some(add) = &hooks.initial {
                 shard.state.add_headers(&mut conn.extra, |headers| add(&request, headers));
             }
-            Ok(Accepted { data, peer: request.info.peer, sid })
+            Ok(Connected { data, peer: request.info.peer, sid })
         }
         Ok(Err(refusal)) => {
             hooks.report(&request, ConnectionError::Forbidden);
@@ -206,29 +205,29 @@ async fn connect<H: Handler>(
     }
 }
 
-/// The application has made no identifier, or none that can be used.
-struct NoUsableId;
+/// The application generated a sid that is illegal or in use, or panicked.
+struct UnusableSid;
 
-/// Has the application make an identifier, if it does that.
+/// Calls [`Server::generate_id`](crate::Server::generate_id), if it is set.
 fn generate_id<T>(
     state: &ShardState<T>,
     request: &ConnectRequest<'_>,
-) -> Result<Option<Sid>, NoUsableId> {
-    let Some(make) = &state.hooks.ids else { return Ok(None) };
-    let made = state.tasks.call(|| make(request));
-    let Ok(Ok(sid)) = made else {
-        tracing::error!(panicked = made.is_err(), "the application made no legal sid");
-        return Err(NoUsableId);
+) -> Result<Option<Sid>, UnusableSid> {
+    let Some(generate) = &state.hooks.ids else { return Ok(None) };
+    let generated = state.tasks.call(|| generate(request));
+    let Ok(Ok(sid)) = generated else {
+        tracing::error!(panicked = generated.is_err(), "the application generated no legal sid");
+        return Err(UnusableSid);
     };
-    // Another core may take it still, before the session is opened: that is refused then.
+    // Another worker may still register the same sid before the session is opened; `ShardState::open` fails then.
     if state.shared.route(&sid).is_some() {
-        tracing::warn!(%sid, "the application made a sid that is in use");
-        return Err(NoUsableId);
+        tracing::warn!(%sid, "the application generated a sid that is in use");
+        return Err(UnusableSid);
     }
     Ok(Some(sid))
 }
 
-/// What the application may look at, and add.
+/// Requests as the application reads them, and the header lines that it adds.
 impl<T> ShardState<T> {
     pub(crate) fn info<'r>(
         &self,
@@ -246,7 +245,7 @@ impl<T> ShardState<T> {
         RequestInfo { head, peer, secure, certificate }
     }
 
-    /// Appends the lines that a function of the application's makes.
+    /// Appends the header lines that `add`, a hook of the application, inserts.
     pub(crate) fn add_headers(&self, lines: &mut Vec<u8>, add: impl FnOnce(&mut HeaderMap)) {
         let mut headers = HeaderMap::new();
         match self.tasks.call(|| add(&mut headers)) {
@@ -256,7 +255,7 @@ impl<T> ShardState<T> {
     }
 }
 
-/// Takes a WebSocket for a session that polling carries so far (protocol 2.7).
+/// Accepts a WebSocket for a session that polling carries (docs/protocol.md 2.7).
 pub(crate) fn upgrade<H: Handler>(
     shard: &Rc<Shard<H>>,
     mut conn: Box<Conn<H::Session>>,
@@ -265,16 +264,16 @@ pub(crate) fn upgrade<H: Handler>(
 ) -> Next<H::Session> {
     switch_protocols(&mut conn, accept);
     if session.attach(Lane::WebSocket).is_err() {
-        // As the reference does, and as its test suite expects: accepted, then closed. The session's own
-        // WebSocket is not disturbed (protocol 2.6.9).
+        // Accepted, then closed: engine.io does so, and its test suite expects it. The session's own WebSocket is not
+        // affected (docs/protocol.md 2.6.9).
         never_full(encode_close(&mut conn.out, Some(CloseCode::POLICY), "", None));
         return Next::Continue(conn, Persistence::Close);
     }
-    websocket::start(shard.clone(), conn, session, websocket::Begin::Probe, accept.deflate);
+    websocket::start(shard.clone(), conn, session, websocket::Start::Probe, accept.deflate);
     Next::Gone
 }
 
-/// RFC 6455 4.2.2: the server's part of the opening handshake.
+/// Writes the server's opening handshake (RFC 6455 section 4.2.2).
 pub(crate) fn switch_protocols<T>(conn: &mut Conn<T>, accept: &Accept) {
     let extra = std::mem::take(&mut conn.extra);
     let key = str::from_utf8(&accept.key).unwrap_or_default();
@@ -290,6 +289,6 @@ pub(crate) fn switch_protocols<T>(conn: &mut Conn<T>, accept: &Accept) {
         }
         head.raw(&extra)?.end()
     };
-    let written = write(conn.answer());
+    let written = write(conn.out_mut());
     debug_assert!(written.is_ok(), "base64, a token, constants and lines that were checked");
 }

@@ -1,11 +1,11 @@
-//! [`HeadRanges`]: a parsed head as positions in its bytes.
+//! [`HeadRanges`]: a parsed request head as positions in its bytes.
 
 use eio_core::http::{Header, Headers, RequestHead};
 
 use crate::server::conn::header_slots::HeaderSlots;
 
-/// A request head that was parsed once. It borrows nothing, so it may stay with the connection that owns the bytes and
-/// changes hands.
+/// A parsed request head that borrows nothing, so that it can be passed on together with the connection that owns the
+/// bytes. The head is parsed once only.
 pub(crate) struct HeadRanges {
     len: usize,
     method: Range,
@@ -14,7 +14,7 @@ pub(crate) struct HeadRanges {
     fields: Box<[(Range, Range)]>,
 }
 
-/// Where a part of the head begins, and how long it is. A head has at most 1 MiB.
+/// The position of a part of the head. A head has at most 1 MiB.
 #[derive(Clone, Copy)]
 struct Range {
     start: u32,
@@ -22,10 +22,10 @@ struct Range {
 }
 
 impl Range {
-    /// Where `part` lies in `head`.
+    /// The position of `part` in `head`.
     fn new(head: &[u8], part: &[u8]) -> Self {
         let start = (part.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
-        // An empty part may lie anywhere.
+        // The pointer of an empty part is arbitrary.
         let start = if part.is_empty() { 0 } else { start };
         debug_assert!(start + part.len() <= head.len(), "a part of the head");
         Self { start: start as u32, len: part.len() as u32 }
@@ -58,12 +58,12 @@ impl HeadRanges {
         }
     }
 
-    /// How many bytes the head has.
+    /// The length of the head in bytes.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// The head again. `unread` begins with the bytes it was parsed from.
+    /// The head. `unread` must begin with the bytes from which it was parsed.
     pub(crate) fn head<'h, 'b>(
         &self,
         unread: &'b [u8],
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_is_the_same_after_its_bytes_have_moved() {
+    fn head_is_equal_after_its_bytes_have_moved() {
         let fields = "A: b\r\nEmpty:\r\nObs: \u{e9}\r\n".to_owned() + &"X: y\r\n".repeat(40);
         let text = format!("GET /a?b=c HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let (bytes, mut slots) = (text.into_bytes(), HeaderSlots::new());

@@ -1,13 +1,14 @@
-//! [`HeaderSlots`]: room for the header lines of a request.
+//! [`HeaderSlots`]: storage for the header fields of a request.
 
 use eio_core::http::{EMPTY, Error, Header, RequestHead};
 
 use crate::server::config::MAX_HEADERS;
 
-/// Most requests have no more header lines.
+/// Most requests have no more header fields.
 const FEW: usize = 24;
 
-/// What a head is read into. To clear room for as many lines as may be would take half as long as to read it.
+/// Storage for a parsed head, small at first: to initialise [`MAX_HEADERS`] slots would take half as long as to parse a
+/// head.
 pub(crate) struct HeaderSlots<'b> {
     few: [Header<'b>; FEW],
     many: Option<[Header<'b>; MAX_HEADERS]>,
@@ -19,7 +20,7 @@ impl<'b> HeaderSlots<'b> {
         Self { few: [EMPTY; FEW], many: None }
     }
 
-    /// See [`RequestHead::parse`]. There may be `max` lines, up to [`MAX_HEADERS`].
+    /// As [`RequestHead::parse`], with at most `max` fields; `max` is at most [`MAX_HEADERS`].
     #[inline]
     pub(crate) fn parse<'h>(
         &'h mut self,
@@ -35,7 +36,7 @@ impl<'b> HeaderSlots<'b> {
         }
     }
 
-    /// Takes at most [`MAX_HEADERS`] fields as they are.
+    /// Stores the fields, at most [`MAX_HEADERS`].
     pub(crate) fn fill<'h>(
         &'h mut self,
         fields: impl ExactSizeIterator<Item = Header<'b>>,
@@ -56,16 +57,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_as_many_lines_as_allowed_and_no_more() {
+    fn header_field_limit_is_exact() {
         for max in [1, FEW - 1, FEW, FEW + 1, MAX_HEADERS] {
-            for lines in [1, FEW - 1, FEW, FEW + 1, MAX_HEADERS, MAX_HEADERS + 1] {
-                let others = "A: b\r\n".repeat(lines - 1);
+            for fields in [1, FEW - 1, FEW, FEW + 1, MAX_HEADERS, MAX_HEADERS + 1] {
+                let others = "A: b\r\n".repeat(fields - 1);
                 let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{others}\r\n");
                 let mut slots = HeaderSlots::new();
                 let parsed =
                     slots.parse(head.as_bytes(), max).map(|head| head.headers.iter().count());
-                let expected = if lines > max { Err(Error::TooManyHeaders) } else { Ok(lines) };
-                assert_eq!(parsed, expected, "{lines} lines where {max} may be");
+                let expected = if fields > max { Err(Error::TooManyHeaders) } else { Ok(fields) };
+                assert_eq!(parsed, expected, "{fields} fields, limit {max}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The keep-alive loop: head → poll | push | handshake | upgrade | another shard | another route.
+//! The request loop of a connection: reads a head, decides, acts, and reads the next head.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use crate::server::conn::decide::{Action, decide};
 use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
 use crate::server::conn::request::Next;
-use crate::server::conn::{Body, Conn, app_request, handshake as open, polling, raw_websocket};
+use crate::server::conn::{Body, Conn, app_request, handshake, polling, raw_websocket};
 use crate::server::handler::Handler;
 use crate::server::shard::shared::ShardMessage;
 use crate::server::shard::{Shard, ShardState};
@@ -19,88 +19,86 @@ use crate::web::compress::Accepted;
 use crate::web::cors::{self, Verdict};
 use crate::web::persistence::Persistence;
 
-/// Serves a connection that was accepted just now, or came from another shard, as a task of its own.
+/// Serves a connection that was accepted or moved here, in a task of its own.
 pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
     let tasks = shard.clone();
     tasks.state.tasks.spawn(serve(shard, conn, true));
 }
 
-/// Goes on with a connection whose last request was answered, as a task of its own.
+/// Continues a connection whose last request was answered, in a task of its own.
 fn resume<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
     let tasks = shard.clone();
     tasks.state.tasks.spawn(serve(shard, conn, false));
 }
 
-/// `first`: a request is owed. A client that is quick has sent it with the handshake of TCP, another has
-/// `head_timeout` for it; later ones may take `idle_timeout` to begin.
+/// `first`: no request was received yet. The first one must arrive within `head_timeout`, and may have arrived with the
+/// TCP handshake; a later one may begin within `idle_timeout`.
 async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>, mut first: bool) {
     loop {
         let len = match read_head(&mut conn, first).await {
             Ok(len) => len,
-            Err(ended) => return refuse_head(conn, ended).await,
+            Err(error) => return refuse_head(conn, error).await,
         };
         first = false;
         let request = prepare(&shard.state, &mut conn, len);
-        let after = request.after;
+        let persistence = request.persistence;
         let next = match request.action {
             Action::Poll(session) => {
                 conn.rx.skip(len);
-                polling::poll(conn, session, after).await
+                polling::poll(conn, session, persistence).await
             }
             Action::Push(session) => {
                 conn.rx.skip(len);
-                polling::push(&shard, conn, session, request.body, after, resume).await
+                polling::push(&shard, conn, session, request.body, persistence, resume).await
             }
             Action::Open { transport, base64, accept, head } => {
-                let asked = open::SessionRequest { transport, base64, accept, head, after, resume };
-                open::open(&shard, conn, asked).await
+                let request = handshake::SessionRequest {
+                    transport,
+                    base64,
+                    accept,
+                    head,
+                    persistence,
+                    resume,
+                };
+                handshake::open(&shard, conn, request).await
             }
             Action::Upgrade { session, accept } => {
                 conn.rx.skip(len);
-                open::upgrade(&shard, conn, session, &accept)
+                handshake::upgrade(&shard, conn, session, &accept)
             }
-            Action::Elsewhere(owner) => {
-                match conn.into_moved() {
-                    Ok(moved) => {
-                        shard.state.counters.add(MOVED, 0, 1);
-                        shard.state.shared.post(owner, ShardMessage::Connection(moved));
-                    }
-                    Err(error) => tracing::warn!(%error, "a connection could not change its core"),
-                }
-                Next::Gone
-            }
-            Action::Plain(accept) => {
+            Action::Elsewhere(owner) => move_to_worker(&shard.state, *conn, owner),
+            Action::RawWebSocket(accept) => {
                 conn.rx.skip(len);
-                open::switch_protocols(&mut conn, &accept);
-                if let Some(on_plain) = shard.state.on_plain.clone() {
-                    raw_websocket::start(&shard.state, conn, accept.deflate, on_plain);
+                handshake::switch_protocols(&mut conn, &accept);
+                if let Some(on_message) = shard.state.on_raw_websocket.clone() {
+                    raw_websocket::start(&shard.state, conn, accept.deflate, on_message);
                 }
                 Next::Gone
             }
-            // Rare and large: not part of what every idle connection pays for.
-            Action::Other(head) => {
-                Box::pin(app_request::answer(&shard, conn, head, request.body, after)).await
+            // Boxed: this future is rare and large, and would add to the memory of every idle connection.
+            Action::Application(head) => {
+                Box::pin(app_request::answer(&shard, conn, head, request.body, persistence)).await
             }
             Action::Refused(answer) => {
                 conn.rx.skip(len);
-                conn.reply(answer, after);
-                Next::Continue(conn, after)
+                conn.reply(answer, persistence);
+                Next::Continue(conn, persistence)
             }
             Action::Denied { refusal, head_only } => {
                 conn.rx.skip(len);
-                conn.reply(Answer { head_only, ..Answer::refusal(&refusal) }, after);
-                Next::Continue(conn, after)
+                conn.reply(Answer { head_only, ..Answer::refusal(&refusal) }, persistence);
+                Next::Continue(conn, persistence)
             }
-            Action::Preflight(wanted) => {
+            Action::Preflight(requested) => {
                 conn.rx.skip(len);
-                conn.reply_preflight(wanted.as_deref(), after);
-                Next::Continue(conn, after)
+                conn.reply_preflight(requested.as_deref(), persistence);
+                Next::Continue(conn, persistence)
             }
         };
-        let Next::Continue(back, after) = next else { return };
-        conn = back;
+        let Next::Continue(returned, persistence) = next else { return };
+        conn = returned;
         conn.fresh = false;
-        if after == Persistence::Close || shard.state.has_stopped_accepting() {
+        if persistence == Persistence::Close || shard.state.has_stopped_accepting() {
             return conn.http.close_lingering().await;
         }
         if conn.flush().await.is_err() {
@@ -111,7 +109,19 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
     }
 }
 
-/// Reads up to the end of a request head and says how long it is.
+/// Passes a connection, and the request that it has received, to another worker.
+fn move_to_worker<T>(state: &ShardState<T>, conn: Conn<T>, owner: u16) -> Next<T> {
+    match conn.into_moved() {
+        Ok(moved) => {
+            state.counters.add(MOVED, 0, 1);
+            state.shared.post(owner, ShardMessage::Connection(moved));
+        }
+        Err(error) => tracing::warn!(%error, "a connection could not be moved to its worker"),
+    }
+    Next::Gone
+}
+
+/// Receives up to the end of a request head and returns its length.
 async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvError> {
     let max = conn.state.config.max_head_size;
     let mut scanner = HeadScanner::new();
@@ -141,30 +151,30 @@ async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvErro
     }
 }
 
-/// Answers what is not a request; a connection that never sent anything is closed without a word.
-async fn refuse_head<T>(mut conn: Box<Conn<T>>, ended: RecvError) {
-    let status = match ended {
+/// Answers input that is not a request. A connection without input is closed without a response.
+async fn refuse_head<T>(mut conn: Box<Conn<T>>, error: RecvError) {
+    let status = match error {
         RecvError::Bad(error) => error.status(),
         RecvError::TimedOut if !conn.rx.unread().is_empty() => 408,
-        // How most connections end: what they received into is not to be freed with them.
+        // Most connections end here: their receive buffer returns to the pool.
         RecvError::TimedOut | RecvError::Closed => return conn.release(),
     };
     conn.set_idle(false);
-    // Whoever sent this has not said from which origin.
+    // The origin of this input is not known: no CORS lines of an earlier request.
     conn.extra.clear();
     conn.reply(Answer::empty(status), Persistence::Close);
     conn.http.close_lingering().await;
 }
 
-/// A request, decided upon.
+/// A request that was decided about.
 struct Request<T> {
     action: Action<T>,
     body: Body,
-    after: Persistence,
+    persistence: Persistence,
 }
 
-/// Parses and decides upon a head, and prepares the answer: its header lines and its coding. Everything that outlives
-/// the head is copied out of it here.
+/// Parses a head, decides about the request and prepares the response: its header lines and content coding. Everything
+/// that outlives the head is copied here.
 fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Request<T> {
     conn.extra.clear();
     conn.coding = None;
@@ -172,7 +182,7 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     let refused = |status| Request {
         action: Action::Refused(Answer::empty(status)),
         body: Body { framing: Framing::None, expects_continue: false },
-        after: Persistence::Close,
+        persistence: Persistence::Close,
     };
     let Some(bytes) = conn.http.rx.unread().get(..len) else { return refused(400) };
     let head = match slots.parse(bytes, state.config.max_headers) {
@@ -188,7 +198,7 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     let info = state.info(head, conn.http.stream(), conn.peer);
     let decision = decide(state, &info, target, &body, bytes);
     let action = decision.action;
-    let after = if body.is_empty() || action.reads_body() {
+    let persistence = if body.is_empty() || action.reads_body() {
         Persistence::new(keep_alive, head.minor_version)
     } else {
         Persistence::Close
@@ -208,5 +218,5 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     if let Some(error) = decision.refused {
         state.hooks.report(&info, error);
     }
-    Request { action, body, after }
+    Request { action, body, persistence }
 }

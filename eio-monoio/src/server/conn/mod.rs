@@ -1,5 +1,6 @@
-//! One connection of a server: [`Conn`] is its line with what a request needs; [`http`] decides what a request
-//! is; [`polling`] and [`websocket`] carry sessions.
+//! [`Conn`]: one connection of a server, from HTTP requests to the WebSocket it may become.
+//!
+//! [`http`] serves requests, [`decide`] determines what each asks for, [`polling`] and [`websocket`] carry sessions.
 
 pub(crate) mod app_request;
 mod decide;
@@ -33,7 +34,7 @@ use crate::server::shard::shared::MovedConnection;
 use crate::web::compress::Coding;
 use crate::worker::pool::SCRATCH;
 
-/// How the body of a request comes.
+/// The body that the head of a request announces.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Body {
     pub(crate) framing: Framing,
@@ -41,23 +42,24 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// Whether the head says that there is none.
+    /// Whether there is no body.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.framing, Framing::None | Framing::Length(0))
     }
 }
 
-/// A connection between requests. What it can do as a [`HttpConn`] it can do. It goes from hand to hand in a box: the
-/// future of each function that has it would hold it once more.
+/// A buffered HTTP connection, to which it dereferences, with the state of the current request.
+///
+/// It is passed on in a box: without one, the future of each function that owns it would have room for it.
 pub(crate) struct Conn<T> {
     pub(crate) state: Rc<ShardState<T>>,
     pub(crate) http: HttpConn,
     pub(crate) peer: Option<SocketAddr>,
-    /// Header lines the answer to the current request must have (CORS, cookie, the application's).
+    /// Header lines of the response to the current request: CORS, cookie, those of hooks.
     pub(crate) extra: Vec<u8>,
-    /// How the client wants the answer to the current request coded, if it is worth while.
+    /// The content coding for the response to the current request, if it is large enough.
     pub(crate) coding: Option<Coding>,
-    /// No request has been answered on it yet, at this core.
+    /// This worker has not answered a request on it yet.
     pub(crate) fresh: bool,
 }
 
@@ -86,17 +88,17 @@ impl<T> Conn<T> {
         Self { state, http, peer, extra: Vec::new(), coding: None, fresh: true }
     }
 
-    /// Takes over a connection from another shard.
+    /// Continues a connection of another worker.
     pub(crate) fn from_moved(state: Rc<ShardState<T>>, moved: MovedConnection) -> io::Result<Self> {
         let mut conn = Self::new(state, Stream::attach(moved.stream)?, moved.peer, moved.permit);
         let storage = conn.state.pool.take_receive(moved.unread.len().max(SCRATCH));
         conn.rx = RecvBuffer::new(storage);
-        // The storage was made for it.
+        // The storage has room for it.
         let _ = conn.rx.append(&moved.unread);
         Ok(conn)
     }
 
-    /// Gives the connection up, to be taken over by another shard. Nothing must wait to be sent.
+    /// Detaches the connection from this worker. No bytes may wait to be sent.
     pub(crate) fn into_moved(self) -> io::Result<MovedConnection> {
         debug_assert!(self.out.0.is_empty());
         let unread = self.rx.unread().to_vec();
@@ -104,15 +106,15 @@ impl<T> Conn<T> {
         Ok(MovedConnection { stream: stream.detach()?, unread, peer: self.peer, permit })
     }
 
-    /// Receives a body, if the head promises one that is allowed, until it is whole; it is then what `rx` keeps.
-    /// A client that waits to be asked for it is asked.
+    /// Receives the whole body, which `rx` keeps then. Sends 100 (Continue) if the client expects it. A body that is
+    /// announced as too large is an error before it is received.
     pub(crate) async fn receive_body(&mut self, body: Body) -> Result<(), RecvError> {
         let mut decoder = BodyDecoder::new(body.framing, self.state.config.max_payload);
         if decoder.poll(&mut self.rx).map_err(RecvError::Bad)? == Step::Done {
             return Ok(());
         }
         if body.expects_continue && self.rx.is_empty() {
-            self.answer().0.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.out_mut().0.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             self.flush().await?;
         }
         self.set_deadline(self.state.config.body_timeout);

@@ -1,4 +1,4 @@
-//! Long-polling: the GET that is held until there is something, the POST that brings packets.
+//! Long-polling: GETs, which are held until a packet is due, and POSTs with packets.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -14,7 +14,7 @@ use crate::io::http_conn::{HttpConn, RecvError};
 use crate::message::OutBuf;
 use crate::server::conn::Body;
 use crate::server::conn::reply::{Answer, OK};
-use crate::server::conn::request::{KEPT, Next, Resume};
+use crate::server::conn::request::{Next, POOLED, Resume};
 use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
 use crate::server::session::Session;
@@ -24,18 +24,18 @@ use crate::web::persistence::Persistence;
 use crate::worker::future_pool::{FuturePool, Pooled};
 use crate::worker::yield_now::YieldBudget;
 
-/// Answers a GET of a session, now or when there is something (protocol 2.4).
+/// Answers a GET of a session, as soon as a packet is due (docs/protocol.md 2.4).
 pub(crate) async fn poll<T>(
     mut conn: Box<Conn<T>>,
     session: Rc<Session<T>>,
-    after: Persistence,
+    persistence: Persistence,
 ) -> Next<T> {
     if let Err(violation) = session.attach(Lane::Get) {
-        conn.reply(Answer::violation(violation), after);
-        return Next::Continue(conn, after);
+        conn.reply(Answer::violation(violation), persistence);
+        return Next::Continue(conn, persistence);
     }
-    match respond(&mut conn, &session, after).await {
-        Ok(()) => send(conn, session, after).await,
+    match respond(&mut conn, &session, persistence).await {
+        Ok(()) => send(conn, session, persistence).await,
         Err(_) => {
             session.lost(Lane::Get);
             Next::Gone
@@ -43,41 +43,40 @@ pub(crate) async fn poll<T>(
     }
 }
 
-/// Sends the response to a GET. From here on the packets in it are the peer's: if it does not get them, the
-/// session cannot go on.
+/// Sends the response to a GET. Its packets have left the queue: if sending fails they are lost, and the session ends.
 pub(crate) async fn send<T>(
     mut conn: Box<Conn<T>>,
     session: Rc<Session<T>>,
-    after: Persistence,
+    persistence: Persistence,
 ) -> Next<T> {
     session.detach(Lane::Get);
     if conn.flush().await.is_err() {
         session.abort(CloseReason::TransportError);
         return Next::Gone;
     }
-    Next::Continue(conn, after)
+    Next::Continue(conn, persistence)
 }
 
-/// Writes the response to a GET as soon as the session has something for it. An error: the peer is gone.
+/// Writes the response to a GET as soon as a packet is due. An error means that the connection has ended.
 pub(crate) async fn respond<T>(
     conn: &mut Conn<T>,
     session: &Rc<Session<T>>,
-    after: Persistence,
+    persistence: Persistence,
 ) -> Result<(), RecvError> {
     loop {
         let ready = poll_fn(|cx| {
             let extra = std::mem::take(&mut conn.extra);
             let date = conn.state.date();
-            let out = conn.answer();
-            let head = write_head(out, after, &date, &extra);
+            let out = conn.out_mut();
+            let head = write_head(out, persistence, &date, &extra);
             let ready = session.poll_get(cx, out);
             if ready {
                 let Conn { state, http: HttpConn { out, .. }, coding, .. } = &mut *conn;
-                if !coding.is_some_and(|coding| head.shrink(out, coding, state)) {
+                if !coding.is_some_and(|coding| head.compress(out, coding, state)) {
                     head.finish(out);
                 }
             } else {
-                // A parked GET owns no buffer.
+                // A held GET owns no buffer.
                 out.0.clear();
                 conn.state.pool.give_send(std::mem::take(&mut conn.http.out.0));
             }
@@ -88,15 +87,15 @@ pub(crate) async fn respond<T>(
             return Ok(());
         }
         conn.shrink_rx();
-        // Pipelined requests are kept, up to a point, so that the end behind them is seen.
+        // Pipelined requests are received and kept up to this limit, so that the end of the connection is noticed.
         let watch = conn.rx.unread().len() <= conn.state.config.max_head_size;
-        // The session's waker was left by `poll_get`: it, or input, brings this task back.
-        let mut parked = false;
+        // `poll_get` has registered this task with the session, which wakes it, or input does.
+        let mut polled = false;
         let readable = poll_fn(|cx| {
             if watch && conn.stream().poll_readable(cx).is_ready() {
                 return Poll::Ready(true);
             }
-            if std::mem::replace(&mut parked, true) { Poll::Ready(false) } else { Poll::Pending }
+            if std::mem::replace(&mut polled, true) { Poll::Ready(false) } else { Poll::Pending }
         });
         if readable.await {
             conn.try_receive(1)?;
@@ -104,30 +103,38 @@ pub(crate) async fn respond<T>(
     }
 }
 
-/// Where the Content-Length of a response is filled in once its body is written.
-struct Head {
+/// The head of a response to GET, whose Content-Length is written after the body.
+struct ResponseHead {
+    /// Position of the value of Content-Length.
     length: usize,
+    /// Position of the body.
     body: usize,
 }
 
-/// The head of a GET's response goes before the body into the same buffer, so that both leave in one send.
-fn write_head(out: &mut OutBuf, after: Persistence, date: &[u8], extra: &[u8]) -> Head {
-    const BEGIN: &[u8] = b"HTTP/1.1 200 OK\r\n\
+/// Writes the head of a response to GET. The body follows in the same buffer, so that one operation sends both.
+fn write_head(
+    out: &mut OutBuf,
+    persistence: Persistence,
+    date: &[u8],
+    extra: &[u8],
+) -> ResponseHead {
+    const START: &[u8] = b"HTTP/1.1 200 OK\r\n\
         Content-Type: text/plain; charset=UTF-8\r\n\
         Cache-Control: no-store\r\n";
-    // With room for a number.
+    // With a placeholder of one digit.
     const LENGTH: &[u8] = b"Content-Length: 0\r\n\r\n";
     let out = &mut out.0;
     out.clear();
-    for lines in [BEGIN, date, after.line(), extra, LENGTH] {
+    for lines in [START, date, persistence.line(), extra, LENGTH] {
         out.extend_from_slice(lines);
     }
-    Head { length: out.len() - b"0\r\n\r\n".len(), body: out.len() }
+    ResponseHead { length: out.len() - b"0\r\n\r\n".len(), body: out.len() }
 }
 
-impl Head {
-    /// Compresses the body and finishes the head, if that is worth while.
-    fn shrink<T>(&self, out: &mut OutBuf, coding: Coding, state: &ShardState<T>) -> bool {
+impl ResponseHead {
+    /// Compresses the body and completes the head. False, without a change, if the body is small or would not become
+    /// smaller.
+    fn compress<T>(&self, out: &mut OutBuf, coding: Coding, state: &ShardState<T>) -> bool {
         if out.0.len() - self.body < state.config.compression_threshold {
             return false;
         }
@@ -137,7 +144,7 @@ impl Head {
             out.0.truncate(self.length - "Content-Length: ".len());
             let write = |out: &mut OutBuf| {
                 header_line(out, "Content-Encoding", &[coding.name()])?;
-                // RFC 9110 12.5.5: the answer depends on it.
+                // RFC 9110 section 12.5.5: the response depends on Accept-Encoding.
                 header_line(out, "Vary", &["Accept-Encoding"])?;
                 header_line(out, "Content-Length", &[&coded.len().to_string()])
             };
@@ -150,7 +157,7 @@ impl Head {
         smaller
     }
 
-    /// Fills in the length. What is behind its first digit moves up to make room for the others.
+    /// Writes the Content-Length. Bytes after its first digit move to make room for the other digits.
     fn finish(&self, out: &mut OutBuf) {
         let len = out.0.len() - self.body;
         let more = len.checked_ilog10().unwrap_or(0) as usize;
@@ -165,48 +172,49 @@ impl Head {
     }
 }
 
-/// Takes a POST of a session (protocol 2.3).
+/// Handles a POST of a session (docs/protocol.md 2.3).
 pub(crate) fn push<H: Handler>(
     shard: &Rc<Shard<H>>,
     conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
     body: Body,
-    after: Persistence,
+    persistence: Persistence,
     resume: Resume<H>,
-) -> Pooled<Post<H>, Next<H::Session>> {
-    let pool = shard.state.per_worker::<Posts<H>>();
-    pool.0.run(Post { shard: shard.clone(), conn, session, body, after, resume }, pushed)
+) -> Pooled<PostArgs<H>, Next<H::Session>> {
+    let pool = shard.state.per_worker::<PostPool<H>>();
+    let args = PostArgs { shard: shard.clone(), conn, session, body, persistence, resume };
+    pool.0.run(args, handle_post)
 }
 
-/// What a POST takes.
-pub(crate) struct Post<H: Handler> {
+/// The arguments of [`handle_post`].
+pub(crate) struct PostArgs<H: Handler> {
     shard: Rc<Shard<H>>,
     conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
     body: Body,
-    after: Persistence,
+    persistence: Persistence,
     resume: Resume<H>,
 }
 
-/// The memory of POSTs: more than all else of a connection, and not while a GET is held on it.
-struct Posts<H: Handler>(Rc<FuturePool<Post<H>, Next<H::Session>>>);
+/// Futures of POSTs. One is larger than the rest of a connection, which does not need it while it holds a GET.
+struct PostPool<H: Handler>(Rc<FuturePool<PostArgs<H>, Next<H::Session>>>);
 
-impl<H: Handler> Default for Posts<H> {
+impl<H: Handler> Default for PostPool<H> {
     fn default() -> Self {
-        Self(FuturePool::new(KEPT))
+        Self(FuturePool::new(POOLED))
     }
 }
 
-async fn pushed<H: Handler>(post: Post<H>) -> Next<H::Session> {
-    let Post { shard, mut conn, session, body, after, resume } = post;
+async fn handle_post<H: Handler>(args: PostArgs<H>) -> Next<H::Session> {
+    let PostArgs { shard, mut conn, session, body, persistence, resume } = args;
     let shard = &shard;
     if let Err(violation) = session.attach(Lane::Post) {
-        // Its body is still to come: nothing behind it can be understood.
+        // Its body is not read, so that nothing after it can be parsed.
         conn.reply(Answer::violation(violation), Persistence::Close);
         return Next::Continue(conn, Persistence::Close);
     }
-    if let Err(why) = receive(&mut conn, &session, body).await {
-        return refuse(conn, &session, why);
+    if let Err(error) = receive(&mut conn, &session, body).await {
+        return refuse(conn, &session, error);
     }
     let fresh = conn.fresh;
     let mut records = payload::Decoder::new(conn.rx.kept_mut());
@@ -214,56 +222,59 @@ async fn pushed<H: Handler>(post: Post<H>) -> Next<H::Session> {
     loop {
         budget.count().await;
         if session.is_slow() && records.is_message_next() {
-            // Not before the peer has taken its answers: a client that does not read is not read from.
+            // Backpressure: a client that does not receive its messages is not read from.
             poll_fn(|cx| session.poll_room(cx)).await;
         }
         if records.is_close_next() && !session.is_polled() {
-            // Protocol 2.3.8: a "pending GET is answered `6`", also one that came first at another core.
+            // A "pending GET is answered `6`" (docs/protocol.md 2.3.8), including one that another worker received
+            // earlier.
             shard.state.barrier(fresh).await;
         }
         match next(&session, &mut records) {
-            Step::Done => {}
+            Step::Handled => {}
             Step::Message(message) => {
-                let Some(handled) = dispatch::deliver(shard, &session, message) else {
+                let Some(handling) = dispatch::deliver(shard, &session, message) else {
                     if dispatch::is_concurrent(shard) {
                         poll_fn(|cx| session.poll_inbox(cx)).await;
                     }
                     continue;
                 };
-                let mut handled = pin!(handled);
-                if dispatch::begin(shard, &session, handled.as_mut()).await.is_pending() {
+                let mut handling = pin!(handling);
+                if dispatch::poll_once(shard, &session, handling.as_mut()).await.is_pending() {
                     let outcome = push_rest_to_inbox(&session, &mut records);
-                    // Neither waits for the other: heartbeats not for the handler, the handler not for a peer
-                    // that takes its time with the answer.
+                    // In two tasks: heartbeats do not wait for the handler, and the handler does not wait for a client
+                    // that is slow to receive the response.
                     let answering =
-                        answer(shard.clone(), conn, session.clone(), outcome, after, resume);
+                        answer(shard.clone(), conn, session.clone(), outcome, persistence, resume);
                     shard.state.tasks.spawn(answering);
-                    dispatch::drain_inbox(shard, &session, handled).await;
+                    dispatch::drain_inbox(shard, &session, handling).await;
                     return Next::Gone;
                 }
             }
             Step::End(outcome) => {
                 if session.is_inbox_full() {
-                    // The same for a handler that does not keep up.
+                    // Backpressure: the handler does not keep up.
                     poll_fn(|cx| session.poll_inbox(cx)).await;
                 }
                 session.detach(Lane::Post);
                 conn.rx.release();
-                conn.reply(outcome, after);
-                return Next::Continue(conn, after);
+                conn.reply(outcome, persistence);
+                return Next::Continue(conn, persistence);
             }
         }
     }
 }
 
+/// The result of one record of a POST's body.
 enum Step<'b> {
     Message(Message<'b>),
-    /// A packet that is none, and has had its effect.
-    Done,
+    /// Another packet, which was handled.
+    Handled,
+    /// The end of the body, or of the session. The response is known.
     End(Answer<'static>),
 }
 
-/// Takes the next record. What is wrong with it ends the session and the body.
+/// Handles the next record. One that does not parse ends the session.
 fn next<'b, T>(session: &Session<T>, records: &mut payload::Decoder<'b>) -> Step<'b> {
     let packet = match records.next() {
         None => return Step::End(OK),
@@ -275,13 +286,14 @@ fn next<'b, T>(session: &Session<T>, records: &mut payload::Decoder<'b>) -> Step
     };
     match session.handle_packet(Lane::Post, packet) {
         Ok(Some(message)) => Step::Message(message),
-        Ok(None) => Step::Done,
-        // What follows a close packet is nobody's; the close itself was right.
+        Ok(None) => Step::Handled,
+        // Packets after a close packet are ignored; the close itself was valid.
         Err(Violation::Ended) => Step::End(OK),
         Err(violation) => Step::End(Answer::violation(violation)),
     }
 }
 
+/// Handles the remaining records while the handler is busy, and returns the response.
 fn push_rest_to_inbox<T>(
     session: &Session<T>,
     records: &mut payload::Decoder<'_>,
@@ -289,57 +301,57 @@ fn push_rest_to_inbox<T>(
     loop {
         match next(session, records) {
             Step::Message(message) => session.push_inbox(message),
-            Step::Done => {}
+            Step::Handled => {}
             Step::End(answer) => return answer,
         }
     }
 }
 
-/// Answers a POST while its handler is still busy, and goes on with its connection.
+/// Answers a POST while the handler is still busy, and continues the connection.
 async fn answer<H: Handler>(
     shard: Rc<Shard<H>>,
     mut conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
     outcome: Answer<'static>,
-    after: Persistence,
+    persistence: Persistence,
     resume: Resume<H>,
 ) {
     session.detach(Lane::Post);
     conn.rx.release();
-    conn.reply(outcome, after);
-    if after == Persistence::Close {
+    conn.reply(outcome, persistence);
+    if persistence == Persistence::Close {
         conn.http.close_lingering().await;
     } else if conn.flush().await.is_ok() {
         resume(shard, conn);
     }
 }
 
-/// Why there is no body of a POST to go through.
+/// Why the body of a POST was not received.
 enum BodyError {
     Connection(RecvError),
-    /// The session ended before the body was whole: it would be nobody's.
-    Session,
+    /// The session ended before the body was complete.
+    SessionEnded,
 }
 
-/// Receives the body of a POST, if the head promises one that is allowed.
+/// Receives the body of a POST, unless the session ends before.
 async fn receive<T>(conn: &mut Conn<T>, session: &Session<T>, body: Body) -> Result<(), BodyError> {
     let mut receiving = pin!(conn.receive_body(body));
     poll_fn(|cx| {
         let received = receiving.as_mut().poll(cx);
         match session.poll_closed(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(BodyError::Session)),
+            Poll::Ready(()) => Poll::Ready(Err(BodyError::SessionEnded)),
             Poll::Pending => received.map_err(BodyError::Connection),
         }
     })
     .await
 }
 
-/// Answers a POST whose body did not come, or is not wanted.
-fn refuse<T>(mut conn: Box<Conn<T>>, session: &Session<T>, why: BodyError) -> Next<T> {
-    let answer = match why {
-        BodyError::Session => Answer::violation(Violation::Ended),
+/// Answers a POST whose body was not received.
+fn refuse<T>(mut conn: Box<Conn<T>>, session: &Session<T>, error: BodyError) -> Next<T> {
+    let answer = match error {
+        BodyError::SessionEnded => Answer::violation(Violation::Ended),
         BodyError::Connection(RecvError::Bad(error @ HttpError::BodyTooLarge)) => {
-            // The session has done nothing wrong; protocol 2.3.10.
+            // The session continues (docs/protocol.md 2.3.10).
             session.detach(Lane::Post);
             Answer::empty(error.status())
         }
@@ -365,7 +377,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_is_the_body_s() {
+    fn content_length_matches_body() {
         for len in [0, 1, 9, 10, 1_000_000] {
             let mut out = OutBuf::default();
             let head = write_head(&mut out, Persistence::Close, b"", b"Vary: Origin\r\n");

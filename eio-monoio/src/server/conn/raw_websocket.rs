@@ -1,4 +1,4 @@
-//! WebSockets on paths other than Engine.IO's.
+//! Serves a WebSocket on a path other than Engine.IO's.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -8,18 +8,18 @@ use eio_core::ws::Role;
 use eio_core::ws::deflate::Terms;
 
 use crate::io::raw_websocket::{PlainSocket, Reader};
-use crate::io::ws_conn::{WsConn, drive};
+use crate::io::ws_conn::{self, WsConn};
 use crate::io::ws_reader::WsReader;
 use crate::server::conn::Conn;
-use crate::server::hooks::OnPlain;
+use crate::server::hooks::OnRawWebSocket;
 use crate::server::shard::ShardState;
 
-/// Goes on as a task of its own.
+/// Continues the connection as a raw WebSocket, in a task of its own.
 pub(crate) fn start<T: 'static>(
     state: &Rc<ShardState<T>>,
     conn: Box<Conn<T>>,
     deflate: Option<Terms>,
-    on_message: OnPlain,
+    on_message: OnRawWebSocket,
 ) {
     let (outward, inward) = state.deflate(deflate);
     let (ws, rx) = WsConn::new(conn.http, Role::Server, outward);
@@ -27,13 +27,13 @@ pub(crate) fn start<T: 'static>(
     let tasks = state.clone();
     tasks.tasks.spawn(async move {
         let socket = PlainSocket::new(&ws, &state.worker, Role::Server);
-        let entry = state.add_plain(socket.clone());
+        let entry = state.add_raw_websocket(socket.clone());
         let reader = WsReader::new(Role::Server, state.config.max_payload, inward);
         let on_message = |socket: &PlainSocket, message: Message<'_>| {
             state.tasks.call(|| on_message(socket, message))
         };
         let reader = Reader { ws: &ws, socket: &socket, rx, reader, on_message: &on_message };
-        drive(&ws, pin!(async { _ = reader.run().await })).await;
-        state.remove_plain(entry);
+        ws_conn::run(&ws, pin!(async { _ = reader.run().await })).await;
+        state.remove_raw_websocket(entry);
     });
 }

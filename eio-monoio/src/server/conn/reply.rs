@@ -1,4 +1,4 @@
-//! Answers that are known at once: refusals, `ok`, preflights.
+//! [`Answer`]: responses with a short constant body, such as refusals and `ok`, and responses to preflights.
 
 use eio_core::http::{WriteError, response};
 use eio_core::request::Reject;
@@ -10,15 +10,15 @@ use crate::server::request::Refusal;
 use crate::web::cors;
 use crate::web::persistence::Persistence;
 
-/// A whole response.
+/// A response with its body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
-    /// The header line, if it has one.
+    /// The header line, or empty.
     pub(crate) content_type: &'static [u8],
     pub(crate) body: &'a [u8],
     pub(crate) headers: &'a [(&'static str, &'static str)],
-    /// RFC 9110 9.3.2: to HEAD, the same head as to GET, and no body.
+    /// The response to HEAD has the head of that to GET, and no body (RFC 9110 section 9.3.2).
     pub(crate) head_only: bool,
 }
 
@@ -54,32 +54,32 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Protocol 2.3.1.
+/// The response to a POST whose packets were handled (docs/protocol.md 2.3.1).
 pub(crate) const OK: Answer<'static> =
     Answer { content_type: HTML, body: b"ok", ..Answer::empty(200) };
 
 impl<T> Conn<T> {
-    /// Writes a whole response, to be flushed.
-    pub(crate) fn reply(&mut self, answer: Answer<'_>, after: Persistence) {
+    /// Writes a response into the send buffer.
+    pub(crate) fn reply(&mut self, answer: Answer<'_>, persistence: Persistence) {
         if answer.status >= 400 {
             self.state.counters.refused(answer.status, Reject::code_in(answer.body));
         }
         let extra = std::mem::take(&mut self.extra);
         let date = self.state.date();
-        let out = self.answer();
+        let out = self.out_mut();
         let start = out.0.len();
-        if write(out, answer, after, &date, &extra).is_err() {
-            // Everything written is a constant but the CORS lines, which were checked when they were made.
+        if write(out, answer, persistence, &date, &extra).is_err() {
+            // All parts are constants, except the extra lines, which were checked when they were written.
             out.0.truncate(start);
         }
         self.extra = extra;
     }
 
-    /// Writes the answer to a preflight that asks for the headers `wanted`; `None` if its origin is not allowed.
-    pub(crate) fn reply_preflight(&mut self, wanted: Option<&[u8]>, after: Persistence) {
+    /// Writes the response to a preflight that asks for the headers `wanted`; `None` if its origin is not allowed.
+    pub(crate) fn reply_preflight(&mut self, wanted: Option<&[u8]>, persistence: Persistence) {
         let extra = std::mem::take(&mut self.extra);
         let date = self.state.date();
-        cors::write_preflight(self.answer(), wanted, &date, &extra, after);
+        cors::write_preflight(self.out_mut(), wanted, &date, &extra, persistence);
         self.extra = extra;
     }
 }
@@ -87,7 +87,7 @@ impl<T> Conn<T> {
 fn write(
     out: &mut OutBuf,
     answer: Answer<'_>,
-    after: Persistence,
+    persistence: Persistence,
     date: &[u8],
     extra: &[u8],
 ) -> Result<(), WriteError> {
@@ -95,11 +95,11 @@ fn write(
     for (name, value) in answer.headers {
         head = head.header(name, value)?;
     }
-    // RFC 9110 8.6: no Content-Length in a 204.
+    // RFC 9110 section 8.6: no Content-Length in a 204.
     if answer.status != 204 {
         head = head.number("Content-Length", answer.body.len() as u64)?;
     }
-    head = head.raw(b"Cache-Control: no-store\r\n")?.raw(after.line())?.raw(extra)?;
+    head = head.raw(b"Cache-Control: no-store\r\n")?.raw(persistence.line())?.raw(extra)?;
     head.end()?;
     if !answer.head_only {
         out.0.extend_from_slice(answer.body);

@@ -1,4 +1,4 @@
-//! What a request leads to: [`Next`] for its connection, and [`Accept`] of a WebSocket.
+//! [`Next`]: what the loop of a connection does after a request; [`Accept`]: the parameters of a 101 response.
 
 use std::rc::Rc;
 
@@ -9,29 +9,29 @@ use crate::server::handler::Handler;
 use crate::server::shard::Shard;
 use crate::web::persistence::Persistence;
 
-/// What became of the connection after a request.
+/// How a connection continues after a request.
 pub(crate) enum Next<T> {
-    /// The answer is written; flush it and read on.
+    /// The response is written: flush it and read the next request.
     Continue(Box<Conn<T>>, Persistence),
-    /// It ended, or went on in another task or shard.
+    /// The connection has ended, or continues in another task or on another worker.
     Gone,
 }
 
-/// How many futures of handshakes, and of POSTs, a worker keeps for later ones, besides those in progress.
-pub(crate) const KEPT: usize = 64;
+/// The number of unused futures of handshakes, and of POSTs, that a worker keeps for later ones.
+pub(crate) const POOLED: usize = 64;
 
-/// Continues a connection whose last request was answered, in a task of its own. The loop that serves connections
-/// gives it to code that answers a request while the handler still runs.
+/// Continues a connection whose last request was answered, in a task of its own. Passed to code that answers a request
+/// while the handler still runs.
 pub(crate) type Resume<H> = fn(Rc<Shard<H>>, Box<Conn<<H as Handler>::Session>>);
 
-/// What a 101 says about the request it answers.
+/// The parameters of a 101 response, from the opening handshake.
 #[derive(Default)]
 pub(crate) struct Accept {
     /// `Sec-WebSocket-Accept`.
     pub(crate) key: [u8; 28],
-    /// The first subprotocol offered, if any is: engine.io's choice. To choose none would fail the connection in
-    /// browsers, and nothing here depends on it.
+    /// The first subprotocol that the client offers, if any, as engine.io chooses. Browsers fail the connection if the
+    /// server chooses none, and nothing here depends on it.
     pub(crate) protocol: Option<Box<str>>,
-    /// How messages are compressed.
+    /// The negotiated terms of permessage-deflate.
     pub(crate) deflate: Option<Terms>,
 }

@@ -1,4 +1,4 @@
-//! TLS, before the first byte of HTTP.
+//! The TLS handshake of an accepted connection.
 
 use std::io;
 use std::rc::Rc;
@@ -11,13 +11,17 @@ use crate::server::handler::Handler;
 use crate::server::shard::Shard;
 use crate::worker::deadline::Elapsed;
 
-/// Agrees with the client on keys, within `time`, and serves it.
-pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>, time: Duration) {
+/// Performs the handshake within `timeout`, then serves the connection.
+pub(crate) fn start<H: Handler>(
+    shard: Rc<Shard<H>>,
+    conn: Box<Conn<H::Session>>,
+    timeout: Duration,
+) {
     let tasks = shard.clone();
     tasks.state.tasks.spawn(async move {
         let Stream::Tls(tls) = conn.stream() else { return };
-        match agree(&conn, tls, time).await {
-            // A task of its own: what the handshake needed is freed.
+        match handshake(&conn, tls, timeout).await {
+            // In a task of its own, so that the memory of the handshake is freed.
             Ok(()) => http::start(shard, conn),
             Err(error) => {
                 shard.state.counters.add(TLS_FAILURES, 0, 1);
@@ -27,9 +31,9 @@ pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>
     });
 }
 
-async fn agree<T>(conn: &Conn<T>, tls: &TlsStream, time: Duration) -> io::Result<()> {
-    // A write that is under way owns its buffer until the kernel lets go: end the socket, not the future.
-    match conn.limit_or_cut(time, tls.handshake()).await {
+async fn handshake<T>(conn: &Conn<T>, tls: &TlsStream, timeout: Duration) -> io::Result<()> {
+    // A write in progress owns its buffer until the kernel releases it: end the socket, not the future.
+    match conn.limit_or_cut(timeout, tls.handshake()).await {
         (_, Err(Elapsed)) => Err(io::ErrorKind::TimedOut.into()),
         (result, Ok(())) => result,
     }

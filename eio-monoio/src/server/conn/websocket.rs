@@ -1,4 +1,4 @@
-//! A session's WebSocket: packets are parsed where they were received.
+//! The WebSocket of a session: packets are parsed in the receive buffer.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -13,29 +13,28 @@ use eio_core::transport::Transport;
 use eio_core::ws::deflate::Terms;
 use eio_core::ws::{self, Kind, Ready, Role};
 
-use crate::io::ws_conn::{self, SendObserver, WsConn, asked, drive};
+use crate::io::ws_conn::{self, SendObserver, WsConn};
 use crate::io::ws_reader::WsReader;
-use crate::io::ws_sender::CloseMode;
 use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
 use crate::server::session::Session;
 use crate::server::shard::Shard;
 
-/// What a WebSocket is for a session at first.
+/// How a WebSocket starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begin {
-    /// It carries the session, which begins with it.
-    Open,
-    /// It is being tried.
+pub(crate) enum Start {
+    /// With a new session, which it carries.
+    Session,
+    /// As a probe of a session that polling carries.
     Probe,
 }
 
-/// Goes on as a task of its own; what HTTP needed is freed.
+/// Continues the connection in a task of its own, so that the memory of the HTTP loop is freed.
 pub(crate) fn start<H: Handler>(
     shard: Rc<Shard<H>>,
     conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
-    begin: Begin,
+    start: Start,
     deflate: Option<Terms>,
 ) {
     let (outward, inward) = shard.state.deflate(deflate);
@@ -44,10 +43,10 @@ pub(crate) fn start<H: Handler>(
     let reader = WsReader::new(Role::Server, shard.state.config.max_payload, inward);
     let mut incoming = Incoming { rx, reader };
     let tasks = shard.clone();
-    let ends = SessionSocket { shard, session, ws };
+    let socket = SessionSocket { shard, session, ws };
     tasks.state.tasks.spawn(async move {
-        // Lent: what a future moves it holds twice.
-        drive(&ends, pin!(ends.run(&mut incoming, begin))).await;
+        // Borrowed: a future has room twice for a value that moves into another future.
+        ws_conn::run(&socket, pin!(socket.run(&mut incoming, start))).await;
     });
 }
 
@@ -63,115 +62,118 @@ impl<H: Handler> SendObserver for SessionSocket<H> {
         &self.ws
     }
 
-    fn waits(&self) {
+    fn on_write_pending(&self) {
         self.session.recount_queued();
     }
 
-    fn sent(&self) {
+    fn on_written(&self) {
         if self.is_current() {
-            self.session.drained();
+            self.session.on_sent();
         }
     }
 }
 
-/// What was received, and what makes messages of it.
+/// Received bytes and their decoder.
 struct Incoming {
     rx: RecvBuffer<Vec<u8>>,
     reader: WsReader,
 }
 
-/// Why a reader is done, with what that means to the session.
+/// Why reading ended, with the close reason of a violation.
 type ReadEnd = ws_conn::ReadEnd<CloseReason>;
 
-/// What a stretch of input brought.
+/// The result of one frame.
 enum Input<'b> {
     Message(Message<'b>),
-    /// Nothing for the handler: what it was has taken effect.
-    Nothing,
-    /// So much more is announced.
+    /// Another packet or a control frame, which was handled.
+    Handled,
+    /// The frame is incomplete by this number of bytes, as far as is known.
     Need(usize),
 }
 
 /// Reading.
 impl<H: Handler> SessionSocket<H> {
-    #[expect(clippy::manual_async_fn, reason = "a function keeps room for what it is given twice")]
+    #[expect(clippy::manual_async_fn, reason = "an async fn has room for its arguments twice")]
     fn run<'r>(
         &'r self,
         incoming: &'r mut Incoming,
-        begin: Begin,
+        start: Start,
     ) -> impl Future<Output = ()> + use<'r, H> {
         async move {
-            let end = match self.read(incoming, begin).await {
+            let end = match self.read(incoming, start).await {
                 Ok(never) => match never {},
                 Err(end) => end,
             };
-            self.conclude(end);
-            self.ws.finish(&end, &mut incoming.rx).await;
+            self.begin_close(end);
+            self.ws.complete_close(&end, &mut incoming.rx).await;
         }
     }
 
-    #[expect(clippy::manual_async_fn, reason = "a function keeps room for what it is given twice")]
+    #[expect(clippy::manual_async_fn, reason = "an async fn has room for its arguments twice")]
     fn read<'r>(
         &'r self,
         incoming: &'r mut Incoming,
-        begin: Begin,
+        start: Start,
     ) -> impl Future<Output = Result<Infallible, ReadEnd>> + use<'r, H> {
         async move {
-            // In boxes: only who waits for a handler pays for it, not every idle connection.
-            if begin == Begin::Open {
-                let mut opened = Box::pin(dispatch::opened(&self.shard, &self.session));
-                if dispatch::begin(&self.shard, &self.session, opened.as_mut()).await.is_pending() {
-                    Box::pin(self.read_beside(incoming, opened.as_mut())).await?;
+            // Boxed: futures that wait for a handler would add to the memory of every idle connection.
+            if start == Start::Session {
+                let mut opening = Box::pin(dispatch::call_open(&self.shard, &self.session));
+                if dispatch::poll_once(&self.shard, &self.session, opening.as_mut())
+                    .await
+                    .is_pending()
+                {
+                    Box::pin(self.read_while_busy(incoming, opening.as_mut())).await?;
                 }
             }
-            // Its place is here and not in the loop: what moves between awaits takes its room twice.
-            let mut handled = pin!(None);
+            // Declared outside the loop: a future has room twice for a value that moves between awaits.
+            let mut handler_future = pin!(None);
             loop {
                 if !self.has_no_backlog() {
                     self.wait_for_room().await?;
                 }
                 let wanted = match self.next(incoming)? {
                     Input::Need(n) => n,
-                    Input::Nothing => continue,
+                    Input::Handled => continue,
                     Input::Message(message) => {
-                        handled.set(dispatch::deliver(&self.shard, &self.session, message));
-                        if handled.is_none() {
+                        handler_future.set(dispatch::deliver(&self.shard, &self.session, message));
+                        if handler_future.is_none() {
                             continue;
                         }
                         0
                     }
                 };
-                let Some(mut handling) = handled.as_mut().as_pin_mut() else {
+                let Some(mut handling) = handler_future.as_mut().as_pin_mut() else {
                     self.ws.receive(&mut incoming.rx, wanted).await?;
                     continue;
                 };
-                let begun = dispatch::begin(&self.shard, &self.session, handling.as_mut());
-                if begun.await.is_pending() {
-                    Box::pin(self.read_beside(incoming, handling)).await?;
+                let polled = dispatch::poll_once(&self.shard, &self.session, handling.as_mut());
+                if polled.await.is_pending() {
+                    Box::pin(self.read_while_busy(incoming, handling)).await?;
                 }
-                handled.set(None);
+                handler_future.set(None);
             }
         }
     }
 
-    /// Goes on reading while the handler is busy: heartbeats are answered, messages wait in the inbox.
-    async fn read_beside(
+    /// Continues to read while the handler is busy: heartbeats are answered, messages wait in the inbox.
+    async fn read_while_busy(
         &self,
         incoming: &mut Incoming,
-        handled: Pin<&mut impl Future<Output = ()>>,
+        handling: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), ReadEnd> {
-        let mut draining = pin!(dispatch::drain_inbox(&self.shard, &self.session, handled));
-        let mut stashing = pin!(self.push_inbox(incoming));
+        let mut draining = pin!(dispatch::drain_inbox(&self.shard, &self.session, handling));
+        let mut reading = pin!(self.read_to_inbox(incoming));
         let mut end = None;
         poll_fn(|cx| {
-            // From then on messages go to the handler: in the inbox they would be overtaken.
+            // From then on messages are passed to the handler directly, and would overtake those in the inbox.
             if draining.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
             if end.is_none()
-                && let Poll::Ready(stashed) = stashing.as_mut().poll(cx)
+                && let Poll::Ready(reason) = reading.as_mut().poll(cx)
             {
-                end = Some(stashed);
+                end = Some(reason);
             }
             Poll::Pending
         })
@@ -179,22 +181,22 @@ impl<H: Handler> SessionSocket<H> {
         end.map_or(Ok(()), Err)
     }
 
-    /// Reads into the inbox, as far as that goes.
-    async fn push_inbox(&self, incoming: &mut Incoming) -> ReadEnd {
+    /// Reads messages into the inbox until reading ends.
+    async fn read_to_inbox(&self, incoming: &mut Incoming) -> ReadEnd {
         let end = loop {
-            if let Err(end) = self.fill_inbox(incoming).await {
+            if let Err(end) = self.read_one_to_inbox(incoming).await {
                 break end;
             }
         };
-        // The handler may take its time; the peer and the session hear of the end at once.
-        self.conclude(end);
+        // At once: the handler may be busy for long.
+        self.begin_close(end);
         end
     }
 
-    async fn fill_inbox(&self, incoming: &mut Incoming) -> Result<(), ReadEnd> {
+    async fn read_one_to_inbox(&self, incoming: &mut Incoming) -> Result<(), ReadEnd> {
         poll_fn(|cx| {
             ready!(self.session.poll_inbox(cx));
-            self.poll_wire()
+            self.poll_ws()
         })
         .await?;
         let wanted = match self.next(incoming)? {
@@ -202,17 +204,17 @@ impl<H: Handler> SessionSocket<H> {
                 self.session.push_inbox(message);
                 return Ok(());
             }
-            Input::Nothing => return Ok(()),
+            Input::Handled => return Ok(()),
             Input::Need(n) => n,
         };
         self.ws.receive(&mut incoming.rx, wanted).await
     }
 
-    /// A peer that does not take what it causes is not read from, nor one whose handler is behind.
+    /// Backpressure: waits while the client does not receive its messages, or the handler does not keep up.
     async fn wait_for_room(&self) -> Result<(), ReadEnd> {
         poll_fn(|cx| {
-            ready!(self.poll_wire())?;
-            // What waits for polling is no reason not to read a probe: an upgrade may be the way out.
+            ready!(self.poll_ws())?;
+            // Not for a probe: messages that wait for polling may be sent after the upgrade.
             if self.session.transport() == Transport::WebSocket {
                 ready!(self.session.poll_room(cx));
                 ready!(self.session.poll_inbox(cx));
@@ -222,19 +224,17 @@ impl<H: Handler> SessionSocket<H> {
         .await
     }
 
-    /// Whether all is well, as it mostly is: asked for each message.
+    /// Whether reading may continue without waiting. Called for each message, and mostly true.
     #[inline]
     fn has_no_backlog(&self) -> bool {
         let sender = &self.ws.sender;
         let high_water = self.shard.state.config.outbound_high_water;
-        sender.ending() == CloseMode::Open
-            && sender.queued() < high_water
-            && self.session.has_no_backlog()
+        sender.is_open() && sender.queued() < high_water && self.session.has_no_backlog()
     }
 
-    fn poll_wire(&self) -> Poll<Result<(), ReadEnd>> {
-        if self.ws.sender.ending() != CloseMode::Open {
-            return Poll::Ready(Err(self.ws.ended()));
+    fn poll_ws(&self) -> Poll<Result<(), ReadEnd>> {
+        if !self.ws.sender.is_open() {
+            return Poll::Ready(Err(self.ws.read_end()));
         }
         self.ws.poll_room().map(Ok)
     }
@@ -243,25 +243,25 @@ impl<H: Handler> SessionSocket<H> {
         self.session.is_current_ws(&self.ws.sender)
     }
 
-    /// Decodes the next frame. What is no message takes effect.
+    /// Decodes the next frame, and handles all but messages.
     #[inline]
     fn next<'b>(&self, incoming: &'b mut Incoming) -> Result<Input<'b>, ReadEnd> {
         let Incoming { rx, reader } = incoming;
         let ready = match reader.poll(rx) {
             Ok(ws::Step::Ready(ready)) => ready,
             Ok(ws::Step::Need(n)) => return Ok(Input::Need(n)),
-            Err(error) => return Err(broke(error)),
+            Err(error) => return Err(violation(error)),
         };
         match ready.kind() {
             Kind::Text | Kind::Binary => return self.handle(incoming, ready),
             Kind::Ping => self.ws.pong(reader, rx, ready),
             Kind::Pong => {}
-            Kind::Close => return Err(asked(reader, rx, ready)),
+            Kind::Close => return Err(ReadEnd::CloseFrame(reader.close_code(rx, ready))),
         }
-        Ok(Input::Nothing)
+        Ok(Input::Handled)
     }
 
-    /// Protocol 2.6: one packet per WebSocket message.
+    /// One packet per WebSocket message (docs/protocol.md 2.6).
     fn handle<'b>(&self, incoming: &'b mut Incoming, ready: Ready) -> Result<Input<'b>, ReadEnd> {
         let payload = incoming.reader.payload_mut(&mut incoming.rx, ready);
         let packet = if ready.kind() == Kind::Binary {
@@ -270,18 +270,18 @@ impl<H: Handler> SessionSocket<H> {
             Packet::parse_text(payload)
                 .map_err(|error| ReadEnd::Violation(error.close_code(), error.close_reason()))?
         };
-        // What a violation does, the machine has done; the link ends with it.
+        // The state machine has handled a violation; the WebSocket ends with it.
         match self.session.handle_packet(Lane::WebSocket, packet) {
             Ok(Some(message)) => Ok(Input::Message(message)),
-            Ok(None) => Ok(Input::Nothing),
+            Ok(None) => Ok(Input::Handled),
             Err(_) => Err(ReadEnd::Local),
         }
     }
 
-    /// Lets the peer and the session know that the reader is done.
-    fn conclude(&self, end: ReadEnd) {
+    /// Starts the closing handshake if it is due, and notifies the session.
+    fn begin_close(&self, end: ReadEnd) {
         let current = self.is_current();
-        self.ws.conclude(&end);
+        self.ws.begin_close(&end);
         match end {
             ReadEnd::Closed | ReadEnd::CloseFrame(_) if current => {
                 self.session.lost(Lane::WebSocket)
@@ -292,6 +292,6 @@ impl<H: Handler> SessionSocket<H> {
     }
 }
 
-fn broke(error: ws::Error) -> ReadEnd {
+fn violation(error: ws::Error) -> ReadEnd {
     ReadEnd::Violation(error.close_code(), error.close_reason())
 }

@@ -1,4 +1,4 @@
-//! What a session adds to the counters of its worker.
+//! The part of a worker's counters that one session maintains.
 
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
@@ -21,7 +21,7 @@ impl<T> Session<T> {
         }
     }
 
-    /// What waits has changed, also where no message was queued.
+    /// Updates the counter after bytes were sent or discarded.
     pub(crate) fn recount_queued(&self) {
         if self.closed.get().is_none() {
             self.count_queued(self.queued());
@@ -29,12 +29,12 @@ impl<T> Session<T> {
     }
 
     pub(super) fn count_upgrade(&self) {
-        self.counted_by.set(Transport::WebSocket);
+        self.counted_transport.set(Transport::WebSocket);
         self.env.counters.upgraded();
     }
 
     pub(super) fn count_closed(&self, reason: CloseReason) {
         self.count_queued(0);
-        self.env.counters.closed(self.counted_by.get(), reason);
+        self.env.counters.closed(self.counted_transport.get(), reason);
     }
 }

@@ -11,7 +11,7 @@ use eio_core::ws;
 
 use crate::error::SendError;
 
-use crate::io::ws_sender::{CloseMode, WsSender};
+use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
 use crate::metrics::UPGRADES;
 use crate::server::session::Session;
@@ -19,7 +19,8 @@ use crate::server::session::out_message::OutMessage;
 use crate::worker::deadline::millis;
 
 impl<T> Session<T> {
-    /// Lets every change take effect: words for the WebSocket, events, wakings, the deadline.
+    /// Applies the effects of a change of the state machine: writes packets, handles events, wakes tasks, sets the
+    /// deadline.
     pub(super) fn apply_effects(&self) {
         self.flush_ws();
         loop {
@@ -31,10 +32,10 @@ impl<T> Session<T> {
                     tracing::trace!(sid = %self.sid, "upgraded");
                     self.waiters.wake_all();
                 }
-                Some(Event::UpgradeFailed(why)) => {
+                Some(Event::UpgradeFailed(reason)) => {
                     self.env.counters.add(UPGRADES, 1, 1);
                     self.detach_probe();
-                    tracing::debug!(sid = %self.sid, %why, "upgrade failed");
+                    tracing::debug!(sid = %self.sid, %reason, "upgrade failed");
                 }
                 None => break,
             }
@@ -48,7 +49,7 @@ impl<T> Session<T> {
         }
     }
 
-    /// Moves what the machine allows from the queue into the WebSocket's frames.
+    /// Moves queued messages and due packets into the send buffer of the WebSocket, as the state machine allows.
     pub(super) fn flush_ws(&self) {
         if self.outgoing.ws().is_none() {
             return;
@@ -64,10 +65,10 @@ impl<T> Session<T> {
         );
     }
 
-    /// Anything but a message, on the WebSocket.
-    pub(super) fn transmit(&self, ws: &Rc<WsSender>, what: Transmit) {
+    /// Writes a packet that is not a message to the WebSocket.
+    pub(super) fn transmit(&self, ws: &Rc<WsSender>, packet: Transmit) {
         let pool = &self.env.pool;
-        match what {
+        match packet {
             Transmit::Open => {
                 let mut json = OutBuf::default();
                 self.write_open(&mut json);
@@ -84,27 +85,25 @@ impl<T> Session<T> {
         }
     }
 
-    /// RFC 6455 7.1.1: our part of the closing handshake.
+    /// Starts the closing handshake (RFC 6455 section 7.1.1).
     fn close_ws(&self, ws: &Rc<WsSender>) {
-        let (ended, code) = {
+        let (reason, code) = {
             let machine = self.machine.borrow();
             (machine.ended(), machine.hangup_code(self.env.is_shutting_down()))
         };
-        let cut = ended == Some(CloseReason::PingTimeout);
-        let ending = if cut { CloseMode::Cut } else { CloseMode::Flush };
         let encode = |out: &mut OutBuf| ws::encode_close(out, Some(code), "", None);
         ws.write(&self.env.pool, |out| never_full(encode(out)));
-        ws.end(ending);
+        if reason == Some(CloseReason::PingTimeout) { ws.abort() } else { ws.close() }
     }
 
-    /// The probing WebSocket is none of ours any more; its task ends it.
+    /// Detaches a WebSocket after a failed upgrade. Its task closes it.
     fn detach_probe(&self) {
         if let Some(ws) = self.outgoing.take_ws()
-            && ws.ending() == CloseMode::Open
+            && ws.is_open()
         {
             self.close_ws(&ws);
         }
-        // What waited on it does not count any more.
+        // Its bytes are not part of the session's queue any more.
         self.waiters.wake_all();
     }
 
@@ -119,9 +118,9 @@ impl<T> Session<T> {
         }
     }
 
-    /// Something was sent: there may be room for more.
-    pub(crate) fn drained(&self) {
-        // Mostly nothing did wait.
+    /// The WebSocket has sent bytes: queued messages may follow, and waiting tasks continue.
+    pub(crate) fn on_sent(&self) {
+        // The queue is mostly empty.
         if !self.outgoing.is_queue_empty() {
             self.flush_ws();
         }
@@ -133,7 +132,7 @@ impl<T> Session<T> {
         }
     }
 
-    /// Appends to `body` what the held GET gets now. False: nothing yet, and the task is woken when there is.
+    /// Appends the packets for the held GET to `body`. False if none is due: the task is woken when one is.
     pub(crate) fn poll_get(&self, cx: &mut Context<'_>, body: &mut OutBuf) -> bool {
         let config = &self.env.config;
         let mut encoder = payload::Encoder::new(config.max_payload, config.max_polling_packets);
@@ -164,12 +163,15 @@ impl<T> Session<T> {
             let pushed = encoder.push(body, &packet);
             drop(queue);
             match pushed {
-                // It was queued for a WebSocket that came to nothing.
+                // Queued while an upgrade was in progress, which failed.
                 Ok(payload::PushOutcome::Separator) => {
                     tracing::warn!(sid = %self.sid, "message dropped: {}", SendError::Separator);
                 }
                 pushed => {
-                    debug_assert!(pushed == Ok(payload::PushOutcome::Written), "asked before")
+                    debug_assert!(
+                        pushed == Ok(payload::PushOutcome::Written),
+                        "`has_room` was true"
+                    )
                 }
             }
             if next == Some(Transmit::Message) {
@@ -181,7 +183,7 @@ impl<T> Session<T> {
             return false;
         }
         self.apply_effects();
-        self.drained();
+        self.on_sent();
         true
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct SessionEnv<T> {
     pub(crate) timing: Timing,
     pub(crate) counters: Arc<Counters>,
     pub(crate) shared: Arc<ServerShared>,
-    /// Gone once the worker has ended.
+    /// Dangling after the worker has ended.
     pub(crate) server: Weak<dyn Sessions<T>>,
 }
 

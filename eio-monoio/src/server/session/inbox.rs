@@ -1,4 +1,4 @@
-//! Messages on their way to the handler.
+//! The inbox of a session: messages that wait for a busy handler.
 
 use std::task::{Context, Poll};
 
@@ -17,37 +17,37 @@ impl<T> Session<T> {
         self.busy.set(true);
     }
 
-    /// The handler has finished with everything. True: the session ended meanwhile, say goodbye now.
+    /// The handler has finished. True if the session has ended in the meantime: its disconnect callback is due.
     pub(crate) fn set_idle(&self) -> bool {
         self.busy.set(false);
         self.closed.get().is_some()
     }
 
-    /// Keeps a message for when the handler has time.
+    /// Queues a copy of a message for the handler.
     pub(crate) fn push_inbox(&self, message: Message<'_>) {
         self.inbox.borrow_mut().push(message);
     }
 
-    /// Whether so much waits for the handler that nothing more should be read.
+    /// Whether the bytes that wait for the handler have reached the high-water mark.
     pub(crate) fn is_inbox_full(&self) -> bool {
-        self.inbox.borrow().bytes() + self.taken.get() >= self.env.config.inbound_high_water
+        self.inbox.borrow().bytes() + self.in_progress.get() >= self.env.config.inbound_high_water
     }
 
-    /// Everything that waits for the handler. It still counts, until [`remove_in_progress`](Self::remove_in_progress).
+    /// Takes all messages. Their bytes count until [`remove_in_progress`](Self::remove_in_progress).
     pub(crate) fn take_inbox(&self) -> MessageQueue {
         let inbox = std::mem::take(&mut *self.inbox.borrow_mut());
         self.add_in_progress(inbox.bytes());
         inbox
     }
 
-    /// So many bytes wait for the handler, outside of the inbox.
+    /// Counts bytes that wait for the handler outside of the inbox.
     pub(crate) fn add_in_progress(&self, bytes: usize) {
-        self.taken.set(self.taken.get() + bytes);
+        self.in_progress.set(self.in_progress.get() + bytes);
     }
 
-    /// So many of them do not any more.
+    /// Counts bytes that wait no more.
     pub(crate) fn remove_in_progress(&self, bytes: usize) {
-        self.taken.set(self.taken.get().saturating_sub(bytes));
+        self.in_progress.set(self.in_progress.get().saturating_sub(bytes));
         if !self.is_inbox_full() {
             self.waiters.wake_all();
         }

@@ -1,6 +1,6 @@
-//! [`Session`]: the core's state machine, the queue of what is to be sent, and who is woken when.
+//! [`Session`]: a session's state machine of `eio-core`, its queues, and the tasks that it wakes.
 //!
-//! The only place that calls the machine's `handle_*` and `poll_*`. Everything else of the server asks here.
+//! Only this module calls the `handle_*` and `poll_*` of the state machine.
 
 mod counters;
 mod effects;
@@ -34,42 +34,42 @@ use crate::worker::tasks::Guarded;
 use crate::worker::timers::TimerId;
 use crate::worker::wakers::{WakerSlot, Wakers};
 
-/// One session on its shard. Never leaves it.
+/// One session. It stays on its worker.
 pub(crate) struct Session<T> {
     pub(crate) env: Rc<SessionEnv<T>>,
     pub(crate) sid: Sid,
     pub(crate) slot: u32,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) data: Guarded<T>,
-    /// Calls to every session that came later are for this one too.
-    pub(crate) opened: CallNumber,
+    /// Broadcasts with a later number are for this session too.
+    pub(crate) opened_at: CallNumber,
     machine: RefCell<ServerSession>,
     outgoing: Outgoing,
     /// The task that holds the GET.
     poller: WakerSlot,
     /// Tasks that wait for room in a queue, for the upgrade or for the end.
     waiters: Wakers,
-    /// Messages that came while the handler was busy.
+    /// Messages that arrived while the handler was busy.
     inbox: RefCell<MessageQueue>,
-    /// Bytes of messages that were taken out of there and wait all the same.
-    taken: Cell<usize>,
+    /// Bytes of messages that wait for the handler outside of the inbox.
+    in_progress: Cell<usize>,
     busy: Cell<bool>,
     /// The client cannot take binary frames (`b64=1`).
     base64: bool,
     closed: Cell<Option<CloseReason>>,
-    /// How many bytes that wait are in the counters of the core for it.
+    /// The part of the worker's counter of queued bytes that is this session's.
     counted_queued: Cell<usize>,
-    /// By what carries it, the session is there.
-    counted_by: Cell<Transport>,
+    /// The transport under which the worker's counters count this session.
+    counted_transport: Cell<Transport>,
     timer: TimerId,
 }
 
-/// What a session is made from; see [`Session::new`].
-pub(crate) struct Origin<T> {
+/// The parameters of [`Session::new`].
+pub(crate) struct NewSession<T> {
     pub(crate) transport: Transport,
     pub(crate) base64: bool,
     pub(crate) peer: Option<SocketAddr>,
-    /// What the application wants it to be called.
+    /// The sid that the application generated, if it does.
     pub(crate) sid: Option<Sid>,
     pub(crate) data: Guarded<T>,
 }
@@ -83,37 +83,37 @@ impl<T> HasSid for Session<T> {
 impl<T> Session<T> {
     pub(crate) fn new(
         env: Rc<SessionEnv<T>>,
-        opened: CallNumber,
-        origin: Origin<T>,
+        opened_at: CallNumber,
+        new: NewSession<T>,
         sid: Sid,
         slot: u32,
         timer: TimerId,
     ) -> Self {
-        let machine = ServerSession::new(origin.transport, env.timing, env.now());
+        let machine = ServerSession::new(new.transport, env.timing, env.now());
         Self {
             sid,
             slot,
-            peer: origin.peer,
-            data: origin.data,
-            opened,
+            peer: new.peer,
+            data: new.data,
+            opened_at,
             machine: RefCell::new(machine),
             outgoing: Outgoing::default(),
             poller: WakerSlot::default(),
             waiters: Wakers::default(),
             inbox: RefCell::default(),
-            taken: Cell::new(0),
-            // With telling its handler that it exists: an end before that is told after it.
+            in_progress: Cell::new(0),
+            // Until `Handler::open` is complete: the disconnect callback must come after it.
             busy: Cell::new(true),
-            base64: origin.base64,
+            base64: new.base64,
             closed: Cell::new(None),
             counted_queued: Cell::new(0),
-            counted_by: Cell::new(origin.transport),
+            counted_transport: Cell::new(new.transport),
             timer,
             env,
         }
     }
 
-    /// What carries the session now.
+    /// The transport that carries the session now.
     pub(crate) fn transport(&self) -> Transport {
         self.machine.borrow().transport()
     }
@@ -127,12 +127,12 @@ impl<T> Session<T> {
         self.machine.borrow().is_upgrading()
     }
 
-    /// Why it ended, if it has.
+    /// The close reason, if the session has ended.
     pub(crate) fn closed(&self) -> Option<CloseReason> {
         self.closed.get()
     }
 
-    /// Ready when the session has ended; else wakes the task when it does, and now and then before.
+    /// Ready when the session has ended; else the task is woken then. It may be woken before.
     pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.closed.get().is_some() {
             return Poll::Ready(());
@@ -146,24 +146,24 @@ impl<T> Session<T> {
         self.outgoing.queued()
     }
 
-    /// Whether so much waits to be sent that the peer must not cause more.
+    /// Whether the bytes that wait to be sent have reached the high-water mark.
     pub(crate) fn is_slow(&self) -> bool {
         self.queued() >= self.env.config.outbound_high_water
     }
 }
 
-/// From the application.
+/// Calls of the application.
 impl<T> Session<T> {
     pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
         self.send(&message)
     }
 
-    /// The same for a message that is already a frame.
+    /// As [`try_send`](Self::try_send), for a message that is encoded already.
     pub(crate) fn try_send_encoded(&self, message: &Encoded) -> Result<(), SendError> {
         self.send(message)
     }
 
-    /// Straight into the WebSocket's frames where the machine allows that, else into the queue.
+    /// Writes a message into the send buffer of the WebSocket if the state machine allows that, else queues it.
     fn send(&self, message: &impl OutMessage) -> Result<(), SendError> {
         if self.closed.get().is_some() || self.machine.borrow().is_closing() {
             return Err(SendError::Closed);
@@ -178,7 +178,7 @@ impl<T> Session<T> {
                 || self.next_on_ws(true),
                 |ws| {
                     message.write(ws, &self.env.pool, self.base64);
-                    // Frames that leave at the end of this turn do not wait. The writer counts those that stay.
+                    // Bytes that leave at the end of this turn are not counted. The writer counts those that stay.
                     if ws.is_sending() {
                         self.count_queued(queued + message.len());
                     }
@@ -201,7 +201,7 @@ impl<T> Session<T> {
     }
 
     fn enqueue(&self, message: Message<'_>) -> Result<(), SendError> {
-        // Protocol, "Payload encoding": packets are separated by U+001E, and there is no escape.
+        // Packets of a polling body are separated by U+001E, which cannot be escaped.
         if self.transport() == Transport::Polling
             && matches!(message, Message::Text(text) if text.as_bytes().contains(&payload::SEPARATOR))
         {
@@ -212,7 +212,7 @@ impl<T> Session<T> {
         Ok(())
     }
 
-    /// Ready when [`try_send`](Self::try_send) would not answer Full; else wakes the task when that changes.
+    /// Ready when [`try_send`](Self::try_send) would not return `Full`; else the task is woken then.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.closed.get().is_some() || !self.is_slow() {
             return Poll::Ready(());
@@ -221,7 +221,7 @@ impl<T> Session<T> {
         Poll::Pending
     }
 
-    /// Ready when nothing waits to be sent, or the session has ended.
+    /// Ready when no bytes wait to be sent, or the session has ended.
     pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.closed.get().is_some() || self.queued() == 0 {
             return Poll::Ready(());
@@ -239,7 +239,7 @@ impl<T> Session<T> {
         Poll::Pending
     }
 
-    /// Ends the session after what is queued.
+    /// Ends the session after its queued messages.
     pub(crate) fn close(&self) {
         let now = self.env.now();
         self.machine.borrow_mut().close(now);
@@ -253,18 +253,18 @@ impl<T> Session<T> {
     }
 }
 
-/// From connections and the clock.
+/// Calls of connections and of the clock.
 impl<T> Session<T> {
     pub(crate) fn attach(&self, lane: Lane) -> Result<(), Violation> {
-        /// Milliseconds after which a core that missed a deadline was away, and not only late.
-        const AWAY: u64 = 100;
+        /// A worker that handles a deadline later than this was blocked; in milliseconds.
+        const BLOCKED_MS: u64 = 100;
         let now = self.env.now();
         let result = {
             let mut machine = self.machine.borrow_mut();
-            // The wheel is up to a tick late, and a request for a session that is over must not slip in before
-            // it. If it is later than that, this core was away, and what its peers sent comes first.
-            if machine.poll_timeout().is_some_and(|due| due <= now && now.millis_since(due) < AWAY)
-            {
+            // The timer wheel is up to one tick late, and a request must not enter a session that has timed out. If it
+            // is later than that, this worker was blocked, and packets that arrived in time must be handled first.
+            let is_overdue = |due| due <= now && now.millis_since(due) < BLOCKED_MS;
+            if machine.poll_timeout().is_some_and(is_overdue) {
                 machine.handle_timeout(now);
             }
             machine.attach(lane, now)
@@ -288,7 +288,7 @@ impl<T> Session<T> {
         self.apply_effects();
     }
 
-    /// The rules for one packet. A message is handed on; whatever else it was has had its effect.
+    /// Handles a packet. A message is returned; other packets take effect here.
     pub(crate) fn handle_packet<'p>(
         &self,
         lane: Lane,
@@ -297,12 +297,12 @@ impl<T> Session<T> {
         if let Packet::Message(message) = packet {
             let result =
                 self.machine.borrow_mut().handle_packet(lane, packet, self.env.cached_now());
-            // A message changes nothing that others wait for: no settling on the hot path. But one that is
-            // out of place, a probe's, ends something.
+            // A message has no effects, so this hot path does not apply any. But a message on a probing WebSocket is a
+            // violation.
             return match result {
                 Ok(Some(_)) => {
                     self.count_received(lane);
-                    // The same, from where it is at hand.
+                    // The same message as the state machine returned.
                     Ok(Some(message))
                 }
                 Ok(None) => Ok(None),
@@ -317,8 +317,8 @@ impl<T> Session<T> {
         result
     }
 
-    /// The deadline of the machine may have passed. `waiting`: input of this peer is held up by our own
-    /// application, so its silence proves nothing yet.
+    /// Handles the deadline of the state machine if it has passed. It is extended while the application delays input of
+    /// this peer: a pong may be among that input.
     pub(crate) fn handle_timeout(&self, now: Instant) {
         {
             let mut machine = self.machine.borrow_mut();
@@ -334,10 +334,12 @@ impl<T> Session<T> {
         self.apply_effects();
     }
 
-    /// Whether nothing waits in either direction beside what `ws` is to send.
+    /// Whether no message is queued in either direction, except in the send buffer of the WebSocket.
     #[inline]
     pub(crate) fn has_no_backlog(&self) -> bool {
-        self.taken.get() == 0 && self.inbox.borrow().is_empty() && self.outgoing.is_queue_empty()
+        self.in_progress.get() == 0
+            && self.inbox.borrow().is_empty()
+            && self.outgoing.is_queue_empty()
     }
 
     /// Makes `ws` the WebSocket of this session.
@@ -346,13 +348,13 @@ impl<T> Session<T> {
         self.apply_effects();
     }
 
-    /// Whether `ws` is still the WebSocket of this session: a probe that was abandoned is not.
+    /// Whether `ws` is still the WebSocket of this session. It is not after a failed upgrade.
     pub(crate) fn is_current_ws(&self, ws: &Rc<WsSender>) -> bool {
         self.outgoing.is_current(ws)
     }
 
-    /// The session is in the registry: its first deadline runs.
-    pub(crate) fn started(&self) {
+    /// The session is in the registry: its first deadline is set.
+    pub(crate) fn registered(&self) {
         self.apply_effects();
     }
 }

@@ -1,4 +1,4 @@
-//! [`OutMessage`]: a message that a session sends, encoded or not.
+//! [`OutMessage`]: a message that a session sends, borrowed or encoded.
 
 use eio_core::packet::{Message, Packet};
 
@@ -6,12 +6,12 @@ use crate::io::ws_sender::WsSender;
 use crate::message::Encoded;
 use crate::worker::pool::Pool;
 
-/// A message on its way out, encoded or not.
+/// A message to send.
 pub(super) trait OutMessage {
     fn message(&self) -> Message<'_>;
-    /// How much it adds to what waits, in bytes.
+    /// The number of bytes that it adds to the queue.
     fn len(&self) -> usize;
-    /// Appends it to a WebSocket's frames. `base64`: binary as text, for who cannot take it.
+    /// Writes it to a WebSocket. `base64`: binary as text, for a session with `b64=1`.
     fn write(&self, sender: &WsSender, pool: &Pool, base64: bool);
 }
 

@@ -1,4 +1,4 @@
-//! One thread's world: its sessions, timers, buffers and mail.
+//! [`Shard`]: the part of a server's state that one worker owns, with the worker's handler.
 
 mod barrier;
 pub(crate) mod disk;
@@ -28,10 +28,9 @@ use crate::io::raw_websocket::PlainSocket;
 use crate::message::Encoded;
 use crate::metrics::Counters;
 use crate::server::config::Config;
-use crate::server::hooks::Hooks;
-use crate::server::hooks::OnPlain;
+use crate::server::hooks::{Hooks, OnRawWebSocket};
 use crate::server::session::env::{SessionEnv, Sessions};
-use crate::server::session::{Origin, Session};
+use crate::server::session::{NewSession, Session};
 use crate::server::shard::disk::{Disk, Reply};
 use crate::server::shard::plan::Plan;
 use crate::server::shard::registry::{NoSid, Registry};
@@ -44,7 +43,7 @@ use crate::worker::tasks::Guarded;
 use crate::worker::timers::Target;
 use crate::worker::wakers::{WakerSlot, Wakers};
 
-/// A shard with its application.
+/// A shard with the worker's handler.
 pub(crate) struct Shard<H: crate::Handler> {
     pub(crate) handler: Guarded<H>,
     pub(crate) state: Rc<ShardState<H::Session>>,
@@ -56,7 +55,7 @@ impl<H: crate::Handler> Shard<H> {
     }
 }
 
-/// A shard without its application: a core that serves.
+/// A shard without the handler.
 pub(crate) struct ShardState<T> {
     pub(crate) worker: Rc<WorkerContext>,
     env: Rc<SessionEnv<T>>,
@@ -65,24 +64,24 @@ pub(crate) struct ShardState<T> {
     pub(crate) limits: Rc<Limits>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) shared: Arc<ServerShared>,
-    /// Who takes WebSockets on other paths.
-    pub(crate) on_plain: Option<OnPlain>,
+    /// The application's function for WebSockets on other paths.
+    pub(crate) on_raw_websocket: Option<OnRawWebSocket>,
     pub(crate) hooks: Hooks,
     pub(crate) trusted: Vec<Trusted>,
     pub(crate) deflater: Deflater,
-    /// The threads that read files, if any are served.
+    /// The threads that read files, if the server has static files.
     pub(crate) disk: Option<Arc<Disk>>,
-    /// What connections wait for from the disk.
+    /// Replies of those threads, for connections that wait for them.
     pub(crate) reads: Replies<Reply>,
-    /// Cores that passed on what they had.
+    /// Replies of other workers to a [barrier](Self::barrier).
     barriers: Replies<()>,
     registry: RefCell<Registry<Session<T>>>,
     /// Open WebSockets that are not Engine.IO's.
-    plain: RefCell<Slab<Rc<PlainSocket>>>,
-    /// Sessions that ended and whose application does not know yet.
+    raw_websockets: RefCell<Slab<Rc<PlainSocket>>>,
+    /// Sessions that have ended and whose disconnect callback is due.
     closed_sessions: RefCell<Vec<Rc<Session<T>>>>,
     disconnect_task: WakerSlot,
-    /// Woken when nothing more is accepted.
+    /// Woken when the worker stops accepting.
     acceptors: Wakers,
 }
 
@@ -98,6 +97,7 @@ impl<T: 'static> ShardState<T> {
     pub(crate) fn new(plan: &Plan) -> Rc<Self> {
         let counters = plan.shared.counters[usize::from(plan.id)].clone();
         let worker = Rc::<WorkerContext>::default();
+        worker.set_thread_pool(plan.shared.thread_pool.clone());
         Rc::new_cyclic(|this: &Weak<Self>| Self {
             env: Rc::new(SessionEnv {
                 worker: worker.clone(),
@@ -118,14 +118,14 @@ impl<T: 'static> ShardState<T> {
             )),
             config: plan.config.clone(),
             shared: plan.shared.clone(),
-            on_plain: plan.on_plain.clone(),
+            on_raw_websocket: plan.on_raw_websocket.clone(),
             hooks: plan.hooks.clone(),
             trusted: plan.config.trusted(),
             deflater: Deflater::fast(),
             disk: plan.disk.clone(),
             reads: Replies::default(),
             barriers: Replies::default(),
-            plain: RefCell::default(),
+            raw_websockets: RefCell::default(),
             closed_sessions: RefCell::default(),
             disconnect_task: WakerSlot::default(),
             acceptors: Wakers::default(),
@@ -135,35 +135,35 @@ impl<T: 'static> ShardState<T> {
 
 /// WebSockets.
 impl<T> ShardState<T> {
-    /// The two directions of a connection that is compressed.
+    /// The compressor and decompressor of a connection with these terms.
     pub(crate) fn deflate(
         &self,
         terms: Option<Terms>,
     ) -> (Option<Box<Outward>>, Option<Box<Inward>>) {
-        let both = self.config.per_message_deflate.as_ref().zip(terms);
-        let begin = |(wishes, terms): (&PerMessageDeflate, Terms)| {
-            wishes.begin(&self.worker, Role::Server, &terms, self.config.max_payload)
+        let options_and_terms = self.config.per_message_deflate.as_ref().zip(terms);
+        let create = |(options, terms): (&PerMessageDeflate, Terms)| {
+            options.begin(&self.worker, Role::Server, &terms, self.config.max_payload)
         };
-        both.map(begin).unzip()
+        options_and_terms.map(create).unzip()
     }
 }
 
 /// Sessions.
 impl<T> ShardState<T> {
     /// Opens a session.
-    pub(crate) fn open(self: &Rc<Self>, mut origin: Origin<T>) -> Result<Rc<Session<T>>, NoSid> {
-        let (own, opened) = (origin.sid.take(), self.shared.calls.latest());
-        let session = self.registry.borrow_mut().insert_with(own, |sid, slot| {
+    pub(crate) fn open(self: &Rc<Self>, mut new: NewSession<T>) -> Result<Rc<Session<T>>, NoSid> {
+        let (generated, opened_at) = (new.sid.take(), self.shared.calls.latest());
+        let session = self.registry.borrow_mut().insert_with(generated, |sid, slot| {
             let timer = self.timers.insert(Target::Session(slot));
-            Rc::new(Session::new(self.env.clone(), opened, origin, sid, slot, timer))
+            Rc::new(Session::new(self.env.clone(), opened_at, new, sid, slot, timer))
         })?;
-        session.started();
+        session.registered();
         self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         self.counters.opened(session.transport());
         Ok(session)
     }
 
-    /// The session of a sid, if it lives here.
+    /// Finds the session of a sid.
     pub(crate) fn find(&self, sid: &Sid) -> SessionLocation<T> {
         match self.shared.route(sid) {
             None => SessionLocation::Nowhere,
@@ -175,13 +175,13 @@ impl<T> ShardState<T> {
         }
     }
 
-    /// Has the application told that `session` ended.
+    /// Queues the disconnect callback of a session.
     pub(crate) fn queue_disconnect(&self, session: Rc<Session<T>>) {
         self.closed_sessions.borrow_mut().push(session);
         self.disconnect_task.wake();
     }
 
-    /// The sessions whose end the application must hear of; `None`: there will be no more.
+    /// The sessions whose disconnect callback is due; `None` after the worker has finished.
     pub(crate) fn poll_closed_sessions(
         &self,
         cx: &mut Context<'_>,
@@ -218,10 +218,10 @@ impl<T> ShardState<T> {
         }
     }
 
-    /// Those that were there at `call`.
+    /// The sessions that were opened before `call`.
     pub(crate) fn for_each_before(&self, call: CallNumber, mut each: impl FnMut(&Session<T>)) {
         self.for_each(|session| {
-            if session.opened < call {
+            if session.opened_at < call {
                 each(session);
             }
         });
@@ -232,7 +232,7 @@ impl<T> ShardState<T> {
     }
 }
 
-/// From handlers of this core.
+/// Broadcasts.
 impl<T> ShardState<T> {
     pub(crate) fn broadcast_here(&self, call: CallNumber, message: &Encoded) {
         self.for_each_before(call, |session| {
@@ -259,7 +259,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
         let message = Encoded::new(message);
         let call = self.shared.calls.next();
         if let Err(error) = self.shared.offer_all(Some(self.id), call, &message) {
-            tracing::warn!(%error, "a broadcast did not reach every core");
+            tracing::warn!(%error, "a broadcast did not reach every worker");
         }
         self.broadcast_here(call, &message);
     }
@@ -274,7 +274,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
             SessionLocation::Elsewhere(shard) => {
                 let shard_message = ShardMessage::Send(sid.clone(), message.into());
                 if let Err(error) = self.shared.offer(shard, message.len(), shard_message) {
-                    tracing::warn!(%sid, %error, "message dropped on its way to another core");
+                    tracing::warn!(%sid, %error, "message to another worker dropped");
                 }
             }
             SessionLocation::Nowhere => {}
@@ -299,55 +299,57 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
     }
 }
 
-/// Where a sid leads.
+/// The result of [`ShardState::find`].
 pub(crate) enum SessionLocation<T> {
     Here(Rc<Session<T>>),
+    /// It may be on this other worker.
     Elsewhere(u16),
     Nowhere,
 }
 
 /// Connections and shutdown.
 impl<T> ShardState<T> {
-    pub(crate) fn add_plain(&self, socket: Rc<PlainSocket>) -> usize {
-        self.plain.borrow_mut().insert(socket)
+    pub(crate) fn add_raw_websocket(&self, socket: Rc<PlainSocket>) -> usize {
+        self.raw_websockets.borrow_mut().insert(socket)
     }
 
-    pub(crate) fn remove_plain(&self, entry: usize) {
-        self.plain.borrow_mut().try_remove(entry);
+    pub(crate) fn remove_raw_websocket(&self, entry: usize) {
+        self.raw_websockets.borrow_mut().try_remove(entry);
     }
 
-    /// Begins the end: no new sessions; those there are take their leave.
+    /// Starts the shutdown: no session is opened any more, and all sessions and WebSockets close.
     pub(crate) fn begin_shutdown(&self) {
         self.worker.begin_shutdown();
         self.for_each(Session::close);
-        self.plain.borrow().iter().for_each(|(_, socket)| socket.end(CloseCode::GOING_AWAY));
+        let raw_websockets = self.raw_websockets.borrow();
+        raw_websockets.iter().for_each(|(_, socket)| socket.end(CloseCode::GOING_AWAY));
     }
 
-    /// No new connections, and idle ones are closed.
+    /// Stops accepting connections, and closes idle ones.
     pub(crate) fn stop_accepting(&self) {
         self.worker.stop_accepting();
         self.acceptors.wake_all();
     }
 
-    /// Nothing is left but the services.
+    /// All tasks but the worker's services have ended: ends those too.
     pub(crate) fn finish(&self) {
         self.worker.finish();
         self.disconnect_task.wake();
     }
 
-    /// Ends every session, whatever is queued for it.
-    pub(crate) fn end_all(&self) {
+    /// Ends every session now; queued messages are dropped.
+    pub(crate) fn abort_sessions(&self) {
         self.for_each(|session| session.abort(eio_core::session::CloseReason::ServerDisconnect));
     }
 
-    /// Cuts off whatever has not ended by itself.
+    /// Ends all sessions and connections, and drops futures of the application.
     pub(crate) fn cut_off(&self) {
-        self.end_all();
+        self.abort_sessions();
         self.stop_accepting();
         self.worker.cut_off();
     }
 
-    /// Ready when nothing more is accepted.
+    /// Ready when the worker has stopped accepting.
     pub(crate) fn poll_stopped_accepting(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.has_stopped_accepting() {
             return Poll::Ready(());

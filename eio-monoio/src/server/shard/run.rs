@@ -1,4 +1,4 @@
-//! The life of a shard: accept, mail, timers, goodbyes, and the end.
+//! [`run`]: the main future of a server's worker. It accepts connections, handles messages and shuts down.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -26,65 +26,69 @@ use crate::server::session::env::Sessions;
 use crate::server::shard::plan::Plan;
 use crate::server::shard::shared::ShardMessage;
 use crate::server::shard::{SessionLocation, Shard, ShardState};
+use crate::worker::deadline::millis;
 use crate::worker::mailbox::MailboxReceiver;
 use crate::worker::net::{Listener, Socket};
-use crate::worker::timers::Target;
+use crate::worker::timers::{Target, TimerId};
 use crate::worker::trim::trim_after_bursts;
 use crate::worker::yield_now;
 
-/// Runs a shard to its end. `ready` is called once connections are accepted.
+/// Runs a worker until its shutdown is complete. Calls `on_started` when it accepts connections.
 pub(crate) async fn run<H: Handler>(
     plan: Plan,
-    make: impl FnOnce() -> H,
-    ready: impl FnOnce(),
+    new_handler: impl FnOnce() -> H,
+    on_started: impl FnOnce(),
 ) -> io::Result<()> {
     let state = ShardState::new(&plan);
     let _current = state.worker.enter();
     let _server = Remote::enter(state.shared.clone());
-    // Not before: the application may spawn tasks.
-    let shard = Rc::new(Shard::new(make(), state.clone()));
-    let bell =
+    // After `enter`: the application may spawn tasks.
+    let shard = Rc::new(Shard::new(new_handler(), state.clone()));
+    let receiver =
         MailboxReceiver::of_worker(plan.wake_rx, &state.shared.mailboxes[usize::from(plan.id)])?;
     for Listening { fd, drain } in plan.listening {
         let listener = Listener::from_fd(fd)?;
         state.tasks.spawn(accept(shard.clone(), listener, drain, plan.max_connections));
     }
     state.services.spawn(call_disconnects(shard.clone()));
-    state.services.spawn(keep_time(state.clone()));
+    state.services.spawn(run_timers(state.clone()));
     trim_after_bursts(&state.worker);
-    ready();
-    read_mail(&shard, &bell).await?;
+    on_started();
+    handle_messages(&shard, &receiver).await?;
     state.finish();
     poll_fn(|cx| state.services.poll_none(cx)).await;
-    // Connections on their way here are not to wait for the end of the process.
+    // Drops connections that other workers were moving here, so that they close now.
     state.shared.mailboxes[usize::from(state.id)].close();
     Ok(())
 }
 
-/// Reads mail until everything has ended after a shutdown.
-async fn read_mail<H: Handler>(shard: &Rc<Shard<H>>, bell: &MailboxReceiver) -> io::Result<()> {
+/// Handles messages until a shutdown is complete.
+async fn handle_messages<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    receiver: &MailboxReceiver,
+) -> io::Result<()> {
     let state = &shard.state;
     let mut messages = Vec::new();
-    let mut patience = ShutdownWait::new(state);
+    let mut shutdown = ShutdownWait::new(state);
     loop {
         {
             let mailbox = &state.shared.mailboxes[usize::from(state.id)];
-            let mut shard_message = pin!(mailbox.recv(bell, &mut messages));
-            let ended = poll_fn(|cx| {
-                if let Poll::Ready(result) = shard_message.as_mut().poll(cx) {
+            let mut receiving = pin!(mailbox.recv(receiver, &mut messages));
+            let is_complete = poll_fn(|cx| {
+                if let Poll::Ready(result) = receiving.as_mut().poll(cx) {
                     return Poll::Ready(result.map(|()| false));
                 }
-                patience.poll(cx).map(|()| Ok(true))
+                shutdown.poll(cx).map(|()| Ok(true))
             });
-            if ended.await? {
+            if is_complete.await? {
                 return Ok(());
             }
         }
-        messages.drain(..).for_each(|message| open(shard, message));
+        messages.drain(..).for_each(|message| handle_message(shard, message));
     }
 }
 
-fn open<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
+fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
     let state = &shard.state;
     let here = |sid| match state.find(sid) {
         SessionLocation::Here(session) => Some(session),
@@ -93,7 +97,7 @@ fn open<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
     match message {
         ShardMessage::Connection(moved) => match Conn::from_moved(state.clone(), moved) {
             Ok(conn) => http::start(shard.clone(), Box::new(conn)),
-            Err(error) => tracing::warn!(%error, "a connection was lost on its way between cores"),
+            Err(error) => tracing::warn!(%error, "a connection could not be moved between workers"),
         },
         ShardMessage::Send(sid, message) => state.send_to(&sid, message.borrow()),
         ShardMessage::SendMany(sids, message) => {
@@ -106,12 +110,12 @@ fn open<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
         ShardMessage::Broadcast(call, message) => state.broadcast_here(call, &message),
         ShardMessage::Disconnect(sid) => state.disconnect(&sid),
         ShardMessage::DisconnectAll(call) => state.for_each_before(call, Session::close),
-        ShardMessage::Disk(ticket, reply) => state.reads.arrive(ticket, reply),
+        ShardMessage::Disk(number, reply) => state.reads.arrive(number, reply),
         ShardMessage::Barrier(asker, number) => state.reach_barrier(asker, number),
         ShardMessage::BarrierReached(number) => state.barriers.arrive(number, ()),
         ShardMessage::Transport(sid, reply) => {
             let transport: Option<Transport> = here(&sid).map(|session| session.transport());
-            // Whoever asked may have given up.
+            // The asking thread may have timed out.
             let _ = reply.try_send(transport);
         }
         ShardMessage::Run(job) => {
@@ -123,10 +127,10 @@ fn open<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
     }
 }
 
-/// How a shutdown ends: when every task has, or when its time is up and they were cut off.
+/// Completes a shutdown: when every task has ended, or when the timeout has passed and the tasks were cut off.
 struct ShutdownWait<'a, T> {
     state: &'a Rc<ShardState<T>>,
-    timer: crate::worker::timers::TimerId,
+    timer: TimerId,
     stage: Stage,
 }
 
@@ -144,50 +148,51 @@ impl<'a, T> ShutdownWait<'a, T> {
     }
 
     fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<()> {
-        /// What cut-off tasks get to unwind; they only have to be polled once.
-        const UNWIND: u32 = 2_000;
+        /// The time for tasks that were cut off, which need to be polled only once, in milliseconds.
+        const CUT_OFF_MS: u32 = 2_000;
         let state = self.state;
         if self.stage == Stage::Running {
             if !state.is_shutting_down() {
                 return Poll::Pending;
             }
             self.stage = Stage::Waiting;
-            let patience = crate::worker::deadline::millis(state.config.shutdown_timeout);
-            state.timers.set(self.timer, state.now().after(patience));
+            let timeout = millis(state.config.shutdown_timeout);
+            state.timers.set(self.timer, state.now().after(timeout));
         }
-        // A task that ends may leave a goodbye behind.
+        // The last act of a task may have been to queue a disconnect callback.
         if state.tasks.poll_none(cx).is_ready() && state.disconnects_done() {
             if state.session_count() == 0 {
-                // Nobody is left whom they could be of use to.
+                // No session is left for background tasks to serve.
                 state.background.abort();
                 if state.background.poll_none(cx).is_ready() {
                     return Poll::Ready(());
                 }
             }
-            // Polling clients that did not come any more: nothing is accepted now, so nothing will come of them.
-            // Their application hears of the end, in tasks of its own.
-            state.end_all();
+            // Sessions of polling clients that did not poll again: nothing is accepted any more, so they cannot close
+            // in order. Their disconnect callbacks are new tasks.
+            state.abort_sessions();
         }
         if state.timers.poll_expired(self.timer, cx).is_pending() {
             return Poll::Pending;
         }
         if self.stage == Stage::CutOff {
-            tracing::error!("a task would not end; its sockets are left to the process");
+            tracing::error!("a task did not end; its sockets stay open until the process ends");
             return Poll::Ready(());
         }
-        tracing::warn!(sessions = state.session_count(), "shutdown ran out of time; cutting off");
+        tracing::warn!(sessions = state.session_count(), "shutdown timeout; cutting off");
         self.stage = Stage::CutOff;
         state.cut_off();
-        state.timers.set(self.timer, state.now().after(UNWIND));
+        state.timers.set(self.timer, state.now().after(CUT_OFF_MS));
         let _ = state.timers.poll_expired(self.timer, cx);
         Poll::Pending
     }
 }
 
-/// Begins a shutdown: sessions take their leave. Clients that are between two polls hear of it when they come, so
-/// the doors stay open for them, for a while; requests for a session may come to any core.
+/// Starts a shutdown: sessions close. A client that is between two polls receives the close packet with its next GET,
+/// which may arrive at any worker, so connections are accepted for a while.
 fn shut_down<T: 'static>(state: &Rc<ShardState<T>>) {
-    const LOOK: Duration = Duration::from_millis(20);
+    /// How often the number of sessions is checked.
+    const INTERVAL: Duration = Duration::from_millis(20);
     if state.is_shutting_down() {
         return;
     }
@@ -195,22 +200,23 @@ fn shut_down<T: 'static>(state: &Rc<ShardState<T>>) {
     let state = state.clone();
     let tasks = state.clone();
     tasks.tasks.spawn(async move {
-        let patience = crate::worker::deadline::millis(state.config.shutdown_grace);
-        let until = state.now().after(patience);
-        let all_told = || state.shared.sessions.load(Ordering::Relaxed) == 0;
-        while !state.has_stopped_accepting() && !all_told() && state.now() < until {
-            wait(&state, LOOK).await;
+        let deadline = state.now().after(millis(state.config.shutdown_grace));
+        let all_closed = || state.shared.sessions.load(Ordering::Relaxed) == 0;
+        while !state.has_stopped_accepting() && !all_closed() && state.now() < deadline {
+            pause(&state, INTERVAL).await;
         }
         state.stop_accepting();
     });
 }
 
-/// Takes connections until the doors are shut.
+/// Accepts connections until the worker stops accepting. `drain`: and then those that wait in the backlog.
 async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, drain: bool, max: usize) {
-    /// Connections taken in one turn, before others get theirs.
+    /// Connections accepted in one turn, before other tasks run.
     const BATCH: usize = 64;
+    const FIRST_DELAY: Duration = Duration::from_millis(50);
+    const LONGEST_DELAY: Duration = Duration::from_secs(1);
     let state = &shard.state;
-    let mut pause = FIRST_PAUSE;
+    let mut delay = FIRST_DELAY;
     loop {
         let stopping = poll_fn(|cx| {
             if state.poll_stopped_accepting(cx).is_ready() {
@@ -222,22 +228,23 @@ async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, drain: bool
         if stopping && !drain {
             return;
         }
-        // A closing listener resets what it has queued: those clients were promised a server.
-        let result = take(&shard, &listener, max, if stopping { usize::MAX } else { BATCH });
+        // A listener that closes resets the connections in its backlog.
+        let batch = if stopping { usize::MAX } else { BATCH };
+        let result = accept_batch(&shard, &listener, max, batch);
         match result {
-            Ok(taken) => {
-                pause = FIRST_PAUSE;
-                if taken == BATCH {
+            Ok(accepted) => {
+                delay = FIRST_DELAY;
+                if accepted == BATCH {
                     yield_now::yield_now().await;
                 }
             }
             Err(error) => {
-                if pause == FIRST_PAUSE {
+                if delay == FIRST_DELAY {
                     tracing::warn!(%error, "cannot accept; pausing");
                 }
-                // EMFILE and its like come back at once, as often as they are asked for.
-                wait(state, pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                // An error such as EMFILE is returned at once again as long as its cause lasts.
+                pause(state, delay).await;
+                delay = (delay * 2).min(LONGEST_DELAY);
             }
         }
         if stopping {
@@ -246,41 +253,38 @@ async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, drain: bool
     }
 }
 
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Accepts what waits, at most `batch` connections, and says how many it were.
-fn take<H: Handler>(
+/// Accepts at most `batch` connections of the backlog, and returns their number.
+fn accept_batch<H: Handler>(
     shard: &Rc<Shard<H>>,
     listener: &Listener,
     max: usize,
     batch: usize,
 ) -> io::Result<usize> {
     let state = &shard.state;
-    for taken in 0..batch {
-        let (stream, peer) = match listener.try_accept() {
+    for count in 0..batch {
+        let (socket, peer) = match listener.try_accept() {
             Ok(Some(accepted)) => accepted,
-            Ok(None) => return Ok(taken),
-            // The client gave up while it waited.
+            Ok(None) => return Ok(count),
+            // The client has closed the connection already.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => return Err(error),
         };
         state.counters.add(ACCEPTED, 0, 1);
         match ConnectionPermit::take(&state.shared.connections, max) {
-            Some(permit) => begin(shard, stream, peer, permit),
+            Some(permit) => start_connection(shard, socket, peer, permit),
             None => {
                 state.counters.refused(503, None);
-                refuse_connection(stream, state.shared.is_secure() && peer.is_some());
+                refuse_connection(socket, state.shared.is_secure() && peer.is_some());
             }
         }
     }
     Ok(batch)
 }
 
-/// Serves a connection, over TLS if the server has an identity and the connection leaves the machine.
-fn begin<H: Handler>(
+/// Serves a connection: over TLS if the server has TLS and the connection is not one of a Unix-domain socket.
+fn start_connection<H: Handler>(
     shard: &Rc<Shard<H>>,
-    stream: Socket,
+    socket: Socket,
     peer: Option<SocketAddr>,
     permit: ConnectionPermit,
 ) {
@@ -289,55 +293,55 @@ fn begin<H: Handler>(
     if let Some(identity) = &state.shared.identity
         && peer.is_some()
     {
-        return match TlsStream::server(stream, identity.current()) {
+        return match TlsStream::server(socket, identity.current()) {
             Ok(tls) => {
                 let tls = Stream::Tls(Box::new(tls));
                 let conn = Box::new(Conn::new(state.clone(), tls, peer, Some(permit)));
                 tls_accept::start(shard.clone(), conn, identity.options.handshake_timeout);
             }
-            Err(error) => tracing::error!(%error, "no TLS"),
+            Err(error) => tracing::error!(%error, "cannot start TLS on a connection"),
         };
     }
-    let conn = Conn::new(state.clone(), stream, peer, Some(permit));
+    let conn = Conn::new(state.clone(), socket, peer, Some(permit));
     http::start(shard.clone(), Box::new(conn));
 }
 
-/// Answers a connection too many, without waiting for its request. `secure`: over TLS.
-fn refuse_connection(stream: Socket, secure: bool) {
+/// Answers a connection above `max_connections` without waiting for its request. `secure`: the client expects TLS.
+fn refuse_connection(socket: Socket, secure: bool) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
         Content-Length: 0\r\nConnection: close\r\n\r\n";
-    tracing::debug!("max_connections reached; a connection was turned away");
-    // Over TLS it would take that for a part of the handshake.
+    tracing::debug!("max_connections reached; a connection was refused");
+    // With TLS the client would parse the response as a part of the handshake.
     if !secure {
-        // Reading what is there first keeps the close from becoming a reset that overtakes the answer.
-        let _ = stream.try_recv(&mut [0; 4096]);
-        let _ = stream.try_send(FULL);
-        stream.shutdown_write();
+        // Closing with unread input sends a reset, which may discard the response.
+        let _ = socket.try_recv(&mut [0; 4096]);
+        let _ = socket.try_send(FULL);
+        socket.shutdown_write();
     }
-    // Closed now: io_uring closes at the end of a turn, and a batch of them would use up the reserve of descriptors.
-    drop(stream.into_fd());
+    // Closed now: io_uring closes at the end of a turn, and a batch would use up the reserve of descriptors.
+    drop(socket.into_fd());
 }
 
-/// Tells the application of sessions that ended.
+/// Calls the disconnect callback of sessions that have ended.
 async fn call_disconnects<H: Handler>(shard: Rc<Shard<H>>) {
     let state = &shard.state;
-    while let Some(ended) = poll_fn(|cx| state.poll_closed_sessions(cx)).await {
-        for session in ended {
-            let told = shard.clone();
-            state.tasks.spawn(async move { dispatch::ended(&told, session).await });
+    while let Some(sessions) = poll_fn(|cx| state.poll_closed_sessions(cx)).await {
+        for session in sessions {
+            let shard = shard.clone();
+            state.tasks.spawn(async move { dispatch::call_disconnect(&shard, session).await });
         }
     }
 }
 
-/// Drives the timer wheel.
-async fn keep_time<T>(state: Rc<ShardState<T>>) {
+/// Advances the timer wheel.
+async fn run_timers<T>(state: Rc<ShardState<T>>) {
     state.keep_time(|slot, now| state.session_timeout(slot, now)).await;
 }
 
-/// Sleeps on the wheel, shorter if the doors are shut.
-async fn wait<T>(state: &ShardState<T>, duration: Duration) {
+/// Sleeps for `duration`, or until the worker stops accepting.
+async fn pause<T>(state: &ShardState<T>, duration: Duration) {
     let timer = state.timers.insert(Target::Task(None));
-    state.timers.set(timer, state.now().after(crate::worker::deadline::millis(duration)));
+    state.timers.set(timer, state.now().after(millis(duration)));
     poll_fn(|cx| {
         if state.poll_stopped_accepting(cx).is_ready() {
             return Poll::Ready(());

@@ -1,5 +1,6 @@
-//! Mail between shards, and from other threads to them.
+//! [`ServerShared`]: the state that all workers of a server share; [`ShardMessage`]: messages to a worker.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -14,37 +15,42 @@ use crate::io::permit::ConnectionPermit;
 use crate::io::stream::DetachedStream;
 use crate::message::{Encoded, OwnedMessage};
 use crate::metrics::{Counters, Metrics};
+use crate::server::config::Config;
 use crate::server::shard::disk::Reply;
 use crate::server::shard::registry::{Directory, Route, SidKey};
 use crate::worker::mailbox::{Mailbox, Undelivered};
+use crate::worker::thread_pool::ThreadPool;
 
-/// What the shards of a server share.
+/// The state that all workers of a server share.
 pub(crate) struct ServerShared {
     pub(crate) mailboxes: Vec<Mailbox<ShardMessage>>,
     pub(crate) key: SidKey,
-    /// There is one if the application makes the sids.
+    /// The sessions by sid, if the application generates the sids.
     pub(crate) directory: Option<Arc<Directory>>,
-    /// Live sessions of all shards.
+    /// Open sessions of all workers.
     pub(crate) sessions: AtomicUsize,
-    /// Open connections of all shards.
+    /// Open connections of all workers.
     pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) shutting_down: AtomicBool,
-    /// New sessions of all shards.
+    /// Handshakes of all workers.
     pub(crate) handshakes: Rate,
     pub(crate) calls: CallSequence,
     /// See [`mailbox_high_water`](crate::Config::mailbox_high_water).
-    pub(crate) mail_limit: usize,
-    /// Where the next job goes, modulo the number of shards.
+    pub(crate) mailbox_limit: usize,
+    /// The worker of the next job, modulo the number of workers.
     pub(crate) jobs: AtomicUsize,
-    /// What each shard counts.
+    /// The counters of each worker.
     pub(crate) counters: Vec<Arc<Counters>>,
-    /// What the server proves who it is with, if it does.
+    /// The threads for [`blocking`](crate::blocking) work.
+    pub(crate) thread_pool: Arc<ThreadPool>,
+    /// The certificate and options, if the server has TLS.
     #[cfg(feature = "tls")]
     pub(crate) identity: Option<crate::server::tls::Identity>,
 }
 
+/// A message to a worker.
 pub(crate) enum ShardMessage {
-    /// A connection whose next request belongs to a session of the receiver.
+    /// A connection whose next request is for a session of the receiver.
     Connection(MovedConnection),
     Send(Sid, OwnedMessage),
     /// One message to sessions of the receiver.
@@ -52,9 +58,10 @@ pub(crate) enum ShardMessage {
     Broadcast(CallNumber, Encoded),
     Disconnect(Sid),
     DisconnectAll(CallNumber),
-    /// What a disk thread has to say to the holder of a ticket.
+    /// The reply of a disk thread, with the number of the request.
     Disk(u64, Reply),
-    /// The first, a shard, wants to be told by [`BarrierReached`](Self::BarrierReached) when what came in here is passed on.
+    /// From the worker with this id, with a number. [`BarrierReached`](Self::BarrierReached) answers it, after all HTTP
+    /// requests that the receiver has received by now are passed on.
     Barrier(u16, u64),
     BarrierReached(u64),
     Transport(Sid, mpsc::SyncSender<Option<Transport>>),
@@ -62,40 +69,41 @@ pub(crate) enum ShardMessage {
     Shutdown,
 }
 
-/// What another thread wants done on a core.
+/// A function that another thread runs on a worker.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
-/// A connection on its way to another shard: nothing is in flight on it, no response is owed but to `unread`.
+/// A connection that moves to another worker. No operation is in progress, and only the request in `unread` is
+/// unanswered.
 pub(crate) struct MovedConnection {
     pub(crate) stream: DetachedStream,
-    /// Bytes received that no request has claimed: the head that names the session, and what follows.
+    /// Received bytes: the head that names the session, and the bytes after it.
     pub(crate) unread: Vec<u8>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) permit: Option<ConnectionPermit>,
 }
 
-/// Orders calls to every session against the opening of sessions. A shard may read its mail after it has taken a
-/// connection that came later: what was said before a session existed is not for it.
+/// Orders broadcasts against the opening of sessions. A worker may handle a broadcast after it has opened a session
+/// that is newer than the broadcast: the session does not receive it.
 #[derive(Default)]
 pub(crate) struct CallSequence(AtomicU64);
 
-/// A moment between two calls.
+/// A position in the sequence of broadcasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CallNumber(u64);
 
 impl CallSequence {
-    /// A call to every session that exists now: those opened before [`CallNumber`].
+    /// The number of a new broadcast, which is for the sessions opened before it.
     pub(crate) fn next(&self) -> CallNumber {
         CallNumber(self.0.fetch_add(1, Ordering::AcqRel) + 1)
     }
 
-    /// When a session is opened.
+    /// The position of a session that is opened now.
     pub(crate) fn latest(&self) -> CallNumber {
         CallNumber(self.0.load(Ordering::Acquire))
     }
 }
 
-/// Counts what happens in one second, for all shards.
+/// Limits events in each second, for all workers together.
 pub(crate) struct Rate {
     origin: Instant,
     /// The second since `origin` in the upper half, the count in the lower.
@@ -107,7 +115,7 @@ impl Rate {
         Self { origin: Instant::now(), state: AtomicU64::new(0) }
     }
 
-    /// Counts one more, unless there were `max` in this second.
+    /// Counts one event, unless `max` were counted in this second.
     pub(crate) fn admit(&self, max: usize) -> bool {
         self.admit_at(self.origin.elapsed().as_secs(), max)
     }
@@ -115,7 +123,7 @@ impl Rate {
     fn admit_at(&self, second: u64, max: usize) -> bool {
         let max = u32::try_from(max).unwrap_or(u32::MAX);
         let count = |state: u64| {
-            // Another core may have seen the next second already.
+            // Another worker may have counted in the next second already.
             let now = second.max(state >> 32);
             let count = if state >> 32 == now { state as u32 } else { 0 };
             (count < max).then(|| now << 32 | u64::from(count + 1))
@@ -125,6 +133,33 @@ impl Rate {
 }
 
 impl ServerShared {
+    /// The state for one worker with each of the mailboxes, without TLS. `generates_sids`: the application does.
+    pub(crate) fn new(
+        config: &Config,
+        generates_sids: bool,
+        mailboxes: Vec<Mailbox<ShardMessage>>,
+    ) -> io::Result<Self> {
+        let workers = mailboxes.len();
+        let key =
+            SidKey::new(workers as u16).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(Self {
+            mailboxes,
+            key,
+            directory: generates_sids.then(Arc::default),
+            sessions: AtomicUsize::new(0),
+            connections: Arc::default(),
+            shutting_down: AtomicBool::new(false),
+            handshakes: Rate::new(),
+            calls: CallSequence::default(),
+            mailbox_limit: config.mailbox_high_water,
+            jobs: AtomicUsize::new(0),
+            counters: (0..workers).map(|_| Arc::default()).collect(),
+            thread_pool: ThreadPool::new(config.blocking_threads),
+            #[cfg(feature = "tls")]
+            identity: None,
+        })
+    }
+
     pub(crate) fn metrics(&self) -> Metrics {
         Metrics {
             workers: self.counters.iter().map(|counters| counters.read()).collect(),
@@ -132,7 +167,7 @@ impl ServerShared {
         }
     }
 
-    /// Whether connections over TCP begin with TLS.
+    /// Whether TCP connections use TLS.
     pub(crate) fn is_secure(&self) -> bool {
         #[cfg(feature = "tls")]
         return self.identity.is_some();
@@ -140,7 +175,7 @@ impl ServerShared {
         return false;
     }
 
-    /// Where the session of a sid lives, if there can be one.
+    /// The worker and slot of a session; `None` if this server cannot have a session with this sid.
     pub(crate) fn route(&self, sid: &Sid) -> Option<Route> {
         match &self.directory {
             Some(directory) => directory.get(sid),
@@ -148,19 +183,19 @@ impl ServerShared {
         }
     }
 
-    /// Posts to one shard. A shard that has ended drops its mail unread.
+    /// Sends a message to one worker. One that has ended drops it.
     pub(crate) fn post(&self, shard: u16, shard_message: ShardMessage) {
         if let Some(mailbox) = self.mailboxes.get(usize::from(shard)) {
             mailbox.send(shard_message);
         }
     }
 
-    /// Posts to every shard.
+    /// Sends a message to every worker.
     pub(crate) fn post_all(&self, shard_message: impl Fn() -> ShardMessage) {
         (0..self.mailboxes.len() as u16).for_each(|shard| self.post(shard, shard_message()));
     }
 
-    /// Posts what carries a message of `len` bytes to one shard, unless too much waits for it already: see
+    /// Sends to one worker a message that contains `len` bytes of the application, within
     /// [`mailbox_high_water`](crate::Config::mailbox_high_water).
     pub(crate) fn offer(
         &self,
@@ -168,10 +203,10 @@ impl ServerShared {
         len: usize,
         shard_message: ShardMessage,
     ) -> Result<(), SendError> {
-        /// What a letter costs beside its message, about.
-        const LETTER: usize = 64;
+        /// The approximate memory of a message without those bytes.
+        const OVERHEAD: usize = 64;
         let mailbox = self.mailboxes.get(usize::from(shard)).ok_or(SendError::Closed)?;
-        mailbox.offer(shard_message, LETTER + len, self.mail_limit).map_err(|undelivered| {
+        mailbox.offer(shard_message, OVERHEAD + len, self.mailbox_limit).map_err(|undelivered| {
             match undelivered {
                 Undelivered::Full => SendError::Full,
                 Undelivered::Closed => SendError::Closed,
@@ -179,7 +214,8 @@ impl ServerShared {
         })
     }
 
-    /// [Offers](Self::offer) a message to every shard but `except`. An error: not all of them took it.
+    /// [Offers](Self::offer) a broadcast to every worker but `except`. An error means that at least one did not accept
+    /// it.
     pub(crate) fn offer_all(
         &self,
         except: Option<u16>,
@@ -189,13 +225,13 @@ impl ServerShared {
         let mut result = Ok(());
         for shard in (0..self.mailboxes.len() as u16).filter(|shard| Some(*shard) != except) {
             let shard_message = ShardMessage::Broadcast(call, message.clone());
-            // Also after an error: the others are to have it.
+            // After an error too: the other workers receive it.
             result = result.and(self.offer(shard, message.frame().len(), shard_message));
         }
         result
     }
 
-    /// Tells every shard to end, once.
+    /// Starts the shutdown of every worker, once.
     pub(crate) fn shut_down(&self) {
         if !self.shutting_down.swap(true, Ordering::AcqRel) {
             self.post_all(|| ShardMessage::Shutdown);
@@ -208,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_for_those_who_were_there() {
+    fn broadcast_skips_sessions_opened_later() {
         let calls = CallSequence::default();
         let early = calls.latest();
         let call = calls.next();
@@ -217,12 +253,12 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_so_many_in_a_second() {
+    fn rate_admits_max_events_per_second() {
         let rate = Rate::new();
         let admitted = |second| (0..10).filter(|_| rate.admit_at(second, 3)).count();
         assert_eq!((admitted(0), admitted(0)), (3, 0));
         assert_eq!((admitted(7), admitted(7)), (3, 0));
-        // A core whose clock was read a moment earlier does not open the second again.
+        // A worker that read its clock a moment earlier does not restart the previous second.
         assert_eq!((admitted(6), admitted(8)), (0, 3));
     }
 }

@@ -51,7 +51,7 @@ fn files_are_found_by_the_rules_of_python_engineio() {
 fn missing_files_go_to_the_application() {
     let (_site, running) = site();
     for path in [
-        "/gone",
+        "/missing",
         "/static/missing",
         "/static/a.css/",
         "/static/a.css/x",

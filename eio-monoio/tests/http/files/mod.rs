@@ -38,7 +38,7 @@ pub(super) fn site() -> (TempDir, Running) {
         .route("/one.js", site.join("public/a.css"))
         .route_as("/feed", site.join("public/a.css"), "application/rss+xml")
         .route("/static", site.join("public"))
-        .route("/gone", site.join("nowhere"));
+        .route("/missing", site.join("missing"));
     let running = serve(default_config(), files);
     (site, running)
 }

@@ -14,11 +14,11 @@ use crate::support::request::Request;
 fn only_get_and_head_are_allowed() {
     let (_site, running) = site();
     let mut conn = Connection::open(running.local_addr());
-    let whole = conn.request(&Request::get("/static/a.css"));
+    let complete = conn.request(&Request::get("/static/a.css"));
     conn.send(&Request::new("HEAD", "/static/a.css"));
     let head = conn.response_to_head();
     for name in ["Content-Length", "Content-Type", "ETag", "Last-Modified", "Accept-Ranges"] {
-        assert_eq!(head.header(name), whole.header(name), "{name}");
+        assert_eq!(head.header(name), complete.header(name), "{name}");
         assert!(head.header(name).is_some(), "{name}");
     }
     for method in ["DELETE", "OPTIONS", "PUT"] {

@@ -32,8 +32,8 @@ fn large_files_are_streamed_to_many_clients() {
                         let response = conn.request(&Request::get(&format!("/f/{len}.bin")));
                         assert!(response.body == bytes[..len], "{len}");
                     }
-                    let whole = conn.request(&Request::get("/f/large.bin"));
-                    assert!(whole.status == 200 && whole.body == bytes);
+                    let complete = conn.request(&Request::get("/f/large.bin"));
+                    assert!(complete.status == 200 && complete.body == bytes);
                     let request =
                         Request::get("/f/large.bin").header("Range", "bytes=100000-2999999");
                     let part = conn.request(&request);

@@ -5,6 +5,7 @@
 
 mod install;
 mod run;
+mod servers;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,6 +14,7 @@ use std::sync::OnceLock;
 use super::skip::skip;
 use install::{install_node, install_python, sources};
 pub(crate) use run::run;
+pub(crate) use servers::{ForeignServer, JAVASCRIPT, PYTHON};
 
 /// A foreign client, or server, that is ready to run.
 #[derive(Clone, Debug)]

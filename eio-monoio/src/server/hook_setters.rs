@@ -1,0 +1,155 @@
+//! [`Server`]: the setters of its hooks.
+
+use std::sync::Arc;
+
+use eio_core::sid::{InvalidSid, Sid};
+
+use crate::server::Server;
+use crate::server::connection_error::ConnectionError;
+use crate::server::handler::Handler;
+use crate::server::request::{ConnectRequest, Refusal};
+use crate::web::request::RequestInfo;
+
+/// # Hooks
+///
+/// Functions of the application that run on requests for Engine.IO's path. They must not block; see
+/// [the documentation of `Server`](Server#hooks).
+impl<H, F> Server<F>
+where
+    H: Handler,
+    F: Fn() -> H + Send + Sync + 'static,
+{
+    /// Adds header fields to every response for Engine.IO's path, including refusals and the 101 of a WebSocket. See
+    /// [Hooks](Server#hooks).
+    ///
+    /// Fields that frame the message or the connection, such as `Content-Length`, and values that are not ASCII are
+    /// left out, and that is logged. If `add` panics, nothing is added.
+    ///
+    /// Engine.IO: event `headers`.
+    ///
+    /// ```
+    /// # use eio_monoio::Server;
+    /// # fn server<H: eio_monoio::Handler>(new_handler: impl Fn() -> H + Send + Sync + 'static) {
+    /// use http::{HeaderValue, header};
+    ///
+    /// Server::new(new_handler).headers(|_request, headers| {
+    ///     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn headers(
+        mut self,
+        add: impl Fn(&RequestInfo<'_>, &mut http::HeaderMap) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.headers = Some(Arc::new(add));
+        self
+    }
+
+    /// Adds header fields to the response that opens a session, over either transport, after [`Handler::connect`] has
+    /// accepted it. Rules and panics are those of [`headers`](Self::headers). See [Hooks](Server#hooks).
+    ///
+    /// Engine.IO: event `initial_headers`.
+    ///
+    /// ```
+    /// # use eio_monoio::Server;
+    /// # fn server<H: eio_monoio::Handler>(new_handler: impl Fn() -> H + Send + Sync + 'static) {
+    /// use http::HeaderValue;
+    ///
+    /// Server::new(new_handler).initial_headers(|request, headers| {
+    ///     if let Ok(transport) = HeaderValue::from_str(&request.transport().to_string()) {
+    ///         headers.insert("x-transport", transport);
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn initial_headers(
+        mut self,
+        add: impl Fn(&ConnectRequest<'_>, &mut http::HeaderMap) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.initial = Some(Arc::new(add));
+        self
+    }
+
+    /// Adds a function that admits or refuses every request for Engine.IO's path (handshake, poll, POST, upgrade)
+    /// before it has an effect. See [Hooks](Server#hooks).
+    ///
+    /// Several are called in the order in which they were added, until one refuses. Preflights, and requests that
+    /// [`Cors`](crate::Cors) refuses, are not passed to them. A panic refuses the request with 500.
+    ///
+    /// Engine.IO: `engine.use`, whose errors are [`Refusal::bad_request`].
+    ///
+    /// ```
+    /// # use eio_monoio::{Refusal, Server};
+    /// # fn server<H: eio_monoio::Handler>(new_handler: impl Fn() -> H + Send + Sync + 'static) {
+    /// Server::new(new_handler).middleware(|request| match request.header("x-key") {
+    ///     Some("sesame") => Ok(()),
+    ///     _ => Err(Refusal::unauthorized()),
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn middleware(
+        mut self,
+        admit: impl Fn(&RequestInfo<'_>) -> Result<(), Refusal> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.middlewares.push(Arc::new(admit));
+        self
+    }
+
+    /// Sets a function that is called with every refused request for Engine.IO's path and the reason. See
+    /// [Hooks](Server#hooks).
+    ///
+    /// A violation that ends a session, such as two GETs at once, is reported by [`Handler::disconnect`] instead. A
+    /// panic does not change the response.
+    ///
+    /// Engine.IO: event `connection_error`.
+    ///
+    /// ```
+    /// # use eio_monoio::Server;
+    /// # fn server<H: eio_monoio::Handler>(new_handler: impl Fn() -> H + Send + Sync + 'static) {
+    /// Server::new(new_handler).on_connection_error(|request, error| {
+    ///     eprintln!("{:?}: {error}, code {:?}", request.peer_addr(), error.code());
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_connection_error(
+        mut self,
+        report: impl Fn(&RequestInfo<'_>, ConnectionError) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.refused = Some(Arc::new(report));
+        self
+    }
+
+    /// Sets the function that generates the sid of a session, after [`Handler::connect`] has accepted it. See
+    /// [Hooks](Server#hooks).
+    ///
+    /// If the sid is in use or illegal, or the function panics, there is no session: the request is answered 400 with
+    /// code 3.
+    ///
+    /// A client needs nothing but the sid to take part in a session, so a sid that can be guessed gives access to its
+    /// messages. A sid of this function is looked up in a table that all workers share, at about 150 bytes for each
+    /// session.
+    ///
+    /// **Default:** a sid with 96 random bits that encodes the worker of the session.
+    ///
+    /// Engine.IO: `generateId`. python-engineio: `generate_id`.
+    ///
+    /// ```
+    /// # use eio_monoio::{Server, Sid};
+    /// # fn server<H: eio_monoio::Handler>(new_handler: impl Fn() -> H + Send + Sync + 'static) {
+    /// # fn random() -> u128 { 0 }
+    /// Server::new(new_handler).generate_id(|_request| Sid::new(&format!("eu-1.{:032x}", random())));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn generate_id(
+        mut self,
+        generate: impl Fn(&ConnectRequest<'_>) -> Result<Sid, InvalidSid> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.ids = Some(Arc::new(generate));
+        self
+    }
+}

@@ -1,0 +1,232 @@
+//! [`Running`]: the handle of a server that runs, and its signals.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::error::ServeError;
+use crate::server::listener::{Endpoint, SocketFile};
+use crate::server::remote::Remote;
+use crate::server::shard::shared::ServerShared;
+use crate::worker::net::Driver;
+use crate::worker::signal::SignalGuard;
+
+/// A running server. Dropping it shuts the server down and waits for the end.
+///
+/// ```
+/// # use eio_monoio::Server;
+/// # fn start<H: eio_monoio::Handler>(
+/// #     new_handler: impl Fn() -> H + Send + Sync + 'static,
+/// # ) -> Result<(), eio_monoio::ServeError> {
+/// let running = Server::new(new_handler).bind("127.0.0.1:0")?;
+/// println!("ws://{}/engine.io/ on {}", running.local_addr(), running.driver());
+///
+/// // From any thread: a `Remote` sends to sessions and ends the server.
+/// let remote = running.remote();
+/// std::thread::spawn(move || {
+///     std::thread::sleep(std::time::Duration::from_secs(60));
+///     remote.shutdown();
+/// });
+/// running.join()
+/// # }
+/// ```
+pub struct Running {
+    endpoints: Vec<Endpoint>,
+    file: Option<SocketFile>,
+    /// The driver of each worker that has started.
+    drivers: Vec<Driver>,
+    workers: usize,
+    shared: Arc<ServerShared>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    signals: Option<SignalWatch>,
+}
+
+impl Running {
+    pub(super) fn new(
+        endpoints: Vec<Endpoint>,
+        file: Option<SocketFile>,
+        shared: Arc<ServerShared>,
+        signals: Option<SignalWatch>,
+    ) -> Self {
+        let (drivers, threads) = (Vec::new(), Vec::new());
+        Self { endpoints, file, drivers, workers: 0, shared, threads, signals }
+    }
+
+    pub(super) fn add_worker(&mut self, thread: JoinHandle<io::Result<()>>) {
+        self.workers += 1;
+        self.threads.push(thread);
+    }
+
+    /// Waits until every worker accepts connections.
+    pub(super) fn wait_for_start(
+        mut self,
+        started: &mpsc::Receiver<Driver>,
+    ) -> Result<Self, ServeError> {
+        let workers = self.workers;
+        for _ in 0..workers {
+            match started.recv() {
+                Ok(driver) => self.drivers.push(driver),
+                Err(_) => {
+                    self.shutdown();
+                    self.join()?;
+                    return Err(io::Error::other("a worker ended at its start").into());
+                }
+            }
+        }
+        let driver = self.driver();
+        if self.drivers.iter().any(|other| *other != driver) {
+            tracing::warn!("some workers have no ring; see `ulimit -l`");
+        }
+        for endpoint in &self.endpoints {
+            tracing::info!(address = %endpoint, %driver, workers, "listening");
+        }
+        Ok(self)
+    }
+
+    /// The TCP address of the server, with the port that the kernel chose if the port was 0. If there are several, the
+    /// first one; if there are only Unix-domain sockets, `0.0.0.0:0`.
+    pub fn local_addr(&self) -> SocketAddr {
+        let tcp = self.endpoints.iter().find_map(|endpoint| match endpoint {
+            Endpoint::Tcp(address) => Some(*address),
+            Endpoint::Unix(_) => None,
+        });
+        tcp.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into())
+    }
+
+    /// All addresses on which the server listens.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// The kernel interface that all workers use for I/O.
+    ///
+    /// With [`Driver::Auto`], a limit on locked memory may give a ring to some workers only. This is
+    /// [`Driver::Epoll`] then, and a warning is logged.
+    pub fn driver(&self) -> Driver {
+        common_driver(&self.drivers)
+    }
+
+    /// The number of workers.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// A handle for other threads. It may outlive the server.
+    pub fn remote(&self) -> Remote {
+        Remote::new(self.shared.clone())
+    }
+
+    /// Starts an orderly shutdown and returns at once. Further calls have no effect.
+    ///
+    /// 1. New sessions are refused with 503. Requests in progress are answered.
+    /// 2. Every session sends its queued messages and a close packet, and its handlers complete.
+    /// 3. Connections are accepted until all sessions have ended, for [`shutdown_grace`](crate::Config::shutdown_grace)
+    ///    at most: a polling client may be between two polls.
+    /// 4. After [`shutdown_timeout`](crate::Config::shutdown_timeout), remaining sessions end, and connections and
+    ///    handlers are cut off.
+    pub fn shutdown(&self) {
+        self.shared.shut_down();
+    }
+
+    /// Blocks until the server has ended, which [`shutdown`](Self::shutdown), [`Remote::shutdown`] or a signal causes.
+    ///
+    /// # Errors
+    /// [`ServeError::Io`]: the first error that ended a worker, or "a worker panicked".
+    pub fn join(mut self) -> Result<(), ServeError> {
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<(), ServeError> {
+        let mut result = Ok(());
+        for thread in self.threads.drain(..) {
+            let outcome =
+                thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
+            result = result.and(outcome);
+        }
+        drop(self.file.take());
+        drop(self.signals.take());
+        result.map_err(ServeError::Io)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown();
+        if let Err(error) = self.wait() {
+            tracing::error!(%error, "the server ended with an error");
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("endpoints", &self.endpoints)
+            .field("driver", &self.driver())
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The driver that all workers have; epoll if they differ.
+fn common_driver(drivers: &[Driver]) -> Driver {
+    match drivers.first() {
+        Some(first) if drivers.iter().all(|driver| driver == first) => *first,
+        _ => Driver::Epoll,
+    }
+}
+
+/// A thread that handles SIGINT and SIGTERM for this server until it is dropped.
+pub(super) struct SignalWatch {
+    handle: Handle,
+    _guard: SignalGuard,
+}
+
+impl SignalWatch {
+    /// The first signal starts a shutdown, the second one ends the process.
+    pub(super) fn start(shared: &Arc<ServerShared>) -> io::Result<Self> {
+        let guard = SignalGuard::new()?;
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let handle = signals.handle();
+        let shared = shared.clone();
+        std::thread::Builder::new().name("eio-signals".into()).spawn(move || {
+            for (count, signal) in signals.forever().enumerate() {
+                if count > 0 {
+                    std::process::exit(128 + signal);
+                }
+                tracing::info!("signal received, shutting down");
+                shared.shut_down();
+            }
+        })?;
+        Ok(Self { handle, _guard: guard })
+    }
+}
+
+impl Drop for SignalWatch {
+    fn drop(&mut self) {
+        self.handle.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn driver_is_epoll_if_any_worker_uses_epoll() {
+        use Driver::{Epoll, IoUring};
+        for (drivers, expected) in [
+            (&[IoUring, IoUring][..], IoUring),
+            (&[Epoll, Epoll], Epoll),
+            (&[IoUring, Epoll, IoUring], Epoll),
+            (&[Epoll, IoUring], Epoll),
+        ] {
+            assert_eq!(common_driver(drivers), expected, "{drivers:?}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Starts a server: checks its options, listens, creates the state that workers share, and spawns the workers.
+
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use crate::error::{ConfigError, ServeError};
+use crate::server::Server;
+use crate::server::config::Config;
+use crate::server::handler::Handler;
+use crate::server::listener::Sockets;
+use crate::server::running::{Running, SignalWatch};
+use crate::server::shard::disk::Disk;
+use crate::server::shard::plan::Plan;
+use crate::server::shard::run::run;
+use crate::server::shard::shared::ServerShared;
+#[cfg(feature = "tls")]
+use crate::server::tls::Identity;
+use crate::worker::mailbox::Mailbox;
+use crate::worker::net::{self, Driver, Runtime};
+
+impl<H, F> Server<F>
+where
+    H: Handler,
+    F: Fn() -> H + Send + Sync + 'static,
+{
+    /// Starts the server on the sockets that `listen` creates for this number of workers.
+    pub(super) fn start(
+        self,
+        listen: impl FnOnce(&Config, usize) -> io::Result<Sockets>,
+    ) -> Result<Running, ServeError> {
+        self.config.check()?;
+        if let Some(files) = &self.files {
+            files.check().map_err(|problem| ConfigError::new("files", problem))?;
+        }
+        #[cfg(feature = "tls")]
+        let identity = self.tls.map(Identity::new).transpose()?;
+        let workers = self.config.workers.unwrap_or_else(available_cpus);
+        let Sockets { endpoints, listening, file } = listen(&self.config, workers)?;
+
+        let mailboxes: io::Result<Vec<_>> = (0..workers).map(|_| Mailbox::new()).collect();
+        let (mailboxes, wake_rxs): (Vec<_>, Vec<_>) = mailboxes?.into_iter().unzip();
+        let shared = ServerShared::new(&self.config, self.hooks.ids.is_some(), mailboxes)?;
+        #[cfg(feature = "tls")]
+        let shared = ServerShared { identity, ..shared };
+        let shared = Arc::new(shared);
+        let signals =
+            self.config.handle_signals.then(|| SignalWatch::start(&shared)).transpose()?;
+        let disk = self.files.map(|files| Disk::start(files, &shared)).transpose()?.map(Arc::new);
+
+        let max_connections = self.config.max_connections.unwrap_or_else(default_max_connections);
+        let config = Arc::new(self.config);
+        let new_handler = Arc::new(self.new_handler);
+        let (started_tx, started) = mpsc::channel();
+        // From here on an error shuts down the workers that run already: it drops `running`.
+        let mut running = Running::new(endpoints, file, shared.clone(), signals);
+        for (id, (listening, wake_rx)) in listening.into_iter().zip(wake_rxs).enumerate() {
+            let plan = Plan {
+                id: id as u16,
+                config: config.clone(),
+                shared: shared.clone(),
+                wake_rx,
+                listening,
+                max_connections,
+                on_raw_websocket: self.on_raw_websocket.clone(),
+                hooks: self.hooks.clone(),
+                disk: disk.clone(),
+            };
+            running.add_worker(spawn_worker(plan, new_handler.clone(), started_tx.clone())?);
+        }
+        // Only the workers hold these now. The threads that read files end with the last worker.
+        drop((started_tx, disk));
+        running.wait_for_start(&started)
+    }
+}
+
+/// Starts the thread of a worker. It sends its driver when it accepts connections.
+fn spawn_worker<H: Handler>(
+    plan: Plan,
+    new_handler: Arc<impl Fn() -> H + Send + Sync + 'static>,
+    started: mpsc::Sender<Driver>,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    let thread = std::thread::Builder::new().name(format!("eio-{}", plan.id));
+    thread.spawn(move || {
+        // A worker that ends for any reason ends the others too: its part of the sessions is lost.
+        let _guard = ShutdownOnDrop(plan.shared.clone());
+        let mut runtime = Runtime::build(plan.config.driver)?;
+        let driver = runtime.driver();
+        tracing::debug!(worker = plan.id, %driver, "worker started");
+        runtime.block_on(run(plan, &*new_handler, || {
+            // The receiver is gone if another worker failed to start.
+            let _ = started.send(driver);
+        }))
+    })
+}
+
+struct ShutdownOnDrop(Arc<ServerShared>);
+
+impl Drop for ShutdownOnDrop {
+    fn drop(&mut self) {
+        self.0.shut_down();
+    }
+}
+
+fn available_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The limit on open descriptors, less a reserve for listeners, rings, logs and the application's own files.
+fn default_max_connections() -> usize {
+    const RESERVE: u64 = 64;
+    usize::try_from(net::descriptor_limit().saturating_sub(RESERVE)).unwrap_or(usize::MAX).max(1)
+}

@@ -222,10 +222,10 @@ fn ends_of_sessions_and_upgrades_name_their_cause() {
 
 #[test]
 fn too_many_open_files_are_named() {
-    own_process::run(module_path!(), "too_many_open_files_are_named", || {
+    own_process::for_each_driver(module_path!(), "too_many_open_files_are_named", |driver| {
         let server = scripted::start(Incoming::hold);
         for transport in [Transport::Polling, Transport::WebSocket] {
-            block_on(Driver::Epoll, async {
+            block_on(driver, async {
                 let connect = connect_over(&server, Some(transport));
                 let mut files = Vec::new();
                 while let Ok(file) = std::fs::File::open("/dev/null") {

@@ -152,7 +152,7 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
             self.conn.advance().await?;
             self.conn.step().await;
         }
-        self.conn.write_now();
+        self.conn.write_now().await;
         Ok(())
     }
 

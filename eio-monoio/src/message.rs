@@ -4,7 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use eio_core::buffer::{Overflow, Sink};
 use eio_core::packet::{Frame, Message, Packet};
+use eio_core::payload::SEPARATOR;
 use eio_core::ws;
+
+use crate::error::SendError;
 
 /// A message that owns its bytes: for a handler that awaits, and for sending to other threads.
 ///
@@ -90,6 +93,16 @@ impl From<Message<'_>> for OwnedMessage {
 impl<'a> From<&'a OwnedMessage> for Message<'a> {
     fn from(message: &'a OwnedMessage) -> Self {
         message.borrow()
+    }
+}
+
+/// docs/protocol.md 1.9: U+001E separates the packets of a polling body, and there is no escape for it. Text with it is
+/// refused over a WebSocket as well, so that the answer does not depend on an upgrade.
+#[inline]
+pub(crate) fn check_separator(message: Message<'_>) -> Result<(), SendError> {
+    match message {
+        Message::Text(text) if text.as_bytes().contains(&SEPARATOR) => Err(SendError::Separator),
+        _ => Ok(()),
     }
 }
 

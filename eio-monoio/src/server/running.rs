@@ -35,6 +35,7 @@ use crate::worker::signal::SignalGuard;
 /// running.join()
 /// # }
 /// ```
+#[must_use = "dropping it shuts the server down; `join` waits for its end"]
 pub struct Running {
     endpoints: Vec<Endpoint>,
     file: Option<SocketFile>,

@@ -1,12 +1,14 @@
 //! [`Handler`]: the trait that an application implements for a server.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::future::Future;
 
 use eio_core::packet::Message;
 use eio_core::session::CloseReason;
 
-use crate::server::request::{ConnectRequest, Refusal};
+use crate::server::refusal::Refusal;
+use crate::server::request::ConnectRequest;
 use crate::server::socket::Socket;
 
 /// The application of a [`Server`](crate::Server).
@@ -55,30 +57,19 @@ use crate::server::socket::Socket;
 /// ```
 ///
 /// # A handler that awaits
-/// The returned future may borrow the handler (`use<'s>`), but neither the socket nor the message. It owns a clone of
-/// the one, which is cheap, and a copy of the other. Only its own worker can wake it; [`spawn`](crate::spawn) says what
-/// it may await.
+/// [`AsyncHandler`](crate::AsyncHandler) is this trait with owned values: `async fn message(&self, socket, message)`.
+/// Prefer it, unless the copy of each message matters. It can also be made here, message by message: the returned
+/// future may borrow the handler (`use<'s>`), but neither the socket nor the message. It owns a clone of the one, which
+/// is cheap, and a copy of the other.
 ///
 /// ```
 /// use std::time::Duration;
-/// use eio_monoio::{ConnectRequest, Handler, Message, OwnedMessage, Refusal, Socket};
+/// use eio_monoio::{Handler, Message, OwnedMessage, Socket};
 ///
-/// struct Greeter;
+/// struct Delayed;
 ///
-/// impl Greeter {
-///     // Stands for any async call on this worker: a client, a channel, a timer.
-///     async fn greeting(&self, name: &str) -> String {
-///         eio_monoio::sleep(Duration::from_millis(100)).await;
-///         format!("hello, {name}")
-///     }
-/// }
-///
-/// impl Handler for Greeter {
+/// impl Handler for Delayed {
 ///     type Session = ();
-///
-///     async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-///         Ok(())
-///     }
 ///
 ///     fn message<'s>(
 ///         &'s self,
@@ -87,19 +78,27 @@ use crate::server::socket::Socket;
 ///     ) -> impl Future<Output = ()> + use<'s> {
 ///         let (socket, message) = (socket.clone(), OwnedMessage::from(message));
 ///         async move {
-///             if let OwnedMessage::Text(name) = message {
-///                 let greeting = self.greeting(&name).await;
-///                 socket.send(greeting.as_str()).await.ok(); // an error means that the session has ended
-///             }
+///             eio_monoio::sleep(Duration::from_millis(100)).await;
+///             socket.send(&message).await.ok(); // an error means that the session has ended
 ///         }
 ///     }
 /// }
 /// ```
 ///
+/// [`spawn`](crate::spawn) says what a handler may await. Data of a session is shared by its handlers and tasks:
+/// [`Socket::data`] is a `&Session`, so what changes is in a `Cell` or `RefCell`, which must not be borrowed across an
+/// await.
+///
 /// # Panics and shutdown
 /// A panic of a method or of its future is caught. In [`open`](Self::open) and [`message`](Self::message) it
 /// ends the session with [`CloseReason::HandlerPanicked`]; other sessions continue. A future that is pending when
 /// [`shutdown_timeout`](crate::Config::shutdown_timeout) has passed is dropped after one more poll.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "implements neither `AsyncHandler` nor `Handler`",
+    note = "implement `AsyncHandler` for `{Self}`: `async fn message(&self, socket: Socket<..>, message: OwnedMessage)`",
+    note = "a closure instead of a type is served by `Server::on_message` and `serve`"
+)]
 pub trait Handler: Sized + 'static {
     /// The application's data of one session, [`Socket::data`]. It is dropped on the worker, when the session has ended
     /// and its last [`Socket`] is dropped.
@@ -113,12 +112,20 @@ pub trait Handler: Sized + 'static {
     ///
     /// If this panics, the client is answered 500.
     ///
+    /// It may add header fields to the response ([`RequestInfo::add_response_header`](crate::RequestInfo)), and read
+    /// values that a middleware attached ([`RequestInfo::get`](crate::RequestInfo::get)).
+    ///
+    /// **Default:** accepts every session, if [`Session`](Self::Session) is `()`.
+    ///
     /// # Errors
     /// A [`Refusal`] is the response to the client.
     fn connect(
         &self,
         request: &ConnectRequest<'_>,
-    ) -> impl Future<Output = Result<Self::Session, Refusal>>;
+    ) -> impl Future<Output = Result<Self::Session, Refusal>> {
+        let _ = request;
+        async { default_session() }
+    }
 
     /// Called once for a new session, before its first message.
     ///
@@ -209,35 +216,30 @@ pub trait Handler: Sized + 'static {
         request: http::Request<Vec<u8>>,
     ) -> impl Future<Output = http::Response<Cow<'static, [u8]>>> {
         let _ = request;
-        async {
-            let mut response = http::Response::new(Cow::Borrowed(&b"Not Found"[..]));
-            *response.status_mut() = http::StatusCode::NOT_FOUND;
-            let content_type = http::HeaderValue::from_static("text/plain");
-            response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
-            response
-        }
+        async { not_found() }
     }
 }
 
-/// A handler that accepts every session and calls a function with each message; see [`serve`](crate::serve).
-pub(crate) struct OnMessage<F>(pub(crate) F);
-
-impl<F, R> Handler for OnMessage<F>
-where
-    F: Fn(&Socket<()>, Message<'_>) -> R + 'static,
-    R: Future<Output = ()> + 'static,
-{
-    type Session = ();
-
-    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        Ok(())
+/// The session of a handler that does not implement `connect`.
+pub(crate) fn default_session<S: 'static>() -> Result<S, Refusal> {
+    const {
+        assert!(
+            size_of::<S>() == 0,
+            "only a `Session` of `()` has a default `connect`: implement `connect`, which creates the session's data"
+        );
     }
+    let unit: Box<dyn Any> = Box::new(());
+    unit.downcast().map(|session| *session).map_err(|_| {
+        tracing::error!("a handler whose `Session` is not `()` must implement `connect`");
+        Refusal::broken()
+    })
+}
 
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<()>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s, F, R> {
-        (self.0)(socket, message)
-    }
+/// The response to a request that the application does not serve.
+pub(crate) fn not_found() -> http::Response<Cow<'static, [u8]>> {
+    let mut response = http::Response::new(Cow::Borrowed(&b"Not Found"[..]));
+    *response.status_mut() = http::StatusCode::NOT_FOUND;
+    let content_type = http::HeaderValue::from_static("text/plain");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
+    response
 }

@@ -11,4 +11,5 @@ mod framing;
 mod headers;
 mod hooks;
 mod refusals;
+mod requests;
 mod routes;

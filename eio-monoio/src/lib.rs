@@ -21,7 +21,7 @@
 //!
 //! | folder | responsibility | public items |
 //! |---|---|---|
-//! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`AsyncHandler`], [`Handler`], [`OnMessage`], [`Config`], [`Socket`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`KeptRequest`], [`Refusal`], [`Refused`], [`ConnectionError`], [`Listener`], [`Endpoint`], `Tls` |
+//! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`AsyncHandler`], [`Handler`], [`OnMessage`], [`Config`], [`Socket`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`KeptRequest`], [`RequestBody`], [`BodyError`], [`Refusal`], [`Refused`], [`ConnectionError`], [`Listener`], [`Endpoint`], `Tls` |
 //! | [`client`] | connecting, the session of a client, its events | [`client::Client`], [`client::Connect`] and others |
 //! | `io` | sockets and TLS, buffered HTTP connections, WebSocket connections, queues of messages | [`PlainSocket`] |
 //! | `web` | pure functions over request heads: CORS, cookies, compression, files, proxies | [`Cors`], [`OriginPredicate`], [`Cookie`], [`SameSite`], [`Files`], [`ForwardedBy`], [`RequestInfo`] |
@@ -93,6 +93,7 @@ pub use server::listener::{Endpoint, Listener};
 pub use server::refusal::Refusal;
 pub use server::remote::Remote;
 pub use server::request::{ConnectRequest, KeptRequest};
+pub use server::request_body::{BodyError, RequestBody};
 pub use server::running::Running;
 pub use server::socket::{ServerRef, Socket};
 #[cfg(feature = "tls")]

@@ -11,7 +11,9 @@ use crate::message::OwnedMessage;
 use crate::server::handler::{Handler, default_session, not_found};
 use crate::server::refusal::Refusal;
 use crate::server::request::ConnectRequest;
+use crate::server::request_body::{self, RequestBody};
 use crate::server::socket::Socket;
+use crate::web::request::RequestInfo;
 
 /// The application of a [`Server`](crate::Server), with owned values: every method may be an `async fn` that awaits.
 ///
@@ -123,6 +125,23 @@ pub trait AsyncHandler: Sized + 'static {
         let _ = request;
         async { not_found() }
     }
+
+    /// As [`Handler::respond`].
+    ///
+    /// **Default:** receives the whole body and calls [`request`](Self::request).
+    fn respond(
+        &self,
+        request: &RequestInfo<'_>,
+        body: RequestBody<'_>,
+    ) -> impl Future<Output = http::Response<Cow<'static, [u8]>>> {
+        async move {
+            match request_body::whole(request, body).await {
+                Ok(request) => AsyncHandler::request(self, request).await,
+                // The server answers.
+                Err(_) => not_found(),
+            }
+        }
+    }
 }
 
 impl<A: AsyncHandler> Handler for A {
@@ -160,6 +179,14 @@ impl<A: AsyncHandler> Handler for A {
         request: http::Request<Vec<u8>>,
     ) -> impl Future<Output = http::Response<Cow<'static, [u8]>>> {
         AsyncHandler::request(self, request)
+    }
+
+    fn respond(
+        &self,
+        request: &RequestInfo<'_>,
+        body: RequestBody<'_>,
+    ) -> impl Future<Output = http::Response<Cow<'static, [u8]>>> {
+        AsyncHandler::respond(self, request, body)
     }
 }
 

@@ -9,7 +9,9 @@ use eio_core::session::CloseReason;
 
 use crate::server::refusal::Refusal;
 use crate::server::request::ConnectRequest;
+use crate::server::request_body::{self, RequestBody};
 use crate::server::socket::Socket;
+use crate::web::request::RequestInfo;
 
 /// The application of a [`Server`](crate::Server).
 ///
@@ -176,8 +178,8 @@ pub trait Handler: Sized + 'static {
 
     /// Answers a request for a path that is neither Engine.IO's nor that of a [file](crate::Server::files).
     ///
-    /// Called on the worker that accepted the connection, with the whole body. A body above
-    /// [`max_payload`](crate::Config::max_payload) is answered 413. The future is dropped after
+    /// Called on the worker that accepted the connection, with the whole body; [`respond`](Self::respond) reads it as it
+    /// arrives, and has the client's address. A body above [`max_payload`](crate::Config::max_payload) is answered 413. The future is dropped after
     /// [`connect_timeout`](crate::Config::connect_timeout), and the client is answered 503. If this panics, the client
     /// is answered 500.
     ///
@@ -217,6 +219,55 @@ pub trait Handler: Sized + 'static {
     ) -> impl Future<Output = http::Response<Cow<'static, [u8]>>> {
         let _ = request;
         async { not_found() }
+    }
+
+    /// Answers a request for a path that is neither Engine.IO's nor that of a [file](crate::Server::files), with the
+    /// address of the client and the body as it arrives.
+    ///
+    /// For uploads that must not be kept in memory, for requests behind a [proxy](crate::Config::trusted_proxies) and
+    /// for client certificates. It has [`connect_timeout`](crate::Config::connect_timeout) from the call or from its
+    /// last read of the body, which has [`body_timeout`](crate::Config::body_timeout). Timeouts, panics and the response
+    /// are those of [`request`](Self::request).
+    ///
+    /// **Default:** receives the whole body and calls [`request`](Self::request).
+    ///
+    /// ```
+    /// # use eio_monoio::{Handler, Message, RequestBody, RequestInfo, Socket};
+    /// use std::borrow::Cow;
+    ///
+    /// struct Uploads;
+    ///
+    /// impl Handler for Uploads {
+    ///     # type Session = ();
+    ///     # fn message<'s>(&'s self, _: &Socket<()>, _: Message<'_>) -> impl Future<Output = ()> + use<'s> {
+    ///     #     async {}
+    ///     # }
+    ///     async fn respond(
+    ///         &self,
+    ///         request: &RequestInfo<'_>,
+    ///         mut body: RequestBody<'_>,
+    ///     ) -> http::Response<Cow<'static, [u8]>> {
+    ///         let mut len = 0;
+    ///         while let Ok(Some(chunk)) = body.chunk().await {
+    ///             len += chunk.len();
+    ///         }
+    ///         let text = format!("{:?} sent {len} bytes", request.peer_addr());
+    ///         http::Response::new(text.into_bytes().into())
+    ///     }
+    /// }
+    /// ```
+    fn respond(
+        &self,
+        request: &RequestInfo<'_>,
+        body: RequestBody<'_>,
+    ) -> impl Future<Output = http::Response<Cow<'static, [u8]>>> {
+        async move {
+            match request_body::whole(request, body).await {
+                Ok(request) => self.request(request).await,
+                // The server answers.
+                Err(_) => not_found(),
+            }
+        }
     }
 }
 

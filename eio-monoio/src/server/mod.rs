@@ -11,6 +11,7 @@ pub(crate) mod listener;
 pub(crate) mod refusal;
 pub(crate) mod remote;
 pub(crate) mod request;
+pub(crate) mod request_body;
 pub(crate) mod running;
 pub(crate) mod session;
 pub(crate) mod shard;

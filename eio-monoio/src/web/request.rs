@@ -1,4 +1,4 @@
-//! [`RequestInfo`]: the head of a request, as the application reads it, and what it attaches to the request.
+//! [`RequestInfo`]: the head of a request, as the application reads it, and the values that it attaches.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -32,7 +32,7 @@ pub struct RequestInfo<'r> {
     pub(crate) attached: Attached,
 }
 
-/// What the application attaches to a request. It needs no memory until it is used.
+/// Values and header fields that the application attaches to a request. It needs no memory until it is used.
 #[derive(Default)]
 pub(crate) struct Attached(RefCell<Option<Box<Attachments>>>);
 

@@ -61,7 +61,7 @@ pub(crate) struct Conn<T> {
     pub(crate) extra: Vec<u8>,
     /// The content coding for the response to the current request, if it is large enough.
     pub(crate) coding: Option<Coding>,
-    /// What the application has attached to the current request.
+    /// Values and header fields that the application has attached to the current request.
     pub(crate) attached: Attached,
     /// This worker has not answered a request on it yet.
     pub(crate) fresh: bool,

@@ -62,6 +62,11 @@ use crate::web::request::RequestInfo;
 /// |---|---|
 /// | `method not compatible with trait`, `expected Socket<..>, found &Socket<..>` | the signature is `async fn message(&self, socket: Socket<..>, message: OwnedMessage)` |
 /// | `return type captures more lifetimes than trait definition` at `impl Handler` | implement `AsyncHandler`, or return an `async move` block that owns copies, as [`Handler`] shows |
+/// | `does not fulfill the required lifetime`, `must satisfy the static lifetime` | a handler owns its state, or shares it by an `Arc` |
+/// | `Rc<..> cannot be sent between threads safely` at `Server::new` | create it in the closure, which is called on each worker |
+/// | `Rc<Session<..>> cannot be sent between threads safely` | other threads use a [`Remote`](crate::Remote) and the sid |
+/// | `cannot assign to data in a & reference` at `socket.data()` | the data is shared: a `Cell` or `RefCell` |
+/// | `no two async blocks have the same type` | one `async` block with both branches in it |
 /// | `only a Session of () has a default connect` | implement [`connect`](Self::connect): it creates the session's data |
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",

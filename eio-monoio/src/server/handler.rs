@@ -154,11 +154,12 @@ pub trait Handler: Sized + 'static {
     /// answered. There is no timeout, and the future is not dropped when the session ends: sends fail then, and
     /// messages that were received before are still passed on. No message is passed on while more than
     /// [`outbound_high_water`](crate::Config::outbound_high_water) bytes wait to be sent to the session.
+    // rustc quotes the last line where an `async fn` or a future without `use<..>` stands: it names the remedy.
     fn message<'s>(
         &'s self,
         socket: &Socket<Self::Session>,
         message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s, Self>;
+    ) -> impl Future<Output = ()> + use<'s, Self>; // for `async fn message`, implement `AsyncHandler`
 
     /// Called once when a session has ended, exactly once for each call of [`open`](Self::open).
     ///

@@ -116,7 +116,8 @@ impl Server<()> {
     /// A server that accepts every session and calls `on_message`, mostly an async closure, with each message. All
     /// options are those of [`new`](Self::new); workers share the closure.
     ///
-    /// Messages of a session arrive in order: the next one when the future is complete.
+    /// Messages of a session arrive in order: the next one when the future is complete. Write `async |socket, message|`:
+    /// of a closure without `async` rustc asks for the types of its parameters, and it has to return a future.
     ///
     /// ```
     /// use eio_monoio::{Config, Files, Server};
@@ -142,10 +143,12 @@ impl Server<()> {
 impl<H, F> Server<F>
 where
     H: Handler,
-    F: Fn() -> H + Send + Sync + 'static,
+    F: Fn() -> H + Send + Sync + 'static, // called on each worker: it may create state that is not `Send`
 {
     /// A server of a type that implements [`AsyncHandler`](crate::AsyncHandler) or [`Handler`], with the default
-    /// options. `new_handler` is called once on each worker, before the worker accepts
+    /// options. A closure that handles messages is for [`on_message`](Server::on_message) instead.
+    ///
+    /// `new_handler` is called once on each worker, before the worker accepts
     /// connections; it may [`spawn`](crate::spawn) tasks.
     pub fn new(new_handler: F) -> Self {
         Self {

@@ -59,7 +59,8 @@ impl<T> Socket<T> {
         &self.session.sid
     }
 
-    /// The value that [`Handler::connect`](crate::Handler::connect) returned for this session.
+    /// The value that [`Handler::connect`](crate::Handler::connect) returned for this session. Clones of the socket share
+    /// it: a value that changes is a `Cell` or `RefCell`, which must not be borrowed across an await.
     pub fn data(&self) -> &T {
         &self.session.data
     }

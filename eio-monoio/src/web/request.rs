@@ -70,7 +70,8 @@ impl RequestInfo<'_> {
     /// The value of a query parameter, decoded: `%3A` is a colon, `+` a space. The last of equal keys counts, as in
     /// engine.io; a key without a value is `Some("")`; `None` if it is absent.
     ///
-    /// Bytes that are not UTF-8 become U+FFFD, and an invalid escape is kept as it is.
+    /// Bytes that are not UTF-8 become U+FFFD, and an invalid escape is kept as it is. To compare or match,
+    /// `.as_deref()` borrows the text: `request.query("token").as_deref() == Some("sesame")`.
     pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
         query::last(self.raw_query(), name)
     }

@@ -39,7 +39,6 @@ where
     /// });
     /// # }
     /// ```
-    #[must_use]
     pub fn headers(
         mut self,
         add: impl Fn(&RequestInfo<'_>, &mut http::HeaderMap) + Send + Sync + 'static,
@@ -65,7 +64,6 @@ where
     /// });
     /// # }
     /// ```
-    #[must_use]
     pub fn initial_headers(
         mut self,
         add: impl Fn(&ConnectRequest<'_>, &mut http::HeaderMap) + Send + Sync + 'static,
@@ -93,7 +91,6 @@ where
     /// });
     /// # }
     /// ```
-    #[must_use]
     pub fn middleware(
         mut self,
         admit: impl Fn(&RequestInfo<'_>) -> Result<(), Refusal> + Send + Sync + 'static,
@@ -124,7 +121,6 @@ where
     /// });
     /// # }
     /// ```
-    #[must_use]
     pub fn middleware_async(
         mut self,
         admit: impl AsyncFn(&RequestInfo<'_>) -> Result<(), Refusal> + Send + Sync + 'static,
@@ -149,7 +145,6 @@ where
     /// });
     /// # }
     /// ```
-    #[must_use]
     pub fn on_connection_error(
         mut self,
         report: impl Fn(&RequestInfo<'_>, &Refused<'_>) + Send + Sync + 'static,
@@ -179,7 +174,6 @@ where
     /// Server::new(new_handler).generate_id(|_request| Sid::new(&format!("eu-1.{:032x}", random())));
     /// # }
     /// ```
-    #[must_use]
     pub fn generate_id(
         mut self,
         generate: impl Fn(&ConnectRequest<'_>) -> Result<Sid, InvalidSid> + Send + Sync + 'static,
@@ -192,7 +186,6 @@ where
     /// [`connect_timeout`](crate::Config::connect_timeout) there is no session, as after an error.
     ///
     /// Engine.IO: a `generateId` that returns a Promise.
-    #[must_use]
     pub fn generate_id_async(
         mut self,
         generate: impl AsyncFn(&ConnectRequest<'_>) -> Result<Sid, InvalidSid> + Send + Sync + 'static,

@@ -163,7 +163,6 @@ where
     }
 
     /// Sets all options.
-    #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
@@ -182,7 +181,6 @@ where
     /// Server::new(new_handler).plain_websockets(|socket, message| socket.send(message));
     /// # }
     /// ```
-    #[must_use]
     pub fn plain_websockets(
         mut self,
         on_message: impl Fn(&PlainSocket, Message<'_>) + Send + Sync + 'static,
@@ -201,7 +199,6 @@ where
     /// Server::new(new_handler).files(files);
     /// # }
     /// ```
-    #[must_use]
     pub fn files(mut self, files: Files) -> Self {
         self.files = Some(files);
         self
@@ -211,7 +208,6 @@ where
     ///
     /// Only with the feature `tls`.
     #[cfg(feature = "tls")]
-    #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self

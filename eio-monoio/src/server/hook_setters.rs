@@ -108,11 +108,11 @@ where
     ///
     /// ```
     /// # use eio_monoio::{Refusal, RequestInfo, Server};
-    /// # async fn look_up(cookie: &str) -> Option<User> { Some(User(cookie.into())) }
-    /// # fn server<H: eio_monoio::Handler>(new_handler: impl Fn() -> H + Send + Sync + 'static) {
     /// #[derive(Clone)]
     /// struct User(String);
     ///
+    /// # async fn look_up(cookie: &str) -> Option<User> { Some(User(cookie.into())) }
+    /// # fn server<H: eio_monoio::Handler>(new_handler: impl Fn() -> H + Send + Sync + 'static) {
     /// Server::new(new_handler).middleware_async(async |request: &RequestInfo<'_>| {
     ///     let cookie = request.header("cookie").ok_or(Refusal::unauthorized())?;
     ///     let user = look_up(cookie).await.ok_or(Refusal::forbidden().message("unknown cookie"))?;

@@ -18,8 +18,7 @@ use crate::web::request::RequestInfo;
 /// Each worker has a handler of its own, created by the function passed to [`Server::new`](crate::Server::new), and
 /// calls it on its thread only: neither the handler nor its futures need to be `Send`. A session stays on one worker;
 /// all its methods are called there. Other sessions of the worker run while a future awaits, and wait while a method
-/// or future computes or blocks: pass such work to other threads, and return its result by a
-/// [`Remote`](crate::Remote).
+/// or future computes or blocks: pass such work to [`blocking`](crate::blocking).
 ///
 /// # A handler that answers at once
 /// [`message`](Self::message) is not an `async fn`, because the message is lent: its bytes are in the receive buffer,
@@ -87,9 +86,9 @@ use crate::web::request::RequestInfo;
 /// }
 /// ```
 ///
-/// [`spawn`](crate::spawn) says what a handler may await. Data of a session is shared by its handlers and tasks:
-/// [`Socket::data`] is a `&Session`, so what changes is in a `Cell` or `RefCell`, which must not be borrowed across an
-/// await.
+/// Any thread may wake the future; [`spawn`](crate::spawn) says what a handler may await. Handlers and tasks share the
+/// data of a session: [`Socket::data`] is a `&Session`, so a value that changes is a `Cell` or `RefCell`, which must not
+/// be borrowed across an await.
 ///
 /// # Panics and shutdown
 /// A panic of a method or of its future is caught. In [`open`](Self::open) and [`message`](Self::message) it

@@ -104,7 +104,7 @@ impl<H: Handler> SessionSocket<H> {
                 Ok(never) => match never {},
                 Err(end) => end,
             };
-            self.conclude(end);
+            self.begin_close(end);
             self.ws.complete_close(&end, &mut incoming.rx).await;
         }
     }
@@ -189,7 +189,7 @@ impl<H: Handler> SessionSocket<H> {
             }
         };
         // At once: the handler may be busy for long.
-        self.conclude(end);
+        self.begin_close(end);
         end
     }
 
@@ -279,7 +279,7 @@ impl<H: Handler> SessionSocket<H> {
     }
 
     /// Starts the closing handshake if it is due, and notifies the session.
-    fn conclude(&self, end: ReadEnd) {
+    fn begin_close(&self, end: ReadEnd) {
         let current = self.is_current();
         self.ws.begin_close(&end);
         match end {

@@ -28,7 +28,7 @@ use crate::io::raw_websocket::PlainSocket;
 use crate::message::Encoded;
 use crate::metrics::Counters;
 use crate::server::config::Config;
-use crate::server::hooks::{Hooks, OnPlain};
+use crate::server::hooks::{Hooks, OnRawWebSocket};
 use crate::server::session::env::{SessionEnv, Sessions};
 use crate::server::session::{NewSession, Session};
 use crate::server::shard::disk::{Disk, Reply};
@@ -65,7 +65,7 @@ pub(crate) struct ShardState<T> {
     pub(crate) counters: Arc<Counters>,
     pub(crate) shared: Arc<ServerShared>,
     /// The application's function for WebSockets on other paths.
-    pub(crate) on_raw_websocket: Option<OnPlain>,
+    pub(crate) on_raw_websocket: Option<OnRawWebSocket>,
     pub(crate) hooks: Hooks,
     pub(crate) trusted: Vec<Trusted>,
     pub(crate) deflater: Deflater,

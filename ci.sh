@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 fmt() {
   local example
   cargo fmt --all --check
-  for example in eio-embassy/examples/*/; do (cd "$example" && cargo fmt --check); done
+  for example in eio-embassy/examples/*/ eio-monoio/examples/apps/; do (cd "$example" && cargo fmt --check); done
 }
 
 # No warning, in any target, without features and with all of them.
@@ -217,8 +217,18 @@ function skip {
 # The examples build as a user builds them.
 examples() { cargo build --release -p eio-monoio --examples; }
 
+# Applications on the server, run as processes: database pools, an HTTP client, axum, tokio, a chat with 1,000 sessions,
+# the programs of docs/guide.md. 40 s, and 2 minutes more to build the dependencies, which no other job needs.
+apps() {
+  (
+    cd eio-monoio/examples/apps
+    cargo clippy --all-targets -- -D warnings
+    cargo test
+  )
+}
+
 # The jobs of CI for each commit.
-ALL=(fmt prose links clippy docs features test tls instructions no_std qemu mcu_size mcu_examples mcu_boards package examples)
+ALL=(fmt prose links clippy docs features test tls instructions no_std qemu mcu_size mcu_examples mcu_boards package examples apps)
 
 all() {
   local job

@@ -1,0 +1,6 @@
+//! The programs of this crate, each started as a process and used over its sockets.
+
+mod chat;
+mod guide;
+mod programs;
+mod support;

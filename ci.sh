@@ -218,9 +218,13 @@ function skip {
 examples() { cargo build --release -p eio-monoio --examples; }
 
 # Applications on the server, run as processes: database pools, an HTTP client, axum, tokio, a chat with 1,000 sessions,
-# the programs of docs/guide.md. 40 s, and 2 minutes more to build the dependencies, which no other job needs.
+# nginx, the programs of docs/guide.md. Half a minute, and two minutes more to build their dependencies the first time.
 apps() {
+  command -v nginx >/dev/null ||
+    { apt-get update -q && apt-get install -q -y --no-install-recommends nginx-light; } >&2 ||
+    echo "SKIPPED: nginx cannot be installed" >&2
   (
+    ulimit -n "$(ulimit -Hn)"
     cd eio-monoio/examples/apps
     cargo clippy --all-targets -- -D warnings
     cargo test

@@ -116,7 +116,8 @@ where
     F: Fn() -> H + Send + Sync + 'static,
 {
     /// A server with the default options. `new_handler` is called once on each worker, before the worker accepts
-    /// connections; it may [`spawn`](crate::spawn) tasks.
+    /// connections; it may [`spawn`](crate::spawn) tasks and take a [`Remote::current`](crate::Remote::current). A periodic
+    /// task that is spawned here runs once per worker; [`Remote::spawn`](crate::Remote::spawn) runs it once per server.
     pub fn new(new_handler: F) -> Self {
         Self {
             new_handler,

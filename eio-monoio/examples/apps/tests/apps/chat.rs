@@ -10,13 +10,14 @@ use serde_json::Value;
 
 use crate::support::{Program, TempDir, ask, block_on, next_text};
 
-struct Chat {
+/// A chat with a database of its own.
+pub struct Chat {
     directory: TempDir,
-    server: Option<Program>,
+    pub server: Option<Program>,
 }
 
 impl Chat {
-    fn admin(&self, kind: &str, name: &str) -> String {
+    pub fn admin(&self, kind: &str, name: &str) -> String {
         let database = self.directory.file("chat.db");
         let mut command = Command::new(env!("CARGO_BIN_EXE_chat_admin"));
         let output = command.args([&database, kind, name]).output().expect("it starts");
@@ -24,7 +25,7 @@ impl Chat {
         String::from_utf8(output.stdout).expect("text").trim().to_owned()
     }
 
-    fn new(rooms: &[&str]) -> Self {
+    pub fn new(rooms: &[&str]) -> Self {
         let chat = Self { directory: TempDir::new(), server: None };
         for room in rooms {
             chat.admin("room", room);
@@ -32,12 +33,12 @@ impl Chat {
         chat
     }
 
-    fn start(&mut self) {
+    pub fn start(&mut self) {
         let arguments = [&*self.directory.file("chat.db"), "127.0.0.1:0"];
         self.server = Some(Program::start(env!("CARGO_BIN_EXE_chat"), &arguments));
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.server.take().expect("it runs").terminate();
     }
 

@@ -16,6 +16,7 @@ clippy() {
   cargo clippy -p eio-core --features std,defmt -- -D warnings
   cargo clippy -p eio-monoio --all-targets --all-features -- -D warnings
   cargo clippy -p eio-embassy --all-targets --all-features -- -D warnings
+  (cd eio-monoio/examples/apps && cargo clippy --all-targets -- -D warnings)
 }
 
 # The documentation builds, and every link in it leads somewhere.
@@ -226,7 +227,6 @@ apps() {
   (
     ulimit -n "$(ulimit -Hn)"
     cd eio-monoio/examples/apps
-    cargo clippy --all-targets -- -D warnings
     cargo test
   )
 }

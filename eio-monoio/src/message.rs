@@ -197,3 +197,32 @@ impl OutBuf {
 pub(crate) fn never_full(result: Result<(), Overflow>) {
     debug_assert!(result.is_ok(), "a growing buffer overflowed");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_made_of_all_texts_and_bytes() {
+        let (text, bytes) = (String::from("a"), vec![1]);
+        for message in
+            [Message::from("a"), Message::from(&text), Message::from(&OwnedMessage::from("a"))]
+        {
+            assert_eq!(message, Message::Text("a"));
+        }
+        for message in [Message::from(&[1]), Message::from(&bytes), Message::from(&bytes[..])] {
+            assert_eq!(message, Message::Binary(&[1]));
+        }
+        let texts = [OwnedMessage::from(&text), text.into()];
+        assert!(texts.iter().all(|owned| owned.borrow() == Message::Text("a")));
+        let owned = [OwnedMessage::from(&bytes), (&bytes[..]).into(), (&[1]).into(), bytes.into()];
+        assert!(owned.iter().all(|owned| owned.borrow() == Message::Binary(&[1])));
+    }
+
+    #[test]
+    fn only_text_with_a_separator_is_refused() {
+        assert_eq!(check_separator(Message::Text("a\u{1e}b")), Err(SendError::Separator));
+        assert_eq!(check_separator(Message::Text("a\u{1f}b")), Ok(()));
+        assert_eq!(check_separator(Message::Binary(&[0x1e])), Ok(()));
+    }
+}

@@ -27,7 +27,7 @@
 //! | `web` | pure functions over request heads: CORS, cookies, compression, files, proxies | [`Cors`], [`OriginPredicate`], [`Cookie`], [`SameSite`], [`Files`], [`ForwardedBy`], [`RequestInfo`] |
 //! | `deflate` | permessage-deflate (RFC 7692) | [`PerMessageDeflate`] |
 //! | `worker` | one thread: runtime, timers, buffers, tasks, mailbox | [`Driver`], [`spawn`], [`sleep`], [`Task`], [`blocking`] |
-//! | top | errors, messages, counters, messages as JSON | [`ServeError`], [`ConfigError`], [`SendError`], [`OwnedMessage`], [`Metrics`], [`WorkerMetrics`], `json` |
+//! | top | errors, messages, counters, messages as JSON | [`ServeError`], [`ConfigError`], [`SendError`], [`SpawnError`], [`OwnedMessage`], [`Metrics`], [`WorkerMetrics`], `json` |
 //!
 //! [`Message`], [`Packet`], [`CloseReason`], [`Sid`], [`InvalidSid`] and [`Transport`] are those of `eio-core`.
 //!
@@ -82,7 +82,7 @@ pub use eio_core::packet::{Message, Packet};
 pub use eio_core::session::CloseReason;
 pub use eio_core::sid::{InvalidSid, Sid};
 pub use eio_core::transport::Transport;
-pub use error::{ConfigError, SendError, ServeError};
+pub use error::{ConfigError, SendError, ServeError, SpawnError};
 pub use io::raw_websocket::PlainSocket;
 pub use message::OwnedMessage;
 pub use metrics::{Metrics, WorkerMetrics};
@@ -93,7 +93,8 @@ pub use server::listener::{Endpoint, Listener};
 pub use server::remote::Remote;
 pub use server::request::{ConnectRequest, Refusal};
 pub use server::running::Running;
-pub use server::socket::{ServerRef, Socket};
+pub use server::server_ref::ServerRef;
+pub use server::socket::Socket;
 #[cfg(feature = "tls")]
 pub use server::tls::Tls;
 pub use server::{Server, serve};

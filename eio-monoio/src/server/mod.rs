@@ -10,6 +10,7 @@ pub(crate) mod listener;
 pub(crate) mod remote;
 pub(crate) mod request;
 pub(crate) mod running;
+pub(crate) mod server_ref;
 pub(crate) mod session;
 pub(crate) mod shard;
 pub(crate) mod socket;

@@ -1,4 +1,4 @@
-//! [`Socket`]: the handle of a session, and [`ServerRef`]: its server.
+//! [`Socket`]: the handle of a session.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -11,7 +11,7 @@ use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::error::SendError;
-use crate::server::remote::Remote;
+use crate::server::server_ref::ServerRef;
 use crate::server::session::Session;
 
 /// A handle to one session, for handlers and tasks of its worker.
@@ -190,7 +190,7 @@ impl<T> Socket<T> {
 
     /// The server of this session.
     pub fn server(&self) -> ServerRef<'_, T> {
-        ServerRef { session: &self.session }
+        ServerRef::new(&self.session)
     }
 }
 
@@ -206,76 +206,5 @@ impl<T> fmt::Debug for Socket<T> {
             .field("sid", self.sid())
             .field("transport", &self.transport())
             .finish_non_exhaustive()
-    }
-}
-
-/// The server of a session, as [`Socket::server`] returns it.
-///
-/// Calls take effect at once for sessions of this worker. For sessions of others they are passed to their workers'
-/// mailboxes, and take effect soon. After the server has ended they have no effect.
-///
-/// ```
-/// use eio_monoio::{Sid, Socket};
-///
-/// fn announce(socket: &Socket<String>, to: Option<&Sid>, text: &str) {
-///     let server = socket.server();
-///     match to {
-///         Some(sid) => server.send(sid, text),
-///         None => server.broadcast(format!("{} of {}: {text}", socket.data(), server.sessions()).as_str()),
-///     }
-/// }
-/// ```
-pub struct ServerRef<'a, T> {
-    session: &'a Rc<Session<T>>,
-}
-
-impl<T: 'static> ServerRef<'_, T> {
-    /// Sends to every session of every worker, including this one. The message is encoded once.
-    ///
-    /// It is skipped, and that is logged, for a session above its
-    /// [high-water mark](crate::Config::outbound_high_water), and for all sessions of a worker whose
-    /// [mailbox](crate::Config::mailbox_high_water) is full. Sessions opened later do not receive it.
-    pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) {
-        if let Some(server) = self.session.env.server.upgrade() {
-            server.broadcast(message.into());
-        }
-    }
-
-    /// Sends to one session on any worker. An unknown sid is ignored; a message that cannot be queued is dropped, and
-    /// that is logged.
-    pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) {
-        if let Some(server) = self.session.env.server.upgrade() {
-            server.send_to(sid, message.into());
-        }
-    }
-
-    /// The session with this sid, if it is open and on this worker. `None` for sessions of other workers.
-    ///
-    /// python-engineio: `session(sid)`, for the data.
-    pub fn socket(&self, sid: &Sid) -> Option<Socket<T>> {
-        self.session.env.server.upgrade()?.find_here(sid).map(Socket::new)
-    }
-
-    /// Ends one session on any worker, as [`Socket::disconnect`]. An unknown sid is ignored.
-    pub fn disconnect(&self, sid: &Sid) {
-        if let Some(server) = self.session.env.server.upgrade() {
-            server.disconnect(sid);
-        }
-    }
-
-    /// The number of sessions of all workers.
-    pub fn sessions(&self) -> usize {
-        self.remote().sessions()
-    }
-
-    /// A handle for other threads.
-    pub fn remote(&self) -> Remote {
-        Remote::new(self.session.env.shared.clone())
-    }
-}
-
-impl<T: 'static> fmt::Debug for ServerRef<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerRef").field("sessions", &self.sessions()).finish()
     }
 }

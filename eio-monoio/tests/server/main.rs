@@ -15,6 +15,7 @@ mod other_threads;
 mod polling_get;
 mod polling_post;
 mod raw_websocket;
+mod reach;
 mod sessions;
 mod shutdown;
 mod sockets;

@@ -21,9 +21,9 @@
 //!
 //! | folder | responsibility | public items |
 //! |---|---|---|
-//! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`Handler`], [`Config`], [`Socket`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`Refusal`], [`ConnectionError`], [`Listener`], [`Endpoint`], `Tls` |
+//! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`Handler`], [`Config`], [`Socket`], [`Compress`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`Refusal`], [`ConnectionError`], [`Listener`], [`Endpoint`], `Tls` |
 //! | [`client`] | connecting, the session of a client, its events | [`client::Client`], [`client::Connect`] and others |
-//! | `io` | sockets and TLS, buffered HTTP connections, WebSocket connections, queues of messages | [`PlainSocket`] |
+//! | `io` | sockets and TLS, buffered HTTP connections, WebSocket connections, queues of messages | [`PlainSocket`], [`Receipt`] |
 //! | `web` | pure functions over request heads: CORS, cookies, compression, files, proxies | [`Cors`], [`OriginPredicate`], [`Cookie`], [`SameSite`], [`Files`], [`ForwardedBy`], [`RequestInfo`] |
 //! | `deflate` | permessage-deflate (RFC 7692) | [`PerMessageDeflate`] |
 //! | `worker` | one thread: runtime, timers, buffers, tasks, mailbox | [`Driver`], [`spawn`], [`sleep`], [`Task`], [`blocking`] |
@@ -84,6 +84,7 @@ pub use eio_core::sid::{InvalidSid, Sid};
 pub use eio_core::transport::Transport;
 pub use error::{ConfigError, SendError, ServeError, SpawnError};
 pub use io::raw_websocket::PlainSocket;
+pub use io::receipt::Receipt;
 pub use message::OwnedMessage;
 pub use metrics::{Metrics, WorkerMetrics};
 pub use server::config::{Config, Dispatch};
@@ -94,7 +95,7 @@ pub use server::remote::Remote;
 pub use server::request::{ConnectRequest, Refusal};
 pub use server::running::Running;
 pub use server::server_ref::ServerRef;
-pub use server::socket::Socket;
+pub use server::socket::{Compress, Socket};
 #[cfg(feature = "tls")]
 pub use server::tls::Tls;
 pub use server::{Server, serve};

@@ -11,6 +11,7 @@ use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::error::SendError;
+use crate::io::receipt::Receipt;
 use crate::server::server_ref::ServerRef;
 use crate::server::session::Session;
 
@@ -126,6 +127,35 @@ impl<T> Socket<T> {
         let _ = self.session.try_send(message.into());
     }
 
+    /// Queues a message, and returns a receipt that says whether it was handed to the kernel.
+    ///
+    /// Engine.IO: the callback of `send`.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    pub fn try_send_with_receipt<'m>(
+        &self,
+        message: impl Into<Message<'m>>,
+    ) -> Result<Receipt, SendError> {
+        self.session.try_send_confirmed(message.into(), true)
+    }
+
+    /// Sends messages that are compressed as [configured](crate::Config::per_message_deflate), or never: for a secret
+    /// next to bytes of others (its compressed length tells of it), and for data that is compressed already.
+    ///
+    /// A polling response with a message that is not to be compressed is sent uncompressed.
+    ///
+    /// Engine.IO: the option `compress` of `send`.
+    ///
+    /// ```
+    /// # fn send(socket: &eio_monoio::Socket<()>, picture: &[u8]) {
+    /// socket.compress(false).try_send(picture).ok();
+    /// # }
+    /// ```
+    pub fn compress(&self, compress: bool) -> Compress<'_, T> {
+        Compress { session: &self.session, compress }
+    }
+
     /// Queues a packet: a message as [`try_send`](Self::try_send), a close packet as [`disconnect`](Self::disconnect).
     ///
     /// python-engineio: `send_packet`.
@@ -206,5 +236,52 @@ impl<T> fmt::Debug for Socket<T> {
             .field("sid", self.sid())
             .field("transport", &self.transport())
             .finish_non_exhaustive()
+    }
+}
+
+/// Sends messages on a session with a choice of compression, as [`Socket::compress`] returns it.
+pub struct Compress<'a, T> {
+    session: &'a Rc<Session<T>>,
+    compress: bool,
+}
+
+impl<T> Compress<'_, T> {
+    /// As [`Socket::try_send`].
+    ///
+    /// # Errors
+    /// As [`Socket::try_send`].
+    pub fn try_send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
+        self.session.try_send_with(message.into(), self.compress)
+    }
+
+    /// As [`Socket::send`].
+    ///
+    /// # Errors
+    /// As [`Socket::send`].
+    pub async fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
+        let message = message.into();
+        loop {
+            match self.try_send(message) {
+                Err(SendError::Full) => poll_fn(|cx| self.session.poll_room(cx)).await,
+                other => return other,
+            }
+        }
+    }
+
+    /// As [`Socket::try_send_with_receipt`].
+    ///
+    /// # Errors
+    /// As [`Socket::try_send`].
+    pub fn try_send_with_receipt<'m>(
+        &self,
+        message: impl Into<Message<'m>>,
+    ) -> Result<Receipt, SendError> {
+        self.session.try_send_confirmed(message.into(), self.compress)
+    }
+}
+
+impl<T> fmt::Debug for Compress<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compress").field("compress", &self.compress).finish_non_exhaustive()
     }
 }

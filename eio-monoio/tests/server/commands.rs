@@ -111,6 +111,25 @@ impl Commands {
                 };
                 note(format!("{} {error:?}", sent > 5));
             }
+            "receipts" => {
+                let (count, text) = argument.split_once(' ').expect("a count and a text");
+                for n in 0..count.parse().expect("a number") {
+                    let text = format!("{n} {text}");
+                    let receipt = socket.try_send_with_receipt(text.as_str());
+                    let (log, socket) = (self.log.clone(), socket.clone());
+                    spawn(async move {
+                        let result = match receipt {
+                            Ok(receipt) => receipt.await,
+                            Err(error) => Err(error),
+                        };
+                        let note = format!("{n} {result:?}");
+                        log.push(&socket, Entry::Message(OwnedMessage::Text(note)));
+                    });
+                }
+            }
+            "uncompressed" => {
+                socket.compress(false).try_send(argument).expect("the queue has room");
+            }
             "separator" => note(format!("{:?}", socket.try_send("a\u{1e}4b"))),
             "abort" => {
                 socket.abort();

@@ -16,6 +16,7 @@ mod polling_get;
 mod polling_post;
 mod raw_websocket;
 mod reach;
+mod receipts;
 mod sessions;
 mod shutdown;
 mod sockets;

@@ -3,7 +3,7 @@
 //! Only this module calls the `handle_*` and `poll_*` of the state machine.
 
 mod counters;
-mod effects;
+pub(crate) mod effects;
 pub(crate) mod env;
 mod inbox;
 mod out_message;
@@ -23,11 +23,12 @@ use eio_core::transport::Transport;
 use crate::error::SendError;
 use crate::io::message_queue::MessageQueue;
 use crate::io::outgoing::{Next, Outgoing};
+use crate::io::receipt::{Confirm, Receipt};
 use crate::io::ws_sender::WsSender;
 use crate::message::Encoded;
 use crate::metrics::MESSAGES_SENT;
 use crate::server::session::env::SessionEnv;
-use crate::server::session::out_message::OutMessage;
+use crate::server::session::out_message::{OutMessage, WithOptions};
 use crate::server::shard::registry::HasSid;
 use crate::server::shard::shared::CallNumber;
 use crate::worker::tasks::Guarded;
@@ -158,6 +159,26 @@ impl<T> Session<T> {
         self.send(&message)
     }
 
+    /// As [`try_send`](Self::try_send), compressed or not.
+    pub(crate) fn try_send_with(
+        &self,
+        message: Message<'_>,
+        compress: bool,
+    ) -> Result<(), SendError> {
+        self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(None) })
+    }
+
+    /// As [`try_send_with`](Self::try_send_with), and returns the receipt of the message.
+    pub(crate) fn try_send_confirmed(
+        &self,
+        message: Message<'_>,
+        compress: bool,
+    ) -> Result<Receipt, SendError> {
+        let (confirm, receipt) = Confirm::new();
+        self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(Some(confirm)) })?;
+        Ok(receipt)
+    }
+
     /// As [`try_send`](Self::try_send), for a message that is encoded already.
     pub(crate) fn try_send_encoded(&self, message: &Encoded) -> Result<(), SendError> {
         self.send(message)
@@ -186,7 +207,7 @@ impl<T> Session<T> {
                 |ws, packet| self.transmit(ws, packet),
             );
         if !sent {
-            self.enqueue(message.message())?;
+            self.enqueue(message)?;
             self.count_queued(queued + message.len());
         }
         self.env.counters.add(MESSAGES_SENT, 0, 1);
@@ -200,14 +221,16 @@ impl<T> Session<T> {
         Some(if next == Transmit::Message { Next::Message } else { Next::Control(next) })
     }
 
-    fn enqueue(&self, message: Message<'_>) -> Result<(), SendError> {
+    fn enqueue(&self, message: &impl OutMessage) -> Result<(), SendError> {
+        let (plain, confirm, message) =
+            (message.is_plain(), message.take_confirm(), message.message());
         // Packets of a polling body are separated by U+001E, which cannot be escaped.
         if self.transport() == Transport::Polling
             && matches!(message, Message::Text(text) if text.as_bytes().contains(&payload::SEPARATOR))
         {
             return Err(SendError::Separator);
         }
-        self.outgoing.queue().borrow_mut().push(message);
+        self.outgoing.push(message, plain, confirm);
         self.poller.wake();
         Ok(())
     }

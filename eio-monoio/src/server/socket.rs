@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use eio_core::packet::{Message, Packet};
 use eio_core::session::CloseReason;
@@ -72,6 +73,21 @@ impl<T> Socket<T> {
     /// Whether an upgrade is in progress: polling carries the session and a WebSocket is probed.
     pub fn is_upgrading(&self) -> bool {
         self.session.is_upgrading()
+    }
+
+    /// The time since the last packet of the client: a message, a pong, or the handshake before the first of them.
+    ///
+    /// It may be too long by 100 ms. The first call on a worker starts a timer there that keeps it so, and may itself
+    /// return up to a ping interval too much: without it, messages are not worth reading the clock.
+    pub fn last_seen(&self) -> Duration {
+        self.session.last_seen()
+    }
+
+    /// The time from the last ping that the client answered to its pong, in milliseconds; `None` before the first.
+    ///
+    /// Over polling it includes the time until the client sends its POST. A busy client answers late.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.session.round_trip()
     }
 
     /// The address of the client that opened the session, as [`RequestInfo::peer_addr`](crate::RequestInfo::peer_addr)
@@ -180,6 +196,14 @@ impl<T> Socket<T> {
     /// Engine.IO: event `drain`, callback of `send`.
     pub async fn flushed(&self) {
         poll_fn(|cx| self.session.poll_flushed(cx)).await;
+    }
+
+    /// Completes when an upgrade is in progress (a WebSocket of the session is connected), a WebSocket carries the
+    /// session, or the session has ended. Cancel safe.
+    ///
+    /// Engine.IO: event `upgrading`.
+    pub async fn upgrading(&self) {
+        poll_fn(|cx| self.session.poll_upgrading(cx)).await;
     }
 
     /// Completes when a WebSocket carries the session, or the session has ended. Cancel safe.

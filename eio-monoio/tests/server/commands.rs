@@ -72,6 +72,8 @@ impl Commands {
             let note = |text: String| {
                 log.push(&socket, Entry::Message(OwnedMessage::Text(text)));
             };
+            socket.upgrading().await;
+            note(format!("upgrading: {}", socket.is_upgrading()));
             socket.upgraded().await;
             note(format!("upgraded to {}", socket.transport()));
             note(format!("ended: {:?}", socket.ended().await));
@@ -126,6 +128,18 @@ impl Commands {
                         log.push(&socket, Entry::Message(OwnedMessage::Text(note)));
                     });
                 }
+            }
+            "times" => {
+                let round_trip = socket.round_trip().map(|time| time.as_millis());
+                let times = format!("{} {round_trip:?}", socket.last_seen().as_millis());
+                socket.try_send(times.as_str()).expect("the queue has room");
+            }
+            "silence" => {
+                let socket = socket.clone();
+                socket.last_seen();
+                sleep(Duration::from_millis(150)).await;
+                let seen = socket.last_seen();
+                note(format!("silent: {}", seen >= Duration::from_millis(150)));
             }
             "uncompressed" => {
                 socket.compress(false).try_send(argument).expect("the queue has room");

@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use eio_core::packet::{Message, Packet};
 use eio_core::payload;
@@ -31,6 +32,8 @@ use crate::server::session::env::SessionEnv;
 use crate::server::session::out_message::{OutMessage, WithOptions};
 use crate::server::shard::registry::HasSid;
 use crate::server::shard::shared::CallNumber;
+use crate::worker::context::WorkerContext;
+use crate::worker::task;
 use crate::worker::tasks::Guarded;
 use crate::worker::timers::TimerId;
 use crate::worker::wakers::{WakerSlot, Wakers};
@@ -126,6 +129,37 @@ impl<T> Session<T> {
 
     pub(crate) fn is_upgrading(&self) -> bool {
         self.machine.borrow().is_upgrading()
+    }
+
+    /// The time since the last packet of the client.
+    pub(crate) fn last_seen(&self) -> Duration {
+        self.keep_clock_fresh();
+        let now = self.env.now();
+        Duration::from_millis(now.millis_since(self.machine.borrow().last_seen()))
+    }
+
+    /// Packets are seen at the cached time of the worker, which its timers update: from the first call on, one every
+    /// 100 ms.
+    fn keep_clock_fresh(&self) {
+        const INTERVAL: Duration = Duration::from_millis(100);
+        #[derive(Default)]
+        struct IsFresh(Cell<bool>);
+
+        // The handle may have outlived the worker.
+        if WorkerContext::current().is_none() || self.env.per_worker::<IsFresh>().0.replace(true) {
+            return;
+        }
+        drop(task::spawn(async {
+            loop {
+                task::sleep(INTERVAL).await;
+            }
+        }));
+    }
+
+    /// The round trip of the last heartbeat.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        let round_trip = self.machine.borrow().round_trip_ms();
+        round_trip.map(|ms| Duration::from_millis(ms.into()))
     }
 
     /// The close reason, if the session has ended.
@@ -253,6 +287,14 @@ impl<T> Session<T> {
         Poll::Pending
     }
 
+    /// Ready when an upgrade is in progress, a WebSocket carries the session, or it has ended.
+    pub(crate) fn poll_upgrading(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_upgrading() {
+            return Poll::Ready(());
+        }
+        self.poll_upgraded(cx)
+    }
+
     /// Ready when a WebSocket carries the session, or it has ended.
     pub(crate) fn poll_upgraded(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.closed.get().is_some() || self.transport() == Transport::WebSocket {
@@ -293,6 +335,10 @@ impl<T> Session<T> {
             machine.attach(lane, now)
         };
         self.apply_effects();
+        if lane == Lane::WebSocket {
+            // For `poll_upgrading`.
+            self.waiters.wake_all();
+        }
         result
     }
 

@@ -77,13 +77,17 @@ impl Outgoing {
         self.confirms.get()?.borrow_mut().queued.pop_front()
     }
 
-    /// Drops all messages of the queue.
-    pub(crate) fn clear(&self) {
-        self.queue.borrow_mut().clear();
+    /// No message of the queue is sent any more. They stay until [`take_queue`](Self::take_queue).
+    pub(crate) fn stop(&self) {
         let queued =
             self.confirms.get().map(|confirms| std::mem::take(&mut confirms.borrow_mut().queued));
         // Without a borrow: it wakes tasks of the application.
         drop(queued);
+    }
+
+    /// Takes all messages of the queue.
+    pub(crate) fn take_queue(&self) -> MessageQueue {
+        std::mem::take(&mut *self.queue.borrow_mut())
     }
 
     /// The message of this receipt is in the response to the held GET.

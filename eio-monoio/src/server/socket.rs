@@ -13,6 +13,7 @@ use eio_core::transport::Transport;
 
 use crate::error::SendError;
 use crate::io::receipt::Receipt;
+use crate::message::OwnedMessage;
 use crate::server::server_ref::ServerRef;
 use crate::server::session::Session;
 
@@ -104,6 +105,24 @@ impl<T> Socket<T> {
     /// The number of bytes that wait to be sent.
     pub fn queued(&self) -> usize {
         self.session.queued()
+    }
+
+    /// Takes the messages that no transport had taken when the session ended, in order: for storage until the user
+    /// connects again. Empty before the end, and after [`Handler::disconnect`](crate::Handler::disconnect).
+    ///
+    /// They are limited by [`outbound_high_water`](crate::Config::outbound_high_water). A GET takes messages with its
+    /// response, a WebSocket all messages at once: bytes that its client does not read wait in the connection. Where
+    /// those matter, ask for a [`Receipt`] for each message: it reports both.
+    ///
+    /// Engine.IO: `writeBuffer` in the event `close`.
+    pub fn undelivered(&self) -> Vec<OwnedMessage> {
+        let mut queue = self.session.take_undelivered();
+        let mut messages = Vec::new();
+        while let Some(message) = queue.front() {
+            messages.push(message.into());
+            queue.pop();
+        }
+        messages
     }
 
     /// Queues a message.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use eio_monoio::{
-    Config, ConnectRequest, Handler, Message, OwnedMessage, Packet, Refusal, SendError, Sid,
-    Socket, sleep, spawn,
+    CloseReason, Config, ConnectRequest, Handler, Message, OwnedMessage, Packet, Refusal,
+    SendError, Sid, Socket, sleep, spawn,
 };
 
 use crate::support::log::{Entry, Log};
@@ -196,6 +196,17 @@ impl Handler for Commands {
                 Message::Text(command) => self.execute(&socket, command).await,
                 Message::Binary(_) => panic!("no command"),
             }
+        }
+    }
+
+    /// Logs the undelivered messages of a session with the name `keeper`.
+    async fn disconnect(&self, socket: &Socket<String>, _: CloseReason) {
+        if socket.data() == "keeper" {
+            self.log_result(socket, format!("{} queued", socket.queued()));
+            for message in socket.undelivered() {
+                self.log.push(socket, Entry::Message(message));
+            }
+            self.log_result(socket, format!("and then {}", socket.undelivered().len()));
         }
     }
 }

@@ -93,3 +93,25 @@ fn client_that_stops_reading_confirms_a_prefix() {
         assert!(results[sent..].iter().all(|note| note.ends_with("Err(Closed)")), "{results:?}");
     });
 }
+
+#[test]
+fn undelivered_messages_are_passed_to_disconnect_in_order() {
+    for_each_config(|config| {
+        let server = Commands::start(config.max_polling_packets(2));
+        // Those that a GET took are not among them.
+        let mut polling = Polling::open_with(server.addr(), "&name=keeper");
+        polling.post_ok("4broadcast a\x1e4broadcast b\x1e4broadcast c\x1e4broadcast d");
+        assert_eq!(polling.poll(), "4a\u{1e}4b");
+        polling.post_ok("1");
+        let undelivered = ["0 queued", "c", "d", "and then 0"];
+        assert_eq!(results(&server, &polling.sid, 4), undelivered);
+
+        // During an upgrade, messages wait for the end of the probe.
+        let mut polling = Polling::open_with(server.addr(), "&name=keeper");
+        let mut socket = WebSocket::attach(server.addr(), &polling.sid);
+        socket.probe();
+        polling.post_ok("4broadcast e");
+        polling.post_ok("1");
+        assert_eq!(results(&server, &polling.sid, 3), ["0 queued", "e", "and then 0"]);
+    });
+}

@@ -128,7 +128,7 @@ impl<T> Session<T> {
         self.closed.set(Some(reason));
         self.count_closed(reason);
         self.env.timers.remove(self.timer);
-        self.outgoing.clear();
+        self.outgoing.stop();
         self.waiters.wake_all();
         if let Some(server) = self.env.server.upgrade() {
             server.session_closed(self.slot, self.busy.get());

@@ -178,7 +178,15 @@ impl<T> Session<T> {
 
     /// Bytes that wait to be sent.
     pub(crate) fn queued(&self) -> usize {
-        self.outgoing.queued()
+        if self.closed.get().is_some() { 0 } else { self.outgoing.queued() }
+    }
+
+    /// Takes the messages that no transport had taken when the session ended.
+    pub(crate) fn take_undelivered(&self) -> MessageQueue {
+        if self.closed.get().is_none() {
+            return MessageQueue::default();
+        }
+        self.outgoing.take_queue()
     }
 
     /// Whether the bytes that wait to be sent have reached the high-water mark.

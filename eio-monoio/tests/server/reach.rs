@@ -73,7 +73,7 @@ impl Handler for Rooms {
     type Session = Member;
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<Member, Refusal> {
-        let name = request.query("name").unwrap_or("unnamed").to_owned();
+        let name = request.query("name").map_or_else(|| "unnamed".to_owned(), Into::into);
         Ok(Member { name, jobs: Cell::new(0) })
     }
 

@@ -8,3 +8,4 @@ mod driver_fallback;
 mod embed;
 mod site;
 mod socket_activation;
+mod tokio_client;

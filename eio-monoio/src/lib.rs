@@ -15,6 +15,16 @@
 //! start it with a [`Server`] and its [`Config`]. A
 //! [`Socket`] is a session on its worker; a [`Remote`] reaches sessions from any thread. The client is in [`client`].
 //!
+//! # Awaiting
+//! A handler, and every task of a worker, may await anything that any thread completes: channels, `handle.spawn(..)` of
+//! a tokio runtime next to the server, work that blocks by [`blocking`]. Timers and sockets of tokio work only on the
+//! threads of its runtime: awaited directly in a handler, they panic, and that ends the session. A call that blocks
+//! (`thread::sleep`, `Runtime::block_on`, a database driver) stops all sessions of the worker: pass it to [`blocking`].
+//! `docs/guide.md` in the repository, and the crate in `examples/apps`, have programs with databases, HTTP clients and
+//! axum.
+//!
+//! A panic in a handler ends its session only. With `panic = "abort"` in `Cargo.toml` it ends the process.
+//!
 //! # Map
 //! The public items are at the top of the crate, except those of [`client`] and `json`. The source is divided into
 //! folders; `docs/ARCHITECTURE.md` in the repository states which may use which.

@@ -73,6 +73,7 @@ impl Handler for Site {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let options = Options::parse();
     let config =
         Config::new().driver(options.driver).cookie(Cookie::new("io")).handle_signals(true);

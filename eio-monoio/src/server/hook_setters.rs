@@ -21,8 +21,13 @@ where
     H: Handler,
     F: Fn() -> H + Send + Sync + 'static,
 {
-    /// Adds header fields to every response for Engine.IO's path, including refusals and the 101 of a WebSocket. See
-    /// [Hooks](Server#hooks).
+    /// Adds header fields to every response for Engine.IO's path, including refusals, preflights and the 101 of a
+    /// WebSocket. See [Hooks](Server#hooks).
+    ///
+    /// The map that `add` receives is empty: fields of the server, such as those of CORS and the [cookie] with the sid,
+    /// are sent besides it. Several values of one field (`Set-Cookie`) need `append` in place of `insert`.
+    ///
+    /// [cookie]: crate::Config::cookie
     ///
     /// Fields that frame the message or the connection, such as `Content-Length`, and values that are not ASCII are
     /// left out, and that is logged. If `add` panics, nothing is added.
@@ -48,7 +53,8 @@ where
     }
 
     /// Adds header fields to the response that opens a session, over either transport, after [`Handler::connect`] has
-    /// accepted it. Rules and panics are those of [`headers`](Self::headers). See [Hooks](Server#hooks).
+    /// accepted it. Rules, panics and the map, which is empty, are those of [`headers`](Self::headers). See
+    /// [Hooks](Server#hooks).
     ///
     /// Engine.IO: event `initial_headers`.
     ///

@@ -148,8 +148,9 @@ where
     /// A server of a type that implements [`AsyncHandler`](crate::AsyncHandler) or [`Handler`], with the default
     /// options. A closure that handles messages is for [`on_message`](Server::on_message) instead.
     ///
-    /// `new_handler` is called once on each worker, before the worker accepts
-    /// connections; it may [`spawn`](crate::spawn) tasks.
+    /// `new_handler` is called once on each worker, before the worker accepts connections; it may
+    /// [`spawn`](crate::spawn) tasks and take a [`Remote::current`](crate::Remote::current). A periodic task that is
+    /// spawned here runs once per worker; [`Remote::spawn`](crate::Remote::spawn) runs it once per server.
     pub fn new(new_handler: F) -> Self {
         Self {
             new_handler,

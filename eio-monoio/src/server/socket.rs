@@ -188,7 +188,8 @@ impl<T> Socket<T> {
         self.session.close();
     }
 
-    /// Ends the session now, with [`CloseReason::ServerDisconnect`]. Queued messages are dropped.
+    /// Ends the session now, with [`CloseReason::ServerDisconnect`]. Queued messages are dropped. A message that was sent
+    /// over a WebSocket while none was queued is in its send buffer already, and still leaves.
     pub fn abort(&self) {
         self.end(CloseReason::ServerDisconnect);
     }

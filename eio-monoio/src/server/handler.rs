@@ -225,7 +225,7 @@ pub trait Handler: Sized + 'static {
     /// Answers a request for a path that is neither Engine.IO's nor that of a [file](crate::Server::files), with the
     /// address of the client and the body as it arrives.
     ///
-    /// For uploads that must not be kept in memory, for requests behind a [proxy](crate::Config::trusted_proxies) and
+    /// For uploads that must not be kept in memory, for requests through a [proxy](crate::Config::trusted_proxies) and
     /// for client certificates. It has [`connect_timeout`](crate::Config::connect_timeout) from the call or from its
     /// last read of the body, which has [`body_timeout`](crate::Config::body_timeout). Timeouts, panics and the response
     /// are those of [`request`](Self::request).

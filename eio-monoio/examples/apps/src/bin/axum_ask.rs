@@ -3,6 +3,7 @@
 //! A session connects with `?name=NAME`. `POST /say` sends the body to every session. `POST /ask/NAME` sends
 //! `{"id":1,"question":"BODY"}` to that session, waits for its message `{"id":1,"answer":"..."}` and responds with it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,7 +52,7 @@ impl Handler for Sessions {
     type Session = String;
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<String, Refusal> {
-        request.query("name").map(str::to_owned).ok_or(Refusal::bad_request())
+        request.query("name").map(Cow::into_owned).ok_or(Refusal::bad_request())
     }
 
     async fn open(&self, socket: &Socket<String>) {

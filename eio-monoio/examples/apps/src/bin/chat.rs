@@ -143,8 +143,8 @@ impl Handler for Chat {
     type Session = Member;
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<Member, Refusal> {
-        let token = request.query("token").ok_or(Refusal::unauthorized())?.to_owned();
-        let room = request.query("room").ok_or(Refusal::bad_request())?.to_owned();
+        let token = request.query("token").ok_or(Refusal::unauthorized())?.into_owned();
+        let room = request.query("room").ok_or(Refusal::bad_request())?.into_owned();
         let select = "SELECT name FROM accounts WHERE token = ?1";
         let query = move |database: &Connection| {
             database.query_row(select, [token], |row| row.get(0)).optional()

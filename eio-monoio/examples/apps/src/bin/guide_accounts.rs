@@ -13,7 +13,7 @@ impl Handler for Chat {
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<&'static str, Refusal> {
         let token = request.query("token").ok_or(Refusal::unauthorized())?;
-        self.accounts.get(token).copied().ok_or(Refusal::unauthorized())
+        self.accounts.get(&*token).copied().ok_or(Refusal::unauthorized())
     }
 
     fn message<'s>(

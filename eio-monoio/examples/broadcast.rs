@@ -22,6 +22,6 @@ impl Handler for Chat {
 }
 
 fn main() -> Result<(), eio_monoio::ServeError> {
-    let config = Config::new().handle_signals(true); // Ctrl-C starts an orderly shutdown
+    let config = Config::new().handle_signals(true); // SIGINT and SIGTERM close every session first
     Server::new(|| Chat).config(config).bind("127.0.0.1:3000")?.join()
 }

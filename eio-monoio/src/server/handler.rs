@@ -108,7 +108,8 @@ pub trait Handler: Sized + 'static {
     /// Accepts or refuses a new session, before it exists.
     ///
     /// Called on the worker that accepted the connection, after every [`middleware`](crate::Server::middleware); an
-    /// accepted session stays there. The future is dropped after [`connect_timeout`](crate::Config::connect_timeout),
+    /// accepted session stays there. It may await what [`spawn`](crate::spawn) allows, such as a look-up in a database.
+    /// The future is dropped after [`connect_timeout`](crate::Config::connect_timeout),
     /// at whichever await it is, and the client is answered 503. It is not dropped when the client disconnects.
     ///
     /// If this panics, the client is answered 500.

@@ -70,6 +70,7 @@ mod error;
 mod io;
 #[cfg(feature = "json")]
 pub mod json;
+mod log;
 mod message;
 mod metrics;
 mod range;

@@ -57,7 +57,7 @@ impl Client {
             sleep_on(&self.worker, pause).await;
             match self.reconnect().await {
                 Err(ConnectError::Failed(fault)) => {
-                    tracing::debug!(attempt, %fault, "reconnection failed");
+                    crate::log::debug!(attempt, %fault, "reconnection failed");
                     if backoff.pause(attempt).is_none() {
                         return Err(ConnectError::Failed(fault));
                     }

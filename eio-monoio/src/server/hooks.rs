@@ -31,7 +31,7 @@ impl Hooks {
     pub(crate) fn admit(&self, request: &RequestInfo<'_>) -> Result<(), Refusal> {
         self.middlewares.iter().try_for_each(|middleware| {
             catch_unwind(AssertUnwindSafe(|| middleware(request))).unwrap_or_else(|_| {
-                tracing::error!("a middleware panicked; its request is refused");
+                crate::log::error!("a middleware panicked; its request is refused");
                 Err(Refusal::broken())
             })
         })
@@ -39,10 +39,10 @@ impl Hooks {
 
     /// Reports a refused request to the application.
     pub(crate) fn report(&self, request: &RequestInfo<'_>, error: ConnectionError) {
-        tracing::debug!(%error, "request refused");
+        crate::log::debug!(%error, "request refused");
         let Some(report) = &self.refused else { return };
         if catch_unwind(AssertUnwindSafe(|| report(request, error))).is_err() {
-            tracing::error!("the on_connection_error hook panicked");
+            crate::log::error!("the on_connection_error hook panicked");
         }
     }
 }
@@ -90,7 +90,7 @@ pub(crate) fn write_lines(lines: &mut Vec<u8>, headers: &HeaderMap) {
             _ => Err(eio_core::http::WriteError::IllegalValue),
         };
         if written.is_err() {
-            tracing::warn!(header = %name, "the header is reserved or not valid; it is left out");
+            crate::log::warn!(header = %name, "the header is reserved or not valid; it is left out");
             out.0.truncate(start);
         }
     }

@@ -296,7 +296,7 @@ impl Drop for SocketFile {
         if fs::symlink_metadata(&self.path).is_ok_and(is_ours)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::warn!(%error, "the socket file could not be removed");
+            crate::log::warn!(%error, "the socket file could not be removed");
         }
     }
 }

@@ -80,10 +80,10 @@ impl Running {
         }
         let driver = self.driver();
         if self.drivers.iter().any(|other| *other != driver) {
-            tracing::warn!("some workers have no ring; see `ulimit -l`");
+            crate::log::warn!("some workers have no ring; see `ulimit -l`");
         }
         for endpoint in &self.endpoints {
-            tracing::info!(address = %endpoint, %driver, workers, "listening");
+            crate::log::info!(address = %endpoint, %driver, workers, "listening");
         }
         Ok(self)
     }
@@ -158,7 +158,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown();
         if let Err(error) = self.wait() {
-            tracing::error!(%error, "the server ended with an error");
+            crate::log::error!(%error, "the server ended with an error");
         }
     }
 }
@@ -199,7 +199,7 @@ impl SignalWatch {
                 if count > 0 {
                     std::process::exit(128 + signal);
                 }
-                tracing::info!("signal received, shutting down");
+                crate::log::info!("signal received, shutting down");
                 shared.shut_down();
             }
         })?;

@@ -86,7 +86,7 @@ fn spawn_worker<H: Handler>(
         let _guard = ShutdownOnDrop(plan.shared.clone());
         let mut runtime = Runtime::build(plan.config.driver)?;
         let driver = runtime.driver();
-        tracing::debug!(worker = plan.id, %driver, "worker started");
+        crate::log::debug!(worker = plan.id, %driver, "worker started");
         runtime.block_on(run(plan, &*new_handler, || {
             // The receiver is gone if another worker failed to start.
             let _ = started.send(driver);

@@ -141,7 +141,7 @@ impl WorkerContext {
     /// RFC 6455 5.3: "The masking key needs to be unpredictable".
     pub(crate) fn mask(&self) -> [u8; 4] {
         self.masks.borrow_mut().take().unwrap_or_else(|error| {
-            tracing::error!(%error, "the operating system returned no random bytes");
+            crate::log::error!(%error, "the operating system returned no random bytes");
             [0; 4]
         })
     }

@@ -138,7 +138,7 @@ pub(crate) async fn call_disconnect<H: Handler>(
 ) {
     let tasks = &shard.state.tasks;
     let reason = session.closed().unwrap_or(CloseReason::TransportClose);
-    tracing::debug!(sid = %session.sid, %reason, "session closed");
+    crate::log::debug!(sid = %session.sid, %reason, "session closed");
     let socket = Socket::new(session);
     let _ = tasks.start(|| shard.handler.disconnect(&socket, reason)).await;
 }
@@ -189,6 +189,6 @@ fn end_after_panic<T>(socket: &Socket<T>, result: Result<(), Stopped>) {
 
 #[cold]
 fn abort_after_panic<T>(socket: &Socket<T>) {
-    tracing::error!(sid = %socket.sid(), "handler panicked; its session ends");
+    crate::log::error!(sid = %socket.sid(), "handler panicked; its session ends");
     socket.end(CloseReason::HandlerPanicked);
 }

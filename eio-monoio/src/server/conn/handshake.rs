@@ -97,12 +97,12 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
             return Next::Continue(conn, persistence);
         }
         Err(error @ NoSid::Random(_)) => {
-            tracing::error!(%error, "a session could not be opened");
+            crate::log::error!(%error, "a session could not be opened");
             conn.reply(Answer::empty(503), Persistence::Close);
             return Next::Continue(conn, Persistence::Close);
         }
     };
-    tracing::debug!(sid = %session.sid, %transport, "session opened");
+    crate::log::debug!(sid = %session.sid, %transport, "session opened");
     match transport {
         Transport::Polling => open_polling(shard, conn, session, persistence, request.resume).await,
         Transport::WebSocket => {
@@ -125,7 +125,7 @@ async fn open_polling<H: Handler>(
     if let Some(cookie) = &shard.state.config.cookie
         && !cookie.write(&mut conn.extra, &session.sid)
     {
-        tracing::error!(sid = %session.sid, "the value of the cookie is not legal; no cookie is set");
+        crate::log::error!(sid = %session.sid, "the value of the cookie is not legal; no cookie is set");
     }
     if polling::respond(&mut conn, &session, persistence).await.is_err() {
         session.lost(Lane::Get);
@@ -194,7 +194,7 @@ async fn connect<H: Handler>(
             Err(refusal)
         }
         Err(Stopped::Panicked) => {
-            tracing::error!("handler panicked in connect; the session is refused");
+            crate::log::error!("handler panicked in connect; the session is refused");
             hooks.report(&request, ConnectionError::Unavailable);
             Err(Refusal::broken())
         }
@@ -216,12 +216,12 @@ fn generate_id<T>(
     let Some(generate) = &state.hooks.ids else { return Ok(None) };
     let generated = state.tasks.call(|| generate(request));
     let Ok(Ok(sid)) = generated else {
-        tracing::error!(panicked = generated.is_err(), "the application generated no legal sid");
+        crate::log::error!(panicked = generated.is_err(), "the application generated no legal sid");
         return Err(UnusableSid);
     };
     // Another worker may still register the same sid before the session is opened; `ShardState::open` fails then.
     if state.shared.route(&sid).is_some() {
-        tracing::warn!(%sid, "the application generated a sid that is in use");
+        crate::log::warn!(%sid, "the application generated a sid that is in use");
         return Err(UnusableSid);
     }
     Ok(Some(sid))
@@ -250,7 +250,7 @@ impl<T> ShardState<T> {
         let mut headers = HeaderMap::new();
         match self.tasks.call(|| add(&mut headers)) {
             Ok(()) => hooks::write_lines(lines, &headers),
-            Err(_) => tracing::error!("the application panicked while adding headers"),
+            Err(_) => crate::log::error!("the application panicked while adding headers"),
         }
     }
 }

@@ -116,7 +116,7 @@ fn move_to_worker<T>(state: &ShardState<T>, conn: Conn<T>, owner: u16) -> Next<T
             state.counters.add(MOVED, 0, 1);
             state.shared.post(owner, ShardMessage::Connection(moved));
         }
-        Err(error) => tracing::warn!(%error, "a connection could not be moved to its worker"),
+        Err(error) => crate::log::warn!(%error, "a connection could not be moved to its worker"),
     }
     Next::Gone
 }

@@ -29,13 +29,13 @@ impl<T> Session<T> {
                 Some(Event::Closed(reason)) => self.on_closed(reason),
                 Some(Event::Upgraded) => {
                     self.count_upgrade();
-                    tracing::trace!(sid = %self.sid, "upgraded");
+                    crate::log::trace!(sid = %self.sid, "upgraded");
                     self.waiters.wake_all();
                 }
                 Some(Event::UpgradeFailed(reason)) => {
                     self.env.counters.add(UPGRADES, 1, 1);
                     self.detach_probe();
-                    tracing::debug!(sid = %self.sid, %reason, "upgrade failed");
+                    crate::log::debug!(sid = %self.sid, %reason, "upgrade failed");
                 }
                 None => break,
             }
@@ -165,7 +165,7 @@ impl<T> Session<T> {
             match pushed {
                 // Queued while an upgrade was in progress, which failed.
                 Ok(payload::PushOutcome::Separator) => {
-                    tracing::warn!(sid = %self.sid, "message dropped: {}", SendError::Separator);
+                    crate::log::warn!(sid = %self.sid, "message dropped: {}", SendError::Separator);
                 }
                 pushed => {
                     debug_assert!(

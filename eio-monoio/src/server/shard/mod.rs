@@ -237,7 +237,7 @@ impl<T> ShardState<T> {
     pub(crate) fn broadcast_here(&self, call: CallNumber, message: &Encoded) {
         self.for_each_before(call, |session| {
             if let Err(error) = session.try_send_encoded(message) {
-                tracing::debug!(sid = %session.sid, %error, "broadcast skipped a session");
+                crate::log::debug!(sid = %session.sid, %error, "broadcast skipped a session");
             }
         });
     }
@@ -259,7 +259,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
         let message = Encoded::new(message);
         let call = self.shared.calls.next();
         if let Err(error) = self.shared.offer_all(Some(self.id), call, &message) {
-            tracing::warn!(%error, "a broadcast did not reach every worker");
+            crate::log::warn!(%error, "a broadcast did not reach every worker");
         }
         self.broadcast_here(call, &message);
     }
@@ -268,13 +268,13 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
         match self.find(sid) {
             SessionLocation::Here(session) => {
                 if let Err(error) = session.try_send(message) {
-                    tracing::debug!(%sid, %error, "message dropped");
+                    crate::log::debug!(%sid, %error, "message dropped");
                 }
             }
             SessionLocation::Elsewhere(shard) => {
                 let shard_message = ShardMessage::Send(sid.clone(), message.into());
                 if let Err(error) = self.shared.offer(shard, message.len(), shard_message) {
-                    tracing::warn!(%sid, %error, "message to another worker dropped");
+                    crate::log::warn!(%sid, %error, "message to another worker dropped");
                 }
             }
             SessionLocation::Nowhere => {}

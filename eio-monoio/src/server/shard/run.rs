@@ -97,13 +97,13 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
     match message {
         ShardMessage::Connection(moved) => match Conn::from_moved(state.clone(), moved) {
             Ok(conn) => http::start(shard.clone(), Box::new(conn)),
-            Err(error) => tracing::warn!(%error, "a connection could not be moved between workers"),
+            Err(error) => crate::log::warn!(%error, "a connection could not be moved between workers"),
         },
         ShardMessage::Send(sid, message) => state.send_to(&sid, message.borrow()),
         ShardMessage::SendMany(sids, message) => {
             for session in sids.iter().filter_map(here) {
                 if let Err(error) = session.try_send_encoded(&message) {
-                    tracing::debug!(sid = %session.sid, %error, "message dropped");
+                    crate::log::debug!(sid = %session.sid, %error, "message dropped");
                 }
             }
         }
@@ -120,7 +120,7 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
         }
         ShardMessage::Run(job) => {
             if state.tasks.call(job).is_err() {
-                tracing::error!("a job of another thread panicked");
+                crate::log::error!("a job of another thread panicked");
             }
         }
         ShardMessage::Shutdown => shut_down(state),
@@ -176,10 +176,10 @@ impl<'a, T> ShutdownWait<'a, T> {
             return Poll::Pending;
         }
         if self.stage == Stage::CutOff {
-            tracing::error!("a task did not end; its sockets stay open until the process ends");
+            crate::log::error!("a task did not end; its sockets stay open until the process ends");
             return Poll::Ready(());
         }
-        tracing::warn!(sessions = state.session_count(), "shutdown timeout; cutting off");
+        crate::log::warn!(sessions = state.session_count(), "shutdown timeout; cutting off");
         self.stage = Stage::CutOff;
         state.cut_off();
         state.timers.set(self.timer, state.now().after(CUT_OFF_MS));
@@ -240,7 +240,7 @@ async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, drain: bool
             }
             Err(error) => {
                 if delay == FIRST_DELAY {
-                    tracing::warn!(%error, "cannot accept; pausing");
+                    crate::log::warn!(%error, "cannot accept; pausing");
                 }
                 // An error such as EMFILE is returned at once again as long as its cause lasts.
                 pause(state, delay).await;
@@ -299,7 +299,7 @@ fn start_connection<H: Handler>(
                 let conn = Box::new(Conn::new(state.clone(), tls, peer, Some(permit)));
                 tls_accept::start(shard.clone(), conn, identity.options.handshake_timeout);
             }
-            Err(error) => tracing::error!(%error, "cannot start TLS on a connection"),
+            Err(error) => crate::log::error!(%error, "cannot start TLS on a connection"),
         };
     }
     let conn = Conn::new(state.clone(), socket, peer, Some(permit));
@@ -310,7 +310,7 @@ fn start_connection<H: Handler>(
 fn refuse_connection(socket: Socket, secure: bool) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
         Content-Length: 0\r\nConnection: close\r\n\r\n";
-    tracing::debug!("max_connections reached; a connection was refused");
+    crate::log::debug!("max_connections reached; a connection was refused");
     // With TLS the client would parse the response as a part of the handshake.
     if !secure {
         // Closing with unread input sends a reset, which may discard the response.

@@ -73,7 +73,7 @@ impl Runtime {
         match (driver, ring) {
             (_, Ok(runtime)) => Ok(runtime),
             (Driver::Auto, Err(error)) => {
-                tracing::debug!(%error, "io_uring refused, falling back to epoll");
+                crate::log::debug!(%error, "io_uring refused, falling back to epoll");
                 epoll()
             }
             (_, Err(error)) => {

@@ -14,6 +14,7 @@ use crate::client::error::Fault;
 use crate::client::settings::Settings;
 use crate::io::http_conn::{HttpConn, RecvError};
 use crate::message::OutBuf;
+use crate::worker::context::Activity;
 
 /// The longest response head in bytes.
 const MAX_HEAD: usize = 16 * 1024;
@@ -160,7 +161,7 @@ pub(crate) fn take_reusable(conns: &mut Vec<IdleConn>, now: Instant) -> Option<H
     while let Some(IdleConn { mut conn, until }) = conns.pop() {
         // Without a request, any input is the end of the connection, or a response that belongs to no request.
         if now < until && matches!(conn.try_receive(1), Ok(false)) {
-            conn.set_idle(false);
+            conn.set_activity(Activity::Busy);
             return Some(conn);
         }
     }

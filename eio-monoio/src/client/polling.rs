@@ -18,6 +18,7 @@ use crate::client::session::Session;
 use crate::client::session::lanes::SocketGuard;
 use crate::io::http_conn::{HttpConn, RecvError};
 use crate::message::OutBuf;
+use crate::worker::context::Activity;
 use crate::worker::deadline::millis;
 
 /// Sends one GET and handles the packets of its response.
@@ -156,7 +157,7 @@ impl Response {
         {
             self.conn.release();
             self.conn.clear_deadline();
-            self.conn.set_idle(true);
+            self.conn.set_activity(Activity::Idle);
             let until = session.worker.now().after(millis(time));
             session.keep_idle_conn(IdleConn { conn: self.conn, until });
         }

@@ -8,12 +8,13 @@ use crate::error::{ConfigError, ServeError};
 use crate::server::Server;
 use crate::server::config::Config;
 use crate::server::handler::Handler;
-use crate::server::listener::Sockets;
-use crate::server::running::{Running, SignalWatch};
+use crate::server::listener::{Sharing, Sockets};
+use crate::server::running::Running;
 use crate::server::shard::disk::Disk;
 use crate::server::shard::plan::Plan;
 use crate::server::shard::run::run;
 use crate::server::shard::shared::ServerShared;
+use crate::server::signals::SignalWatch;
 #[cfg(feature = "tls")]
 use crate::server::tls::Identity;
 use crate::worker::mailbox::Mailbox;
@@ -43,9 +44,11 @@ where
         let shared = ServerShared::new(&self.config, self.hooks.ids.is_some(), mailboxes)?;
         #[cfg(feature = "tls")]
         let shared = ServerShared { identity, ..shared };
-        let shared = Arc::new(shared);
-        let signals =
-            self.config.handle_signals.then(|| SignalWatch::start(&shared)).transpose()?;
+        let sharing = listening.iter().flatten().map(|listening| listening.sharing);
+        let shares_listeners = sharing.clone().all(|sharing| sharing != Sharing::No);
+        let shared = Arc::new(ServerShared { shares_listeners, ..shared });
+        let signals = self.config.handle_signals;
+        let signals = signals.then(|| SignalWatch::start(&shared, &self.config)).transpose()?;
         let disk = self.files.map(|files| Disk::start(files, &shared)).transpose()?.map(Arc::new);
 
         let max_connections = self.config.max_connections.unwrap_or_else(default_max_connections);

@@ -6,6 +6,7 @@ mod support;
 mod closing;
 mod commands;
 mod deflate;
+mod ends;
 mod handlers;
 mod handshake;
 mod heartbeat;

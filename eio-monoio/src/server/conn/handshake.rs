@@ -15,7 +15,7 @@ use crate::io::stream::Stream;
 use crate::message::{OutBuf, never_full};
 use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::header_slots::HeaderSlots;
-use crate::server::conn::reply::Answer;
+use crate::server::conn::reply::{Answer, UNAVAILABLE};
 use crate::server::conn::request::{Accept, Next, POOLED, Resume};
 use crate::server::conn::{Conn, dispatch, polling, websocket};
 use crate::server::connection_error::ConnectionError;
@@ -85,9 +85,9 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
             return Next::Continue(conn, persistence);
         }
     };
-    if shard.state.is_shutting_down() {
+    if shard.state.refuses_handshakes() {
         // The shutdown began during `connect`, and would have to wait for a new session.
-        conn.reply(Answer::empty(503), Persistence::Close);
+        conn.reply(UNAVAILABLE, Persistence::Close);
         return Next::Continue(conn, Persistence::Close);
     }
     let session = match shard.state.open(NewSession { transport, base64, peer, sid, data }) {
@@ -98,10 +98,14 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
         }
         Err(error @ NoSid::Random(_)) => {
             crate::log::error!(%error, "a session could not be opened");
-            conn.reply(Answer::empty(503), Persistence::Close);
+            conn.reply(UNAVAILABLE, Persistence::Close);
             return Next::Continue(conn, Persistence::Close);
         }
     };
+    if shard.state.is_shutting_down() {
+        // It opens and closes: the client connects again, to another process.
+        session.close();
+    }
     crate::log::debug!(sid = %session.sid, %transport, "session opened");
     match transport {
         Transport::Polling => open_polling(shard, conn, session, persistence, request.resume).await,

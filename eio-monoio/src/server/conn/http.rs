@@ -18,6 +18,7 @@ use crate::server::shard::{Shard, ShardState};
 use crate::web::compress::Accepted;
 use crate::web::cors::{self, Verdict};
 use crate::web::persistence::Persistence;
+use crate::worker::context::Activity;
 
 /// Serves a connection that was accepted or moved here, in a task of its own.
 pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
@@ -136,7 +137,7 @@ async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvErro
     loop {
         if !conn.rx.unread().is_empty() {
             if let Some(len) = scanner.poll(conn.rx.unread(), max).map_err(RecvError::Bad)? {
-                conn.set_idle(false);
+                conn.set_activity(Activity::Busy);
                 return Ok(len);
             }
             if !begun && !first {
@@ -146,7 +147,10 @@ async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvErro
         } else if !first {
             conn.set_deadline(conn.state.config.idle_timeout);
         }
-        conn.set_idle(!begun);
+        // Where other processes accept too, a client whose connection this one has accepted may still send its first
+        // request: closing the connection would lose it.
+        let is_idle = !begun && !(first && conn.state.shared.shares_listeners);
+        conn.set_activity(if is_idle { Activity::Idle } else { Activity::Receiving });
         conn.receive(1).await?;
     }
 }
@@ -159,7 +163,7 @@ async fn refuse_head<T>(mut conn: Box<Conn<T>>, error: RecvError) {
         // Most connections end here: their receive buffer returns to the pool.
         RecvError::TimedOut | RecvError::Closed => return conn.release(),
     };
-    conn.set_idle(false);
+    conn.set_activity(Activity::Busy);
     // The origin of this input is not known: no CORS lines of an earlier request.
     conn.extra.clear();
     conn.reply(Answer::empty(status), Persistence::Close);

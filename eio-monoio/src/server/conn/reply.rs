@@ -42,7 +42,8 @@ impl<'a> Answer<'a> {
     }
 
     pub(crate) fn refusal(refusal: &'a Refusal) -> Self {
-        Self::json(refusal.status, refusal.body.as_bytes())
+        let answer = Self::json(refusal.status, refusal.body.as_bytes());
+        if refusal.status == 503 { Self { headers: RETRY, ..answer } } else { answer }
     }
 
     pub(crate) const fn violation(violation: Violation) -> Answer<'static> {
@@ -53,6 +54,12 @@ impl<'a> Answer<'a> {
         }
     }
 }
+
+/// A 503 says when to try again (RFC 9110 section 15.6.4).
+const RETRY: &[(&str, &str)] = &[("Retry-After", "1")];
+
+/// The response to a handshake that the server cannot accept now.
+pub(crate) const UNAVAILABLE: Answer<'static> = Answer { headers: RETRY, ..Answer::empty(503) };
 
 /// The response to a POST whose packets were handled (docs/protocol.md 2.3.1).
 pub(crate) const OK: Answer<'static> =

@@ -89,7 +89,7 @@ impl<T> Session<T> {
     fn close_ws(&self, ws: &Rc<WsSender>) {
         let (reason, code) = {
             let machine = self.machine.borrow();
-            (machine.ended(), machine.hangup_code(self.env.is_shutting_down()))
+            (machine.ended(), machine.hangup_code(self.env.is_leaving()))
         };
         let encode = |out: &mut OutBuf| ws::encode_close(out, Some(code), "", None);
         ws.write(&self.env.pool, |out| never_full(encode(out)));
@@ -113,6 +113,7 @@ impl<T> Session<T> {
         self.env.timers.remove(self.timer);
         self.outgoing.queue().borrow_mut().clear();
         self.waiters.wake_all();
+        self.handlers.wake_all();
         if let Some(server) = self.env.server.upgrade() {
             server.session_closed(self.slot, self.busy.get());
         }

@@ -23,6 +23,15 @@ impl<T> Session<T> {
         self.closed.get().is_some()
     }
 
+    /// Ready when the session has ended; else the task, whose handler is pending, is woken then.
+    pub(crate) fn poll_closed_in_handler(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closed.get().is_some() {
+            return Poll::Ready(());
+        }
+        self.handlers.add(cx);
+        Poll::Pending
+    }
+
     /// Queues a copy of a message for the handler.
     pub(crate) fn push_inbox(&self, message: Message<'_>) {
         self.inbox.borrow_mut().push(message);

@@ -2,6 +2,9 @@
 //!
 //! The page uses the official Engine.IO client. It starts over HTTP long-polling and upgrades to a WebSocket.
 
+#[path = "../log/mod.rs"]
+mod log;
+
 use std::borrow::Cow;
 
 use clap::Parser;
@@ -60,6 +63,7 @@ impl Handler for Latency {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
+    log::start(tracing::Level::WARN);
     let config = Config::new().driver(options.driver).handle_signals(true);
     let running = Server::new(|| Latency).config(config).bind(&options.listen)?;
     println!(

@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use crate::error::{ConfigError, ServeError};
+use crate::log;
 use crate::server::Server;
 use crate::server::config::Config;
 use crate::server::handler::Handler;
@@ -33,6 +34,9 @@ where
         self.config.check()?;
         if let Some(files) = &self.files {
             files.check().map_err(|problem| ConfigError::new("files", problem))?;
+            for (path, error) in files.missing() {
+                log::warn!(path = %path.display(), %error, "static files cannot be read; requests get 404");
+            }
         }
         #[cfg(feature = "tls")]
         let identity = self.tls.map(Identity::new).transpose()?;
@@ -89,7 +93,7 @@ fn spawn_worker<H: Handler>(
         let _guard = ShutdownOnDrop(plan.shared.clone());
         let mut runtime = Runtime::build(plan.config.driver)?;
         let driver = runtime.driver();
-        crate::log::debug!(worker = plan.id, %driver, "worker started");
+        log::debug!(worker = plan.id, %driver, "worker started");
         runtime.block_on(run(plan, &*new_handler, || {
             // The receiver is gone if another worker failed to start.
             let _ = started.send(driver);

@@ -6,5 +6,7 @@ mod support;
 mod cli;
 mod driver_fallback;
 mod embed;
+mod logs;
+mod restarts;
 mod site;
 mod socket_activation;

@@ -11,6 +11,7 @@ mod handlers;
 mod handshake;
 mod heartbeat;
 mod listeners;
+mod logging;
 mod metrics;
 mod other_threads;
 mod polling_get;

@@ -149,8 +149,8 @@ async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvErro
         }
         // Where other processes accept too, a client whose connection this one has accepted may still send its first
         // request: closing the connection would lose it.
-        let is_idle = !begun && !(first && conn.state.shared.shares_listeners);
-        conn.set_activity(if is_idle { Activity::Idle } else { Activity::Receiving });
+        let may_send = begun || (first && conn.state.shared.shares_listeners);
+        conn.set_activity(if may_send { Activity::Receiving } else { Activity::Idle });
         conn.receive(1).await?;
     }
 }

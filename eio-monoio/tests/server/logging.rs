@@ -5,6 +5,8 @@ use std::fs::OpenOptions;
 use std::process::Stdio;
 
 use eio_monoio::{Config, Files, Server};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use crate::support::app::App;
 use crate::support::configs::drivers;
@@ -69,11 +71,16 @@ fn log_that_panics_ends_no_thread() {
 
 /// One case, in a process of its own, whose standard error cannot be written.
 fn serve_with_a_broken_log(level: &str) {
+    // Standard error loses the message of a failed assertion.
+    std::panic::set_hook(Box::new(|panic| println!("{panic}")));
     if level == PANICKING {
         tracing::subscriber::set_global_default(Panicking).expect("the first subscriber");
     } else {
         let level: tracing::Level = level.parse().expect("a level");
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).init();
+        // The crate's own events: at TRACE mio has some, which no caller can guard.
+        let filter = Targets::new().with_target("eio_monoio", level);
+        let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        tracing_subscriber::registry().with(layer.with_filter(filter)).init();
     }
     for driver in drivers() {
         let config = Config::new().driver(driver).workers(2).handle_signals(true);

@@ -6,6 +6,7 @@ mod support;
 mod closing;
 mod commands;
 mod deflate;
+mod draining;
 mod ends;
 mod handlers;
 mod handshake;

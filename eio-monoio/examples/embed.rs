@@ -76,7 +76,7 @@ async fn last(State(web): State<Web>) -> String {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
-    log::start(tracing::Level::WARN);
+    log::start(tracing::Level::INFO);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let listener = runtime.block_on(TcpListener::bind(&options.http));
     let listener = listener.map_err(|error| format!("{}: {error}", options.http))?;

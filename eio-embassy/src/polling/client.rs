@@ -4,7 +4,6 @@ use eio_core::open::Open;
 use eio_core::packet::Message;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
-use embassy_futures::poll_once;
 use embassy_futures::select::{Either, Either3, select, select3};
 
 use crate::buffers::Buffers;
@@ -12,6 +11,7 @@ use crate::config::Config;
 use crate::early::Early;
 use crate::error::{Closed, Error, Timeout};
 use crate::net::connector::Connector;
+use crate::poll::poll_once;
 use crate::polling::http::Exchange;
 use crate::polling::machine::PollingMachine;
 use crate::time::{now, sleep_until};
@@ -25,7 +25,7 @@ use crate::time::{now, sleep_until};
 ///
 /// It has the methods of [`Client`](crate::Client), and its futures may be dropped like those. A connector whose
 /// `connect` starts again after it was dropped, such as that for edge-nal, never connects if the futures are dropped
-/// faster than it can connect: with such a connector await [`flush`](Self::flush) after a message.
+/// faster than it can connect: with such a connector await [`flushed`](Self::flushed) after a message.
 ///
 /// ```no_run
 /// # use eio_embassy::{Buffers, Config, Connector, Error, Message, PollingClient};
@@ -135,7 +135,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
             }
             self.step().await;
         }
-        let _ = poll_once(self.step());
+        let _ = poll_once(self.step()).await;
         Ok(())
     }
 
@@ -145,7 +145,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
     ///
     /// # Errors
     /// The session has ended.
-    pub async fn flush(&mut self) -> Result<(), Error> {
+    pub async fn flushed(&mut self) -> Result<(), Error> {
         loop {
             self.advance()?;
             if self.machine.post.is_idle() {
@@ -189,7 +189,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
     }
 
     /// The largest message that the server accepts, in bytes with its type. The send buffer may allow less.
-    pub const fn max_payload(&self) -> u32 {
+    pub const fn server_max_payload(&self) -> u32 {
         self.open.max_payload
     }
 

@@ -79,7 +79,7 @@ fn done() -> Ready<()> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
-    log::start(tracing::Level::WARN);
+    log::start(tracing::Level::INFO);
     let config = Config::new().driver(options.driver).max_payload(4_000).handle_signals(true);
     let client = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/latency/engine.io.min.js");
     let files = Files::new()

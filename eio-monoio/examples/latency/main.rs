@@ -8,7 +8,7 @@ mod log;
 use std::borrow::Cow;
 
 use clap::Parser;
-use eio_monoio::{Config, ConnectRequest, Driver, Handler, Message, Refusal, Server, Socket};
+use eio_monoio::{Config, Driver, Handler, Message, Server, Socket};
 use http::{Request, Response, header};
 
 #[derive(Parser)]
@@ -26,10 +26,6 @@ struct Latency;
 
 impl Handler for Latency {
     type Session = ();
-
-    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
 
     fn message<'s>(
         &'s self,
@@ -63,7 +59,7 @@ impl Handler for Latency {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
-    log::start(tracing::Level::WARN);
+    log::start(tracing::Level::INFO);
     let config = Config::new().driver(options.driver).handle_signals(true);
     let running = Server::new(|| Latency).config(config).bind(&options.listen)?;
     println!(

@@ -41,7 +41,7 @@ impl Handler for Site {
     type Session = ();
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        match request.query("token") {
+        match request.query("token").as_deref() {
             Some(token) if token == self.token => Ok(()),
             Some(_) => Err(Refusal::with_json(r#"{"reason":"wrong token"}"#)),
             None => Err(Refusal::unauthorized()),
@@ -77,7 +77,7 @@ impl Handler for Site {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
-    log::start(tracing::Level::WARN);
+    log::start(tracing::Level::INFO);
     let config =
         Config::new().driver(options.driver).cookie(Cookie::new("io")).handle_signals(true);
     let client = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/latency/engine.io.min.js");

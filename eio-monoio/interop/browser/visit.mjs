@@ -62,7 +62,7 @@ export async function open(options) {
   return page;
 }
 
-export const PATIENCE = { timeout: 30_000 };
+export const TIMEOUT = { timeout: 30_000 };
 
 /** Runs a visit, checks what every page must hold to, and ends the process. `alone`: it asks nothing of others. */
 export async function visit(run, { alone = true } = {}) {

@@ -32,6 +32,7 @@ use crate::worker::net::Driver;
 /// running.join()
 /// # }
 /// ```
+#[must_use = "dropping it ends the server: call `join`, or keep it"]
 pub struct Running {
     endpoints: Vec<Endpoint>,
     file: Option<SocketFile>,

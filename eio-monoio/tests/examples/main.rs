@@ -10,3 +10,4 @@ mod logs;
 mod restarts;
 mod site;
 mod socket_activation;
+mod tokio_client;

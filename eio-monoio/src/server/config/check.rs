@@ -181,12 +181,13 @@ mod tests {
     }
 
     /// Options whose type has no value out of range.
-    const UNRESTRICTED: [&str; 10] = [
+    const UNRESTRICTED: [&str; 11] = [
         "share_port",
         "drain_on_signal",
         "reload_on_hangup",
         "allow_upgrades",
         "dispatch",
+        "keep_request",
         "cors_credentials",
         "forwarded_by",
         "http_compression",

@@ -13,7 +13,7 @@ use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::reply::{Answer, UNAVAILABLE};
 use crate::server::conn::request::Accept;
 use crate::server::connection_error::ConnectionError;
-use crate::server::request::Refusal;
+use crate::server::refusal::Refusal;
 use crate::server::session::Session;
 use crate::server::shard::{SessionLocation, ShardState};
 use crate::web::cors::{self, OriginPredicate, Verdict};
@@ -49,8 +49,18 @@ pub(super) enum Action<T> {
     Refused(Answer<'static>),
     /// Refused by a middleware.
     Denied { refusal: Refusal, head_only: bool },
+    /// Something else, if middlewares that await admit it.
+    Ask(Ask<T>),
     /// A CORS preflight that asks for these headers; `None` if its origin is not allowed.
     Preflight(Option<Vec<u8>>),
+}
+
+/// A request about which middlewares that await have to decide.
+pub(super) struct Ask<T> {
+    pub(super) then: Box<Action<T>>,
+    /// The reason, if `then` refuses.
+    pub(super) refused: Option<ConnectionError>,
+    pub(super) head: HeadRanges,
 }
 
 impl<T> Action<T> {
@@ -65,6 +75,10 @@ impl<T> Action<T> {
             }
             Self::Refused(answer) => Self::Refused(Answer { head_only: is_head, ..answer }),
             Self::Denied { refusal, .. } => Self::Denied { refusal, head_only: is_head },
+            Self::Ask(ask) => {
+                let then = Box::new(ask.then.adapt(has_body, is_head));
+                Self::Ask(Ask { then, ..ask })
+            }
             other => other,
         }
     }
@@ -74,6 +88,7 @@ impl<T> Action<T> {
         match self {
             Self::Poll(_) | Self::Application(_) => true,
             Self::Open { transport, .. } => *transport == Transport::Polling,
+            Self::Ask(ask) => ask.then.is_answered_with_content(),
             _ => false,
         }
     }
@@ -81,7 +96,11 @@ impl<T> Action<T> {
     /// Whether the body is read to its end. If not, the connection must close: the body would be parsed as the next
     /// request.
     pub(super) fn reads_body(&self) -> bool {
-        matches!(self, Self::Push(_) | Self::Elsewhere(_) | Self::Application(_))
+        match self {
+            Self::Push(_) | Self::Elsewhere(_) | Self::Application(_) => true,
+            Self::Ask(ask) => ask.then.reads_body(),
+            _ => false,
+        }
     }
 }
 
@@ -100,7 +119,7 @@ pub(super) fn decide<'r, T>(
     let action = if is_engine_io {
         origin = check_origin(state, request);
         let action = engine_io(state, request, target.query, origin, head_bytes, &refused);
-        ask_middlewares(state, request, action, &refused)
+        ask_middlewares(state, request, action, head_bytes, &refused)
     } else if state.on_raw_websocket.is_some() && asks_for_websocket(&request.head) {
         raw_websocket(state, request)
     } else {
@@ -187,18 +206,23 @@ fn engine_io<T>(
     }
 }
 
-/// Calls the middlewares: once for a request, on the worker that answers it, and not for requests that the CORS policy
+/// Calls the middlewares, or defers that if one of them awaits: once for a request, on the worker that answers it, and not for requests that the CORS policy
 /// refuses.
 fn ask_middlewares<T>(
     state: &ShardState<T>,
     request: &RequestInfo<'_>,
     action: Action<T>,
+    head_bytes: &[u8],
     refused: &Cell<Option<ConnectionError>>,
 ) -> Action<T> {
     let exempt = matches!(action, Action::Elsewhere(_) | Action::Preflight(_))
         || refused.get() == Some(ConnectionError::InvalidOrigin);
     if state.hooks.middlewares.is_empty() || exempt {
         return action;
+    }
+    if state.hooks.has_async_middleware() {
+        let head = HeadRanges::new(head_bytes, &request.head);
+        return Action::Ask(Ask { then: Box::new(action), refused: refused.take(), head });
     }
     match state.hooks.admit(request) {
         Ok(()) => action,

@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(problem_at(1_577_836_800), None);
         assert_eq!(problem_at(2_840_140_800), None);
         assert_eq!(problem_at(2_840_140_801), Some("it has expired"));
-        // What cannot be read is no reason for a warning, and no panic.
+        // A certificate that cannot be parsed causes neither a warning nor a panic.
         let der = certificate.der().to_vec();
         for len in 0..der.len() {
             problem(&der[..len], at(0));

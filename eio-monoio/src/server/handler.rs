@@ -162,7 +162,8 @@ pub trait Handler: Sized + 'static {
 
     /// Called once when a session has ended, exactly once for each call of [`open`](Self::open).
     ///
-    /// The futures of `open` and of all messages are complete, except those of messages with
+    /// The futures of `open` and of all messages are complete, or were dropped
+    /// [`handler_grace`](crate::Config::handler_grace) after the session had ended, except those of messages with
     /// [`Dispatch::Concurrent`](crate::Dispatch::Concurrent). [`Socket::data`] is still there; sends fail. There is no
     /// timeout except that of a shutdown, which waits for this future. A panic has no effect.
     ///

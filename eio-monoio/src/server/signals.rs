@@ -73,7 +73,7 @@ fn hang_up(shared: &Arc<ServerShared>, reloads: bool) {
     }
 }
 
-/// What a signal does.
+/// The effect of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Drain,
@@ -81,7 +81,7 @@ enum End {
     Exit,
 }
 
-/// Which signal does what.
+/// The effects of successive signals.
 struct Ends {
     window: Duration,
     next: End,

@@ -170,6 +170,8 @@ async fn within_grace<H: Handler>(
     let mut deadline = None;
     let given_up = poll_fn(|cx| {
         if handling.as_mut().poll(cx).is_ready() {
+            session.forget_handler(cx);
+            state.forget_ended_handler(cx);
             return Poll::Ready(false);
         }
         ready!(session.poll_closed_in_handler(cx));
@@ -180,6 +182,7 @@ async fn within_grace<H: Handler>(
         });
         if state.poll_stopped_waiting(cx).is_pending() {
             ready!(deadline.poll(cx));
+            state.forget_ended_handler(cx);
         }
         Poll::Ready(true)
     });

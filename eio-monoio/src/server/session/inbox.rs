@@ -32,6 +32,11 @@ impl<T> Session<T> {
         Poll::Pending
     }
 
+    /// The handler of this task is not pending any more.
+    pub(crate) fn forget_handler(&self, cx: &Context<'_>) {
+        self.handlers.remove(cx);
+    }
+
     /// Queues a copy of a message for the handler.
     pub(crate) fn push_inbox(&self, message: Message<'_>) {
         self.inbox.borrow_mut().push(message);

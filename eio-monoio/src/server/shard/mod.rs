@@ -418,6 +418,11 @@ impl<T> ShardState<T> {
         Poll::Pending
     }
 
+    /// The handler of this task, whose session has ended, is not pending any more.
+    pub(crate) fn forget_ended_handler(&self, cx: &Context<'_>) {
+        self.ended_handlers.remove(cx);
+    }
+
     /// Whether a handshake is refused because the server ends. Where other processes accept too, a client whose
     /// connection this one has accepted gets its session, which then closes as every other one.
     pub(crate) fn refuses_handshakes(&self) -> bool {

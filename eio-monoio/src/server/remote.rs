@@ -13,7 +13,7 @@ use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::error::SendError;
-use crate::message::Encoded;
+use crate::message::{Encoded, check_separator};
 use crate::metrics::Metrics;
 use crate::server::shard::shared::{ServerShared, ShardMessage};
 
@@ -69,8 +69,10 @@ impl Remote {
     /// - [`SendError::Full`]: [`mailbox_high_water`](crate::Config::mailbox_high_water) bytes or more wait for the
     ///   worker of the session.
     /// - [`SendError::Closed`]: the server has ended, or it cannot have issued this sid.
+    /// - [`SendError::Separator`]: text with U+001E.
     pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         let message = message.into();
+        check_separator(message)?;
         let route = self.shared.route(sid).ok_or(SendError::Closed)?;
         self.shared.offer(
             route.shard,
@@ -94,7 +96,9 @@ impl Remote {
                 shards[usize::from(route.shard)].push(sid);
             }
         }
-        let message = Encoded::new(message.into());
+        let message = message.into();
+        check_separator(message)?;
+        let message = Encoded::new(message);
         let mut result = Ok(());
         for (shard, sids) in shards.into_iter().enumerate().filter(|(_, sids)| !sids.is_empty()) {
             let size = message.frame().len() + sids.len() * size_of::<Sid>();
@@ -111,7 +115,9 @@ impl Remote {
     /// # Errors
     /// As [`send`](Self::send), if that applies to at least one worker. Sessions of other workers receive the message.
     pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        let message = Encoded::new(message.into());
+        let message = message.into();
+        check_separator(message)?;
+        let message = Encoded::new(message);
         self.shared.offer_all(None, self.shared.calls.next(), &message)
     }
 

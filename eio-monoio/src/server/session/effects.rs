@@ -9,8 +9,6 @@ use eio_core::payload;
 use eio_core::session::{CloseReason, Event, Lane, Transmit};
 use eio_core::ws;
 
-use crate::error::SendError;
-
 use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
 use crate::metrics::UPGRADES;
@@ -163,18 +161,10 @@ impl<T> Session<T> {
             let Some(packet) = packet else { break };
             let pushed = encoder.push(body, &packet);
             drop(queue);
-            match pushed {
-                // Queued while an upgrade was in progress, which failed.
-                Ok(payload::PushOutcome::Separator) => {
-                    crate::log::warn!(sid = %self.sid, "message dropped: {}", SendError::Separator);
-                }
-                pushed => {
-                    debug_assert!(
-                        pushed == Ok(payload::PushOutcome::Written),
-                        "`has_room` was true"
-                    )
-                }
-            }
+            debug_assert!(
+                pushed == Ok(payload::PushOutcome::Written),
+                "`has_room` was true, and messages are checked when they are queued"
+            );
             if next == Some(Transmit::Message) {
                 self.outgoing.queue().borrow_mut().pop();
             }

@@ -14,7 +14,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use eio_core::packet::{Message, Packet};
-use eio_core::payload;
 use eio_core::session::{CloseReason, Lane, ServerSession, Transmit, Violation};
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
@@ -24,7 +23,7 @@ use crate::error::SendError;
 use crate::io::message_queue::MessageQueue;
 use crate::io::outgoing::{Next, Outgoing};
 use crate::io::ws_sender::WsSender;
-use crate::message::Encoded;
+use crate::message::{Encoded, check_separator};
 use crate::metrics::MESSAGES_SENT;
 use crate::server::request::KeptRequest;
 use crate::server::session::env::SessionEnv;
@@ -164,6 +163,7 @@ impl<T> Session<T> {
 /// Calls of the application.
 impl<T> Session<T> {
     pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
+        check_separator(message)?;
         self.send(&message)
     }
 
@@ -195,7 +195,7 @@ impl<T> Session<T> {
                 |ws, packet| self.transmit(ws, packet),
             );
         if !sent {
-            self.enqueue(message.message())?;
+            self.enqueue(message.message());
             self.count_queued(queued + message.len());
         }
         self.env.counters.add(MESSAGES_SENT, 0, 1);
@@ -209,16 +209,9 @@ impl<T> Session<T> {
         Some(if next == Transmit::Message { Next::Message } else { Next::Control(next) })
     }
 
-    fn enqueue(&self, message: Message<'_>) -> Result<(), SendError> {
-        // Packets of a polling body are separated by U+001E, which cannot be escaped.
-        if self.transport() == Transport::Polling
-            && matches!(message, Message::Text(text) if text.as_bytes().contains(&payload::SEPARATOR))
-        {
-            return Err(SendError::Separator);
-        }
+    fn enqueue(&self, message: Message<'_>) {
         self.outgoing.queue().borrow_mut().push(message);
         self.poller.wake();
-        Ok(())
     }
 
     /// Ready when [`try_send`](Self::try_send) would not return `Full`; else the task is woken then.

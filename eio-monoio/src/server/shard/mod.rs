@@ -28,7 +28,7 @@ use slab::Slab;
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
 use crate::io::limits::Limits;
 use crate::io::raw_websocket::PlainSocket;
-use crate::message::Encoded;
+use crate::message::{Encoded, check_separator};
 use crate::metrics::Counters;
 use crate::server::config::Config;
 use crate::server::hooks::{Hooks, OnRawWebSocket};
@@ -278,6 +278,9 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
     }
 
     fn broadcast(&self, message: Message<'_>) {
+        if let Err(error) = check_separator(message) {
+            return crate::log::warn!(%error, "a broadcast is not sent");
+        }
         let message = Encoded::new(message);
         let call = self.shared.calls.next();
         if let Err(error) = self.shared.offer_all(Some(self.id), call, &message) {

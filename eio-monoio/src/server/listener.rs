@@ -163,8 +163,18 @@ pub(crate) struct Sockets {
 /// One worker's descriptor of a listening socket.
 pub(crate) struct Listening {
     pub(crate) fd: OwnedFd,
-    /// The worker accepts the backlog when the server shuts down: no other process does.
-    pub(crate) drain: bool,
+    pub(crate) sharing: Sharing,
+}
+
+/// Which other processes accept connections of a listener, when this server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// No other process: the server accepts its backlog before it closes the listener.
+    No,
+    /// Processes that hold the same socket, and so its backlog.
+    Socket,
+    /// Processes with sockets of their own for the same port (SO_REUSEPORT): the backlog of this one is lost with it.
+    Port,
 }
 
 impl Sockets {
@@ -173,21 +183,26 @@ impl Sockets {
         addresses: impl ToSocketAddrs,
         backlog: u32,
         workers: usize,
+        share_port: bool,
     ) -> io::Result<Self> {
+        let sharing = if share_port { Sharing::Port } else { Sharing::No };
         let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in addresses.to_socket_addrs()? {
-            match listen(address, backlog, workers) {
+            match listen(address, backlog, workers, share_port) {
                 Ok(fds) => {
                     return Ok(Self {
                         endpoints: fds.first().map(endpoint).into_iter().collect(),
                         listening: fds
                             .into_iter()
-                            .map(|fd| vec![Listening { fd, drain: true }])
+                            .map(|fd| vec![Listening { fd, sharing }])
                             .collect(),
                         file: None,
                     });
                 }
-                Err(error) => failure = error,
+                // In words, with the address: this is what a program prints when it cannot start.
+                Err(error) => {
+                    failure = io::Error::new(error.kind(), format!("{address}: {error}"));
+                }
             }
         }
         Err(failure)
@@ -219,13 +234,17 @@ impl Sockets {
         };
         for Listener { fd, shared, .. } in listeners {
             let endpoint = endpoint(&fd);
+            let mut sharing = if shared { Sharing::Socket } else { Sharing::No };
             if let Endpoint::Tcp(_) = endpoint {
                 // Accepted connections inherit it.
                 SockRef::from(&fd).set_tcp_nodelay(true)?;
+                if !shared && SockRef::from(&fd).reuse_port()? {
+                    sharing = Sharing::Port;
+                }
             }
             sockets.endpoints.push(endpoint);
             for listening in &mut sockets.listening {
-                listening.push(Listening { fd: fd.try_clone()?, drain: !shared });
+                listening.push(Listening { fd: fd.try_clone()?, sharing });
             }
         }
         if sockets.endpoints.is_empty() {
@@ -235,12 +254,17 @@ impl Sockets {
     }
 }
 
-/// One listener for each worker, all on the same address.
-fn listen(address: SocketAddr, backlog: u32, workers: usize) -> io::Result<Vec<OwnedFd>> {
+/// One listener for each worker, all on the same address. `share_port`: other processes may listen there too.
+fn listen(
+    address: SocketAddr,
+    backlog: u32,
+    workers: usize,
+    share_port: bool,
+) -> io::Result<Vec<OwnedFd>> {
     if workers == 1 {
-        return Ok(vec![net::listen(address, backlog, false)?.into()]);
+        return Ok(vec![net::listen(address, backlog, share_port)?.into()]);
     }
-    if address.port() != 0 {
+    if address.port() != 0 && !share_port {
         // With SO_REUSEPORT a second server could bind the same address without an error: check that it is free.
         net::listen(address, backlog, false)?;
     }
@@ -296,7 +320,7 @@ impl Drop for SocketFile {
         if fs::symlink_metadata(&self.path).is_ok_and(is_ours)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::warn!(%error, "the socket file could not be removed");
+            crate::log::warn!(%error, "the socket file could not be removed");
         }
     }
 }

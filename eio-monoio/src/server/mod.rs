@@ -16,6 +16,7 @@ pub(crate) mod running;
 pub(crate) mod server_ref;
 pub(crate) mod session;
 pub(crate) mod shard;
+mod signals;
 pub(crate) mod socket;
 mod start;
 #[cfg(feature = "tls")]
@@ -226,7 +227,9 @@ where
     /// - [`ServeError::Io`]: no address can be bound, the kernel refuses the chosen
     ///   [`driver`](Config::driver), or a worker ended at its start, for example because `new_handler` panicked.
     pub fn bind(self, address: impl ToSocketAddrs) -> Result<Running, ServeError> {
-        self.start(|config, workers| Sockets::tcp(address, config.backlog, workers))
+        self.start(|config, workers| {
+            Sockets::tcp(address, config.backlog, workers, config.share_port)
+        })
     }
 
     /// Starts the server on a Unix-domain socket at `path`, which all workers share.

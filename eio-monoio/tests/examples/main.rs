@@ -6,6 +6,8 @@ mod support;
 mod cli;
 mod driver_fallback;
 mod embed;
+mod logs;
+mod restarts;
 mod site;
 mod socket_activation;
 mod tokio_client;

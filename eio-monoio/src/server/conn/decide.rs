@@ -10,7 +10,7 @@ use eio_core::ws::handshake;
 
 use crate::server::conn::Body;
 use crate::server::conn::head_ranges::HeadRanges;
-use crate::server::conn::reply::Answer;
+use crate::server::conn::reply::{Answer, UNAVAILABLE};
 use crate::server::conn::request::Accept;
 use crate::server::connection_error::ConnectionError;
 use crate::server::refusal::Refusal;
@@ -178,7 +178,7 @@ fn engine_io<T>(
         }
         // JSONP: no current client requests it, and scripts for other origins would be a vulnerability.
         _ if classified.jsonp.is_some() => reject(Reject::BadRequest),
-        Intent::Handshake(_) if state.is_shutting_down() => unavailable(Answer::empty(503)),
+        Intent::Handshake(_) if state.refuses_handshakes() => unavailable(UNAVAILABLE),
         Intent::Handshake(_) if !state.admits_handshake() => unavailable(TOO_MANY_HANDSHAKES),
         Intent::Handshake(transport) => {
             let accept = match transport {

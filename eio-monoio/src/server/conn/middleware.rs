@@ -56,7 +56,7 @@ async fn admit<H: Handler>(
     let admitted = match outcome.unwrap_or(Err(Stopped::Aborted)) {
         Ok(admitted) => admitted.map_err(|refusal| (refusal, ConnectionError::Middleware)),
         Err(Stopped::Panicked) => {
-            tracing::error!("a middleware panicked; its request is refused");
+            crate::log::error!("a middleware panicked; its request is refused");
             Err((Refusal::broken(), ConnectionError::Middleware))
         }
         Err(Stopped::Aborted) => Err((Refusal::unavailable(), ConnectionError::Unavailable)),

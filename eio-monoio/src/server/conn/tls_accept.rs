@@ -25,7 +25,7 @@ pub(crate) fn start<H: Handler>(
             Ok(()) => http::start(shard, conn),
             Err(error) => {
                 shard.state.counters.add(TLS_FAILURES, 0, 1);
-                tracing::debug!(%error, "TLS handshake failed");
+                crate::log::debug!(%error, "TLS handshake failed");
             }
         }
     });

@@ -31,6 +31,8 @@ pub enum ConnectionError {
     InvalidOrigin,
     /// Code 3, `TRANSPORT_MISMATCH`: a polling request for a session whose transport is WebSocket.
     TransportMismatch,
+    /// Code 3, `PROTOCOL_MISMATCH`: another protocol version within a session of version 4.
+    ProtocolMismatch,
     /// Code 3, `TRANSPORT_HANDSHAKE_ERROR`: an opening handshake that RFC 6455 does not allow.
     TransportHandshake,
     /// Code 3, `ID_GENERATION_ERROR`: [`Server::generate_id`](crate::Server::generate_id) returned an error or an id in
@@ -59,6 +61,7 @@ impl ConnectionError {
             Self::BadRequest
             | Self::InvalidOrigin
             | Self::TransportMismatch
+            | Self::ProtocolMismatch
             | Self::TransportHandshake
             | Self::IdGeneration
             | Self::Middleware => 3,
@@ -77,6 +80,7 @@ impl ConnectionError {
             Self::BadRequest
             | Self::InvalidOrigin
             | Self::TransportMismatch
+            | Self::ProtocolMismatch
             | Self::TransportHandshake
             | Self::IdGeneration
             | Self::Middleware => "Bad request",
@@ -92,6 +96,7 @@ impl ConnectionError {
         Some(match self {
             Self::InvalidOrigin => "INVALID_ORIGIN",
             Self::TransportMismatch => "TRANSPORT_MISMATCH",
+            Self::ProtocolMismatch => "PROTOCOL_MISMATCH",
             Self::TransportHandshake => "TRANSPORT_HANDSHAKE_ERROR",
             Self::IdGeneration => "ID_GENERATION_ERROR",
             Self::Middleware => "MIDDLEWARE_FAILURE",
@@ -115,6 +120,7 @@ impl From<Reject> for ConnectionError {
             Reject::UnknownTransport => Self::UnknownTransport,
             Reject::UnknownSid => Self::UnknownSid,
             Reject::BadHandshakeMethod => Self::BadHandshakeMethod,
+            Reject::ProtocolMismatch => Self::ProtocolMismatch,
             Reject::Forbidden => Self::Forbidden,
             Reject::UnsupportedVersion => Self::UnsupportedVersion,
             Reject::MethodNotAllowed => Self::MethodNotAllowed,
@@ -134,6 +140,7 @@ mod tests {
             Reject::UnknownSid,
             Reject::BadHandshakeMethod,
             Reject::BadRequest,
+            Reject::ProtocolMismatch,
             Reject::Forbidden,
             Reject::UnsupportedVersion,
             Reject::MethodNotAllowed,

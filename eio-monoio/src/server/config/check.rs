@@ -47,6 +47,7 @@ impl Config {
             ("body_timeout", self.body_timeout, TIMEOUT),
             ("idle_timeout", self.idle_timeout, TIMEOUT),
             ("write_timeout", self.write_timeout, TIMEOUT),
+            ("bind_timeout", self.bind_timeout, TIME),
             ("shutdown_timeout", self.shutdown_timeout, TIME),
             ("shutdown_grace", self.shutdown_grace, TIME),
         ] {
@@ -157,6 +158,7 @@ mod tests {
             (Config::new().workers(0), "workers"),
             (Config::new().blocking_threads(0), "blocking_threads"),
             (Config::new().backlog(0), "backlog"),
+            (Config::new().bind_timeout(more_than_a_day), "bind_timeout"),
             (Config::new().unix_socket_mode(0o1000), "unix_socket_mode"),
             (Config::new().transports([]), "transports"),
             (Config::new().path("engine.io"), "path"),

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use eio_core::http::{WriteError, response};
+use eio_core::http::{Error as HttpError, WriteError, response};
 
 use crate::io::http_conn::RecvError;
 use crate::message::OutBuf;
+use crate::server::cause::Cause;
 use crate::server::conn::Body;
 use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::header_slots::HeaderSlots;
@@ -42,8 +43,15 @@ pub(crate) async fn answer<H: Handler>(
     conn.rx.skip(head.len());
     let status = match conn.receive_body(body).await {
         Ok(()) => 0,
-        Err(RecvError::Bad(error)) => error.status(),
-        Err(RecvError::TimedOut) => 408,
+        Err(RecvError::Bad(error)) => {
+            let too_large = error == HttpError::BodyTooLarge;
+            conn.log(if too_large { Cause::BodyTooLarge } else { Cause::MalformedBody }, error);
+            error.status()
+        }
+        Err(RecvError::TimedOut) => {
+            conn.log(Cause::BodyTimeout, "");
+            408
+        }
         Err(RecvError::Closed) => return Next::Gone,
     };
     if status != 0 {
@@ -63,7 +71,10 @@ pub(crate) async fn answer<H: Handler>(
             tracing::error!("handler panicked in request");
             conn.reply(Answer::empty(500), persistence);
         }
-        Err(Stopped::Aborted) => conn.reply(Answer::empty(503), persistence),
+        Err(Stopped::Aborted) => {
+            conn.log(Cause::RequestTimeout, "");
+            conn.reply(Answer::empty(503), persistence);
+        }
     }
     Next::Continue(conn, persistence)
 }
@@ -82,7 +93,8 @@ fn write<T>(
         http::header::CONNECTION,
         http::header::DATE,
     ];
-    let date = conn.state.date();
+    let state = conn.state.clone();
+    let (date, persistence_lines) = (state.date(), persistence.lines(&state.keep_alive));
     let status = answer.status().as_u16();
     let may_code = is_worth_coding(&conn.state, answer);
     let mut coded = Vec::new();
@@ -114,7 +126,7 @@ fn write<T>(
         if status != 204 && status != 304 {
             head = head.number("Content-Length", body.len() as u64)?;
         }
-        head.raw(persistence.line())?.end()
+        head.raw(persistence_lines)?.end()
     };
     let out = conn.out_mut();
     let start = out.0.len();

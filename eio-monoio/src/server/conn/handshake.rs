@@ -1,5 +1,6 @@
 //! The handshake of a session over either transport, and the upgrade of one to WebSocket.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use http::HeaderMap;
 
 use crate::io::stream::Stream;
 use crate::message::{OutBuf, never_full};
+use crate::server::cause::Cause;
 use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
@@ -180,6 +182,7 @@ async fn connect<H: Handler>(
             let sid = match generate_id(&shard.state, &request) {
                 Ok(sid) => sid,
                 Err(UnusableSid) => {
+                    conn.log(Cause::SidGeneration, "");
                     hooks.report(&request, ConnectionError::IdGeneration);
                     return Err(Refusal::bad_request());
                 }
@@ -190,6 +193,7 @@ async fn connect<H: Handler>(
             Ok(Connected { data, peer: request.info.peer, sid })
         }
         Ok(Err(refusal)) => {
+            conn.log(Cause::Forbidden, &refusal);
             hooks.report(&request, ConnectionError::Forbidden);
             Err(refusal)
         }
@@ -199,6 +203,7 @@ async fn connect<H: Handler>(
             Err(Refusal::broken())
         }
         Err(Stopped::Aborted) => {
+            conn.log(Cause::ConnectTimeout, "");
             hooks.report(&request, ConnectionError::Unavailable);
             Err(Refusal::unavailable())
         }
@@ -242,7 +247,7 @@ impl<T> ShardState<T> {
             proxy::client(peer, &head.headers, &self.trusted, by)
         };
         let (secure, certificate) = (stream.is_secure(), stream.peer_certificate());
-        RequestInfo { head, peer, secure, certificate }
+        RequestInfo { head, peer, secure, certificate, cookies: OnceCell::new() }
     }
 
     /// Appends the header lines that `add`, a hook of the application, inserts.

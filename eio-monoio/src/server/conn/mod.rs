@@ -12,6 +12,7 @@ mod header_slots;
 pub(crate) mod http;
 pub(crate) mod polling;
 pub(crate) mod raw_websocket;
+mod refused;
 pub(crate) mod reply;
 mod request;
 #[cfg(feature = "tls")]

@@ -14,6 +14,7 @@ use crate::error::SendError;
 use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
 use crate::metrics::UPGRADES;
+use crate::server::cause::Cause;
 use crate::server::session::Session;
 use crate::server::session::out_message::OutMessage;
 use crate::worker::deadline::millis;
@@ -35,7 +36,7 @@ impl<T> Session<T> {
                 Some(Event::UpgradeFailed(reason)) => {
                     self.env.counters.add(UPGRADES, 1, 1);
                     self.detach_probe();
-                    tracing::debug!(sid = %self.sid, %reason, "upgrade failed");
+                    self.log(Cause::UpgradeFailed, reason);
                 }
                 None => break,
             }
@@ -109,6 +110,9 @@ impl<T> Session<T> {
 
     fn on_closed(&self, reason: CloseReason) {
         self.closed.set(Some(reason));
+        if reason == CloseReason::PingTimeout {
+            self.log(Cause::PingTimeout, "");
+        }
         self.count_closed(reason);
         self.env.timers.remove(self.timer);
         self.outgoing.queue().borrow_mut().clear();

@@ -23,10 +23,12 @@ use eio_core::ws::{CloseCode, Role};
 use slab::Slab;
 
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
+use crate::error::SendError;
 use crate::io::limits::Limits;
 use crate::io::raw_websocket::PlainSocket;
 use crate::message::Encoded;
 use crate::metrics::Counters;
+use crate::server::cause::Cause;
 use crate::server::config::Config;
 use crate::server::hooks::{Hooks, OnPlain};
 use crate::server::session::env::{SessionEnv, Sessions};
@@ -37,6 +39,7 @@ use crate::server::shard::registry::{NoSid, Registry};
 use crate::server::shard::replies::Replies;
 use crate::server::shard::shared::{CallNumber, ServerShared, ShardMessage};
 use crate::web::compress::Deflater;
+use crate::web::persistence::KeepAlive;
 use crate::web::proxy::Trusted;
 use crate::worker::context::WorkerContext;
 use crate::worker::tasks::Guarded;
@@ -69,6 +72,7 @@ pub(crate) struct ShardState<T> {
     pub(crate) hooks: Hooks,
     pub(crate) trusted: Vec<Trusted>,
     pub(crate) deflater: Deflater,
+    pub(crate) keep_alive: KeepAlive,
     /// The threads that read files, if the server has static files.
     pub(crate) disk: Option<Arc<Disk>>,
     /// Replies of those threads, for connections that wait for them.
@@ -122,6 +126,7 @@ impl<T: 'static> ShardState<T> {
             hooks: plan.hooks.clone(),
             trusted: plan.config.trusted(),
             deflater: Deflater::fast(),
+            keep_alive: KeepAlive::new(plan.config.idle_timeout),
             disk: plan.disk.clone(),
             reads: Replies::default(),
             barriers: Replies::default(),
@@ -235,8 +240,10 @@ impl<T> ShardState<T> {
 /// Broadcasts.
 impl<T> ShardState<T> {
     pub(crate) fn broadcast_here(&self, call: CallNumber, message: &Encoded) {
-        self.for_each_before(call, |session| {
-            if let Err(error) = session.try_send_encoded(message) {
+        self.for_each_before(call, |session| match session.try_send_encoded(message) {
+            Ok(()) => {}
+            Err(SendError::Full) => session.log(Cause::SlowClient, ""),
+            Err(error) => {
                 tracing::debug!(sid = %session.sid, %error, "broadcast skipped a session");
             }
         });

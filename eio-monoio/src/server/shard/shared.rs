@@ -15,6 +15,7 @@ use crate::io::permit::ConnectionPermit;
 use crate::io::stream::DetachedStream;
 use crate::message::{Encoded, OwnedMessage};
 use crate::metrics::{Counters, Metrics};
+use crate::server::cause::CauseLog;
 use crate::server::config::Config;
 use crate::server::shard::disk::Reply;
 use crate::server::shard::registry::{Directory, Route, SidKey};
@@ -34,6 +35,7 @@ pub(crate) struct ServerShared {
     pub(crate) shutting_down: AtomicBool,
     /// Handshakes of all workers.
     pub(crate) handshakes: Rate,
+    pub(crate) causes: CauseLog,
     pub(crate) calls: CallSequence,
     /// See [`mailbox_high_water`](crate::Config::mailbox_high_water).
     pub(crate) mailbox_limit: usize,
@@ -150,6 +152,7 @@ impl ServerShared {
             connections: Arc::default(),
             shutting_down: AtomicBool::new(false),
             handshakes: Rate::new(),
+            causes: CauseLog::default(),
             calls: CallSequence::default(),
             mailbox_limit: config.mailbox_high_water,
             jobs: AtomicUsize::new(0),

@@ -28,6 +28,10 @@ docs() {
 # files and functions in docs/ARCHITECTURE.md exist.
 links() { ci/links.py; }
 
+# Comments, documents, test names and messages are standard technical English: at most 5 lines in 1,000 have a phrase
+# that is not. See CONTRIBUTING.md, "Language".
+prose() { ci/prose.py; }
+
 # Every combination of features compiles.
 features() {
   local combination
@@ -214,7 +218,7 @@ function skip {
 examples() { cargo build --release -p eio-monoio --examples; }
 
 # The jobs of CI for each commit.
-ALL=(fmt clippy docs links features test tls instructions no_std qemu mcu_size mcu_examples mcu_boards package examples)
+ALL=(fmt prose links clippy docs features test tls instructions no_std qemu mcu_size mcu_examples mcu_boards package examples)
 
 all() {
   local job

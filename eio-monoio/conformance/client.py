@@ -55,7 +55,7 @@ def run(installed, driver, groups):
     name = os.path.join(out, "spec.json")
     with open(name, "w") as file:
         json.dump(spec, file)
-    # No page to look at beside: -w 0.
+    # Without the web page of the suite: -w 0.
     command = installed.command("-m", "fuzzingserver", "-s", name, "-w", "0")
     with open(os.path.join(out, "log"), "w") as log:
         server = subprocess.Popen(command, env=installed.environment, cwd=out, stdout=log, stderr=log)

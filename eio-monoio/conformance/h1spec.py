@@ -63,7 +63,7 @@ def waits(address):
         stream = connect(address)
         stream.sendall(request)
         sockets.append(stream)
-    # Nothing may come; who answers or hangs up does it at once.
+    # There may be no response: a server that answers or closes does so at once.
     answered, _, _ = select.select(sockets, [], [], 1)
     for stream in answered:
         print("not waited for: %r" % cut[sockets.index(stream)])

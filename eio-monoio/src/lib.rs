@@ -26,7 +26,7 @@
 //! | `io` | sockets and TLS, buffered HTTP connections, WebSocket connections, queues of messages | [`PlainSocket`] |
 //! | `web` | pure functions over request heads: CORS, cookies, compression, files, proxies | [`Cors`], [`OriginPredicate`], [`Cookie`], [`SameSite`], [`Files`], [`ForwardedBy`], [`RequestInfo`] |
 //! | `deflate` | permessage-deflate (RFC 7692) | [`PerMessageDeflate`] |
-//! | `worker` | one thread: runtime, timers, buffers, tasks, mailbox | [`Driver`], [`spawn`], [`sleep`], [`Task`] |
+//! | `worker` | one thread: runtime, timers, buffers, tasks, mailbox | [`Driver`], [`spawn`], [`sleep`], [`Task`], [`blocking`] |
 //! | top | errors, messages, counters, messages as JSON | [`ServeError`], [`ConfigError`], [`SendError`], [`OwnedMessage`], [`Metrics`], [`WorkerMetrics`], `json` |
 //!
 //! [`Message`], [`Packet`], [`CloseReason`], [`Sid`], [`InvalidSid`] and [`Transport`] are those of `eio-core`.
@@ -59,9 +59,10 @@
 //! lower the three options to the application's needs and set [`max_connections`](Config::max_connections).
 //!
 //! Pooled buffers and free memory return to the operating system one second after a burst, if the allocator is
-//! glibc's. Socket buffers of the kernel, and [`PerMessageDeflate`], need memory in addition. A test
-//! compares a server with this table.
+//! glibc's. Socket buffers of the kernel, and [`PerMessageDeflate`], need memory in addition. A test compares a server
+//! with this table.
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod client;
 mod deflate;

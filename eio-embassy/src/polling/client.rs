@@ -25,7 +25,7 @@ use crate::time::{now, sleep_until};
 ///
 /// It has the methods of [`Client`](crate::Client), and its futures may be dropped like those. A connector whose
 /// `connect` starts again after it was dropped, such as that for edge-nal, never connects if the futures are dropped
-/// faster than it can connect: with such a connector await [`flush`](Self::flush) after a message.
+/// faster than it can connect: with such a connector await [`flushed`](Self::flushed) after a message.
 ///
 /// ```no_run
 /// # use eio_embassy::{Buffers, Config, Connector, Error, Message, PollingClient};
@@ -145,7 +145,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
     ///
     /// # Errors
     /// The session has ended.
-    pub async fn flush(&mut self) -> Result<(), Error> {
+    pub async fn flushed(&mut self) -> Result<(), Error> {
         loop {
             self.advance()?;
             if self.machine.post.is_idle() {
@@ -189,7 +189,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
     }
 
     /// The largest message that the server accepts, in bytes with its type. The send buffer may allow less.
-    pub const fn max_payload(&self) -> u32 {
+    pub const fn server_max_payload(&self) -> u32 {
         self.open.max_payload
     }
 

@@ -133,14 +133,14 @@ impl<'b, D: Connector, U: Connector, G: RngCore> AnyClient<'b, D, U, G> {
         }
     }
 
-    /// Waits until everything queued is sent, as [`Client::flush`] and [`PollingClient::flush`].
+    /// Waits until everything queued is sent, as [`Client::flushed`] and [`PollingClient::flushed`].
     ///
     /// # Errors
     /// The session has ended.
-    pub async fn flush(&mut self) -> Result<(), Error> {
+    pub async fn flushed(&mut self) -> Result<(), Error> {
         match self {
-            Self::WebSocket(client) => client.flush().await,
-            Self::Polling(client) => client.flush().await,
+            Self::WebSocket(client) => client.flushed().await,
+            Self::Polling(client) => client.flushed().await,
         }
     }
 
@@ -169,7 +169,7 @@ impl<'b, D: Connector, U: Connector, G: RngCore> AnyClient<'b, D, U, G> {
     }
 
     /// The largest message that the server accepts, in bytes with its type. The send buffer may allow less.
-    pub const fn max_payload(&self) -> u32 {
+    pub const fn server_max_payload(&self) -> u32 {
         self.handshake().max_payload
     }
 

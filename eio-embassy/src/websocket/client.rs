@@ -162,7 +162,7 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     ///
     /// # Errors
     /// The session has ended.
-    pub async fn flush(&mut self) -> Result<(), Error> {
+    pub async fn flushed(&mut self) -> Result<(), Error> {
         while self.conn.machine.io.has_unsent() {
             self.conn.advance().await?;
             self.conn.step().await;
@@ -205,7 +205,7 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     }
 
     /// The largest message that the server accepts, in bytes with its type.
-    pub const fn max_payload(&self) -> u32 {
+    pub const fn server_max_payload(&self) -> u32 {
         self.open.max_payload
     }
 

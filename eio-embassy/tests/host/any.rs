@@ -63,7 +63,7 @@ fn upgrade_waits_for_the_pending_get() {
             assert_eq!(client.handshake().sid.as_str(), "a_session");
             client.send("sent").await.unwrap();
             // Each future is dropped after it was pending once.
-            while poll_at_most(client.flush(), 0).await.is_none() {
+            while poll_at_most(client.flushed(), 0).await.is_none() {
                 embassy_futures::yield_now().await;
             }
             let late = loop {

@@ -77,7 +77,7 @@ fn dropping_futures_loses_nothing() {
                     if let Some(done) = poll_at_most(client.recv(), limit).await {
                         back.push(owned(done.unwrap()));
                     }
-                    poll_at_most(client.flush(), limit).await.unwrap_or(Ok(())).unwrap();
+                    poll_at_most(client.flushed(), limit).await.unwrap_or(Ok(())).unwrap();
                     run_others().await;
                 }
                 assert_eq!(back, sent, "limit {limit}, step {step}");
@@ -107,7 +107,7 @@ fn unfinished_message_blocks_other_messages() {
             assert_eq!(client.send(&long[1..]).await, Err(Error::Unfinished));
             while poll_at_most(client.send(&long[..]), 1).await.is_none() {}
             client.send("another").await.unwrap();
-            client.flush().await.unwrap();
+            client.flushed().await.unwrap();
         },
         async {
             peer.open(QUIET, 10_000).await;

@@ -272,7 +272,7 @@ fn message_larger_than_max_payload_is_not_sent() {
             // The type of a text message is one more byte.
             assert_eq!(client.send("a".repeat(1_000).as_str()).await, too_long);
             client.send(&[0; 1_000][..]).await.unwrap();
-            client.flush().await.unwrap();
+            client.flushed().await.unwrap();
         },
         async {
             peer.open(QUIET, 1_000).await;

@@ -280,7 +280,7 @@ fn dropping_polling_futures_loses_nothing() {
                         if let Some(done) = poll_at_most(client.recv(), limit).await {
                             back.push(owned(done.unwrap()));
                         }
-                        poll_at_most(client.flush(), limit).await.unwrap_or(Ok(())).unwrap();
+                        poll_at_most(client.flushed(), limit).await.unwrap_or(Ok(())).unwrap();
                     }
                     assert_eq!(back, sent, "{http:?}, limit {limit}, step {step}");
                     client.disconnect().await.unwrap();
@@ -313,7 +313,7 @@ fn polling_reconnects_after_the_server_closes_a_connection() {
             for text in ["a", "b", "c"] {
                 client.send(text).await.unwrap();
                 assert_eq!(client.recv().await, Ok(Message::Text(text)));
-                client.flush().await.unwrap();
+                client.flushed().await.unwrap();
             }
             client.disconnect().await.unwrap();
         })
@@ -330,7 +330,7 @@ fn idle_connections_are_not_reused_after_two_seconds() {
     with_server(&server, async |mut down, mut up| {
         session_over(&mut down, &mut up, async |mut client| {
             client.send("c").await.unwrap();
-            client.flush().await.unwrap();
+            client.flushed().await.unwrap();
             assert_eq!(client.recv().await, Ok(Message::Text("a")));
             // Servers close an idle connection after 5 s.
             Timer::after_secs(10).await;

@@ -123,7 +123,7 @@ fn messages_of_any_length_are_sent() {
             async |peer| assert_eq!(peer.next().await, Frame::Binary(message[..len].to_vec())),
             async |mut client| {
                 client.send(&message[..len]).await.unwrap();
-                client.flush().await.unwrap();
+                client.flushed().await.unwrap();
             },
         );
     }
@@ -132,7 +132,7 @@ fn messages_of_any_length_are_sent() {
         async |peer| assert_eq!(peer.next().await, Frame::Text(format!("4{text}"))),
         async |mut client| {
             client.send(text.as_str()).await.unwrap();
-            client.flush().await.unwrap();
+            client.flushed().await.unwrap();
         },
     );
 }
@@ -218,7 +218,7 @@ fn each_frame_has_another_mask() {
                 Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
             client.send("aaaa").await.unwrap();
             client.send("aaaa").await.unwrap();
-            client.flush().await.unwrap();
+            client.flushed().await.unwrap();
         },
         async {
             peer.open(QUIET, 1_000).await;

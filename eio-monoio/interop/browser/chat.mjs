@@ -6,7 +6,7 @@
 
 import { join } from "node:path";
 
-import { PATIENCE, check, directory, expect, open, visit } from "./visit.mjs";
+import { TIMEOUT, check, directory, expect, open, visit } from "./visit.mjs";
 
 const SIZE = { viewport: { width: 720, height: 560 }, deviceScaleFactor: 2, colorScheme: "light" };
 
@@ -17,7 +17,7 @@ async function say(page, text) {
 
 /** Waits until the log of a page has an entry with exactly this text. */
 const hears = (page, text) =>
-  page.waitForFunction((text) => [...document.querySelectorAll("#log li")].some((item) => item.textContent === text), text, PATIENCE);
+  page.waitForFunction((text) => [...document.querySelectorAll("#log li")].some((item) => item.textContent === text), text, TIMEOUT);
 
 await visit(async () => {
   const ada = await open(SIZE);

@@ -7,18 +7,18 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { PATIENCE, check, directory, expect, open, require, visit } from "./visit.mjs";
+import { TIMEOUT, check, directory, expect, open, require, visit } from "./visit.mjs";
 
 const data = (page) => page.evaluate(() => ({ ...document.body.dataset }));
 const text = (page, id) => page.locator(`#${id}`).innerText();
-const choose = (page, name, value) => page.locator(`input[name=${name}][value="${value}"]`).check(PATIENCE);
+const choose = (page, name, value) => page.locator(`input[name=${name}][value="${value}"]`).check(TIMEOUT);
 
 /** Waits until `transport` is in use and has carried `count` round trips with the settings as they are. */
 async function carried(page, transport, count) {
   const key = transport === "polling" ? "countPolling" : "countWebsocket";
   await page.waitForFunction(
     ([transport, key, count]) => document.body.dataset.transport === transport && Number(document.body.dataset[key]) >= count,
-    [transport, key, count], PATIENCE,
+    [transport, key, count], TIMEOUT,
   );
   return `${(await data(page))[key]} round trips`;
 }
@@ -43,7 +43,7 @@ await visit(async () => {
   const page = await open({ viewport: { width: 1280, height: 900 }, deviceScaleFactor: 2, colorScheme: "light" });
 
   await check("the connection is upgraded to WebSocket", async () => {
-    await page.waitForFunction(() => document.body.dataset.transport === "websocket", null, PATIENCE);
+    await page.waitForFunction(() => document.body.dataset.transport === "websocket", null, TIMEOUT);
     return `${(await data(page)).upgradedAt} ms after open`;
   });
   await check("polling carried round trips before the upgrade", async () => {
@@ -84,14 +84,14 @@ await visit(async () => {
   await check("the labels of the vertical axis are not cut", async () => {
     // Round trips of a hundredth of a millisecond to a quarter of a minute.
     await page.evaluate(() => [0.004, 15_000].forEach((rtt) => window.__latency.sample(rtt)));
-    await page.waitForFunction(() => window.__latency.axis.some(({ label }) => label === "10,000 ms"), null, PATIENCE);
+    await page.waitForFunction(() => window.__latency.axis.some(({ label }) => label === "10,000 ms"), null, TIMEOUT);
     await page.screenshot({ path: join(directory, "latency-slow.png") });
     const axis = await page.evaluate(() => window.__latency.axis);
     for (const { label, left } of axis) expect(left >= 0, `${label} begins at ${left}`);
     return `${axis.length} labels`;
   });
 
-  // Every choice of size and format begins new counts, so `carried` sees only what was asked for.
+  // Every choice of size and format restarts the counts, so `carried` sees only the messages of this choice.
   await check("64 KB of text and of binary over WebSocket", async () => {
     await choose(page, "size", 65536);
     await carried(page, "websocket", 10);

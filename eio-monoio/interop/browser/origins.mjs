@@ -4,7 +4,7 @@
 //
 // The first is a page with engine.io-client. Prints one line per check and exits with 0 if all hold, else with 1.
 
-import { PATIENCE, check, complaints, expect, open, others, visit } from "./visit.mjs";
+import { TIMEOUT, check, complaints, expect, open, others, visit } from "./visit.mjs";
 
 const [friendly, unfriendly] = others;
 
@@ -20,7 +20,7 @@ const talk = (page, server, options) => page.evaluate(([server, options, limit])
   socket.once("message", (text) => done({ text, over: socket.transport.name, sid: socket.id }));
   socket.once("error", (error) => done({ error: error.message }));
   setTimeout(() => done({ error: "nothing happens" }), limit);
-}), [server, options, PATIENCE.timeout]);
+}), [server, options, TIMEOUT.timeout]);
 
 await visit(async () => {
   const page = await open();

@@ -6,14 +6,14 @@
 
 import { join } from "node:path";
 
-import { PATIENCE, check, complaints, directory, expect, open, visit } from "./visit.mjs";
+import { TIMEOUT, check, complaints, directory, expect, open, visit } from "./visit.mjs";
 
 await visit(async () => {
   const page = await open({ viewport: { width: 720, height: 420 }, deviceScaleFactor: 2 });
   const knock = async (token, answer) => {
     await page.fill("#token", token);
     await page.press("#token", "Enter");
-    await page.waitForFunction((answer) => document.getElementById("said").textContent === answer, answer, PATIENCE);
+    await page.waitForFunction((answer) => document.getElementById("said").textContent === answer, answer, TIMEOUT);
   };
 
   await check("without a token the visitor is told so", () => knock("", 'Refused: 401 "Unauthorized"'));

@@ -1,4 +1,4 @@
-// What the visits of our pages share: a browser, checks that print a line each, and an eye on what goes wrong.
+// Shared by the visits of our pages: a browser, checks that print a line each, and a log of page errors.
 // The browser is $CHROMIUM, or /usr/bin/chromium.
 
 import { mkdirSync } from "node:fs";
@@ -54,7 +54,7 @@ export async function open(options) {
   page.on("websocket", (socket) => new URL(socket.url()).host === host || strangers.push(socket.url()));
   page.on("response", (response) => response.status() >= 400 && complaints.push(`${response.status()} ${response.url()}`));
   page.on("requestfailed", (request) => {
-    // The client gives up a pending poll when it is told to reconnect otherwise.
+    // The client gives up a pending poll when it reconnects with another transport.
     const { errorText } = request.failure();
     if (errorText !== "net::ERR_ABORTED") complaints.push(`${errorText} ${request.url()}`);
   });
@@ -62,7 +62,7 @@ export async function open(options) {
   return page;
 }
 
-export const PATIENCE = { timeout: 30_000 };
+export const TIMEOUT = { timeout: 30_000 };
 
 /** Runs a visit, checks what every page must hold to, and ends the process. `alone`: it asks nothing of others. */
 export async function visit(run, { alone = true } = {}) {

@@ -50,7 +50,7 @@ const special = {
   "options": [30, serverOptions],
   // --deflate or --deflate-takeover
   "deflate": [60, deflate],
-  // somebody ends the server when this says so
+  // The test ends the server when it reads this line
   "shutdown": [10, shutdown],
 };
 

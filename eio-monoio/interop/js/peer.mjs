@@ -26,7 +26,7 @@ export class Peer {
     });
     this.closed = new Promise(resolve =>
       this.socket.once("close", (reason, details) => resolve({ reason, details })));
-    // Whoever waits for one of these hears it; whoever does not must not end the process.
+    // A listener receives these events; without one, an `error` event would end the process.
     this.opened.catch(() => {});
     this.upgraded.catch(() => {});
 
@@ -127,7 +127,7 @@ function kind(value) {
   return value?.constructor?.name ?? typeof value;
 }
 
-// A 900 KB difference is told by its place.
+// Of two 900 KB values, print the position of the first difference.
 function difference(got, sent) {
   let at = 0;
   while (at < sent.length && got[at] === sent[at]) at++;

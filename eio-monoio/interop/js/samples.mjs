@@ -1,4 +1,4 @@
-// What the clients send. Every sample must come back as it went, on every transport.
+// The messages that the clients send. Every sample must return unchanged, on every transport.
 
 // Number of bytes of the "900 KB" messages: below the default maxPayload of 1,000,000, above every
 // buffer a server is likely to own.

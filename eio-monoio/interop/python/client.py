@@ -48,7 +48,7 @@ TRANSPORTS = {
     "upgrade": ["polling", "websocket"],
 }
 
-# What is sent comes back equal.
+# Every message returns unchanged.
 SAMPLES = {
     "plain": "hello",
     "empty": "",

@@ -198,10 +198,10 @@ mod tests {
                 let socket = Socket::connect(address).await.unwrap();
                 socket.set_options(nodelay, keepalive).unwrap();
                 let socket = socket2::Socket::from(socket.into_fd().unwrap());
-                assert_eq!(socket.nodelay().unwrap(), nodelay);
+                assert_eq!(socket.tcp_nodelay().unwrap(), nodelay);
                 assert_eq!(socket.keepalive().unwrap(), keepalive.is_some());
                 if let Some(time) = keepalive {
-                    assert_eq!(socket.keepalive_time().unwrap(), time);
+                    assert_eq!(socket.tcp_keepalive_time().unwrap(), time);
                 }
             }
         })

@@ -27,7 +27,7 @@
 //! # Memory
 //!
 //! Over a WebSocket no message allocates once queues and pools have grown to what the traffic needs. An idle client
-//! takes 3.7 KB of heap over a WebSocket and 4.8 KB over polling (x86-64; `tests/client_footprint.rs` measures it),
+//! takes 3.7 KB of heap over a WebSocket and 4.8 KB over polling (x86-64; `tests/memory/client.rs` measures it),
 //! the state of rustls for a TLS connection, and one descriptor. In addition it holds at most
 //! [`inbound_high_water`](Connect::inbound_high_water), [`outbound_high_water`](Connect::outbound_high_water) and one
 //! message of [`max_payload`](Connect::max_payload). At these limits the client stops receiving from the server.

@@ -40,7 +40,8 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     order
 }
 
-/// The threads that resolve names. A resolver that does not answer holds up one of them for half a minute.
+/// The threads that resolve names. A name server that does not answer occupies one of them for half a minute; while all
+/// are occupied, further lookups wait.
 fn resolvers() -> &'static Arc<ThreadPool> {
     static RESOLVERS: OnceLock<Arc<ThreadPool>> = OnceLock::new();
     RESOLVERS.get_or_init(|| ThreadPool::new(DEFAULT_THREADS))

@@ -135,7 +135,7 @@ impl SendObserver for SessionObserver<'_> {
 
     fn on_written(&self) {
         if self.session.is_current_ws(&self.ws.sender) {
-            self.session.drained();
+            self.session.on_sent();
         }
     }
 }

@@ -14,8 +14,7 @@ use crate::server::socket::Socket;
 /// Each worker has a handler of its own, created by the function passed to [`Server::new`](crate::Server::new), and
 /// calls it on its thread only: neither the handler nor its futures need to be `Send`. A session stays on one worker;
 /// all its methods are called there. Other sessions of the worker run while a future awaits, and wait while a method
-/// or future computes or blocks: pass such work to other threads, and return its result by a
-/// [`Remote`](crate::Remote).
+/// or future computes or blocks: pass such work to [`blocking`](crate::blocking).
 ///
 /// # A handler that answers at once
 /// [`message`](Self::message) is not an `async fn`, because the message is lent: its bytes are in the receive buffer,
@@ -56,8 +55,8 @@ use crate::server::socket::Socket;
 ///
 /// # A handler that awaits
 /// The returned future may borrow the handler (`use<'s>`), but neither the socket nor the message. It owns a clone of
-/// the one, which is cheap, and a copy of the other. Only its own worker can wake it; [`spawn`](crate::spawn) says what
-/// it may await.
+/// the one, which is cheap, and a copy of the other. Any thread may wake it; [`spawn`](crate::spawn) says what it may
+/// await.
 ///
 /// ```
 /// use std::time::Duration;
@@ -66,7 +65,7 @@ use crate::server::socket::Socket;
 /// struct Greeter;
 ///
 /// impl Greeter {
-///     // Stands for any async call on this worker: a client, a channel, a timer.
+///     // Stands for any async call: a client, a channel, a timer, `blocking` work.
 ///     async fn greeting(&self, name: &str) -> String {
 ///         eio_monoio::sleep(Duration::from_millis(100)).await;
 ///         format!("hello, {name}")

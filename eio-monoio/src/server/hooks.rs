@@ -48,7 +48,7 @@ impl Hooks {
 }
 
 /// The application's function for a message of a raw WebSocket.
-pub(crate) type OnPlain = Arc<dyn Fn(&PlainSocket, Message<'_>) + Send + Sync>;
+pub(crate) type OnRawWebSocket = Arc<dyn Fn(&PlainSocket, Message<'_>) + Send + Sync>;
 
 type OnResponse = dyn Fn(&RequestInfo<'_>, &mut HeaderMap) + Send + Sync;
 type OnRequest = dyn Fn(&RequestInfo<'_>) -> Result<(), Refusal> + Send + Sync;

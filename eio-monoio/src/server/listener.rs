@@ -222,7 +222,7 @@ impl Sockets {
             let endpoint = endpoint(&fd);
             if let Endpoint::Tcp(_) = endpoint {
                 // Accepted connections inherit it.
-                SockRef::from(&fd).set_nodelay(true)?;
+                SockRef::from(&fd).set_tcp_nodelay(true)?;
             }
             sockets.endpoints.push(endpoint);
             for listening in &mut sockets.listening {

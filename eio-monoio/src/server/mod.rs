@@ -30,7 +30,7 @@ use crate::error::ServeError;
 use crate::io::raw_websocket::PlainSocket;
 use crate::server::config::Config;
 use crate::server::handler::{Handler, OnMessage};
-use crate::server::hooks::{Hooks, OnPlain};
+use crate::server::hooks::{Hooks, OnRawWebSocket};
 use crate::server::listener::{Listener, Sockets};
 use crate::server::running::Running;
 use crate::server::socket::Socket;
@@ -104,7 +104,7 @@ where
 pub struct Server<F> {
     new_handler: F,
     config: Config,
-    on_raw_websocket: Option<OnPlain>,
+    on_raw_websocket: Option<OnRawWebSocket>,
     hooks: Hooks,
     files: Option<Files>,
     #[cfg(feature = "tls")]
@@ -191,8 +191,8 @@ where
     /// Each worker has a listening socket of its own, so the kernel distributes connections evenly.
     ///
     /// # Errors
-    /// - [`ServeError::Config`]: an option is outside its range, a rule of [`Files`] is wrong, or a file of
-    ///   [`Tls`](crate::Server::tls) cannot be used.
+    /// - [`ServeError::Config`]: an option is outside its range, a rule of [`Files`] is wrong, or a file of `Tls` is
+    ///   unusable.
     /// - [`ServeError::Io`]: no address can be bound, the kernel refuses the chosen
     ///   [`driver`](Config::driver), or a worker ended at its start, for example because `new_handler` panicked.
     pub fn bind(self, address: impl ToSocketAddrs) -> Result<Running, ServeError> {

@@ -1,4 +1,4 @@
-//! [`ThreadPool`]: threads for work that blocks. They start when there is work, and end when there is none for a while.
+//! [`ThreadPool`]: threads for work that blocks. They start when there is work, and end after a time without.
 
 use std::any::Any;
 use std::collections::VecDeque;

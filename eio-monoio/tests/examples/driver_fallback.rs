@@ -75,7 +75,9 @@ fn epoll_replaces_a_refused_io_uring() {
         let log = server.log();
         assert!(log.contains(" driver=epoll workers=2"), "{refused:?}: {log}");
         WebSocket::open(server.addr()).0.assert_alive();
-        Polling::open(server.addr()).assert_alive();
+        let mut polling = Polling::open(server.addr());
+        polling.assert_alive();
+        polling.post_ok("1");
         server.terminate();
         let status = server.wait(TIMEOUT).expect("it ends");
         assert!(status.success(), "{refused:?}: {status}");

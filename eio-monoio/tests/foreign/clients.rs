@@ -6,8 +6,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::foreign;
 use crate::support::process::{Driver, ServerOptions, ServerProcess};
+use crate::support::{foreign, parallel};
 
 /// Ends a client whose own limits (a few seconds for each scenario) have failed.
 const CLIENT_LIMIT: Duration = Duration::from_secs(120);
@@ -78,28 +78,27 @@ fn python_clients_get_every_echo(options: ServerOptions) {
 
 fn oversized_message_is_reported_to_clients(options: ServerOptions) {
     let test = "oversized_message_is_reported_to_clients";
-    let (javascript, python) = (foreign::javascript(test), foreign::python(test));
     let options = ServerOptions { max_payload: 10_000, ..options };
-    for client in [javascript, python].into_iter().flatten() {
+    for_each_client(test, |client| {
         let server = ServerProcess::start(&options);
         run(&mut client.client_command(server.url(), &["over-limit"]));
-    }
+    });
 }
 
 fn javascript_client_gets_compressed_echoes(options: ServerOptions) {
     let test = "javascript_client_gets_compressed_echoes";
     let Some(client) = foreign::javascript(test) else { return };
-    for deflate in ["--deflate", "--deflate-takeover"] {
+    let cases = ["--deflate", "--deflate-takeover"].map(|case| (case.to_owned(), case));
+    parallel::for_each(cases, |deflate| {
         let options = ServerOptions { deflate: Some(deflate), ..options.clone() };
         let server = ServerProcess::start(&options);
         run(&mut client.client_command(server.url(), &["deflate"]));
-    }
+    });
 }
 
 fn shutdown_notifies_every_client(options: ServerOptions) {
     let test = "shutdown_notifies_every_client";
-    let (javascript, python) = (foreign::javascript(test), foreign::python(test));
-    for client in [javascript, python].into_iter().flatten() {
+    for_each_client(test, |client| {
         let mut server = ServerProcess::start(&options);
         let mut signalled = None;
         let command = &mut client.client_command(server.url(), &["shutdown"]);
@@ -115,7 +114,15 @@ fn shutdown_notifies_every_client(options: ServerOptions) {
         let status = server.wait(STOP_LIMIT).expect("SIGTERM ends the server");
         assert!(status.success(), "the server ended with {status}");
         assert!(signalled.elapsed() < STOP_LIMIT, "clients were notified late:\n{output}");
-    }
+    });
+}
+
+/// Runs `body` with the JavaScript and the Python clients at the same time.
+#[track_caller]
+fn for_each_client(test: &str, body: impl Fn(&foreign::Program) + Sync) {
+    let clients = [("JavaScript", foreign::javascript(test)), ("Python", foreign::python(test))];
+    let clients = clients.into_iter().filter_map(|(name, client)| Some((name.to_owned(), client?)));
+    parallel::for_each(clients, body);
 }
 
 fn run(command: &mut Command) {

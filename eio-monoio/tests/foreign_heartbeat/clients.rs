@@ -34,19 +34,19 @@ matrix! {
 
 fn heartbeat_keeps_only_clients_that_answer_pings(options: ServerOptions) {
     let test = "heartbeat_keeps_only_clients_that_answer_pings";
-    let javascript =
-        foreign::javascript(test).map(|client| (client, &["heartbeat", "silence"][..]));
-    let python = foreign::python(test).map(|client| (client, &["heartbeat"][..]));
     let options = ServerOptions {
         ping_interval: Duration::from_millis(300),
         ping_timeout: Duration::from_millis(200),
         ..options
     };
-    let clients = [("JavaScript", javascript), ("Python", python)];
-    let clients = clients.into_iter().filter_map(|(name, client)| Some((name.to_owned(), client?)));
-    parallel::for_each(clients, |(client, scenarios)| {
+    let (javascript, python) = (foreign::javascript(test), foreign::python(test));
+    let cases = [(javascript, "heartbeat"), (javascript, "silence"), (python, "heartbeat")];
+    let cases = cases.into_iter().enumerate().filter_map(|(n, (client, scenario))| {
+        Some((format!("{scenario} {n}"), (client?, scenario)))
+    });
+    parallel::for_each(cases, |(client, scenario)| {
         let server = ServerProcess::start(&options);
-        let mut command = client.client_command(server.url(), scenarios);
+        let mut command = client.client_command(server.url(), &[scenario]);
         if let Err(error) = foreign::run(&mut command, CLIENT_LIMIT, |_| {}) {
             panic!("{error}");
         }

@@ -53,7 +53,7 @@ fn heartbeat_keeps_an_idle_session_open(kind: ForeignServer, test: &str) {
     let Some(server) = kind.start(test, kind.brief, "1000000") else { return };
     on_every_transport(async |transport| {
         let client = connect_over(server.url(), transport).await.expect("connects");
-        client::sleep(kind.brief_sum * 2).await;
+        client::sleep(kind.brief_sum * 3 / 2).await;
         client.send("still here").await.expect("queued");
         assert_eq!(next_message(&client).await, OwnedMessage::Text("still here".into()));
     });

@@ -7,7 +7,7 @@ use eio_monoio::{Driver, PerMessageDeflate, Running, Server};
 use flate2::{Compress, Compression, FlushCompress};
 
 use crate::allocator;
-use crate::support::configs::{default_config, drivers};
+use crate::support::configs::default_config;
 use crate::support::echo::Echo;
 use crate::support::own_process;
 use crate::support::polling::sid_of;
@@ -170,7 +170,5 @@ fn echoes_do_not_allocate(driver: Driver) {
 
 #[test]
 fn echo_does_not_allocate() {
-    own_process::run(module_path!(), "echo_does_not_allocate", || {
-        drivers().for_each(echoes_do_not_allocate);
-    });
+    own_process::for_each_driver(module_path!(), "echo_does_not_allocate", echoes_do_not_allocate);
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use eio_monoio::{Config, Driver, Running, Server};
 
 use crate::allocator;
-use crate::support::configs::drivers;
 use crate::support::echo::Echo;
 use crate::support::own_process;
 use crate::support::polling::Polling;
@@ -136,19 +135,18 @@ fn assert_servers_leak_nothing(driver: Driver) {
 
 #[test]
 fn connecting_and_disconnecting_clients_leak_nothing() {
-    own_process::run(module_path!(), "connecting_and_disconnecting_clients_leak_nothing", || {
-        for driver in drivers() {
-            let running = start(driver, Duration::from_secs(20));
-            let addr = running.local_addr();
-            assert_no_leak("WebSockets", &running, 10_000, |n| connect_and_disconnect(addr, n));
-            drop(running);
+    let test = "connecting_and_disconnecting_clients_leak_nothing";
+    own_process::for_each_driver(module_path!(), test, |driver| {
+        let running = start(driver, Duration::from_secs(20));
+        let addr = running.local_addr();
+        assert_no_leak("WebSockets", &running, 10_000, |n| connect_and_disconnect(addr, n));
+        drop(running);
 
-            let running = start(driver, Duration::from_millis(150));
-            let addr = running.local_addr();
-            assert_no_leak("abandoned handshakes", &running, 5000, |_| abandon(addr));
-            drop(running);
+        let running = start(driver, Duration::from_millis(150));
+        let addr = running.local_addr();
+        assert_no_leak("abandoned handshakes", &running, 5000, |_| abandon(addr));
+        drop(running);
 
-            assert_servers_leak_nothing(driver);
-        }
+        assert_servers_leak_nothing(driver);
     });
 }

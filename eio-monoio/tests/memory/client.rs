@@ -14,26 +14,23 @@ use eio_monoio::{Driver, Running, Server, Transport};
 
 use crate::allocator;
 use crate::support::client::{TRANSPORTS, block_on, connect_over, next_message, websocket};
-use crate::support::configs::{drivers, epoll_config};
+use crate::support::configs::epoll_config;
 use crate::support::echo::Echo;
 use crate::support::own_process;
 
 #[test]
 fn client_memory_is_bounded_and_released() {
-    own_process::run(module_path!(), "client_memory_is_bounded_and_released", || {
+    let test = "client_memory_is_bounded_and_released";
+    own_process::for_each_driver(module_path!(), test, |driver| {
         let (server, url) = start_server();
-        for driver in drivers() {
-            messages_do_not_allocate(driver, &url);
-            let polling = idle_memory(driver, &url, Transport::Polling);
-            let websocket = idle_memory(driver, &url, Transport::WebSocket);
-            println!(
-                "heap of an idle client, {driver}: polling {polling} B, WebSocket {websocket} B"
-            );
-            assert!(polling < 8 * 1024, "{polling}");
-            assert!(websocket < 4 * 1024, "{websocket}");
-        }
+        messages_do_not_allocate(driver, &url);
+        let polling = idle_memory(driver, &url, Transport::Polling);
+        let websocket = idle_memory(driver, &url, Transport::WebSocket);
+        println!("heap of an idle client, {driver}: polling {polling} B, WebSocket {websocket} B");
+        assert!(polling < 8 * 1024, "{polling}");
+        assert!(websocket < 4 * 1024, "{websocket}");
         drop(server);
-        drivers().for_each(descriptors_are_closed);
+        descriptors_are_closed(driver);
     });
 }
 

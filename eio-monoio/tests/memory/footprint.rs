@@ -11,7 +11,6 @@ use eio_monoio::{
 };
 
 use crate::allocator;
-use crate::support::configs::drivers;
 use crate::support::connection::Connection;
 use crate::support::own_process;
 use crate::support::polling::sid_of;
@@ -258,7 +257,6 @@ fn check_driver(driver: Driver) {
 
 #[test]
 fn memory_stays_within_the_documented_formula() {
-    own_process::run(module_path!(), "memory_stays_within_the_documented_formula", || {
-        drivers().for_each(check_driver);
-    });
+    let test = "memory_stays_within_the_documented_formula";
+    own_process::for_each_driver(module_path!(), test, check_driver);
 }

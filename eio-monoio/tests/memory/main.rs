@@ -1,4 +1,4 @@
-//! Allocations, memory and descriptors. These are figures of a process, so each test has a process of its own.
+//! Allocations, memory and descriptors. These are measured for a process, so each test runs in processes of its own.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -75,18 +75,7 @@ async fn run(way: &str) -> String {
             tokio().spawn_blocking(work).await.expect("a value").to_owned()
         }
         "HTTP by a runtime" => tokio().spawn(http_get()).await.expect("a response"),
-        "shared lock" => {
-            static LOCK: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-            let (tx, rx) = std::sync::mpsc::channel();
-            thread::spawn(move || {
-                let _held = LOCK.blocking_lock();
-                tx.send(()).expect("the handler waits");
-                thread::sleep(WORK);
-            });
-            rx.recv().expect("the lock is held");
-            let _held = LOCK.lock().await;
-            "locked".to_owned()
-        }
+        "shared lock" => shared_lock().await,
         "entered runtime" => {
             let _entered = tokio().enter();
             tokio::time::sleep(WORK).await;
@@ -103,25 +92,42 @@ async fn run(way: &str) -> String {
             sleep(WORK).await;
             "slept".to_owned()
         }
-        "polled by hand" => {
-            let slot: Arc<Mutex<(bool, Option<Waker>)>> = Arc::default();
-            let other = slot.clone();
-            on_a_thread(move || {
-                let mut slot = other.lock().unwrap();
-                slot.0 = true;
-                if let Some(waker) = slot.1.take() {
-                    waker.wake();
-                }
-            });
-            poll_fn(|cx| {
-                let mut slot = slot.lock().unwrap();
-                slot.1 = Some(cx.waker().clone());
-                if slot.0 { Poll::Ready("woken".to_owned()) } else { Poll::Pending }
-            })
-            .await
-        }
+        "polled by hand" => polled_by_hand().await,
         other => panic!("unknown way {other}"),
     }
+}
+
+/// Waits for a lock that another thread holds.
+async fn shared_lock() -> String {
+    static LOCK: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let (tx, rx) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let _held = LOCK.blocking_lock();
+        tx.send(()).expect("the handler waits");
+        thread::sleep(WORK);
+    });
+    rx.recv().expect("the lock is held");
+    let _held = LOCK.lock().await;
+    "locked".to_owned()
+}
+
+/// Keeps the waker of a poll where another thread finds it.
+async fn polled_by_hand() -> String {
+    let slot: Arc<Mutex<(bool, Option<Waker>)>> = Arc::default();
+    let other = slot.clone();
+    on_a_thread(move || {
+        let mut slot = other.lock().unwrap();
+        slot.0 = true;
+        if let Some(waker) = slot.1.take() {
+            waker.wake();
+        }
+    });
+    poll_fn(|cx| {
+        let mut slot = slot.lock().unwrap();
+        slot.1 = Some(cx.waker().clone());
+        if slot.0 { Poll::Ready("woken".to_owned()) } else { Poll::Pending }
+    })
+    .await
 }
 
 const WAYS: [&str; 12] = [

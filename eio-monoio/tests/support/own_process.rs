@@ -2,6 +2,11 @@
 
 use std::process::Command;
 
+use eio_monoio::Driver;
+
+use super::configs::drivers;
+use super::parallel;
+
 /// The command that runs `test` of the module `module` (its `module_path!()`) alone.
 pub(crate) fn command(module: &str, test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the path of the test binary"));
@@ -17,15 +22,18 @@ pub(crate) fn path(module: &str, test: &str) -> String {
     }
 }
 
-/// Runs `body` in a process of its own, for tests that measure a process.
+/// Runs `body` for each driver in a process of its own, for tests that measure a process.
 #[track_caller]
-pub(crate) fn run(module: &str, test: &str, body: impl FnOnce()) {
-    const CHILD: &str = "EIO_TEST_OWN_PROCESS";
-    if std::env::var_os(CHILD).is_some() {
-        return body();
+pub(crate) fn for_each_driver(module: &str, test: &str, body: impl FnOnce(Driver)) {
+    const DRIVER: &str = "EIO_TEST_DRIVER";
+    if let Ok(driver) = std::env::var(DRIVER) {
+        return body(driver.parse().expect("a driver"));
     }
-    let output = command(module, test).env(CHILD, "1").output().expect("the test binary runs");
-    print!("{}", String::from_utf8_lossy(&output.stdout));
-    eprint!("{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "the process of the test failed: {}", output.status);
+    parallel::for_each(drivers().map(|driver| (driver.to_string(), driver)), |driver| {
+        let mut command = command(module, test);
+        let output = command.env(DRIVER, driver.to_string()).output().expect("the test runs");
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "the process of the test failed: {}", output.status);
+    });
 }

@@ -155,7 +155,7 @@ fn returning_client_resumes_its_tls_session() {
 fn invalid_tls_options_are_named() {
     let identity = Identity::new();
     let (certificate, key) = (&identity.certificate, &identity.key);
-    let other = identity.pki.certify("other").key_pair.serialize_pem();
+    let other = identity.pki.certify("other").signing_key.serialize_pem();
     let other = identity.directory.write("other.pem", other);
     let empty = identity.directory.write("empty.pem", "");
     let absent = empty.with_file_name("absent.pem");

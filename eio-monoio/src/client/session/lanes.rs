@@ -157,7 +157,7 @@ impl Session {
     }
 
     /// A write to the WebSocket is complete, so that there may be room for more.
-    pub(crate) fn drained(&self) {
+    pub(crate) fn on_sent(&self) {
         self.flush_ws();
         if !self.senders.is_empty() && !self.is_outbox_full() {
             self.senders.wake_all();

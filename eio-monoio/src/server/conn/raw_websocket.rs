@@ -11,7 +11,7 @@ use crate::io::raw_websocket::{PlainSocket, Reader};
 use crate::io::ws_conn::{self, WsConn};
 use crate::io::ws_reader::WsReader;
 use crate::server::conn::Conn;
-use crate::server::hooks::OnPlain;
+use crate::server::hooks::OnRawWebSocket;
 use crate::server::shard::ShardState;
 
 /// Continues the connection as a raw WebSocket, in a task of its own.
@@ -19,7 +19,7 @@ pub(crate) fn start<T: 'static>(
     state: &Rc<ShardState<T>>,
     conn: Box<Conn<T>>,
     deflate: Option<Terms>,
-    on_message: OnPlain,
+    on_message: OnRawWebSocket,
 ) {
     let (outward, inward) = state.deflate(deflate);
     let (ws, rx) = WsConn::new(conn.http, Role::Server, outward);

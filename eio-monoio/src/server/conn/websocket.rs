@@ -105,7 +105,7 @@ impl<H: Handler> SessionSocket<H> {
                 Ok(never) => match never {},
                 Err(end) => end,
             };
-            self.conclude(end);
+            self.begin_close(end);
             self.ws.complete_close(&end, &mut incoming.rx).await;
         }
     }
@@ -190,7 +190,7 @@ impl<H: Handler> SessionSocket<H> {
             }
         };
         // At once: the handler may be busy for long.
-        self.conclude(end);
+        self.begin_close(end);
         end
     }
 
@@ -288,7 +288,7 @@ impl<H: Handler> SessionSocket<H> {
     }
 
     /// Starts the closing handshake if it is due, and notifies the session.
-    fn conclude(&self, end: ReadEnd) {
+    fn begin_close(&self, end: ReadEnd) {
         let current = self.is_current();
         self.ws.begin_close(&end);
         if matches!(end, ReadEnd::Closed) && current && self.session.closed().is_none() {

@@ -30,7 +30,7 @@ use crate::message::Encoded;
 use crate::metrics::Counters;
 use crate::server::cause::Cause;
 use crate::server::config::Config;
-use crate::server::hooks::{Hooks, OnPlain};
+use crate::server::hooks::{Hooks, OnRawWebSocket};
 use crate::server::session::env::{SessionEnv, Sessions};
 use crate::server::session::{NewSession, Session};
 use crate::server::shard::disk::{Disk, Reply};
@@ -68,7 +68,7 @@ pub(crate) struct ShardState<T> {
     pub(crate) counters: Arc<Counters>,
     pub(crate) shared: Arc<ServerShared>,
     /// The application's function for WebSockets on other paths.
-    pub(crate) on_raw_websocket: Option<OnPlain>,
+    pub(crate) on_raw_websocket: Option<OnRawWebSocket>,
     pub(crate) hooks: Hooks,
     pub(crate) trusted: Vec<Trusted>,
     pub(crate) deflater: Deflater,

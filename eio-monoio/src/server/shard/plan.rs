@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use crate::server::config::Config;
-use crate::server::hooks::{Hooks, OnPlain};
+use crate::server::hooks::{Hooks, OnRawWebSocket};
 use crate::server::listener::Listening;
 use crate::server::shard::disk::Disk;
 use crate::server::shard::shared::ServerShared;
@@ -17,7 +17,7 @@ pub(crate) struct Plan {
     pub(crate) wake_rx: UnixStream,
     pub(crate) listening: Vec<Listening>,
     pub(crate) max_connections: usize,
-    pub(crate) on_raw_websocket: Option<OnPlain>,
+    pub(crate) on_raw_websocket: Option<OnRawWebSocket>,
     pub(crate) hooks: Hooks,
     pub(crate) disk: Option<Arc<Disk>>,
 }

@@ -62,7 +62,7 @@ pub(crate) enum ShardMessage {
     DisconnectAll(CallNumber),
     /// The reply of a disk thread, with the number of the request.
     Disk(u64, Reply),
-    /// A question of the worker with this id, with a number. [`BarrierReached`](Self::BarrierReached) answers it when all
+    /// From the worker with this id, with a number. [`BarrierReached`](Self::BarrierReached) answers it, after all HTTP
     /// requests that the receiver has received by now are passed on.
     Barrier(u16, u64),
     BarrierReached(u64),

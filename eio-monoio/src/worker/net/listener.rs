@@ -34,7 +34,7 @@ impl Listener {
         if monoio::utils::is_legacy() {
             flags |= libc::SOCK_NONBLOCK;
         }
-        let accept = |storage: *mut libc::sockaddr_storage, len: *mut libc::socklen_t| {
+        let accept = |storage: *mut socket2::SockAddrStorage, len: *mut libc::socklen_t| {
             // SAFETY: socket2 lends storage and its length for the duration of the call.
             let fd = unsafe { libc::accept4(self.socket.raw(), storage.cast(), len, flags) };
             if fd < 0 {
@@ -68,7 +68,7 @@ pub(crate) fn listen(address: SocketAddr, backlog: u32, shared: bool) -> io::Res
         socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
-    socket.set_nodelay(true)?;
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;

@@ -79,7 +79,7 @@ impl Socket {
     pub(crate) fn set_options(&self, nodelay: bool, keepalive: Option<Duration>) -> io::Result<()> {
         let fd = self.shared.borrow_fd();
         let socket = socket2::SockRef::from(&fd);
-        socket.set_nodelay(nodelay)?;
+        socket.set_tcp_nodelay(nodelay)?;
         if let Some(time) = keepalive {
             socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(time))?;
         }

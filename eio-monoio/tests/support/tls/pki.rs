@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use eio_monoio::Tls;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedKey, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -14,8 +15,11 @@ use crate::support::temp_dir::TempDir;
 
 /// An authority that certifies servers and clients.
 pub(crate) struct Pki {
-    authority: CertifiedKey,
+    certificate: Certificate,
+    issuer: Issuer<'static, KeyPair>,
 }
+
+pub(crate) type CertifiedKey = rcgen::CertifiedKey<KeyPair>;
 
 impl Pki {
     pub(crate) fn new() -> Self {
@@ -23,24 +27,23 @@ impl Pki {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(DnType::CommonName, "authority of a test");
-        let key_pair = KeyPair::generate().unwrap();
-        let cert = params.self_signed(&key_pair).unwrap();
-        Self { authority: CertifiedKey { cert, key_pair } }
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self { certificate, issuer: Issuer::new(params, key) }
     }
 
     /// The authority's own certificate.
     pub(crate) fn pem(&self) -> String {
-        self.authority.cert.pem()
+        self.certificate.pem()
     }
 
     pub(crate) fn certify(&self, name: &str) -> CertifiedKey {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.use_authority_key_identifier_extension = true;
         params.distinguished_name.push(DnType::CommonName, name);
-        let key_pair = KeyPair::generate().unwrap();
-        let CertifiedKey { cert, key_pair: key } = &self.authority;
-        let cert = params.signed_by(&key_pair, cert, key).unwrap();
-        CertifiedKey { cert, key_pair }
+        let signing_key = KeyPair::generate().unwrap();
+        let cert = params.signed_by(&signing_key, &self.issuer).unwrap();
+        CertifiedKey { cert, signing_key }
     }
 
     /// A server with a certificate for `name`; with `clients` it requires a certificate of its clients.
@@ -57,7 +60,7 @@ impl Pki {
         } else {
             builder.with_no_client_auth()
         };
-        let key = certified.key_pair.serialize_der().try_into().unwrap();
+        let key = certified.signing_key.serialize_der().try_into().unwrap();
         builder.with_single_cert(vec![certified.cert.der().clone()], key).unwrap()
     }
 
@@ -69,13 +72,13 @@ impl Pki {
             .unwrap()
             .with_root_certificates(self.roots());
         let Some(own) = own else { return builder.with_no_client_auth() };
-        let key = own.key_pair.serialize_der().try_into().unwrap();
+        let key = own.signing_key.serialize_der().try_into().unwrap();
         builder.with_client_auth_cert(vec![own.cert.der().clone()], key).unwrap()
     }
 
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
-        roots.add(self.authority.cert.der().clone()).unwrap();
+        roots.add(self.certificate.der().clone()).unwrap();
         roots
     }
 }
@@ -83,7 +86,7 @@ impl Pki {
 /// Writes `certificate.pem` and `key.pem`.
 pub(crate) fn write_identity(directory: &TempDir, own: &CertifiedKey) -> (PathBuf, PathBuf) {
     let certificate = directory.write("certificate.pem", own.cert.pem());
-    (certificate, directory.write("key.pem", own.key_pair.serialize_pem()))
+    (certificate, directory.write("key.pem", own.signing_key.serialize_pem()))
 }
 
 /// A server's identity for `127.0.0.1` in files, and its authority.

@@ -35,7 +35,7 @@ impl Handler for Choosy {
     }
 }
 
-/// What the peer does. It returns the connections that the effect needs.
+/// The action of the peer. It returns the connections that the effect needs.
 type Act = fn(&TestServer) -> Box<dyn std::any::Any>;
 
 /// The request of one connection.
@@ -55,7 +55,7 @@ fn query(query: &str) -> Request {
     Request::get(&format!("/engine.io/?{query}"))
 }
 
-/// The act and words of the line.
+/// The action and the words of the line.
 const REFUSALS: [(Act, &[&str]); 26] = [
     (
         |server| ask(server, &Request::get(POLLING).header("Origin", "https://page.example")),

@@ -104,7 +104,7 @@ impl Drop for Proxy {
     }
 }
 
-/// What a configuration is adapted to.
+/// The addresses and files of one run.
 struct Place<'a> {
     directory: &'a Path,
     server: SocketAddr,
@@ -252,7 +252,7 @@ fn caddy(command: &mut Command, place: &Place<'_>) {
 /// A certificate for the loopback address.
 fn certify(directory: &TempDir) {
     let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a key");
-    let (certificate, key) = (certified.cert.pem(), certified.key_pair.serialize_pem());
+    let (certificate, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
     directory.write("app.pem", &certificate);
     directory.write("app.key", &key);
     directory.write("both.pem", certificate + &key);

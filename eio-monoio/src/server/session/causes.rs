@@ -1,4 +1,4 @@
-//! What a session logs about its end.
+//! The log lines of a session about its end.
 
 use std::fmt::Display;
 

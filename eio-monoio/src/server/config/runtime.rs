@@ -49,8 +49,8 @@ impl Config {
     }
 
     /// The time for which [`Server::bind`](crate::Server::bind) and [`Server::bind_unix`](crate::Server::bind_unix)
-    /// repeat their attempt while the address is in use. After the end of a process by SIGKILL the kernel takes up to a
-    /// second to close its listeners, with io_uring and many connections.
+    /// repeat their attempt while the address is in use. After SIGKILL the kernel closes the sockets of a process in the
+    /// background, which takes it up to a second for 15,000 connections.
     ///
     /// **Default:** 5 s. **Range:** 0 to 24 h. The wait is logged at WARN. After it the error is
     /// [`AddrInUse`](std::io::ErrorKind::AddrInUse); with 0 there is one attempt.

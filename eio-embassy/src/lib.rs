@@ -18,6 +18,7 @@ mod config;
 mod early;
 mod error;
 mod fmt;
+mod poll;
 mod session;
 mod time;
 

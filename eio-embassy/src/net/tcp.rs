@@ -14,6 +14,7 @@ use embassy_time::{Duration, Instant, Timer};
 
 use crate::error::{Error, Timeout};
 use crate::net::connector::Connector;
+use crate::poll::poll_once;
 
 /// A [`Connector`] over one TCP socket of embassy-net, with names resolved by its DNS client (A records).
 ///
@@ -113,9 +114,7 @@ impl<'d> Connector for TcpConnector<'d> {
                 let until = Instant::now() + self.timeout;
                 // Polled once, the attempt has begun, and continues if this future is dropped.
                 self.connecting = Some((endpoint, until));
-                if let Poll::Ready(result) =
-                    embassy_futures::poll_once(self.socket.connect(endpoint))
-                {
+                if let Poll::Ready(result) = poll_once(self.socket.connect(endpoint)).await {
                     self.connecting = None;
                     return result.map_err(|_| Error::Connect);
                 }

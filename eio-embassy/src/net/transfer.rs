@@ -5,12 +5,12 @@ use core::task::Poll;
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::time::Instant;
-use embassy_futures::poll_once;
 use embassy_futures::select::{Either3, select3};
 use embedded_io_async::{Read, Write};
 
 use crate::buffers::SendBuffer;
 use crate::error::{Closed, Error};
+use crate::poll::poll_once;
 use crate::time::sleep_until;
 
 /// The buffers of one connection. All state of a transfer is here, so a future that is dropped loses no byte.
@@ -111,13 +111,13 @@ impl<'b> ConnBuffers<'b> {
     }
 
     /// Writes as much as the connection accepts without waiting.
-    pub(crate) fn write_now<W: Write>(&mut self, writer: &mut W) {
+    pub(crate) async fn write_now<W: Write>(&mut self, writer: &mut W) {
         loop {
             let (_, unsent, _) = self.pending(false);
             if unsent.is_empty() {
                 return;
             }
-            match poll_once(writer.write(unsent)) {
+            match poll_once(writer.write(unsent)).await {
                 Poll::Ready(result) => self.written(result.map_err(|error| Error::io(&error))),
                 Poll::Pending => return,
             }

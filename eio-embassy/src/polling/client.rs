@@ -4,7 +4,6 @@ use eio_core::open::Open;
 use eio_core::packet::Message;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
-use embassy_futures::poll_once;
 use embassy_futures::select::{Either, Either3, select, select3};
 
 use crate::buffers::Buffers;
@@ -12,6 +11,7 @@ use crate::config::Config;
 use crate::early::Early;
 use crate::error::{Closed, Error, Timeout};
 use crate::net::connector::Connector;
+use crate::poll::poll_once;
 use crate::polling::http::Exchange;
 use crate::polling::machine::PollingMachine;
 use crate::time::{now, sleep_until};
@@ -135,7 +135,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
             }
             self.step().await;
         }
-        let _ = poll_once(self.step());
+        let _ = poll_once(self.step()).await;
         Ok(())
     }
 

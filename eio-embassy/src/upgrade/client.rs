@@ -83,7 +83,7 @@ where
             let (reader, writer) = up.split();
             let mut conn = WsConn { machine, reader, writer, rng };
             // The upgrade packet does not wait for the other connection to close.
-            conn.write_now();
+            conn.write_now().await;
             down.close().await;
             return Ok(AnyClient::WebSocket(Client::resume(conn, open, early, close_timeout_ms)));
         }

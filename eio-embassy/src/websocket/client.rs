@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::early::Early;
 use crate::error::{Closed, Error, Timeout};
 use crate::net::connector::Connector;
+use crate::poll::poll_once;
 use crate::time::now;
 use crate::websocket::io::WsConn;
 use crate::websocket::machine::WsMachine;
@@ -136,7 +137,9 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
 
     /// Sends a message: waits for room in the send buffer, queues the message, and writes as much as the connection
     /// accepts without waiting. A message larger than the buffer is sent in several frames; then it returns when the
-    /// last one is queued. While it waits, pings are answered, and received messages stay for [`recv`](Self::recv).
+    /// last one is queued. Bytes that have been received are processed first, without waiting, so that a program that
+    /// only sends answers pings and learns of the end; received messages stay for [`recv`](Self::recv), and while one
+    /// is unread, nothing after it is processed.
     ///
     /// If this future is dropped, the message is not sent, unless it is larger than the buffer. A part of such a
     /// message may be sent: pass the same message to the next `send`, which continues it. Do that within the server's
@@ -147,12 +150,15 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     /// - Any other: the session has ended.
     pub async fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), Error> {
         let message = message.into();
+        // A program that only sends answers pings here, and learns of the end of the session.
+        let _ = poll_once(self.conn.step()).await;
+        self.conn.advance().await?;
         let id = self.conn.machine.fingerprint(message);
         while !self.conn.machine.push(message, id, &mut self.conn.rng)? {
             self.conn.advance().await?;
             self.conn.step().await;
         }
-        self.conn.write_now();
+        self.conn.write_now().await;
         Ok(())
     }
 

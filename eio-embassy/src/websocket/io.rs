@@ -27,7 +27,7 @@ impl<R: Read, W: Write, G: RngCore> WsConn<'_, R, W, G> {
     pub(crate) async fn advance(&mut self) -> Result<(), Error> {
         self.machine.advance(&mut self.rng, now());
         let Some(error) = self.machine.ended() else { return Ok(()) };
-        self.write_now();
+        self.write_now().await;
         // A server that does not send probably does not receive: report the timeout at once.
         let timeout_ms = if let Error::TimedOut(_) = error { 0 } else { CLOSE_FRAME_TIMEOUT_MS };
         let until = now().after(timeout_ms);
@@ -58,7 +58,7 @@ impl<R: Read, W: Write, G: RngCore> WsConn<'_, R, W, G> {
     }
 
     /// Writes as much as the connection accepts without waiting.
-    pub(crate) fn write_now(&mut self) {
-        self.machine.io.write_now(&mut self.writer);
+    pub(crate) async fn write_now(&mut self) {
+        self.machine.io.write_now(&mut self.writer).await;
     }
 }

@@ -13,6 +13,9 @@ use embassy_time_driver::Driver;
 const LIMIT: u64 = 1_000_000 * 1_000_000;
 
 thread_local! {
+    /// The wakers of the tasks that run.
+    static TASKS: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
+
     static CLOCK: RefCell<(u64, Vec<(u64, Waker)>)> = const { RefCell::new((0, Vec::new())) };
 }
 
@@ -26,7 +29,11 @@ impl Driver for VirtualClock {
         CLOCK.with_borrow(|(now, _)| *now)
     }
 
+    /// Panics on a waker that is not a task's, as the timer queue of the executor does on a board.
     fn schedule_wake(&self, at: u64, waker: &Waker) {
+        let is_of_a_task =
+            TASKS.with_borrow(|tasks| tasks.iter().any(|task| task.will_wake(waker)));
+        assert!(is_of_a_task, "a timer is polled with the waker of its task");
         CLOCK.with_borrow_mut(|(_, alarms)| {
             if !alarms.iter().any(|(when, other)| *when == at && other.will_wake(waker)) {
                 alarms.push((at, waker.clone()));
@@ -50,6 +57,7 @@ pub(crate) fn run_with<F: Future>(
 ) -> F::Output {
     let tasks: Vec<Arc<Woken>> = (0..=others.len()).map(|_| Arc::default()).collect();
     let wakers: Vec<Waker> = tasks.iter().map(|task| Waker::from(Arc::clone(task))).collect();
+    TASKS.set(wakers.clone());
     let mut future = pin!(future);
     loop {
         let mut idle = true;

@@ -232,3 +232,46 @@ fn each_frame_has_another_mask() {
     assert_ne!(first[2..6], second[2..6]);
     assert_ne!(first[6..], second[6..]);
 }
+
+#[test]
+fn program_that_only_sends_answers_pings() {
+    with_client(
+        async |peer| {
+            for _ in 0..3 {
+                peer.text("2").await;
+                loop {
+                    match peer.next().await {
+                        Frame::Text(text) if text == "3" => break,
+                        Frame::Text(text) => assert_eq!(text, "4reading"),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        },
+        async |mut client| {
+            for _ in 0..100 {
+                client.send("reading").await.unwrap();
+                Timer::after_millis(50).await;
+            }
+        },
+    );
+}
+
+#[test]
+fn program_that_only_sends_learns_of_the_end() {
+    with_client(
+        async |peer| {
+            assert_eq!(peer.next().await, Frame::Text("4reading".into()));
+            peer.frame(true, Opcode::Close, &1001_u16.to_be_bytes()).await;
+            while peer.next().await != Frame::End {}
+        },
+        async |mut client| {
+            let mut sent = 0;
+            while client.send("reading").await.is_ok() {
+                sent += 1;
+                assert!(sent < 100, "the session has ended");
+                Timer::after_millis(50).await;
+            }
+        },
+    );
+}

@@ -56,7 +56,7 @@ fn query(query: &str) -> Request {
 }
 
 /// The action and the words of the line.
-const REFUSALS: [(Act, &[&str]); 26] = [
+const REFUSALS: [(Act, &[&str]); 27] = [
     (
         |server| ask(server, &Request::get(POLLING).header("Origin", "https://page.example")),
         &["WARN", "Config::cors", "Origin: https://page.example, Host: test"],
@@ -125,6 +125,12 @@ const REFUSALS: [(Act, &[&str]); 26] = [
     ),
     (
         |server| raw(server, b"PROXY TCP4 192.0.2.1 192.0.2.2 5 80\r\nGET / HTTP/1.1\r\n\r\n"),
+        &["WARN", "PROXY protocol", "trusted_proxies"],
+    ),
+    (
+        |server| {
+            raw(server, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\0\x05\0\x50")
+        },
         &["WARN", "PROXY protocol", "trusted_proxies"],
     ),
     (

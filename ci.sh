@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 fmt() {
   local example
   cargo fmt --all --check
-  for example in eio-embassy/examples/*/; do (cd "$example" && cargo fmt --check); done
+  for example in eio-embassy/examples/*/ eio-monoio/examples/apps/; do (cd "$example" && cargo fmt --check); done
 }
 
 # No warning, in any target, without features and with all of them.
@@ -16,6 +16,7 @@ clippy() {
   cargo clippy -p eio-core --features std,defmt -- -D warnings
   cargo clippy -p eio-monoio --all-targets --all-features -- -D warnings
   cargo clippy -p eio-embassy --all-targets --all-features -- -D warnings
+  (cd eio-monoio/examples/apps && cargo clippy --all-targets -- -D warnings)
 }
 
 # The documentation builds, and every link in it leads somewhere.
@@ -220,8 +221,21 @@ function skip {
 # The examples build as a user builds them.
 examples() { cargo build --release -p eio-monoio --examples; }
 
+# Applications on the server, run as processes: database pools, an HTTP client, axum, tokio, a chat with 1,000 sessions,
+# nginx, the programs of docs/guide.md. Half a minute, and two minutes more to build their dependencies the first time.
+apps() {
+  command -v nginx >/dev/null ||
+    { apt-get update -q && apt-get install -q -y --no-install-recommends nginx-light; } >&2 ||
+    echo "SKIPPED: nginx cannot be installed" >&2
+  (
+    ulimit -n "$(ulimit -Hn)"
+    cd eio-monoio/examples/apps
+    cargo test
+  )
+}
+
 # The jobs of CI for each commit.
-ALL=(fmt prose links clippy docs features test tls instructions no_std qemu mcu_size mcu_examples mcu_boards package examples)
+ALL=(fmt prose links clippy docs features test tls instructions no_std qemu mcu_size mcu_examples mcu_boards package examples apps)
 
 all() {
   local job

@@ -1,5 +1,7 @@
 //! [`Open`]: the content of the open packet, as JSON ("Handshake").
 
+mod number;
+
 use core::fmt;
 
 use serde::Deserializer;
@@ -96,12 +98,17 @@ impl Open {
     /// unknown keys are not fully validated. If a key occurs twice the last value counts, as with `JSON.parse`.
     ///
     /// A missing `maxPayload` (older servers), `null` (engine.io with `maxHttpBufferSize: Infinity`) and numbers from
-    /// `u32::MAX` to `u64::MAX` all mean no limit, `u32::MAX`.
+    /// `u32::MAX` on all mean no limit, `u32::MAX`.
+    ///
+    /// Servers compute these numbers: one with a fraction or an exponent is rounded (engine.io announces
+    /// `33333.333333333336` and `1e+21`), one above `u32::MAX` counts as `u32::MAX`, and a string of digits counts as the
+    /// number.
     ///
     /// # Errors
     /// [`Error`]: there is no usable session.
     pub fn parse(json: &str) -> Result<Self, Error> {
-        let mut json = Json::new(json.as_bytes(), None);
+        let text = json.as_bytes();
+        let mut json = Json::new(text, None);
         let mut fields = Fields {
             sid: None,
             upgrades: None,
@@ -109,12 +116,12 @@ impl Open {
             ping_timeout_ms: None,
             max_payload: None,
             error: Error::Json,
+            text,
         };
         // The object itself, and eight levels in an unknown value.
         let reader = Reader { fields: &mut fields, place: Place::Handshake, levels: 9 };
         let read = reader.deserialize(&mut json).and_then(|_| json.end());
         read.map_err(|error| match error {
-            JsonError::InvalidNumber => Error::Number,
             JsonError::InvalidType => Error::Type,
             JsonError::CustomError => fields.error,
             _ => Error::Json,
@@ -124,7 +131,7 @@ impl Open {
             upgrades: fields.upgrades.ok_or(Error::Missing("upgrades"))?,
             ping_interval_ms: fields.ping_interval_ms.ok_or(Error::Missing("pingInterval"))?,
             ping_timeout_ms: fields.ping_timeout_ms.ok_or(Error::Missing("pingTimeout"))?,
-            max_payload: u32::try_from(fields.max_payload.unwrap_or(u64::MAX)).unwrap_or(u32::MAX),
+            max_payload: fields.max_payload.unwrap_or(u32::MAX),
         })
     }
 }
@@ -142,11 +149,11 @@ pub const OPEN_MAX: usize = Sid::MAX
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Error {
-    /// Not exactly one JSON object. Also a number with a fraction or an exponent, since the known ones are integers.
+    /// Not exactly one JSON object.
     Json,
     /// A known key has a value of the wrong type.
     Type,
-    /// A number is negative or too large: an interval or timeout above `u32::MAX`, a payload above `u64::MAX`.
+    /// A number is negative.
     Number,
     /// An unknown value is nested more than eight levels deep.
     TooDeep,
@@ -187,9 +194,11 @@ struct Fields<'de> {
     upgrades: Option<TransportSet>,
     ping_interval_ms: Option<u32>,
     ping_timeout_ms: Option<u32>,
-    max_payload: Option<u64>,
+    max_payload: Option<u32>,
     /// The error of the visitor, where serde-json-core reports a custom error.
     error: Error,
+    /// The whole text.
+    text: &'de [u8],
 }
 
 /// Reads any value, which is at `place`. One type for all values, because serde-json-core's functions are compiled once
@@ -208,19 +217,8 @@ enum Place {
     Sid,
     Upgrades,
     Transport,
-    PingInterval,
-    PingTimeout,
-    MaxPayload,
     Unknown,
 }
-
-const KEYS: [(&str, Place); 5] = [
-    ("sid", Place::Sid),
-    ("upgrades", Place::Upgrades),
-    ("pingInterval", Place::PingInterval),
-    ("pingTimeout", Place::PingTimeout),
-    ("maxPayload", Place::MaxPayload),
-];
 
 impl<'de> Reader<'_, 'de> {
     fn at(&mut self, place: Place) -> Reader<'_, 'de> {
@@ -241,6 +239,29 @@ impl<'de> Reader<'_, 'de> {
         self.fields.error = error;
         Err(E::custom(""))
     }
+
+    /// The place of the value of `key`. Reads the value itself if it is a number: serde-json-core has no number with a
+    /// fraction, unless a parser of floating-point numbers is linked, and skips it afterwards.
+    fn key(&mut self, key: &'de str) -> Result<Place, Error> {
+        let field = match key {
+            "sid" => return Ok(Place::Sid),
+            "upgrades" => return Ok(Place::Upgrades),
+            "pingInterval" => &mut self.fields.ping_interval_ms,
+            "pingTimeout" => &mut self.fields.ping_timeout_ms,
+            "maxPayload" => &mut self.fields.max_payload,
+            _ => return Ok(Place::Unknown),
+        };
+        let text = self.fields.text;
+        let end = (key.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize) + key.len();
+        // After the quote that ends the key.
+        let value = text.get(end + 1..).map_or(&[][..], <[u8]>::trim_ascii_start);
+        let value = value.strip_prefix(b":").ok_or(Error::Json)?;
+        *field = number::read(value.trim_ascii_start())?;
+        if field.is_none() && key != "maxPayload" {
+            return Err(Error::Type);
+        }
+        Ok(Place::Unknown)
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Reader<'_, 'de> {
@@ -251,9 +272,6 @@ impl<'de> DeserializeSeed<'de> for Reader<'_, 'de> {
             Place::Handshake => json.deserialize_map(self),
             Place::Key | Place::Sid | Place::Transport => json.deserialize_str(self),
             Place::Upgrades => json.deserialize_seq(self),
-            Place::PingInterval | Place::PingTimeout | Place::MaxPayload => {
-                json.deserialize_option(self)
-            }
             Place::Unknown => json.deserialize_ignored_any(self),
         }
     }
@@ -278,12 +296,9 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
         f.write_str("a handshake")
     }
 
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Place, E> {
+    fn visit_borrowed_str<E: serde::de::Error>(mut self, text: &'de str) -> Result<Place, E> {
         match self.place {
-            Place::Key => {
-                let known = KEYS.iter().find(|(key, _)| *key == text);
-                return Ok(known.map_or(Place::Unknown, |(_, place)| *place));
-            }
+            Place::Key => return self.key(text).or_else(|error| self.fail(error)),
             // Escapes are not decoded. No character of a `Sid` needs one, so `Sid` rejects them.
             Place::Sid => self.fields.sid = Some(text),
             Place::Transport => {
@@ -299,32 +314,7 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
         Ok(Place::Unknown)
     }
 
-    fn visit_u64<E: serde::de::Error>(mut self, number: u64) -> Result<Place, E> {
-        let small = u32::try_from(number).ok();
-        match self.place {
-            Place::MaxPayload => self.fields.max_payload = Some(number),
-            _ if small.is_none() => return self.fail(Error::Number),
-            Place::PingInterval => self.fields.ping_interval_ms = small,
-            _ => self.fields.ping_timeout_ms = small,
-        }
-        Ok(Place::Unknown)
-    }
-
-    fn visit_none<E: serde::de::Error>(mut self) -> Result<Place, E> {
-        match self.place {
-            Place::MaxPayload => {
-                self.fields.max_payload = None;
-                Ok(Place::Unknown)
-            }
-            _ => self.fail(Error::Type),
-        }
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, json: D) -> Result<Place, D::Error> {
-        json.deserialize_u64(self)
-    }
-
-    /// Numbers, `true`, `false` and `null` of an unknown key, as serde-json-core reports them.
+    /// Numbers, `true`, `false` and `null`, as serde-json-core reports them.
     fn visit_unit<E>(self) -> Result<Place, E> {
         Ok(Place::Unknown)
     }
@@ -495,18 +485,25 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_integers_in_range() {
+    fn numbers_are_rounded_and_clamped() {
         let interval = |value| Open::parse(&with("").replace("25000", value));
-        for (value, expected) in [("0", 0), ("1", 1), ("4294967295", u32::MAX)] {
-            assert_eq!(interval(value).unwrap().ping_interval_ms, expected);
+        for (value, expected) in [
+            ("0", 0),
+            ("4294967295", u32::MAX),
+            ("33333.333333333336", 33_333),
+            ("2.5e4", 25_000),
+            ("4294967296", u32::MAX),
+            (r#""15000""#, 15_000),
+        ] {
+            assert_eq!(interval(value).unwrap().ping_interval_ms, expected, "{value}");
         }
-        for value in ["-1", "-0", "4294967296", "99999999999999999999"] {
+        for value in ["-1", "-0", "-2.5e4"] {
             assert_eq!(interval(value), Err(Error::Number), "{value}");
         }
-        for value in ["25000.0", "0.5", "1e3", "025000", "0x10", "1_000"] {
+        for value in ["025000", "0x10", "1_000", "1.", "1e", "1 2", r#""1"2"#] {
             assert_eq!(interval(value), Err(Error::Json), "{value}");
         }
-        for value in ["+1", r#""25000""#, "null", "true", "NaN"] {
+        for value in ["+1", r#""25 s""#, r#""""#, "null", "true", "NaN", "[]", "{}"] {
             assert_eq!(interval(value), Err(Error::Type), "{value}");
         }
     }
@@ -514,14 +511,13 @@ mod tests {
     #[test]
     fn too_large_max_payload_means_no_limit() {
         let limit = |value| Open::parse(&with("").replace("1000000", value)).map(|o| o.max_payload);
-        for value in ["null", "4294967295", "10000000000", "9007199254740991"] {
+        for value in ["null", "4294967295", "10000000000", "18446744073709551616", "1e+21"] {
             assert_eq!(limit(value), Ok(u32::MAX), "{value}");
         }
         assert_eq!(limit("4294967294"), Ok(u32::MAX - 1));
         assert_eq!(limit("0"), Ok(0));
-        assert_eq!(limit("18446744073709551616"), Err(Error::Number));
+        assert_eq!(limit(r#""1""#), Ok(1));
         assert_eq!(limit("-1"), Err(Error::Number));
-        assert_eq!(limit(r#""1""#), Err(Error::Type));
     }
 
     #[test]

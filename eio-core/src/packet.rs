@@ -52,6 +52,20 @@ impl<'a> From<&'a str> for Message<'a> {
     }
 }
 
+#[cfg(feature = "std")]
+impl<'a> From<&'a std::string::String> for Message<'a> {
+    fn from(text: &'a std::string::String) -> Self {
+        Self::Text(text)
+    }
+}
+
+#[cfg(feature = "std")]
+impl<'a> From<&'a std::vec::Vec<u8>> for Message<'a> {
+    fn from(bytes: &'a std::vec::Vec<u8>) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
 impl<'a> From<&'a [u8]> for Message<'a> {
     fn from(bytes: &'a [u8]) -> Self {
         Self::Binary(bytes)

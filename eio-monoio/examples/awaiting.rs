@@ -1,38 +1,26 @@
-//! A handler that awaits: it copies the message, then awaits, then answers.
+//! A handler that awaits before it answers.
 
 use std::time::Duration;
 
-use eio_monoio::{ConnectRequest, Handler, Message, OwnedMessage, Refusal, Server, Socket};
+use eio_monoio::{AsyncHandler, OwnedMessage, Server, Socket};
 
 struct Greeter;
 
 impl Greeter {
-    // Stands for any async call on this worker: a client, a channel, a timer.
+    // Stands for any async call: a database, an HTTP client, a channel, a timer.
     async fn greeting(&self, name: &str) -> String {
         eio_monoio::sleep(Duration::from_millis(100)).await;
         format!("hello, {name}")
     }
 }
 
-impl Handler for Greeter {
-    type Session = ();
+impl AsyncHandler for Greeter {
+    type Session = (); // what the application keeps for a session; `connect` creates it, if it is not ()
 
-    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<()>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        // `socket` and `message` are lent for this call. The future may borrow `self` only: it owns copies.
-        let (socket, message) = (socket.clone(), OwnedMessage::from(message));
-        async move {
-            if let OwnedMessage::Text(name) = message {
-                let greeting = self.greeting(&name).await;
-                socket.send(greeting.as_str()).await.ok(); // an error means that the session has ended
-            }
+    async fn message(&self, socket: Socket<()>, message: OwnedMessage) {
+        if let OwnedMessage::Text(name) = message {
+            let greeting = self.greeting(&name).await;
+            socket.send(greeting.as_str()).await.ok(); // an error means that the session has ended
         }
     }
 }

@@ -112,7 +112,7 @@ impl fmt::Display for SendError {
                 write!(f, "a packet of {len} bytes; the limit is {max}")
             }
             Self::Reserved => f.write_str("the session itself sends packets of this type"),
-            Self::Separator => f.write_str("polling cannot carry text with U+001E"),
+            Self::Separator => f.write_str("text with U+001E, which polling cannot carry"),
             Self::NotJson => f.write_str("the value has no JSON form"),
         }
     }

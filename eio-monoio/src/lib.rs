@@ -5,15 +5,25 @@
 //! this crate moves bytes, wakes tasks and owns queues.
 //!
 //! ```no_run
-//! eio_monoio::serve("127.0.0.1:3000", |socket, message| {
-//!     socket.try_send(message).ok();
-//!     async {}
+//! eio_monoio::serve("127.0.0.1:3000", async |socket, message| {
+//!     socket.send(&message).await.ok(); // an error means that the session has ended
 //! })?;
 //! # Ok::<(), eio_monoio::ServeError>(())
 //! ```
 //!
-//! [`serve`] is the smallest server. Others implement [`Handler`] and start it with a [`Server`] and its [`Config`]. A
+//! [`serve`] is the smallest server. Others implement [`AsyncHandler`], or [`Handler`] where no message may be copied, and
+//! start it with a [`Server`] and its [`Config`]. A
 //! [`Socket`] is a session on its worker; a [`Remote`] reaches sessions from any thread. The client is in [`client`].
+//!
+//! # Awaiting
+//! A handler, and every task of a worker, may await anything that any thread completes: channels, `handle.spawn(..)` of
+//! a tokio runtime next to the server, work that blocks by [`blocking`]. Timers and sockets of tokio work only on the
+//! threads of its runtime: awaited directly in a handler, they panic, and that ends the session. A call that blocks
+//! (`thread::sleep`, `Runtime::block_on`, a database driver) stops all sessions of the worker: pass it to [`blocking`].
+//! `docs/guide.md` in the repository, and the crate in `examples/apps`, have programs with databases, HTTP clients and
+//! axum.
+//!
+//! A panic in a handler ends its session only. With `panic = "abort"` in `Cargo.toml` it ends the process.
 //!
 //! # Map
 //! The public items are at the top of the crate, except those of [`client`] and `json`. The source is divided into
@@ -21,12 +31,12 @@
 //!
 //! | folder | responsibility | public items |
 //! |---|---|---|
-//! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`Handler`], [`Config`], [`Socket`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`Refusal`], [`ConnectionError`], [`Listener`], [`Endpoint`], `Tls` |
+//! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`AsyncHandler`], [`Handler`], [`OnMessage`], [`Config`], [`Socket`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`KeptRequest`], [`RequestBody`], [`BodyError`], [`Refusal`], [`Refused`], [`ConnectionError`], [`Listener`], [`Endpoint`], `Tls` |
 //! | [`client`] | connecting, the session of a client, its events | [`client::Client`], [`client::Connect`] and others |
 //! | `io` | sockets and TLS, buffered HTTP connections, WebSocket connections, queues of messages | [`PlainSocket`] |
 //! | `web` | pure functions over request heads: CORS, cookies, compression, files, proxies | [`Cors`], [`OriginPredicate`], [`Cookie`], [`SameSite`], [`Files`], [`ForwardedBy`], [`RequestInfo`] |
 //! | `deflate` | permessage-deflate (RFC 7692) | [`PerMessageDeflate`] |
-//! | `worker` | one thread: runtime, timers, buffers, tasks, mailbox | [`Driver`], [`spawn`], [`sleep`], [`Task`], [`blocking`] |
+//! | `worker` | one thread: runtime, timers, buffers, tasks, mailbox | [`Driver`], [`spawn`], [`sleep`], [`timeout`], [`Elapsed`], [`Task`], [`blocking`] |
 //! | top | errors, messages, counters, messages as JSON | [`ServeError`], [`ConfigError`], [`SendError`], [`OwnedMessage`], [`Metrics`], [`WorkerMetrics`], `json` |
 //!
 //! [`Message`], [`Packet`], [`CloseReason`], [`Sid`], [`InvalidSid`] and [`Transport`] are those of `eio-core`.
@@ -86,12 +96,15 @@ pub use error::{ConfigError, SendError, ServeError};
 pub use io::raw_websocket::PlainSocket;
 pub use message::OwnedMessage;
 pub use metrics::{Metrics, WorkerMetrics};
+pub use server::async_handler::{AsyncHandler, OnMessage};
 pub use server::config::{Config, Dispatch};
-pub use server::connection_error::ConnectionError;
+pub use server::connection_error::{ConnectionError, Refused};
 pub use server::handler::Handler;
 pub use server::listener::{Endpoint, Listener};
+pub use server::refusal::Refusal;
 pub use server::remote::Remote;
-pub use server::request::{ConnectRequest, Refusal};
+pub use server::request::{ConnectRequest, KeptRequest};
+pub use server::request_body::{BodyError, RequestBody};
 pub use server::running::Running;
 pub use server::socket::{ServerRef, Socket};
 #[cfg(feature = "tls")]
@@ -103,5 +116,6 @@ pub use web::files::Files;
 pub use web::proxy::ForwardedBy;
 pub use web::request::RequestInfo;
 pub use worker::blocking::blocking;
+pub use worker::deadline::Elapsed;
 pub use worker::net::Driver;
-pub use worker::task::{Task, sleep, spawn};
+pub use worker::task::{Task, sleep, spawn, timeout};

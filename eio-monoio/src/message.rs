@@ -48,6 +48,36 @@ impl From<Vec<u8>> for OwnedMessage {
     }
 }
 
+impl From<&str> for OwnedMessage {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<&String> for OwnedMessage {
+    fn from(text: &String) -> Self {
+        Self::Text(text.clone())
+    }
+}
+
+impl From<&[u8]> for OwnedMessage {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Binary(bytes.into())
+    }
+}
+
+impl From<&Vec<u8>> for OwnedMessage {
+    fn from(bytes: &Vec<u8>) -> Self {
+        Self::Binary(bytes.clone())
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for OwnedMessage {
+    fn from(bytes: &[u8; N]) -> Self {
+        Self::Binary(bytes.into())
+    }
+}
+
 impl From<Message<'_>> for OwnedMessage {
     fn from(message: Message<'_>) -> Self {
         match message {

@@ -1,4 +1,4 @@
-//! The Rust listings of the READMEs equal code that is compiled elsewhere: examples and doctests.
+//! The listings of the READMEs and of docs/guide.md equal code that is compiled elsewhere: examples and doctests.
 
 use std::fs;
 use std::path::Path;
@@ -49,4 +49,65 @@ fn listings_of_the_readmes_equal_the_compiled_code() {
             assert_eq!(shown, expected, "copy the code into {document}");
         }
     }
+}
+
+/// The file that a line of a document links to, if listings are taken from such files.
+fn linked_file(line: &str) -> Option<&str> {
+    let (_, target) = line.rsplit_once("](../")?;
+    let (target, _) = target.split_once(')')?;
+    let kinds = [".rs", ".sql", ".service", ".conf"];
+    kinds.iter().any(|kind| target.ends_with(kind)).then_some(target)
+}
+
+/// Whether `listing` is a block of whole lines of `file`, which may have four spaces of indentation more.
+fn is_part(listing: &[&str], file: &str) -> bool {
+    let file: Vec<&str> = file.lines().collect();
+    ["", "    "].iter().any(|indentation| {
+        let listing: Vec<String> = listing
+            .iter()
+            .map(
+                |line| if line.is_empty() { String::new() } else { format!("{indentation}{line}") },
+            )
+            .collect();
+        file.windows(listing.len()).any(|lines| lines == listing)
+    })
+}
+
+/// Fails if a command of a listing runs an example or a program that does not exist.
+fn assert_programs_exist(commands: &[&str]) {
+    for command in commands {
+        let words: Vec<&str> = command.split(' ').collect();
+        for pair in words.windows(2) {
+            let source = match pair[0] {
+                "--bin" => format!("examples/apps/src/bin/{}.rs", pair[1]),
+                "--example" => format!("examples/{}.rs", pair[1]),
+                _ => continue,
+            };
+            read(&source);
+        }
+    }
+}
+
+#[test]
+fn listings_of_the_guide_are_parts_of_the_programs_that_it_links() {
+    let guide = read("../docs/guide.md");
+    let (mut linked, mut listings) = (None, 0);
+    let mut lines = guide.lines();
+    while let Some(line) = lines.next() {
+        let Some(language) = line.strip_prefix("```") else {
+            linked = linked_file(line).or(linked);
+            continue;
+        };
+        let listing: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        listings += 1;
+        if language == "sh" {
+            assert_programs_exist(&listing);
+            continue;
+        }
+        let path = linked.expect("a link stands above the listing");
+        let file = read(&format!("../{path}"));
+        let shown = listing.join("\n");
+        assert!(is_part(&listing, &file), "not part of {path}: copy the code:\n{shown}");
+    }
+    assert!(listings > 20, "{listings}");
 }

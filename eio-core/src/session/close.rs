@@ -27,7 +27,8 @@ pub enum CloseReason {
     TransportError,
     /// The peer sent bytes that are not a packet.
     ParseError,
-    /// The peer sent more than the limit.
+    /// The peer sent a message above the limit over a WebSocket. A server answers a larger POST 413, and the session
+    /// continues; a client ends at a larger polling response with [`TransportError`](Self::TransportError).
     PayloadTooLarge,
     /// The application's own code panicked.
     HandlerPanicked,

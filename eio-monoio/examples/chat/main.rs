@@ -75,6 +75,7 @@ fn done() -> Ready<()> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let options = Options::parse();
     let config = Config::new().driver(options.driver).max_payload(4_000).handle_signals(true);
     let client = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/latency/engine.io.min.js");

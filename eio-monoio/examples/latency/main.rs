@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use clap::Parser;
-use eio_monoio::{Config, ConnectRequest, Driver, Handler, Message, Refusal, Server, Socket};
+use eio_monoio::{Config, Driver, Handler, Message, Server, Socket};
 use http::{Request, Response, header};
 
 #[derive(Parser)]
@@ -23,10 +23,6 @@ struct Latency;
 
 impl Handler for Latency {
     type Session = ();
-
-    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
 
     fn message<'s>(
         &'s self,
@@ -59,6 +55,7 @@ impl Handler for Latency {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let options = Options::parse();
     let config = Config::new().driver(options.driver).handle_signals(true);
     let running = Server::new(|| Latency).config(config).bind(&options.listen)?;

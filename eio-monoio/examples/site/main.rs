@@ -38,7 +38,7 @@ impl Handler for Site {
     type Session = ();
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        match request.query("token") {
+        match request.query("token").as_deref() {
             Some(token) if token == self.token => Ok(()),
             Some(_) => Err(Refusal::with_json(r#"{"reason":"wrong token"}"#)),
             None => Err(Refusal::unauthorized()),
@@ -73,6 +73,7 @@ impl Handler for Site {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let options = Options::parse();
     let config =
         Config::new().driver(options.driver).cookie(Cookie::new("io")).handle_signals(true);

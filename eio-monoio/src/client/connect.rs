@@ -9,11 +9,14 @@ use std::time::Duration;
 use eio_core::session::CloseReason;
 use eio_core::transport::Transport;
 
+use crate::client::cookies::CookieJar;
 use crate::client::error::{ConnectError, Fault};
 use crate::client::options::Options;
+use crate::client::redirect;
+use crate::client::retry::{FirstAttempt, retry};
 use crate::client::session::Session;
 use crate::client::settings::Settings;
-use crate::client::{Client, lanes, signal};
+use crate::client::{Backoff, Client, lanes, signal};
 use crate::deflate::PerMessageDeflate;
 use crate::worker::context::WorkerContext;
 
@@ -60,9 +63,11 @@ impl Connect {
     }
 
     /// A header field of every request; may be called repeatedly. `User-Agent` and `Authorization` replace those of the
-    /// client; `Cookie` is sent together with the cookies that the server sets.
+    /// client; `Cookie` is sent together with the cookies that the server sets. `Host` replaces that of the URL, whose
+    /// host still determines the address and the name in the server's certificate. `Sec-WebSocket-Protocol` is a list of
+    /// subprotocols, which only the requests for a WebSocket offer; the server may select one of them or none.
     ///
-    /// **Default:** none. **Range:** a legal name and value of RFC 9110; none of `Host`, `Connection`, `Upgrade`,
+    /// **Default:** none. **Range:** a legal name and value of RFC 9110; none of `Connection`, `Upgrade`,
     /// `Content-Length`, `Content-Type`, `Transfer-Encoding`, `Expect`, `Sec-WebSocket-Key`, `Sec-WebSocket-Version`
     /// and `Sec-WebSocket-Extensions`, which the client controls.
     ///
@@ -251,10 +256,11 @@ impl Connect {
         self
     }
 
-    /// A proxy (`http://user:password@host:port`) that connects to the server by CONNECT.
+    /// A proxy (`http://user:password@host:port`). Polling requests without TLS are sent to it with the absolute URL of
+    /// the server (RFC 9112 section 3.2.2); for TLS and for WebSockets it connects to the server by CONNECT.
     ///
     /// **Default:** none; environment variables are not read. **Range:** a URL of the scheme `http`. A proxy that does
-    /// not answer 2xx causes [`Fault::Proxy`].
+    /// not answer CONNECT with 2xx, or a request with 407, causes [`Fault::Proxy`].
     pub fn proxy(mut self, url: &str) -> Self {
         self.options.proxy = Some(url.into());
         self
@@ -266,7 +272,9 @@ impl Connect {
 /// Only used with the feature `tls`. A certificate or key that cannot be used is a [`ConnectError::Option`], a failed
 /// handshake a [`Fault::Tls`].
 impl Connect {
-    /// Certificates (PEM) of authorities to trust instead of the system's; may be called repeatedly.
+    /// Certificates (PEM) of authorities to trust instead of the system's; may be called repeatedly. A certificate that
+    /// is not one of an authority, or is self-signed as that of `openssl req -x509`, is trusted as the server's own if its
+    /// name and dates fit.
     ///
     /// **Default:** the authorities that the system trusts.
     ///
@@ -321,11 +329,39 @@ impl IntoFuture for Connect {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let settings = Rc::new(Settings::new(self.options)?);
-            let worker = WorkerContext::current().ok_or(ConnectError::NoRuntime)?;
+            let (worker, settings) = self.prepare()?;
             let session = open(&worker, &settings).await?;
             Ok(Client { worker, settings, session: RefCell::new(session) })
         })
+    }
+}
+
+/// # Repeating attempts
+impl Connect {
+    /// Opens a session, and tries again with pauses after failures: [`Client::reconnect_with`] for the first session.
+    /// The first attempt is made at once.
+    ///
+    /// ```no_run
+    /// # use eio_monoio::client::{Backoff, Client, ConnectError};
+    /// # async fn f() -> Result<(), ConnectError> {
+    /// let backoff = Backoff::new().on_retry(|retry| eprintln!("{retry}"));
+    /// let client = Client::connect("http://localhost:3000").connect_with(&backoff).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConnectError::Failed`] with the fault of the last attempt that `backoff` allows, and any other error at once.
+    pub async fn connect_with(self, backoff: &Backoff) -> Result<Client, ConnectError> {
+        let (worker, settings) = self.prepare()?;
+        let attempt = async || open(&worker, &settings).await;
+        let session = retry(&worker, backoff, FirstAttempt::AtOnce, attempt).await?;
+        Ok(Client { worker, settings, session: RefCell::new(session) })
+    }
+
+    fn prepare(self) -> Result<(Rc<WorkerContext>, Rc<Settings>), ConnectError> {
+        let settings = Rc::new(Settings::new(self.options)?);
+        Ok((WorkerContext::current().ok_or(ConnectError::NoRuntime)?, settings))
     }
 }
 
@@ -357,24 +393,55 @@ pub(crate) async fn open(
     let mut last = ConnectError::Failed(Fault::OpenTimeout);
     for transport in order {
         let upgrade = options.upgrade && both && transport == Transport::Polling;
-        let session =
-            Session::start(worker.clone(), settings.clone(), transport, upgrade, lanes::run);
-        let mut guard = TerminateOnDrop(Some(session.clone()));
-        if poll_fn(|cx| session.poll_open(cx)).await {
-            guard.0 = None;
-            if options.handle_sigint {
-                signal::close_on_sigint(worker, &session);
+        match open_over(worker, settings, transport, upgrade).await {
+            Ok(session) => {
+                if options.handle_sigint {
+                    signal::close_on_sigint(worker, &session);
+                }
+                return Ok(session);
             }
-            return Ok(session);
+            Err(error) => last = error,
         }
-        last = match (session.fault(), session.closed()) {
-            (Some(fault), _) => ConnectError::Failed(fault),
-            (None, Some(CloseReason::ClientDisconnect)) => ConnectError::Cancelled,
-            (None, Some(CloseReason::ServerDisconnect)) => ConnectError::Failed(Fault::NotOpened),
-            (None, _) => ConnectError::Failed(Fault::OpenTimeout),
-        };
         // The next transport may succeed. The next reconnection begins with polling again.
         settings.upgraded_before.set(false);
     }
     Err(last)
+}
+
+/// Opens a session over `transport`. Over polling it follows redirections.
+async fn open_over(
+    worker: &Rc<WorkerContext>,
+    settings: &Rc<Settings>,
+    transport: Transport,
+    upgrade: bool,
+) -> Result<Rc<Session>, ConnectError> {
+    let (mut settings, mut cookies) = (settings.clone(), CookieJar::default());
+    for redirections in 0.. {
+        let session =
+            Session::start(worker.clone(), settings.clone(), transport, upgrade, lanes::run);
+        // The first request is sent when its task is polled.
+        session.cookies.replace(cookies);
+        let mut guard = TerminateOnDrop(Some(session.clone()));
+        if poll_fn(|cx| session.poll_open(cx)).await {
+            guard.0 = None;
+            return Ok(session);
+        }
+        let fault = match (session.fault(), session.closed()) {
+            (Some(fault), _) => fault,
+            (None, Some(CloseReason::ClientDisconnect)) => return Err(ConnectError::Cancelled),
+            (None, Some(CloseReason::ServerDisconnect)) => Fault::NotOpened,
+            (None, _) => Fault::OpenTimeout,
+        };
+        let redirect = (transport == Transport::Polling && redirections < redirect::MAX)
+            .then(|| redirect::follow(&settings.options, settings.path(), &fault))
+            .flatten();
+        let Some(redirect) = redirect else { return Err(ConnectError::Failed(fault)) };
+        // Without the feature `tls` a redirection to https cannot be followed.
+        let Ok(redirected) = settings.redirected(redirect.options) else {
+            return Err(ConnectError::Failed(fault));
+        };
+        settings = Rc::new(redirected);
+        cookies = if redirect.same_server { session.cookies.take() } else { CookieJar::default() };
+    }
+    Err(ConnectError::Failed(Fault::OpenTimeout))
 }

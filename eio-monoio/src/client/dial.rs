@@ -11,8 +11,8 @@ use std::time::Duration;
 use eio_core::http::{EMPTY, HeadScanner, ResponseHead, request};
 use eio_core::session::Lane;
 
-use crate::client::error::Fault;
-use crate::client::http::recv_fault;
+use crate::client::error::{Fault, OsError};
+use crate::client::http::{flush, http_fault, recv_fault};
 use crate::client::resolve::resolve;
 use crate::client::session::Session;
 use crate::client::settings::{HostPort, Proxy, Settings};
@@ -25,7 +25,11 @@ use crate::worker::net::{self, Socket};
 
 /// Opens a connection for `lane`, unless the lane is cancelled before.
 pub(crate) async fn dial_lane(session: &Rc<Session>, lane: Lane) -> Result<HttpConn, Fault> {
-    let mut dialing = pin!(dial(&session.worker, &session.settings));
+    let path = match lane {
+        Lane::Get | Lane::Post => Path::Request,
+        Lane::WebSocket => Path::Tunnel,
+    };
+    let mut dialing = pin!(dial(&session.worker, &session.settings, path));
     poll_fn(|cx| {
         if session.poll_cancelled(lane, cx).is_ready() {
             return Poll::Ready(Err(Fault::Lost));
@@ -35,27 +39,42 @@ pub(crate) async fn dial_lane(session: &Rc<Session>, lane: Lane) -> Result<HttpC
     .await
 }
 
+/// How a connection without TLS passes a proxy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// The proxy forwards each request.
+    Request,
+    /// RFC 6455 4.1: by CONNECT, because a proxy need not forward an opening handshake.
+    Tunnel,
+}
+
 /// Opens a connection within [`connect_timeout`](crate::client::Connect::connect_timeout).
 pub(crate) async fn dial(
     worker: &Rc<WorkerContext>,
     settings: &Settings,
+    path: Path,
 ) -> Result<HttpConn, Fault> {
     let deadline = Deadline::new(worker.clone());
     deadline.set(settings.options.connect_timeout);
-    let dialing = Box::pin(open(worker, settings));
+    let dialing = Box::pin(open(worker, settings, path));
     deadline.limit(dialing).await.unwrap_or(Err(Fault::ConnectTimeout))
 }
 
-async fn open(worker: &Rc<WorkerContext>, settings: &Settings) -> Result<HttpConn, Fault> {
+async fn open(
+    worker: &Rc<WorkerContext>,
+    settings: &Settings,
+    path: Path,
+) -> Result<HttpConn, Fault> {
     let options = &settings.options;
     let proxy = settings.proxy.as_ref();
     let place = proxy.map_or(&settings.server, |proxy| &proxy.place);
     let socket = connect_any(resolve(&place.host, place.port).await?).await?;
     let set = socket.set_options(options.nodelay, options.keepalive);
-    set.map_err(|error| Fault::Connect(error.kind()))?;
+    set.map_err(|error| Fault::Connect(error.into()))?;
     let new_conn = |stream| HttpConn::new(worker.clone(), stream, settings.limits.clone(), None);
     let mut stream = Stream::from(socket);
-    if let Some(proxy) = proxy {
+    let tunnel = path == Path::Tunnel || settings.tls.is_some();
+    if let (Some(proxy), true) = (proxy, tunnel) {
         let mut conn = new_conn(stream);
         open_tunnel(&mut conn, proxy, &settings.server).await?;
         stream = conn.into_stream().0;
@@ -79,7 +98,7 @@ async fn connect_any(addresses: Vec<SocketAddr>) -> Result<Socket, Fault> {
     let mut addresses = addresses.into_iter();
     let mut attempts: Vec<Attempt> = Vec::new();
     let mut delay: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async {});
-    let mut last_error = io::ErrorKind::AddrNotAvailable;
+    let mut last_error = OsError::from(io::ErrorKind::AddrNotAvailable);
     poll_fn(|cx| {
         loop {
             let before = attempts.len();
@@ -88,7 +107,7 @@ async fn connect_any(addresses: Vec<SocketAddr>) -> Result<Socket, Fault> {
                 match attempt.as_mut().poll(cx) {
                     Poll::Ready(Ok(socket)) => return Poll::Ready(Ok(socket)),
                     Poll::Ready(Err(error)) => {
-                        last_error = error.kind();
+                        last_error = error.into();
                         drop(attempts.swap_remove(at));
                     }
                     Poll::Pending => at += 1,
@@ -120,14 +139,17 @@ async fn open_tunnel(conn: &mut HttpConn, proxy: &Proxy, server: &HostPort) -> R
         .and_then(|head| head.end());
     // A parsed host has only characters that are legal in a request line.
     head.map_err(|_| Fault::Proxy(400))?;
-    conn.flush().await.map_err(recv_fault)?;
+    flush(conn).await?;
     conn.clear_deadline();
     let mut scanner = HeadScanner::new();
     let len = loop {
-        if let Some(len) = scanner.poll(conn.rx.unread(), MAX_HEAD).map_err(Fault::Http)? {
+        let scanned = scanner.poll(conn.rx.unread(), MAX_HEAD);
+        if let Some(len) = scanned.map_err(|error| http_fault(conn, error))? {
             break len;
         }
-        conn.receive(1).await.map_err(recv_fault)?;
+        if let Err(error) = conn.receive(1).await {
+            return Err(recv_fault(conn, error));
+        }
     };
     let status = {
         let mut slots = [EMPTY; 64];
@@ -185,7 +207,8 @@ mod tests {
                 assert!(peer.ip().is_loopback());
             }
             let refused = block_on(driver, connect_any(vec![refusing(), refusing()])).unwrap();
-            assert_eq!(refused.err(), Some(Fault::Connect(io::ErrorKind::ConnectionRefused)));
+            let expected = io::Error::from_raw_os_error(libc::ECONNREFUSED);
+            assert_eq!(refused.err(), Some(Fault::Connect(expected.into())));
         }
     }
 

@@ -5,14 +5,14 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 use eio_core::packet::Message;
-use eio_core::session::UpgradeFailure;
 
-use crate::client::error::Closed;
+use crate::client::error::{Closed, UpgradeFailed};
 use crate::error::SendError;
 use crate::message::OwnedMessage;
 use crate::worker::pool::Pool;
 
-/// An event of a client's session, returned by [`Client::next`](crate::client::Client::next).
+/// An event of a client's session, returned by [`Client::next`](crate::client::Client::next), and with owned messages by
+/// [`Handle::next`](crate::client::Handle::next).
 ///
 /// Events are in the order in which they happened; messages are in the order in which the server sent them.
 ///
@@ -34,18 +34,31 @@ use crate::worker::pool::Pool;
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Event {
+pub enum Event<M = Received> {
     /// A message of the server.
-    Message(Received),
+    Message(M),
     /// The upgrade succeeded: a WebSocket carries the session.
     Upgraded,
     /// The upgrade failed: polling still carries the session, and no other upgrade is attempted.
-    UpgradeFailed(UpgradeFailure),
+    UpgradeFailed(UpgradeFailed),
     /// A message of a [`Remote`](crate::client::Remote) was dropped, for this reason. Not reported while 16 events other
     /// than messages are in the inbox.
     Unsent(SendError),
     /// The session has ended. It is the last event of the session.
     Closed(Closed),
+}
+
+impl Event {
+    /// The event with a message in memory of its own, for other threads.
+    pub fn into_owned(self) -> Event<OwnedMessage> {
+        match self {
+            Self::Message(message) => Event::Message(message.into_owned()),
+            Self::Upgraded => Event::Upgraded,
+            Self::UpgradeFailed(why) => Event::UpgradeFailed(why),
+            Self::Unsent(error) => Event::Unsent(error),
+            Self::Closed(closed) => Event::Closed(closed),
+        }
+    }
 }
 
 /// A received message, in memory of its worker.

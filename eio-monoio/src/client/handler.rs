@@ -3,9 +3,8 @@
 use std::future::Future;
 
 use eio_core::packet::Message;
-use eio_core::session::UpgradeFailure;
 
-use crate::client::{Client, Closed, Event, SendError};
+use crate::client::{Client, Closed, Event, SendError, UpgradeFailed};
 
 /// The reaction of an application to the events of a [`Client`], called by [`Client::run`].
 ///
@@ -49,7 +48,7 @@ pub trait ClientHandler {
     }
 
     /// The upgrade failed: polling still carries the session.
-    fn upgrade_failed(&self, _client: &Client, _why: UpgradeFailure) -> impl Future<Output = ()> {
+    fn upgrade_failed(&self, _client: &Client, _why: &UpgradeFailed) -> impl Future<Output = ()> {
         async {}
     }
 
@@ -74,7 +73,7 @@ impl Client {
             match event {
                 Event::Message(message) => handler.message(self, Message::from(&message)).await,
                 Event::Upgraded => handler.upgrade(self).await,
-                Event::UpgradeFailed(why) => handler.upgrade_failed(self, why).await,
+                Event::UpgradeFailed(why) => handler.upgrade_failed(self, &why).await,
                 Event::Unsent(why) => handler.unsent(self, why).await,
                 Event::Closed(closed) => {
                     handler.disconnect(self, &closed).await;

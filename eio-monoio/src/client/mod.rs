@@ -34,10 +34,13 @@
 
 mod backoff;
 mod connect;
+mod cookie_date;
 mod cookies;
 mod dial;
 mod error;
 mod event;
+mod fields;
+mod handle;
 mod handler;
 mod http;
 mod inbox;
@@ -46,8 +49,10 @@ mod options;
 mod plain;
 mod polling;
 mod reconnect;
+mod redirect;
 mod remote;
 mod resolve;
+mod retry;
 mod runtime;
 mod session;
 mod settings;
@@ -72,11 +77,12 @@ use settings::Settings;
 
 pub use crate::error::SendError;
 pub use crate::worker::task::{sleep, spawn};
-pub use backoff::Backoff;
+pub use backoff::{Backoff, Retry};
 pub use connect::Connect;
 pub use eio_core::session::UpgradeFailure;
-pub use error::{Closed, ConnectError, Fault};
+pub use error::{Closed, ConnectError, Content, Fault, OsError, UpgradeFailed};
 pub use event::{Event, Received};
+pub use handle::Handle;
 pub use handler::ClientHandler;
 pub use remote::Remote;
 pub use runtime::block_on;
@@ -138,6 +144,7 @@ pub use runtime::block_on;
 /// | [`Connect::inbound_high_water`] bytes in the inbox | nothing is received; the session ends if that lasts for several times the server's `pingTimeout` |
 /// | [`Connect::max_payload`] bytes in a message or polling body | the session ends |
 /// | [`server_max_payload`](Self::server_max_payload) | a larger message is [`SendError::TooLarge`] |
+#[must_use = "dropping a client ends its session"]
 pub struct Client {
     worker: Rc<WorkerContext>,
     settings: Rc<Settings>,

@@ -7,7 +7,7 @@ use eio_core::packet::Message;
 
 use crate::client::connect::Connect;
 use crate::client::cookies::CookieJar;
-use crate::client::dial::dial;
+use crate::client::dial::{Path, dial};
 use crate::client::error::ConnectError;
 use crate::client::settings::Settings;
 use crate::client::websocket::handshake;
@@ -49,7 +49,7 @@ impl Connect {
         let target = settings.plain_target()?;
         let cookies = RefCell::new(CookieJar::default());
         let opening = async {
-            let conn = dial(&worker, &settings).await?;
+            let conn = dial(&worker, &settings, Path::Tunnel).await?;
             handshake(conn, &settings, &cookies, &target).await
         };
         // Boxed: the future of the handshake is large, and not needed while the WebSocket is open.

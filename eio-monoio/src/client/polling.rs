@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::Duration;
 
 use eio_core::http::{BodyDecoder, Framing, WriteError};
 use eio_core::payload;
@@ -12,13 +11,13 @@ use eio_core::transport::Transport;
 use crate::client::dial::dial_lane;
 use crate::client::error::Fault;
 use crate::client::http::{
-    Failure, IdleConn, begin_request, read_error_body, read_head, receive_body, recv_fault,
+    ContentFields, Failure, IdleConn, ReuseTime, begin_request, flush, read_error_body, read_head,
+    receive_body,
 };
 use crate::client::session::Session;
 use crate::client::session::lanes::SocketGuard;
-use crate::io::http_conn::{HttpConn, RecvError};
+use crate::io::http_conn::HttpConn;
 use crate::message::OutBuf;
-use crate::worker::deadline::millis;
 
 /// Sends one GET and handles the packets of its response.
 pub(crate) async fn get(session: Rc<Session>) {
@@ -26,11 +25,14 @@ pub(crate) async fn get(session: Rc<Session>) {
         Ok(response) => response,
         Err(fault) => return session.lost(Lane::Get, fault),
     };
+    // Decoding overwrites the body.
+    let content = response.content.classify(response.conn.rx.kept());
     for packet in payload::Decoder::new(response.conn.rx.kept_mut()) {
         let valid = match packet {
             Ok(packet) => session.handle_packet(Lane::Get, packet),
             Err(error) => {
-                session.fail(Lane::Get, CloseReason::ParseError, Fault::Packet(error));
+                let fault = content.map_or(Fault::Packet(error), Fault::Content);
+                session.fail(Lane::Get, CloseReason::ParseError, fault);
                 false
             }
         };
@@ -64,7 +66,7 @@ async fn exchange(
     if session.is_cancelled(lane) {
         return Err(Fault::Lost);
     }
-    let reused = session.take_idle_conn();
+    let reused = session.take_idle_conn(lane);
     let may_repeat = reused.is_some() && lane == Lane::Get;
     let conn = match reused {
         Some(conn) => conn,
@@ -95,11 +97,7 @@ async fn exchange_on(
         session.settings.target(Transport::Polling, session.sid().as_ref(), lane == Lane::Get);
     let body = body.map(|body| body.0.as_slice());
     write_request(session, conn.out_mut(), method, &target, body);
-    let send_failure = |error| Failure {
-        unanswered: matches!(error, RecvError::Closed),
-        fault: recv_fault(error),
-    };
-    conn.flush().await.map_err(send_failure)?;
+    flush(&mut conn).await?;
     if lane == Lane::Get && session.is_open() {
         // The server holds it until it has a packet; pingInterval + pingTimeout limit it (docs/protocol.md 3.17).
         conn.clear_deadline();
@@ -110,12 +108,15 @@ async fn exchange_on(
     let max = session.settings.options.max_payload;
     let mut decoder = BodyDecoder::new(head.framing, max);
     if head.status != 200 {
+        if head.status == 407 && session.settings.forwarding_proxy().is_some() {
+            return Err(Fault::Proxy(head.status).into());
+        }
         let body = read_error_body(&mut conn, &mut decoder).await;
-        return Err(Fault::Status { status: head.status, body }.into());
+        return Err(head.refusal.fault(head.status, body).into());
     }
     receive_body(&mut conn, &mut decoder).await?;
     let reuse_time = head.reuse_time.filter(|_| !matches!(head.framing, Framing::UntilClose));
-    Ok(Response { conn, reuse_time })
+    Ok(Response { conn, reuse_time, content: head.content })
 }
 
 /// Writes the request of a polling lane.
@@ -128,7 +129,14 @@ fn write_request(
 ) {
     let cookies = session.cookies.borrow();
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
-        let mut head = begin_request(out, method, target, &session.settings, &cookies)?;
+        let settings = &session.settings;
+        let mut head = match settings.forwarding_proxy() {
+            None => begin_request(out, method, target, settings, &cookies)?,
+            Some((proxy, origin)) => {
+                let target = format!("{origin}{target}");
+                begin_request(out, method, &target, settings, &cookies)?.raw(&proxy.lines)?
+            }
+        };
         if let Some(body) = body {
             head = head
                 .header("Content-Type", "text/plain;charset=UTF-8")?
@@ -144,21 +152,22 @@ fn write_request(
 /// A response with status 200: its connection, whose `rx` keeps the body.
 struct Response {
     conn: HttpConn,
-    reuse_time: Option<Duration>,
+    reuse_time: Option<ReuseTime>,
+    content: ContentFields,
 }
 
 impl Response {
     /// Discards the body and keeps the connection for the next request, if it is persistent.
     fn keep_conn(mut self, session: &Session) {
         self.conn.rx.release();
-        if let Some(time) = self.reuse_time
+        if let Some(reuse) = self.reuse_time
             && self.conn.rx.unread().is_empty()
         {
             self.conn.release();
             self.conn.clear_deadline();
             self.conn.set_idle(true);
-            let until = session.worker.now().after(millis(time));
-            session.keep_idle_conn(IdleConn { conn: self.conn, until });
+            let since = session.worker.now();
+            session.keep_idle_conn(IdleConn { conn: self.conn, since, reuse });
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use crate::client::connect::open;
+use crate::client::retry::{FirstAttempt, retry};
 use crate::client::{Backoff, Client, ConnectError};
-use crate::worker::task::sleep_on;
 
 /// # Reconnecting
 impl Client {
@@ -43,27 +43,14 @@ impl Client {
     /// # }
     /// ```
     ///
+    /// Only faults that another attempt may cure are retried: [`Backoff::retry_if`].
+    ///
     /// # Errors
-    /// [`ConnectError::Failed`] with the fault of the last attempt that `backoff` allows. Any other error ends the
-    /// attempts at once, because repeating them cannot succeed.
+    /// [`ConnectError::Failed`] with the fault of the last attempt that `backoff` allows, and the other errors of
+    /// [`reconnect`](Self::reconnect) at once.
     pub async fn reconnect_with(&self, backoff: &Backoff) -> Result<(), ConnectError> {
-        let mut attempt = 0;
         self.check_worker()?;
-        loop {
-            let Some(pause) = backoff.pause(attempt) else {
-                return self.reconnect().await;
-            };
-            attempt += 1;
-            sleep_on(&self.worker, pause).await;
-            match self.reconnect().await {
-                Err(ConnectError::Failed(fault)) => {
-                    tracing::debug!(attempt, %fault, "reconnection failed");
-                    if backoff.pause(attempt).is_none() {
-                        return Err(ConnectError::Failed(fault));
-                    }
-                }
-                outcome => return outcome,
-            }
-        }
+        retry(&self.worker, backoff, FirstAttempt::AfterPause, async || self.reconnect().await)
+            .await
     }
 }

@@ -3,8 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use base64_simd::STANDARD;
-use eio_core::http::{Scheme, Url, WriteError, header_line};
+use eio_core::http::{Scheme, Url, header_line};
 use eio_core::session::client::ClientTiming;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
@@ -12,6 +11,7 @@ use eio_core::ws::Role;
 use eio_core::ws::deflate::Terms;
 
 use crate::client::error::ConnectError;
+use crate::client::fields::{Fields, basic};
 use crate::client::options::{Options, is_protocol_parameter};
 use crate::client::tls::TlsConnector;
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
@@ -28,16 +28,13 @@ pub(crate) struct Settings {
     /// The configuration of TLS, if the URL's scheme asks for TLS.
     pub(crate) tls: Option<TlsConnector>,
     pub(crate) limits: Rc<Limits>,
-    /// The value of Host.
-    authority: String,
+    pub(crate) fields: Fields,
+    /// `http://` and the authority of the URL, if a proxy forwards polling requests: RFC 9112 section 3.2.2.
+    proxied_origin: Option<String>,
     /// The path and the application's part of the query; ends with `?` or `&`.
     target: String,
-    /// Header lines of every request.
-    lines: Vec<u8>,
-    /// The application's own cookies: they share a line with the server's.
-    cookie: String,
     /// Whether the last upgrade succeeded: [`remember_upgrade`](crate::client::Connect::remember_upgrade).
-    pub(crate) upgraded_before: Cell<bool>,
+    pub(crate) upgraded_before: Rc<Cell<bool>>,
     /// The number of timestamped requests: two of one millisecond must differ, or a cache takes them for one.
     requests: Cell<u64>,
 }
@@ -62,7 +59,7 @@ impl HostPort {
     }
 }
 
-/// A proxy that tunnels by CONNECT.
+/// A proxy: it forwards polling requests without TLS, and tunnels all other connections by CONNECT.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy {
     pub(crate) place: HostPort,
@@ -92,7 +89,7 @@ impl Settings {
             target.push_str(pair);
             target.push('&');
         }
-        let (lines, cookie) = lines(&options, &url)?;
+        let fields = Fields::new(&options, &url)?;
         let proxy = match &options.proxy {
             Some(text) => Some(proxy(text)?),
             None => None,
@@ -107,16 +104,25 @@ impl Settings {
                 linger: 0,
                 counters: None,
             }),
+            proxied_origin: (proxy.is_some() && tls.is_none())
+                .then(|| format!("http://{}", url.authority)),
             proxy,
             tls,
-            authority: url.authority.into(),
+            fields,
             target,
-            lines,
-            cookie,
-            upgraded_before: Cell::new(false),
+            upgraded_before: Rc::default(),
             requests: Cell::new(0),
             options,
         })
+    }
+
+    /// The settings of a redirected attempt, which shares the memory of upgrades.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub(crate) fn redirected(&self, options: Options) -> Result<Self, ConnectError> {
+        let upgraded_before = self.upgraded_before.clone();
+        Ok(Self { upgraded_before, ..Self::new(options)? })
     }
 
     pub(crate) fn timing(&self) -> ClientTiming {
@@ -148,6 +154,16 @@ impl Settings {
         target
     }
 
+    /// The path of every request.
+    pub(crate) fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The proxy that forwards polling requests, with the origin that precedes their target.
+    pub(crate) fn forwarding_proxy(&self) -> Option<(&Proxy, &str)> {
+        self.proxy.as_ref().zip(self.proxied_origin.as_deref())
+    }
+
     /// The request target of a WebSocket without Engine.IO: that of the URL, with the path of the options if set.
     pub(crate) fn plain_target(&self) -> Result<String, ConnectError> {
         let url = Url::parse(&self.options.url)?;
@@ -168,11 +184,6 @@ impl Settings {
         };
         both.map(begin).unzip()
     }
-
-    /// The fields of every request: the value of Host, header lines, and the application's own cookies.
-    pub(crate) fn common(&self) -> (&str, &[u8], &str) {
-        (&self.authority, &self.lines, &self.cookie)
-    }
 }
 
 /// Adds the slashes that python-engineio adds: `engine.io` means `/engine.io/`.
@@ -190,52 +201,6 @@ fn is_protocol_pair(pair: &str) -> bool {
     pair.split('=').next().is_some_and(is_protocol_parameter)
 }
 
-/// The header lines of every request, and apart from them the value of `Cookie`.
-fn lines(options: &Options, url: &Url<'_>) -> Result<(Vec<u8>, String), ConnectError> {
-    /// Fields that the client sets.
-    const RESERVED: [&str; 10] = [
-        "host",
-        "connection",
-        "upgrade",
-        "content-length",
-        "content-type",
-        "transfer-encoding",
-        "expect",
-        "sec-websocket-key",
-        "sec-websocket-version",
-        "sec-websocket-extensions",
-    ];
-    let mut lines = OutBuf::default();
-    let mut cookies = Vec::new();
-    let named = |name: &str| options.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
-    let mut defaults = vec![("Accept", "*/*".to_owned())];
-    if !named("user-agent") {
-        let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
-        defaults.push(("User-Agent", agent.into()));
-    }
-    if let Some(userinfo) = url.userinfo
-        && !named("authorization")
-    {
-        defaults.push(("Authorization", basic(userinfo)));
-    }
-    let defaults = defaults.iter().map(|(name, value)| (*name, value.as_str()));
-    let own = options.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in defaults.chain(own) {
-        let illegal = |_: WriteError| ConnectError::Option("header", format!("{name}: illegal"));
-        if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
-            return Err(ConnectError::Option("header", format!("{name} is set by the client")));
-        }
-        if name.eq_ignore_ascii_case("cookie") {
-            // Checked as the line that it becomes a part of.
-            header_line(&mut OutBuf::default(), name, &[value]).map_err(illegal)?;
-            cookies.push(value);
-        } else {
-            header_line(&mut lines, name, &[value]).map_err(illegal)?;
-        }
-    }
-    Ok((lines.0, cookies.join("; ")))
-}
-
 fn proxy(text: &str) -> Result<Proxy, ConnectError> {
     let bad = |why: &dyn std::fmt::Display| ConnectError::Option("proxy", why.to_string());
     let url = Url::parse(text).map_err(|error| bad(&error))?;
@@ -248,30 +213,6 @@ fn proxy(text: &str) -> Result<Proxy, ConnectError> {
             .map_err(|error| bad(&error))?;
     }
     Ok(Proxy { place: HostPort::of(&url), lines: lines.0 })
-}
-
-/// RFC 7617: the value of Authorization for `user:password`, which a URL holds percent-encoded.
-fn basic(userinfo: &str) -> String {
-    let mut plain = Vec::with_capacity(userinfo.len());
-    let mut rest = userinfo.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        let hex = |digit: &u8| char::from(*digit).to_digit(16);
-        match (first, tail) {
-            (b'%', [high, low, after @ ..]) => match (hex(high), hex(low)) {
-                (Some(high), Some(low)) => {
-                    plain.push((high * 16 + low) as u8);
-                    rest = after;
-                }
-                _ => plain.push(*first),
-            },
-            _ => plain.push(*first),
-        }
-    }
-    if !plain.contains(&b':') {
-        plain.push(b':');
-    }
-    format!("Basic {}", STANDARD.encode_to_string(&plain))
 }
 
 #[cfg(test)]
@@ -335,32 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn userinfo_becomes_basic_authorization() {
-        let lines = |url| String::from_utf8(settings(url, |_| {}).unwrap().lines).unwrap();
-        assert!(lines("http://u:p%40ss@a").contains("Authorization: Basic dTpwQHNz\r\n"));
-        assert!(lines("http://u@a").contains("Authorization: Basic dTo=\r\n"));
-        assert!(!lines("http://a").contains("Authorization"));
-        let own = |options: &mut Options| {
-            options.headers.push(("authorization".into(), "Bearer x".into()));
-        };
-        let lines = String::from_utf8(settings("http://u@a", own).unwrap().lines).unwrap();
-        assert!(lines.contains("Bearer x") && !lines.contains("Basic"));
-    }
-
-    #[test]
-    fn no_option_injects_a_header_or_a_parameter() {
-        for (name, value) in [
-            ("a", "b\r\nc: d"),
-            ("a\r\nb", "c"),
-            ("", "x"),
-            ("cookie", "a=b\r\nc: d"),
-            ("Host", "x"),
-            ("content-length", "5"),
-            ("Sec-WebSocket-Key", "x"),
-        ] {
-            let header = |options: &mut Options| options.headers.push((name.into(), value.into()));
-            assert!(settings("http://a", header).is_err(), "{name}: {value}");
-        }
+    fn no_option_injects_a_parameter() {
         for path in ["/a b", "/a\r\nb", "/a#b", "/a?b"] {
             let path = |options: &mut Options| options.path = Some(path.into());
             assert!(settings("http://a", path).is_err());
@@ -378,7 +294,7 @@ mod tests {
         assert!(settings("http://a", |o| o.proxy = Some("https://p".into())).is_err());
         let v6 = settings("http://[::1]:8080", |_| {}).unwrap();
         assert_eq!((v6.server.host.as_str(), v6.server.authority()), ("::1", "[::1]:8080".into()));
-        assert_eq!(v6.common().0, "[::1]:8080");
+        assert_eq!(v6.fields.host, "[::1]:8080");
     }
 
     /// Clients with one option out of range, and the name of the option.
@@ -387,7 +303,7 @@ mod tests {
         let deflate = PerMessageDeflate::new().server_max_window_bits(8);
         let mut table = vec![
             (connect().path("/a b"), "path"),
-            (connect().header("Host", "a"), "header"),
+            (connect().header("Connection", "a"), "header"),
             (connect().timestamp(Some("a b")), "timestamp"),
             (connect().transports([]), "transports"),
             (connect().connect_timeout(Duration::ZERO), "connect_timeout"),

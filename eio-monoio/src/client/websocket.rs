@@ -20,7 +20,7 @@ use crate::client::cookies::CookieJar;
 use crate::client::dial::dial_lane;
 use crate::client::error::Fault;
 use crate::client::http::{
-    begin_request, error_body_decoder, read_error_body, recv_fault, scan_head,
+    Refusal, begin_request, error_body_decoder, flush, read_error_body, scan_head,
 };
 use crate::client::session::Session;
 use crate::client::session::lanes::SocketGuard;
@@ -69,7 +69,7 @@ pub(crate) async fn handshake(
     let key = Key::new(random);
     let deflate = settings.options.per_message_deflate.as_ref().map(PerMessageDeflate::terms);
     write_request(settings, &cookies.borrow(), conn.out_mut(), target, &key, deflate.as_ref());
-    conn.flush().await.map_err(recv_fault)?;
+    flush(&mut conn).await?;
     conn.set_deadline(settings.options.request_timeout);
     let len = scan_head(&mut conn).await?;
     let outcome = {
@@ -78,23 +78,27 @@ pub(crate) async fn handshake(
         let head = ResponseHead::parse(bytes, &mut slots).map_err(Fault::Http)?;
         cookies.borrow_mut().store(&head.headers);
         let (status, headers) = (head.status, head.headers.iter());
+        let protocols: Vec<_> = settings.fields.protocols.iter().map(String::as_str).collect();
         let checked = match &deflate {
-            Some(offered) => check_response_deflate(&key, &[], offered, status, headers)
+            Some(offered) => check_response_deflate(&key, &protocols, offered, status, headers)
                 .map(|(_, negotiated)| negotiated),
-            None => check_response(&key, &[], status, headers).map(|_| None),
+            None => check_response(&key, &protocols, status, headers).map(|_| None),
         };
         match checked {
             Ok(negotiated) => Ok(negotiated),
-            Err(Mismatch::Status) => Err((status, error_body_decoder(&head).map_err(Fault::Http)?)),
+            Err(Mismatch::Status) => {
+                let decoder = error_body_decoder(&head).map_err(Fault::Http)?;
+                Err((status, Refusal::new(&head.headers), decoder))
+            }
             Err(mismatch) => return Err(Fault::Handshake(mismatch)),
         }
     };
     conn.rx.skip(len);
     match outcome {
         Ok(negotiated) => Ok((conn, negotiated)),
-        Err((status, mut decoder)) => {
+        Err((status, refusal, mut decoder)) => {
             let body = read_error_body(&mut conn, &mut decoder).await;
-            Err(Fault::Status { status, body })
+            Err(refusal.fault(status, body))
         }
     }
 }
@@ -111,6 +115,9 @@ fn write_request(
         let mut head = begin_request(out, "GET", target, settings, jar)?;
         if let Some(deflate) = deflate {
             head = head.header("Sec-WebSocket-Extensions", &deflate.offer().to_string())?;
+        }
+        if !settings.fields.protocols.is_empty() {
+            head = head.header("Sec-WebSocket-Protocol", &settings.fields.protocols.join(", "))?;
         }
         head.header("Upgrade", "websocket")?
             .header("Connection", "Upgrade")?

@@ -79,6 +79,15 @@ impl Stream {
         }
     }
 
+    /// The error of TLS that ended the connection, if one did.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        match self {
+            Self::Plain(_) => None,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.failure(),
+        }
+    }
+
     /// See [`Socket::try_send`].
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {

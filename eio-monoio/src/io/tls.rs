@@ -27,6 +27,8 @@ pub(crate) struct State {
     encrypted_rx: RefCell<Vec<u8>>,
     /// The verified certificate of the peer, in DER.
     certificate: OnceCell<Box<[u8]>>,
+    /// The error of TLS that ended the connection, for example an alert of the peer.
+    failure: OnceCell<Box<str>>,
 }
 
 /// The most bytes of one receive: the largest record, with its head and tag.
@@ -59,6 +61,7 @@ impl TlsStream {
             ended: Cell::new(false),
             encrypted_rx: RefCell::default(),
             certificate: OnceCell::new(),
+            failure: OnceCell::new(),
         };
         Self::from_parts(socket, Box::new(state))
     }
@@ -93,6 +96,11 @@ impl TlsStream {
 
     pub(crate) fn peer_certificate(&self) -> Option<&[u8]> {
         self.state.certificate.get().map(|certificate| &**certificate)
+    }
+
+    /// The error of TLS that ended the connection after its handshake.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.state.failure.get().map(|failure| &**failure)
     }
 
     /// Sends all pending TLS records.
@@ -173,6 +181,9 @@ impl TlsStream {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
                 Err(error) => {
+                    if let Some(cause) = error.get_ref() {
+                        _ = self.state.failure.set(cause.to_string().into());
+                    }
                     self.send_last_records();
                     return Err(error);
                 }

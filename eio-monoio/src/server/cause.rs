@@ -48,6 +48,7 @@ causes! {
     WebSocketHandshake: "request refused: the opening handshake of the WebSocket is not that of RFC 6455",
     SidGeneration: "session refused: Server::generate_id returned no legal and unused sid",
     Middleware: "request refused: by Server::middleware",
+    MiddlewareTimeout: "request refused: the middlewares did not end within Config::connect_timeout",
     Forbidden: "session refused: by Handler::connect",
     ConnectTimeout: "session refused: Handler::connect did not end within Config::connect_timeout",
     UnsupportedVersion: "session refused: the client does not speak Engine.IO 4 (EIO=4); a client of Socket.IO 2 \
@@ -96,6 +97,7 @@ impl Cause {
                 | Self::TooManyConnections
                 | Self::TooManyHeaders
                 | Self::ProxyProtocol
+                | Self::MiddlewareTimeout
                 | Self::ConnectTimeout
                 | Self::RequestTimeout
         )

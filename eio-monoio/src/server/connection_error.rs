@@ -1,11 +1,14 @@
-//! [`ConnectionError`]: why a request for Engine.IO's path was refused.
+//! [`ConnectionError`] and [`Refused`]: why a request for Engine.IO's path was refused.
 
 use std::fmt;
+use std::ops::Deref;
 
 use eio_core::request::Reject;
 
+use crate::server::refusal::Refusal;
+
 /// Why a request for Engine.IO's path was refused: passed to
-/// [`Server::on_connection_error`](crate::Server::on_connection_error).
+/// [`Server::on_connection_error`](crate::Server::on_connection_error) in a [`Refused`].
 ///
 /// Codes, messages and contexts are those of engine.io's event `connection_error`.
 ///
@@ -113,6 +116,52 @@ impl fmt::Display for ConnectionError {
 }
 
 impl std::error::Error for ConnectionError {}
+
+/// A refused request, as [`Server::on_connection_error`](crate::Server::on_connection_error) receives it: a
+/// [`ConnectionError`], to which it dereferences, and the answer of the application, if the application refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused<'r> {
+    pub(crate) error: ConnectionError,
+    pub(crate) refusal: Option<&'r Refusal>,
+}
+
+impl<'r> Refused<'r> {
+    /// Why the request was refused.
+    pub fn error(&self) -> ConnectionError {
+        self.error
+    }
+
+    /// The answer of a [middleware](crate::Server::middleware) or of [`Handler::connect`](crate::Handler::connect).
+    pub fn refusal(&self) -> Option<&'r Refusal> {
+        self.refusal
+    }
+
+    /// The [reason](Refusal::reason) of the application.
+    pub fn reason(&self) -> Option<&'r str> {
+        self.refusal.and_then(Refusal::reason)
+    }
+}
+
+impl Deref for Refused<'_> {
+    type Target = ConnectionError;
+
+    fn deref(&self) -> &ConnectionError {
+        &self.error
+    }
+}
+
+impl From<ConnectionError> for Refused<'_> {
+    fn from(error: ConnectionError) -> Self {
+        Self { error, refusal: None }
+    }
+}
+
+impl fmt::Display for Refused<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)?;
+        self.reason().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+    }
+}
 
 impl From<Reject> for ConnectionError {
     fn from(reject: Reject) -> Self {

@@ -1,13 +1,17 @@
 //! [`Handler`]: the trait that an application implements for a server.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::future::Future;
 
 use eio_core::packet::Message;
 use eio_core::session::CloseReason;
 
-use crate::server::request::{ConnectRequest, Refusal};
+use crate::server::refusal::Refusal;
+use crate::server::request::ConnectRequest;
+use crate::server::request_body::{self, RequestBody};
 use crate::server::socket::Socket;
+use crate::web::request::RequestInfo;
 
 /// The application of a [`Server`](crate::Server).
 ///
@@ -54,30 +58,19 @@ use crate::server::socket::Socket;
 /// ```
 ///
 /// # A handler that awaits
-/// The returned future may borrow the handler (`use<'s>`), but neither the socket nor the message. It owns a clone of
-/// the one, which is cheap, and a copy of the other. Any thread may wake it; [`spawn`](crate::spawn) says what it may
-/// await.
+/// [`AsyncHandler`](crate::AsyncHandler) is this trait with owned values: `async fn message(&self, socket, message)`.
+/// Prefer it, unless the copy of each message matters. It can also be made here, message by message: the returned
+/// future may borrow the handler (`use<'s>`), but neither the socket nor the message. It owns a clone of the one, which
+/// is cheap, and a copy of the other.
 ///
 /// ```
 /// use std::time::Duration;
-/// use eio_monoio::{ConnectRequest, Handler, Message, OwnedMessage, Refusal, Socket};
+/// use eio_monoio::{Handler, Message, OwnedMessage, Socket};
 ///
-/// struct Greeter;
+/// struct Delayed;
 ///
-/// impl Greeter {
-///     // Stands for any async call: a client, a channel, a timer, `blocking` work.
-///     async fn greeting(&self, name: &str) -> String {
-///         eio_monoio::sleep(Duration::from_millis(100)).await;
-///         format!("hello, {name}")
-///     }
-/// }
-///
-/// impl Handler for Greeter {
+/// impl Handler for Delayed {
 ///     type Session = ();
-///
-///     async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-///         Ok(())
-///     }
 ///
 ///     fn message<'s>(
 ///         &'s self,
@@ -86,19 +79,27 @@ use crate::server::socket::Socket;
 ///     ) -> impl Future<Output = ()> + use<'s> {
 ///         let (socket, message) = (socket.clone(), OwnedMessage::from(message));
 ///         async move {
-///             if let OwnedMessage::Text(name) = message {
-///                 let greeting = self.greeting(&name).await;
-///                 socket.send(greeting.as_str()).await.ok(); // an error means that the session has ended
-///             }
+///             eio_monoio::sleep(Duration::from_millis(100)).await;
+///             socket.send(&message).await.ok(); // an error means that the session has ended
 ///         }
 ///     }
 /// }
 /// ```
 ///
+/// Any thread may wake the future; [`spawn`](crate::spawn) says what a handler may await. Handlers and tasks share the
+/// data of a session: [`Socket::data`] is a `&Session`, so a value that changes is a `Cell` or `RefCell`, which must not
+/// be borrowed across an await.
+///
 /// # Panics and shutdown
 /// A panic of a method or of its future is caught. In [`open`](Self::open) and [`message`](Self::message) it
 /// ends the session with [`CloseReason::HandlerPanicked`]; other sessions continue. A future that is pending when
 /// [`shutdown_timeout`](crate::Config::shutdown_timeout) has passed is dropped after one more poll.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "implements neither `AsyncHandler` nor `Handler`",
+    note = "implement `AsyncHandler` for `{Self}`: `async fn message(&self, socket: Socket<..>, message: OwnedMessage)`",
+    note = "a closure instead of a type is served by `Server::on_message` and `serve`"
+)]
 pub trait Handler: Sized + 'static {
     /// The application's data of one session, [`Socket::data`]. It is dropped on the worker, when the session has ended
     /// and its last [`Socket`] is dropped.
@@ -112,12 +113,20 @@ pub trait Handler: Sized + 'static {
     ///
     /// If this panics, the client is answered 500.
     ///
+    /// It may add header fields to the response ([`RequestInfo::add_response_header`](crate::RequestInfo)), and read
+    /// values that a middleware attached ([`RequestInfo::get`](crate::RequestInfo::get)).
+    ///
+    /// **Default:** accepts every session, if [`Session`](Self::Session) is `()`.
+    ///
     /// # Errors
     /// A [`Refusal`] is the response to the client.
     fn connect(
         &self,
         request: &ConnectRequest<'_>,
-    ) -> impl Future<Output = Result<Self::Session, Refusal>>;
+    ) -> impl Future<Output = Result<Self::Session, Refusal>> {
+        let _ = request;
+        async { default_session() }
+    }
 
     /// Called once for a new session, before its first message.
     ///
@@ -144,11 +153,12 @@ pub trait Handler: Sized + 'static {
     /// answered. There is no timeout, and the future is not dropped when the session ends: sends fail then, and
     /// messages that were received before are still passed on. No message is passed on while more than
     /// [`outbound_high_water`](crate::Config::outbound_high_water) bytes wait to be sent to the session.
+    // rustc quotes the last line where an `async fn` or a future without `use<..>` stands: it names the remedy.
     fn message<'s>(
         &'s self,
         socket: &Socket<Self::Session>,
         message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s, Self>;
+    ) -> impl Future<Output = ()> + use<'s, Self>; // for `async fn message`, implement `AsyncHandler`
 
     /// Called once when a session has ended, exactly once for each call of [`open`](Self::open).
     ///
@@ -168,8 +178,8 @@ pub trait Handler: Sized + 'static {
 
     /// Answers a request for a path that is neither Engine.IO's nor that of a [file](crate::Server::files).
     ///
-    /// Called on the worker that accepted the connection, with the whole body. A body above
-    /// [`max_payload`](crate::Config::max_payload) is answered 413. The future is dropped after
+    /// Called on the worker that accepted the connection, with the whole body; [`respond`](Self::respond) reads it as it
+    /// arrives, and has the client's address. A body above [`max_payload`](crate::Config::max_payload) is answered 413. The future is dropped after
     /// [`connect_timeout`](crate::Config::connect_timeout), and the client is answered 503. If this panics, the client
     /// is answered 500.
     ///
@@ -208,35 +218,79 @@ pub trait Handler: Sized + 'static {
         request: http::Request<Vec<u8>>,
     ) -> impl Future<Output = http::Response<Cow<'static, [u8]>>> {
         let _ = request;
-        async {
-            let mut response = http::Response::new(Cow::Borrowed(&b"Not Found"[..]));
-            *response.status_mut() = http::StatusCode::NOT_FOUND;
-            let content_type = http::HeaderValue::from_static("text/plain");
-            response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
-            response
+        async { not_found() }
+    }
+
+    /// Answers a request for a path that is neither Engine.IO's nor that of a [file](crate::Server::files), with the
+    /// address of the client and the body as it arrives.
+    ///
+    /// For uploads that must not be kept in memory, for requests behind a [proxy](crate::Config::trusted_proxies) and
+    /// for client certificates. It has [`connect_timeout`](crate::Config::connect_timeout) from the call or from its
+    /// last read of the body, which has [`body_timeout`](crate::Config::body_timeout). Timeouts, panics and the response
+    /// are those of [`request`](Self::request).
+    ///
+    /// **Default:** receives the whole body and calls [`request`](Self::request).
+    ///
+    /// ```
+    /// # use eio_monoio::{Handler, Message, RequestBody, RequestInfo, Socket};
+    /// use std::borrow::Cow;
+    ///
+    /// struct Uploads;
+    ///
+    /// impl Handler for Uploads {
+    ///     # type Session = ();
+    ///     # fn message<'s>(&'s self, _: &Socket<()>, _: Message<'_>) -> impl Future<Output = ()> + use<'s> {
+    ///     #     async {}
+    ///     # }
+    ///     async fn respond(
+    ///         &self,
+    ///         request: &RequestInfo<'_>,
+    ///         mut body: RequestBody<'_>,
+    ///     ) -> http::Response<Cow<'static, [u8]>> {
+    ///         let mut len = 0;
+    ///         while let Ok(Some(chunk)) = body.chunk().await {
+    ///             len += chunk.len();
+    ///         }
+    ///         let text = format!("{:?} sent {len} bytes", request.peer_addr());
+    ///         http::Response::new(text.into_bytes().into())
+    ///     }
+    /// }
+    /// ```
+    fn respond(
+        &self,
+        request: &RequestInfo<'_>,
+        body: RequestBody<'_>,
+    ) -> impl Future<Output = http::Response<Cow<'static, [u8]>>> {
+        async move {
+            match request_body::whole(request, body).await {
+                Ok(request) => self.request(request).await,
+                // The server answers.
+                Err(_) => not_found(),
+            }
         }
     }
 }
 
-/// A handler that accepts every session and calls a function with each message; see [`serve`](crate::serve).
-pub(crate) struct OnMessage<F>(pub(crate) F);
-
-impl<F, R> Handler for OnMessage<F>
-where
-    F: Fn(&Socket<()>, Message<'_>) -> R + 'static,
-    R: Future<Output = ()> + 'static,
-{
-    type Session = ();
-
-    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        Ok(())
+/// The session of a handler that does not implement `connect`.
+pub(crate) fn default_session<S: 'static>() -> Result<S, Refusal> {
+    const {
+        assert!(
+            size_of::<S>() == 0,
+            "only a `Session` of `()` has a default `connect`: implement `connect`, which creates the session's data"
+        );
     }
+    let unit: Box<dyn Any> = Box::new(());
+    unit.downcast().map(|session| *session).map_err(|_| {
+        tracing::error!("a handler whose `Session` is not `()` must implement `connect`");
+        Refusal::broken()
+    })
+}
 
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<()>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s, F, R> {
-        (self.0)(socket, message)
-    }
+/// The response to a request that the application does not serve.
+pub(crate) fn not_found() -> http::Response<Cow<'static, [u8]>> {
+    let mut response = http::Response::new(Cow::Borrowed(&b"Not Found"[..]));
+    *response.status_mut() = http::StatusCode::NOT_FOUND;
+    let content_type = http::HeaderValue::from_static("text/plain");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
+    response
 }

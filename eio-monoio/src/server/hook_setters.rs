@@ -5,9 +5,11 @@ use std::sync::Arc;
 use eio_core::sid::{InvalidSid, Sid};
 
 use crate::server::Server;
-use crate::server::connection_error::ConnectionError;
+use crate::server::connection_error::Refused;
 use crate::server::handler::Handler;
-use crate::server::request::{ConnectRequest, Refusal};
+use crate::server::hooks::{GenerateId, Middleware};
+use crate::server::refusal::Refusal;
+use crate::server::request::ConnectRequest;
 use crate::web::request::RequestInfo;
 
 /// # Hooks
@@ -19,8 +21,13 @@ where
     H: Handler,
     F: Fn() -> H + Send + Sync + 'static,
 {
-    /// Adds header fields to every response for Engine.IO's path, including refusals and the 101 of a WebSocket. See
-    /// [Hooks](Server#hooks).
+    /// Adds header fields to every response for Engine.IO's path, including refusals, preflights and the 101 of a
+    /// WebSocket. See [Hooks](Server#hooks).
+    ///
+    /// The map that `add` receives is empty: fields of the server, such as those of CORS and the [cookie] with the sid,
+    /// are sent besides it. Several values of one field (`Set-Cookie`) need `append` in place of `insert`.
+    ///
+    /// [cookie]: crate::Config::cookie
     ///
     /// Fields that frame the message or the connection, such as `Content-Length`, and values that are not ASCII are
     /// left out, and that is logged. If `add` panics, nothing is added.
@@ -37,7 +44,6 @@ where
     /// });
     /// # }
     /// ```
-    #[must_use]
     pub fn headers(
         mut self,
         add: impl Fn(&RequestInfo<'_>, &mut http::HeaderMap) + Send + Sync + 'static,
@@ -47,7 +53,8 @@ where
     }
 
     /// Adds header fields to the response that opens a session, over either transport, after [`Handler::connect`] has
-    /// accepted it. Rules and panics are those of [`headers`](Self::headers). See [Hooks](Server#hooks).
+    /// accepted it. Rules, panics and the map, which is empty, are those of [`headers`](Self::headers). See
+    /// [Hooks](Server#hooks).
     ///
     /// Engine.IO: event `initial_headers`.
     ///
@@ -63,7 +70,6 @@ where
     /// });
     /// # }
     /// ```
-    #[must_use]
     pub fn initial_headers(
         mut self,
         add: impl Fn(&ConnectRequest<'_>, &mut http::HeaderMap) + Send + Sync + 'static,
@@ -78,6 +84,8 @@ where
     /// Several are called in the order in which they were added, until one refuses. Preflights, and requests that
     /// [`Cors`](crate::Cors) refuses, are not passed to them. A panic refuses the request with 500.
     ///
+    /// Values that a middleware [attaches](RequestInfo::insert) to a handshake can be read in [`Handler::connect`].
+    ///
     /// Engine.IO: `engine.use`, whose errors are [`Refusal::bad_request`].
     ///
     /// ```
@@ -89,17 +97,46 @@ where
     /// });
     /// # }
     /// ```
-    #[must_use]
     pub fn middleware(
         mut self,
         admit: impl Fn(&RequestInfo<'_>) -> Result<(), Refusal> + Send + Sync + 'static,
     ) -> Self {
-        self.hooks.middlewares.push(Arc::new(admit));
+        self.hooks.middlewares.push(Middleware::Sync(Arc::new(admit)));
         self
     }
 
-    /// Sets a function that is called with every refused request for Engine.IO's path and the reason. See
-    /// [Hooks](Server#hooks).
+    /// Adds a [`middleware`](Self::middleware) that awaits: for example the lookup of a session cookie in a database.
+    ///
+    /// It may answer anything ([`Refusal`]), add header fields to the response
+    /// ([`RequestInfo::add_response_header`]), and hand values to [`Handler::connect`] ([`RequestInfo::insert`]). It is
+    /// called for polls and POSTs too: answer those quickly. All middlewares of a request together have
+    /// [`connect_timeout`](crate::Config::connect_timeout); after it, the request is answered 503.
+    ///
+    /// ```
+    /// # use eio_monoio::{Refusal, RequestInfo, Server};
+    /// #[derive(Clone)]
+    /// struct User(String);
+    ///
+    /// # async fn look_up(cookie: &str) -> Option<User> { Some(User(cookie.into())) }
+    /// # fn server<H: eio_monoio::Handler>(new_handler: impl Fn() -> H + Send + Sync + 'static) {
+    /// Server::new(new_handler).middleware_async(async |request: &RequestInfo<'_>| {
+    ///     let cookie = request.header("cookie").ok_or(Refusal::unauthorized())?;
+    ///     let user = look_up(cookie).await.ok_or(Refusal::forbidden().message("unknown cookie"))?;
+    ///     request.insert(user); // `request.get::<User>()` in `Handler::connect`
+    ///     Ok(())
+    /// });
+    /// # }
+    /// ```
+    pub fn middleware_async(
+        mut self,
+        admit: impl AsyncFn(&RequestInfo<'_>) -> Result<(), Refusal> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.middlewares.push(Middleware::Async(Arc::new(admit)));
+        self
+    }
+
+    /// Sets a function that is called with every refused request for Engine.IO's path and the reason, the
+    /// [application's own](Refusal::with_reason) included. See [Hooks](Server#hooks).
     ///
     /// A violation that ends a session, such as two GETs at once, is reported by [`Handler::disconnect`] instead. A
     /// panic does not change the response.
@@ -109,15 +146,14 @@ where
     /// ```
     /// # use eio_monoio::Server;
     /// # fn server<H: eio_monoio::Handler>(new_handler: impl Fn() -> H + Send + Sync + 'static) {
-    /// Server::new(new_handler).on_connection_error(|request, error| {
-    ///     eprintln!("{:?}: {error}, code {:?}", request.peer_addr(), error.code());
+    /// Server::new(new_handler).on_connection_error(|request, refused| {
+    ///     eprintln!("{:?}: {refused}, code {:?}", request.peer_addr(), refused.code());
     /// });
     /// # }
     /// ```
-    #[must_use]
     pub fn on_connection_error(
         mut self,
-        report: impl Fn(&RequestInfo<'_>, ConnectionError) + Send + Sync + 'static,
+        report: impl Fn(&RequestInfo<'_>, &Refused<'_>) + Send + Sync + 'static,
     ) -> Self {
         self.hooks.refused = Some(Arc::new(report));
         self
@@ -144,12 +180,23 @@ where
     /// Server::new(new_handler).generate_id(|_request| Sid::new(&format!("eu-1.{:032x}", random())));
     /// # }
     /// ```
-    #[must_use]
     pub fn generate_id(
         mut self,
         generate: impl Fn(&ConnectRequest<'_>) -> Result<Sid, InvalidSid> + Send + Sync + 'static,
     ) -> Self {
-        self.hooks.ids = Some(Arc::new(generate));
+        self.hooks.ids = Some(GenerateId::Sync(Arc::new(generate)));
+        self
+    }
+
+    /// As [`generate_id`](Self::generate_id), with a function that awaits. After
+    /// [`connect_timeout`](crate::Config::connect_timeout) there is no session, as after an error.
+    ///
+    /// Engine.IO: a `generateId` that returns a Promise.
+    pub fn generate_id_async(
+        mut self,
+        generate: impl AsyncFn(&ConnectRequest<'_>) -> Result<Sid, InvalidSid> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.ids = Some(GenerateId::Async(Arc::new(generate)));
         self
     }
 }

@@ -1,7 +1,9 @@
 //! [`Hooks`]: functions of the application that a server calls for Engine.IO requests and their response headers.
 
 use std::fmt;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use eio_core::http::header_line;
@@ -11,8 +13,9 @@ use http::HeaderMap;
 
 use crate::io::raw_websocket::PlainSocket;
 use crate::message::OutBuf;
-use crate::server::connection_error::ConnectionError;
-use crate::server::request::{ConnectRequest, Refusal};
+use crate::server::connection_error::Refused;
+use crate::server::refusal::Refusal;
+use crate::server::request::ConnectRequest;
 use crate::web::request::RequestInfo;
 
 /// The functions of the application; see [`Server::headers`](crate::Server::headers).
@@ -21,29 +24,105 @@ pub(crate) struct Hooks {
     pub(crate) headers: Option<Arc<OnResponse>>,
     pub(crate) initial: Option<Arc<OnFirstResponse>>,
     /// Called in this order for every request.
-    pub(crate) middlewares: Vec<Arc<OnRequest>>,
+    pub(crate) middlewares: Vec<Middleware>,
     pub(crate) refused: Option<Arc<OnRefused>>,
-    pub(crate) ids: Option<Arc<OnId>>,
+    pub(crate) ids: Option<GenerateId>,
+}
+
+/// A function that admits or refuses requests.
+#[derive(Clone)]
+pub(crate) enum Middleware {
+    Sync(Arc<OnRequest>),
+    Async(Arc<dyn AdmitAsync>),
+}
+
+/// A function that generates sids.
+#[derive(Clone)]
+pub(crate) enum GenerateId {
+    Sync(Arc<OnId>),
+    Async(Arc<dyn GenerateIdAsync>),
 }
 
 impl Hooks {
+    /// Whether a middleware awaits: then [`admit_async`](Self::admit_async) must be called.
+    pub(crate) fn has_async_middleware(&self) -> bool {
+        self.middlewares.iter().any(|middleware| matches!(middleware, Middleware::Async(_)))
+    }
+
     /// Calls the middlewares until one refuses the request. A panic refuses it too.
     pub(crate) fn admit(&self, request: &RequestInfo<'_>) -> Result<(), Refusal> {
-        self.middlewares.iter().try_for_each(|middleware| {
-            catch_unwind(AssertUnwindSafe(|| middleware(request))).unwrap_or_else(|_| {
-                tracing::error!("a middleware panicked; its request is refused");
-                Err(Refusal::broken())
-            })
+        self.middlewares.iter().try_for_each(|middleware| match middleware {
+            Middleware::Sync(admit) => admit_sync(&**admit, request),
+            Middleware::Async(_) => Ok(()),
         })
     }
 
+    /// As [`admit`](Self::admit), with middlewares that await. The caller contains the panics of these.
+    pub(crate) async fn admit_async(&self, request: &RequestInfo<'_>) -> Result<(), Refusal> {
+        for middleware in &self.middlewares {
+            match middleware {
+                Middleware::Sync(admit) => admit_sync(&**admit, request)?,
+                Middleware::Async(admit) => admit.admit(request).await?,
+            }
+        }
+        Ok(())
+    }
+
     /// Reports a refused request to the application.
-    pub(crate) fn report(&self, request: &RequestInfo<'_>, error: ConnectionError) {
-        tracing::debug!(%error, "request refused");
+    pub(crate) fn report<'r>(&self, request: &RequestInfo<'_>, refused: impl Into<Refused<'r>>) {
+        let refused = refused.into();
+        tracing::debug!(error = %refused, "request refused");
         let Some(report) = &self.refused else { return };
-        if catch_unwind(AssertUnwindSafe(|| report(request, error))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| report(request, &refused))).is_err() {
             tracing::error!("the on_connection_error hook panicked");
         }
+    }
+}
+
+fn admit_sync(admit: &OnRequest, request: &RequestInfo<'_>) -> Result<(), Refusal> {
+    catch_unwind(AssertUnwindSafe(|| admit(request))).unwrap_or_else(|_| {
+        tracing::error!("a middleware panicked; its request is refused");
+        Err(Refusal::broken())
+    })
+}
+
+/// A middleware that awaits.
+pub(crate) trait AdmitAsync: Send + Sync {
+    fn admit<'a>(
+        &'a self,
+        request: &'a RequestInfo<'_>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + 'a>>;
+}
+
+impl<F> AdmitAsync for F
+where
+    F: AsyncFn(&RequestInfo<'_>) -> Result<(), Refusal> + Send + Sync,
+{
+    fn admit<'a>(
+        &'a self,
+        request: &'a RequestInfo<'_>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + 'a>> {
+        Box::pin(self(request))
+    }
+}
+
+/// A function that generates sids, and awaits.
+pub(crate) trait GenerateIdAsync: Send + Sync {
+    fn generate<'a>(
+        &'a self,
+        request: &'a ConnectRequest<'_>,
+    ) -> Pin<Box<dyn Future<Output = Result<Sid, InvalidSid>> + 'a>>;
+}
+
+impl<F> GenerateIdAsync for F
+where
+    F: AsyncFn(&ConnectRequest<'_>) -> Result<Sid, InvalidSid> + Send + Sync,
+{
+    fn generate<'a>(
+        &'a self,
+        request: &'a ConnectRequest<'_>,
+    ) -> Pin<Box<dyn Future<Output = Result<Sid, InvalidSid>> + 'a>> {
+        Box::pin(self(request))
     }
 }
 
@@ -52,7 +131,7 @@ pub(crate) type OnRawWebSocket = Arc<dyn Fn(&PlainSocket, Message<'_>) + Send + 
 
 type OnResponse = dyn Fn(&RequestInfo<'_>, &mut HeaderMap) + Send + Sync;
 type OnRequest = dyn Fn(&RequestInfo<'_>) -> Result<(), Refusal> + Send + Sync;
-type OnRefused = dyn Fn(&RequestInfo<'_>, ConnectionError) + Send + Sync;
+type OnRefused = dyn Fn(&RequestInfo<'_>, &Refused<'_>) + Send + Sync;
 type OnId = dyn Fn(&ConnectRequest<'_>) -> Result<Sid, InvalidSid> + Send + Sync;
 type OnFirstResponse = dyn Fn(&ConnectRequest<'_>, &mut HeaderMap) + Send + Sync;
 
@@ -95,6 +174,13 @@ pub(crate) fn write_lines(lines: &mut Vec<u8>, headers: &HeaderMap) {
         }
     }
     *lines = out.0;
+}
+
+/// Appends the header fields that the application has attached to a request.
+pub(crate) fn write_attached(lines: &mut Vec<u8>, request: &RequestInfo<'_>) {
+    if let Some(headers) = request.attached.take_headers() {
+        write_lines(lines, &headers);
+    }
 }
 
 #[cfg(test)]

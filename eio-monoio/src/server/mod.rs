@@ -1,5 +1,6 @@
 //! [`Server`]: an application and its options, and how a server is started.
 
+pub(crate) mod async_handler;
 pub(crate) mod cause;
 pub(crate) mod config;
 pub(crate) mod conn;
@@ -8,8 +9,10 @@ pub(crate) mod handler;
 mod hook_setters;
 pub(crate) mod hooks;
 pub(crate) mod listener;
+pub(crate) mod refusal;
 pub(crate) mod remote;
 pub(crate) mod request;
+pub(crate) mod request_body;
 pub(crate) mod running;
 pub(crate) mod session;
 pub(crate) mod shard;
@@ -19,7 +22,6 @@ mod start;
 pub(crate) mod tls;
 
 use std::fmt;
-use std::future::Future;
 use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,8 +30,10 @@ use eio_core::packet::Message;
 
 use crate::error::ServeError;
 use crate::io::raw_websocket::PlainSocket;
+use crate::message::OwnedMessage;
+use crate::server::async_handler::OnMessage;
 use crate::server::config::Config;
-use crate::server::handler::{Handler, OnMessage};
+use crate::server::handler::Handler;
 use crate::server::hooks::{Hooks, OnRawWebSocket};
 use crate::server::listener::{Listener, Sockets};
 use crate::server::running::Running;
@@ -40,25 +44,22 @@ use crate::web::files::Files;
 
 /// Runs a server until SIGINT or SIGTERM. Every client may connect, and `on_message` is called with each message.
 ///
-/// The message is lent for the call, as in [`Handler::message`], and the future may hold copies of it. Options have
-/// their defaults, except that signals [are handled](Config::handle_signals).
+/// This is [`Server::on_message`] with default options, except that signals [are handled](Config::handle_signals).
 ///
 /// ```no_run
-/// eio_monoio::serve("127.0.0.1:3000", |socket, message| {
-///     socket.try_send(message).ok();
-///     async {}
+/// eio_monoio::serve("127.0.0.1:3000", async |socket, message| {
+///     socket.send(&message).await.ok(); // an error means that the session has ended
 /// })?;
 /// # Ok::<(), eio_monoio::ServeError>(())
 /// ```
 ///
 /// # Errors
 /// Those of [`Server::bind`] and [`Running::join`].
-pub fn serve<F, R>(address: impl ToSocketAddrs, on_message: F) -> Result<(), ServeError>
+pub fn serve<F>(address: impl ToSocketAddrs, on_message: F) -> Result<(), ServeError>
 where
-    F: Fn(&Socket<()>, Message<'_>) -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = ()> + 'static,
+    F: AsyncFn(Socket<()>, OwnedMessage) + Send + Sync + 'static,
 {
-    let server = Server::new(move || OnMessage(on_message.clone()));
+    let server = Server::on_message(on_message);
     server.config(Config::new().handle_signals(true)).bind(address)?.join()
 }
 
@@ -101,6 +102,7 @@ where
 /// application that run on every request for Engine.IO's path, or on every one of its kind. Such a function is called
 /// on the worker that answers the request, and all sessions of that worker wait until it returns: it must not block.
 /// All workers share it. A panic is caught and logged; each setter says what becomes of the request.
+#[must_use = "a server runs from `bind`, `bind_unix` or `listen` on"]
 pub struct Server<F> {
     new_handler: F,
     config: Config,
@@ -111,13 +113,45 @@ pub struct Server<F> {
     tls: Option<Tls>,
 }
 
+impl Server<()> {
+    /// A server that accepts every session and calls `on_message`, mostly an async closure, with each message. All
+    /// options are those of [`new`](Self::new); workers share the closure.
+    ///
+    /// Messages of a session arrive in order: the next one when the future is complete. Write `async |socket, message|`:
+    /// of a closure without `async` rustc asks for the types of its parameters, and it has to return a future.
+    ///
+    /// ```
+    /// use eio_monoio::{Config, Files, Server};
+    ///
+    /// let server = Server::on_message(async |socket, message| {
+    ///     socket.send(&message).await.ok();
+    /// });
+    /// let files = Files::new().route("/", "index.html");
+    /// let running = server.config(Config::new().workers(1)).files(files).bind("127.0.0.1:0")?;
+    /// running.shutdown();
+    /// running.join()?;
+    /// # Ok::<(), eio_monoio::ServeError>(())
+    /// ```
+    pub fn on_message<F>(on_message: F) -> Server<impl Fn() -> OnMessage<F> + Send + Sync>
+    where
+        F: AsyncFn(Socket<()>, OwnedMessage) + Send + Sync + 'static,
+    {
+        let on_message = Arc::new(on_message);
+        Server::new(move || OnMessage::new(&on_message))
+    }
+}
+
 impl<H, F> Server<F>
 where
     H: Handler,
-    F: Fn() -> H + Send + Sync + 'static,
+    F: Fn() -> H + Send + Sync + 'static, // called on each worker: it may create state that is not `Send`
 {
-    /// A server with the default options. `new_handler` is called once on each worker, before the worker accepts
-    /// connections; it may [`spawn`](crate::spawn) tasks.
+    /// A server of a type that implements [`AsyncHandler`](crate::AsyncHandler) or [`Handler`], with the default
+    /// options. A closure that handles messages is for [`on_message`](Server::on_message) instead.
+    ///
+    /// `new_handler` is called once on each worker, before the worker accepts connections; it may
+    /// [`spawn`](crate::spawn) tasks and take a [`Remote::current`](crate::Remote::current). A periodic task that is
+    /// spawned here runs once per worker; [`Remote::spawn`](crate::Remote::spawn) runs it once per server.
     pub fn new(new_handler: F) -> Self {
         Self {
             new_handler,
@@ -131,7 +165,6 @@ where
     }
 
     /// Sets all options.
-    #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
@@ -150,7 +183,6 @@ where
     /// Server::new(new_handler).plain_websockets(|socket, message| socket.send(message));
     /// # }
     /// ```
-    #[must_use]
     pub fn plain_websockets(
         mut self,
         on_message: impl Fn(&PlainSocket, Message<'_>) + Send + Sync + 'static,
@@ -169,7 +201,6 @@ where
     /// Server::new(new_handler).files(files);
     /// # }
     /// ```
-    #[must_use]
     pub fn files(mut self, files: Files) -> Self {
         self.files = Some(files);
         self
@@ -179,7 +210,6 @@ where
     ///
     /// Only with the feature `tls`.
     #[cfg(feature = "tls")]
-    #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self

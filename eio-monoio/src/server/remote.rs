@@ -128,6 +128,9 @@ impl Remote {
 
     /// Calls `new_future` on one of the workers, in turn, and runs its future there as [`spawn`](crate::spawn) does.
     ///
+    /// One worker runs it: a periodic task of the server is spawned here once, not in the closure of
+    /// [`Server::new`](crate::Server::new), which every worker calls.
+    ///
     /// The closure is sent to the worker, so its captures must be `Send`; the future need not be. A panic is caught and
     /// logged. After the server has ended, neither is called.
     ///

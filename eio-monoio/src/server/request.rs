@@ -1,4 +1,4 @@
-//! [`ConnectRequest`] and [`Refusal`]: the request that opens a session, and the answer that refuses it.
+//! [`ConnectRequest`] and [`KeptRequest`]: the request that opens a session.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,6 +6,7 @@ use std::ops::Deref;
 
 use eio_core::transport::Transport;
 
+use crate::web::query;
 use crate::web::request::RequestInfo;
 
 /// The request that opens a session: a [`RequestInfo`], to which it dereferences, and the transport.
@@ -24,7 +25,7 @@ use crate::web::request::RequestInfo;
 /// fn connect(request: &ConnectRequest<'_>) -> Result<Session, Refusal> {
 ///     let token = request.query("token").ok_or(Refusal::unauthorized())?;
 ///     let polling = request.transport() == Transport::Polling;
-///     Ok(Session { token: token.to_owned(), polling })
+///     Ok(Session { token: token.into_owned(), polling })
 /// }
 /// ```
 pub struct ConnectRequest<'r> {
@@ -56,66 +57,42 @@ impl fmt::Debug for ConnectRequest<'_> {
     }
 }
 
-/// The refusal of a session or request: the status and the JSON body of the response.
-///
-/// ```
-/// use eio_monoio::Refusal;
-///
-/// fn check(user: Option<&str>) -> Result<(), Refusal> {
-///     match user {
-///         None => Err(Refusal::unauthorized()),
-///         Some("mallory") => Err(Refusal::forbidden()),
-///         Some(user) if user.len() > 32 => Err(Refusal::with_json(r#"{"error":"name too long"}"#)),
-///         Some(_) => Ok(()),
-///     }
-/// }
-///
-/// assert_eq!(check(Some("alice")), Ok(()));
-/// assert_eq!(check(None).unwrap_err().to_string(), "refused with status 401");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    pub(crate) status: u16,
-    pub(crate) body: Cow<'static, str>,
-}
+/// The request that opened a session, as [`Socket::request`](crate::Socket::request) returns it: a request of the `http`
+/// crate, to which it dereferences. Its extensions are the values that
+/// [`RequestInfo::insert`](crate::RequestInfo::insert) attached.
+#[derive(Debug)]
+pub struct KeptRequest(http::Request<()>);
 
-impl Refusal {
-    /// 401 `"Unauthorized"`: the response of python-engineio when its `connect` handler returns False.
-    pub fn unauthorized() -> Self {
-        Self { status: 401, body: Cow::Borrowed("\"Unauthorized\"") }
+impl KeptRequest {
+    pub(crate) fn new(request: &RequestInfo<'_>) -> Box<Self> {
+        Box::new(Self(request.to_http()))
     }
 
-    /// 401 with a JSON value, as python-engineio sends the value that its `connect` handler returns. `json` is sent
-    /// unchanged and not checked.
-    pub fn with_json(json: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: 401, body: json.into() }
+    /// As [`RequestInfo::header`](crate::RequestInfo::header).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.0.headers().get(name).and_then(|value| str::from_utf8(value.as_bytes()).ok())
     }
 
-    /// 403 `{"code":4,"message":"Forbidden"}`: the response of engine.io when `allowRequest` refuses.
-    pub fn forbidden() -> Self {
-        Self { status: 403, body: Cow::Borrowed(r#"{"code":4,"message":"Forbidden"}"#) }
+    /// As [`RequestInfo::query`](crate::RequestInfo::query).
+    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        query::last(self.raw_query(), name)
     }
 
-    /// 500, for a handler or middleware that panicked.
-    pub(crate) fn broken() -> Self {
-        Self { status: 500, body: Cow::Borrowed("\"Internal Server Error\"") }
+    /// As [`RequestInfo::query_pairs`](crate::RequestInfo::query_pairs).
+    pub fn query_pairs(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        query::pairs(self.raw_query())
     }
 
-    /// 400 `{"code":3,"message":"Bad request"}`: the response of engine.io to an error of a middleware.
-    pub fn bad_request() -> Self {
-        Self { status: 400, body: Cow::Borrowed(r#"{"code":3,"message":"Bad request"}"#) }
-    }
-
-    /// 503 `"Service Unavailable"`: the session is refused for now.
-    pub fn unavailable() -> Self {
-        Self { status: 503, body: Cow::Borrowed("\"Service Unavailable\"") }
+    /// As [`RequestInfo::raw_query`](crate::RequestInfo::raw_query).
+    pub fn raw_query(&self) -> &str {
+        self.0.uri().query().unwrap_or_default()
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "refused with status {}", self.status)
+impl Deref for KeptRequest {
+    type Target = http::Request<()>;
+
+    fn deref(&self) -> &http::Request<()> {
+        &self.0
     }
 }
-
-impl std::error::Error for Refusal {}

@@ -35,6 +35,7 @@ use crate::worker::signal::SignalGuard;
 /// running.join()
 /// # }
 /// ```
+#[must_use = "dropping it ends the server: call `join`, or keep it"]
 pub struct Running {
     endpoints: Vec<Endpoint>,
     file: Option<SocketFile>,

@@ -12,6 +12,7 @@ use eio_core::transport::Transport;
 
 use crate::error::SendError;
 use crate::server::remote::Remote;
+use crate::server::request::KeptRequest;
 use crate::server::session::Session;
 
 /// A handle to one session, for handlers and tasks of its worker.
@@ -58,7 +59,8 @@ impl<T> Socket<T> {
         &self.session.sid
     }
 
-    /// The value that [`Handler::connect`](crate::Handler::connect) returned for this session.
+    /// The value that [`Handler::connect`](crate::Handler::connect) returned for this session. Clones of the socket share
+    /// it: a value that changes is a `Cell` or `RefCell`, which must not be borrowed across an await.
     pub fn data(&self) -> &T {
         &self.session.data
     }
@@ -77,6 +79,13 @@ impl<T> Socket<T> {
     /// returned it; `None` for a Unix-domain socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.session.peer
+    }
+
+    /// The request that opened the session, if [`keep_request`](crate::Config::keep_request) is set.
+    ///
+    /// Engine.IO: `socket.request`. python-engineio: `environ`.
+    pub fn request(&self) -> Option<&KeptRequest> {
+        self.session.request.as_deref()
     }
 
     /// The close reason, if the session has ended.
@@ -179,7 +188,8 @@ impl<T> Socket<T> {
         self.session.close();
     }
 
-    /// Ends the session now, with [`CloseReason::ServerDisconnect`]. Queued messages are dropped.
+    /// Ends the session now, with [`CloseReason::ServerDisconnect`]. Queued messages are dropped. A message that was sent
+    /// over a WebSocket while none was queued is in its send buffer already, and still leaves.
     pub fn abort(&self) {
         self.end(CloseReason::ServerDisconnect);
     }

@@ -5,7 +5,7 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`request`] | the request head, as the application reads it |
+//! | [`request`], [`query`] | the request head, as the application reads it, and its query |
 //! | [`proxy`] | the client's address, if the request came through trusted proxies |
 //! | [`cors`] | which origins may send requests, and the header lines for them |
 //! | [`cookie`] | the session cookie |
@@ -22,4 +22,5 @@ pub(crate) mod files;
 pub(crate) mod path;
 pub(crate) mod persistence;
 pub(crate) mod proxy;
+pub(crate) mod query;
 pub(crate) mod request;

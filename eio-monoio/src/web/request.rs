@@ -1,10 +1,14 @@
-//! [`RequestInfo`]: the head of a request, as the application reads it.
+//! [`RequestInfo`]: the head of a request, as the application reads it, and the values that it attaches.
 
-use std::cell::OnceCell;
+use std::borrow::Cow;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
 
 use eio_core::http::RequestHead;
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+
+use crate::web::query;
 
 /// The head of a request, borrowed from the receive buffer.
 ///
@@ -14,8 +18,8 @@ use eio_core::http::RequestHead;
 /// ```
 /// # use eio_monoio::{Refusal, Server};
 /// # fn server<H: eio_monoio::Handler, F: Fn() -> H + Send + Sync + 'static>(make: F) -> Server<F> {
-/// Server::new(make).middleware(|request| match (request.method(), request.query("token")) {
-///     ("OPTIONS", _) | (_, Some("opensesame")) => Ok(()),
+/// Server::new(make).middleware(|request| match (request.method(), request.query("token").as_deref()) {
+///     ("OPTIONS", _) | (_, Some("open sesame")) => Ok(()),
 ///     _ => Err(Refusal::forbidden()),
 /// })
 /// # }
@@ -27,6 +31,26 @@ pub struct RequestInfo<'r> {
     pub(crate) certificate: Option<&'r [u8]>,
     /// The joined value of several `Cookie` lines, once it was asked for.
     pub(crate) cookies: OnceCell<String>,
+    pub(crate) attached: Attached,
+}
+
+/// Values and header fields that the application attaches to a request. It needs no memory until it is used.
+#[derive(Default)]
+pub(crate) struct Attached(RefCell<Option<Box<Attachments>>>);
+
+#[derive(Default)]
+struct Attachments {
+    values: Extensions,
+    headers: HeaderMap,
+}
+
+impl Attached {
+    /// Takes the header fields for the response.
+    pub(crate) fn take_headers(&self) -> Option<HeaderMap> {
+        let mut attached = self.0.borrow_mut();
+        let headers = &mut attached.as_mut()?.headers;
+        (!headers.is_empty()).then(|| std::mem::take(headers))
+    }
 }
 
 impl RequestInfo<'_> {
@@ -51,10 +75,65 @@ impl RequestInfo<'_> {
         self.head.target
     }
 
-    /// The first value of a query parameter, not percent-decoded; `None` if it is absent.
-    pub fn query(&self, name: &str) -> Option<&str> {
-        let (_, query) = self.target().split_once('?')?;
-        query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    /// The value of a query parameter, decoded: `%3A` is a colon, `+` a space. The last of equal keys counts, as in
+    /// engine.io; a key without a value is `Some("")`; `None` if it is absent.
+    ///
+    /// Bytes that are not UTF-8 become U+FFFD, and an invalid escape is kept as it is. To compare or match,
+    /// `.as_deref()` borrows the text: `request.query("token").as_deref() == Some("sesame")`.
+    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        query::last(self.raw_query(), name)
+    }
+
+    /// All query parameters in their order, decoded as by [`query`](Self::query).
+    pub fn query_pairs(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        query::pairs(self.raw_query())
+    }
+
+    /// The query as received: the part of the [`target`](Self::target) after `?`, or an empty string.
+    pub fn raw_query(&self) -> &str {
+        self.target().split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// Attaches a value to this request. A value of the same type is replaced.
+    ///
+    /// Later [middlewares](crate::Server::middleware), [`Handler::connect`](crate::Handler::connect) and hooks for the
+    /// same request read it by [`get`](Self::get); [`Socket::request`](crate::Socket::request) contains it as an
+    /// extension, if it is kept.
+    pub fn insert<V: Clone + Send + Sync + 'static>(&self, value: V) {
+        self.attached.0.borrow_mut().get_or_insert_default().values.insert(value);
+    }
+
+    /// A copy of the attached value of this type.
+    pub fn get<V: Clone + Send + Sync + 'static>(&self) -> Option<V> {
+        self.attached.0.borrow().as_ref()?.values.get().cloned()
+    }
+
+    /// Adds a header field to the response to this request, whether it is accepted or refused: for example a cookie at
+    /// log-in. Several fields with one name are all sent.
+    ///
+    /// For [middlewares](crate::Server::middleware), [`Server::generate_id`](crate::Server::generate_id) and
+    /// [`Handler::connect`](crate::Handler::connect); elsewhere it has no effect. A field that is not legal or
+    /// [reserved](crate::Server::headers) is left out, and that is logged.
+    ///
+    /// ```
+    /// # use eio_monoio::{ConnectRequest, Refusal};
+    /// /// The body of a `Handler::connect`.
+    /// fn connect(request: &ConnectRequest<'_>) -> Result<(), Refusal> {
+    ///     let visitor = request.query("visitor").ok_or(Refusal::unauthorized())?;
+    ///     request.add_response_header("set-cookie", format!("visitor={visitor}; HttpOnly"));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn add_response_header(
+        &self,
+        name: impl TryInto<HeaderName>,
+        value: impl TryInto<HeaderValue>,
+    ) {
+        let (Ok(name), Ok(value)) = (name.try_into(), value.try_into()) else {
+            tracing::warn!("a response header of the application is not valid; it is left out");
+            return;
+        };
+        self.attached.0.borrow_mut().get_or_insert_default().headers.append(name, value);
     }
 
     /// The address of the client: the remote address of the connection or, if that is a
@@ -75,9 +154,14 @@ impl RequestInfo<'_> {
         self.certificate
     }
 
-    /// The head as a request of the `http` crate. Header fields that it cannot represent are left out.
+    /// The head as a request of the `http` crate, with the [attached](Self::insert) values as its extensions. Header
+    /// fields that it cannot represent are left out.
     pub fn to_http(&self) -> http::Request<()> {
-        to_http(&self.head, ())
+        let mut request = to_http(&self.head, ());
+        if let Some(attached) = &*self.attached.0.borrow() {
+            *request.extensions_mut() = attached.values.clone();
+        }
+        request
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`Deadline`]: a time to wait for, as an entry of the worker's timer wheel.
 
 use std::cell::Cell;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -83,9 +84,21 @@ impl Deadline {
     }
 }
 
-/// A deadline passed before its future was ready.
+/// The time of a [`timeout`](crate::timeout) has passed before its future was ready.
+///
+/// ```
+/// assert_eq!(eio_monoio::Elapsed.to_string(), "the time has passed");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Elapsed;
+pub struct Elapsed;
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the time has passed")
+    }
+}
+
+impl std::error::Error for Elapsed {}
 
 pin_project! {
     /// See [`Deadline::limit`]. A struct and not an async block, which would reserve the memory of `future` twice.

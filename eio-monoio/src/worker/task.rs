@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::worker::context::WorkerContext;
-use crate::worker::deadline::{Deadline, millis};
+use crate::worker::deadline::{Deadline, Elapsed, millis};
 use crate::worker::tasks::Stopped;
 use crate::worker::wakers::WakerSlot;
 
@@ -76,6 +76,31 @@ where
 /// If no worker runs on this thread; see [`spawn`].
 pub async fn sleep(duration: Duration) {
     sleep_on(&current_worker(), duration).await;
+}
+
+/// Runs `future` for at most `duration`, with the precision of [`sleep`], and drops it then.
+///
+/// ```
+/// use std::time::Duration;
+/// use eio_monoio::{Driver, client, sleep, timeout};
+///
+/// client::block_on(Driver::Auto, async {
+///     assert_eq!(timeout(Duration::from_secs(9), async { 7 }).await, Ok(7));
+///     let slow = sleep(Duration::from_secs(9));
+///     assert!(timeout(Duration::from_millis(20), slow).await.is_err());
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Elapsed`] if the time has passed before `future` is ready.
+///
+/// # Panics
+/// If no worker runs on this thread; see [`spawn`].
+pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let deadline = Deadline::new(current_worker());
+    deadline.set(duration);
+    deadline.limit(future).await
 }
 
 pub(crate) async fn sleep_on(worker: &Rc<WorkerContext>, duration: Duration) {

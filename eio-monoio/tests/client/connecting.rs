@@ -73,9 +73,7 @@ fn unreachable_server_fails_and_is_retried() {
         let address = server.addr();
         drop(server);
         assert!(matches!(client.reconnect().await, Err(ConnectError::Failed(_))));
-        let mut backoff = Backoff::default();
-        backoff.first = Duration::from_millis(20);
-        backoff.attempts = Some(2);
+        let backoff = Backoff::new().first(Duration::from_millis(20)).attempts(2);
         assert!(matches!(client.reconnect_with(&backoff).await, Err(ConnectError::Failed(_))));
         let again = Server::new(Echo::<()>::new).config(epoll_config()).bind(address);
         let _again = again.expect("binds again");

@@ -7,7 +7,7 @@ use eio_core::http::Error as HttpError;
 use eio_monoio::client::Fault;
 use eio_monoio::{CloseReason, Driver, OwnedMessage};
 
-use crate::support::client::{block_on, closed, next_message, polling};
+use crate::support::client::{block_on, closed, next_message, polling, status};
 use crate::support::configs::drivers;
 use crate::support::scripted::{self, Incoming};
 
@@ -21,7 +21,7 @@ fn failed_request_ends_a_polling_session() {
     let garbage: Rule = |request| drop(request.answer("200 OK", "4a\u{1e}?"));
     let close: Rule = |request| drop(request.answer("200 OK", "4a\u{1e}1\u{1e}4b"));
     let cut: Rule = |mut request| request.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n4a");
-    let status = Fault::Status { status: 400, body: r#"{"code":1}"#.into() };
+    let status = status(400, r#"{"code":1}"#);
     let cases: [(Rule, Rule, CloseReason, Option<Fault>); 9] = [
         (refuse, hold, CloseReason::TransportError, Some(status.clone())),
         (vanish, hold, CloseReason::TransportError, Some(Fault::Lost)),

@@ -8,7 +8,9 @@ use eio_core::ws::{self, Opcode};
 use eio_monoio::client::{self, Client, Event, Fault, SendError};
 use eio_monoio::{CloseReason, Driver, OwnedMessage, Transport};
 
-use crate::support::client::{block_on, closed, fault, for_each_connect, next_message, websocket};
+use crate::support::client::{
+    block_on, closed, fault, for_each_connect, next_message, status, websocket,
+};
 use crate::support::configs::drivers;
 use crate::support::parallel;
 use crate::support::scripted::{self, Incoming};
@@ -29,7 +31,7 @@ fn invalid_websocket_handshake_opens_no_session() {
         fault(websocket(&scripted::start_with_reply(
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
         ))),
-        Fault::Status { status: 200, body: "ok".into() }
+        status(200, "ok")
     );
 }
 

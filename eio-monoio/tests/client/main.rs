@@ -3,8 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod causes;
 mod connecting;
 mod deflate;
+mod handle;
 mod hostile_http;
 mod hostile_polling;
 mod hostile_websocket;
@@ -12,6 +14,9 @@ mod lifecycle;
 mod messages;
 mod other_threads;
 mod raw_websocket;
+mod redirects;
 mod remote;
 mod requests;
+mod retries;
 mod sigint;
+mod transcripts;

@@ -9,3 +9,4 @@ mod echo;
 mod embed;
 mod site;
 mod socket_activation;
+mod tokio_client;

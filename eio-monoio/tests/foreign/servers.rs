@@ -180,7 +180,7 @@ fn refusal_reports_its_status(kind: ForeignServer, test: &str) {
         let javascript_websocket = kind.refusal == 403 && transport == Some(Transport::WebSocket);
         let expected = if javascript_websocket { 400 } else { kind.refusal };
         match error.fault() {
-            Some(Fault::Status { status, body }) => {
+            Some(Fault::Status { status, body, .. }) => {
                 assert_eq!(*status, expected);
                 assert!(body.contains("refused"), "{body}");
             }

@@ -36,9 +36,9 @@ fn connection_error_hook_receives_every_refusal() {
         let reported = Arc::new(Mutex::new(Vec::new()));
         let reports = reported.clone();
         let running = serve(config.cors(Cors::SameOrigin), |server| {
-            server.on_connection_error(move |request, error| {
+            server.on_connection_error(move |request, refused| {
                 assert!(request.target().starts_with("/engine.io/"));
-                reports.lock().expect("no panic").push(error);
+                reports.lock().expect("no panic").push(refused.error());
             })
         });
         let addr = running.local_addr();
@@ -156,7 +156,7 @@ fn middleware_refuses_requests() {
 fn generated_sids_reach_their_own_session() {
     for_each_config(|config| {
         let running = serve(config, |server| {
-            server.generate_id(|request| match request.query("name") {
+            server.generate_id(|request| match request.query("name").as_deref() {
                 Some("panic") => panic!("expected: this test panics"),
                 Some(name) => Sid::new(name),
                 None => Err(InvalidSid),

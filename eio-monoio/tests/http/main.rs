@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
 mod compression;
 mod connections;
 mod cors;
@@ -11,4 +12,5 @@ mod framing;
 mod headers;
 mod hooks;
 mod refusals;
+mod requests;
 mod routes;

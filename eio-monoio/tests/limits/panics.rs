@@ -26,7 +26,7 @@ impl Handler for Fragile {
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<String, Refusal> {
         let place = request.query("panic").unwrap_or_default();
         assert_ne!(place, "connect", "expected: this test panics");
-        Ok(place.to_owned())
+        Ok(place.into_owned())
     }
 
     async fn open(&self, socket: &Socket<String>) {
@@ -188,7 +188,7 @@ impl Handler for PanicsOnDrop {
     type Session = PanicOnDrop;
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<PanicOnDrop, Refusal> {
-        Ok(PanicOnDrop(self.log.clone(), request.query("name").unwrap_or_default().to_owned()))
+        Ok(PanicOnDrop(self.log.clone(), request.query("name").unwrap_or_default().into_owned()))
     }
 
     fn message<'s>(

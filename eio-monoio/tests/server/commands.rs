@@ -149,7 +149,7 @@ impl Handler for Commands {
     type Session = String;
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<String, Refusal> {
-        Ok(request.query("name").unwrap_or("unnamed").to_owned())
+        Ok(request.query("name").unwrap_or("unnamed".into()).into_owned())
     }
 
     fn message<'s>(

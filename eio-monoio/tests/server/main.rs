@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod async_handlers;
 mod closing;
 mod commands;
 mod deflate;

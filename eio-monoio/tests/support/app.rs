@@ -46,7 +46,8 @@ impl Handler for App {
     type Session = ();
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        match request.query("refuse").or_else(|| request.header("x-refuse")) {
+        let kind = request.query("refuse").or_else(|| request.header("x-refuse").map(Into::into));
+        match kind.as_deref() {
             None => Ok(()),
             Some("unauthorized") => Err(Refusal::unauthorized()),
             Some("forbidden") => Err(Refusal::forbidden()),

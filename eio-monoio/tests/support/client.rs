@@ -83,6 +83,11 @@ pub(crate) fn fault(connect: Connect) -> Fault {
     fault
 }
 
+/// The fault of a response with this status and body, without fields that say more.
+pub(crate) fn status(status: u16, body: &str) -> Fault {
+    Fault::Status { status, body: body.into(), location: None, retry_after: None }
+}
+
 /// The next message; an upgrade may complete before it.
 pub(crate) async fn next_message(client: &Client) -> OwnedMessage {
     loop {

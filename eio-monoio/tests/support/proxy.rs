@@ -1,4 +1,4 @@
-//! An HTTP proxy that serves CONNECT.
+//! An HTTP proxy that serves CONNECT, and forwards requests for absolute URLs.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -28,10 +28,16 @@ fn serve(mut client: TcpStream, heads: &Sender<String>) -> io::Result<()> {
         head.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    heads.send(head).ok();
-    let mut server = TcpStream::connect(target)?;
-    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+    let target = head.split(' ').nth(1).unwrap_or_default();
+    let url = target.strip_prefix("http://");
+    let authority = url.map_or(target, |url| url.split('/').next().unwrap_or_default()).to_owned();
+    heads.send(head.clone()).ok();
+    let mut server = TcpStream::connect(authority)?;
+    match url {
+        // Every server accepts an absolute URL (RFC 9112 section 3.2.2).
+        Some(_) => server.write_all(head.as_bytes())?,
+        None => client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?,
+    }
     let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
     thread::spawn(move || {
         _ = io::copy(&mut from_client, &mut to_server);

@@ -9,7 +9,7 @@ use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
 
 use super::Session;
-use crate::client::error::Closed;
+use crate::client::error::{Closed, UpgradeFailed};
 use crate::client::event;
 use crate::client::inbox::{Item, Notice};
 use crate::client::session::end::Stage;
@@ -51,9 +51,9 @@ impl Session {
         if len > max {
             return Err(SendError::TooLarge { len, max });
         }
-        // docs/protocol.md 1.9: U+001E separates packets, and there is no escape for it.
-        let has_separators = self.transport() == Transport::Polling && !frame.binary;
-        if has_separators && frame.data.contains(&payload::SEPARATOR) {
+        // docs/protocol.md 1.9: U+001E separates packets of polling, and there is no escape for it. It is refused over a
+        // WebSocket as well, so that the answer does not depend on an upgrade.
+        if !frame.binary && frame.data.contains(&payload::SEPARATOR) {
             return Err(SendError::Separator);
         }
         Ok(())
@@ -116,7 +116,10 @@ impl Session {
                 event::Event::Message(event::Received::new(message, &self.worker.pool))
             }
             Some(Item::Notice(Notice::Upgraded)) => event::Event::Upgraded,
-            Some(Item::Notice(Notice::UpgradeFailed(why))) => event::Event::UpgradeFailed(why),
+            Some(Item::Notice(Notice::UpgradeFailed(reason))) => {
+                let detail = self.upgrade_fault();
+                event::Event::UpgradeFailed(UpgradeFailed { reason, detail })
+            }
             Some(Item::Notice(Notice::Unsent(error))) => event::Event::Unsent(error),
             Some(Item::Notice(Notice::Closed(reason))) => {
                 event::Event::Closed(Closed { reason, detail: self.fault() })

@@ -114,13 +114,15 @@ impl Session {
         self.apply_effects();
     }
 
-    /// Records the first fault that ends the session. The fault of an upgrade does not end it.
+    /// Records the first fault that ends the session, or its upgrade.
     fn record_fault(&self, lane: Lane, fault: Fault) {
         let machine = self.machine.borrow();
-        let fatal = machine.attached(lane) && !(lane == Lane::WebSocket && machine.is_upgrading());
-        if fatal && machine.ended().is_none() {
-            self.fault.borrow_mut().get_or_insert(fault);
+        if !machine.attached(lane) || machine.ended().is_some() {
+            return;
         }
+        let is_upgrade = lane == Lane::WebSocket && machine.is_upgrading();
+        let record = if is_upgrade { &self.upgrade_fault } else { &self.fault };
+        record.borrow_mut().get_or_insert_with(|| Box::new(fault));
     }
 
     /// Ready when the task of `lane` is to end.
@@ -176,8 +178,8 @@ impl Session {
     }
 
     /// A connection that can be reused for a request.
-    pub(crate) fn take_idle_conn(&self) -> Option<HttpConn> {
-        http::take_reusable(&mut self.idle_conns.borrow_mut(), self.worker.now())
+    pub(crate) fn take_idle_conn(&self, lane: Lane) -> Option<HttpConn> {
+        http::take_reusable(&mut self.idle_conns.borrow_mut(), lane, self.worker.now())
     }
 
     /// Keeps a connection for the next request.

@@ -60,7 +60,9 @@ pub(crate) struct Session {
     /// The sockets of the GET, the POST and a WebSocket that is being opened, to shut them down.
     sockets: [Cell<Option<RawFd>>; 3],
     /// The first fault on the wire that ended the session.
-    fault: RefCell<Option<Fault>>,
+    fault: RefCell<Option<Box<Fault>>>,
+    /// The first fault on the wire that ended the upgrade.
+    upgrade_fault: RefCell<Option<Box<Fault>>>,
     closed: Cell<Option<CloseReason>>,
     end: End,
     /// The WebSocket that is being opened is not needed any more.
@@ -99,6 +101,7 @@ impl Session {
             idle_conns: RefCell::default(),
             sockets: Default::default(),
             fault: RefCell::default(),
+            upgrade_fault: RefCell::default(),
             closed: Cell::new(None),
             end: End::default(),
             ws_cancelled: Cell::new(false),
@@ -180,7 +183,11 @@ impl Session {
     }
 
     pub(crate) fn fault(&self) -> Option<Fault> {
-        self.fault.borrow().clone()
+        self.fault.borrow().as_deref().cloned()
+    }
+
+    pub(crate) fn upgrade_fault(&self) -> Option<Fault> {
+        self.upgrade_fault.borrow().as_deref().cloned()
     }
 
     pub(crate) fn sid(&self) -> Option<Sid> {

@@ -3,9 +3,14 @@
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage, RootCertStore,
+    SignatureScheme,
+};
 
 use crate::client::error::{ConnectError, Fault};
 use crate::client::tls::TlsOptions;
@@ -32,8 +37,12 @@ impl TlsConnector {
             builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
+        } else if options.authorities.is_empty() {
+            builder.with_root_certificates(system_roots())
         } else {
-            builder.with_root_certificates(roots(options)?)
+            let verifier = TrustGiven::new(options, provider)
+                .map_err(|why| ConnectError::Option("certificate_authority", why))?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         };
         let mut config = match &options.identity {
             None => builder.with_no_client_auth(),
@@ -45,16 +54,6 @@ impl TlsConnector {
         };
         config.alpn_protocols = pem::protocols();
         Ok(Self { config: Arc::new(config), name })
-    }
-}
-
-fn roots(options: &TlsOptions) -> Result<Arc<RootCertStore>, ConnectError> {
-    if options.authorities.is_empty() {
-        return Ok(system_roots());
-    }
-    match pem::authorities(&options.authorities) {
-        Ok(roots) => Ok(Arc::new(roots)),
-        Err(why) => Err(ConnectError::Option("certificate_authority", why)),
     }
 }
 
@@ -86,7 +85,91 @@ pub(crate) async fn tls_connect(stream: Stream, connector: &TlsConnector) -> Res
     };
     match handshake.await {
         Ok(tls) => Ok(Stream::Tls(Box::new(tls))),
-        Err(error) => Err(Fault::Tls(error.to_string())),
+        Err(error) => Err(handshake_fault(&error)),
+    }
+}
+
+fn handshake_fault(error: &std::io::Error) -> Fault {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+    match cause {
+        // The first byte is not that of a TLS record.
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Fault::PlainPort,
+        Some(error) => Fault::Tls(error.to_string()),
+        // The connection ended.
+        None => Fault::Lost,
+    }
+}
+
+/// Verifies a server's certificate by the given authorities, or accepts it if it is one of the given certificates.
+///
+/// `openssl req -x509` makes a certificate that is its own authority. A path ends at an authority and cannot begin with
+/// one, so that the verifier of rustls refuses it as the certificate of a server, although it is trusted.
+#[derive(Debug)]
+struct TrustGiven {
+    authorities: Arc<WebPkiServerVerifier>,
+    given: Vec<CertificateDer<'static>>,
+}
+
+impl TrustGiven {
+    fn new(options: &TlsOptions, provider: Arc<CryptoProvider>) -> Result<Self, String> {
+        let roots = Arc::new(pem::authorities(&options.authorities)?);
+        let builder = WebPkiServerVerifier::builder_with_provider(roots, provider);
+        let authorities = builder.build().map_err(|error| error.to_string())?;
+        let mut given = Vec::new();
+        for pem in &options.authorities {
+            given.extend(pem::chain(pem)?);
+        }
+        Ok(Self { authorities, given })
+    }
+}
+
+impl ServerCertVerifier for TrustGiven {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified =
+            self.authorities.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        let Err(error) = verified else { return verified };
+        // Dates and purposes of the certificate itself are verified before the path is built.
+        let has_no_path = match &error {
+            Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
+            Error::InvalidCertificate(CertificateError::Other(other)) => {
+                other.to_string().contains("CaUsedAsEndEntity")
+            }
+            _ => false,
+        };
+        if !has_no_path || !self.given.contains(certificate) {
+            return Err(error);
+        }
+        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.authorities.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.authorities.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authorities.supported_verify_schemes()
     }
 }
 

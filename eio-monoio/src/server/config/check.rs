@@ -175,9 +175,10 @@ mod tests {
     }
 
     /// Options whose type has no value out of range.
-    const UNRESTRICTED: [&str; 7] = [
+    const UNRESTRICTED: [&str; 8] = [
         "allow_upgrades",
         "dispatch",
+        "keep_request",
         "cors_credentials",
         "forwarded_by",
         "http_compression",

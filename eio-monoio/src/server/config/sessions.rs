@@ -91,4 +91,16 @@ impl Config {
         self.dispatch = dispatch;
         self
     }
+    /// Whether the request that opens a session is kept for the life of the session, for
+    /// [`Socket::request`](crate::Socket::request).
+    ///
+    /// **Default:** false. If true, a session takes the memory of its request head in addition: about 1 KiB, at most
+    /// three times [`max_head_size`](Self::max_head_size).
+    ///
+    /// Engine.IO: `socket.request`, always. python-engineio: `environ`, always.
+    #[must_use]
+    pub fn keep_request(mut self, keep: bool) -> Self {
+        self.keep_request = keep;
+        self
+    }
 }

@@ -1,11 +1,11 @@
-//! Answers requests for other paths: static files, then the application's [`Handler::request`].
+//! Answers requests for other paths: static files, then the application's [`Handler::respond`].
 
 use std::borrow::Cow;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
-use eio_core::http::{Error as HttpError, WriteError, response};
+use eio_core::http::{WriteError, response};
 
-use crate::io::http_conn::RecvError;
 use crate::message::OutBuf;
 use crate::server::cause::Cause;
 use crate::server::conn::Body;
@@ -15,10 +15,12 @@ use crate::server::conn::reply::Answer;
 use crate::server::conn::request::Next;
 use crate::server::conn::{Conn, file};
 use crate::server::handler::Handler;
+use crate::server::request_body::{BodyLimits, HandlerDeadline, Progress, RequestBody};
 use crate::server::shard::{Shard, ShardState};
 use crate::web::compress::is_compressible;
 use crate::web::persistence::Persistence;
-use crate::web::request::to_http;
+use crate::web::request::RequestInfo;
+use crate::worker::deadline::Deadline;
 use crate::worker::tasks::Stopped;
 
 /// Answers a request for another path.
@@ -36,36 +38,44 @@ pub(crate) async fn answer<H: Handler>(
             file::Served::Closed => return Next::Gone,
         }
     }
-    let mut request = {
+    // Copies, because the handler receives the body into the buffer in which the head is.
+    let bytes = conn.rx.unread().get(..head.len()).unwrap_or_default().to_vec();
+    let (peer, secure, certificate) = {
         let mut slots = HeaderSlots::new();
-        to_http(&head.head(conn.rx.unread(), &mut slots), Vec::new())
+        let parsed = head.head(&bytes, &mut slots);
+        let info = shard.state.info(parsed, conn.http.stream(), conn.peer);
+        (info.peer, info.secure, info.certificate.map(<[u8]>::to_vec))
     };
+    let mut slots = HeaderSlots::new();
+    let attached = std::mem::take(&mut conn.attached);
+    let certificate = certificate.as_deref();
+    let parsed = head.head(&bytes, &mut slots);
+    let request =
+        RequestInfo { head: parsed, peer, secure, certificate, attached, cookies: OnceCell::new() };
     conn.rx.skip(head.len());
-    let status = match conn.receive_body(body).await {
-        Ok(()) => 0,
-        Err(RecvError::Bad(error)) => {
-            let too_large = error == HttpError::BodyTooLarge;
-            conn.log(if too_large { Cause::BodyTooLarge } else { Cause::MalformedBody }, error);
-            error.status()
-        }
-        Err(RecvError::TimedOut) => {
-            conn.log(Cause::BodyTimeout, "");
-            408
-        }
-        Err(RecvError::Closed) => return Next::Gone,
-    };
-    if status != 0 {
-        conn.reply(Answer::empty(status), Persistence::Close);
-        return Next::Continue(conn, Persistence::Close);
-    }
-    *request.body_mut() = conn.rx.kept().to_vec();
+    let (outcome, progress) = respond(shard, &mut conn, &request, body).await;
     conn.rx.release();
     conn.shrink_rx();
-    let head_only = request.method() == http::Method::HEAD;
-
-    let answering = shard.state.tasks.start(|| shard.handler.request(request));
-    let outcome = conn.limit(conn.state.config.connect_timeout, answering).await;
-    match outcome.unwrap_or(Err(Stopped::Aborted)) {
+    let head_only = request.method() == "HEAD";
+    let persistence = match progress {
+        Progress::Complete => persistence,
+        Progress::Closed => return Next::Gone,
+        Progress::Failed(status) => {
+            conn.log(
+                match status {
+                    408 => Cause::BodyTimeout,
+                    413 => Cause::BodyTooLarge,
+                    _ => Cause::MalformedBody,
+                },
+                "",
+            );
+            conn.reply(Answer::empty(status), Persistence::Close);
+            return Next::Continue(conn, Persistence::Close);
+        }
+        // The rest would be parsed as the next request.
+        Progress::Unread => Persistence::Close,
+    };
+    match outcome {
         Ok(response) => write(&mut conn, &response, head_only, persistence),
         Err(Stopped::Panicked) => {
             tracing::error!("handler panicked in request");
@@ -78,6 +88,33 @@ pub(crate) async fn answer<H: Handler>(
     }
     Next::Continue(conn, persistence)
 }
+
+/// Calls [`Handler::respond`], which has `connect_timeout` from the call or from its last read of the body.
+async fn respond<H: Handler>(
+    shard: &Shard<H>,
+    conn: &mut Conn<H::Session>,
+    request: &RequestInfo<'_>,
+    body: Body,
+) -> (Result<Response, Stopped>, Progress) {
+    let config = &shard.state.config;
+    let progress = Cell::new(Progress::Unread);
+    let deadline = Deadline::new(conn.worker.clone());
+    deadline.set(config.connect_timeout);
+    let limits = BodyLimits {
+        framing: body.framing,
+        expects_continue: body.expects_continue,
+        max: config.max_payload,
+        timeout: config.body_timeout,
+    };
+    let handler = HandlerDeadline { deadline: &deadline, time: config.connect_timeout };
+    let body = RequestBody::new(&mut conn.http, limits, handler, &progress);
+    let answering = shard.state.tasks.start(|| shard.handler.respond(request, body));
+    let outcome = deadline.limit(answering).await;
+    deadline.disarm();
+    (outcome.unwrap_or(Err(Stopped::Aborted)), progress.get())
+}
+
+type Response = http::Response<Cow<'static, [u8]>>;
 
 /// Writes the application's response. The server frames it, so header fields about framing are left out. The server may
 /// compress it, unless the application has applied a content coding.

@@ -11,11 +11,11 @@ use eio_core::ws::handshake;
 use crate::server::cause::Cause;
 use crate::server::conn::Body;
 use crate::server::conn::head_ranges::HeadRanges;
-use crate::server::conn::refused::Refused;
+use crate::server::conn::reason::Reason;
 use crate::server::conn::reply::Answer;
 use crate::server::conn::request::Accept;
 use crate::server::connection_error::ConnectionError;
-use crate::server::request::Refusal;
+use crate::server::refusal::Refusal;
 use crate::server::session::Session;
 use crate::server::shard::{SessionLocation, ShardState};
 use crate::web::cors::{self, OriginPredicate, Verdict};
@@ -29,7 +29,7 @@ pub(super) struct Decision<'r, T> {
     /// For Engine.IO's path: the decision of the CORS policy.
     pub(super) origin: Verdict<'r>,
     /// The reason, if the request is refused.
-    pub(super) refused: Option<Refused>,
+    pub(super) refused: Option<Reason>,
 }
 
 pub(super) enum Action<T> {
@@ -51,8 +51,18 @@ pub(super) enum Action<T> {
     Refused(Answer<'static>),
     /// Refused by a middleware.
     Denied { refusal: Refusal, head_only: bool },
+    /// Something else, if middlewares that await admit it.
+    Ask(Ask<T>),
     /// A CORS preflight that asks for these headers; `None` if its origin is not allowed.
     Preflight(Option<Vec<u8>>),
+}
+
+/// A request about which middlewares that await have to decide.
+pub(super) struct Ask<T> {
+    pub(super) then: Box<Action<T>>,
+    /// The reason, if `then` refuses.
+    pub(super) refused: Option<Reason>,
+    pub(super) head: HeadRanges,
 }
 
 impl<T> Action<T> {
@@ -65,6 +75,10 @@ impl<T> Action<T> {
             }
             Self::Refused(answer) => Self::Refused(Answer { head_only: is_head, ..answer }),
             Self::Denied { refusal, .. } => Self::Denied { refusal, head_only: is_head },
+            Self::Ask(ask) => {
+                let then = Box::new(ask.then.adapt(has_body, is_head));
+                Self::Ask(Ask { then, ..ask })
+            }
             other => other,
         }
     }
@@ -79,6 +93,7 @@ impl<T> Action<T> {
         match self {
             Self::Poll(_) | Self::Application(_) => true,
             Self::Open { transport, .. } => *transport == Transport::Polling,
+            Self::Ask(ask) => ask.then.is_answered_with_content(),
             _ => false,
         }
     }
@@ -86,7 +101,11 @@ impl<T> Action<T> {
     /// Whether the body is read to its end. If not, the connection must close: the body would be parsed as the next
     /// request.
     pub(super) fn reads_body(&self) -> bool {
-        matches!(self, Self::Push(_) | Self::Elsewhere(_) | Self::Application(_))
+        match self {
+            Self::Push(_) | Self::Elsewhere(_) | Self::Application(_) => true,
+            Self::Ask(ask) => ask.then.reads_body(),
+            _ => false,
+        }
     }
 }
 
@@ -105,14 +124,14 @@ pub(super) fn decide<'r, T>(
     let action = if is_engine_io {
         origin = check_origin(state, request);
         let action = engine_io(state, request, target.query, origin, head_bytes, &refused);
-        ask_middlewares(state, request, action, &refused)
+        ask_middlewares(state, request, action, head_bytes, &refused)
     } else if state.on_raw_websocket.is_some() && asks_for_websocket(&request.head) {
         raw_websocket(state, request, &refused)
     } else {
         Action::Application(HeadRanges::new(head_bytes, &request.head))
     };
     if action.is_websocket() && !body.is_empty() {
-        refused.set(Some(Refused::new(ConnectionError::BadRequest, Cause::UpgradeWithBody)));
+        refused.set(Some(Reason::new(ConnectionError::BadRequest, Cause::UpgradeWithBody)));
     }
     let action = action.adapt(!body.is_empty(), request.head.method == "HEAD");
     Decision { action, is_engine_io, origin, refused: refused.get() }
@@ -125,10 +144,10 @@ fn engine_io<T>(
     query: &str,
     verdict: Verdict<'_>,
     head_bytes: &[u8],
-    refused: &Cell<Option<Refused>>,
+    refused: &Cell<Option<Reason>>,
 ) -> Action<T> {
     let refuse = |error: ConnectionError, cause, answer| {
-        refused.set(Some(Refused::new(error, cause)));
+        refused.set(Some(Reason::new(error, cause)));
         Action::Refused(answer)
     };
     let reject = |reject: Reject, cause| refuse(reject.into(), cause, Answer::reject(reject));
@@ -152,7 +171,7 @@ fn engine_io<T>(
     let polling = |session: Rc<Session<T>>| {
         if session.transport() != Transport::Polling {
             let error = ConnectionError::TransportMismatch;
-            refused.set(Some(Refused::new(error, Cause::TransportMismatch)));
+            refused.set(Some(Reason::new(error, Cause::TransportMismatch)));
         }
         session
     };
@@ -221,23 +240,28 @@ fn cause_of(reject: Reject, websocket: bool) -> Cause {
     }
 }
 
-/// Calls the middlewares: once for a request, on the worker that answers it, and not for requests that the CORS policy
-/// refuses.
+/// Calls the middlewares, or defers that if one of them awaits: once for a request, on the worker that answers it, and
+/// not for requests that the CORS policy refuses.
 fn ask_middlewares<T>(
     state: &ShardState<T>,
     request: &RequestInfo<'_>,
     action: Action<T>,
-    refused: &Cell<Option<Refused>>,
+    head_bytes: &[u8],
+    refused: &Cell<Option<Reason>>,
 ) -> Action<T> {
     let exempt = matches!(action, Action::Elsewhere(_) | Action::Preflight(_))
         || refused.get().is_some_and(|refused| refused.is_origin());
     if state.hooks.middlewares.is_empty() || exempt {
         return action;
     }
+    if state.hooks.has_async_middleware() {
+        let head = HeadRanges::new(head_bytes, &request.head);
+        return Action::Ask(Ask { then: Box::new(action), refused: refused.take(), head });
+    }
     match state.hooks.admit(request) {
         Ok(()) => action,
         Err(refusal) => {
-            refused.set(Some(Refused::new(ConnectionError::Middleware, Cause::Middleware)));
+            refused.set(Some(Reason::new(ConnectionError::Middleware, Cause::Middleware)));
             Action::Denied { refusal, head_only: false }
         }
     }
@@ -256,18 +280,18 @@ fn asks_for_websocket(head: &RequestHead<'_, '_>) -> bool {
 fn accept<T>(
     state: &ShardState<T>,
     head: &RequestHead<'_, '_>,
-) -> Result<Accept, (Refused, Answer<'static>)> {
+) -> Result<Accept, (Reason, Answer<'static>)> {
     let offer = handshake::check_request(head.method, head.minor_version, head.headers.iter());
     let offer = offer.map_err(|error| {
         let answer = Answer { headers: error.headers(), ..Answer::empty(error.status()) };
-        (Refused::handshake(Some(error)), answer)
+        (Reason::handshake(Some(error)), answer)
     })?;
     let deflate = match &state.config.per_message_deflate {
         // Without compression all extensions are declined: the offer need not be parsed.
         None => None,
         Some(options) => {
             let terms = options.terms().accept(offer.extensions());
-            terms.map_err(|_| (Refused::handshake(None), Answer::empty(400)))?
+            terms.map_err(|_| (Reason::handshake(None), Answer::empty(400)))?
         }
     };
     let protocol = offer.protocols().next().map(Box::from);
@@ -280,15 +304,15 @@ fn accept<T>(
 fn raw_websocket<T>(
     state: &ShardState<T>,
     request: &RequestInfo<'_>,
-    refused: &Cell<Option<Refused>>,
+    refused: &Cell<Option<Reason>>,
 ) -> Action<T> {
-    let refuse = |(reason, answer): (Refused, _)| {
+    let refuse = |(reason, answer): (Reason, _)| {
         refused.set(Some(reason.elsewhere()));
         Action::Refused(answer)
     };
     match check_origin(state, request) {
         Verdict::Refused => {
-            let reason = Refused::new(ConnectionError::InvalidOrigin, Cause::InvalidOrigin);
+            let reason = Reason::new(ConnectionError::InvalidOrigin, Cause::InvalidOrigin);
             refuse((reason, Answer::empty(403)))
         }
         Verdict::Silent | Verdict::Allowed(_) => {

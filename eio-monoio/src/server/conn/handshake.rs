@@ -20,16 +20,17 @@ use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
 use crate::server::conn::request::{Accept, Next, POOLED, Resume};
 use crate::server::conn::{Conn, dispatch, polling, websocket};
-use crate::server::connection_error::ConnectionError;
+use crate::server::connection_error::{ConnectionError, Refused};
 use crate::server::handler::Handler;
-use crate::server::hooks;
-use crate::server::request::{ConnectRequest, Refusal};
+use crate::server::hooks::{self, GenerateId};
+use crate::server::refusal::Refusal;
+use crate::server::request::{ConnectRequest, KeptRequest};
 use crate::server::session::{NewSession, Session};
 use crate::server::shard::registry::NoSid;
 use crate::server::shard::{Shard, ShardState};
 use crate::web::persistence::Persistence;
 use crate::web::proxy;
-use crate::web::request::RequestInfo;
+use crate::web::request::{Attached, RequestInfo};
 use crate::worker::future_pool::{FuturePool, Pooled};
 use crate::worker::tasks::{Guarded, Stopped};
 
@@ -80,10 +81,10 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
     let SessionRequest { transport, base64, persistence, .. } = request;
     let connected = connect(shard, &mut conn, &request.head, transport).await;
     conn.rx.skip(request.head.len());
-    let Connected { data, peer, sid } = match connected {
+    let Connected { data, peer, sid, request: kept } = match connected {
         Ok(connected) => connected,
         Err(refusal) => {
-            conn.reply(Answer::refusal(&refusal), persistence);
+            conn.reply_refusal(&refusal, false, persistence);
             return Next::Continue(conn, persistence);
         }
     };
@@ -92,10 +93,11 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
         conn.reply(Answer::empty(503), Persistence::Close);
         return Next::Continue(conn, Persistence::Close);
     }
-    let session = match shard.state.open(NewSession { transport, base64, peer, sid, data }) {
+    let new = NewSession { transport, base64, peer, sid, data, request: kept };
+    let session = match shard.state.open(new) {
         Ok(session) => session,
         Err(NoSid::Taken) => {
-            conn.reply(Answer::refusal(&Refusal::bad_request()), persistence);
+            conn.reply_refusal(&Refusal::bad_request(), false, persistence);
             return Next::Continue(conn, persistence);
         }
         Err(error @ NoSid::Random(_)) => {
@@ -159,6 +161,8 @@ struct Connected<T> {
     peer: Option<SocketAddr>,
     /// From [`Server::generate_id`](crate::Server::generate_id), if it is set.
     sid: Option<Sid>,
+    /// With [`keep_request`](crate::Config::keep_request).
+    request: Option<Box<KeptRequest>>,
 }
 
 /// Calls [`Handler::connect`] with its timeout, then the hooks of an accepted session.
@@ -170,58 +174,69 @@ async fn connect<H: Handler>(
 ) -> Result<Connected<H::Session>, Refusal> {
     let mut slots = HeaderSlots::new();
     let head = head.head(conn.http.rx.unread(), &mut slots);
+    let attached = std::mem::take(&mut conn.attached);
     let info = shard.state.info(head, conn.http.stream(), conn.peer);
-    let request = ConnectRequest { info, transport };
-    let tasks = &shard.state.tasks;
-    let hooks = &shard.state.hooks;
+    let request = ConnectRequest { info: RequestInfo { attached, ..info }, transport };
+    let (tasks, hooks) = (&shard.state.tasks, &shard.state.hooks);
     let connecting = tasks.start(|| shard.handler.connect(&request));
     let outcome = conn.limit(shard.state.config.connect_timeout, connecting).await;
-    match outcome.unwrap_or(Err(Stopped::Aborted)) {
+    let refuse = |error, refusal: Refusal| {
+        hooks.report(&request, Refused { error, refusal: Some(&refusal) });
+        Err(refusal)
+    };
+    let connected = match outcome.unwrap_or(Err(Stopped::Aborted)) {
         Ok(Ok(data)) => {
             let data = Guarded::new(data);
-            let sid = match generate_id(&shard.state, &request) {
-                Ok(sid) => sid,
+            match generate_id(&shard.state, conn, &request).await {
+                Ok(sid) => Ok((data, sid)),
                 Err(UnusableSid) => {
                     conn.log(Cause::SidGeneration, "");
-                    hooks.report(&request, ConnectionError::IdGeneration);
-                    return Err(Refusal::bad_request());
+                    refuse(ConnectionError::IdGeneration, Refusal::bad_request())
                 }
-            };
-            if let Some(add) = &hooks.initial {
-                shard.state.add_headers(&mut conn.extra, |headers| add(&request, headers));
             }
-            Ok(Connected { data, peer: request.info.peer, sid })
         }
         Ok(Err(refusal)) => {
             conn.log(Cause::Forbidden, &refusal);
-            hooks.report(&request, ConnectionError::Forbidden);
-            Err(refusal)
+            refuse(ConnectionError::Forbidden, refusal)
         }
         Err(Stopped::Panicked) => {
             tracing::error!("handler panicked in connect; the session is refused");
-            hooks.report(&request, ConnectionError::Unavailable);
-            Err(Refusal::broken())
+            refuse(ConnectionError::Unavailable, Refusal::broken())
         }
         Err(Stopped::Aborted) => {
             conn.log(Cause::ConnectTimeout, "");
-            hooks.report(&request, ConnectionError::Unavailable);
-            Err(Refusal::unavailable())
+            refuse(ConnectionError::Unavailable, Refusal::unavailable())
         }
+    };
+    hooks::write_attached(&mut conn.extra, &request);
+    let (data, sid) = connected?;
+    if let Some(add) = &hooks.initial {
+        shard.state.add_headers(&mut conn.extra, |headers| add(&request, headers));
     }
+    let kept = shard.state.config.keep_request.then(|| KeptRequest::new(&request));
+    Ok(Connected { data, peer: request.info.peer, sid, request: kept })
 }
 
 /// The application generated a sid that is illegal or in use, or panicked.
 struct UnusableSid;
 
 /// Calls [`Server::generate_id`](crate::Server::generate_id), if it is set.
-fn generate_id<T>(
+async fn generate_id<T>(
     state: &ShardState<T>,
+    conn: &Conn<T>,
     request: &ConnectRequest<'_>,
 ) -> Result<Option<Sid>, UnusableSid> {
-    let Some(generate) = &state.hooks.ids else { return Ok(None) };
-    let generated = state.tasks.call(|| generate(request));
+    let generated = match &state.hooks.ids {
+        None => return Ok(None),
+        Some(GenerateId::Sync(generate)) => state.tasks.call(|| generate(request)),
+        Some(GenerateId::Async(generate)) => {
+            let generating = state.tasks.start(|| generate.generate(request));
+            let outcome = conn.limit(state.config.connect_timeout, generating).await;
+            outcome.unwrap_or(Err(Stopped::Aborted))
+        }
+    };
     let Ok(Ok(sid)) = generated else {
-        tracing::error!(panicked = generated.is_err(), "the application generated no legal sid");
+        tracing::error!(stopped = ?generated.err(), "the application generated no legal sid");
         return Err(UnusableSid);
     };
     // Another worker may still register the same sid before the session is opened; `ShardState::open` fails then.
@@ -247,7 +262,8 @@ impl<T> ShardState<T> {
             proxy::client(peer, &head.headers, &self.trusted, by)
         };
         let (secure, certificate) = (stream.is_secure(), stream.peer_certificate());
-        RequestInfo { head, peer, secure, certificate, cookies: OnceCell::new() }
+        let (attached, cookies) = (Attached::default(), OnceCell::new());
+        RequestInfo { head, peer, secure, certificate, attached, cookies }
     }
 
     /// Appends the header lines that `add`, a hook of the application, inserts.

@@ -12,8 +12,10 @@ use crate::server::conn::decide::{Action, decide};
 use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
 use crate::server::conn::request::Next;
-use crate::server::conn::{Body, Conn, app_request, handshake, polling, raw_websocket};
+use crate::server::conn::{Body, Conn, app_request, handshake, middleware, polling, raw_websocket};
+use crate::server::connection_error::Refused;
 use crate::server::handler::Handler;
+use crate::server::hooks;
 use crate::server::shard::shared::ShardMessage;
 use crate::server::shard::{Shard, ShardState};
 use crate::web::compress::Accepted;
@@ -41,7 +43,11 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
             Err(error) => return refuse_head(conn, error).await,
         };
         first = false;
-        let request = prepare(&shard.state, &mut conn, len);
+        let mut request = prepare(&shard.state, &mut conn, len);
+        if matches!(request.action, Action::Ask(_)) {
+            // Boxed: this future is rare and large, and would add to the memory of every idle connection.
+            (conn, request) = Box::pin(middleware::ask(&shard, conn, request)).await;
+        }
         let persistence = request.persistence;
         let next = match request.action {
             Action::Poll(session) => {
@@ -87,9 +93,10 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
             }
             Action::Denied { refusal, head_only } => {
                 conn.rx.skip(len);
-                conn.reply(Answer { head_only, ..Answer::refusal(&refusal) }, persistence);
+                conn.reply_refusal(&refusal, head_only, persistence);
                 Next::Continue(conn, persistence)
             }
+            Action::Ask(_) => unreachable!("was replaced above"),
             Action::Preflight(requested) => {
                 conn.rx.skip(len);
                 conn.reply_preflight(requested.as_deref(), persistence);
@@ -174,10 +181,10 @@ async fn refuse_head<T>(mut conn: Box<Conn<T>>, error: RecvError) {
 }
 
 /// A request that was decided about.
-struct Request<T> {
-    action: Action<T>,
-    body: Body,
-    persistence: Persistence,
+pub(super) struct Request<T> {
+    pub(super) action: Action<T>,
+    pub(super) body: Body,
+    pub(super) persistence: Persistence,
 }
 
 /// Parses a head, decides about the request and prepares the response: its header lines and content coding. Everything
@@ -221,17 +228,23 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     if state.config.http_compression && action.is_answered_with_content() {
         conn.coding = Accepted::new(&head.headers).made();
     }
+    hooks::write_attached(&mut conn.extra, &info);
     if let Some(add) = &state.hooks.headers
         && decision.is_engine_io
         && !matches!(action, Action::Elsewhere(_))
     {
         state.add_headers(&mut conn.extra, |headers| add(&info, headers));
     }
-    if let Some(refused) = decision.refused {
-        refused.log(state, &info);
-        if let Some(error) = refused.error {
-            state.hooks.report(&info, error);
+    if let Some(reason) = decision.refused {
+        reason.log(state, &info);
+        let refusal = match &action {
+            Action::Denied { refusal, .. } => Some(refusal),
+            _ => None,
+        };
+        if let Some(error) = reason.error {
+            state.hooks.report(&info, Refused { error, refusal });
         }
     }
+    conn.attached = info.attached;
     Request { action, body, persistence }
 }

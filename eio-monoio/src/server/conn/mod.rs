@@ -10,9 +10,10 @@ pub(crate) mod handshake;
 mod head_ranges;
 mod header_slots;
 pub(crate) mod http;
+mod middleware;
 pub(crate) mod polling;
 pub(crate) mod raw_websocket;
-mod refused;
+mod reason;
 pub(crate) mod reply;
 mod request;
 #[cfg(feature = "tls")]
@@ -33,6 +34,7 @@ use crate::io::stream::Stream;
 use crate::server::shard::ShardState;
 use crate::server::shard::shared::MovedConnection;
 use crate::web::compress::Coding;
+use crate::web::request::Attached;
 use crate::worker::pool::SCRATCH;
 
 /// The body that the head of a request announces.
@@ -60,6 +62,8 @@ pub(crate) struct Conn<T> {
     pub(crate) extra: Vec<u8>,
     /// The content coding for the response to the current request, if it is large enough.
     pub(crate) coding: Option<Coding>,
+    /// Values and header fields that the application has attached to the current request.
+    pub(crate) attached: Attached,
     /// This worker has not answered a request on it yet.
     pub(crate) fresh: bool,
 }
@@ -86,7 +90,8 @@ impl<T> Conn<T> {
         permit: Option<ConnectionPermit>,
     ) -> Self {
         let http = HttpConn::new(state.worker.clone(), stream, state.limits.clone(), permit);
-        Self { state, http, peer, extra: Vec::new(), coding: None, fresh: true }
+        let attached = Attached::default();
+        Self { state, http, peer, extra: Vec::new(), coding: None, attached, fresh: true }
     }
 
     /// Continues a connection of another worker.

@@ -1,12 +1,13 @@
 //! [`Answer`]: responses with a short constant body, such as refusals and `ok`, and responses to preflights.
 
-use eio_core::http::{WriteError, response};
+use eio_core::http::{WriteError, header_line, response};
 use eio_core::request::Reject;
 use eio_core::session::Violation;
 
 use crate::message::OutBuf;
 use crate::server::conn::Conn;
-use crate::server::request::Refusal;
+use crate::server::hooks;
+use crate::server::refusal::{MediaType, Refusal};
 use crate::web::cors;
 use crate::web::persistence::Persistence;
 
@@ -23,6 +24,7 @@ pub(crate) struct Answer<'a> {
 }
 
 const JSON: &[u8] = b"Content-Type: application/json\r\n";
+const TEXT: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\n";
 const HTML: &[u8] = b"Content-Type: text/html\r\n";
 
 impl<'a> Answer<'a> {
@@ -39,10 +41,6 @@ impl<'a> Answer<'a> {
         let answer =
             if body.is_empty() { Answer::empty(status) } else { Answer::json(status, body) };
         Answer { headers: reject.headers(), ..answer }
-    }
-
-    pub(crate) fn refusal(refusal: &'a Refusal) -> Self {
-        Self::json(refusal.status, refusal.body.as_bytes())
     }
 
     pub(crate) const fn violation(violation: Violation) -> Answer<'static> {
@@ -76,6 +74,35 @@ impl<T> Conn<T> {
         self.extra = extra;
     }
 
+    /// Writes the answer of the application to a request that it refuses.
+    pub(crate) fn reply_refusal(
+        &mut self,
+        refusal: &Refusal,
+        head_only: bool,
+        persistence: Persistence,
+    ) {
+        if let Some(headers) = refusal.headers() {
+            hooks::write_lines(&mut self.extra, headers);
+        }
+        let content_type = match refusal.media_type() {
+            _ if refusal.body().is_empty() => b"",
+            MediaType::None => b"",
+            MediaType::Json => JSON,
+            MediaType::Text => TEXT,
+            MediaType::Other(media_type) => {
+                let mut lines = OutBuf(std::mem::take(&mut self.extra));
+                let media_type = media_type.to_str().unwrap_or("application/octet-stream");
+                let written = header_line(&mut lines, "Content-Type", &[media_type]);
+                debug_assert!(written.is_ok(), "visible ASCII");
+                self.extra = lines.0;
+                b""
+            }
+        };
+        let status = refusal.status().as_u16();
+        let body = refusal.body();
+        self.reply(Answer { content_type, body, head_only, ..Answer::empty(status) }, persistence);
+    }
+
     /// Writes the response to a preflight that asks for the headers `wanted`; `None` if its origin is not allowed.
     pub(crate) fn reply_preflight(&mut self, wanted: Option<&[u8]>, persistence: Persistence) {
         let extra = std::mem::take(&mut self.extra);
@@ -97,8 +124,8 @@ fn write(
     for (name, value) in answer.headers {
         head = head.header(name, value)?;
     }
-    // RFC 9110 section 8.6: no Content-Length in a 204.
-    if answer.status != 204 {
+    // RFC 9110 section 8.6: no Content-Length in a 204, and in a 304 only that of the 200.
+    if answer.status != 204 && answer.status != 304 {
         head = head.number("Content-Length", answer.body.len() as u64)?;
     }
     head = head.raw(b"Cache-Control: no-store\r\n")?.raw(persistence)?.raw(extra)?;

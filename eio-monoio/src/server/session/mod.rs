@@ -27,6 +27,7 @@ use crate::io::outgoing::{Next, Outgoing};
 use crate::io::ws_sender::WsSender;
 use crate::message::Encoded;
 use crate::metrics::MESSAGES_SENT;
+use crate::server::request::KeptRequest;
 use crate::server::session::env::SessionEnv;
 use crate::server::session::out_message::OutMessage;
 use crate::server::shard::registry::HasSid;
@@ -63,6 +64,8 @@ pub(crate) struct Session<T> {
     /// The transport under which the worker's counters count this session.
     counted_transport: Cell<Transport>,
     timer: TimerId,
+    /// With [`keep_request`](crate::Config::keep_request).
+    pub(crate) request: Option<Box<KeptRequest>>,
 }
 
 /// The parameters of [`Session::new`].
@@ -73,6 +76,8 @@ pub(crate) struct NewSession<T> {
     /// The sid that the application generated, if it does.
     pub(crate) sid: Option<Sid>,
     pub(crate) data: Guarded<T>,
+    /// With [`keep_request`](crate::Config::keep_request).
+    pub(crate) request: Option<Box<KeptRequest>>,
 }
 
 impl<T> HasSid for Session<T> {
@@ -110,6 +115,7 @@ impl<T> Session<T> {
             counted_queued: Cell::new(0),
             counted_transport: Cell::new(new.transport),
             timer,
+            request: new.request,
             env,
         }
     }

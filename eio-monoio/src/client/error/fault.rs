@@ -1,34 +1,19 @@
-//! Errors of a client: [`Fault`], [`ConnectError`] and [`Closed`].
+//! [`Fault`]: a fault on the wire.
 
 use std::fmt;
-use std::io;
+use std::time::Duration;
 
-use eio_core::http::{self, UrlError};
+use eio_core::http;
 use eio_core::request::Reject;
-use eio_core::session::CloseReason;
 use eio_core::ws::handshake::Mismatch;
 use eio_core::{open, packet, ws};
 
+use crate::client::error::content::{self, Content};
+use crate::client::error::os::OsError;
+
 /// A fault on the wire: the cause of a [`ConnectError::Failed`], or the [detail](Closed::detail) of a [`Closed`].
 ///
-/// [`Client::reconnect_with`](crate::client::Client::reconnect_with) tries again after any of them. Some are not cured by
-/// another attempt:
-///
-/// ```
-/// use eio_monoio::client::Fault;
-///
-/// /// Whether another attempt with the same options may succeed.
-/// fn is_temporary(fault: &Fault) -> bool {
-///     match fault {
-///         Fault::Status { status, .. } => *status == 429 || *status >= 500,
-///         Fault::Tls(_) | Fault::Handshake(_) | Fault::NotOpened | Fault::Open(_) => false,
-///         _ => true,
-///     }
-/// }
-///
-/// assert!(is_temporary(&Fault::ConnectTimeout));
-/// assert!(!is_temporary(&Fault::NotOpened));
-/// ```
+/// [`is_temporary`](Self::is_temporary) says which faults another attempt may cure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -37,7 +22,7 @@ pub enum Fault {
     Resolve(String),
     /// No address of the host accepted a TCP connection; this is the error of the last attempt. Check host and port, and
     /// whether the server (or the proxy) runs.
-    Connect(io::ErrorKind),
+    Connect(OsError),
     /// A connection was not established within [`connect_timeout`](crate::client::Connect::connect_timeout). A firewall
     /// may discard packets, or a name server does not answer.
     ConnectTimeout,
@@ -46,8 +31,13 @@ pub enum Fault {
     Proxy(u16),
     /// The TLS handshake failed with this message. If the certificate is not trusted, see
     /// [`certificate_authority`](crate::client::Connect::certificate_authority); if the server requires one of the client,
-    /// [`identity`](crate::client::Connect::identity).
+    /// [`identity`](crate::client::Connect::identity). An alert of the server is named, also one that arrives after the
+    /// handshake.
     Tls(String),
+    /// The URL has no TLS, and the server answered with a record of TLS: use `https` or `wss`.
+    TlsPort,
+    /// The URL asks for TLS, and the server did not answer with TLS: use `http` or `ws`, or another port.
+    PlainPort,
     /// The open packet did not arrive within [`open_timeout`](crate::client::Connect::open_timeout), although the server
     /// accepted a connection. It may be overloaded.
     OpenTimeout,
@@ -65,7 +55,14 @@ pub enum Fault {
         status: u16,
         /// The beginning of the body, at most 1 KiB, as text.
         body: String,
+        /// The value of `Location`, for a redirection (3xx) that the client does not follow.
+        location: Option<String>,
+        /// The time for which the server asks the client to wait (`Retry-After`), counted from the response.
+        retry_after: Option<Duration>,
     },
+    /// The response has status 200, but its content is not that of an Engine.IO 4 server. Check host, port and
+    /// [path](crate::client::Connect::path).
+    Content(Content),
     /// The connection was closed or reset during a request, or without a close frame of the WebSocket; or a request was
     /// not sent within [`request_timeout`](crate::client::Connect::request_timeout). The network failed, or the server or a
     /// proxy has stopped.
@@ -89,8 +86,7 @@ pub enum Fault {
         /// The reason, at most 123 bytes.
         reason: String,
     },
-    /// The server sent data that is not a packet. In the first response, the server may be one of Engine.IO 3 or of
-    /// another protocol.
+    /// The server sent data that is not a packet. In the first response, the server may be one of another protocol.
     Packet(packet::Error),
     /// The server's first packet is not the open packet. With a close packet the server refuses the session; with any
     /// other packet it does not implement Engine.IO 4 correctly.
@@ -103,14 +99,28 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resolve(why) => write!(f, "cannot resolve the host: {why}"),
-            Self::Connect(kind) => write!(f, "cannot connect: {kind}"),
+            Self::Connect(error) => write!(f, "cannot connect: {error}"),
             Self::ConnectTimeout => f.write_str("connection timed out"),
             Self::Proxy(status) => write!(f, "the proxy answered CONNECT with status {status}"),
-            Self::Tls(why) => write!(f, "TLS handshake failed: {why}"),
+            Self::Tls(why) => write!(f, "TLS failed: {why}"),
+            Self::TlsPort => f.write_str("the server expects TLS on this port: use https or wss"),
+            Self::PlainPort => {
+                f.write_str("the server does not speak TLS on this port: use http or ws")
+            }
             Self::OpenTimeout => f.write_str("no open packet in time"),
             Self::RequestTimeout => f.write_str("no response in time"),
-            Self::Status { status, body } if body.is_empty() => write!(f, "status {status}"),
-            Self::Status { status, body } => write!(f, "status {status}: {}", body.escape_debug()),
+            Self::Status { status, body, location, .. } => {
+                write!(f, "status {status}")?;
+                if let Some(location) = location {
+                    write!(f, ", moved to {}", location.escape_debug())?;
+                }
+                match body.as_str() {
+                    "" => Ok(()),
+                    page if content::is_page(page.as_bytes()) => f.write_str(", an HTML page"),
+                    text => write!(f, ": {}", text.escape_debug()),
+                }
+            }
+            Self::Content(content) => content.fmt(f),
             Self::Lost => f.write_str("connection lost"),
             Self::Http(error) => error.fmt(f),
             Self::Handshake(mismatch) => mismatch.fmt(f),
@@ -131,7 +141,65 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+impl From<Content> for Fault {
+    fn from(content: Content) -> Self {
+        Self::Content(content)
+    }
+}
+
 impl Fault {
+    /// A response with this status and nothing else of interest.
+    #[cfg(test)]
+    pub(crate) fn of_status(status: u16) -> Self {
+        Self::Status { status, body: String::new(), location: None, retry_after: None }
+    }
+
+    /// Whether another attempt with the same options may succeed; [`Backoff`](crate::client::Backoff) retries these
+    /// faults by default.
+    ///
+    /// | fault | temporary |
+    /// |---|---|
+    /// | [`Resolve`](Self::Resolve), [`Connect`](Self::Connect), [`ConnectTimeout`](Self::ConnectTimeout), [`OpenTimeout`](Self::OpenTimeout), [`RequestTimeout`](Self::RequestTimeout), [`Lost`](Self::Lost) | yes |
+    /// | [`Status`](Self::Status), [`Proxy`](Self::Proxy) | 408, 425, 429, and 5xx but 501 and 505 |
+    /// | [`Http`](Self::Http) | a response that was cut short |
+    /// | [`CloseFrame`](Self::CloseFrame) | all codes but 1002, 1003, 1007 to 1010 and 1015 |
+    /// | all others | no: redirections, 401, 403, 404, code 5, certificates, servers of another protocol |
+    ///
+    /// ```
+    /// use eio_monoio::client::Fault;
+    ///
+    /// assert!(Fault::ConnectTimeout.is_temporary());
+    /// assert!(Fault::Proxy(502).is_temporary());
+    /// assert!(!Fault::Proxy(407).is_temporary());
+    /// assert!(!Fault::NotOpened.is_temporary());
+    /// ```
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Resolve(_)
+            | Self::Connect(_)
+            | Self::ConnectTimeout
+            | Self::OpenTimeout
+            | Self::RequestTimeout
+            | Self::Lost
+            | Self::Http(http::Error::Truncated) => true,
+            Self::Status { status, .. } | Self::Proxy(status) => {
+                matches!(status, 408 | 425 | 429 | 500 | 502..=504 | 506..)
+            }
+            Self::CloseFrame { code, .. } => {
+                !matches!(code, Some(1002 | 1003 | 1007..=1010 | 1015))
+            }
+            _ => false,
+        }
+    }
+
+    /// The time for which the server asks the client to wait, if it does.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// The status of the response that caused the fault, if it was one of the server or the proxy.
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -153,109 +221,6 @@ impl Fault {
         match self {
             Self::Status { body, .. } => Reject::code_in(body.as_bytes()),
             _ => None,
-        }
-    }
-}
-
-/// Why no session was opened.
-///
-/// ```no_run
-/// use eio_monoio::client::{Client, ConnectError};
-///
-/// # async fn f() {
-/// match Client::connect("http://localhost:3000").await {
-///     Ok(client) => println!("session {}", client.sid()),
-///     Err(ConnectError::Failed(fault)) => println!("not connected: {fault}"),
-///     Err(error) => println!("not attempted: {error}"),
-/// }
-/// # }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The URL cannot be parsed, or has a scheme other than `http`, `https`, `ws` and `wss`.
-    Url(UrlError),
-    /// An option cannot be used: its name, and the reason.
-    Option(&'static str, String),
-    /// No worker runs on this thread, or it is not the client's: await the future in a
-    /// [`block_on`](crate::client::block_on) or in a handler of a server.
-    NoRuntime,
-    /// The session of the client has not ended.
-    Connected,
-    /// The worker shut down during the attempt.
-    Cancelled,
-    /// The attempt failed, or the server refused it.
-    Failed(Fault),
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(error) => error.fmt(f),
-            Self::Option(name, why) => write!(f, "{name}: {why}"),
-            Self::NoRuntime => {
-                f.write_str("a client runs in client::block_on or on a worker of a server")
-            }
-            Self::Connected => f.write_str("the client is connected already"),
-            Self::Cancelled => f.write_str("cancelled before a session was opened"),
-            Self::Failed(fault) => fault.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ConnectError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Url(error) => Some(error),
-            Self::Failed(fault) => Some(fault),
-            _ => None,
-        }
-    }
-}
-
-impl From<UrlError> for ConnectError {
-    fn from(error: UrlError) -> Self {
-        Self::Url(error)
-    }
-}
-
-impl ConnectError {
-    /// The fault on the wire, if the attempt was begun.
-    pub fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Failed(fault) => Some(fault),
-            _ => None,
-        }
-    }
-}
-
-/// The end of a session, from [`Event::Closed`](crate::client::Event::Closed) or
-/// [`Client::ended`](crate::client::Client::ended).
-///
-/// ```
-/// use eio_monoio::CloseReason;
-/// use eio_monoio::client::Closed;
-///
-/// /// Whether to reconnect.
-/// fn is_unintended(closed: &Closed) -> bool {
-///     let intended = [CloseReason::ClientDisconnect, CloseReason::ServerDisconnect];
-///     !intended.contains(&closed.reason)
-/// }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Closed {
-    /// The reason. It prints as in engine.io and python-engineio, for example `ping timeout`.
-    pub reason: CloseReason,
-    /// The fault on the wire that caused the end, if there was one.
-    pub detail: Option<Fault>,
-}
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.detail {
-            Some(detail) => write!(f, "{} ({detail})", self.reason),
-            None => self.reason.fmt(f),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Refused`]: why a request was refused, for the application and for the log.
+//! [`Reason`]: why a request was refused, for the application and for the log.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::web::request::RequestInfo;
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Refused {
+pub(crate) struct Reason {
     /// For the application; `None` for a request that is not for Engine.IO's path.
     pub(crate) error: Option<ConnectionError>,
     cause: Cause,
@@ -21,7 +21,7 @@ pub(crate) struct Refused {
     handshake: Option<handshake::Refusal>,
 }
 
-impl Refused {
+impl Reason {
     pub(crate) const fn new(error: ConnectionError, cause: Cause) -> Self {
         Self { error: Some(error), cause, handshake: None }
     }

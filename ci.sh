@@ -109,7 +109,7 @@ package() {
 # Only the tests that need Node and Python.
 interop() {
   cargo build -p eio-monoio --examples
-  cargo test -p eio-monoio --test foreign --test foreign_heartbeat
+  cargo test -p eio-monoio --test foreign --test foreign_heartbeat --test proxies
 }
 
 # A minute of fuzzing for each target would be a quarter of an hour: here a few seconds each, and the seeds

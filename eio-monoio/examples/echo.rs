@@ -58,9 +58,14 @@ struct Options {
     /// The same, with messages that may refer to earlier ones
     #[arg(long)]
     deflate_takeover: bool,
+    /// Echo the body of requests for other paths, which are answered 404 otherwise
+    #[arg(long)]
+    echo_http: bool,
 }
 
-struct Echo;
+struct Echo {
+    echo_http: bool,
+}
 
 impl Handler for Echo {
     type Session = ();
@@ -79,9 +84,13 @@ impl Handler for Echo {
         async {}
     }
 
-    /// Other paths echo the request body.
     async fn request(&self, request: Request<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
-        Response::new(Cow::Owned(request.into_body()))
+        if self.echo_http {
+            return Response::new(Cow::Owned(request.into_body()));
+        }
+        let mut response = Response::new(Cow::Borrowed(&b"Not Found"[..]));
+        *response.status_mut() = http::StatusCode::NOT_FOUND;
+        response
     }
 }
 
@@ -113,7 +122,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .client_no_context_takeover(alone);
         config = config.per_message_deflate(deflate);
     }
-    let server = Server::new(|| Echo).config(config);
+    let server = Server::new(move || Echo { echo_http: options.echo_http }).config(config);
     let running = match (options.listen.strip_prefix("unix:"), options.listen.as_str()) {
         (Some(path), _) => server.bind_unix(path)?,
         (None, "inherited") => server.listen(Listener::inherited()?)?,

@@ -5,6 +5,7 @@ mod support;
 
 mod cli;
 mod driver_fallback;
+mod echo;
 mod embed;
 mod logs;
 mod restarts;

@@ -1,5 +1,6 @@
 //! The handshake of a session over either transport, and the upgrade of one to WebSocket.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use http::HeaderMap;
 
 use crate::io::stream::Stream;
 use crate::message::{OutBuf, never_full};
+use crate::server::cause::Cause;
 use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::UNAVAILABLE;
@@ -191,15 +193,24 @@ async fn connect<H: Handler>(
             let data = Guarded::new(data);
             match generate_id(&shard.state, conn, &request).await {
                 Ok(sid) => Ok((data, sid)),
-                Err(UnusableSid) => refuse(ConnectionError::IdGeneration, Refusal::bad_request()),
+                Err(UnusableSid) => {
+                    conn.log(Cause::SidGeneration, "");
+                    refuse(ConnectionError::IdGeneration, Refusal::bad_request())
+                }
             }
         }
-        Ok(Err(refusal)) => refuse(ConnectionError::Forbidden, refusal),
+        Ok(Err(refusal)) => {
+            conn.log(Cause::Forbidden, &refusal);
+            refuse(ConnectionError::Forbidden, refusal)
+        }
         Err(Stopped::Panicked) => {
             crate::log::error!("handler panicked in connect; the session is refused");
             refuse(ConnectionError::Unavailable, Refusal::broken())
         }
-        Err(Stopped::Aborted) => refuse(ConnectionError::Unavailable, Refusal::unavailable()),
+        Err(Stopped::Aborted) => {
+            conn.log(Cause::ConnectTimeout, "");
+            refuse(ConnectionError::Unavailable, Refusal::unavailable())
+        }
     };
     hooks::write_attached(&mut conn.extra, &request);
     let (data, sid) = connected?;
@@ -255,7 +266,8 @@ impl<T> ShardState<T> {
             proxy::client(peer, &head.headers, &self.trusted, by)
         };
         let (secure, certificate) = (stream.is_secure(), stream.peer_certificate());
-        RequestInfo { head, peer, secure, certificate, attached: Attached::default() }
+        let (attached, cookies) = (Attached::default(), OnceCell::new());
+        RequestInfo { head, peer, secure, certificate, attached, cookies }
     }
 
     /// Appends the header lines that `add`, a hook of the application, inserts.

@@ -3,10 +3,11 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use eio_core::http::{Framing, HeadScanner, Target};
+use eio_core::http::{Error as HttpError, Framing, HeadScanner, Target};
 
 use crate::io::http_conn::RecvError;
 use crate::metrics::MOVED;
+use crate::server::cause::Cause;
 use crate::server::conn::decide::{Action, decide};
 use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
@@ -165,8 +166,14 @@ async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvErro
 /// Answers input that is not a request. A connection without input is closed without a response.
 async fn refuse_head<T>(mut conn: Box<Conn<T>>, error: RecvError) {
     let status = match error {
-        RecvError::Bad(error) => error.status(),
-        RecvError::TimedOut if !conn.rx.unread().is_empty() => 408,
+        RecvError::Bad(error) => {
+            conn.log_malformed(error);
+            error.status()
+        }
+        RecvError::TimedOut if !conn.rx.unread().is_empty() => {
+            conn.log(Cause::HeadTimeout, "");
+            408
+        }
         // Most connections end here: their receive buffer returns to the pool.
         RecvError::TimedOut | RecvError::Closed => return conn.release(),
     };
@@ -190,19 +197,24 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     conn.extra.clear();
     conn.coding = None;
     let mut slots = HeaderSlots::new();
-    let refused = |status| Request {
-        action: Action::Refused(Answer::empty(status)),
-        body: Body { framing: Framing::None, expects_continue: false },
-        persistence: Persistence::Close,
+    let refused = |error: HttpError| {
+        conn.log_malformed(error);
+        Request {
+            action: Action::Refused(Answer::empty(error.status())),
+            body: Body { framing: Framing::None, expects_continue: false },
+            persistence: Persistence::Close,
+        }
     };
-    let Some(bytes) = conn.http.rx.unread().get(..len) else { return refused(400) };
+    let Some(bytes) = conn.http.rx.unread().get(..len) else {
+        return refused(HttpError::NotOneHead);
+    };
     let head = match slots.parse(bytes, state.config.max_headers) {
         Ok(head) => head,
-        Err(error) => return refused(error.status()),
+        Err(error) => return refused(error),
     };
     let (framing, target) = match (head.framing(), Target::parse(head.target)) {
         (Ok(framing), Ok(target)) => (framing, target),
-        (Err(error), _) | (_, Err(error)) => return refused(error.status()),
+        (Err(error), _) | (_, Err(error)) => return refused(error),
     };
     let body = Body { framing, expects_continue: head.expects_continue() };
     let keep_alive = head.keep_alive() && !state.is_shutting_down();
@@ -210,7 +222,7 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     let decision = decide(state, &info, target, &body, bytes);
     let action = decision.action;
     let persistence = if body.is_empty() || action.reads_body() {
-        Persistence::new(keep_alive, head.minor_version)
+        Persistence::new(keep_alive)
     } else {
         Persistence::Close
     };
@@ -227,12 +239,15 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     {
         state.add_headers(&mut conn.extra, |headers| add(&info, headers));
     }
-    if let Some(error) = decision.refused {
+    if let Some(reason) = decision.refused {
+        reason.log(state, &info);
         let refusal = match &action {
             Action::Denied { refusal, .. } => Some(refusal),
             _ => None,
         };
-        state.hooks.report(&info, Refused { error, refusal });
+        if let Some(error) = reason.error {
+            state.hooks.report(&info, Refused { error, refusal });
+        }
     }
     conn.attached = info.attached;
     Request { action, body, persistence }

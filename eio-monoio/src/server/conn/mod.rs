@@ -13,6 +13,7 @@ pub(crate) mod http;
 mod middleware;
 pub(crate) mod polling;
 pub(crate) mod raw_websocket;
+mod reason;
 pub(crate) mod reply;
 mod request;
 #[cfg(feature = "tls")]

@@ -13,6 +13,7 @@ use crate::io::receipt::Confirm;
 use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
 use crate::metrics::UPGRADES;
+use crate::server::cause::Cause;
 use crate::server::session::Session;
 use crate::server::session::out_message::{OutMessage, write_plain};
 use crate::worker::deadline::millis;
@@ -44,7 +45,7 @@ impl<T> Session<T> {
                 Some(Event::UpgradeFailed(reason)) => {
                     self.env.counters.add(UPGRADES, 1, 1);
                     self.detach_probe();
-                    crate::log::debug!(sid = %self.sid, %reason, "upgrade failed");
+                    self.log(Cause::UpgradeFailed, reason);
                 }
                 None => break,
             }
@@ -124,6 +125,9 @@ impl<T> Session<T> {
 
     fn on_closed(&self, reason: CloseReason) {
         self.closed.set(Some(reason));
+        if reason == CloseReason::PingTimeout {
+            self.log(Cause::PingTimeout, "");
+        }
         self.count_closed(reason);
         self.env.timers.remove(self.timer);
         self.outgoing.stop();

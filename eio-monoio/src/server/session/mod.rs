@@ -2,6 +2,7 @@
 //!
 //! Only this module calls the `handle_*` and `poll_*` of the state machine.
 
+mod causes;
 mod counters;
 pub(crate) mod effects;
 pub(crate) mod env;

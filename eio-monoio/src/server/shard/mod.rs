@@ -27,10 +27,12 @@ use eio_core::ws::{CloseCode, Role};
 use slab::Slab;
 
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
+use crate::error::SendError;
 use crate::io::limits::Limits;
 use crate::io::raw_websocket::PlainSocket;
 use crate::message::{Encoded, check_separator};
 use crate::metrics::Counters;
+use crate::server::cause::Cause;
 use crate::server::config::Config;
 use crate::server::hooks::{Hooks, OnRawWebSocket};
 use crate::server::session::env::{SessionEnv, Sessions};
@@ -41,6 +43,7 @@ use crate::server::shard::registry::{NoSid, Registry};
 use crate::server::shard::replies::Replies;
 use crate::server::shard::shared::{CallNumber, Except, ServerShared, ShardMessage};
 use crate::web::compress::Deflater;
+use crate::web::persistence::KeepAlive;
 use crate::web::proxy::Trusted;
 use crate::worker::context::WorkerContext;
 use crate::worker::tasks::Guarded;
@@ -73,6 +76,7 @@ pub(crate) struct ShardState<T> {
     pub(crate) hooks: Hooks,
     pub(crate) trusted: Vec<Trusted>,
     pub(crate) deflater: Deflater,
+    pub(crate) keep_alive: KeepAlive,
     /// The threads that read files, if the server has static files.
     pub(crate) disk: Option<Arc<Disk>>,
     /// Replies of those threads, for connections that wait for them.
@@ -130,6 +134,7 @@ impl<T: 'static> ShardState<T> {
             hooks: plan.hooks.clone(),
             trusted: plan.config.trusted(),
             deflater: Deflater::fast(),
+            keep_alive: KeepAlive::new(plan.config.idle_timeout),
             disk: plan.disk.clone(),
             reads: Replies::default(),
             barriers: Replies::default(),
@@ -259,10 +264,15 @@ impl<T> ShardState<T> {
 impl<T> ShardState<T> {
     pub(crate) fn broadcast_here(&self, call: CallNumber, message: &Encoded, except: &Except) {
         self.for_each_before(call, |session| {
-            if !except.contains(&session.sid)
-                && let Err(error) = session.try_send_encoded(message)
-            {
-                crate::log::debug!(sid = %session.sid, %error, "broadcast skipped a session");
+            if except.contains(&session.sid) {
+                return;
+            }
+            match session.try_send_encoded(message) {
+                Ok(()) => {}
+                Err(SendError::Full) => session.log(Cause::SlowClient, ""),
+                Err(error) => {
+                    crate::log::debug!(sid = %session.sid, %error, "broadcast skipped a session");
+                }
             }
         });
     }

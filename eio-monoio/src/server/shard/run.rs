@@ -16,6 +16,7 @@ use crate::io::permit::ConnectionPermit;
 #[cfg(feature = "tls")]
 use crate::io::stream::{Stream, TlsStream};
 use crate::metrics::ACCEPTED;
+use crate::server::cause::{Cause, Subject};
 #[cfg(feature = "tls")]
 use crate::server::conn::tls_accept;
 use crate::server::conn::{Conn, dispatch, http};
@@ -323,6 +324,7 @@ fn accept_batch<H: Handler>(
             Some(permit) => start_connection(shard, socket, peer, permit),
             None => {
                 state.counters.refused(503, None);
+                state.shared.causes.write(Cause::TooManyConnections, Subject::Peer(peer), "");
                 refuse_connection(socket, state.shared.is_secure() && peer.is_some());
             }
         }
@@ -359,7 +361,6 @@ fn start_connection<H: Handler>(
 fn refuse_connection(socket: Socket, secure: bool) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
         Content-Length: 0\r\nConnection: close\r\n\r\n";
-    crate::log::debug!("max_connections reached; a connection was refused");
     // With TLS the client would parse the response as a part of the handshake.
     if !secure {
         // Closing with unread input sends a reset, which may discard the response.

@@ -16,6 +16,7 @@ use crate::io::permit::ConnectionPermit;
 use crate::io::stream::DetachedStream;
 use crate::message::{Encoded, OwnedMessage};
 use crate::metrics::{Counters, Metrics};
+use crate::server::cause::CauseLog;
 use crate::server::config::Config;
 use crate::server::shard::disk::Reply;
 use crate::server::shard::gather::Part;
@@ -41,6 +42,7 @@ pub(crate) struct ServerShared {
     pub(crate) shares_listeners: bool,
     /// Handshakes of all workers.
     pub(crate) handshakes: Rate,
+    pub(crate) causes: CauseLog,
     pub(crate) calls: CallSequence,
     pub(crate) session_type: SessionType,
     /// See [`mailbox_high_water`](crate::Config::mailbox_high_water).
@@ -208,6 +210,7 @@ impl ServerShared {
             drained: AtomicUsize::new(0),
             shares_listeners: false,
             handshakes: Rate::new(),
+            causes: CauseLog::default(),
             calls: CallSequence::default(),
             session_type,
             mailbox_limit: config.mailbox_high_water,

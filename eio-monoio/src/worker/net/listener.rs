@@ -1,7 +1,7 @@
 //! [`Listener`]: a listening socket, bound here or inherited.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll};
 
@@ -57,10 +57,19 @@ impl Listener {
         };
         // SAFETY: on success accept4 has written an address of the length it stored.
         match unsafe { socket2::SockAddr::try_init(accept) } {
-            Ok((fd, address)) => Ok(Some((Socket::adopt(fd)?, address.as_socket()))),
+            Ok((fd, address)) => Ok(Some((Socket::adopt(fd)?, address.as_socket().map(canonical)))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// A listener on `[::]` gives IPv4 peers as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2): these become IPv4 addresses.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    match peer.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, peer.port()),
+        // With its scope.
+        IpAddr::V6(_) => peer,
     }
 }
 

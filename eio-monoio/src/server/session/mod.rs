@@ -141,7 +141,7 @@ impl<T> Session<T> {
     pub(crate) fn last_seen(&self) -> Duration {
         self.keep_clock_fresh();
         let now = self.env.now();
-        Duration::from_millis(now.millis_since(self.machine.borrow().last_seen()))
+        Duration::from_millis(self.machine.borrow().silent_ms(now).into())
     }
 
     /// Packets are seen at the cached time of the worker, which its timers update: from the first call on, one every

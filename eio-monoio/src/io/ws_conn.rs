@@ -110,6 +110,11 @@ enum Writer<'w> {
 }
 
 impl WsConn {
+    /// See [`Stream::failure`](crate::io::stream::Stream::failure).
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.socket.stream.failure()
+    }
+
     /// Converts an HTTP connection after its opening handshake. Also returns the bytes that were received after the
     /// handshake. `deflate`: the compressor of messages.
     pub(crate) fn new(

@@ -15,7 +15,7 @@ use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::error::{SendError, SpawnError};
-use crate::message::Encoded;
+use crate::message::{Encoded, check_separator};
 use crate::metrics::Metrics;
 use crate::server::shard::gather::Gather;
 use crate::server::shard::shared::{Except, ServerShared, ShardMessage};
@@ -73,8 +73,10 @@ impl Remote {
     /// - [`SendError::Full`]: [`mailbox_high_water`](crate::Config::mailbox_high_water) bytes or more wait for the
     ///   worker of the session.
     /// - [`SendError::Closed`]: the server has ended, or it cannot have issued this sid.
+    /// - [`SendError::Separator`]: text with U+001E.
     pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         let message = message.into();
+        check_separator(message)?;
         let route = self.shared.route(sid).ok_or(SendError::Closed)?;
         self.shared.offer(
             route.shard,
@@ -92,8 +94,10 @@ impl Remote {
         sids: impl IntoIterator<Item = impl Borrow<Sid>>,
         message: impl Into<Message<'m>>,
     ) -> Result<(), SendError> {
+        let message = message.into();
+        check_separator(message)?;
         let sids = sids.into_iter().map(|sid| sid.borrow().clone());
-        self.shared.offer_many(None, sids, &Encoded::new(message.into())).1
+        self.shared.offer_many(None, sids, &Encoded::new(message)).1
     }
 
     /// Sends to every session of every worker. The message is encoded once. Sessions opened after this call do not
@@ -102,7 +106,9 @@ impl Remote {
     /// # Errors
     /// As [`send`](Self::send), if that applies to at least one worker. Sessions of other workers receive the message.
     pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        let message = Encoded::new(message.into());
+        let message = message.into();
+        check_separator(message)?;
+        let message = Encoded::new(message);
         self.shared.offer_all(None, self.shared.calls.next(), &message, &Except::NONE)
     }
 
@@ -115,8 +121,10 @@ impl Remote {
         except: impl IntoIterator<Item = impl Borrow<Sid>>,
         message: impl Into<Message<'m>>,
     ) -> Result<(), SendError> {
+        let message = message.into();
+        check_separator(message)?;
         let except = Except::new(except.into_iter().map(|sid| sid.borrow().clone()).collect());
-        let message = Encoded::new(message.into());
+        let message = Encoded::new(message);
         self.shared.offer_all(None, self.shared.calls.next(), &message, &except)
     }
 

@@ -9,8 +9,6 @@ use eio_core::payload;
 use eio_core::session::{CloseReason, Event, Lane, Transmit};
 use eio_core::ws;
 
-use crate::error::SendError;
-
 use crate::io::receipt::Confirm;
 use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
@@ -183,24 +181,14 @@ impl<T> Session<T> {
                 ready = GetBody::Uncompressed;
             }
             drop(queue);
-            let confirm = (next == Some(Transmit::Message)).then(|| self.outgoing.pop()).flatten();
-            match pushed {
-                // Queued while an upgrade was in progress, which failed.
-                Ok(payload::PushOutcome::Separator) => {
-                    tracing::warn!(sid = %self.sid, "message dropped: {}", SendError::Separator);
-                    if let Some(confirm) = confirm {
-                        confirm.failed(SendError::Separator);
-                    }
-                }
-                pushed => {
-                    debug_assert!(
-                        pushed == Ok(payload::PushOutcome::Written),
-                        "`has_room` was true"
-                    );
-                    if let Some(confirm) = confirm {
-                        self.outgoing.confirm_with_response(confirm);
-                    }
-                }
+            debug_assert!(
+                pushed == Ok(payload::PushOutcome::Written),
+                "`has_room` was true, and messages are checked when they are queued"
+            );
+            if next == Some(Transmit::Message)
+                && let Some(confirm) = self.outgoing.pop()
+            {
+                self.outgoing.confirm_with_response(confirm);
             }
         }
         if encoder.is_empty() {

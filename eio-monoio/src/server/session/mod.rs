@@ -15,7 +15,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use eio_core::packet::{Message, Packet};
-use eio_core::payload;
 use eio_core::session::{CloseReason, Lane, ServerSession, Transmit, Violation};
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
@@ -26,7 +25,7 @@ use crate::io::message_queue::MessageQueue;
 use crate::io::outgoing::{Next, Outgoing};
 use crate::io::receipt::{Confirm, Receipt};
 use crate::io::ws_sender::WsSender;
-use crate::message::Encoded;
+use crate::message::{Encoded, check_separator};
 use crate::metrics::MESSAGES_SENT;
 use crate::server::request::KeptRequest;
 use crate::server::session::env::SessionEnv;
@@ -204,6 +203,7 @@ impl<T> Session<T> {
 /// Calls of the application.
 impl<T> Session<T> {
     pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
+        check_separator(message)?;
         self.send(&message)
     }
 
@@ -213,6 +213,7 @@ impl<T> Session<T> {
         message: Message<'_>,
         compress: bool,
     ) -> Result<(), SendError> {
+        check_separator(message)?;
         self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(None) })
     }
 
@@ -222,6 +223,7 @@ impl<T> Session<T> {
         message: Message<'_>,
         compress: bool,
     ) -> Result<Receipt, SendError> {
+        check_separator(message)?;
         let (confirm, receipt) = Confirm::new();
         self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(Some(confirm)) })?;
         Ok(receipt)
@@ -255,7 +257,7 @@ impl<T> Session<T> {
                 |ws, packet| self.transmit(ws, packet),
             );
         if !sent {
-            self.enqueue(message)?;
+            self.enqueue(message);
             self.count_queued(queued + message.len());
         }
         self.env.counters.add(MESSAGES_SENT, 0, 1);
@@ -269,18 +271,10 @@ impl<T> Session<T> {
         Some(if next == Transmit::Message { Next::Message } else { Next::Control(next) })
     }
 
-    fn enqueue(&self, message: &impl OutMessage) -> Result<(), SendError> {
-        let (plain, confirm, message) =
-            (message.is_plain(), message.take_confirm(), message.message());
-        // Packets of a polling body are separated by U+001E, which cannot be escaped.
-        if self.transport() == Transport::Polling
-            && matches!(message, Message::Text(text) if text.as_bytes().contains(&payload::SEPARATOR))
-        {
-            return Err(SendError::Separator);
-        }
-        self.outgoing.push(message, plain, confirm);
+    fn enqueue(&self, message: &impl OutMessage) {
+        let confirm = message.take_confirm();
+        self.outgoing.push(message.message(), message.is_plain(), confirm);
         self.poller.wake();
-        Ok(())
     }
 
     /// Ready when [`try_send`](Self::try_send) would not return `Full`; else the task is woken then.

@@ -26,7 +26,7 @@ use slab::Slab;
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
 use crate::io::limits::Limits;
 use crate::io::raw_websocket::PlainSocket;
-use crate::message::Encoded;
+use crate::message::{Encoded, check_separator};
 use crate::metrics::Counters;
 use crate::server::config::Config;
 use crate::server::hooks::{Hooks, OnRawWebSocket};
@@ -275,6 +275,9 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
     }
 
     fn broadcast(&self, message: Message<'_>, except: Vec<Sid>) {
+        if let Err(error) = check_separator(message) {
+            return tracing::warn!(%error, "a broadcast is not sent");
+        }
         let (message, except) = (Encoded::new(message), Except::new(except));
         let call = self.shared.calls.next();
         if let Err(error) = self.shared.offer_all(Some(self.id), call, &message, &except) {
@@ -284,6 +287,9 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
     }
 
     fn send_many(&self, sids: Vec<Sid>, message: Message<'_>) {
+        if let Err(error) = check_separator(message) {
+            return tracing::warn!(%error, "a message is not sent");
+        }
         let message = Encoded::new(message);
         let (here, others) = self.shared.offer_many(Some(self.id), sids, &message);
         if let Err(error) = others {

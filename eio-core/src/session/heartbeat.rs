@@ -49,9 +49,23 @@ enum PingState {
     /// No ping is outstanding.
     Idle { ping_at: Instant },
     /// A ping waits for a lane. `lane_at`: the last time at which a lane may have become ready for it.
-    Due { pong_by: Instant, lane_at: Instant },
+    Due { pong_by: Instant, lane_at: ShortInstant },
     /// A lane took the ping.
-    Sent { pong_by: Instant, sent_at: Instant },
+    Sent { pong_by: Instant, sent_at: ShortInstant },
+}
+
+/// The lower half of an [`Instant`], for times less than 49 days ago: no session is silent for longer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShortInstant(u32);
+
+impl ShortInstant {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self(now.as_millis() as u32)
+    }
+
+    pub(super) const fn millis_until(self, now: Instant) -> u32 {
+        (now.as_millis() as u32).wrapping_sub(self.0)
+    }
 }
 
 impl Heartbeat {
@@ -77,15 +91,14 @@ impl Heartbeat {
     /// A lane is ready from now on: a ping that is due is sent now.
     pub(super) fn handle_lane(&mut self, now: Instant) {
         if let PingState::Due { lane_at, .. } = &mut self.state {
-            *lane_at = now;
+            *lane_at = ShortInstant::new(now);
         }
     }
 
     /// docs/protocol.md 2.5.3: a pong without a ping is ignored, and does not answer a ping that was not sent yet.
     pub(super) fn handle_pong(&mut self, now: Instant) {
         if let PingState::Sent { sent_at, .. } = self.state {
-            self.round_trip_ms =
-                u32::try_from(now.millis_since(sent_at)).unwrap_or(NO_ROUND_TRIP - 1);
+            self.round_trip_ms = sent_at.millis_until(now).min(NO_ROUND_TRIP - 1);
             self.state = PingState::Idle { ping_at: now.after(self.interval_ms) };
         }
     }
@@ -103,7 +116,7 @@ impl Heartbeat {
             PingState::Idle { ping_at } if now >= ping_at => {
                 let stalled = now.millis_since(ping_at) > u64::from(self.timeout_ms / 4);
                 let pong_by = if stalled { now } else { ping_at }.after(self.timeout_ms);
-                self.state = PingState::Due { pong_by, lane_at: now };
+                self.state = PingState::Due { pong_by, lane_at: ShortInstant::new(now) };
                 false
             }
             PingState::Idle { .. } => false,

@@ -92,7 +92,7 @@ mod transmit;
 
 use super::body::Body;
 use super::events::Events;
-use super::heartbeat::Heartbeat;
+use super::heartbeat::{Heartbeat, ShortInstant};
 use super::upgrade::{PROBE, ServerSocket};
 use super::{CloseReason, Event, Lane, Timing, UpgradeFailure, Violation, close};
 use crate::packet::{Message, Packet};
@@ -151,7 +151,7 @@ pub struct ServerSession {
     post: bool,
     open_due: bool,
     events: Events,
-    last_seen: Instant,
+    last_seen: ShortInstant,
 }
 
 /// Creation and getters.
@@ -174,7 +174,7 @@ impl ServerSession {
             post: false,
             open_due: true,
             events: Events::NONE,
-            last_seen: now,
+            last_seen: ShortInstant::new(now),
         }
     }
 
@@ -188,10 +188,11 @@ impl ServerSession {
         self.socket.deadline().is_some()
     }
 
-    /// When the last packet of the client was handled: the `now` of [`handle_packet`](Self::handle_packet), and that of
-    /// the handshake before the first packet. Packets on a WebSocket that is only probed do not count.
-    pub const fn last_seen(&self) -> Instant {
-        self.last_seen
+    /// The time from the last packet of the client to `now`, in milliseconds: from the `now` of
+    /// [`handle_packet`](Self::handle_packet), and from the handshake before the first packet. Packets on a WebSocket
+    /// that is only probed do not count.
+    pub const fn silent_ms(&self, now: Instant) -> u32 {
+        self.last_seen.millis_until(now)
     }
 
     /// The time from the last ping that was answered to its pong, in milliseconds; `None` before the first. It is
@@ -348,7 +349,7 @@ impl ServerSession {
             }
             _ => return Err(Violation::NotAttached),
         }
-        self.last_seen = now;
+        self.last_seen = ShortInstant::new(now);
         self.heartbeat.handle_progress();
         match packet {
             // docs/protocol.md 2.5.3: only a pong counts, on either lane.

@@ -18,7 +18,6 @@ use crate::worker::wakers::WakerSlot;
 /// - `Ok`: the kernel has accepted all bytes of the message, over whichever transport took it. The client may not have
 ///   received them: only an answer of the client shows that.
 /// - `Err(SendError::Closed)`: the session has ended before, or the connection broke while the message was written.
-/// - `Err(SendError::Separator)`: the message was queued during an upgrade, which failed, and polling cannot carry it.
 ///
 /// A receipt neither keeps the session open nor delays the message, and dropping it has no effect. If several tasks poll
 /// clones of one receipt, the last is woken.

@@ -121,9 +121,9 @@ impl Remote {
         except: impl IntoIterator<Item = impl Borrow<Sid>>,
         message: impl Into<Message<'m>>,
     ) -> Result<(), SendError> {
-        let except = Except::new(except.into_iter().map(|sid| sid.borrow().clone()).collect());
         let message = message.into();
         check_separator(message)?;
+        let except = Except::new(except.into_iter().map(|sid| sid.borrow().clone()).collect());
         let message = Encoded::new(message);
         self.shared.offer_all(None, self.shared.calls.next(), &message, &except)
     }

@@ -369,20 +369,22 @@ mod heartbeat {
     }
 
     #[test]
-    fn last_seen_is_the_time_of_the_last_packet() {
-        let mut session = polling();
-        assert_eq!(session.last_seen(), at(0));
-        session.attach(Lane::Get, at(10)).unwrap();
+    fn silence_is_measured_from_the_last_packet() {
+        // Across the end of the 32 bits that are stored.
+        let start = u64::from(u32::MAX) - 35;
+        let at = |millis| at(start + millis);
+        let mut session = ServerSession::new(Transport::Polling, TIMING, at(0));
+        assert_eq!(session.silent_ms(at(5)), 5);
         session.attach(Lane::Post, at(20)).unwrap();
-        assert_eq!(session.last_seen(), at(0), "a request is not a packet");
+        assert_eq!(session.silent_ms(at(20)), 20, "a request is not a packet");
         session.handle_packet(Lane::Post, TEXT, at(30)).unwrap();
-        assert_eq!(session.last_seen(), at(30));
+        assert_eq!(session.silent_ms(at(40)), 10);
         session.attach(Lane::WebSocket, at(40)).unwrap();
         session.handle_packet(Lane::WebSocket, Packet::Ping("probe"), at(50)).unwrap();
-        assert_eq!(session.last_seen(), at(30), "not on a WebSocket that is probed");
+        assert_eq!(session.silent_ms(at(50)), 20, "not on a WebSocket that is probed");
         session.handle_packet(Lane::WebSocket, Packet::Upgrade, at(60)).unwrap();
         session.handle_packet(Lane::WebSocket, Packet::Pong(""), at(70)).unwrap();
-        assert_eq!(session.last_seen(), at(70));
+        assert_eq!(session.silent_ms(at(71)), 1);
     }
 
     /// docs/protocol.md 2.5.2

@@ -144,7 +144,7 @@ impl<T> Session<T> {
     pub(crate) fn last_seen(&self) -> Duration {
         self.keep_clock_fresh();
         let now = self.env.now();
-        Duration::from_millis(now.millis_since(self.machine.borrow().last_seen()))
+        Duration::from_millis(self.machine.borrow().silent_ms(now).into())
     }
 
     /// Packets are seen at the cached time of the worker, which its timers update: from the first call on, one every
@@ -217,6 +217,7 @@ impl<T> Session<T> {
         message: Message<'_>,
         compress: bool,
     ) -> Result<(), SendError> {
+        check_separator(message)?;
         self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(None) })
     }
 
@@ -226,6 +227,7 @@ impl<T> Session<T> {
         message: Message<'_>,
         compress: bool,
     ) -> Result<Receipt, SendError> {
+        check_separator(message)?;
         let (confirm, receipt) = Confirm::new();
         self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(Some(confirm)) })?;
         Ok(receipt)

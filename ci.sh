@@ -221,7 +221,7 @@ function skip {
 # The examples build as a user builds them.
 examples() { cargo build --release -p eio-monoio --examples; }
 
-# Applications on the server, run as processes: database pools, an HTTP client, axum, tokio, a chat with 1,000 sessions,
+# Applications on the server, run as processes: database pools, an HTTP client, axum, a chat with 1,000 sessions,
 # nginx, the programs of docs/guide.md. Half a minute, and two minutes more to build their dependencies the first time.
 apps() {
   command -v nginx >/dev/null ||

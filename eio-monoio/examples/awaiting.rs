@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eio_monoio::{AsyncHandler, OwnedMessage, Server, Socket};
+use eio_monoio::{AsyncHandler, Config, OwnedMessage, Server, Socket};
 
 struct Greeter;
 
@@ -26,5 +26,6 @@ impl AsyncHandler for Greeter {
 }
 
 fn main() -> Result<(), eio_monoio::ServeError> {
-    Server::new(|| Greeter).bind("127.0.0.1:3000")?.join()
+    let config = Config::new().handle_signals(true); // SIGINT and SIGTERM close every session first
+    Server::new(|| Greeter).config(config).bind("127.0.0.1:3000")?.join()
 }

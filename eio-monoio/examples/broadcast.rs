@@ -1,6 +1,6 @@
 //! A server that authenticates and sends each message to every session.
 
-use eio_monoio::{ConnectRequest, Handler, Message, Refusal, Server, Socket};
+use eio_monoio::{Config, ConnectRequest, Handler, Message, Refusal, Server, Socket};
 
 struct Chat; // one value per worker; nothing needs to be Send
 
@@ -22,5 +22,6 @@ impl Handler for Chat {
 }
 
 fn main() -> Result<(), eio_monoio::ServeError> {
-    Server::new(|| Chat).bind("127.0.0.1:3000")?.join()
+    let config = Config::new().handle_signals(true); // SIGINT and SIGTERM close every session first
+    Server::new(|| Chat).config(config).bind("127.0.0.1:3000")?.join()
 }

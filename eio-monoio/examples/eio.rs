@@ -31,7 +31,7 @@ struct Options {
     /// The path, instead of the URL's
     #[arg(long)]
     path: Option<String>,
-    /// A proxy to go through by CONNECT
+    /// An HTTP proxy to go through
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
     /// Accept any certificate: anyone between client and server can then read and change everything

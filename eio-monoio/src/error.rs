@@ -1,4 +1,4 @@
-//! Errors of the public API: starting a server, an option, sending a message.
+//! Errors of the public API: starting a server, an option, sending a message, a job for a session.
 
 use std::fmt;
 use std::io;
@@ -119,3 +119,34 @@ impl fmt::Display for SendError {
 }
 
 impl std::error::Error for SendError {}
+
+/// Why a job was not sent to the worker of a session: the error of [`Remote::spawn_at`](crate::Remote::spawn_at).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The server cannot have issued this sid, or, with sids of the application, no session has it.
+    Closed,
+    /// The closure takes a `Socket` of another type than the sessions of the handler have.
+    SessionType {
+        /// The handler's `Session`.
+        expected: &'static str,
+        /// The closure's.
+        found: &'static str,
+    },
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("no session has this id"),
+            Self::SessionType { expected, found } => {
+                write!(
+                    f,
+                    "the handler has sessions of type {expected}, the job takes Socket<{found}>"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {}

@@ -4,7 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use eio_core::buffer::{Overflow, Sink};
 use eio_core::packet::{Frame, Message, Packet};
+use eio_core::payload::SEPARATOR;
 use eio_core::ws;
+
+use crate::error::SendError;
 
 /// A message that owns its bytes: for a handler that awaits, and for sending to other threads.
 ///
@@ -90,6 +93,16 @@ impl From<Message<'_>> for OwnedMessage {
 impl<'a> From<&'a OwnedMessage> for Message<'a> {
     fn from(message: &'a OwnedMessage) -> Self {
         message.borrow()
+    }
+}
+
+/// docs/protocol.md 1.9: U+001E separates the packets of a polling body, and there is no escape for it. Text with it is
+/// refused over a WebSocket as well, so that the answer does not depend on an upgrade.
+#[inline]
+pub(crate) fn check_separator(message: Message<'_>) -> Result<(), SendError> {
+    match message {
+        Message::Text(text) if text.as_bytes().contains(&SEPARATOR) => Err(SendError::Separator),
+        _ => Ok(()),
     }
 }
 
@@ -183,4 +196,33 @@ impl OutBuf {
 /// Discards the result of writing to an [`OutBuf`], which cannot overflow.
 pub(crate) fn never_full(result: Result<(), Overflow>) {
     debug_assert!(result.is_ok(), "a growing buffer overflowed");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_made_of_all_texts_and_bytes() {
+        let (text, bytes) = (String::from("a"), vec![1]);
+        for message in
+            [Message::from("a"), Message::from(&text), Message::from(&OwnedMessage::from("a"))]
+        {
+            assert_eq!(message, Message::Text("a"));
+        }
+        for message in [Message::from(&[1]), Message::from(&bytes), Message::from(&bytes[..])] {
+            assert_eq!(message, Message::Binary(&[1]));
+        }
+        let texts = [OwnedMessage::from(&text), text.into()];
+        assert!(texts.iter().all(|owned| owned.borrow() == Message::Text("a")));
+        let owned = [OwnedMessage::from(&bytes), (&bytes[..]).into(), (&[1]).into(), bytes.into()];
+        assert!(owned.iter().all(|owned| owned.borrow() == Message::Binary(&[1])));
+    }
+
+    #[test]
+    fn only_text_with_a_separator_is_refused() {
+        assert_eq!(check_separator(Message::Text("a\u{1e}b")), Err(SendError::Separator));
+        assert_eq!(check_separator(Message::Text("a\u{1f}b")), Ok(()));
+        assert_eq!(check_separator(Message::Binary(&[0x1e])), Ok(()));
+    }
 }

@@ -150,6 +150,7 @@ pub struct ServerSession {
     post: bool,
     open_due: bool,
     events: Events,
+    last_seen: Instant,
 }
 
 /// Creation and getters.
@@ -172,6 +173,7 @@ impl ServerSession {
             post: false,
             open_due: true,
             events: Events::NONE,
+            last_seen: now,
         }
     }
 
@@ -183,6 +185,18 @@ impl ServerSession {
     /// Whether a WebSocket is connected that has not become the transport yet.
     pub const fn is_upgrading(&self) -> bool {
         self.socket.deadline().is_some()
+    }
+
+    /// When the last packet of the client was handled: the `now` of [`handle_packet`](Self::handle_packet), and that of
+    /// the handshake before the first packet. Packets on a WebSocket that is only probed do not count.
+    pub const fn last_seen(&self) -> Instant {
+        self.last_seen
+    }
+
+    /// The time from the last ping that was answered to its pong, in milliseconds; `None` before the first. It is
+    /// measured from the input after which a lane took the ping: the timeout, the GET or the end of the upgrade.
+    pub const fn round_trip_ms(&self) -> Option<u32> {
+        self.heartbeat.round_trip_ms()
     }
 
     /// Whether [`close`](Self::close) was called and the session has not ended yet.
@@ -236,6 +250,7 @@ impl ServerSession {
             }
             (Lane::Get, _) => {
                 self.get = Body::Empty;
+                self.heartbeat.handle_lane(now);
                 Ok(())
             }
             // docs/protocol.md 2.3.9: the second POST gets 400, and the session ends.
@@ -321,10 +336,11 @@ impl ServerSession {
             (Lane::Post, _) if self.post => {}
             (Lane::WebSocket, ServerSocket::Current { .. }) => {}
             (Lane::WebSocket, ServerSocket::Connected { .. } | ServerSocket::Probed { .. }) => {
-                return self.handle_probe(packet).map(|()| None);
+                return self.handle_probe(packet, now).map(|()| None);
             }
             _ => return Err(Violation::NotAttached),
         }
+        self.last_seen = now;
         self.heartbeat.handle_progress();
         match packet {
             // docs/protocol.md 2.5.3: only a pong counts, on either lane.
@@ -440,7 +456,7 @@ impl ServerSession {
 impl ServerSession {
     /// docs/protocol.md 2.7.6: any packet but `2probe` first, or `5` after it, closes the WebSocket, and the session
     /// continues over polling. A `5` without a probe is accepted.
-    fn handle_probe(&mut self, packet: Packet<'_>) -> Result<(), Violation> {
+    fn handle_probe(&mut self, packet: Packet<'_>, now: Instant) -> Result<(), Violation> {
         match (packet, self.socket) {
             (Packet::Ping(PROBE), ServerSocket::Connected { until }) => {
                 self.socket = ServerSocket::Probed { until, answer_due: true };
@@ -450,6 +466,7 @@ impl ServerSession {
                 let answer_due = matches!(socket, ServerSocket::Probed { answer_due: true, .. });
                 self.socket = ServerSocket::Current { answer_due };
                 self.transport = Transport::WebSocket;
+                self.heartbeat.handle_lane(now);
                 self.events.upgraded();
                 Ok(())
             }

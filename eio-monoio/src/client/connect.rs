@@ -158,7 +158,7 @@ impl Connect {
     }
 
     /// The time from the start to the open packet, with everything in between; again for each transport that is
-    /// [tried](Self::try_all_transports).
+    /// [tried](Self::try_all_transports), and for each redirection that is followed, at most five.
     ///
     /// **Default:** 20 s. **Range:** 10 ms to 24 h. After it the attempt fails with [`Fault::OpenTimeout`].
     pub fn open_timeout(mut self, timeout: Duration) -> Self {

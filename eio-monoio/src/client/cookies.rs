@@ -76,12 +76,16 @@ fn expiry<'a>(attributes: impl Iterator<Item = &'a str>, now: SystemTime) -> Opt
         let (key, value) = (key.trim(), value.trim());
         if key.eq_ignore_ascii_case("expires") {
             expires = cookie_date::parse(value).or(expires);
-        } else if key.eq_ignore_ascii_case("max-age")
-            && let Ok(seconds) = value.parse::<i64>()
-        {
-            // A time that the clock cannot represent is never reached.
-            let age = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-            max_age = Some(now.checked_add(age));
+        } else if key.eq_ignore_ascii_case("max-age") {
+            let (negative, digits) = match value.strip_prefix('-') {
+                Some(digits) => (true, digits),
+                None => (false, value),
+            };
+            if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                let age = if negative { 0 } else { digits.parse().unwrap_or(u64::MAX) };
+                // A time that the clock cannot represent is never reached.
+                max_age = Some(now.checked_add(Duration::from_secs(age)));
+            }
         }
     }
     max_age.unwrap_or(expires)
@@ -118,7 +122,9 @@ mod tests {
         assert_eq!(jar(&["a=b; Max-Age=0; Expires=Fri, 31 Dec 9999 23:59:59 GMT"]), "");
         assert_eq!(jar(&["a=b; Max-Age=x; Expires=soon"]), "a=b");
         assert_eq!(jar(&[&format!("a=b; Expires={past}; Expires=soon")]), "");
-        assert_eq!(jar(&["a=b; Max-Age=9223372036854775807"]), "a=b");
+        assert_eq!(jar(&["a=b; Max-Age=99999999999999999999"]), "a=b");
+        assert_eq!(jar(&["a=b; Max-Age=-99999999999999999999"]), "");
+        assert_eq!(jar(&["a=b; Max-Age=+0; Max-Age=", "c=d; Max-Age=-"]), "a=b; c=d");
     }
 
     #[test]

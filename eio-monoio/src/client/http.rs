@@ -283,7 +283,10 @@ impl ReuseTime {
     /// By the value of the field `Keep-Alive`.
     fn new(keep_alive: Option<&str>) -> Self {
         let announced = keep_alive.and_then(|value| {
-            value.split(',').find_map(|part| part.trim().strip_prefix("timeout=")?.parse().ok())
+            let mut parameters = value.split(',').filter_map(|part| part.split_once('='));
+            let (_, seconds) =
+                parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
+            seconds.trim().trim_matches('"').parse().ok()
         });
         match announced {
             Some(seconds) => {
@@ -309,6 +312,7 @@ mod tests {
         assert_eq!(times(Some("timeout=5")), (4, 4));
         assert_eq!(times(Some("timeout=2")), (1, 1));
         assert_eq!(times(Some("max=100, timeout=72")), (59, 59));
+        assert_eq!(times(Some("max = 9, Timeout = \"3\"")), (2, 2));
         assert_eq!(times(Some("timeout=0")), (0, 0));
         assert_eq!(times(Some("timeout=x")), (4, 1));
     }

@@ -254,7 +254,10 @@ impl Reader<'_> {
     fn begin_close(&mut self, end: ReadEnd) {
         let is_current = self.session.is_current_ws(&self.ws.sender);
         self.ws.begin_close(&end);
-        let fault = self.fault.take().unwrap_or(Fault::Lost);
+        let fault = self.fault.take().unwrap_or_else(|| match self.ws.failure() {
+            Some(failure) => Fault::Tls(failure.into()),
+            None => Fault::Lost,
+        });
         match end {
             ReadEnd::Closed | ReadEnd::CloseFrame(_) if is_current => {
                 self.session.lost(Lane::WebSocket, fault)

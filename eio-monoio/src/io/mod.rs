@@ -8,6 +8,7 @@ pub(crate) mod outgoing;
 pub(crate) mod pem;
 pub(crate) mod permit;
 pub(crate) mod raw_websocket;
+pub(crate) mod receipt;
 mod recv_mode;
 pub(crate) mod send_buffer;
 pub(crate) mod stream;

@@ -43,6 +43,13 @@ pub(crate) struct WsConn {
     recv_mode: RecvMode,
 }
 
+impl Drop for WsConn {
+    fn drop(&mut self) {
+        // The session may live longer than its connection.
+        self.sender.confirm_unsent();
+    }
+}
+
 /// The owner of a connection, which is notified of writes.
 pub(crate) trait SendObserver {
     fn ws(&self) -> &WsConn;
@@ -103,6 +110,11 @@ enum Writer<'w> {
 }
 
 impl WsConn {
+    /// See [`Stream::failure`](crate::io::stream::Stream::failure).
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.socket.stream.failure()
+    }
+
     /// Converts an HTTP connection after its opening handshake. Also returns the bytes that were received after the
     /// handshake. `deflate`: the compressor of messages.
     pub(crate) fn new(
@@ -173,7 +185,10 @@ impl WsConn {
         let (sender, stream) = (&self.sender, &self.socket.stream);
         let batch = sender.take();
         if sender.is_aborted() {
-            let _ = stream.try_send(&batch);
+            let sent = stream.try_send(&batch).unwrap_or(0);
+            // TLS may drop records that the kernel does not accept.
+            sender.confirm_sent(if stream.is_secure() { 0 } else { sent });
+            sender.confirm_unsent();
             batch.free(self.pool());
             stream.shutdown_both();
             return Writer::Done;
@@ -194,6 +209,7 @@ impl WsConn {
             return self.finish_write(Ok(()), len, observer);
         }
         self.limits.count(BYTES_SENT, at_once);
+        sender.confirm_sent(at_once);
         observer.on_write_pending();
         Writer::Busy(stream.write_all(batch.into_rest(at_once, self.pool())))
     }
@@ -206,12 +222,15 @@ impl WsConn {
     ) -> Writer<'static> {
         self.sender.finish_batch();
         if result.is_err() {
+            // The number of bytes that the kernel accepted is not known.
+            self.sender.confirm_unsent();
             self.write_failed.set(true);
             self.sender.abort();
             self.socket.stream.shutdown_both();
             return Writer::Done;
         }
         self.limits.count(BYTES_SENT, len);
+        self.sender.confirm_sent(usize::MAX);
         observer.on_written();
         Writer::Idle
     }

@@ -14,6 +14,7 @@ pub(crate) mod remote;
 pub(crate) mod request;
 pub(crate) mod request_body;
 pub(crate) mod running;
+pub(crate) mod server_ref;
 pub(crate) mod session;
 pub(crate) mod shard;
 pub(crate) mod socket;

@@ -5,7 +5,8 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-/// The answer to a session or request that the application refuses: any status, text, JSON and header fields.
+/// The answer to a session or request that the application refuses: any status, text, JSON and header fields. It may be
+/// a redirect, or a 200 of a middleware that answers by itself; what it refuses is to open or to serve a session.
 ///
 /// ```
 /// use eio_monoio::Refusal;

@@ -13,7 +13,7 @@ use crate::server::running::{Running, SignalWatch};
 use crate::server::shard::disk::Disk;
 use crate::server::shard::plan::Plan;
 use crate::server::shard::run::run;
-use crate::server::shard::shared::ServerShared;
+use crate::server::shard::shared::{ServerShared, SessionType};
 #[cfg(feature = "tls")]
 use crate::server::tls::Identity;
 use crate::worker::mailbox::Mailbox;
@@ -40,7 +40,9 @@ where
 
         let mailboxes: io::Result<Vec<_>> = (0..workers).map(|_| Mailbox::new()).collect();
         let (mailboxes, wake_rxs): (Vec<_>, Vec<_>) = mailboxes?.into_iter().unzip();
-        let shared = ServerShared::new(&self.config, self.hooks.ids.is_some(), mailboxes)?;
+        let session_type = SessionType::of::<H::Session>();
+        let generates_sids = self.hooks.ids.is_some();
+        let shared = ServerShared::new(&self.config, generates_sids, session_type, mailboxes)?;
         #[cfg(feature = "tls")]
         let shared = ServerShared { identity, ..shared };
         let shared = Arc::new(shared);

@@ -13,20 +13,23 @@ use crate::support::scripted::{self, Incoming};
 
 /// A server that sends `handshake` as it is in answer to the first request, and the message `hi` in answer to the next.
 fn polling_server(handshake: Vec<u8>) -> String {
-    scripted::start(move |mut request| {
-        if request.is_handshake() {
-            request.send(&handshake);
-            if handshake.starts_with(b"HTTP/1.1 200 OK\r\n\r\n") {
-                // The end of the connection is the end of the body.
-                return;
+    scripted::start(move |request| {
+        let mut next = Some(request);
+        let mut sent = false;
+        while let Some(mut request) = next {
+            if request.is_handshake() {
+                request.send(&handshake);
+                // Without a length, the end of the connection is the end of the body.
+                let persists = !handshake.starts_with(b"HTTP/1.1 200 OK\r\n\r\n");
+                next = persists.then(|| Incoming::read(request.stream)).flatten();
+            } else if request.is_post() {
+                next = request.answer("200 OK", "ok");
+            } else if sent {
+                return request.hold();
+            } else {
+                sent = true;
+                next = request.answer("200 OK", "4hi");
             }
-            match Incoming::read(request.stream) {
-                Some(next) => request = next,
-                None => return,
-            }
-        }
-        if let Some(next) = request.answer("200 OK", "4hi") {
-            next.hold();
         }
     })
 }

@@ -16,6 +16,8 @@ mod other_threads;
 mod polling_get;
 mod polling_post;
 mod raw_websocket;
+mod reach;
+mod receipts;
 mod sessions;
 mod shutdown;
 mod sockets;

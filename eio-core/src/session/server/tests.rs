@@ -322,6 +322,58 @@ mod heartbeat {
         assert_eq!(session.ended(), None);
     }
 
+    #[test]
+    fn round_trip_is_measured_from_the_lane_that_takes_the_ping() {
+        let mut session = websocket();
+        assert_eq!(session.round_trip_ms(), None);
+        session.handle_timeout(at(305));
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 0), [PING]);
+        session.handle_packet(Lane::WebSocket, TEXT, at(310)).unwrap();
+        assert_eq!(session.round_trip_ms(), None);
+        session.handle_packet(Lane::WebSocket, Packet::Pong(""), at(330)).unwrap();
+        assert_eq!(session.round_trip_ms(), Some(25));
+        // A pong without a ping changes nothing, nor does a ping without its pong.
+        session.handle_packet(Lane::WebSocket, Packet::Pong(""), at(400)).unwrap();
+        session.handle_timeout(at(630));
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 0), [PING]);
+        assert_eq!(session.round_trip_ms(), Some(25));
+
+        // Over polling the ping may wait for the next GET.
+        let mut session = polling();
+        session.handle_timeout(at(300));
+        session.attach(Lane::Get, at(340)).unwrap();
+        assert_eq!(transmits(&mut session, Lane::Get, 0), [PING]);
+        session.attach(Lane::Post, at(355)).unwrap();
+        session.handle_packet(Lane::Post, Packet::Pong(""), at(360)).unwrap();
+        assert_eq!(session.round_trip_ms(), Some(20));
+
+        // Or for the end of an upgrade.
+        let mut session = polling();
+        session.attach(Lane::WebSocket, at(250)).unwrap();
+        session.handle_timeout(at(300));
+        session.handle_packet(Lane::WebSocket, Packet::Upgrade, at(340)).unwrap();
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 0), [PING]);
+        session.handle_packet(Lane::WebSocket, Packet::Pong(""), at(347)).unwrap();
+        assert_eq!(session.round_trip_ms(), Some(7));
+    }
+
+    #[test]
+    fn last_seen_is_the_time_of_the_last_packet() {
+        let mut session = polling();
+        assert_eq!(session.last_seen(), at(0));
+        session.attach(Lane::Get, at(10)).unwrap();
+        session.attach(Lane::Post, at(20)).unwrap();
+        assert_eq!(session.last_seen(), at(0), "a request is not a packet");
+        session.handle_packet(Lane::Post, TEXT, at(30)).unwrap();
+        assert_eq!(session.last_seen(), at(30));
+        session.attach(Lane::WebSocket, at(40)).unwrap();
+        session.handle_packet(Lane::WebSocket, Packet::Ping("probe"), at(50)).unwrap();
+        assert_eq!(session.last_seen(), at(30), "not on a WebSocket that is probed");
+        session.handle_packet(Lane::WebSocket, Packet::Upgrade, at(60)).unwrap();
+        session.handle_packet(Lane::WebSocket, Packet::Pong(""), at(70)).unwrap();
+        assert_eq!(session.last_seen(), at(70));
+    }
+
     /// docs/protocol.md 2.5.2
     #[test]
     fn unpolled_session_ends_after_interval_and_timeout() {

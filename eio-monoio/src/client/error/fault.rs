@@ -11,7 +11,8 @@ use eio_core::{open, packet, ws};
 use crate::client::error::content::{self, Content};
 use crate::client::error::os::OsError;
 
-/// A fault on the wire: the cause of a [`ConnectError::Failed`], or the [detail](Closed::detail) of a [`Closed`].
+/// A fault on the wire: the cause of a [`ConnectError::Failed`](crate::client::ConnectError::Failed), or the detail of a
+/// [`Closed`](crate::client::Closed) or an [`UpgradeFailed`](crate::client::UpgradeFailed).
 ///
 /// [`is_temporary`](Self::is_temporary) says which faults another attempt may cure.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use eio_core::packet::{Message, Packet};
-use eio_core::payload;
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
 
@@ -14,6 +13,7 @@ use crate::client::event;
 use crate::client::inbox::{Item, Notice};
 use crate::client::session::end::Stage;
 use crate::error::SendError;
+use crate::message::check_separator;
 
 /// Sending.
 impl Session {
@@ -23,6 +23,7 @@ impl Session {
         }
         let packet = Packet::Message(message);
         self.check(&packet)?;
+        check_separator(message)?;
         if self.is_outbox_full() {
             return Err(SendError::Full);
         }
@@ -50,11 +51,6 @@ impl Session {
         };
         if len > max {
             return Err(SendError::TooLarge { len, max });
-        }
-        // docs/protocol.md 1.9: U+001E separates packets of polling, and there is no escape for it. It is refused over a
-        // WebSocket as well, so that the answer does not depend on an upgrade.
-        if !frame.binary && frame.data.contains(&payload::SEPARATOR) {
-            return Err(SendError::Separator);
         }
         Ok(())
     }

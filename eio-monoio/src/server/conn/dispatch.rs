@@ -141,6 +141,8 @@ pub(crate) async fn call_disconnect<H: Handler>(
     tracing::debug!(sid = %session.sid, %reason, "session closed");
     let socket = Socket::new(session);
     let _ = tasks.start(|| shard.handler.disconnect(&socket, reason)).await;
+    // A handle that the application keeps does not keep the messages.
+    socket.undelivered();
 }
 
 /// Completes `first`, then passes the messages of the inbox to the handler, in order. Then the session is not busy any

@@ -11,6 +11,7 @@ use eio_core::payload;
 use eio_core::session::{CloseReason, Lane, Violation};
 
 use crate::io::http_conn::{HttpConn, RecvError};
+use crate::io::receipt::Confirm;
 use crate::message::OutBuf;
 use crate::server::cause::Cause;
 use crate::server::conn::Body;
@@ -19,6 +20,7 @@ use crate::server::conn::request::{Next, POOLED, Resume};
 use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
 use crate::server::session::Session;
+use crate::server::session::effects::GetBody;
 use crate::server::shard::{Shard, ShardState};
 use crate::web::compress::Coding;
 use crate::web::persistence::Persistence;
@@ -53,11 +55,15 @@ pub(crate) async fn send<T>(
     persistence: Persistence,
 ) -> Next<T> {
     session.detach(Lane::Get);
+    // Before the await: the client may send its next GET on another connection.
+    let confirms = session.take_response_confirms();
     if conn.flush().await.is_err() {
+        drop(confirms);
         session.log(Cause::ResponseNotReceived, "");
         session.abort(CloseReason::TransportError);
         return Next::Gone;
     }
+    confirms.into_iter().for_each(Confirm::sent);
     Next::Continue(conn, persistence)
 }
 
@@ -74,9 +80,11 @@ pub(crate) async fn respond<T>(
             let persistence = persistence.lines(&state.keep_alive);
             let out = conn.out_mut();
             let head = write_head(out, persistence, &state.date(), &extra);
-            let ready = session.poll_get(cx, out);
+            let body = session.poll_get(cx, out);
+            let ready = body != GetBody::Held;
             if ready {
                 let Conn { state, http: HttpConn { out, .. }, coding, .. } = &mut *conn;
+                let coding = coding.filter(|_| body != GetBody::Uncompressed);
                 if !coding.is_some_and(|coding| head.compress(out, coding, state)) {
                     head.finish(out);
                 }

@@ -4,7 +4,7 @@
 
 mod causes;
 mod counters;
-mod effects;
+pub(crate) mod effects;
 pub(crate) mod env;
 mod inbox;
 mod out_message;
@@ -13,9 +13,9 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use eio_core::packet::{Message, Packet};
-use eio_core::payload;
 use eio_core::session::{CloseReason, Lane, ServerSession, Transmit, Violation};
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
@@ -24,14 +24,17 @@ use eio_core::transport::Transport;
 use crate::error::SendError;
 use crate::io::message_queue::MessageQueue;
 use crate::io::outgoing::{Next, Outgoing};
+use crate::io::receipt::{Confirm, Receipt};
 use crate::io::ws_sender::WsSender;
-use crate::message::Encoded;
+use crate::message::{Encoded, check_separator};
 use crate::metrics::MESSAGES_SENT;
 use crate::server::request::KeptRequest;
 use crate::server::session::env::SessionEnv;
-use crate::server::session::out_message::OutMessage;
+use crate::server::session::out_message::{OutMessage, WithOptions};
 use crate::server::shard::registry::HasSid;
 use crate::server::shard::shared::CallNumber;
+use crate::worker::context::WorkerContext;
+use crate::worker::task;
 use crate::worker::tasks::Guarded;
 use crate::worker::timers::TimerId;
 use crate::worker::wakers::{WakerSlot, Wakers};
@@ -134,6 +137,37 @@ impl<T> Session<T> {
         self.machine.borrow().is_upgrading()
     }
 
+    /// The time since the last packet of the client.
+    pub(crate) fn last_seen(&self) -> Duration {
+        self.keep_clock_fresh();
+        let now = self.env.now();
+        Duration::from_millis(now.millis_since(self.machine.borrow().last_seen()))
+    }
+
+    /// Packets are seen at the cached time of the worker, which its timers update: from the first call on, one every
+    /// 100 ms.
+    fn keep_clock_fresh(&self) {
+        const INTERVAL: Duration = Duration::from_millis(100);
+        #[derive(Default)]
+        struct IsFresh(Cell<bool>);
+
+        // The handle may have outlived the worker.
+        if WorkerContext::current().is_none() || self.env.per_worker::<IsFresh>().0.replace(true) {
+            return;
+        }
+        drop(task::spawn(async {
+            loop {
+                task::sleep(INTERVAL).await;
+            }
+        }));
+    }
+
+    /// The round trip of the last heartbeat.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        let round_trip = self.machine.borrow().round_trip_ms();
+        round_trip.map(|ms| Duration::from_millis(ms.into()))
+    }
+
     /// The close reason, if the session has ended.
     pub(crate) fn closed(&self) -> Option<CloseReason> {
         self.closed.get()
@@ -150,7 +184,15 @@ impl<T> Session<T> {
 
     /// Bytes that wait to be sent.
     pub(crate) fn queued(&self) -> usize {
-        self.outgoing.queued()
+        if self.closed.get().is_some() { 0 } else { self.outgoing.queued() }
+    }
+
+    /// Takes the messages that no transport had taken when the session ended.
+    pub(crate) fn take_undelivered(&self) -> MessageQueue {
+        if self.closed.get().is_none() {
+            return MessageQueue::default();
+        }
+        self.outgoing.take_queue()
     }
 
     /// Whether the bytes that wait to be sent have reached the high-water mark.
@@ -162,7 +204,28 @@ impl<T> Session<T> {
 /// Calls of the application.
 impl<T> Session<T> {
     pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
+        check_separator(message)?;
         self.send(&message)
+    }
+
+    /// As [`try_send`](Self::try_send), compressed or not.
+    pub(crate) fn try_send_with(
+        &self,
+        message: Message<'_>,
+        compress: bool,
+    ) -> Result<(), SendError> {
+        self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(None) })
+    }
+
+    /// As [`try_send_with`](Self::try_send_with), and returns the receipt of the message.
+    pub(crate) fn try_send_confirmed(
+        &self,
+        message: Message<'_>,
+        compress: bool,
+    ) -> Result<Receipt, SendError> {
+        let (confirm, receipt) = Confirm::new();
+        self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(Some(confirm)) })?;
+        Ok(receipt)
     }
 
     /// As [`try_send`](Self::try_send), for a message that is encoded already.
@@ -193,7 +256,7 @@ impl<T> Session<T> {
                 |ws, packet| self.transmit(ws, packet),
             );
         if !sent {
-            self.enqueue(message.message())?;
+            self.enqueue(message);
             self.count_queued(queued + message.len());
         }
         self.env.counters.add(MESSAGES_SENT, 0, 1);
@@ -207,16 +270,10 @@ impl<T> Session<T> {
         Some(if next == Transmit::Message { Next::Message } else { Next::Control(next) })
     }
 
-    fn enqueue(&self, message: Message<'_>) -> Result<(), SendError> {
-        // Packets of a polling body are separated by U+001E, which cannot be escaped.
-        if self.transport() == Transport::Polling
-            && matches!(message, Message::Text(text) if text.as_bytes().contains(&payload::SEPARATOR))
-        {
-            return Err(SendError::Separator);
-        }
-        self.outgoing.queue().borrow_mut().push(message);
+    fn enqueue(&self, message: &impl OutMessage) {
+        let (plain, confirm) = (message.is_plain(), message.take_confirm());
+        self.outgoing.push(message.message(), plain, confirm);
         self.poller.wake();
-        Ok(())
     }
 
     /// Ready when [`try_send`](Self::try_send) would not return `Full`; else the task is woken then.
@@ -235,6 +292,14 @@ impl<T> Session<T> {
         }
         self.waiters.add(cx);
         Poll::Pending
+    }
+
+    /// Ready when an upgrade is in progress, a WebSocket carries the session, or it has ended.
+    pub(crate) fn poll_upgrading(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_upgrading() {
+            return Poll::Ready(());
+        }
+        self.poll_upgraded(cx)
     }
 
     /// Ready when a WebSocket carries the session, or it has ended.
@@ -277,6 +342,10 @@ impl<T> Session<T> {
             machine.attach(lane, now)
         };
         self.apply_effects();
+        if lane == Lane::WebSocket {
+            // For `poll_upgrading`.
+            self.waiters.wake_all();
+        }
         result
     }
 

@@ -2,6 +2,7 @@
 
 mod barrier;
 pub(crate) mod disk;
+pub(crate) mod gather;
 pub(crate) mod plan;
 pub(crate) mod registry;
 pub(crate) mod replies;
@@ -26,7 +27,7 @@ use crate::deflate::{Inward, Outward, PerMessageDeflate};
 use crate::error::SendError;
 use crate::io::limits::Limits;
 use crate::io::raw_websocket::PlainSocket;
-use crate::message::Encoded;
+use crate::message::{Encoded, check_separator};
 use crate::metrics::Counters;
 use crate::server::cause::Cause;
 use crate::server::config::Config;
@@ -37,7 +38,7 @@ use crate::server::shard::disk::{Disk, Reply};
 use crate::server::shard::plan::Plan;
 use crate::server::shard::registry::{NoSid, Registry};
 use crate::server::shard::replies::Replies;
-use crate::server::shard::shared::{CallNumber, ServerShared, ShardMessage};
+use crate::server::shard::shared::{CallNumber, Except, ServerShared, ShardMessage};
 use crate::web::compress::Deflater;
 use crate::web::persistence::KeepAlive;
 use crate::web::proxy::Trusted;
@@ -239,14 +240,35 @@ impl<T> ShardState<T> {
 
 /// Broadcasts.
 impl<T> ShardState<T> {
-    pub(crate) fn broadcast_here(&self, call: CallNumber, message: &Encoded) {
-        self.for_each_before(call, |session| match session.try_send_encoded(message) {
-            Ok(()) => {}
-            Err(SendError::Full) => session.log(Cause::SlowClient, ""),
-            Err(error) => {
-                tracing::debug!(sid = %session.sid, %error, "broadcast skipped a session");
+    pub(crate) fn broadcast_here(&self, call: CallNumber, message: &Encoded, except: &Except) {
+        self.for_each_before(call, |session| {
+            if except.contains(&session.sid) {
+                return;
+            }
+            match session.try_send_encoded(message) {
+                Ok(()) => {}
+                Err(SendError::Full) => session.log(Cause::SlowClient, ""),
+                Err(error) => {
+                    tracing::debug!(sid = %session.sid, %error, "broadcast skipped a session");
+                }
             }
         });
+    }
+
+    /// Sends to sessions of this worker.
+    pub(crate) fn send_many_here(&self, sids: &[Sid], message: &Encoded) {
+        for sid in sids {
+            if let SessionLocation::Here(session) = self.find(sid)
+                && let Err(error) = session.try_send_encoded(message)
+            {
+                tracing::debug!(%sid, %error, "message dropped");
+            }
+        }
+    }
+
+    /// The ids of the sessions of this worker.
+    pub(crate) fn sids(&self) -> Vec<Sid> {
+        self.registry.borrow().all().map(|session| session.sid.clone()).collect()
     }
 }
 
@@ -262,13 +284,28 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
         }
     }
 
-    fn broadcast(&self, message: Message<'_>) {
-        let message = Encoded::new(message);
+    fn broadcast(&self, message: Message<'_>, except: Vec<Sid>) {
+        if let Err(error) = check_separator(message) {
+            return tracing::warn!(%error, "a broadcast is not sent");
+        }
+        let (message, except) = (Encoded::new(message), Except::new(except));
         let call = self.shared.calls.next();
-        if let Err(error) = self.shared.offer_all(Some(self.id), call, &message) {
+        if let Err(error) = self.shared.offer_all(Some(self.id), call, &message, &except) {
             tracing::warn!(%error, "a broadcast did not reach every worker");
         }
-        self.broadcast_here(call, &message);
+        self.broadcast_here(call, &message, &except);
+    }
+
+    fn send_many(&self, sids: Vec<Sid>, message: Message<'_>) {
+        if let Err(error) = check_separator(message) {
+            return tracing::warn!(%error, "a message is not sent");
+        }
+        let message = Encoded::new(message);
+        let (here, others) = self.shared.offer_many(Some(self.id), sids, &message);
+        if let Err(error) = others {
+            tracing::warn!(%error, "a message did not reach every worker");
+        }
+        self.send_many_here(&here, &message);
     }
 
     fn send_to(&self, sid: &Sid, message: Message<'_>) {
@@ -296,6 +333,10 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
             }
             SessionLocation::Nowhere => {}
         }
+    }
+
+    fn all_here(&self) -> Vec<Rc<Session<T>>> {
+        self.registry.borrow().all().cloned().collect()
     }
 
     fn find_here(&self, sid: &Sid) -> Option<Rc<Session<T>>> {

@@ -101,14 +101,10 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
             Err(error) => tracing::warn!(%error, "a connection could not be moved between workers"),
         },
         ShardMessage::Send(sid, message) => state.send_to(&sid, message.borrow()),
-        ShardMessage::SendMany(sids, message) => {
-            for session in sids.iter().filter_map(here) {
-                if let Err(error) = session.try_send_encoded(&message) {
-                    tracing::debug!(sid = %session.sid, %error, "message dropped");
-                }
-            }
+        ShardMessage::SendMany(sids, message) => state.send_many_here(&sids, &message),
+        ShardMessage::Broadcast(call, message, except) => {
+            state.broadcast_here(call, &message, &except)
         }
-        ShardMessage::Broadcast(call, message) => state.broadcast_here(call, &message),
         ShardMessage::Disconnect(sid) => state.disconnect(&sid),
         ShardMessage::DisconnectAll(call) => state.for_each_before(call, Session::close),
         ShardMessage::Disk(number, reply) => state.reads.arrive(number, reply),
@@ -118,6 +114,15 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
             let transport: Option<Transport> = here(&sid).map(|session| session.transport());
             // The asking thread may have timed out.
             let _ = reply.try_send(transport);
+        }
+        ShardMessage::Sids(part) => part.add(state.sids()),
+        ShardMessage::RunAt(sid, job) => {
+            if let Some(session) = here(&sid) {
+                let socket = crate::server::socket::Socket::new(session);
+                if state.tasks.call(|| job(&socket)).is_err() {
+                    tracing::error!(%sid, "a job of another thread panicked");
+                }
+            }
         }
         ShardMessage::Run(job) => {
             if state.tasks.call(job).is_err() {

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use eio_monoio::{
-    Config, ConnectRequest, Handler, Message, OwnedMessage, Refusal, Server, Socket, blocking,
-};
+use eio_monoio::{AsyncHandler, Config, OwnedMessage, Server, Socket, blocking};
 use rusqlite::Connection;
 
 /// Connections that no query uses. `Config::blocking_threads` limits the queries at once, and so the connections.
@@ -58,29 +56,18 @@ impl Words {
     }
 }
 
-impl Handler for Words {
+impl AsyncHandler for Words {
     type Session = ();
 
-    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<()>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        let (socket, message) = (socket.clone(), OwnedMessage::from(message));
-        async move {
-            let OwnedMessage::Text(word) = message else { return };
-            match self.count(word).await {
-                Ok(count) => socket.send(count.to_string().as_str()).await.ok(),
-                Err(error) => {
-                    tracing::error!(%error, "a word is not counted");
-                    socket.send("error").await.ok()
-                }
-            };
-        }
+    async fn message(&self, socket: Socket<()>, message: OwnedMessage) {
+        let OwnedMessage::Text(word) = message else { return };
+        match self.count(word).await {
+            Ok(count) => socket.send(count.to_string().as_str()).await.ok(),
+            Err(error) => {
+                tracing::error!(%error, "a word is not counted");
+                socket.send("error").await.ok()
+            }
+        };
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use eio_monoio::{Config, ConnectRequest, Handler, Message, OwnedMessage, Refusal, Server, Socket};
+use eio_monoio::{AsyncHandler, Config, OwnedMessage, Server, Socket};
 use tokio::runtime::{Builder, Handle};
 
 struct Fetch {
@@ -22,24 +22,13 @@ impl Fetch {
     }
 }
 
-impl Handler for Fetch {
+impl AsyncHandler for Fetch {
     type Session = ();
 
-    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<()>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        let (socket, message) = (socket.clone(), OwnedMessage::from(message));
-        async move {
-            let OwnedMessage::Text(path) = message else { return };
-            let answer = self.get(&path).await.unwrap_or_else(|error| format!("error: {error}"));
-            socket.send(answer.as_str()).await.ok(); // an error means that the session has ended
-        }
+    async fn message(&self, socket: Socket<()>, message: OwnedMessage) {
+        let OwnedMessage::Text(path) = message else { return };
+        let answer = self.get(&path).await.unwrap_or_else(|error| format!("error: {error}"));
+        socket.send(answer.as_str()).await.ok(); // an error means that the session has ended
     }
 }
 

@@ -12,7 +12,6 @@ use std::io;
 /// let error = ServeError::from(Config::new().ping_timeout(Duration::ZERO).check().unwrap_err());
 /// assert!(error.to_string().starts_with("configuration: ping_timeout"));
 /// ```
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum ServeError {
     /// An option is outside its range.
@@ -27,6 +26,13 @@ impl fmt::Display for ServeError {
             Self::Config(error) => write!(f, "configuration: {error}"),
             Self::Io(error) => error.fmt(f),
         }
+    }
+}
+
+/// The same text as [`Display`](fmt::Display): it is what a program prints whose `main` returns this error.
+impl fmt::Debug for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

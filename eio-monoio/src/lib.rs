@@ -25,6 +25,12 @@
 //!
 //! A panic in a handler ends its session only. With `panic = "abort"` in `Cargo.toml` it ends the process.
 //!
+//! # Logging
+//! Events are those of the crate `tracing`. A subscriber that panics ends only the call that logs;
+//! `tracing_subscriber::fmt` does so if it cannot write. A subscriber that blocks stops its thread, so a server needs a
+//! writer that does not; the examples have one. At TRACE and on epoll, mio logs too, by the crate `log`: its calls are not
+//! guarded, so limit that level to the target `eio_monoio`.
+//!
 //! # Map
 //! The public items are at the top of the crate, except those of [`client`] and `json`. The source is divided into
 //! folders; `docs/ARCHITECTURE.md` in the repository states which may use which.
@@ -80,6 +86,7 @@ mod error;
 mod io;
 #[cfg(feature = "json")]
 pub mod json;
+mod log;
 mod message;
 mod metrics;
 mod range;

@@ -27,7 +27,8 @@
 //! | Alive, Closing | POST while a POST is read | Ended (`TransportError`) | [`Violation::OverlappingPost`] |
 //! | Alive, Closing | GET or POST after the upgrade | unchanged | [`Violation::TransportMismatch`] |
 //! | Alive, Closing | GET lost before the upgrade, or with data that must arrive | Ended (`TransportError`) | |
-//! | Alive, Closing | POST lost | Ended (`TransportError`) | |
+//! | Alive | POST lost | Ended (`TransportError`) | |
+//! | Closing | POST lost | Ended (`ServerDisconnect`) | |
 //! | Alive, Closing | WebSocket in state Current lost | Ended (`TransportClose`) | |
 //! | Alive, Closing | [`fail`](ServerSession::fail) of a GET, a POST or the WebSocket in state Current | Ended (its reason) | |
 //! | Alive, Closing | no pong in time | Ended (`PingTimeout`) | |
@@ -299,7 +300,14 @@ impl ServerSession {
             // docs/protocol.md 2.3.13: a connection dropped in the middle of a POST ends the session.
             Lane::Post => {
                 if core::mem::replace(&mut self.post, false) {
-                    self.end(CloseReason::TransportError);
+                    // The server closes the session already, and the client need not finish its request.
+                    let closing = self.closing.is_some();
+                    let reason = if closing {
+                        CloseReason::ServerDisconnect
+                    } else {
+                        CloseReason::TransportError
+                    };
+                    self.end(reason);
                 }
             }
             Lane::WebSocket => {

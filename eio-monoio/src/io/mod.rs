@@ -14,6 +14,8 @@ pub(crate) mod send_buffer;
 pub(crate) mod stream;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+pub(crate) mod validity;
 pub(crate) mod ws_conn;
 pub(crate) mod ws_reader;
 pub(crate) mod ws_sender;

@@ -10,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::ws::{CloseCode, Opcode, Ready, Role, encode, encode_close};
@@ -198,6 +199,12 @@ impl WsConn {
             // soon as the reader has ended, which needs no shutdown.
             if self.role == Role::Server && !self.closes_tcp.get() {
                 stream.shutdown_write();
+            }
+            let usual = Duration::from_millis(self.limits.close_timeout.into());
+            let linger = self.socket.begin_linger(usual);
+            if linger < usual {
+                self.sender.start_close_timer();
+                self.deadline.set(linger);
             }
             return Writer::Done;
         }

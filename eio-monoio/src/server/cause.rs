@@ -148,9 +148,9 @@ impl CauseLog {
         let Some(omitted) = self.admit(cause) else { return };
         let (words, detail) = (cause.words(), Detail(detail));
         if cause.is_warning() {
-            tracing::warn!(%client, omitted, "{words}{detail}");
+            crate::log::warn!(%client, omitted, "{words}{detail}");
         } else {
-            tracing::info!(%client, omitted, "{words}{detail}");
+            crate::log::info!(%client, omitted, "{words}{detail}");
         }
     }
 

@@ -163,7 +163,8 @@ pub trait Handler: Sized + 'static {
 
     /// Called once when a session has ended, exactly once for each call of [`open`](Self::open).
     ///
-    /// The futures of `open` and of all messages are complete, except those of messages with
+    /// The futures of `open` and of all messages are complete, or were dropped
+    /// [`handler_grace`](crate::Config::handler_grace) after the session had ended, except those of messages with
     /// [`Dispatch::Concurrent`](crate::Dispatch::Concurrent). [`Socket::data`] is still there; sends fail;
     /// [`Socket::undelivered`] returns the messages that were not sent. There is no
     /// timeout except that of a shutdown, which waits for this future. A panic has no effect.
@@ -283,7 +284,7 @@ pub(crate) fn default_session<S: 'static>() -> Result<S, Refusal> {
     }
     let unit: Box<dyn Any> = Box::new(());
     unit.downcast().map(|session| *session).map_err(|_| {
-        tracing::error!("a handler whose `Session` is not `()` must implement `connect`");
+        crate::log::error!("a handler whose `Session` is not `()` must implement `connect`");
         Refusal::broken()
     })
 }

@@ -166,8 +166,18 @@ pub(crate) struct Sockets {
 /// One worker's descriptor of a listening socket.
 pub(crate) struct Listening {
     pub(crate) fd: OwnedFd,
-    /// The worker accepts the backlog when the server shuts down: no other process does.
-    pub(crate) drain: bool,
+    pub(crate) sharing: Sharing,
+}
+
+/// Which other processes accept connections of a listener, when this server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// No other process: the server accepts its backlog before it closes the listener.
+    No,
+    /// Processes that hold the same socket, and so its backlog.
+    Socket,
+    /// Processes with sockets of their own for the same port (SO_REUSEPORT): the backlog of this one is lost with it.
+    Port,
 }
 
 impl Sockets {
@@ -181,7 +191,7 @@ impl Sockets {
         let attempt = || {
             let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
             for &address in &addresses {
-                match listen(address, config.backlog, workers) {
+                match listen(address, config.backlog, workers, config.share_port) {
                     Ok(fds) => return Ok(fds),
                     Err(error) => failure = named(&address, error),
                 }
@@ -190,7 +200,8 @@ impl Sockets {
         };
         let fds = while_in_use(config.bind_timeout, attempt)?;
         let endpoints = fds.first().map(endpoint).into_iter().collect();
-        let listening = fds.into_iter().map(|fd| vec![Listening { fd, drain: true }]).collect();
+        let sharing = if config.share_port { Sharing::Port } else { Sharing::No };
+        let listening = fds.into_iter().map(|fd| vec![Listening { fd, sharing }]).collect();
         Ok(Self { endpoints, listening, file: None })
     }
 
@@ -220,13 +231,17 @@ impl Sockets {
         };
         for Listener { fd, shared, .. } in listeners {
             let endpoint = endpoint(&fd);
+            let mut sharing = if shared { Sharing::Socket } else { Sharing::No };
             if let Endpoint::Tcp(_) = endpoint {
                 // Accepted connections inherit it.
                 SockRef::from(&fd).set_tcp_nodelay(true)?;
+                if !shared && SockRef::from(&fd).reuse_port()? {
+                    sharing = Sharing::Port;
+                }
             }
             sockets.endpoints.push(endpoint);
             for listening in &mut sockets.listening {
-                listening.push(Listening { fd: fd.try_clone()?, drain: !shared });
+                listening.push(Listening { fd: fd.try_clone()?, sharing });
             }
         }
         if sockets.endpoints.is_empty() {
@@ -254,7 +269,7 @@ fn while_in_use<T>(timeout: Duration, attempt: impl Fn() -> io::Result<T>) -> io
         match &result {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && waited < timeout => {
                 if delay == FIRST_DELAY {
-                    tracing::warn!(
+                    crate::log::warn!(
                         %error,
                         ?timeout,
                         "cannot listen yet: another process has the address, or the kernel still \
@@ -263,7 +278,7 @@ fn while_in_use<T>(timeout: Duration, attempt: impl Fn() -> io::Result<T>) -> io
                 }
             }
             Ok(_) if delay > FIRST_DELAY => {
-                tracing::info!(?waited, "the address has become free");
+                crate::log::info!(?waited, "the address has become free");
                 return result;
             }
             _ => return result,
@@ -273,12 +288,17 @@ fn while_in_use<T>(timeout: Duration, attempt: impl Fn() -> io::Result<T>) -> io
     }
 }
 
-/// One listener for each worker, all on the same address.
-fn listen(address: SocketAddr, backlog: u32, workers: usize) -> io::Result<Vec<OwnedFd>> {
+/// One listener for each worker, all on the same address. `share_port`: other processes may listen there too.
+fn listen(
+    address: SocketAddr,
+    backlog: u32,
+    workers: usize,
+    share_port: bool,
+) -> io::Result<Vec<OwnedFd>> {
     if workers == 1 {
-        return Ok(vec![net::listen(address, backlog, false)?.into()]);
+        return Ok(vec![net::listen(address, backlog, share_port)?.into()]);
     }
-    if address.port() != 0 {
+    if address.port() != 0 && !share_port {
         // With SO_REUSEPORT a second server could bind the same address without an error: check that it is free.
         net::listen(address, backlog, false)?;
     }
@@ -334,7 +354,7 @@ impl Drop for SocketFile {
         if fs::symlink_metadata(&self.path).is_ok_and(is_ours)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::warn!(%error, "the socket file could not be removed");
+            crate::log::warn!(%error, "the socket file could not be removed");
         }
     }
 }

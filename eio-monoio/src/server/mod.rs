@@ -17,6 +17,7 @@ pub(crate) mod running;
 pub(crate) mod server_ref;
 pub(crate) mod session;
 pub(crate) mod shard;
+mod signals;
 pub(crate) mod socket;
 mod start;
 #[cfg(feature = "tls")]

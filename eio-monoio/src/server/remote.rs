@@ -261,7 +261,18 @@ impl Remote {
     /// The file that cannot be used, and the reason. The server keeps the previous certificate and options then.
     #[cfg(feature = "tls")]
     pub fn reload_tls(&self) -> Result<(), crate::ConfigError> {
-        self.shared.identity.as_ref().map_or(Ok(()), crate::server::tls::Identity::reload)
+        self.shared.reload_tls()
+    }
+
+    /// Whether the server takes new sessions: neither a drain nor a shutdown has begun. For the route that a load
+    /// balancer asks (`/readyz`).
+    pub fn is_ready(&self) -> bool {
+        self.shared.is_ready()
+    }
+
+    /// Starts a drain; see [`Running::drain`](crate::Running::drain).
+    pub fn drain(&self) {
+        self.shared.drain();
     }
 
     /// Starts an orderly shutdown; see [`Running::shutdown`](crate::Running::shutdown).

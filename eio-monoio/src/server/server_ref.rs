@@ -137,7 +137,7 @@ impl<T: 'static> ServerRef<'_, T> {
                 let context = self.session.env.worker.clone();
                 let run = || drop(crate::worker::task::spawn(new_future(socket)));
                 if context.tasks.call(run).is_err() {
-                    tracing::error!("a job of another session panicked");
+                    crate::log::error!("a job of another session panicked");
                 }
             }
             // The types agree, and an unknown session is ignored.

@@ -51,7 +51,7 @@ impl OriginPredicate {
     /// A panic counts as false.
     pub(crate) fn allows(&self, origin: &str, request: &RequestInfo<'_>) -> bool {
         catch_unwind(AssertUnwindSafe(|| (self.0)(origin, request))).unwrap_or_else(|_| {
-            tracing::error!("the origin predicate panicked; the origin is refused");
+            crate::log::error!("the origin predicate panicked; the origin is refused");
             false
         })
     }

@@ -130,7 +130,7 @@ impl RequestInfo<'_> {
         value: impl TryInto<HeaderValue>,
     ) {
         let (Ok(name), Ok(value)) = (name.try_into(), value.try_into()) else {
-            tracing::warn!("a response header of the application is not valid; it is left out");
+            crate::log::warn!("a response header of the application is not valid; it is left out");
             return;
         };
         self.attached.0.borrow_mut().get_or_insert_default().headers.append(name, value);

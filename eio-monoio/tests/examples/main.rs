@@ -7,6 +7,8 @@ mod cli;
 mod driver_fallback;
 mod echo;
 mod embed;
+mod logs;
+mod restarts;
 mod site;
 mod socket_activation;
 mod tokio_client;

@@ -24,7 +24,7 @@ const SCENARIOS: [&str; 6] =
 
 fn server(arguments: &[&str]) -> ServerProcess {
     let mut command = ServerProcess::command("echo");
-    command.args(["--log", "info", "--workers", "2"]).args(arguments);
+    command.args(["--log-level", "info", "--workers", "2"]).args(arguments);
     ServerProcess::run(command)
 }
 

@@ -206,6 +206,17 @@ mod post {
         assert_over(&mut session, CloseReason::TransportError);
     }
 
+    /// docs/protocol.md 2.3.13
+    #[test]
+    fn lost_post_of_a_closing_session_is_a_server_disconnect() {
+        let mut session = held();
+        session.attach(Lane::Post, at(1)).unwrap();
+        session.close(at(2));
+        session.lost(Lane::Post);
+        assert_eq!(transmits(&mut session, Lane::Get, 0), [CLOSE]);
+        assert_over(&mut session, CloseReason::ServerDisconnect);
+    }
+
     /// docs/protocol.md 2.3.4, 2.3.10
     #[test]
     fn failed_post_ends_the_session_with_its_reason() {

@@ -65,6 +65,7 @@ pub struct Config {
     pub(crate) close_timeout: Duration,
     pub(crate) initial_packet: Option<OwnedMessage>,
     pub(crate) dispatch: Dispatch,
+    pub(crate) handler_grace: Duration,
     pub(crate) keep_request: bool,
     pub(crate) path: String,
     pub(crate) head_timeout: Duration,
@@ -92,11 +93,17 @@ pub struct Config {
     pub(crate) driver: Driver,
     pub(crate) blocking_threads: usize,
     pub(crate) backlog: u32,
+    pub(crate) share_port: bool,
     pub(crate) bind_timeout: Duration,
     pub(crate) unix_socket_mode: Option<u32>,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) shutdown_grace: Duration,
+    pub(crate) drain_wait: Duration,
+    pub(crate) drain_time: Duration,
     pub(crate) handle_signals: bool,
+    pub(crate) signal_window: Duration,
+    pub(crate) drain_on_signal: bool,
+    pub(crate) reload_on_hangup: bool,
 }
 
 /// How the messages of one session reach [`Handler::message`](crate::Handler::message).
@@ -123,6 +130,7 @@ impl Default for Config {
             close_timeout: Duration::from_secs(10),
             initial_packet: None,
             dispatch: Dispatch::InOrder,
+            handler_grace: Duration::from_secs(5),
             keep_request: false,
             path: "/engine.io/".into(),
             head_timeout: Duration::from_secs(10),
@@ -150,11 +158,17 @@ impl Default for Config {
             driver: Driver::Auto,
             blocking_threads: DEFAULT_THREADS,
             backlog: 1024,
+            share_port: false,
             bind_timeout: Duration::from_secs(5),
             unix_socket_mode: None,
             shutdown_timeout: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(1),
+            drain_wait: Duration::ZERO,
+            drain_time: Duration::from_secs(5),
             handle_signals: false,
+            signal_window: Duration::from_secs(1),
+            drain_on_signal: false,
+            reload_on_hangup: true,
         }
     }
 }

@@ -48,6 +48,19 @@ impl Config {
         self
     }
 
+    /// Whether other processes of the same user may listen on the same TCP port (SO_REUSEPORT): a new process starts
+    /// while the old one still runs, and the kernel distributes connections among both.
+    ///
+    /// **Default:** false: [`Server::bind`](crate::Server::bind) fails if the port is in use. With true, a shutdown or
+    /// drain leaves the port to the other processes at once, and no connection is reset: the kernel drops connection
+    /// attempts until the port is left, after 200 ms, and the client repeats them, mostly after 1 s. Without another
+    /// process they fail then.
+    #[must_use]
+    pub fn share_port(mut self, share: bool) -> Self {
+        self.share_port = share;
+        self
+    }
+
     /// The time for which [`Server::bind`](crate::Server::bind) and [`Server::bind_unix`](crate::Server::bind_unix)
     /// repeat their attempt while the address is in use. After SIGKILL the kernel closes the sockets of a process in the
     /// background, which takes it up to a second for 15,000 connections.

@@ -78,7 +78,7 @@ pub(crate) async fn answer<H: Handler>(
     match outcome {
         Ok(response) => write(&mut conn, &response, head_only, persistence),
         Err(Stopped::Panicked) => {
-            tracing::error!("handler panicked in request");
+            crate::log::error!("handler panicked in request");
             conn.reply(Answer::empty(500), persistence);
         }
         Err(Stopped::Aborted) => {
@@ -171,7 +171,7 @@ fn write<T>(
         Ok(()) if !head_only && status != 204 && status != 304 => out.0.extend_from_slice(body),
         Ok(()) => {}
         Err(_) => {
-            tracing::error!(
+            crate::log::error!(
                 "a response of the application has a status or header that cannot be sent"
             );
             out.0.truncate(start);

@@ -12,7 +12,7 @@ use crate::server::cause::Cause;
 use crate::server::conn::Body;
 use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::reason::Reason;
-use crate::server::conn::reply::Answer;
+use crate::server::conn::reply::{Answer, UNAVAILABLE};
 use crate::server::conn::request::Accept;
 use crate::server::connection_error::ConnectionError;
 use crate::server::refusal::Refusal;
@@ -191,8 +191,8 @@ fn engine_io<T>(
         }
         // JSONP: no current client requests it, and scripts for other origins would be a vulnerability.
         _ if classified.jsonp.is_some() => reject(Reject::BadRequest, Cause::Jsonp),
-        Intent::Handshake(_) if state.is_shutting_down() => {
-            unavailable(Cause::ShuttingDown, Answer::empty(503))
+        Intent::Handshake(_) if state.refuses_handshakes() => {
+            unavailable(Cause::ShuttingDown, UNAVAILABLE)
         }
         Intent::Handshake(_) if !state.admits_handshake() => {
             unavailable(Cause::TooManyHandshakes, TOO_MANY_HANDSHAKES)

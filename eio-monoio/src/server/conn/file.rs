@@ -37,7 +37,7 @@ pub(crate) async fn serve<T>(
         Some(Reply::Found(Found::Missing)) => return Served::NoFile,
         Some(Reply::Found(found)) => Ok(found),
         Some(Reply::Failed(error)) => {
-            tracing::warn!(%error, "a file could not be read");
+            crate::log::warn!(%error, "a file could not be read");
             Err(500)
         }
         Some(Reply::Piece(..)) | None => Err(503),
@@ -68,7 +68,7 @@ pub(crate) async fn serve<T>(
     let out = conn.out_mut();
     let start = out.0.len();
     if write_head(out, &opened, disk, &date, persistence_lines).is_err() {
-        tracing::error!("a file has a header that cannot be sent");
+        crate::log::error!("a file has a header that cannot be sent");
         out.0.truncate(start);
         conn.reply(empty(500), persistence);
         return Served::Answered(persistence);
@@ -84,7 +84,7 @@ pub(crate) async fn serve<T>(
         let reply = ask(conn, disk, Task::Read(source, buffer)).await;
         let Some(Reply::Piece(bytes, more)) = reply else {
             // The response is incomplete for its Content-Length: only closing the connection tells the client.
-            tracing::warn!("a file could not be read to its end");
+            crate::log::warn!("a file could not be read to its end");
             return Served::Closed;
         };
         match conn.send(bytes).await {

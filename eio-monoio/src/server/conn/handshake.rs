@@ -17,7 +17,7 @@ use crate::message::{OutBuf, never_full};
 use crate::server::cause::Cause;
 use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::header_slots::HeaderSlots;
-use crate::server::conn::reply::Answer;
+use crate::server::conn::reply::UNAVAILABLE;
 use crate::server::conn::request::{Accept, Next, POOLED, Resume};
 use crate::server::conn::{Conn, dispatch, polling, websocket};
 use crate::server::connection_error::{ConnectionError, Refused};
@@ -88,9 +88,9 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
             return Next::Continue(conn, persistence);
         }
     };
-    if shard.state.is_shutting_down() {
+    if shard.state.refuses_handshakes() {
         // The shutdown began during `connect`, and would have to wait for a new session.
-        conn.reply(Answer::empty(503), Persistence::Close);
+        conn.reply(UNAVAILABLE, Persistence::Close);
         return Next::Continue(conn, Persistence::Close);
     }
     let new = NewSession { transport, base64, peer, sid, data, request: kept };
@@ -101,12 +101,16 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
             return Next::Continue(conn, persistence);
         }
         Err(error @ NoSid::Random(_)) => {
-            tracing::error!(%error, "a session could not be opened");
-            conn.reply(Answer::empty(503), Persistence::Close);
+            crate::log::error!(%error, "a session could not be opened");
+            conn.reply(UNAVAILABLE, Persistence::Close);
             return Next::Continue(conn, Persistence::Close);
         }
     };
-    tracing::debug!(sid = %session.sid, %transport, "session opened");
+    if shard.state.is_shutting_down() {
+        // It opens and closes: the client connects again, to another process.
+        session.close();
+    }
+    crate::log::debug!(sid = %session.sid, %transport, "session opened");
     match transport {
         Transport::Polling => open_polling(shard, conn, session, persistence, request.resume).await,
         Transport::WebSocket => {
@@ -129,7 +133,7 @@ async fn open_polling<H: Handler>(
     if let Some(cookie) = &shard.state.config.cookie
         && !cookie.write(&mut conn.extra, &session.sid)
     {
-        tracing::error!(sid = %session.sid, "the value of the cookie is not legal; no cookie is set");
+        crate::log::error!(sid = %session.sid, "the value of the cookie is not legal; no cookie is set");
     }
     if polling::respond(&mut conn, &session, persistence).await.is_err() {
         session.lost(Lane::Get);
@@ -200,7 +204,7 @@ async fn connect<H: Handler>(
             refuse(ConnectionError::Forbidden, refusal)
         }
         Err(Stopped::Panicked) => {
-            tracing::error!("handler panicked in connect; the session is refused");
+            crate::log::error!("handler panicked in connect; the session is refused");
             refuse(ConnectionError::Unavailable, Refusal::broken())
         }
         Err(Stopped::Aborted) => {
@@ -236,12 +240,12 @@ async fn generate_id<T>(
         }
     };
     let Ok(Ok(sid)) = generated else {
-        tracing::error!(stopped = ?generated.err(), "the application generated no legal sid");
+        crate::log::error!(stopped = ?generated.err(), "the application generated no legal sid");
         return Err(UnusableSid);
     };
     // Another worker may still register the same sid before the session is opened; `ShardState::open` fails then.
     if state.shared.route(&sid).is_some() {
-        tracing::warn!(%sid, "the application generated a sid that is in use");
+        crate::log::warn!(%sid, "the application generated a sid that is in use");
         return Err(UnusableSid);
     }
     Ok(Some(sid))
@@ -271,7 +275,7 @@ impl<T> ShardState<T> {
         let mut headers = HeaderMap::new();
         match self.tasks.call(|| add(&mut headers)) {
             Ok(()) => hooks::write_lines(lines, &headers),
-            Err(_) => tracing::error!("the application panicked while adding headers"),
+            Err(_) => crate::log::error!("the application panicked while adding headers"),
         }
     }
 }

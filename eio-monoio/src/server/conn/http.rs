@@ -21,6 +21,7 @@ use crate::server::shard::{Shard, ShardState};
 use crate::web::compress::Accepted;
 use crate::web::cors::{self, Verdict};
 use crate::web::persistence::Persistence;
+use crate::worker::context::Activity;
 
 /// Serves a connection that was accepted or moved here, in a task of its own.
 pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
@@ -124,7 +125,7 @@ fn move_to_worker<T>(state: &ShardState<T>, conn: Conn<T>, owner: u16) -> Next<T
             state.counters.add(MOVED, 0, 1);
             state.shared.post(owner, ShardMessage::Connection(moved));
         }
-        Err(error) => tracing::warn!(%error, "a connection could not be moved to its worker"),
+        Err(error) => crate::log::warn!(%error, "a connection could not be moved to its worker"),
     }
     Next::Gone
 }
@@ -144,7 +145,7 @@ async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvErro
     loop {
         if !conn.rx.unread().is_empty() {
             if let Some(len) = scanner.poll(conn.rx.unread(), max).map_err(RecvError::Bad)? {
-                conn.set_idle(false);
+                conn.set_activity(Activity::Busy);
                 return Ok(len);
             }
             if !begun && !first {
@@ -154,7 +155,10 @@ async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvErro
         } else if !first {
             conn.set_deadline(conn.state.config.idle_timeout);
         }
-        conn.set_idle(!begun);
+        // Where other processes accept too, a client whose connection this one has accepted may still send its first
+        // request: closing the connection would lose it.
+        let may_send = begun || (first && conn.state.shared.shares_listeners);
+        conn.set_activity(if may_send { Activity::Receiving } else { Activity::Idle });
         conn.receive(1).await?;
     }
 }
@@ -173,7 +177,7 @@ async fn refuse_head<T>(mut conn: Box<Conn<T>>, error: RecvError) {
         // Most connections end here: their receive buffer returns to the pool.
         RecvError::TimedOut | RecvError::Closed => return conn.release(),
     };
-    conn.set_idle(false);
+    conn.set_activity(Activity::Busy);
     // The origin of this input is not known: no CORS lines of an earlier request.
     conn.extra.clear();
     conn.reply(Answer::empty(status), Persistence::Close);

@@ -60,7 +60,7 @@ async fn admit<H: Handler>(
             (refusal, ConnectionError::Middleware)
         }),
         Err(Stopped::Panicked) => {
-            tracing::error!("a middleware panicked; its request is refused");
+            crate::log::error!("a middleware panicked; its request is refused");
             Err((Refusal::broken(), ConnectionError::Middleware))
         }
         Err(Stopped::Aborted) => {

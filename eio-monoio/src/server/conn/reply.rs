@@ -52,6 +52,12 @@ impl<'a> Answer<'a> {
     }
 }
 
+/// A 503 says when to try again (RFC 9110 section 15.6.4).
+const RETRY: &[(&str, &str)] = &[("Retry-After", "1")];
+
+/// The response to a handshake that the server cannot accept now.
+pub(crate) const UNAVAILABLE: Answer<'static> = Answer { headers: RETRY, ..Answer::empty(503) };
+
 /// The response to a POST whose packets were handled (docs/protocol.md 2.3.1).
 pub(crate) const OK: Answer<'static> =
     Answer { content_type: HTML, body: b"ok", ..Answer::empty(200) };
@@ -100,7 +106,11 @@ impl<T> Conn<T> {
         };
         let status = refusal.status().as_u16();
         let body = refusal.body();
-        self.reply(Answer { content_type, body, head_only, ..Answer::empty(status) }, persistence);
+        let says_when =
+            refusal.headers().is_some_and(|headers| headers.contains_key("retry-after"));
+        let headers = if status == 503 && !says_when { RETRY } else { &[] };
+        let answer = Answer { content_type, body, head_only, headers, ..Answer::empty(status) };
+        self.reply(answer, persistence);
     }
 
     /// Writes the response to a preflight that asks for the headers `wanted`; `None` if its origin is not allowed.

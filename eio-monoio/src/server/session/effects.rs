@@ -39,7 +39,7 @@ impl<T> Session<T> {
                 Some(Event::Closed(reason)) => self.on_closed(reason),
                 Some(Event::Upgraded) => {
                     self.count_upgrade();
-                    tracing::trace!(sid = %self.sid, "upgraded");
+                    crate::log::trace!(sid = %self.sid, "upgraded");
                     self.waiters.wake_all();
                 }
                 Some(Event::UpgradeFailed(reason)) => {
@@ -105,7 +105,7 @@ impl<T> Session<T> {
     fn close_ws(&self, ws: &Rc<WsSender>) {
         let (reason, code) = {
             let machine = self.machine.borrow();
-            (machine.ended(), machine.hangup_code(self.env.is_shutting_down()))
+            (machine.ended(), machine.hangup_code(self.env.is_leaving()))
         };
         let encode = |out: &mut OutBuf| ws::encode_close(out, Some(code), "", None);
         ws.write(&self.env.pool, |out| never_full(encode(out)));
@@ -132,6 +132,7 @@ impl<T> Session<T> {
         self.env.timers.remove(self.timer);
         self.outgoing.stop();
         self.waiters.wake_all();
+        self.handlers.wake_all();
         if let Some(server) = self.env.server.upgrade() {
             server.session_closed(self.slot, self.busy.get());
         }

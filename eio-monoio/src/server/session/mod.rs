@@ -59,6 +59,8 @@ pub(crate) struct Session<T> {
     /// Bytes of messages that wait for the handler outside of the inbox.
     in_progress: Cell<usize>,
     busy: Cell<bool>,
+    /// Tasks whose handler is pending, which the end of the session concerns.
+    handlers: Wakers,
     /// The client cannot take binary frames (`b64=1`).
     base64: bool,
     closed: Cell<Option<CloseReason>>,
@@ -113,6 +115,7 @@ impl<T> Session<T> {
             in_progress: Cell::new(0),
             // Until `Handler::open` is complete: the disconnect callback must come after it.
             busy: Cell::new(true),
+            handlers: Wakers::default(),
             base64: new.base64,
             closed: Cell::new(None),
             counted_queued: Cell::new(0),

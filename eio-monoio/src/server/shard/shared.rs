@@ -11,7 +11,7 @@ use std::time::Instant;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
-use crate::error::SendError;
+use crate::error::{ConfigError, SendError};
 use crate::io::permit::ConnectionPermit;
 use crate::io::stream::DetachedStream;
 use crate::message::{Encoded, OwnedMessage};
@@ -35,6 +35,11 @@ pub(crate) struct ServerShared {
     /// Open connections of all workers.
     pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) shutting_down: AtomicBool,
+    pub(crate) draining: AtomicBool,
+    /// Workers that have closed all of their sessions in a drain.
+    pub(crate) drained: AtomicUsize,
+    /// Every listener is shared with other processes, which accept when this one ends.
+    pub(crate) shares_listeners: bool,
     /// Handshakes of all workers.
     pub(crate) handshakes: Rate,
     pub(crate) causes: CauseLog,
@@ -74,6 +79,7 @@ pub(crate) enum ShardMessage {
     Sids(Part<Sid>),
     Run(Job),
     RunAt(Sid, SessionJob),
+    Drain,
     Shutdown,
 }
 
@@ -200,6 +206,9 @@ impl ServerShared {
             sessions: AtomicUsize::new(0),
             connections: Arc::default(),
             shutting_down: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            drained: AtomicUsize::new(0),
+            shares_listeners: false,
             handshakes: Rate::new(),
             causes: CauseLog::default(),
             calls: CallSequence::default(),
@@ -316,6 +325,38 @@ impl ServerShared {
         if !self.shutting_down.swap(true, Ordering::AcqRel) {
             self.post_all(|| ShardMessage::Shutdown);
         }
+    }
+
+    /// Starts the drain of every worker, once, unless the server shuts down already.
+    pub(crate) fn drain(&self) {
+        if !self.draining.swap(true, Ordering::AcqRel) && !self.is_shutting_down() {
+            self.post_all(|| ShardMessage::Drain);
+        }
+    }
+
+    /// A worker has closed its sessions. The last one starts the shutdown.
+    pub(crate) fn worker_drained(&self) {
+        if self.drained.fetch_add(1, Ordering::AcqRel) + 1 >= self.mailboxes.len() {
+            self.shut_down();
+        }
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Acquire)
+    }
+
+    /// Neither a drain nor a shutdown has begun.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Acquire) && !self.is_shutting_down()
+    }
+
+    /// Reads the certificate again, if there is one.
+    pub(crate) fn reload_tls(&self) -> Result<(), ConfigError> {
+        #[cfg(feature = "tls")]
+        if let Some(identity) = &self.identity {
+            return identity.reload();
+        }
+        Ok(())
     }
 }
 

@@ -28,6 +28,18 @@ impl Listener {
         self.socket.poll_readable(cx)
     }
 
+    /// From now on no connection attempt arrives here: the kernel drops each SYN, and the client repeats it, by then to a
+    /// listener of another process. Connections whose handshake is in progress still arrive.
+    pub(crate) fn drop_attempts(&self) -> io::Result<()> {
+        use socket2::SockFilter;
+        // The flags of the TCP header, where the filter's input begins (linux/filter.h).
+        let load_flags = SockFilter::new(0x30, 0, 0, 13);
+        let syn_and_ack = SockFilter::new(0x54, 0, 0, 0x12);
+        let is_syn = SockFilter::new(0x15, 0, 1, 0x02);
+        let (drop, keep) = (SockFilter::new(0x06, 0, 0, 0), SockFilter::new(0x06, 0, 0, u32::MAX));
+        self.socket.attach_filter(&[load_flags, syn_and_ack, is_syn, drop, keep])
+    }
+
     /// Accepts one connection; `None` if the backlog is empty.
     pub(crate) fn try_accept(&self) -> io::Result<Option<(Socket, Option<SocketAddr>)>> {
         let mut flags = libc::SOCK_CLOEXEC;

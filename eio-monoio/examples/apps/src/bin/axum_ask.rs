@@ -3,6 +3,9 @@
 //! A session connects with `?name=NAME`. `POST /say` sends the body to every session. `POST /ask/NAME` sends
 //! `{"id":1,"question":"BODY"}` to that session, waits for its message `{"id":1,"answer":"..."}` and responds with it.
 
+#[path = "../../../log/mod.rs"]
+mod log;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -130,7 +133,7 @@ impl Drop for Pending<'_> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log::start(tracing::Level::INFO);
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or("127.0.0.1:3000".into());
     let http = arguments.next().unwrap_or("127.0.0.1:8000".into());

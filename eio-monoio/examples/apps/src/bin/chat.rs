@@ -3,6 +3,9 @@
 //! `{"history":[...]}` first, then `{"from":"ada","text":"hello"}` for each message of the room, its own included, in the
 //! same order as every other member, and `{"error":"..."}` for a refused message. `chat_admin` adds rooms and accounts.
 
+#[path = "../../../log/mod.rs"]
+mod log;
+
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -178,7 +181,7 @@ impl AsyncHandler for Chat {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log::start(tracing::Level::INFO);
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("usage: chat DATABASE [ADDRESS]")?;
     let address = arguments.next().unwrap_or("127.0.0.1:3000".into());

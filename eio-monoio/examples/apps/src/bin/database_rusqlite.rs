@@ -1,6 +1,9 @@
 //! A pool of SQLite connections, queried from a handler with `eio_monoio::blocking`: for rusqlite, and for every other
 //! driver that blocks. Each message is a word; the answer is how often all clients have sent it.
 
+#[path = "../../../log/mod.rs"]
+mod log;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -72,7 +75,7 @@ impl AsyncHandler for Words {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log::start(tracing::Level::INFO);
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("usage: database_rusqlite DATABASE [ADDRESS]")?.into();
     let address = arguments.next().unwrap_or("127.0.0.1:3000".into());

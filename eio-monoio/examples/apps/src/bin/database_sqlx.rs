@@ -1,6 +1,9 @@
 //! A pool of sqlx, queried from a handler through a tokio runtime next to the server: for every database driver that
 //! needs tokio. Each message is a word; the answer is how often all clients have sent it.
 
+#[path = "../../../log/mod.rs"]
+mod log;
+
 use eio_monoio::{AsyncHandler, Config, OwnedMessage, Server, Socket};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
 use tokio::runtime::{Builder, Handle};
@@ -40,7 +43,7 @@ impl AsyncHandler for Words {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log::start(tracing::Level::INFO);
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("usage: database_sqlx DATABASE [ADDRESS]")?;
     let address = arguments.next().unwrap_or("127.0.0.1:3000".into());

@@ -1,6 +1,9 @@
 //! An HTTP client called from a handler: reqwest, on a tokio runtime next to the server. Each message is a path below the
 //! base URL; the answer is the body of the response, or the error.
 
+#[path = "../../../log/mod.rs"]
+mod log;
+
 use std::time::Duration;
 
 use eio_monoio::{AsyncHandler, Config, OwnedMessage, Server, Socket};
@@ -33,7 +36,7 @@ impl AsyncHandler for Fetch {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log::start(tracing::Level::INFO);
     let mut arguments = std::env::args().skip(1);
     let base = arguments.next().ok_or("usage: http_client BASE_URL [ADDRESS]")?;
     let address = arguments.next().unwrap_or("127.0.0.1:3000".into());

@@ -109,7 +109,7 @@ package() {
 # Only the tests that need Node and Python.
 interop() {
   cargo build -p eio-monoio --examples
-  cargo test -p eio-monoio --test foreign --test foreign_heartbeat
+  cargo test -p eio-monoio --test foreign --test foreign_heartbeat --test proxies
 }
 
 # A minute of fuzzing for each target would be a quarter of an hour: here a few seconds each, and the seeds
@@ -221,7 +221,7 @@ function skip {
 # The examples build as a user builds them.
 examples() { cargo build --release -p eio-monoio --examples; }
 
-# Applications on the server, run as processes: database pools, an HTTP client, axum, tokio, a chat with 1,000 sessions,
+# Applications on the server, run as processes: database pools, an HTTP client, axum, a chat with 1,000 sessions,
 # nginx, the programs of docs/guide.md. Half a minute, and two minutes more to build their dependencies the first time.
 apps() {
   command -v nginx >/dev/null ||

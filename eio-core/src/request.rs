@@ -53,6 +53,8 @@ pub enum Reject {
     BadHandshakeMethod,
     /// Code 3: the transport does not match the request, or the session.
     BadRequest,
+    /// Code 3: `EIO` is present and not 4, in a request with a `sid`.
+    ProtocolMismatch,
     /// Code 4: the application rejects it.
     Forbidden,
     /// Code 5: `EIO` is not 4.
@@ -64,7 +66,7 @@ pub enum Reject {
 /// Classifies a request to the Engine.IO path. `websocket` says whether it asks for an upgrade to WebSocket.
 ///
 /// The order of the checks is that of engine.io: transport, then session, method and upgrade, then version. As there, a
-/// request with a `sid` need not repeat `EIO`.
+/// request with a `sid` need not repeat `EIO`; another version there is [`Reject::ProtocolMismatch`].
 ///
 /// ```
 /// use eio_core::request::{Intent, Reject, classify};
@@ -100,6 +102,9 @@ pub fn classify(
     let intent = match (query.sid(), method) {
         (Some(Err(InvalidSid)), _) => return Err(Reject::UnknownSid),
         (Some(Ok(_)), "GET" | "POST") if !fits => return Err(Reject::BadRequest),
+        (Some(Ok(_)), "GET" | "POST") if query.is_other_version() => {
+            return Err(Reject::ProtocolMismatch);
+        }
         (Some(Ok(sid)), "GET") if websocket => Intent::Upgrade(sid),
         (Some(Ok(sid)), "GET") => Intent::Poll(sid),
         (Some(Ok(sid)), "POST") if !websocket => Intent::Push(sid),
@@ -152,6 +157,11 @@ impl<'b> Query<'b> {
     /// Whether `EIO` is 4.
     pub fn is_v4(&self) -> bool {
         decodes_to(self.eio, "4")
+    }
+
+    /// Whether `EIO` is present and not 4.
+    pub fn is_other_version(&self) -> bool {
+        !self.eio.is_empty() && !self.is_v4()
     }
 
     /// `transport`, if it is present and known.
@@ -230,7 +240,7 @@ impl Reject {
             Self::UnknownTransport => Some(0),
             Self::UnknownSid => Some(1),
             Self::BadHandshakeMethod => Some(2),
-            Self::BadRequest => Some(3),
+            Self::BadRequest | Self::ProtocolMismatch => Some(3),
             Self::Forbidden => Some(4),
             Self::UnsupportedVersion => Some(5),
             Self::MethodNotAllowed => None,
@@ -260,7 +270,7 @@ impl Reject {
             Self::UnknownTransport => "Transport unknown",
             Self::UnknownSid => "Session ID unknown",
             Self::BadHandshakeMethod => "Bad handshake method",
-            Self::BadRequest => "Bad request",
+            Self::BadRequest | Self::ProtocolMismatch => "Bad request",
             Self::Forbidden => "Forbidden",
             Self::UnsupportedVersion => "Unsupported protocol version",
             Self::MethodNotAllowed => "Method not allowed",
@@ -273,7 +283,7 @@ impl Reject {
             Self::UnknownTransport => r#"{"code":0,"message":"Transport unknown"}"#,
             Self::UnknownSid => r#"{"code":1,"message":"Session ID unknown"}"#,
             Self::BadHandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
-            Self::BadRequest => r#"{"code":3,"message":"Bad request"}"#,
+            Self::BadRequest | Self::ProtocolMismatch => r#"{"code":3,"message":"Bad request"}"#,
             Self::Forbidden => r#"{"code":4,"message":"Forbidden"}"#,
             Self::UnsupportedVersion => r#"{"code":5,"message":"Unsupported protocol version"}"#,
             Self::MethodNotAllowed => "",
@@ -347,6 +357,10 @@ mod tests {
             // transport=polling with one
             ("GET", "EIO=4&transport=polling", true, Reject::BadRequest),
             ("GET", &sid("EIO=4&transport=polling"), true, Reject::BadRequest),
+            // another version within a session
+            ("GET", &sid("EIO=3&transport=polling"), false, Reject::ProtocolMismatch),
+            ("POST", &sid("EIO=3&transport=polling"), false, Reject::ProtocolMismatch),
+            ("GET", &sid("EIO=3&transport=websocket"), true, Reject::ProtocolMismatch),
             // handshake with another method
             ("POST", "EIO=4&transport=polling", false, Reject::BadHandshakeMethod),
             ("PUT", "EIO=4&transport=polling", false, Reject::BadHandshakeMethod),
@@ -386,6 +400,7 @@ mod tests {
             UnknownSid,
             BadHandshakeMethod,
             BadRequest,
+            ProtocolMismatch,
             Forbidden,
             UnsupportedVersion,
             MethodNotAllowed,
@@ -514,6 +529,7 @@ mod tests {
             Reject::UnknownSid,
             Reject::BadHandshakeMethod,
             Reject::BadRequest,
+            Reject::ProtocolMismatch,
             Reject::Forbidden,
             Reject::UnsupportedVersion,
         ] {

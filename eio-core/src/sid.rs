@@ -17,7 +17,7 @@ use crate::text::AsciiSet;
 /// assert!("no spaces".parse::<Sid>().is_err());
 /// # Ok::<(), eio_core::sid::InvalidSid>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sid(String<{ Sid::MAX }, u8>);
 
 /// The error for text that is not a [`Sid`]: empty, longer than [`Sid::MAX`], or with a character outside the
@@ -88,6 +88,12 @@ impl core::error::Error for InvalidSid {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sids_are_ordered_as_text() {
+        let sid = |text| Sid::new(text).unwrap();
+        assert!(sid("a") < sid("ab") && sid("ab") < sid("b") && sid("Z") < sid("a"));
+    }
 
     #[test]
     fn sid_has_1_to_64_unreserved_characters() {

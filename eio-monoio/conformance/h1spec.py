@@ -102,7 +102,7 @@ def is_right(address, what, request, allowed, body):
 
 def run(driver):
     path = os.path.join(suite.build_directory(), "release", "examples", "echo")
-    command = [path, "--listen", "127.0.0.1:0", "--driver", driver]
+    command = [path, "--echo-http", "--listen", "127.0.0.1:0", "--driver", driver]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         words = server.stdout.readline().split()

@@ -1,5 +1,8 @@
 //! The server of the tests and of the conformance suites: echoes every message. See `--help`.
 
+#[path = "log/mod.rs"]
+mod log;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -37,15 +40,32 @@ struct Options {
     /// same-origin, * or an origin such as https://example.org
     #[arg(long, default_value = "same-origin", value_parser = cors)]
     cors: Cors,
+    /// error, warn, info, debug or trace; the log is standard error
+    #[arg(long, default_value = "warn")]
+    log_level: tracing::Level,
+    /// Listen on a port on which another process listens, too (SO_REUSEPORT)
+    #[arg(long)]
+    share_port: bool,
+    /// The first SIGTERM closes sessions evenly over this time, before the shutdown
+    #[arg(long)]
+    drain_ms: Option<u64>,
+    /// How long a drain or shutdown accepts polls of closing sessions, in milliseconds
+    #[arg(long, default_value_t = 1000)]
+    shutdown_grace_ms: u64,
     /// Compress WebSocket messages by permessage-deflate
     #[arg(long)]
     deflate: bool,
     /// The same, with messages that may refer to earlier ones
     #[arg(long)]
     deflate_takeover: bool,
+    /// Echo the body of requests for other paths, which are answered 404 otherwise
+    #[arg(long)]
+    echo_http: bool,
 }
 
-struct Echo;
+struct Echo {
+    echo_http: bool,
+}
 
 impl Handler for Echo {
     type Session = ();
@@ -64,18 +84,19 @@ impl Handler for Echo {
         async {}
     }
 
-    /// Other paths echo the request body.
     async fn request(&self, request: Request<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
-        Response::new(Cow::Owned(request.into_body()))
+        if self.echo_http {
+            return Response::new(Cow::Owned(request.into_body()));
+        }
+        let mut response = Response::new(Cow::Borrowed(&b"Not Found"[..]));
+        *response.status_mut() = http::StatusCode::NOT_FOUND;
+        response
     }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::WARN)
-        .init();
+    log::start(options.log_level);
     let mut config = Config::new()
         .driver(options.driver)
         .ping_interval(Duration::from_millis(options.ping_interval_ms))
@@ -84,7 +105,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .path(options.path.as_str())
         .transports(options.transports)
         .cors(options.cors)
+        .share_port(options.share_port)
+        .shutdown_grace(Duration::from_millis(options.shutdown_grace_ms))
+        .drain_on_signal(options.drain_ms.is_some())
         .handle_signals(true);
+    if let Some(time) = options.drain_ms {
+        config = config.drain_time(Duration::from_millis(time));
+    }
     if let Some(workers) = options.workers {
         config = config.workers(workers);
     }
@@ -95,7 +122,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .client_no_context_takeover(alone);
         config = config.per_message_deflate(deflate);
     }
-    let server = Server::new(|| Echo).config(config);
+    let server = Server::new(move || Echo { echo_http: options.echo_http }).config(config);
     let running = match (options.listen.strip_prefix("unix:"), options.listen.as_str()) {
         (Some(path), _) => server.bind_unix(path)?,
         (None, "inherited") => server.listen(Listener::inherited()?)?,

@@ -5,6 +5,9 @@
 //!
 //! A page that axum serves has another origin than the sessions, because the port differs: `Cors` allows it.
 
+#[path = "log/mod.rs"]
+mod log;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -72,10 +75,11 @@ async fn last(State(web): State<Web>) -> String {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let options = Options::parse();
+    log::start(tracing::Level::INFO);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let listener = runtime.block_on(TcpListener::bind(&options.http))?;
+    let listener = runtime.block_on(TcpListener::bind(&options.http));
+    let listener = listener.map_err(|error| format!("{}: {error}", options.http))?;
     let http = listener.local_addr()?;
 
     let (sender, receiver) = watch::channel(String::new());

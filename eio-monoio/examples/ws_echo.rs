@@ -1,5 +1,8 @@
 //! The WebSocket server of the conformance suites: echoes on any path, without Engine.IO. See `--help`.
 
+#[path = "log/mod.rs"]
+mod log;
+
 use clap::Parser;
 use eio_monoio::{
     Config, ConnectRequest, Cors, Driver, Handler, Message, PerMessageDeflate, Refusal, Server,
@@ -46,6 +49,7 @@ impl Handler for Refusing {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
+    log::start(tracing::Level::WARN);
     let mut config = Config::new()
         .driver(options.driver)
         .max_payload(options.max_message)

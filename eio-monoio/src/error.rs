@@ -1,4 +1,4 @@
-//! Errors of the public API: starting a server, an option, sending a message.
+//! Errors of the public API: starting a server, an option, sending a message, a job for a session.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,6 @@ use std::io;
 /// let error = ServeError::from(Config::new().ping_timeout(Duration::ZERO).check().unwrap_err());
 /// assert!(error.to_string().starts_with("configuration: ping_timeout"));
 /// ```
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum ServeError {
     /// An option is outside its range.
@@ -27,6 +26,13 @@ impl fmt::Display for ServeError {
             Self::Config(error) => write!(f, "configuration: {error}"),
             Self::Io(error) => error.fmt(f),
         }
+    }
+}
+
+/// The same text as [`Display`](fmt::Display): it is what a program prints whose `main` returns this error.
+impl fmt::Debug for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -119,3 +125,34 @@ impl fmt::Display for SendError {
 }
 
 impl std::error::Error for SendError {}
+
+/// Why a job was not sent to the worker of a session: the error of [`Remote::spawn_at`](crate::Remote::spawn_at).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The server cannot have issued this sid, or, with sids of the application, no session has it.
+    Closed,
+    /// The closure takes a `Socket` of another type than the sessions of the handler have.
+    SessionType {
+        /// The handler's `Session`.
+        expected: &'static str,
+        /// The closure's.
+        found: &'static str,
+    },
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("no session has this id"),
+            Self::SessionType { expected, found } => {
+                write!(
+                    f,
+                    "the handler has sessions of type {expected}, the job takes Socket<{found}>"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {}

@@ -25,19 +25,25 @@
 //!
 //! A panic in a handler ends its session only. With `panic = "abort"` in `Cargo.toml` it ends the process.
 //!
+//! # Logging
+//! Events are those of the crate `tracing`. A subscriber that panics ends only the call that logs;
+//! `tracing_subscriber::fmt` does so if it cannot write. A subscriber that blocks stops its thread, so a server needs a
+//! writer that does not; the examples have one. At TRACE and on epoll, mio logs too, by the crate `log`: its calls are not
+//! guarded, so limit that level to the target `eio_monoio`.
+//!
 //! # Map
 //! The public items are at the top of the crate, except those of [`client`] and `json`. The source is divided into
 //! folders; `docs/ARCHITECTURE.md` in the repository states which may use which.
 //!
 //! | folder | responsibility | public items |
 //! |---|---|---|
-//! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`AsyncHandler`], [`Handler`], [`OnMessage`], [`Config`], [`Socket`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`KeptRequest`], [`RequestBody`], [`BodyError`], [`Refusal`], [`Refused`], [`ConnectionError`], [`Listener`], [`Endpoint`], `Tls` |
+//! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`AsyncHandler`], [`Handler`], [`OnMessage`], [`Config`], [`Socket`], [`Compress`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`KeptRequest`], [`RequestBody`], [`BodyError`], [`Refusal`], [`Refused`], [`ConnectionError`], [`Listener`], [`Endpoint`], `Tls` |
 //! | [`client`] | connecting, the session of a client, its events | [`client::Client`], [`client::Connect`] and others |
-//! | `io` | sockets and TLS, buffered HTTP connections, WebSocket connections, queues of messages | [`PlainSocket`] |
+//! | `io` | sockets and TLS, buffered HTTP connections, WebSocket connections, queues of messages | [`PlainSocket`], [`Receipt`] |
 //! | `web` | pure functions over request heads: CORS, cookies, compression, files, proxies | [`Cors`], [`OriginPredicate`], [`Cookie`], [`SameSite`], [`Files`], [`ForwardedBy`], [`RequestInfo`] |
 //! | `deflate` | permessage-deflate (RFC 7692) | [`PerMessageDeflate`] |
 //! | `worker` | one thread: runtime, timers, buffers, tasks, mailbox | [`Driver`], [`spawn`], [`sleep`], [`timeout`], [`Elapsed`], [`Task`], [`blocking`] |
-//! | top | errors, messages, counters, messages as JSON | [`ServeError`], [`ConfigError`], [`SendError`], [`OwnedMessage`], [`Metrics`], [`WorkerMetrics`], `json` |
+//! | top | errors, messages, counters, messages as JSON | [`ServeError`], [`ConfigError`], [`SendError`], [`SpawnError`], [`OwnedMessage`], [`Metrics`], [`WorkerMetrics`], `json` |
 //!
 //! [`Message`], [`Packet`], [`CloseReason`], [`Sid`], [`InvalidSid`] and [`Transport`] are those of `eio-core`.
 //!
@@ -80,6 +86,7 @@ mod error;
 mod io;
 #[cfg(feature = "json")]
 pub mod json;
+mod log;
 mod message;
 mod metrics;
 mod range;
@@ -92,8 +99,9 @@ pub use eio_core::packet::{Message, Packet};
 pub use eio_core::session::CloseReason;
 pub use eio_core::sid::{InvalidSid, Sid};
 pub use eio_core::transport::Transport;
-pub use error::{ConfigError, SendError, ServeError};
+pub use error::{ConfigError, SendError, ServeError, SpawnError};
 pub use io::raw_websocket::PlainSocket;
+pub use io::receipt::Receipt;
 pub use message::OwnedMessage;
 pub use metrics::{Metrics, WorkerMetrics};
 pub use server::async_handler::{AsyncHandler, OnMessage};
@@ -106,7 +114,8 @@ pub use server::remote::Remote;
 pub use server::request::{ConnectRequest, KeptRequest};
 pub use server::request_body::{BodyError, RequestBody};
 pub use server::running::Running;
-pub use server::socket::{ServerRef, Socket};
+pub use server::server_ref::ServerRef;
+pub use server::socket::{Compress, Socket};
 #[cfg(feature = "tls")]
 pub use server::tls::Tls;
 pub use server::{Server, serve};

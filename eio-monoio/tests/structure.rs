@@ -46,6 +46,18 @@ fn no_circle_of_files_is_larger_than_three() {
     assert!(large.is_empty(), "{large:#?}");
 }
 
+/// A panic of the application's subscriber must not end a thread: `log.rs` catches it.
+#[test]
+fn events_are_logged_by_the_guarded_macros() {
+    let levels = ["error", "warn", "info", "debug", "trace"];
+    let direct: Vec<_> = levels.map(|level| format!("tracing::{level}!")).into();
+    let graph = Graph::read();
+    let mut wrong = graph.code.iter().filter(|(name, code)| {
+        *name != "log" && direct.iter().any(|event| code.contains(event.as_str()))
+    });
+    assert_eq!(wrong.next().map(|(name, _)| name), None, "use crate::log");
+}
+
 #[test]
 fn a_wrong_direction_and_a_circle_are_found() {
     let mut graph = Graph::default();

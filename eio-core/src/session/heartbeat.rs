@@ -8,8 +8,8 @@
 //! |---|---|---|---|
 //! | Idle | timeout before `ping_at` | Idle | |
 //! | Idle | timeout from `ping_at` on | Due | `pong_by` is `ping_at + timeout`; or `now + timeout` if the driver is late by over `timeout / 4` |
-//! | Due | a lane takes the ping | Sent | ping |
-//! | Sent | pong | Idle | `ping_at` is `now + interval` |
+//! | Due | a lane takes the ping | Sent | ping; the round trip begins at the last input |
+//! | Sent | pong | Idle | `ping_at` is `now + interval`; the round trip ends |
 //! | Idle, Due | pong | unchanged | |
 //! | Due, Sent | timeout before `pong_by` | unchanged | |
 //! | Due, Sent | timeout from `pong_by` on | unchanged | the session ends |
@@ -38,35 +38,67 @@ pub(super) struct Heartbeat {
     timeout_ms: u32,
     state: PingState,
     extensions: ExtensionBudget,
+    /// From the last ping that was answered to its pong; `u32::MAX` before.
+    round_trip_ms: u32,
 }
+
+const NO_ROUND_TRIP: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 enum PingState {
     /// No ping is outstanding.
     Idle { ping_at: Instant },
-    /// A ping waits for a lane.
-    Due { pong_by: Instant },
+    /// A ping waits for a lane. `lane_at`: the last time at which a lane may have become ready for it.
+    Due { pong_by: Instant, lane_at: ShortInstant },
     /// A lane took the ping.
-    Sent { pong_by: Instant },
+    Sent { pong_by: Instant, sent_at: ShortInstant },
+}
+
+/// The lower half of an [`Instant`], for times less than 49 days ago: no session is silent for longer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShortInstant(u32);
+
+impl ShortInstant {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self(now.as_millis() as u32)
+    }
+
+    pub(super) const fn millis_until(self, now: Instant) -> u32 {
+        (now.as_millis() as u32).wrapping_sub(self.0)
+    }
 }
 
 impl Heartbeat {
     /// docs/protocol.md 2.5.1: the first ping is sent `interval_ms` after the handshake, not at once.
     pub(super) const fn new(interval_ms: u32, timeout_ms: u32, now: Instant) -> Self {
         let state = PingState::Idle { ping_at: now.after(interval_ms) };
-        Self { interval_ms, timeout_ms, state, extensions: ExtensionBudget::FULL }
+        let extensions = ExtensionBudget::FULL;
+        Self { interval_ms, timeout_ms, state, extensions, round_trip_ms: NO_ROUND_TRIP }
     }
 
     pub(super) const fn deadline(&self) -> Instant {
         match self.state {
             PingState::Idle { ping_at } => ping_at,
-            PingState::Due { pong_by } | PingState::Sent { pong_by } => pong_by,
+            PingState::Due { pong_by, .. } | PingState::Sent { pong_by, .. } => pong_by,
+        }
+    }
+
+    /// From the last ping that was answered to its pong, in milliseconds.
+    pub(super) const fn round_trip_ms(&self) -> Option<u32> {
+        if self.round_trip_ms == NO_ROUND_TRIP { None } else { Some(self.round_trip_ms) }
+    }
+
+    /// A lane is ready from now on: a ping that is due is sent now.
+    pub(super) fn handle_lane(&mut self, now: Instant) {
+        if let PingState::Due { lane_at, .. } = &mut self.state {
+            *lane_at = ShortInstant::new(now);
         }
     }
 
     /// docs/protocol.md 2.5.3: a pong without a ping is ignored, and does not answer a ping that was not sent yet.
     pub(super) fn handle_pong(&mut self, now: Instant) {
-        if let PingState::Sent { .. } = self.state {
+        if let PingState::Sent { sent_at, .. } = self.state {
+            self.round_trip_ms = sent_at.millis_until(now).min(NO_ROUND_TRIP - 1);
             self.state = PingState::Idle { ping_at: now.after(self.interval_ms) };
         }
     }
@@ -84,17 +116,17 @@ impl Heartbeat {
             PingState::Idle { ping_at } if now >= ping_at => {
                 let stalled = now.millis_since(ping_at) > u64::from(self.timeout_ms / 4);
                 let pong_by = if stalled { now } else { ping_at }.after(self.timeout_ms);
-                self.state = PingState::Due { pong_by };
+                self.state = PingState::Due { pong_by, lane_at: ShortInstant::new(now) };
                 false
             }
             PingState::Idle { .. } => false,
-            PingState::Due { pong_by } | PingState::Sent { pong_by } => now >= pong_by,
+            PingState::Due { pong_by, .. } | PingState::Sent { pong_by, .. } => now >= pong_by,
         }
     }
 
     pub(super) fn extend(&mut self, now: Instant) -> bool {
         match &mut self.state {
-            PingState::Due { pong_by } | PingState::Sent { pong_by }
+            PingState::Due { pong_by, .. } | PingState::Sent { pong_by, .. }
                 if now >= *pong_by && self.extensions.take() =>
             {
                 *pong_by = now.after(self.timeout_ms);
@@ -106,8 +138,8 @@ impl Heartbeat {
 
     /// Whether a ping is due; it then counts as sent.
     pub(super) fn take_ping(&mut self) -> bool {
-        let PingState::Due { pong_by } = self.state else { return false };
-        self.state = PingState::Sent { pong_by };
+        let PingState::Due { pong_by, lane_at } = self.state else { return false };
+        self.state = PingState::Sent { pong_by, sent_at: lane_at };
         true
     }
 }

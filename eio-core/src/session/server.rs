@@ -27,7 +27,8 @@
 //! | Alive, Closing | POST while a POST is read | Ended (`TransportError`) | [`Violation::OverlappingPost`] |
 //! | Alive, Closing | GET or POST after the upgrade | unchanged | [`Violation::TransportMismatch`] |
 //! | Alive, Closing | GET lost before the upgrade, or with data that must arrive | Ended (`TransportError`) | |
-//! | Alive, Closing | POST lost | Ended (`TransportError`) | |
+//! | Alive | POST lost | Ended (`TransportError`) | |
+//! | Closing | POST lost | Ended (`ServerDisconnect`) | |
 //! | Alive, Closing | WebSocket in state Current lost | Ended (`TransportClose`) | |
 //! | Alive, Closing | [`fail`](ServerSession::fail) of a GET, a POST or the WebSocket in state Current | Ended (its reason) | |
 //! | Alive, Closing | no pong in time | Ended (`PingTimeout`) | |
@@ -91,7 +92,7 @@ mod transmit;
 
 use super::body::Body;
 use super::events::Events;
-use super::heartbeat::Heartbeat;
+use super::heartbeat::{Heartbeat, ShortInstant};
 use super::upgrade::{PROBE, ServerSocket};
 use super::{CloseReason, Event, Lane, Timing, UpgradeFailure, Violation, close};
 use crate::packet::{Message, Packet};
@@ -150,6 +151,7 @@ pub struct ServerSession {
     post: bool,
     open_due: bool,
     events: Events,
+    last_seen: ShortInstant,
 }
 
 /// Creation and getters.
@@ -172,6 +174,7 @@ impl ServerSession {
             post: false,
             open_due: true,
             events: Events::NONE,
+            last_seen: ShortInstant::new(now),
         }
     }
 
@@ -183,6 +186,19 @@ impl ServerSession {
     /// Whether a WebSocket is connected that has not become the transport yet.
     pub const fn is_upgrading(&self) -> bool {
         self.socket.deadline().is_some()
+    }
+
+    /// The time from the last packet of the client to `now`, in milliseconds: from the `now` of
+    /// [`handle_packet`](Self::handle_packet), and from the handshake before the first packet. Packets on a WebSocket
+    /// that is only probed do not count.
+    pub const fn silent_ms(&self, now: Instant) -> u32 {
+        self.last_seen.millis_until(now)
+    }
+
+    /// The time from the last ping that was answered to its pong, in milliseconds; `None` before the first. It is
+    /// measured from the input after which a lane took the ping: the timeout, the GET or the end of the upgrade.
+    pub const fn round_trip_ms(&self) -> Option<u32> {
+        self.heartbeat.round_trip_ms()
     }
 
     /// Whether [`close`](Self::close) was called and the session has not ended yet.
@@ -236,6 +252,7 @@ impl ServerSession {
             }
             (Lane::Get, _) => {
                 self.get = Body::Empty;
+                self.heartbeat.handle_lane(now);
                 Ok(())
             }
             // docs/protocol.md 2.3.9: the second POST gets 400, and the session ends.
@@ -284,7 +301,14 @@ impl ServerSession {
             // docs/protocol.md 2.3.13: a connection dropped in the middle of a POST ends the session.
             Lane::Post => {
                 if core::mem::replace(&mut self.post, false) {
-                    self.end(CloseReason::TransportError);
+                    // The server closes the session already, and the client need not finish its request.
+                    let closing = self.closing.is_some();
+                    let reason = if closing {
+                        CloseReason::ServerDisconnect
+                    } else {
+                        CloseReason::TransportError
+                    };
+                    self.end(reason);
                 }
             }
             Lane::WebSocket => {
@@ -321,10 +345,11 @@ impl ServerSession {
             (Lane::Post, _) if self.post => {}
             (Lane::WebSocket, ServerSocket::Current { .. }) => {}
             (Lane::WebSocket, ServerSocket::Connected { .. } | ServerSocket::Probed { .. }) => {
-                return self.handle_probe(packet).map(|()| None);
+                return self.handle_probe(packet, now).map(|()| None);
             }
             _ => return Err(Violation::NotAttached),
         }
+        self.last_seen = ShortInstant::new(now);
         self.heartbeat.handle_progress();
         match packet {
             // docs/protocol.md 2.5.3: only a pong counts, on either lane.
@@ -440,7 +465,7 @@ impl ServerSession {
 impl ServerSession {
     /// docs/protocol.md 2.7.6: any packet but `2probe` first, or `5` after it, closes the WebSocket, and the session
     /// continues over polling. A `5` without a probe is accepted.
-    fn handle_probe(&mut self, packet: Packet<'_>) -> Result<(), Violation> {
+    fn handle_probe(&mut self, packet: Packet<'_>, now: Instant) -> Result<(), Violation> {
         match (packet, self.socket) {
             (Packet::Ping(PROBE), ServerSocket::Connected { until }) => {
                 self.socket = ServerSocket::Probed { until, answer_due: true };
@@ -450,6 +475,7 @@ impl ServerSession {
                 let answer_due = matches!(socket, ServerSocket::Probed { answer_due: true, .. });
                 self.socket = ServerSocket::Current { answer_due };
                 self.transport = Transport::WebSocket;
+                self.heartbeat.handle_lane(now);
                 self.events.upgraded();
                 Ok(())
             }

@@ -181,9 +181,10 @@ impl Refusal {
     }
 }
 
-impl core::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
+impl Refusal {
+    /// The broken rule in words.
+    pub const fn message(self) -> &'static str {
+        match self {
             Self::Method => "the method is not GET",
             Self::HttpVersion => "the version of HTTP is below 1.1",
             Self::Upgrade => "the request has no Upgrade: websocket",
@@ -192,7 +193,13 @@ impl core::fmt::Display for Refusal {
             Self::KeyMissing => "the request has no Sec-WebSocket-Key",
             Self::KeyRepeated => "the request has more than one Sec-WebSocket-Key",
             Self::KeyInvalid => "Sec-WebSocket-Key is not sixteen bytes in base64",
-        })
+        }
+    }
+}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.message())
     }
 }
 
@@ -351,14 +358,16 @@ where
 
 /// > A |Sec-WebSocket-Key| header field with a base64-encoded [...] value that, when decoded, is 16 bytes in
 /// > length. (4.2.1)
+///
+/// Pad bits that are not zero are accepted: section 4.1 prints such a key as its example, and clients have it built in.
+///
+/// > In some environments, the alteration is critical and therefore decoders MAY chose to reject an encoding if
+/// > the pad bits have not been set to zero. (RFC 4648 section 3.5)
 fn well_formed(key: &[u8]) -> Option<&str> {
-    if key.len() != size_of::<Key>() {
-        return None;
-    }
-    // 24 characters are 18 bytes when they do not end in "==".
-    let mut bytes = [0; 18];
-    let nonce = STANDARD.decode(key, bytes.as_mut().as_out()).ok()?;
-    if nonce.len() != 16 {
+    // 22 digits hold 16 bytes and four pad bits.
+    let digits = key.strip_suffix(b"==")?;
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    if digits.len() != 22 || !digits.iter().all(is_digit) {
         return None;
     }
     core::str::from_utf8(key).ok()
@@ -486,12 +495,11 @@ mod tests {
     }
 
     #[test]
-    fn key_must_be_16_bytes_in_canonical_base64_once() {
+    fn key_must_be_16_bytes_in_base64_once() {
         for value in [
             &b""[..],
             b"dGhlIHNhbXBsZSBub25jZQ",       // no padding
             b"dGhlIHNhbXBsZSBub25jZQ=",      // half of it
-            b"dGhlIHNhbXBsZSBub25jZR==",     // bits beyond the sixteenth byte
             b"dGhlIHNhbXBsZSBub25jZTE=",     // seventeen bytes
             b"dGhlIHNhbXBsZSBub25jZTEy",     // eighteen bytes
             b"dGhlIHNhbXBsZSBub25j",         // fifteen bytes
@@ -508,6 +516,16 @@ mod tests {
         assert_eq!(refused(twice(request(), "Sec-WebSocket-Key")), Some(Refusal::KeyRepeated));
         for refusal in [Refusal::KeyMissing, Refusal::KeyRepeated, Refusal::KeyInvalid] {
             assert_eq!((refusal.status(), refusal.headers()), (400, &[][..]));
+        }
+    }
+
+    /// The example of section 4.1 is the bytes 1 to 16; its last digit has pad bits that are not zero.
+    #[test]
+    fn key_with_pad_bits_is_accepted() {
+        for key in [&b"AQIDBAUGBwgJCgsMDQ4PEC=="[..], b"dGhlIHNhbXBsZSBub25jZR=="] {
+            let headers = with(request(), "Sec-WebSocket-Key", key);
+            let offer = check_request("GET", 1, headers.into_iter()).unwrap();
+            assert_eq!(offer.accept().as_bytes(), accept_key(core::str::from_utf8(key).unwrap()));
         }
     }
 

@@ -276,6 +276,8 @@ impl<S: Session> Endpoint<S> {
         }
         let carried =
             (lane == Lane::WebSocket) == (self.session.current_transport() == Transport::WebSocket);
+        // It ends as the server's close, and its queued messages are lost (docs/protocol.md 2.3.13).
+        self.aborted |= S::ROLE == Role::Server && lane == Lane::Post && self.flushing.is_some();
         self.session.lose(lane);
         assert!(
             !carried || self.session.reason().is_some(),

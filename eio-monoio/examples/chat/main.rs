@@ -3,6 +3,9 @@
 //! The first message of a session is a name, further messages are text. The server sends a line with the name (empty for
 //! announcements of the room), followed by the text.
 
+#[path = "../log/mod.rs"]
+mod log;
+
 use std::cell::OnceCell;
 use std::future::{Ready, ready};
 use std::path::PathBuf;
@@ -75,8 +78,8 @@ fn done() -> Ready<()> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let options = Options::parse();
+    log::start(tracing::Level::INFO);
     let config = Config::new().driver(options.driver).max_payload(4_000).handle_signals(true);
     let client = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/latency/engine.io.min.js");
     let files = Files::new()

@@ -368,5 +368,8 @@ connect();
 /** What a test may look at. */
 window.__latency = {
   get marks() { return plot.marks; },
+  get axis() { return plot.axis; },
+  /** Plots a round trip that did not take place. */
+  sample(rtt) { plot.sample({ seq: 1, rtt, via: "websocket", crossed: true, trend: rtt }); },
   get lost() { return lost; },
 };

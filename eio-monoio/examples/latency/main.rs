@@ -2,6 +2,9 @@
 //!
 //! The page uses the official Engine.IO client. It starts over HTTP long-polling and upgrades to a WebSocket.
 
+#[path = "../log/mod.rs"]
+mod log;
+
 use std::borrow::Cow;
 
 use clap::Parser;
@@ -55,8 +58,8 @@ impl Handler for Latency {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let options = Options::parse();
+    log::start(tracing::Level::INFO);
     let config = Config::new().driver(options.driver).handle_signals(true);
     let running = Server::new(|| Latency).config(config).bind(&options.listen)?;
     println!(

@@ -6,7 +6,8 @@
 
 const SLOT = 7; // CSS pixels given to one round trip
 const KEEP = 1024; // entries remembered; more than any screen has slots
-const GUTTER = 54; // room for the labels of the vertical axis
+const GUTTER = 54; // least room for the labels of the vertical axis
+const LABEL_GAP = 8; // between a label and the plot
 const LABEL_ROW = 22;
 const MAX_ROWS = 3; // of mark labels, above the curve
 const BOTTOM = 26; // transport ribbon and axis labels
@@ -20,6 +21,7 @@ export class Plot {
   #view = { start: 0, lo: Math.log10(0.2), hi: Math.log10(20), rows: 1 }; // the range that is shown ...
   #goal = { ...this.#view }; // ... and the range it glides to
   #size = { width: 0, height: 0, ratio: 1 };
+  #gutter = GUTTER; // as wide as the widest label needs
   #inspected = null;
   #frame = 0;
   #last = 0;
@@ -70,6 +72,12 @@ export class Plot {
   /** The marks in view, as drawn. */
   get marks() {
     return this.#entries.filter((e) => e.kind !== "sample" && e.x >= this.#view.start).map(({ kind, text }) => ({ kind, text }));
+  }
+
+  /** The labels of the vertical axis, with the position of their left edge. */
+  get axis() {
+    const left = (label) => this.#gutter - LABEL_GAP - this.#ctx.measureText(label).width;
+    return this.#ticks().map(({ label }) => ({ label, left: left(label) }));
   }
 
   #push(entry, slots) {
@@ -132,11 +140,11 @@ export class Plot {
   // Geometry
 
   #slotsInView() {
-    return Math.max(1, (this.#size.width - GUTTER - 4) / SLOT);
+    return Math.max(1, (this.#size.width - this.#gutter - 4) / SLOT);
   }
 
   #px(x) {
-    return GUTTER + (x - this.#view.start) * SLOT;
+    return this.#gutter + (x - this.#view.start) * SLOT;
   }
 
   #py(rtt) {
@@ -182,10 +190,17 @@ export class Plot {
     ctx.font = this.#ink.font;
     ctx.lineJoin = ctx.lineCap = "round";
 
-    this.#drawGrid();
+    const ticks = this.#ticks();
+    const widest = Math.max(0, ...ticks.map(({ label }) => ctx.measureText(label).width));
+    const gutter = Math.max(GUTTER, Math.ceil(widest) + LABEL_GAP + 2);
+    if (gutter !== this.#gutter) {
+      this.#gutter = gutter;
+      this.#aim();
+    }
+    this.#drawGrid(ticks);
     ctx.save();
     ctx.beginPath();
-    ctx.rect(GUTTER - 3, 0, width - GUTTER + 3, height);
+    ctx.rect(gutter - 3, 0, width - gutter + 3, height);
     ctx.clip();
     const visible = this.#entries.filter((e) => e.x + e.slots >= this.#view.start - 1);
     this.#drawRibbon(visible);
@@ -196,12 +211,9 @@ export class Plot {
     ctx.restore();
   }
 
-  #drawGrid() {
-    const ctx = this.#ctx;
-    const { width } = this.#size;
-    ctx.textAlign = "right";
-    ctx.textBaseline = "middle";
-    ctx.lineWidth = 1;
+  /** The values of the vertical axis that have a line, and their labels. */
+  #ticks() {
+    const ticks = [];
     const decades = this.#view.hi - this.#view.lo;
     const steps = decades > 3 ? [1] : decades > 1.7 ? [1, 3] : [1, 2, 5];
     for (let power = Math.floor(this.#view.lo); power <= this.#view.hi; power++) {
@@ -209,15 +221,26 @@ export class Plot {
         const value = step * 10 ** power;
         const log = Math.log10(value);
         if (log < this.#view.lo || log > this.#view.hi) continue;
-        const y = Math.round(this.#py(value)) + 0.5;
-        ctx.strokeStyle = this.#ink.line;
-        ctx.beginPath();
-        ctx.moveTo(GUTTER, y);
-        ctx.lineTo(width, y);
-        ctx.stroke();
-        ctx.fillStyle = this.#ink.quiet;
-        ctx.fillText(`${Number(value.toPrecision(1))} ms`, GUTTER - 8, y);
+        ticks.push({ value, label: `${Number(value.toPrecision(1)).toLocaleString("en")} ms` });
       }
+    }
+    return ticks;
+  }
+
+  #drawGrid(ticks) {
+    const ctx = this.#ctx;
+    ctx.textAlign = "right";
+    ctx.textBaseline = "middle";
+    ctx.lineWidth = 1;
+    for (const { value, label } of ticks) {
+      const y = Math.round(this.#py(value)) + 0.5;
+      ctx.strokeStyle = this.#ink.line;
+      ctx.beginPath();
+      ctx.moveTo(this.#gutter, y);
+      ctx.lineTo(this.#size.width, y);
+      ctx.stroke();
+      ctx.fillStyle = this.#ink.quiet;
+      ctx.fillText(label, this.#gutter - LABEL_GAP, y);
     }
   }
 
@@ -369,7 +392,7 @@ export class Plot {
   // Inspection of single samples
 
   #point(offsetX) {
-    const x = this.#view.start + (offsetX - GUTTER) / SLOT;
+    const x = this.#view.start + (offsetX - this.#gutter) / SLOT;
     let nearest = null;
     for (const e of this.#entries) {
       if (e.kind === "sample" && (!nearest || Math.abs(e.x - x) < Math.abs(nearest.x - x))) nearest = e;

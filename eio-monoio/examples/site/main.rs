@@ -3,6 +3,9 @@
 //! Open the address that it prints; the token is `sesame`. Other pages are the files in `--root`; `/metrics` is for
 //! Prometheus.
 
+#[path = "../log/mod.rs"]
+mod log;
+
 use std::borrow::Cow;
 use std::path::PathBuf;
 
@@ -73,8 +76,8 @@ impl Handler for Site {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let options = Options::parse();
+    log::start(tracing::Level::INFO);
     let config =
         Config::new().driver(options.driver).cookie(Cookie::new("io")).handle_signals(true);
     let client = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/latency/engine.io.min.js");

@@ -81,6 +81,16 @@ await visit(async () => {
   await page.waitForTimeout(500);
   await page.screenshot({ path: join(directory, "latency-dark.png"), fullPage: true });
 
+  await check("the labels of the vertical axis are not cut", async () => {
+    // Round trips of a hundredth of a millisecond to a quarter of a minute.
+    await page.evaluate(() => [0.004, 15_000].forEach((rtt) => window.__latency.sample(rtt)));
+    await page.waitForFunction(() => window.__latency.axis.some(({ label }) => label === "10,000 ms"), null, TIMEOUT);
+    await page.screenshot({ path: join(directory, "latency-slow.png") });
+    const axis = await page.evaluate(() => window.__latency.axis);
+    for (const { label, left } of axis) expect(left >= 0, `${label} begins at ${left}`);
+    return `${axis.length} labels`;
+  });
+
   // Every choice of size and format restarts the counts, so `carried` sees only the messages of this choice.
   await check("64 KB of text and of binary over WebSocket", async () => {
     await choose(page, "size", 65536);

@@ -48,6 +48,8 @@ const special = {
   "over-limit": [15, overLimit],
   // the server of tests/foreign/options.rs
   "options": [30, serverOptions],
+  // the server of tests/foreign/requests.rs
+  "requests": [30, applicationRequests],
   // --deflate or --deflate-takeover
   "deflate": [60, deflate],
   // The test ends the server when it reads this line
@@ -218,6 +220,26 @@ async function serverOptions(base) {
   const refused = await fetch(`${base}?EIO=4&transport=polling&sid=${sid}`, { method: "PUT" });
   assert.equal(refused.status, 403, "not asked about");
   for (const peer of peers) await peer.close();
+}
+
+// A query as the client encodes it, headers, a session cookie, and a refusal with a text of the application.
+async function applicationRequests(base) {
+  const query = { do: "a:b=c d@\u00e9&f+g", bare: "" };
+  for (const options of [POLLING, WEBSOCKET, UPGRADE]) {
+    const extraHeaders = { "x-name": "ada" };
+    const peer = await Peer.open(base, { ...options, query, extraHeaders, withCredentials: true });
+    for (const [question, answer] of [["do", query.do], ["bare", ""], ["x-name", "ada"], ["visitor", "1"]]) {
+      peer.send(question);
+      same((await peer.take(1))[0], answer, question);
+    }
+    await peer.close();
+  }
+  const refused = new Peer(base, { ...POLLING, query: { refuse: "yes" } });
+  // The client forgets the text after the event.
+  const reported = new Promise(resolve => refused.socket.once("error", ({ description, context }) =>
+    resolve([description, context.responseText])));
+  await assert.rejects(refused.opened);
+  assert.deepEqual(await reported, [403, '{"code":4,"message":"Thou shall not pass"}']);
 }
 
 async function silence(base) {

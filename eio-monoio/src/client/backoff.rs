@@ -191,7 +191,7 @@ impl Backoff {
     }
 
     pub(crate) fn notify(&self, retry: &Retry<'_>) {
-        tracing::debug!("{retry}");
+        crate::log::debug!("{retry}");
         if let Some(call) = &self.on_retry {
             call(retry);
         }

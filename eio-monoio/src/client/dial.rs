@@ -19,7 +19,7 @@ use crate::client::settings::{HostPort, Proxy, Settings};
 use crate::client::tls::tls_connect;
 use crate::io::http_conn::HttpConn;
 use crate::io::stream::Stream;
-use crate::worker::context::WorkerContext;
+use crate::worker::context::{Activity, WorkerContext};
 use crate::worker::deadline::Deadline;
 use crate::worker::net::{self, Socket};
 
@@ -83,7 +83,7 @@ async fn open(
         stream = tls_connect(stream, connector).await?;
     }
     let conn = new_conn(stream);
-    conn.set_idle(false);
+    conn.set_activity(Activity::Busy);
     Ok(conn)
 }
 

@@ -15,6 +15,7 @@ use crate::client::error::{Content, Fault};
 use crate::client::settings::Settings;
 use crate::io::http_conn::{HttpConn, RecvError};
 use crate::message::OutBuf;
+use crate::worker::context::Activity;
 use crate::worker::deadline::millis;
 
 /// The longest response head in bytes.
@@ -260,7 +261,7 @@ pub(crate) fn take_reusable(
         let mut conn = conns.swap_remove(at).conn;
         // Without a request, any input is the end of the connection, or a response that belongs to no request.
         if matches!(conn.try_receive(1), Ok(false)) {
-            conn.set_idle(false);
+            conn.set_activity(Activity::Busy);
             return Some(conn);
         }
     }

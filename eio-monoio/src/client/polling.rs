@@ -18,6 +18,7 @@ use crate::client::session::Session;
 use crate::client::session::lanes::SocketGuard;
 use crate::io::http_conn::HttpConn;
 use crate::message::OutBuf;
+use crate::worker::context::Activity;
 
 /// Sends one GET and handles the packets of its response.
 pub(crate) async fn get(session: Rc<Session>) {
@@ -165,7 +166,7 @@ impl Response {
         {
             self.conn.release();
             self.conn.clear_deadline();
-            self.conn.set_idle(true);
+            self.conn.set_activity(Activity::Idle);
             let since = session.worker.now();
             session.keep_idle_conn(IdleConn { conn: self.conn, since, reuse });
         }

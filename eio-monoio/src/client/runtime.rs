@@ -112,7 +112,7 @@ async fn shut_down(worker: &Rc<WorkerContext>) {
         worker.background.poll_none(cx)
     });
     if deadline.limit(ended).await.is_err() {
-        tracing::error!("a task did not end; its sockets stay open until the process ends");
+        crate::log::error!("a task did not end; its sockets stay open until the process ends");
     }
     drop(deadline);
     worker.finish();

@@ -22,7 +22,7 @@ pub(crate) fn close_on_sigint(worker: &Rc<WorkerContext>, session: &Rc<Session>)
     // Registered here and not in the task, so that it takes effect before the task is polled.
     let handlers = match SigintHandlers::new() {
         Ok(handlers) => handlers,
-        Err(error) => return tracing::warn!(%error, "cannot handle SIGINT"),
+        Err(error) => return crate::log::warn!(%error, "cannot handle SIGINT"),
     };
     worker.tasks.spawn(async move {
         let interrupted = poll_fn(|cx| match handlers.wake_rx.poll_readable(cx) {

@@ -14,7 +14,7 @@ use crate::io::permit::ConnectionPermit;
 use crate::io::stream::Stream;
 use crate::message::OutBuf;
 use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
-use crate::worker::context::{ConnectionId, WorkerContext};
+use crate::worker::context::{Activity, ConnectionId, WorkerContext};
 #[cfg(feature = "tls")]
 use crate::worker::deadline::LimitedOrCut;
 use crate::worker::deadline::{Deadline, Limited};
@@ -114,9 +114,9 @@ impl HttpConn {
         self.deadline.limit_or_cut(future, || self.socket.stream.shutdown_both())
     }
 
-    /// Records whether the connection can be closed without losing data.
-    pub(crate) fn set_idle(&self, idle: bool) {
-        self.worker.set_connection_idle(self.socket.entry.id, idle);
+    /// Records what the end of the worker means for this connection.
+    pub(crate) fn set_activity(&self, activity: Activity) {
+        self.socket.set_activity(activity);
     }
 
     /// Receives at least one byte, until the deadline. Owns no empty buffer while it waits. `wanted`: the number of bytes
@@ -215,7 +215,7 @@ impl HttpConn {
             return;
         }
         self.socket.stream.shutdown_write();
-        self.set_deadline(LINGER);
+        self.set_deadline(self.socket.begin_linger(LINGER));
         let mut remaining = self.limits.linger;
         loop {
             self.rx.clear();
@@ -301,6 +301,21 @@ impl RegisteredStream {
 
     pub(crate) fn worker(&self) -> &WorkerContext {
         &self.entry.worker
+    }
+
+    fn set_activity(&self, activity: Activity) {
+        self.entry.worker.set_activity(self.entry.id, activity);
+    }
+
+    /// Everything was sent, and the peer has to close. Returns the time for that: `usual`, but a shutdown that has
+    /// stopped waiting leaves only the time in which the peer can receive the last bytes.
+    pub(crate) fn begin_linger(&self, usual: Duration) -> Duration {
+        const SHORT: Duration = Duration::from_millis(100);
+        if self.worker().has_stopped_waiting() {
+            return usual.min(SHORT);
+        }
+        self.set_activity(Activity::Receiving);
+        usual
     }
 
     /// Removes the socket from the worker's list.

@@ -14,6 +14,31 @@ pub(crate) struct MessageQueue {
 }
 
 const HEAD: usize = 5;
+
+/// How a queued message is sent, in the first byte of its record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark(u8);
+
+impl Mark {
+    const TEXT: u8 = 1;
+    /// A receipt waits for the outcome.
+    const CONFIRMED: u8 = 2;
+    /// It is not compressed.
+    const PLAIN: u8 = 4;
+
+    pub(crate) fn new(confirmed: bool, plain: bool) -> Self {
+        Self((u8::from(confirmed) * Self::CONFIRMED) | (u8::from(plain) * Self::PLAIN))
+    }
+
+    pub(crate) fn is_confirmed(self) -> bool {
+        self.0 & Self::CONFIRMED != 0
+    }
+
+    pub(crate) fn is_plain(self) -> bool {
+        self.0 & Self::PLAIN != 0
+    }
+}
+
 /// A vector with a larger capacity is freed when the queue becomes empty.
 const KEEP: usize = 16 * 1024;
 
@@ -25,9 +50,13 @@ impl MessageQueue {
     }
 
     pub(crate) fn push(&mut self, message: Message<'_>) {
-        let (text, data) = match message {
-            Message::Text(text) => (1, text.as_bytes()),
-            Message::Binary(bytes) => (0, bytes),
+        self.push_marked(message, Mark::default());
+    }
+
+    pub(crate) fn push_marked(&mut self, message: Message<'_>, Mark(mark): Mark) {
+        let (kind, data) = match message {
+            Message::Text(text) => (mark | Mark::TEXT, text.as_bytes()),
+            Message::Binary(bytes) => (mark, bytes),
         };
         if self.first > self.records.len() / 2 && self.first > KEEP {
             self.records.drain(..self.first);
@@ -35,20 +64,25 @@ impl MessageQueue {
         }
         let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
         self.records.reserve(HEAD + data.len());
-        self.records.push(text);
+        self.records.push(kind);
         self.records.extend_from_slice(&len.to_ne_bytes());
         self.records.extend_from_slice(&data[..len as usize]);
     }
 
     /// The oldest message.
     pub(crate) fn front(&self) -> Option<Message<'_>> {
-        let (&text, rest) = self.records.get(self.first..)?.split_first()?;
+        let (&kind, rest) = self.records.get(self.first..)?.split_first()?;
         let (len, rest) = rest.split_first_chunk()?;
         let data = rest.get(..u32::from_ne_bytes(*len) as usize)?;
         Some(match std::str::from_utf8(data) {
-            Ok(string) if text == 1 => Message::Text(string),
+            Ok(string) if kind & Mark::TEXT != 0 => Message::Text(string),
             _ => Message::Binary(data),
         })
+    }
+
+    /// The mark of the oldest message.
+    pub(crate) fn front_mark(&self) -> Mark {
+        Mark(self.records.get(self.first).map_or(0, |kind| kind & !Mark::TEXT))
     }
 
     /// Drops the oldest message.
@@ -100,6 +134,24 @@ mod tests {
         }
         assert!(queue.is_empty() && queue.front().is_none() && queue.bytes() == 0);
         queue.pop();
+    }
+
+    #[test]
+    fn marks_stay_with_their_messages() {
+        let mut queue = MessageQueue::default();
+        let marks = [(false, false), (true, false), (false, true), (true, true)];
+        let marks = marks.map(|(confirmed, plain)| Mark::new(confirmed, plain));
+        for mark in marks {
+            queue.push_marked(Message::Text("t"), mark);
+            queue.push_marked(Message::Binary(b"b"), mark);
+        }
+        for mark in marks {
+            for message in [Message::Text("t"), Message::Binary(b"b")] {
+                assert_eq!((queue.front(), queue.front_mark()), (Some(message), mark));
+                queue.pop();
+            }
+        }
+        assert_eq!(queue.front_mark(), Mark::default());
     }
 
     #[test]

@@ -8,11 +8,14 @@ pub(crate) mod outgoing;
 pub(crate) mod pem;
 pub(crate) mod permit;
 pub(crate) mod raw_websocket;
+pub(crate) mod receipt;
 mod recv_mode;
 pub(crate) mod send_buffer;
 pub(crate) mod stream;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+pub(crate) mod validity;
 pub(crate) mod ws_conn;
 pub(crate) mod ws_reader;
 pub(crate) mod ws_sender;

@@ -1,11 +1,13 @@
 //! [`Outgoing`]: the outbox of a session, and the WebSocket that takes its messages.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{OnceCell, Ref, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use eio_core::packet::Message;
 
-use crate::io::message_queue::MessageQueue;
+use crate::io::message_queue::{Mark, MessageQueue};
+use crate::io::receipt::Confirm;
 use crate::io::ws_sender::WsSender;
 
 /// The sending half of a session, of a server or of a client. The state machine, an argument, decides which packet is
@@ -16,6 +18,17 @@ pub(crate) struct Outgoing {
     queue: RefCell<MessageQueue>,
     /// The WebSocket, from its 101 on, also while it is only probed.
     ws: RefCell<Option<Rc<WsSender>>>,
+    /// The receipts, if one was ever asked for.
+    confirms: OnceCell<Box<RefCell<QueueConfirms>>>,
+}
+
+/// The receipts of messages that no transport has sent.
+#[derive(Default)]
+struct QueueConfirms {
+    /// Of the messages in the queue that are marked so, in their order.
+    queued: VecDeque<Confirm>,
+    /// Of the messages in the response to the held GET.
+    response: Vec<Confirm>,
 }
 
 /// The packet that the state machine allows next.
@@ -42,6 +55,51 @@ impl Outgoing {
     #[inline]
     pub(crate) fn is_queue_empty(&self) -> bool {
         self.queue.borrow().is_empty()
+    }
+
+    /// Queues a message, with its receipt if there is one.
+    pub(crate) fn push(&self, message: Message<'_>, plain: bool, confirm: Option<Confirm>) {
+        self.queue.borrow_mut().push_marked(message, Mark::new(confirm.is_some(), plain));
+        if let Some(confirm) = confirm {
+            self.confirms.get_or_init(Box::default).borrow_mut().queued.push_back(confirm);
+        }
+    }
+
+    /// Drops the oldest message of the queue and returns its receipt.
+    pub(crate) fn pop(&self) -> Option<Confirm> {
+        let mut queue = self.queue.borrow_mut();
+        let mark = queue.front_mark();
+        queue.pop();
+        if mark.is_confirmed() { self.next_confirm() } else { None }
+    }
+
+    fn next_confirm(&self) -> Option<Confirm> {
+        self.confirms.get()?.borrow_mut().queued.pop_front()
+    }
+
+    /// No message of the queue is sent any more. They stay until [`take_queue`](Self::take_queue).
+    pub(crate) fn stop(&self) {
+        let queued =
+            self.confirms.get().map(|confirms| std::mem::take(&mut confirms.borrow_mut().queued));
+        // Without a borrow: it wakes tasks of the application.
+        drop(queued);
+    }
+
+    /// Takes all messages of the queue.
+    pub(crate) fn take_queue(&self) -> MessageQueue {
+        std::mem::take(&mut *self.queue.borrow_mut())
+    }
+
+    /// The message of this receipt is in the response to the held GET.
+    pub(crate) fn confirm_with_response(&self, confirm: Confirm) {
+        self.confirms.get_or_init(Box::default).borrow_mut().response.push(confirm);
+    }
+
+    /// The receipts of messages in the response, which is sent now.
+    pub(crate) fn take_response_confirms(&self) -> Vec<Confirm> {
+        let take =
+            |confirms: &RefCell<QueueConfirms>| std::mem::take(&mut confirms.borrow_mut().response);
+        self.confirms.get().map(|confirms| take(confirms)).unwrap_or_default()
     }
 
     pub(crate) fn ws(&self) -> Ref<'_, Option<Rc<WsSender>>> {
@@ -89,7 +147,7 @@ impl Outgoing {
     pub(crate) fn flush<C>(
         &self,
         mut next: impl FnMut(bool) -> Option<Next<C>>,
-        message: impl Fn(&WsSender, Message<'_>),
+        message: impl Fn(&WsSender, Message<'_>, Mark),
         control: impl Fn(Option<&Rc<WsSender>>, C),
     ) {
         let ws = self.ws.borrow();
@@ -98,8 +156,16 @@ impl Outgoing {
             match next(!queue.is_empty()) {
                 Some(Next::Message) => {
                     let (Some(ws), Some(front)) = (&*ws, queue.front()) else { return };
-                    message(ws, front);
+                    let mark = queue.front_mark();
+                    message(ws, front, mark);
                     queue.pop();
+                    // A receipt may wake tasks of the application.
+                    drop(queue);
+                    if mark.is_confirmed()
+                        && let Some(confirm) = self.next_confirm()
+                    {
+                        ws.confirm(confirm);
+                    }
                 }
                 Some(Next::Control(packet)) => {
                     drop(queue);

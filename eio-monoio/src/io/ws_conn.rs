@@ -10,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use eio_core::buffer::RecvBuffer;
 use eio_core::ws::{CloseCode, Opcode, Ready, Role, encode, encode_close};
@@ -41,6 +42,13 @@ pub(crate) struct WsConn {
     /// The closing handshake is complete, and the peer need not close TCP first.
     closes_tcp: Cell<bool>,
     recv_mode: RecvMode,
+}
+
+impl Drop for WsConn {
+    fn drop(&mut self) {
+        // The session may live longer than its connection.
+        self.sender.confirm_unsent();
+    }
 }
 
 /// The owner of a connection, which is notified of writes.
@@ -178,7 +186,10 @@ impl WsConn {
         let (sender, stream) = (&self.sender, &self.socket.stream);
         let batch = sender.take();
         if sender.is_aborted() {
-            let _ = stream.try_send(&batch);
+            let sent = stream.try_send(&batch).unwrap_or(0);
+            // TLS may drop records that the kernel does not accept.
+            sender.confirm_sent(if stream.is_secure() { 0 } else { sent });
+            sender.confirm_unsent();
             batch.free(self.pool());
             stream.shutdown_both();
             return Writer::Done;
@@ -188,6 +199,12 @@ impl WsConn {
             // soon as the reader has ended, which needs no shutdown.
             if self.role == Role::Server && !self.closes_tcp.get() {
                 stream.shutdown_write();
+            }
+            let usual = Duration::from_millis(self.limits.close_timeout.into());
+            let linger = self.socket.begin_linger(usual);
+            if linger < usual {
+                self.sender.start_close_timer();
+                self.deadline.set(linger);
             }
             return Writer::Done;
         }
@@ -199,6 +216,7 @@ impl WsConn {
             return self.finish_write(Ok(()), len, observer);
         }
         self.limits.count(BYTES_SENT, at_once);
+        sender.confirm_sent(at_once);
         observer.on_write_pending();
         Writer::Busy(stream.write_all(batch.into_rest(at_once, self.pool())))
     }
@@ -211,12 +229,15 @@ impl WsConn {
     ) -> Writer<'static> {
         self.sender.finish_batch();
         if result.is_err() {
+            // The number of bytes that the kernel accepted is not known.
+            self.sender.confirm_unsent();
             self.write_failed.set(true);
             self.sender.abort();
             self.socket.stream.shutdown_both();
             return Writer::Done;
         }
         self.limits.count(BYTES_SENT, len);
+        self.sender.confirm_sent(usize::MAX);
         observer.on_written();
         Writer::Idle
     }

@@ -1,12 +1,13 @@
 //! [`WsSender`]: the sending side of a WebSocket connection, shared by its task and its session.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::task::{Context, Poll, Waker};
 
 use eio_core::packet::{Frame, Message};
 use eio_core::ws::{Opcode, encode};
 
 use crate::deflate::Outward;
+use crate::io::receipt::{Confirm, WriteConfirms};
 use crate::io::send_buffer::{Batch, SendBuffer};
 use crate::message::{Encoded, OutBuf, never_full};
 use crate::worker::pool::Pool;
@@ -25,6 +26,8 @@ pub(crate) struct WsSender {
     close_timer_started: Cell<bool>,
     /// The connection's task is being polled and looks at `out` before the poll ends: it needs no wake.
     being_polled: Cell<bool>,
+    /// The receipts, if one was ever asked for.
+    confirms: OnceCell<Box<RefCell<WriteConfirms>>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -56,6 +59,19 @@ impl WsSender {
             Some(deflate) if deflate.write(frame, mask, out) => {}
             _ => out.frame(frame, mask),
         });
+    }
+
+    /// Appends a message, not compressed.
+    pub(crate) fn plain_message(&self, pool: &Pool, frame: Frame<'_>, mask: Option<[u8; 4]>) {
+        self.write(pool, |out| out.frame(frame, mask));
+    }
+
+    /// The message that was appended last is confirmed when it is sent.
+    pub(crate) fn confirm(&self, confirm: Confirm) {
+        if self.is_open() {
+            let end = self.out.borrow().len();
+            self.confirms.get_or_init(Box::default).borrow_mut().add(end, confirm);
+        }
     }
 
     /// Appends a message that is encoded already.
@@ -135,7 +151,27 @@ impl WsSender {
     pub(crate) fn take(&self) -> Batch {
         let batch = self.out.borrow_mut().take();
         self.in_flight.set(batch.len());
+        if let Some(confirms) = self.confirms.get() {
+            confirms.borrow_mut().begin();
+        }
         batch
+    }
+
+    /// The kernel has accepted the first `sent` bytes of the batch.
+    pub(crate) fn confirm_sent(&self, sent: usize) {
+        if let Some(confirms) = self.confirms.get() {
+            // Each without a borrow: it wakes tasks of the application.
+            let next = || confirms.borrow_mut().pop(sent);
+            std::iter::from_fn(next).for_each(Confirm::sent);
+        }
+    }
+
+    /// No more bytes are sent.
+    pub(crate) fn confirm_unsent(&self) {
+        if let Some(confirms) = self.confirms.get() {
+            let unsent = confirms.borrow_mut().take_unsent();
+            drop(unsent);
+        }
     }
 
     /// Whether a write operation holds bytes.

@@ -34,6 +34,8 @@ pub enum ConnectionError {
     InvalidOrigin,
     /// Code 3, `TRANSPORT_MISMATCH`: a polling request for a session whose transport is WebSocket.
     TransportMismatch,
+    /// Code 3, `PROTOCOL_MISMATCH`: another protocol version within a session of version 4.
+    ProtocolMismatch,
     /// Code 3, `TRANSPORT_HANDSHAKE_ERROR`: an opening handshake that RFC 6455 does not allow.
     TransportHandshake,
     /// Code 3, `ID_GENERATION_ERROR`: [`Server::generate_id`](crate::Server::generate_id) returned an error or an id in
@@ -62,6 +64,7 @@ impl ConnectionError {
             Self::BadRequest
             | Self::InvalidOrigin
             | Self::TransportMismatch
+            | Self::ProtocolMismatch
             | Self::TransportHandshake
             | Self::IdGeneration
             | Self::Middleware => 3,
@@ -80,6 +83,7 @@ impl ConnectionError {
             Self::BadRequest
             | Self::InvalidOrigin
             | Self::TransportMismatch
+            | Self::ProtocolMismatch
             | Self::TransportHandshake
             | Self::IdGeneration
             | Self::Middleware => "Bad request",
@@ -95,6 +99,7 @@ impl ConnectionError {
         Some(match self {
             Self::InvalidOrigin => "INVALID_ORIGIN",
             Self::TransportMismatch => "TRANSPORT_MISMATCH",
+            Self::ProtocolMismatch => "PROTOCOL_MISMATCH",
             Self::TransportHandshake => "TRANSPORT_HANDSHAKE_ERROR",
             Self::IdGeneration => "ID_GENERATION_ERROR",
             Self::Middleware => "MIDDLEWARE_FAILURE",
@@ -164,6 +169,7 @@ impl From<Reject> for ConnectionError {
             Reject::UnknownTransport => Self::UnknownTransport,
             Reject::UnknownSid => Self::UnknownSid,
             Reject::BadHandshakeMethod => Self::BadHandshakeMethod,
+            Reject::ProtocolMismatch => Self::ProtocolMismatch,
             Reject::Forbidden => Self::Forbidden,
             Reject::UnsupportedVersion => Self::UnsupportedVersion,
             Reject::MethodNotAllowed => Self::MethodNotAllowed,
@@ -183,6 +189,7 @@ mod tests {
             Reject::UnknownSid,
             Reject::BadHandshakeMethod,
             Reject::BadRequest,
+            Reject::ProtocolMismatch,
             Reject::Forbidden,
             Reject::UnsupportedVersion,
             Reject::MethodNotAllowed,

@@ -108,7 +108,8 @@ pub trait Handler: Sized + 'static {
     /// Accepts or refuses a new session, before it exists.
     ///
     /// Called on the worker that accepted the connection, after every [`middleware`](crate::Server::middleware); an
-    /// accepted session stays there. The future is dropped after [`connect_timeout`](crate::Config::connect_timeout),
+    /// accepted session stays there. It may await what [`spawn`](crate::spawn) allows, such as a look-up in a database.
+    /// The future is dropped after [`connect_timeout`](crate::Config::connect_timeout),
     /// at whichever await it is, and the client is answered 503. It is not dropped when the client disconnects.
     ///
     /// If this panics, the client is answered 500.
@@ -162,8 +163,10 @@ pub trait Handler: Sized + 'static {
 
     /// Called once when a session has ended, exactly once for each call of [`open`](Self::open).
     ///
-    /// The futures of `open` and of all messages are complete, except those of messages with
-    /// [`Dispatch::Concurrent`](crate::Dispatch::Concurrent). [`Socket::data`] is still there; sends fail. There is no
+    /// The futures of `open` and of all messages are complete, or were dropped
+    /// [`handler_grace`](crate::Config::handler_grace) after the session had ended, except those of messages with
+    /// [`Dispatch::Concurrent`](crate::Dispatch::Concurrent). [`Socket::data`] is still there; sends fail;
+    /// [`Socket::undelivered`] returns the messages that were not sent. There is no
     /// timeout except that of a shutdown, which waits for this future. A panic has no effect.
     ///
     /// **Default:** does nothing.
@@ -224,7 +227,7 @@ pub trait Handler: Sized + 'static {
     /// Answers a request for a path that is neither Engine.IO's nor that of a [file](crate::Server::files), with the
     /// address of the client and the body as it arrives.
     ///
-    /// For uploads that must not be kept in memory, for requests behind a [proxy](crate::Config::trusted_proxies) and
+    /// For uploads that must not be kept in memory, for requests through a [proxy](crate::Config::trusted_proxies) and
     /// for client certificates. It has [`connect_timeout`](crate::Config::connect_timeout) from the call or from its
     /// last read of the body, which has [`body_timeout`](crate::Config::body_timeout). Timeouts, panics and the response
     /// are those of [`request`](Self::request).
@@ -281,7 +284,7 @@ pub(crate) fn default_session<S: 'static>() -> Result<S, Refusal> {
     }
     let unit: Box<dyn Any> = Box::new(());
     unit.downcast().map(|session| *session).map_err(|_| {
-        tracing::error!("a handler whose `Session` is not `()` must implement `connect`");
+        crate::log::error!("a handler whose `Session` is not `()` must implement `connect`");
         Refusal::broken()
     })
 }

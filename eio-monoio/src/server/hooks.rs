@@ -71,17 +71,17 @@ impl Hooks {
     /// Reports a refused request to the application.
     pub(crate) fn report<'r>(&self, request: &RequestInfo<'_>, refused: impl Into<Refused<'r>>) {
         let refused = refused.into();
-        tracing::debug!(error = %refused, "request refused");
+        crate::log::debug!(error = %refused, "request refused");
         let Some(report) = &self.refused else { return };
         if catch_unwind(AssertUnwindSafe(|| report(request, &refused))).is_err() {
-            tracing::error!("the on_connection_error hook panicked");
+            crate::log::error!("the on_connection_error hook panicked");
         }
     }
 }
 
 fn admit_sync(admit: &OnRequest, request: &RequestInfo<'_>) -> Result<(), Refusal> {
     catch_unwind(AssertUnwindSafe(|| admit(request))).unwrap_or_else(|_| {
-        tracing::error!("a middleware panicked; its request is refused");
+        crate::log::error!("a middleware panicked; its request is refused");
         Err(Refusal::broken())
     })
 }
@@ -169,7 +169,7 @@ pub(crate) fn write_lines(lines: &mut Vec<u8>, headers: &HeaderMap) {
             _ => Err(eio_core::http::WriteError::IllegalValue),
         };
         if written.is_err() {
-            tracing::warn!(header = %name, "the header is reserved or not valid; it is left out");
+            crate::log::warn!(header = %name, "the header is reserved or not valid; it is left out");
             out.0.truncate(start);
         }
     }

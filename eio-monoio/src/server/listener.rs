@@ -9,9 +9,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
+use crate::server::config::Config;
 use crate::worker::net;
 
 /// A listening socket for [`Server::listen`](crate::Server::listen), made outside the server: by systemd, before dropping
@@ -163,46 +166,55 @@ pub(crate) struct Sockets {
 /// One worker's descriptor of a listening socket.
 pub(crate) struct Listening {
     pub(crate) fd: OwnedFd,
-    /// The worker accepts the backlog when the server shuts down: no other process does.
-    pub(crate) drain: bool,
+    pub(crate) sharing: Sharing,
+}
+
+/// Which other processes accept connections of a listener, when this server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// No other process: the server accepts its backlog before it closes the listener.
+    No,
+    /// Processes that hold the same socket, and so its backlog.
+    Socket,
+    /// Processes with sockets of their own for the same port (SO_REUSEPORT): the backlog of this one is lost with it.
+    Port,
 }
 
 impl Sockets {
     /// Binds the first available address of a name, with a separate socket for each worker.
     pub(crate) fn tcp(
         addresses: impl ToSocketAddrs,
-        backlog: u32,
+        config: &Config,
         workers: usize,
     ) -> io::Result<Self> {
-        let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in addresses.to_socket_addrs()? {
-            match listen(address, backlog, workers) {
-                Ok(fds) => {
-                    return Ok(Self {
-                        endpoints: fds.first().map(endpoint).into_iter().collect(),
-                        listening: fds
-                            .into_iter()
-                            .map(|fd| vec![Listening { fd, drain: true }])
-                            .collect(),
-                        file: None,
-                    });
+        let addresses: Vec<SocketAddr> = addresses.to_socket_addrs()?.collect();
+        let attempt = || {
+            let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+            for &address in &addresses {
+                match listen(address, config.backlog, workers, config.share_port) {
+                    Ok(fds) => return Ok(fds),
+                    Err(error) => failure = named(&address, error),
                 }
-                Err(error) => failure = error,
             }
-        }
-        Err(failure)
+            Err(failure)
+        };
+        let fds = while_in_use(config.bind_timeout, attempt)?;
+        let endpoints = fds.first().map(endpoint).into_iter().collect();
+        let sharing = if config.share_port { Sharing::Port } else { Sharing::No };
+        let listening = fds.into_iter().map(|fd| vec![Listening { fd, sharing }]).collect();
+        Ok(Self { endpoints, listening, file: None })
     }
 
     /// Binds a Unix-domain socket, which all workers share.
-    pub(crate) fn unix(
-        path: &Path,
-        mode: Option<u32>,
-        backlog: u32,
-        workers: usize,
-    ) -> io::Result<Self> {
-        let named =
-            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        let (fd, file) = listen_at(path, mode, backlog).map_err(named)?;
+    pub(crate) fn unix(path: &Path, config: &Config, workers: usize) -> io::Result<Self> {
+        // Another file there is not going to go away.
+        let may_end = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+        let timeout = if may_end { config.bind_timeout } else { Duration::ZERO };
+        let attempt = || {
+            let listening = listen_at(path, config.unix_socket_mode, config.backlog);
+            listening.map_err(|error| named(&path.display(), error))
+        };
+        let (fd, file) = while_in_use(timeout, attempt)?;
         let listener = Listener { fd, name: None, shared: false };
         Ok(Self { file: Some(file), ..Self::given([listener], workers)? })
     }
@@ -219,13 +231,17 @@ impl Sockets {
         };
         for Listener { fd, shared, .. } in listeners {
             let endpoint = endpoint(&fd);
+            let mut sharing = if shared { Sharing::Socket } else { Sharing::No };
             if let Endpoint::Tcp(_) = endpoint {
                 // Accepted connections inherit it.
                 SockRef::from(&fd).set_tcp_nodelay(true)?;
+                if !shared && SockRef::from(&fd).reuse_port()? {
+                    sharing = Sharing::Port;
+                }
             }
             sockets.endpoints.push(endpoint);
             for listening in &mut sockets.listening {
-                listening.push(Listening { fd: fd.try_clone()?, drain: !shared });
+                listening.push(Listening { fd: fd.try_clone()?, sharing });
             }
         }
         if sockets.endpoints.is_empty() {
@@ -235,12 +251,54 @@ impl Sockets {
     }
 }
 
-/// One listener for each worker, all on the same address.
-fn listen(address: SocketAddr, backlog: u32, workers: usize) -> io::Result<Vec<OwnedFd>> {
-    if workers == 1 {
-        return Ok(vec![net::listen(address, backlog, false)?.into()]);
+/// An error that says which address or path it is about.
+fn named(address: &dyn fmt::Display, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{address}: {error}"))
+}
+
+/// Repeats `attempt` while the address is in use, for at most `timeout`; see
+/// [`Config::bind_timeout`](crate::Config::bind_timeout).
+fn while_in_use<T>(timeout: Duration, attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    const FIRST_DELAY: Duration = Duration::from_millis(5);
+    const LONGEST_DELAY: Duration = Duration::from_millis(100);
+    let started = Instant::now();
+    let mut delay = FIRST_DELAY;
+    loop {
+        let result = attempt();
+        let waited = started.elapsed();
+        match &result {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && waited < timeout => {
+                if delay == FIRST_DELAY {
+                    crate::log::warn!(
+                        %error,
+                        ?timeout,
+                        "cannot listen yet: another process has the address, or the kernel still \
+                         closes the sockets of one that has ended; trying again"
+                    );
+                }
+            }
+            Ok(_) if delay > FIRST_DELAY => {
+                crate::log::info!(?waited, "the address has become free");
+                return result;
+            }
+            _ => return result,
+        }
+        thread::sleep(delay.min(timeout - waited));
+        delay = (delay * 2).min(LONGEST_DELAY);
     }
-    if address.port() != 0 {
+}
+
+/// One listener for each worker, all on the same address. `share_port`: other processes may listen there too.
+fn listen(
+    address: SocketAddr,
+    backlog: u32,
+    workers: usize,
+    share_port: bool,
+) -> io::Result<Vec<OwnedFd>> {
+    if workers == 1 {
+        return Ok(vec![net::listen(address, backlog, share_port)?.into()]);
+    }
+    if address.port() != 0 && !share_port {
         // With SO_REUSEPORT a second server could bind the same address without an error: check that it is free.
         net::listen(address, backlog, false)?;
     }
@@ -296,7 +354,7 @@ impl Drop for SocketFile {
         if fs::symlink_metadata(&self.path).is_ok_and(is_ours)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::warn!(%error, "the socket file could not be removed");
+            crate::log::warn!(%error, "the socket file could not be removed");
         }
     }
 }

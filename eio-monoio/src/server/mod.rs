@@ -1,6 +1,7 @@
 //! [`Server`]: an application and its options, and how a server is started.
 
 pub(crate) mod async_handler;
+pub(crate) mod cause;
 pub(crate) mod config;
 pub(crate) mod conn;
 pub(crate) mod connection_error;
@@ -13,8 +14,10 @@ pub(crate) mod remote;
 pub(crate) mod request;
 pub(crate) mod request_body;
 pub(crate) mod running;
+pub(crate) mod server_ref;
 pub(crate) mod session;
 pub(crate) mod shard;
+mod signals;
 pub(crate) mod socket;
 mod start;
 #[cfg(feature = "tls")]
@@ -225,7 +228,7 @@ where
     /// - [`ServeError::Io`]: no address can be bound, the kernel refuses the chosen
     ///   [`driver`](Config::driver), or a worker ended at its start, for example because `new_handler` panicked.
     pub fn bind(self, address: impl ToSocketAddrs) -> Result<Running, ServeError> {
-        self.start(|config, workers| Sockets::tcp(address, config.backlog, workers))
+        self.start(|config, workers| Sockets::tcp(address, config, workers))
     }
 
     /// Starts the server on a Unix-domain socket at `path`, which all workers share.
@@ -236,9 +239,7 @@ where
     /// # Errors
     /// As [`bind`](Self::bind). A file that is not an abandoned socket is never touched.
     pub fn bind_unix(self, path: impl AsRef<Path>) -> Result<Running, ServeError> {
-        self.start(|config, workers| {
-            Sockets::unix(path.as_ref(), config.unix_socket_mode, config.backlog, workers)
-        })
+        self.start(|config, workers| Sockets::unix(path.as_ref(), config, workers))
     }
 
     /// Starts the server on sockets that listen already, which all workers share.

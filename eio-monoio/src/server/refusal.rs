@@ -5,7 +5,8 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-/// The answer to a session or request that the application refuses: any status, text, JSON and header fields.
+/// The answer to a session or request that the application refuses: any status, text, JSON and header fields. It may be
+/// a redirect, or a 200 of a middleware that answers by itself; what it refuses is to open or to serve a session.
 ///
 /// ```
 /// use eio_monoio::Refusal;
@@ -56,7 +57,7 @@ impl Refusal {
         let status = if (200..=599).contains(&status.as_u16()) {
             status
         } else {
-            tracing::error!(%status, "a refusal cannot have this status");
+            crate::log::error!(%status, "a refusal cannot have this status");
             StatusCode::INTERNAL_SERVER_ERROR
         };
         let (media_type, body) = (MediaType::None, Cow::Borrowed(&b""[..]));
@@ -85,7 +86,7 @@ impl Refusal {
         let media_type =
             media_type.try_into().map(|media_type| MediaType::Other(Box::new(media_type)));
         let media_type = media_type.unwrap_or_else(|_| {
-            tracing::warn!("a media type of a refusal is not valid; it is left out");
+            crate::log::warn!("a media type of a refusal is not valid; it is left out");
             MediaType::None
         });
         Self { media_type, body: body.into(), ..self }
@@ -117,7 +118,7 @@ impl Refusal {
             (Ok(name), Ok(value)) => {
                 self.headers.get_or_insert_default().append(name, value);
             }
-            _ => tracing::warn!("a header of a refusal is not valid; it is left out"),
+            _ => crate::log::warn!("a header of a refusal is not valid; it is left out"),
         }
         self
     }

@@ -1,5 +1,7 @@
 //! [`Remote`]: a handle to a server for other threads.
 
+use std::any::{Any, type_name};
+use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
@@ -12,10 +14,12 @@ use eio_core::packet::Message;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
-use crate::error::SendError;
+use crate::error::{SendError, SpawnError};
 use crate::message::{Encoded, check_separator};
 use crate::metrics::Metrics;
-use crate::server::shard::shared::{ServerShared, ShardMessage};
+use crate::server::shard::gather::Gather;
+use crate::server::shard::shared::{Except, ServerShared, ShardMessage};
+use crate::server::socket::Socket;
 
 /// A handle to a server for any thread: it is `Send`, `Sync` and cheap to clone.
 ///
@@ -32,7 +36,7 @@ use crate::server::shard::shared::{ServerShared, ShardMessage};
 ///
 /// /// Called on threads that are not the server's, with each event of another system.
 /// fn notify(remote: &Remote, subscribers: &[Sid], text: &str) {
-///     match remote.send_many(subscribers.iter().cloned(), text) {
+///     match remote.send_many(subscribers, text) {
 ///         Ok(()) => {}
 ///         Err(SendError::Full) => eprintln!("a worker is overloaded; some sessions were skipped"),
 ///         Err(error) => eprintln!("{error}"),
@@ -87,26 +91,13 @@ impl Remote {
     /// As [`send`](Self::send), if that applies to at least one worker. Sessions of other workers receive the message.
     pub fn send_many<'m>(
         &self,
-        sids: impl IntoIterator<Item = Sid>,
+        sids: impl IntoIterator<Item = impl Borrow<Sid>>,
         message: impl Into<Message<'m>>,
     ) -> Result<(), SendError> {
-        let mut shards = vec![Vec::new(); self.shared.mailboxes.len()];
-        for sid in sids {
-            if let Some(route) = self.shared.route(&sid) {
-                shards[usize::from(route.shard)].push(sid);
-            }
-        }
         let message = message.into();
         check_separator(message)?;
-        let message = Encoded::new(message);
-        let mut result = Ok(());
-        for (shard, sids) in shards.into_iter().enumerate().filter(|(_, sids)| !sids.is_empty()) {
-            let size = message.frame().len() + sids.len() * size_of::<Sid>();
-            let shard_message = ShardMessage::SendMany(sids.into(), message.clone());
-            // After an error too: the other workers receive it.
-            result = result.and(self.shared.offer(shard as u16, size, shard_message));
-        }
-        result
+        let sids = sids.into_iter().map(|sid| sid.borrow().clone());
+        self.shared.offer_many(None, sids, &Encoded::new(message)).1
     }
 
     /// Sends to every session of every worker. The message is encoded once. Sessions opened after this call do not
@@ -118,7 +109,23 @@ impl Remote {
         let message = message.into();
         check_separator(message)?;
         let message = Encoded::new(message);
-        self.shared.offer_all(None, self.shared.calls.next(), &message)
+        self.shared.offer_all(None, self.shared.calls.next(), &message, &Except::NONE)
+    }
+
+    /// Sends to every session as [`broadcast`](Self::broadcast), except to these.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn broadcast_except<'m>(
+        &self,
+        except: impl IntoIterator<Item = impl Borrow<Sid>>,
+        message: impl Into<Message<'m>>,
+    ) -> Result<(), SendError> {
+        let message = message.into();
+        check_separator(message)?;
+        let except = Except::new(except.into_iter().map(|sid| sid.borrow().clone()).collect());
+        let message = Encoded::new(message);
+        self.shared.offer_all(None, self.shared.calls.next(), &message, &except)
     }
 
     /// Ends one session, as [`Socket::disconnect`](crate::Socket::disconnect). An unknown sid is ignored.
@@ -163,6 +170,63 @@ impl Remote {
         self.shared.post(shard as u16, ShardMessage::Run(job));
     }
 
+    /// Calls `new_future` with the session of this sid on the worker of the session, and runs the future there as
+    /// [`spawn`](crate::spawn) does.
+    ///
+    /// `T` is the handler's [`Session`](crate::Handler::Session); this handle does not have that type, so it is compared
+    /// when this is called. The closure is sent to the worker, so its captures must be `Send`; the future need not be.
+    /// If the session has ended by then, the closure is dropped without a call. A panic is caught and logged.
+    ///
+    /// # Errors
+    /// - [`SpawnError::SessionType`]: the handler's sessions have data of another type.
+    /// - [`SpawnError::Closed`]: this server cannot have issued the sid.
+    ///
+    /// ```
+    /// use eio_monoio::{Remote, Sid, Socket, SpawnError};
+    ///
+    /// struct User {
+    ///     name: String,
+    /// }
+    ///
+    /// fn greet(remote: &Remote, sid: &Sid) -> Result<(), SpawnError> {
+    ///     remote.spawn_at(sid, |socket: Socket<User>| async move {
+    ///         let greeting = format!("hello, {}", socket.data().name);
+    ///         socket.send(greeting.as_str()).await.ok();
+    ///     })
+    /// }
+    /// ```
+    pub fn spawn_at<T: 'static, F: Future<Output = ()> + 'static>(
+        &self,
+        sid: &Sid,
+        new_future: impl FnOnce(Socket<T>) -> F + Send + 'static,
+    ) -> Result<(), SpawnError> {
+        let session_type = self.shared.session_type;
+        if !session_type.is::<T>() {
+            let (expected, found) = (session_type.name, type_name::<T>());
+            return Err(SpawnError::SessionType { expected, found });
+        }
+        let route = self.shared.route(sid).ok_or(SpawnError::Closed)?;
+        let job = Box::new(move |socket: &dyn Any| {
+            // Always `Some`: the types were compared above.
+            if let Some(socket) = socket.downcast_ref::<Socket<T>>() {
+                drop(crate::worker::task::spawn(new_future(socket.clone())));
+            }
+        });
+        self.shared.post(route.shard, ShardMessage::RunAt(sid.clone(), job));
+        Ok(())
+    }
+
+    /// The ids of the sessions of all workers, in no order. Sessions that are opened or end in the meantime may be
+    /// missing or listed.
+    ///
+    /// Completes when each worker has answered; a worker that has ended has no sessions. Each worker copies its ids
+    /// without a pause, 65 bytes for each session, so do not call it for every message. Any executor can poll it.
+    pub async fn sids(&self) -> Vec<Sid> {
+        let gather = Gather::default();
+        self.shared.post_all(|| ShardMessage::Sids(gather.part()));
+        gather.await
+    }
+
     /// The transport of a session; `None` if it is not open.
     ///
     /// Blocks until the worker of the session has answered, for at most one second, after which it returns `None`. Do
@@ -197,7 +261,18 @@ impl Remote {
     /// The file that cannot be used, and the reason. The server keeps the previous certificate and options then.
     #[cfg(feature = "tls")]
     pub fn reload_tls(&self) -> Result<(), crate::ConfigError> {
-        self.shared.identity.as_ref().map_or(Ok(()), crate::server::tls::Identity::reload)
+        self.shared.reload_tls()
+    }
+
+    /// Whether the server takes new sessions: neither a drain nor a shutdown has begun. For the route that a load
+    /// balancer asks (`/readyz`).
+    pub fn is_ready(&self) -> bool {
+        self.shared.is_ready()
+    }
+
+    /// Starts a drain; see [`Running::drain`](crate::Running::drain).
+    pub fn drain(&self) {
+        self.shared.drain();
     }
 
     /// Starts an orderly shutdown; see [`Running::shutdown`](crate::Running::shutdown).

@@ -8,6 +8,7 @@ use eio_core::http::{BodyDecoder, Framing, Step};
 
 use crate::io::http_conn::{HttpConn, RecvError};
 use crate::web::request::RequestInfo;
+use crate::worker::context::Activity;
 use crate::worker::deadline::Deadline;
 use crate::worker::pool::SCRATCH;
 
@@ -191,7 +192,12 @@ async fn receive_chunk(body: &mut RequestBody<'_>) -> Result<bool, RecvError> {
         match step {
             Step::Done => return Ok(false),
             // Not the whole body: a chunk needs no more memory than this.
-            Step::Need(n) => body.http.receive(n.min(SCRATCH)).await?,
+            Step::Need(n) => {
+                body.http.set_activity(Activity::Receiving);
+                let received = body.http.receive(n.min(SCRATCH)).await;
+                body.http.set_activity(Activity::Busy);
+                received?;
+            }
         }
         step = decoder.poll(&mut body.http.rx).map_err(RecvError::Bad)?;
     }

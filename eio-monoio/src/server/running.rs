@@ -1,4 +1,4 @@
-//! [`Running`]: the handle of a server that runs, and its signals.
+//! [`Running`]: the handle of a server that runs.
 
 use std::fmt;
 use std::io;
@@ -6,15 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals};
-
 use crate::error::ServeError;
 use crate::server::listener::{Endpoint, SocketFile};
 use crate::server::remote::Remote;
 use crate::server::shard::shared::ServerShared;
+use crate::server::signals::SignalWatch;
 use crate::worker::net::Driver;
-use crate::worker::signal::SignalGuard;
 
 /// A running server. Dropping it shuts the server down and waits for the end.
 ///
@@ -81,10 +78,10 @@ impl Running {
         }
         let driver = self.driver();
         if self.drivers.iter().any(|other| *other != driver) {
-            tracing::warn!("some workers have no ring; see `ulimit -l`");
+            crate::log::warn!("some workers have no ring; see `ulimit -l`");
         }
         for endpoint in &self.endpoints {
-            tracing::info!(address = %endpoint, %driver, workers, "listening");
+            crate::log::info!(address = %endpoint, %driver, workers, "listening");
         }
         Ok(self)
     }
@@ -124,14 +121,34 @@ impl Running {
 
     /// Starts an orderly shutdown and returns at once. Further calls have no effect.
     ///
-    /// 1. New sessions are refused with 503. Requests in progress are answered.
+    /// 1. New sessions are refused with 503 and `Retry-After`. Requests in progress are answered.
     /// 2. Every session sends its queued messages and a close packet, and its handlers complete.
     /// 3. Connections are accepted until all sessions have ended, for [`shutdown_grace`](crate::Config::shutdown_grace)
     ///    at most: a polling client may be between two polls.
-    /// 4. After [`shutdown_timeout`](crate::Config::shutdown_timeout), remaining sessions end, and connections and
+    /// 4. A quarter of a second after that grace the server stops waiting for incomplete requests, for polling clients
+    ///    that do not poll, for upgrades in progress, for clients that do not close, and for handlers of sessions that
+    ///    have ended.
+    /// 5. After [`shutdown_timeout`](crate::Config::shutdown_timeout), remaining sessions end, and connections and
     ///    handlers are cut off.
+    ///
+    /// A listener that other processes share ([`Listener::inherited`](crate::Listener::inherited),
+    /// [`share_port`](crate::Config::share_port)) is left to them at once, and a handshake on a connection that was
+    /// accepted before is not refused: its session opens, and closes.
     pub fn shutdown(&self) {
         self.shared.shut_down();
+    }
+
+    /// Starts a drain and returns at once: an orderly shutdown whose sessions do not all close at the same time. Further
+    /// calls have no effect, nor has one after [`shutdown`](Self::shutdown).
+    ///
+    /// 1. [`Remote::is_ready`] returns false, for the readiness check of a load balancer. Listeners that other processes
+    ///    share are left to them.
+    /// 2. For [`drain_wait`](crate::Config::drain_wait) everything else continues as before.
+    /// 3. The sessions close evenly over [`drain_time`](crate::Config::drain_time), each after its queued messages: over
+    ///    polling at the next poll, over WebSocket with code 1001. Handshakes are refused as in a shutdown.
+    /// 4. The server shuts down.
+    pub fn drain(&self) {
+        self.shared.drain();
     }
 
     /// Blocks until the server has ended, which [`shutdown`](Self::shutdown), [`Remote::shutdown`] or a signal causes.
@@ -159,7 +176,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown();
         if let Err(error) = self.wait() {
-            tracing::error!(%error, "the server ended with an error");
+            crate::log::error!(%error, "the server ended with an error");
         }
     }
 }
@@ -179,38 +196,6 @@ fn common_driver(drivers: &[Driver]) -> Driver {
     match drivers.first() {
         Some(first) if drivers.iter().all(|driver| driver == first) => *first,
         _ => Driver::Epoll,
-    }
-}
-
-/// A thread that handles SIGINT and SIGTERM for this server until it is dropped.
-pub(super) struct SignalWatch {
-    handle: Handle,
-    _guard: SignalGuard,
-}
-
-impl SignalWatch {
-    /// The first signal starts a shutdown, the second one ends the process.
-    pub(super) fn start(shared: &Arc<ServerShared>) -> io::Result<Self> {
-        let guard = SignalGuard::new()?;
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        let handle = signals.handle();
-        let shared = shared.clone();
-        std::thread::Builder::new().name("eio-signals".into()).spawn(move || {
-            for (count, signal) in signals.forever().enumerate() {
-                if count > 0 {
-                    std::process::exit(128 + signal);
-                }
-                tracing::info!("signal received, shutting down");
-                shared.shut_down();
-            }
-        })?;
-        Ok(Self { handle, _guard: guard })
-    }
-}
-
-impl Drop for SignalWatch {
-    fn drop(&mut self) {
-        self.handle.close();
     }
 }
 

@@ -1,9 +1,10 @@
-//! [`Socket`]: the handle of a session, and [`ServerRef`]: its server.
+//! [`Socket`]: the handle of a session.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use eio_core::packet::{Message, Packet};
 use eio_core::session::CloseReason;
@@ -11,8 +12,10 @@ use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::error::SendError;
-use crate::server::remote::Remote;
+use crate::io::receipt::Receipt;
+use crate::message::OwnedMessage;
 use crate::server::request::KeptRequest;
+use crate::server::server_ref::ServerRef;
 use crate::server::session::Session;
 
 /// A handle to one session, for handlers and tasks of its worker.
@@ -75,6 +78,21 @@ impl<T> Socket<T> {
         self.session.is_upgrading()
     }
 
+    /// The time since the last packet of the client: a message, a pong, or the handshake before the first of them.
+    ///
+    /// It may be too long by 100 ms. The first call on a worker starts a timer there that keeps it so, and may itself
+    /// return up to a ping interval too much: without it, messages are not worth reading the clock.
+    pub fn last_seen(&self) -> Duration {
+        self.session.last_seen()
+    }
+
+    /// The time from the last ping that the client answered to its pong, in milliseconds; `None` before the first.
+    ///
+    /// Over polling it includes the time until the client sends its POST. A busy client answers late.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.session.round_trip()
+    }
+
     /// The address of the client that opened the session, as [`RequestInfo::peer_addr`](crate::RequestInfo::peer_addr)
     /// returned it; `None` for a Unix-domain socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
@@ -96,6 +114,24 @@ impl<T> Socket<T> {
     /// The number of bytes that wait to be sent.
     pub fn queued(&self) -> usize {
         self.session.queued()
+    }
+
+    /// Takes the messages that no transport had taken when the session ended, in order: for storage until the user
+    /// connects again. Empty before the end, and after [`Handler::disconnect`](crate::Handler::disconnect).
+    ///
+    /// They are limited by [`outbound_high_water`](crate::Config::outbound_high_water). A GET takes messages with its
+    /// response, a WebSocket all messages at once: bytes that its client does not read wait in the connection. Where
+    /// those matter, ask for a [`Receipt`] for each message: it reports both.
+    ///
+    /// Engine.IO: `writeBuffer` in the event `close`.
+    pub fn undelivered(&self) -> Vec<OwnedMessage> {
+        let mut queue = self.session.take_undelivered();
+        let mut messages = Vec::new();
+        while let Some(message) = queue.front() {
+            messages.push(message.into());
+            queue.pop();
+        }
+        messages
     }
 
     /// Queues a message.
@@ -135,6 +171,35 @@ impl<T> Socket<T> {
         let _ = self.session.try_send(message.into());
     }
 
+    /// Queues a message, and returns a receipt that says whether it was handed to the kernel.
+    ///
+    /// Engine.IO: the callback of `send`.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    pub fn try_send_with_receipt<'m>(
+        &self,
+        message: impl Into<Message<'m>>,
+    ) -> Result<Receipt, SendError> {
+        self.session.try_send_confirmed(message.into(), true)
+    }
+
+    /// Sends messages that are compressed as [configured](crate::Config::per_message_deflate), or never: for a secret
+    /// next to bytes of others (its compressed length tells of it), and for data that is compressed already.
+    ///
+    /// A polling response with a message that is not to be compressed is sent uncompressed.
+    ///
+    /// Engine.IO: the option `compress` of `send`.
+    ///
+    /// ```
+    /// # fn send(socket: &eio_monoio::Socket<()>, picture: &[u8]) {
+    /// socket.compress(false).try_send(picture).ok();
+    /// # }
+    /// ```
+    pub fn compress(&self, compress: bool) -> Compress<'_, T> {
+        Compress { session: &self.session, compress }
+    }
+
     /// Queues a packet: a message as [`try_send`](Self::try_send), a close packet as [`disconnect`](Self::disconnect).
     ///
     /// python-engineio: `send_packet`.
@@ -159,6 +224,14 @@ impl<T> Socket<T> {
     /// Engine.IO: event `drain`, callback of `send`.
     pub async fn flushed(&self) {
         poll_fn(|cx| self.session.poll_flushed(cx)).await;
+    }
+
+    /// Completes when an upgrade is in progress (a WebSocket of the session is connected), a WebSocket carries the
+    /// session, or the session has ended. Cancel safe.
+    ///
+    /// Engine.IO: event `upgrading`.
+    pub async fn upgrading(&self) {
+        poll_fn(|cx| self.session.poll_upgrading(cx)).await;
     }
 
     /// Completes when a WebSocket carries the session, or the session has ended. Cancel safe.
@@ -200,7 +273,7 @@ impl<T> Socket<T> {
 
     /// The server of this session.
     pub fn server(&self) -> ServerRef<'_, T> {
-        ServerRef { session: &self.session }
+        ServerRef::new(&self.session)
     }
 }
 
@@ -219,73 +292,49 @@ impl<T> fmt::Debug for Socket<T> {
     }
 }
 
-/// The server of a session, as [`Socket::server`] returns it.
-///
-/// Calls take effect at once for sessions of this worker. For sessions of others they are passed to their workers'
-/// mailboxes, and take effect soon. After the server has ended they have no effect.
-///
-/// ```
-/// use eio_monoio::{Sid, Socket};
-///
-/// fn announce(socket: &Socket<String>, to: Option<&Sid>, text: &str) {
-///     let server = socket.server();
-///     match to {
-///         Some(sid) => server.send(sid, text),
-///         None => server.broadcast(format!("{} of {}: {text}", socket.data(), server.sessions()).as_str()),
-///     }
-/// }
-/// ```
-pub struct ServerRef<'a, T> {
+/// Sends messages on a session with a choice of compression, as [`Socket::compress`] returns it.
+pub struct Compress<'a, T> {
     session: &'a Rc<Session<T>>,
+    compress: bool,
 }
 
-impl<T: 'static> ServerRef<'_, T> {
-    /// Sends to every session of every worker, including this one. The message is encoded once.
+impl<T> Compress<'_, T> {
+    /// As [`Socket::try_send`].
     ///
-    /// It is skipped, and that is logged, for a session above its
-    /// [high-water mark](crate::Config::outbound_high_water), and for all sessions of a worker whose
-    /// [mailbox](crate::Config::mailbox_high_water) is full. Sessions opened later do not receive it.
-    pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) {
-        if let Some(server) = self.session.env.server.upgrade() {
-            server.broadcast(message.into());
-        }
+    /// # Errors
+    /// As [`Socket::try_send`].
+    pub fn try_send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
+        self.session.try_send_with(message.into(), self.compress)
     }
 
-    /// Sends to one session on any worker. An unknown sid is ignored; a message that cannot be queued is dropped, and
-    /// that is logged.
-    pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) {
-        if let Some(server) = self.session.env.server.upgrade() {
-            server.send_to(sid, message.into());
-        }
-    }
-
-    /// The session with this sid, if it is open and on this worker. `None` for sessions of other workers.
+    /// As [`Socket::send`].
     ///
-    /// python-engineio: `session(sid)`, for the data.
-    pub fn socket(&self, sid: &Sid) -> Option<Socket<T>> {
-        self.session.env.server.upgrade()?.find_here(sid).map(Socket::new)
-    }
-
-    /// Ends one session on any worker, as [`Socket::disconnect`]. An unknown sid is ignored.
-    pub fn disconnect(&self, sid: &Sid) {
-        if let Some(server) = self.session.env.server.upgrade() {
-            server.disconnect(sid);
+    /// # Errors
+    /// As [`Socket::send`].
+    pub async fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
+        let message = message.into();
+        loop {
+            match self.try_send(message) {
+                Err(SendError::Full) => poll_fn(|cx| self.session.poll_room(cx)).await,
+                other => return other,
+            }
         }
     }
 
-    /// The number of sessions of all workers.
-    pub fn sessions(&self) -> usize {
-        self.remote().sessions()
-    }
-
-    /// A handle for other threads.
-    pub fn remote(&self) -> Remote {
-        Remote::new(self.session.env.shared.clone())
+    /// As [`Socket::try_send_with_receipt`].
+    ///
+    /// # Errors
+    /// As [`Socket::try_send`].
+    pub fn try_send_with_receipt<'m>(
+        &self,
+        message: impl Into<Message<'m>>,
+    ) -> Result<Receipt, SendError> {
+        self.session.try_send_confirmed(message.into(), self.compress)
     }
 }
 
-impl<T: 'static> fmt::Debug for ServerRef<'_, T> {
+impl<T> fmt::Debug for Compress<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerRef").field("sessions", &self.sessions()).finish()
+        f.debug_struct("Compress").field("compress", &self.compress).finish_non_exhaustive()
     }
 }

@@ -5,15 +5,17 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use crate::error::{ConfigError, ServeError};
+use crate::log;
 use crate::server::Server;
 use crate::server::config::Config;
 use crate::server::handler::Handler;
-use crate::server::listener::Sockets;
-use crate::server::running::{Running, SignalWatch};
+use crate::server::listener::{Sharing, Sockets};
+use crate::server::running::Running;
 use crate::server::shard::disk::Disk;
 use crate::server::shard::plan::Plan;
 use crate::server::shard::run::run;
-use crate::server::shard::shared::ServerShared;
+use crate::server::shard::shared::{ServerShared, SessionType};
+use crate::server::signals::SignalWatch;
 #[cfg(feature = "tls")]
 use crate::server::tls::Identity;
 use crate::worker::mailbox::Mailbox;
@@ -32,6 +34,9 @@ where
         self.config.check()?;
         if let Some(files) = &self.files {
             files.check().map_err(|problem| ConfigError::new("files", problem))?;
+            for (path, error) in files.missing() {
+                log::warn!(path = %path.display(), %error, "static files cannot be read; requests get 404");
+            }
         }
         #[cfg(feature = "tls")]
         let identity = self.tls.map(Identity::new).transpose()?;
@@ -40,12 +45,16 @@ where
 
         let mailboxes: io::Result<Vec<_>> = (0..workers).map(|_| Mailbox::new()).collect();
         let (mailboxes, wake_rxs): (Vec<_>, Vec<_>) = mailboxes?.into_iter().unzip();
-        let shared = ServerShared::new(&self.config, self.hooks.ids.is_some(), mailboxes)?;
+        let session_type = SessionType::of::<H::Session>();
+        let generates_sids = self.hooks.ids.is_some();
+        let shared = ServerShared::new(&self.config, generates_sids, session_type, mailboxes)?;
         #[cfg(feature = "tls")]
         let shared = ServerShared { identity, ..shared };
-        let shared = Arc::new(shared);
-        let signals =
-            self.config.handle_signals.then(|| SignalWatch::start(&shared)).transpose()?;
+        let sharing = listening.iter().flatten().map(|listening| listening.sharing);
+        let shares_listeners = sharing.clone().all(|sharing| sharing != Sharing::No);
+        let shared = Arc::new(ServerShared { shares_listeners, ..shared });
+        let signals = self.config.handle_signals;
+        let signals = signals.then(|| SignalWatch::start(&shared, &self.config)).transpose()?;
         let disk = self.files.map(|files| Disk::start(files, &shared)).transpose()?.map(Arc::new);
 
         let max_connections = self.config.max_connections.unwrap_or_else(default_max_connections);
@@ -86,7 +95,7 @@ fn spawn_worker<H: Handler>(
         let _guard = ShutdownOnDrop(plan.shared.clone());
         let mut runtime = Runtime::build(plan.config.driver)?;
         let driver = runtime.driver();
-        tracing::debug!(worker = plan.id, %driver, "worker started");
+        log::debug!(worker = plan.id, %driver, "worker started");
         runtime.block_on(run(plan, &*new_handler, || {
             // The receiver is gone if another worker failed to start.
             let _ = started.send(driver);

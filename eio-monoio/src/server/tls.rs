@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
 use rustls::crypto::ring::Ticketer;
@@ -12,6 +12,8 @@ use rustls::server::danger::ClientCertVerifier;
 
 use crate::error::ConfigError;
 use crate::io::pem;
+use crate::io::validity;
+use crate::log;
 use crate::range;
 
 /// TLS options of a server, for [`Server::tls`](crate::Server::tls).
@@ -39,7 +41,7 @@ pub struct Tls {
 
 impl Tls {
     /// A server with this certificate (followed in the file by its intermediate certificates) and this private key
-    /// (PKCS #8, PKCS #1 or SEC 1).
+    /// (PKCS #8, PKCS #1 or SEC 1). A certificate that has expired or is not valid yet is used, with a warning in the log.
     #[must_use]
     pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         Self {
@@ -88,6 +90,12 @@ impl Tls {
         let chain =
             read(&self.certificate).and_then(|pem| pem::chain(&pem)).map_err(certificate)?;
         let private = read(&self.key).and_then(|pem| pem::key(&pem)).map_err(key)?;
+        for (position, certificate) in chain.iter().enumerate() {
+            if let Some(problem) = validity::problem(certificate, SystemTime::now()) {
+                let file = self.certificate.display();
+                log::warn!(%file, position, problem, "clients will refuse this certificate");
+            }
+        }
         let verifier = self.client_verifier()?;
         let builder = ServerConfig::builder_with_provider(pem::provider())
             .with_safe_default_protocol_versions()

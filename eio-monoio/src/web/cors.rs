@@ -7,7 +7,6 @@ use std::sync::Arc;
 use eio_core::http::{Headers, WriteError, header_line, response};
 
 use crate::message::OutBuf;
-use crate::web::persistence::Persistence;
 use crate::web::request::RequestInfo;
 
 /// The origins from which browsers may send requests: an option of a server, [`Config::cors`](crate::Config::cors).
@@ -52,7 +51,7 @@ impl OriginPredicate {
     /// A panic counts as false.
     pub(crate) fn allows(&self, origin: &str, request: &RequestInfo<'_>) -> bool {
         catch_unwind(AssertUnwindSafe(|| (self.0)(origin, request))).unwrap_or_else(|_| {
-            tracing::error!("the origin predicate panicked; the origin is refused");
+            crate::log::error!("the origin predicate panicked; the origin is refused");
             false
         })
     }
@@ -74,7 +73,7 @@ impl Eq for OriginPredicate {}
 
 impl Cors {
     /// Allows pages of the same origin and of these origins, each `scheme://host` or `scheme://host:port`. They are
-    /// compared ignoring case. [`Config::check`](crate::Config::check) reports a value of another form.
+    /// compared ignoring case and a default port. [`Config::check`](crate::Config::check) reports a value of another form.
     pub fn origins<S: Into<String>>(origins: impl IntoIterator<Item = S>) -> Self {
         Self::Origins(origins.into_iter().map(Into::into).collect())
     }
@@ -128,7 +127,7 @@ impl Cors {
             Self::Any | Self::Off => true,
             Self::SameOrigin => same_origin(origin, headers, secure),
             Self::Origins(list) => {
-                list.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+                list.iter().any(|allowed| equal_origins(allowed, origin))
                     || same_origin(origin, headers, secure)
             }
             Self::Predicate(predicate) => allows(predicate, origin),
@@ -166,13 +165,13 @@ pub(crate) fn write_allowed(lines: &mut Vec<u8>, origin: &str, credentials: bool
 }
 
 /// The response to a preflight request. `requested`: its `Access-Control-Request-Headers`, `None` if the origin is not
-/// allowed; `extra`: the lines of [`write_allowed`] and other header lines.
+/// allowed; `persistence`: the lines about the connection; `extra`: the lines of [`write_allowed`] and other header lines.
 pub(crate) fn write_preflight(
     out: &mut OutBuf,
     requested: Option<&[u8]>,
     date: &[u8],
     extra: &[u8],
-    after: Persistence,
+    persistence: &[u8],
 ) {
     let start = out.0.len();
     let is_allowed = requested.is_some();
@@ -182,7 +181,7 @@ pub(crate) fn write_preflight(
     let requested =
         if requested.iter().all(name) { str::from_utf8(requested).unwrap_or_default() } else { "" };
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
-        let mut head = response(out, 204)?.raw(date)?.raw(after.line())?.raw(extra)?;
+        let mut head = response(out, 204)?.raw(date)?.raw(persistence)?.raw(extra)?;
         if is_allowed {
             head = head.header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")?;
             if !requested.is_empty() {
@@ -207,21 +206,38 @@ fn is_origin(text: &str) -> bool {
 /// if a proxy names it or this server has TLS: otherwise there may be a proxy with TLS that does not name it.
 fn same_origin(origin: &str, headers: &Headers<'_, '_>, secure: bool) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return false;
-    }
+    let Some(is_secure) = is_secure(scheme) else { return false };
     let matches = |host: Option<&str>, proto: Option<&str>| {
-        host.is_some_and(|host| same_authority(authority, host, scheme))
-            && proto.is_none_or(|proto| proto.eq_ignore_ascii_case(scheme))
+        host.is_some_and(|host| same_authority(authority, host, is_secure))
+            && proto.is_none_or(|proto| self::is_secure(proto) == Some(is_secure))
     };
     let proto = first_of_list(headers.text("x-forwarded-proto")).or(secure.then_some("https"));
     matches(headers.text("host"), proto)
         || matches(first_of_list(headers.text("x-forwarded-host")), proto)
 }
 
-/// Whether two authorities are equal, ignoring case and the default port of the scheme (RFC 6454 section 4).
-fn same_authority(a: &str, b: &str, scheme: &str) -> bool {
-    let default = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+/// Whether a scheme has TLS; `None` if it is not one of the web. RFC 6455 section 3: `ws` and `wss` have the ports of
+/// `http` and `https`, and a proxy may name them for a request that asks for a WebSocket (Traefik does).
+fn is_secure(scheme: &str) -> Option<bool> {
+    let is = |names: [&str; 2]| names.iter().any(|name| name.eq_ignore_ascii_case(scheme));
+    if is(["https", "wss"]) { Some(true) } else { is(["http", "ws"]).then_some(false) }
+}
+
+/// Whether two origins are equal, ignoring case and the default port of the scheme (RFC 6454 section 4).
+fn equal_origins(a: &str, b: &str) -> bool {
+    if a.eq_ignore_ascii_case(b) {
+        return true;
+    }
+    let (Some((scheme, a)), Some((other, b))) = (a.split_once("://"), b.split_once("://")) else {
+        return false;
+    };
+    let secure = is_secure(scheme);
+    secure == is_secure(other) && secure.is_some_and(|secure| same_authority(a, b, secure))
+}
+
+/// Whether two authorities are equal, ignoring case and the default port of the scheme.
+fn same_authority(a: &str, b: &str, is_secure: bool) -> bool {
+    let default = if is_secure { ":443" } else { ":80" };
     let strip = |text| str::strip_suffix(text, default).unwrap_or(text).len();
     a[..strip(a)].eq_ignore_ascii_case(&b[..strip(b)])
 }
@@ -280,6 +296,42 @@ mod tests {
             ),
         ] {
             assert_eq!(judge(&Cors::SameOrigin, lines), expected, "{lines:?}");
+        }
+    }
+
+    /// Traefik writes the scheme of the WebSocket on requests that ask for one.
+    #[test]
+    fn schemes_of_websockets_are_those_of_http() {
+        for (origin, proto, expected) in [
+            ("https://a.example", "wss", "allowed"),
+            ("https://a.example", "WSS", "allowed"),
+            ("http://a.example", "ws", "allowed"),
+            ("https://a.example", "ws", "refused"),
+            ("http://a.example", "wss", "refused"),
+            ("wss://a.example", "https", "allowed"),
+            ("ws://a.example", "http", "allowed"),
+            ("ws://a.example", "https", "refused"),
+            ("https://a.example:443", "wss", "allowed"),
+            ("https://a.example", "ftp", "refused"),
+        ] {
+            let lines =
+                format!("Host: a.example\r\nX-Forwarded-Proto: {proto}\r\nOrigin: {origin}\r\n");
+            assert_eq!(judge(&Cors::SameOrigin, &lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn origins_of_the_list_have_default_ports() {
+        let cors = Cors::origins(["https://good.example:443", "capacitor://localhost"]);
+        for (origin, expected) in [
+            ("https://good.example", "allowed"),
+            ("HTTPS://GOOD.example", "allowed"),
+            ("capacitor://localhost", "allowed"),
+            ("http://good.example", "refused"),
+            ("https://good.example:8443", "refused"),
+        ] {
+            let lines = format!("Host: a.example\r\nOrigin: {origin}\r\n");
+            assert_eq!(judge(&cors, &lines), expected, "{origin}");
         }
     }
 

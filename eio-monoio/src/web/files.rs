@@ -225,6 +225,18 @@ impl Files {
         self.lines().map(drop)
     }
 
+    /// The paths of rules that do not exist or cannot be read now. They may exist later.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = (&std::path::Path, std::io::Error)> {
+        self.rules.iter().filter_map(|rule| {
+            let path = rule.path.as_path();
+            let readable = std::fs::metadata(path).and_then(|file| match file.is_dir() {
+                true => std::fs::read_dir(path).map(drop),
+                false => std::fs::File::open(path).map(drop),
+            });
+            readable.err().map(|error| (path, error))
+        })
+    }
+
     fn line(&self, name: &str, value: &str) -> Result<Vec<u8>, String> {
         let mut out = OutBuf::default();
         header_line(&mut out, name, &[value])

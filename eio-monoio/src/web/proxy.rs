@@ -29,8 +29,13 @@ impl FromStr for Trusted {
         };
         let address: IpAddr = address.parse().map_err(|_| invalid())?;
         let max = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(max), str::parse).map_err(|_| invalid())?;
-        if bits > max { Err(invalid()) } else { Ok(Self::Network(address, bits)) }
+        let bits: u8 = bits.map_or(Ok(max), str::parse).map_err(|_| invalid())?;
+        // Peers are compared as IPv4 where they are: so is a network below ::ffff:0:0/96.
+        match (address, address.to_canonical()) {
+            _ if bits > max => Err(invalid()),
+            (IpAddr::V6(_), ip @ IpAddr::V4(_)) if bits >= 96 => Ok(Self::Network(ip, bits - 96)),
+            _ => Ok(Self::Network(address, bits)),
+        }
     }
 }
 
@@ -125,7 +130,10 @@ fn for_parameter(element: &str) -> &str {
 fn address(text: &str) -> Option<SocketAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let with_port = || text.parse().ok();
-    bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0)).ok().or_else(with_port)
+    let address: Option<SocketAddr> =
+        bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0)).ok().or_else(with_port);
+    // A proxy that listens on [::] may write an IPv4 address as ::ffff:1.2.3.4.
+    address.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
 #[cfg(test)]
@@ -168,6 +176,8 @@ mod tests {
             ("127.0.0.1:1", &["127.0.0.1"], "X-Forwarded-For: 1.2.3.4\r\n", "1.2.3.4:0"),
             ("127.0.0.2:1", &["127.0.0.1"], "X-Forwarded-For: 1.2.3.4\r\n", "127.0.0.2:1"),
             ("9.9.9.9:1", &["0.0.0.0/0"], "X-Forwarded-For: 1.2.3.4\r\n", "1.2.3.4:0"),
+            ("10.0.0.7:1", &["::ffff:10.0.0.0/104"], "X-Forwarded-For: 1.2.3.4\r\n", "1.2.3.4:0"),
+            ("10.0.0.7:1", &["10.0.0.7"], "X-Forwarded-For: ::ffff:1.2.3.4\r\n", "1.2.3.4:0"),
             ("unix", &["unix"], "X-Forwarded-For: 1.2.3.4\r\n", "1.2.3.4:0"),
             ("unix", &["127.0.0.1"], "X-Forwarded-For: 1.2.3.4\r\n", "unix"),
         ] {

@@ -1,7 +1,7 @@
 //! [`RequestInfo`]: the head of a request, as the application reads it, and the values that it attaches.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -29,6 +29,8 @@ pub struct RequestInfo<'r> {
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) secure: bool,
     pub(crate) certificate: Option<&'r [u8]>,
+    /// The joined value of several `Cookie` lines, once it was asked for.
+    pub(crate) cookies: OnceCell<String>,
     pub(crate) attached: Attached,
 }
 
@@ -58,7 +60,13 @@ impl RequestInfo<'_> {
     }
 
     /// The value of the first header field with this name, in any case; `None` if it is absent or not UTF-8.
+    ///
+    /// Several `Cookie` fields are joined: clients of HTTP/2 may split the field, and not every proxy joins it again as
+    /// RFC 9113 section 8.2.3 requires.
     pub fn header(&self, name: &str) -> Option<&str> {
+        if name.eq_ignore_ascii_case(COOKIE) && self.head.headers.all(COOKIE).nth(1).is_some() {
+            return Some(self.cookies.get_or_init(|| join_cookies(&self.head)));
+        }
         self.head.headers.text(name)
     }
 
@@ -122,7 +130,7 @@ impl RequestInfo<'_> {
         value: impl TryInto<HeaderValue>,
     ) {
         let (Ok(name), Ok(value)) = (name.try_into(), value.try_into()) else {
-            tracing::warn!("a response header of the application is not valid; it is left out");
+            crate::log::warn!("a response header of the application is not valid; it is left out");
             return;
         };
         self.attached.0.borrow_mut().get_or_insert_default().headers.append(name, value);
@@ -166,6 +174,17 @@ impl fmt::Debug for RequestInfo<'_> {
     }
 }
 
+const COOKIE: &str = "cookie";
+
+/// The `Cookie` fields of a request as one.
+///
+/// > these MUST be concatenated into a single octet string using the two-octet delimiter of 0x3b, 0x20 (the ASCII
+/// > string "; ") (RFC 9113 section 8.2.3)
+fn join_cookies(head: &RequestHead<'_, '_>) -> String {
+    let lines = head.headers.all(COOKIE).filter_map(|line| str::from_utf8(line).ok());
+    lines.collect::<Vec<_>>().join("; ")
+}
+
 pub(crate) fn to_http<B>(head: &RequestHead<'_, '_>, body: B) -> http::Request<B> {
     let mut request = http::Request::new(body);
     *request.method_mut() = head.method.parse().unwrap_or_default();
@@ -178,6 +197,11 @@ pub(crate) fn to_http<B>(head: &RequestHead<'_, '_>, body: B) -> http::Request<B
         {
             request.headers_mut().append(name, value);
         }
+    }
+    if head.headers.all(COOKIE).nth(1).is_some()
+        && let Ok(cookies) = http::HeaderValue::from_str(&join_cookies(head))
+    {
+        request.headers_mut().insert(http::header::COOKIE, cookies);
     }
     request
 }

@@ -40,9 +40,13 @@ pub(crate) struct WorkerContext {
     connections: RefCell<Slab<Connection>>,
     /// Other objects that the end of the worker concerns.
     shutdown_hooks: RefCell<Slab<Weak<dyn ShutdownHook>>>,
+    /// A drain closes sessions, or a shutdown has begun.
+    leaving: Cell<bool>,
     shutting_down: Cell<bool>,
     /// Connections without a request are closed.
     stop_accepting: Cell<bool>,
+    /// Connections that only wait for their peer are closed too.
+    stop_waiting: Cell<bool>,
     finished: Cell<bool>,
     /// Woken when the worker has finished.
     waiter: WakerSlot,
@@ -59,8 +63,18 @@ pub(crate) type DateLine = [u8; 37];
 
 struct Connection {
     fd: RawFd,
+    activity: Activity,
+}
+
+/// What the end of its worker means for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
     /// Between two requests: closing it loses no data.
-    idle: bool,
+    Idle,
+    /// A request is incomplete, or everything was sent and the peer has to close: only the peer can continue it.
+    Receiving,
+    /// A request is being answered, or messages are exchanged.
+    Busy,
 }
 
 /// Identifies a connection of a worker.
@@ -79,8 +93,10 @@ impl Default for WorkerContext {
             services: Tasks::default(),
             connections: RefCell::default(),
             shutdown_hooks: RefCell::default(),
+            leaving: Cell::new(false),
             shutting_down: Cell::new(false),
             stop_accepting: Cell::new(false),
+            stop_waiting: Cell::new(false),
             finished: Cell::new(false),
             waiter: WakerSlot::default(),
             masks: RefCell::default(),
@@ -141,7 +157,7 @@ impl WorkerContext {
     /// RFC 6455 5.3: "The masking key needs to be unpredictable".
     pub(crate) fn mask(&self) -> [u8; 4] {
         self.masks.borrow_mut().take().unwrap_or_else(|error| {
-            tracing::error!(%error, "the operating system returned no random bytes");
+            crate::log::error!(%error, "the operating system returned no random bytes");
             [0; 4]
         })
     }
@@ -253,14 +269,32 @@ impl WorkerContext {
 impl WorkerContext {
     pub(crate) fn add_connection(&self, fd: RawFd) -> ConnectionId {
         // Fits: each connection has a descriptor, and those have 31 bits.
-        ConnectionId(self.connections.borrow_mut().insert(Connection { fd, idle: true }) as u32)
+        let connection = Connection { fd, activity: Activity::Idle };
+        ConnectionId(self.connections.borrow_mut().insert(connection) as u32)
     }
 
-    /// A connection that becomes idle after [`stop_accepting`](Self::stop_accepting) is closed at once.
-    pub(crate) fn set_connection_idle(&self, id: ConnectionId, idle: bool) {
+    /// A connection that becomes idle after [`stop_accepting`](Self::stop_accepting) is closed at once, one that begins
+    /// to wait for its peer after [`stop_waiting`](Self::stop_waiting) too.
+    pub(crate) fn set_activity(&self, id: ConnectionId, activity: Activity) {
         if let Some(connection) = self.connections.borrow_mut().get_mut(id.0 as usize) {
-            connection.idle = idle;
-            if idle && self.has_stopped_accepting() {
+            connection.activity = activity;
+            if self.closes(activity) {
+                net::abort(connection.fd);
+            }
+        }
+    }
+
+    fn closes(&self, activity: Activity) -> bool {
+        match activity {
+            Activity::Idle => self.has_stopped_accepting(),
+            Activity::Receiving => self.has_stopped_waiting(),
+            Activity::Busy => false,
+        }
+    }
+
+    fn close_connections(&self) {
+        for (_, connection) in self.connections.borrow().iter() {
+            if self.closes(connection.activity) {
                 net::abort(connection.fd);
             }
         }
@@ -278,8 +312,23 @@ impl WorkerContext {
         self.stop_accepting.get()
     }
 
+    pub(crate) fn has_stopped_waiting(&self) -> bool {
+        self.stop_waiting.get()
+    }
+
+    /// Whether sessions are being closed because the server ends.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
+    /// From now on sessions are closed because the server ends.
+    pub(crate) fn begin_leaving(&self) {
+        self.leaving.set(true);
+    }
+
     /// From now on no session or request begins.
     pub(crate) fn begin_shutdown(&self) {
+        self.begin_leaving();
         self.shutting_down.set(true);
         self.shutdown_hooks().into_iter().for_each(ShutdownHook::close);
     }
@@ -287,9 +336,13 @@ impl WorkerContext {
     /// Closes idle connections, now and from now on.
     pub(crate) fn stop_accepting(&self) {
         self.stop_accepting.set(true);
-        for (_, connection) in self.connections.borrow().iter().filter(|(_, c)| c.idle) {
-            net::abort(connection.fd);
-        }
+        self.close_connections();
+    }
+
+    /// Closes connections that wait for their peer, now and from now on.
+    pub(crate) fn stop_waiting(&self) {
+        self.stop_waiting.set(true);
+        self.close_connections();
     }
 
     /// Closes every connection and aborts every user future.

@@ -53,7 +53,7 @@ where
     tasks.background.spawn(async move {
         let outcome = worker.background.run(until_cancelled(future, &shared)).await;
         if matches!(outcome, Err(Stopped::Panicked)) {
-            tracing::error!("a spawned task panicked");
+            crate::log::error!("a spawned task panicked");
         }
         shared.finish(outcome.ok().flatten());
     });

@@ -181,7 +181,7 @@ impl<T> Drop for Guarded<T> {
     fn drop(&mut self) {
         let value = self.0.take();
         if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
-            tracing::error!("the application panicked while its data was dropped");
+            crate::log::error!("the application panicked while its data was dropped");
         }
     }
 }

@@ -98,7 +98,7 @@ impl ThreadPool {
                 drop(state);
                 // A panic of the work is part of its output. This is one of its destructor.
                 if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                    tracing::error!("blocking work panicked while it was dropped");
+                    crate::log::error!("blocking work panicked while it was dropped");
                 }
                 state = lock(&self.state);
             }

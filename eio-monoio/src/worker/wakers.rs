@@ -35,6 +35,14 @@ impl Wakers {
         }
     }
 
+    /// Removes the task of `cx` without waking it: a waker keeps the memory of its task.
+    pub(crate) fn remove(&self, cx: &Context<'_>) {
+        if let Some(mut wakers) = self.0.take() {
+            wakers.retain(|known| !known.will_wake(cx.waker()));
+            self.0.set(Some(wakers));
+        }
+    }
+
     /// Removes every task without waking it.
     pub(crate) fn clear(&self) {
         self.0.take();
@@ -98,6 +106,13 @@ mod tests {
         wakers.wake_all();
         assert!(wakers.is_empty());
         assert!(tasks.iter().all(|(count, _)| count.0.load(Ordering::Relaxed) == 1));
+        for (_, waker) in &tasks {
+            wakers.add(&Context::from_waker(waker));
+        }
+        wakers.remove(&Context::from_waker(&tasks[0].1));
+        assert!(!wakers.is_empty());
+        wakers.remove(&Context::from_waker(&tasks[1].1));
+        assert!(wakers.is_empty());
         wakers.add(&Context::from_waker(&tasks[0].1));
         wakers.clear();
         assert!(wakers.is_empty());

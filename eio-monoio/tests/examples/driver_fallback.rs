@@ -15,12 +15,19 @@ use crate::support::websocket::WebSocket;
 enum Refused {
     /// By a seccomp filter, as container runtimes do it, with this error.
     Filter(i32),
+    /// By a seccomp filter that allows `io_uring_setup` and refuses `io_uring_enter`, with this error.
+    EnterFilter(i32),
     /// By a limit on locked memory, in bytes.
     Memory(u64),
 }
 
-const REFUSALS: [Refused; 3] =
-    [Refused::Filter(libc::EPERM), Refused::Filter(libc::ENOSYS), Refused::Memory(0)];
+const REFUSALS: [Refused; 5] = [
+    Refused::Filter(libc::EPERM),
+    Refused::Filter(libc::ENOSYS),
+    Refused::EnterFilter(libc::EPERM),
+    Refused::EnterFilter(libc::ENOSYS),
+    Refused::Memory(0),
+];
 
 fn echo(driver: &str, refused: Refused) -> Command {
     let mut command = ServerProcess::command("echo");
@@ -32,7 +39,8 @@ fn echo(driver: &str, refused: Refused) -> Command {
 
 fn refuse(refused: Refused) -> io::Result<()> {
     match refused {
-        Refused::Filter(error) => filter(error),
+        Refused::Filter(error) => filter(libc::SYS_io_uring_setup, error),
+        Refused::EnterFilter(error) => filter(libc::SYS_io_uring_enter, error),
         Refused::Memory(limit) => {
             let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
             const CAP_IPC_LOCK: libc::c_ulong = 14;
@@ -47,16 +55,15 @@ fn refuse(refused: Refused) -> io::Result<()> {
     }
 }
 
-/// Makes `io_uring_setup` fail with `error` in this process and in the programs that it executes.
-fn filter(error: i32) -> io::Result<()> {
+/// Makes a system call fail with `error` in this process and in the programs that it executes.
+fn filter(call: libc::c_long, error: i32) -> io::Result<()> {
     const ALLOW: u32 = 0x7fff_0000;
     const ERRNO: u32 = 0x0005_0000;
     // `struct seccomp_data` begins with the number of the system call.
     let load = libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 };
-    let setup = libc::SYS_io_uring_setup as u32;
-    let is_setup = libc::sock_filter { code: 0x15, jt: 0, jf: 1, k: setup };
+    let is_call = libc::sock_filter { code: 0x15, jt: 0, jf: 1, k: call as u32 };
     let answer = |k| libc::sock_filter { code: 0x06, jt: 0, jf: 0, k };
-    let mut program = [load, is_setup, answer(ERRNO | error as u32), answer(ALLOW)];
+    let mut program = [load, is_call, answer(ERRNO | error as u32), answer(ALLOW)];
     let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: the program outlives both calls, which read it.
     let set = unsafe {

@@ -11,7 +11,7 @@ use crate::support::request::{POLLING, Request};
 use crate::support::wait::TIMEOUT;
 
 /// The `echo` example as systemd starts it: with a socket as descriptor 3, and the process id that it is for.
-fn activated(socket: &TcpListener, pid: &str) -> Command {
+pub(super) fn activated(socket: &TcpListener, pid: &str) -> Command {
     let mut command = Command::new("sh");
     // `$$` stays the process id across `exec`.
     let script = format!(

@@ -9,4 +9,5 @@ mod browser;
 mod clients;
 mod curl;
 mod options;
+mod requests;
 mod servers;

@@ -30,6 +30,36 @@ fn keep_alive_connection_stays_open() {
     });
 }
 
+/// RFC 9112 9.3.1: a client must not repeat a POST, so it has to know how long it may use a connection.
+#[test]
+fn persistent_responses_announce_the_idle_timeout() {
+    for (idle, announced) in [(2_999, "timeout=2"), (65_000, "timeout=65"), (500, "timeout=0")] {
+        let config = default_config().idle_timeout(Duration::from_millis(idle));
+        let server = TestServer::start(config);
+        let polling = Polling::open(server.addr());
+        let post = Request::post(&target(&polling.sid), "4a");
+        for request in [
+            post.clone(),
+            Request::get(&target(&polling.sid)),
+            Request::get("/engine.io/"),
+            Request::new("OPTIONS", POLLING),
+            Request::get("/elsewhere"),
+        ] {
+            let response = Connection::open(server.addr()).request(&request);
+            assert_eq!(response.header("Keep-Alive"), Some(announced), "{response:?}");
+            assert_eq!(response.header("Connection"), Some("keep-alive"), "{response:?}");
+            if response.status != 200 {
+                let close = request.header("Connection", "close");
+                let response = Connection::open(server.addr()).request(&close);
+                assert_eq!(response.header("Keep-Alive"), None, "{response:?}");
+                assert_eq!(response.header("Connection"), Some("close"), "{response:?}");
+            }
+        }
+        let upgrade = Connection::open(server.addr()).request(&Request::upgrade(WEBSOCKET));
+        assert_eq!((upgrade.status, upgrade.header("Keep-Alive")), (101, None));
+    }
+}
+
 #[test]
 fn connection_close_is_obeyed() {
     for_each_config(|config| {

@@ -41,7 +41,7 @@ fn every_mistake_gets_a_message_that_names_the_fix() {
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
-/// What is wrong with the output of the compiler, if anything.
+/// Compares the output of the compiler with the case, and returns the differences.
 fn check(compiler: &Compiler, case: &Path) -> Option<String> {
     let source = fs::read_to_string(case).expect("a case");
     let marked = |mark| source.lines().filter_map(move |line| line.strip_prefix(mark));

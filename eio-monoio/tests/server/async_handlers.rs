@@ -11,7 +11,7 @@ use crate::support::configs::{default_config, for_each_config};
 use crate::support::connection::Connection;
 use crate::support::log::{Entry, Log};
 use crate::support::polling::Polling;
-use crate::support::request::Request;
+use crate::support::request::{POLLING, Request};
 use crate::support::test_server::TestServer;
 use crate::support::websocket::WebSocket;
 
@@ -68,6 +68,31 @@ fn async_handler_receives_messages_in_order() {
         }
         assert_eq!(answers, "47 a\x1e48 b");
     });
+}
+
+/// A handler without `connect`.
+struct Open<S>(std::marker::PhantomData<S>);
+
+impl<S: 'static> AsyncHandler for Open<S> {
+    type Session = S;
+
+    async fn message(&self, socket: Socket<S>, message: OwnedMessage) {
+        socket.send(&message).await.expect("an open session");
+    }
+}
+
+#[test]
+fn handler_without_connect_accepts_every_session_of_unit() {
+    for_each_config(|config| {
+        let server = TestServer::run(config, |_| Open::<()>(std::marker::PhantomData));
+        Polling::open(server.addr()).assert_alive();
+        WebSocket::open(server.addr()).0.assert_alive();
+    });
+    // Nothing can create this session. A type with a size does not compile.
+    struct Marker;
+    let server = TestServer::run(default_config(), |_| Open::<Marker>(std::marker::PhantomData));
+    let mut conn = Connection::open(server.addr());
+    conn.request(&Request::get(POLLING)).assert(500, r#""Internal Server Error""#);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use eio_monoio::{
-    Config, ConnectRequest, Handler, Message, OwnedMessage, Packet, Refusal, SendError, Sid,
-    Socket, sleep, spawn,
+    CloseReason, Config, ConnectRequest, Handler, Message, OwnedMessage, Packet, Refusal,
+    SendError, Sid, Socket, sleep, spawn,
 };
 
 use crate::support::log::{Entry, Log};
@@ -72,6 +72,8 @@ impl Commands {
             let note = |text: String| {
                 log.push(&socket, Entry::Message(OwnedMessage::Text(text)));
             };
+            socket.upgrading().await;
+            note(format!("upgrading: {}", socket.is_upgrading()));
             socket.upgraded().await;
             note(format!("upgraded to {}", socket.transport()));
             note(format!("ended: {:?}", socket.ended().await));
@@ -110,6 +112,37 @@ impl Commands {
                     }
                 };
                 note(format!("{} {error:?}", sent > 5));
+            }
+            "receipts" => {
+                let (count, text) = argument.split_once(' ').expect("a count and a text");
+                for n in 0..count.parse().expect("a number") {
+                    let text = format!("{n} {text}");
+                    let receipt = socket.try_send_with_receipt(text.as_str());
+                    let (log, socket) = (self.log.clone(), socket.clone());
+                    spawn(async move {
+                        let result = match receipt {
+                            Ok(receipt) => receipt.await,
+                            Err(error) => Err(error),
+                        };
+                        let note = format!("{n} {result:?}");
+                        log.push(&socket, Entry::Message(OwnedMessage::Text(note)));
+                    });
+                }
+            }
+            "times" => {
+                let round_trip = socket.round_trip().map(|time| time.as_millis());
+                let times = format!("{} {round_trip:?}", socket.last_seen().as_millis());
+                socket.try_send(times.as_str()).expect("the queue has room");
+            }
+            "silence" => {
+                let socket = socket.clone();
+                socket.last_seen();
+                sleep(Duration::from_millis(150)).await;
+                let seen = socket.last_seen();
+                note(format!("silent: {}", seen >= Duration::from_millis(150)));
+            }
+            "uncompressed" => {
+                socket.compress(false).try_send(argument).expect("the queue has room");
             }
             "separator" => note(format!("{:?}", socket.try_send("a\u{1e}4b"))),
             "abort" => {
@@ -163,6 +196,17 @@ impl Handler for Commands {
                 Message::Text(command) => self.execute(&socket, command).await,
                 Message::Binary(_) => panic!("no command"),
             }
+        }
+    }
+
+    /// Logs the undelivered messages of a session with the name `keeper`.
+    async fn disconnect(&self, socket: &Socket<String>, _: CloseReason) {
+        if socket.data() == "keeper" {
+            self.log_result(socket, format!("{} queued", socket.queued()));
+            for message in socket.undelivered() {
+                self.log.push(socket, Entry::Message(message));
+            }
+            self.log_result(socket, format!("and then {}", socket.undelivered().len()));
         }
     }
 }

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use eio_monoio::{CloseReason, PerMessageDeflate, Server};
 
+use crate::commands::Commands;
 use crate::support::app::App;
 use crate::support::configs::{default_config, for_each_config};
 use crate::support::connection::Connection;
 use crate::support::deflate::{DeflatePeer, RSV1};
 use crate::support::log::Log;
 use crate::support::polling::{Polling, sid_of};
-use crate::support::request::{Request, WEBSOCKET};
+use crate::support::request::{Request, WEBSOCKET, target};
 use crate::support::response::Response;
 use crate::support::test_server::TestServer;
 use crate::support::websocket::{BINARY, CLOSE, PING, PONG, TEXT, WebSocket, frame};
@@ -120,6 +121,52 @@ fn messages_above_the_threshold_are_compressed() {
         getrandom::fill(&mut noise).expect("random bytes");
         socket.conn.write(frame(BINARY | RSV1, &DeflatePeer::new().compress(&noise)));
         assert!(socket.binary() == noise);
+    });
+}
+
+#[test]
+fn message_can_be_sent_uncompressed_over_both_transports() {
+    for_each_config(|config| {
+        let server = Commands::start(config.per_message_deflate(deflate()));
+        let text = "x".repeat(5000);
+        let command = format!("4uncompressed {text}");
+        // A connection whose messages refer to earlier ones, too.
+        for offer in ["permessage-deflate; server_no_context_takeover", "permessage-deflate"] {
+            let (mut socket, _) = open(&server, offer);
+            socket.send(&format!("4broadcast {text}"));
+            assert_eq!(socket.frame().first, TEXT | RSV1);
+            socket.send(&command);
+            assert_eq!(socket.text(), format!("4{text}"));
+        }
+        // Over polling it is queued; a response with other messages is sent uncompressed, too.
+        let mut polling = Polling::open(server.addr());
+        let gzip = |polling: &Polling| {
+            Request::get(&target(&polling.sid)).header("Accept-Encoding", "gzip")
+        };
+        for (body, uncompressed) in [
+            (command.clone(), true),
+            (format!("4broadcast {text}"), false),
+            (format!("4broadcast {text}\x1e{command}"), true),
+        ] {
+            polling.post_ok(&body);
+            let response = polling.get.request(&gzip(&polling));
+            assert_eq!(response.status, 200);
+            assert_eq!(
+                response.header("Content-Encoding").is_none(),
+                uncompressed,
+                "{}",
+                &body[..20]
+            );
+        }
+        // One that was queued before an upgrade keeps its option.
+        polling.post_ok(&command);
+        let target = format!("{WEBSOCKET}&sid={}", polling.sid);
+        let (conn, response) = ask(server.addr(), &target, "permessage-deflate");
+        assert_eq!(response.status, 101);
+        let mut socket = WebSocket { conn };
+        socket.probe();
+        socket.send("5");
+        assert_eq!(socket.text(), format!("4{text}"));
     });
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use eio_monoio::CloseReason;
 
+use crate::commands::{Commands, results};
 use crate::support::configs::for_each_config;
 use crate::support::connection::Connection;
 use crate::support::log::Entry;
@@ -98,5 +99,37 @@ fn grace_is_announced_and_does_not_delay_pings() {
             assert_eq!(socket.text(), "2");
             socket.send("3");
         }
+    });
+}
+
+/// The two times in a report of the application, in milliseconds.
+#[track_caller]
+fn times(report: &str) -> (u64, Option<u64>) {
+    let (seen, round_trip) = report[1..].split_once(' ').expect("two times");
+    let ms = |text: &str| text.parse().expect("a number");
+    let round_trip = round_trip.strip_prefix("Some(").and_then(|text| text.strip_suffix(')'));
+    (ms(seen), round_trip.map(ms))
+}
+
+#[test]
+fn handler_learns_the_round_trip_and_when_the_client_was_last_seen() {
+    for_each_config(|config| {
+        let server = Commands::start(config.ping_interval(INTERVAL).ping_timeout(20 * TIMEOUT));
+        let (mut socket, sid) = WebSocket::open(server.addr());
+        socket.send("4times");
+        assert_eq!(times(&socket.text()).1, None);
+        assert_eq!(socket.text(), "2");
+        let pause = INTERVAL / 2;
+        std::thread::sleep(pause);
+        let answered = Instant::now();
+        socket.send("3");
+        socket.send("4times");
+        let (seen, round_trip) = times(&socket.text());
+        // The server reads its clock for the pong, and rounds down to milliseconds.
+        assert!(seen <= answered.elapsed().as_millis() as u64 + 1, "{seen}");
+        let round_trip = round_trip.expect("one round trip");
+        assert!(round_trip >= pause.as_millis() as u64 - 2, "{round_trip}");
+        socket.send("4silence");
+        assert_eq!(results(&server, &sid, 1), ["silent: true"]);
     });
 }

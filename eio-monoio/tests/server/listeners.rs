@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::time::Duration;
 
 use eio_monoio::{
     Config, ConnectRequest, Endpoint, Handler, Listener, Message, Refusal, Running, ServeError,
@@ -115,7 +116,7 @@ fn only_an_abandoned_socket_is_replaced() {
         }
         other => panic!("not refused: {other:?}"),
     };
-    taken(server(default_config()).bind_unix(&path));
+    taken(server(default_config().bind_timeout(Duration::ZERO)).bind_unix(&path));
     open(&path);
 
     // The path now belongs to another socket, which the server must not remove.

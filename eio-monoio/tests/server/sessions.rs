@@ -91,17 +91,18 @@ fn upgraded_and_ended_complete_at_the_event() {
         let mut polling = Polling::open(server.addr());
         polling.post_ok("4watch");
         let mut socket = WebSocket::attach(server.addr(), &polling.sid);
+        assert_eq!(results(&server, &polling.sid, 1), ["upgrading: true"]);
         socket.probe();
-        assert_eq!(server.log.messages(&polling.sid), []);
+        assert_eq!(server.log.messages(&polling.sid).len(), 1);
         socket.send("5");
-        assert_eq!(results(&server, &polling.sid, 1), ["upgraded to websocket"]);
+        assert_eq!(results(&server, &polling.sid, 2)[1], "upgraded to websocket");
         socket.send("1");
-        assert_eq!(results(&server, &polling.sid, 2)[1], "ended: ClientDisconnect");
+        assert_eq!(results(&server, &polling.sid, 3)[2], "ended: ClientDisconnect");
         // The end of a session that never upgrades is reported, too.
         let mut polling = Polling::open(server.addr());
         polling.post_ok("4watch\x1e1");
-        let ended = ["upgraded to polling", "ended: ClientDisconnect"];
-        assert_eq!(results(&server, &polling.sid, 2), ended);
+        let ended = ["upgrading: false", "upgraded to polling", "ended: ClientDisconnect"];
+        assert_eq!(results(&server, &polling.sid, 3), ended);
     });
 }
 

@@ -280,7 +280,7 @@ fn pending_work_is_cancelled_at_the_timeout() {
 #[test]
 fn handshake_during_shutdown_opens_no_session() {
     for_each_config(|config| {
-        let server = Stoppable::start(config.shutdown_timeout(LONG));
+        let server = Stoppable::start(config.shutdown_timeout(LONG).shutdown_grace(LONG));
         let (mut begun, mut asked) =
             (Connection::open(server.addr()), Connection::open(server.addr()));
         let request = Request::get(POLLING).bytes();

@@ -98,20 +98,35 @@ impl ServerProcess {
     /// # Panics
     ///
     /// As [`start`](Self::start).
-    pub(crate) fn run_with_stdin(mut command: Command) -> Self {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub(crate) fn run_with_stdin(command: Command) -> Self {
+        let mut server = Self::run_with_stderr(command, Stdio::piped());
+        server.log.follow(server.child.stderr.take(), None);
+        server
+    }
+
+    /// [`run_with_stdin`](Self::run_with_stdin) with another standard error, which is not read.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub(crate) fn run_with_stderr(mut command: Command, stderr: Stdio) -> Self {
+        command.stdout(Stdio::piped()).stderr(stderr);
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
 
         let log = Log::default();
         let (ready, listening) = mpsc::channel();
         log.follow(child.stdout.take(), Some(ready));
-        log.follow(child.stderr.take(), None);
         match wait_until_ready(&listening) {
             Some((url, addr)) => Self { child, addr, url, log },
             None => {
                 _ = child.kill();
                 let status = child.wait();
+                if let Some(mut stderr) = child.stderr.take() {
+                    let mut rest = String::new();
+                    _ = stderr.read_to_string(&mut rest);
+                    log.0.lock().unwrap_or_else(PoisonError::into_inner).push(rest);
+                }
                 panic!("{command:?} does not listen ({status:?}); its output:\n{log}");
             }
         }
@@ -129,6 +144,11 @@ impl ServerProcess {
     /// The id of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Closes the reading end of standard error, if it is a pipe.
+    pub(crate) fn close_stderr(&mut self) {
+        self.child.stderr.take();
     }
 
     /// Sends SIGTERM and does not wait.

@@ -36,6 +36,11 @@ impl TestServer {
         Self { running: server.bind("127.0.0.1:0").expect("the server starts"), log }
     }
 
+    /// A server that runs already, whose application writes to `log`.
+    pub(crate) fn of(running: Running, log: Log) -> Self {
+        Self { running, log }
+    }
+
     pub(crate) fn addr(&self) -> SocketAddr {
         self.running.local_addr()
     }

@@ -14,9 +14,11 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 use crate::support::configs::default_config;
 use crate::support::connection::Connection;
 use crate::support::polling::sid_of;
+use crate::support::process::signal;
 use crate::support::request::{POLLING, Request, target};
+use crate::support::temp_dir::TempDir;
 use crate::support::tls::{Identity, Pki, originate, write_identity};
-use crate::support::wait::TIMEOUT;
+use crate::support::wait::{TIMEOUT, eventually};
 
 /// Sends a description of the client as the first message of a session.
 struct Describing;
@@ -76,7 +78,7 @@ struct Agreed {
 #[test]
 fn reload_applies_a_valid_certificate_only() {
     let (old, new) = (Identity::new(), Pki::new());
-    let running = serve(default_config(), old.tls());
+    let running = serve(default_config().handle_signals(true), old.tls());
     let address = running.local_addr();
     let mut open = Connection::open(originate(old.pki.client(None), address));
     let sid = sid_of(open.request(&Request::get(POLLING)).text());
@@ -90,6 +92,13 @@ fn reload_applies_a_valid_certificate_only() {
     // Connections that are open stay open.
     open.request(&Request::post(&target(&sid), "4still here")).assert(200, "ok");
 
+    // SIGHUP reloads, too.
+    write_identity(&old.directory, &old.pki.certify("127.0.0.1"));
+    signal("-HUP", &std::process::id().to_string());
+    eventually("the old certificate", || ask(&trusts_old, address).is_ok());
+
+    write_identity(&old.directory, &new.certify("127.0.0.1"));
+    running.remote().reload_tls().expect("both files are valid");
     fs::write(&old.certificate, "nonsense").expect("a file");
     let error = running.remote().reload_tls().expect_err("no certificate");
     assert_eq!(error.option(), "tls.certificate");
@@ -173,5 +182,30 @@ fn invalid_tls_options_are_named() {
             Err(ServeError::Config(error)) => assert_eq!(error.option(), option, "{error}"),
             other => panic!("{option}: {other:?}"),
         }
+    }
+}
+
+#[test]
+fn certificate_outside_its_period_is_reported_at_the_start() {
+    for (years, problem) in
+        [((2000, 2001), "it has expired"), ((2200, 2201), "it is not valid yet")]
+    {
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        let signing_key = rcgen::KeyPair::generate().expect("a key");
+        let cert = params.self_signed(&signing_key).expect("a certificate");
+        let directory = TempDir::new();
+        let (certificate, key) =
+            write_identity(&directory, &rcgen::CertifiedKey { cert, signing_key });
+        let log = directory.join("log");
+        let file = Arc::new(fs::File::create(&log).expect("a file"));
+        let subscriber = tracing_subscriber::fmt().with_writer(file).with_ansi(false);
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            drop(serve(default_config(), Tls::new(certificate, key)));
+        });
+        let log = fs::read_to_string(log).expect("text");
+        assert!(log.contains("WARN") && log.contains(problem), "{log}");
+        assert!(log.contains("certificate.pem"), "{log}");
     }
 }

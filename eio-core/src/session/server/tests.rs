@@ -206,6 +206,17 @@ mod post {
         assert_over(&mut session, CloseReason::TransportError);
     }
 
+    /// docs/protocol.md 2.3.13
+    #[test]
+    fn lost_post_of_a_closing_session_is_a_server_disconnect() {
+        let mut session = held();
+        session.attach(Lane::Post, at(1)).unwrap();
+        session.close(at(2));
+        session.lost(Lane::Post);
+        assert_eq!(transmits(&mut session, Lane::Get, 0), [CLOSE]);
+        assert_over(&mut session, CloseReason::ServerDisconnect);
+    }
+
     /// docs/protocol.md 2.3.4, 2.3.10
     #[test]
     fn failed_post_ends_the_session_with_its_reason() {
@@ -320,6 +331,60 @@ mod heartbeat {
         assert_eq!(session.poll_timeout(), Some(at(650)));
         session.handle_timeout(at(500));
         assert_eq!(session.ended(), None);
+    }
+
+    #[test]
+    fn round_trip_is_measured_from_the_lane_that_takes_the_ping() {
+        let mut session = websocket();
+        assert_eq!(session.round_trip_ms(), None);
+        session.handle_timeout(at(305));
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 0), [PING]);
+        session.handle_packet(Lane::WebSocket, TEXT, at(310)).unwrap();
+        assert_eq!(session.round_trip_ms(), None);
+        session.handle_packet(Lane::WebSocket, Packet::Pong(""), at(330)).unwrap();
+        assert_eq!(session.round_trip_ms(), Some(25));
+        // A pong without a ping changes nothing, nor does a ping without its pong.
+        session.handle_packet(Lane::WebSocket, Packet::Pong(""), at(400)).unwrap();
+        session.handle_timeout(at(630));
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 0), [PING]);
+        assert_eq!(session.round_trip_ms(), Some(25));
+
+        // Over polling the ping may wait for the next GET.
+        let mut session = polling();
+        session.handle_timeout(at(300));
+        session.attach(Lane::Get, at(340)).unwrap();
+        assert_eq!(transmits(&mut session, Lane::Get, 0), [PING]);
+        session.attach(Lane::Post, at(355)).unwrap();
+        session.handle_packet(Lane::Post, Packet::Pong(""), at(360)).unwrap();
+        assert_eq!(session.round_trip_ms(), Some(20));
+
+        // Or for the end of an upgrade.
+        let mut session = polling();
+        session.attach(Lane::WebSocket, at(250)).unwrap();
+        session.handle_timeout(at(300));
+        session.handle_packet(Lane::WebSocket, Packet::Upgrade, at(340)).unwrap();
+        assert_eq!(transmits(&mut session, Lane::WebSocket, 0), [PING]);
+        session.handle_packet(Lane::WebSocket, Packet::Pong(""), at(347)).unwrap();
+        assert_eq!(session.round_trip_ms(), Some(7));
+    }
+
+    #[test]
+    fn silence_is_measured_from_the_last_packet() {
+        // Across the end of the 32 bits that are stored.
+        let start = u64::from(u32::MAX) - 35;
+        let at = |millis| at(start + millis);
+        let mut session = ServerSession::new(Transport::Polling, TIMING, at(0));
+        assert_eq!(session.silent_ms(at(5)), 5);
+        session.attach(Lane::Post, at(20)).unwrap();
+        assert_eq!(session.silent_ms(at(20)), 20, "a request is not a packet");
+        session.handle_packet(Lane::Post, TEXT, at(30)).unwrap();
+        assert_eq!(session.silent_ms(at(40)), 10);
+        session.attach(Lane::WebSocket, at(40)).unwrap();
+        session.handle_packet(Lane::WebSocket, Packet::Ping("probe"), at(50)).unwrap();
+        assert_eq!(session.silent_ms(at(50)), 20, "not on a WebSocket that is probed");
+        session.handle_packet(Lane::WebSocket, Packet::Upgrade, at(60)).unwrap();
+        session.handle_packet(Lane::WebSocket, Packet::Pong(""), at(70)).unwrap();
+        assert_eq!(session.silent_ms(at(71)), 1);
     }
 
     /// docs/protocol.md 2.5.2

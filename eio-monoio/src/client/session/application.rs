@@ -59,7 +59,7 @@ impl Session {
     pub(crate) fn notify_unsent(&self, error: SendError) {
         /// Bounds the memory for an application that takes no events.
         const MAX: usize = 16;
-        tracing::warn!(%error, "message dropped");
+        crate::log::warn!(%error, "message dropped");
         if self.closed.get().is_none() && self.inbox.borrow().notices() < MAX {
             self.notify(Notice::Unsent(error));
         }

@@ -107,7 +107,7 @@ impl Session {
     pub(super) fn flush_ws(&self) {
         self.outgoing.flush(
             |queued| self.next_on_ws(queued),
-            |ws, message| self.write_frame(ws, &Packet::Message(message)),
+            |ws, message, _| self.write_frame(ws, &Packet::Message(message)),
             |ws, packet| match ws {
                 Some(ws) => self.transmit(ws, packet),
                 // The WebSocket is still being opened, and is not needed any more.

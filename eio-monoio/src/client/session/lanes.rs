@@ -74,7 +74,7 @@ impl Session {
     }
 
     fn on_violation(self: &Rc<Self>, violation: Violation) -> bool {
-        tracing::debug!(%violation, "unexpected packet of the server, or a packet after the end");
+        crate::log::debug!(%violation, "unexpected packet of the server, or a packet after the end");
         self.apply_effects();
         false
     }

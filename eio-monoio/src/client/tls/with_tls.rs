@@ -64,7 +64,7 @@ fn system_roots() -> Arc<RootCertStore> {
         .get_or_init(|| {
             let found = rustls_native_certs::load_native_certs();
             for error in &found.errors {
-                tracing::warn!(%error, "cannot read a certificate of the system");
+                crate::log::warn!(%error, "cannot read a certificate of the system");
             }
             let mut roots = RootCertStore::empty();
             // Some systems have certificates that rustls does not support; they are skipped.

@@ -47,8 +47,13 @@ impl Config {
             ("body_timeout", self.body_timeout, TIMEOUT),
             ("idle_timeout", self.idle_timeout, TIMEOUT),
             ("write_timeout", self.write_timeout, TIMEOUT),
+            ("bind_timeout", self.bind_timeout, TIME),
             ("shutdown_timeout", self.shutdown_timeout, TIME),
             ("shutdown_grace", self.shutdown_grace, TIME),
+            ("handler_grace", self.handler_grace, TIME),
+            ("drain_wait", self.drain_wait, TIME),
+            ("drain_time", self.drain_time, TIME),
+            ("signal_window", self.signal_window, TIME),
         ] {
             range::check(value, range).map_err(|problem| ConfigError::new(option, problem))?;
         }
@@ -144,6 +149,10 @@ mod tests {
             (Config::new().write_timeout(Duration::ZERO), "write_timeout"),
             (Config::new().shutdown_timeout(more_than_a_day), "shutdown_timeout"),
             (Config::new().shutdown_grace(more_than_a_day), "shutdown_grace"),
+            (Config::new().handler_grace(more_than_a_day), "handler_grace"),
+            (Config::new().drain_wait(more_than_a_day), "drain_wait"),
+            (Config::new().drain_time(more_than_a_day), "drain_time"),
+            (Config::new().signal_window(more_than_a_day), "signal_window"),
             (Config::new().max_payload(0), "max_payload"),
             (Config::new().max_polling_packets(0), "max_polling_packets"),
             (Config::new().max_head_size(255), "max_head_size"),
@@ -157,6 +166,7 @@ mod tests {
             (Config::new().workers(0), "workers"),
             (Config::new().blocking_threads(0), "blocking_threads"),
             (Config::new().backlog(0), "backlog"),
+            (Config::new().bind_timeout(more_than_a_day), "bind_timeout"),
             (Config::new().unix_socket_mode(0o1000), "unix_socket_mode"),
             (Config::new().transports([]), "transports"),
             (Config::new().path("engine.io"), "path"),
@@ -173,7 +183,10 @@ mod tests {
     }
 
     /// Options whose type has no value out of range.
-    const UNRESTRICTED: [&str; 8] = [
+    const UNRESTRICTED: [&str; 11] = [
+        "share_port",
+        "drain_on_signal",
+        "reload_on_hangup",
         "allow_upgrades",
         "dispatch",
         "keep_request",

@@ -42,7 +42,8 @@ impl Config {
         self
     }
 
-    /// The time that a connection may be idle between two requests.
+    /// The time that a connection may be idle between two requests. Responses announce it, in whole seconds
+    /// (`Keep-Alive: timeout=65`), so that clients and proxies do not send a POST on a connection that is about to close.
     ///
     /// **Default:** 65 s. **Range:** 10 ms to 24 h. After it the connection is closed without an answer.
     #[must_use]
@@ -74,7 +75,7 @@ impl Config {
 
     /// The largest number of header fields in a request.
     ///
-    /// **Default:** 64. **Range:** 1 to 128. A request with more is answered 431 and the connection is closed.
+    /// **Default:** 100: a request of a browser through two proxies may have 70. **Range:** 1 to 128. A request with more is answered 431 and the connection is closed.
     #[must_use]
     pub fn max_headers(mut self, fields: usize) -> Self {
         self.max_headers = fields;

@@ -1,5 +1,7 @@
 //! [`Config`]: threads, the kernel interface and listening sockets.
 
+use std::time::Duration;
+
 use super::Config;
 use crate::worker::net::Driver;
 
@@ -43,6 +45,31 @@ impl Config {
     #[must_use]
     pub fn backlog(mut self, connections: u32) -> Self {
         self.backlog = connections;
+        self
+    }
+
+    /// Whether other processes of the same user may listen on the same TCP port (SO_REUSEPORT): a new process starts
+    /// while the old one still runs, and the kernel distributes connections among both.
+    ///
+    /// **Default:** false: [`Server::bind`](crate::Server::bind) fails if the port is in use. With true, a shutdown or
+    /// drain leaves the port to the other processes at once, and no connection is reset: the kernel drops connection
+    /// attempts until the port is left, after 200 ms, and the client repeats them, mostly after 1 s. Without another
+    /// process they fail then.
+    #[must_use]
+    pub fn share_port(mut self, share: bool) -> Self {
+        self.share_port = share;
+        self
+    }
+
+    /// The time for which [`Server::bind`](crate::Server::bind) and [`Server::bind_unix`](crate::Server::bind_unix)
+    /// repeat their attempt while the address is in use. After SIGKILL the kernel closes the sockets of a process in the
+    /// background, which takes it up to a second for 15,000 connections.
+    ///
+    /// **Default:** 5 s. **Range:** 0 to 24 h. The wait is logged at WARN. After it the error is
+    /// [`AddrInUse`](std::io::ErrorKind::AddrInUse); with 0 there is one attempt.
+    #[must_use]
+    pub fn bind_timeout(mut self, timeout: Duration) -> Self {
+        self.bind_timeout = timeout;
         self
     }
 

@@ -91,6 +91,18 @@ impl Config {
         self.dispatch = dispatch;
         self
     }
+
+    /// The time that `open` and `message` of a [`Handler`](crate::Handler) have to complete after their session has ended.
+    ///
+    /// **Default:** 5 s. **Range:** 0 to 24 h. After it their futures are dropped, with the messages that were not handled,
+    /// and [`Handler::disconnect`](crate::Handler::disconnect) is called. A shutdown shortens it to the rest of
+    /// [`shutdown_grace`](Self::shutdown_grace) and 250 ms.
+    #[must_use]
+    pub fn handler_grace(mut self, grace: Duration) -> Self {
+        self.handler_grace = grace;
+        self
+    }
+
     /// Whether the request that opens a session is kept for the life of the session, for
     /// [`Socket::request`](crate::Socket::request).
     ///

@@ -1,12 +1,13 @@
 //! Answers requests for other paths: static files, then the application's [`Handler::respond`].
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use eio_core::http::{WriteError, response};
 
 use crate::message::OutBuf;
+use crate::server::cause::Cause;
 use crate::server::conn::Body;
 use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::header_slots::HeaderSlots;
@@ -49,7 +50,8 @@ pub(crate) async fn answer<H: Handler>(
     let attached = std::mem::take(&mut conn.attached);
     let certificate = certificate.as_deref();
     let parsed = head.head(&bytes, &mut slots);
-    let request = RequestInfo { head: parsed, peer, secure, certificate, attached };
+    let request =
+        RequestInfo { head: parsed, peer, secure, certificate, attached, cookies: OnceCell::new() };
     conn.rx.skip(head.len());
     let (outcome, progress) = respond(shard, &mut conn, &request, body).await;
     conn.rx.release();
@@ -59,6 +61,14 @@ pub(crate) async fn answer<H: Handler>(
         Progress::Complete => persistence,
         Progress::Closed => return Next::Gone,
         Progress::Failed(status) => {
+            conn.log(
+                match status {
+                    408 => Cause::BodyTimeout,
+                    413 => Cause::BodyTooLarge,
+                    _ => Cause::MalformedBody,
+                },
+                "",
+            );
             conn.reply(Answer::empty(status), Persistence::Close);
             return Next::Continue(conn, Persistence::Close);
         }
@@ -68,10 +78,13 @@ pub(crate) async fn answer<H: Handler>(
     match outcome {
         Ok(response) => write(&mut conn, &response, head_only, persistence),
         Err(Stopped::Panicked) => {
-            tracing::error!("handler panicked in request");
+            crate::log::error!("handler panicked in request");
             conn.reply(Answer::empty(500), persistence);
         }
-        Err(Stopped::Aborted) => conn.reply(Answer::empty(503), persistence),
+        Err(Stopped::Aborted) => {
+            conn.log(Cause::RequestTimeout, "");
+            conn.reply(Answer::empty(503), persistence);
+        }
     }
     Next::Continue(conn, persistence)
 }
@@ -117,7 +130,8 @@ fn write<T>(
         http::header::CONNECTION,
         http::header::DATE,
     ];
-    let date = conn.state.date();
+    let state = conn.state.clone();
+    let (date, persistence_lines) = (state.date(), persistence.lines(&state.keep_alive));
     let status = answer.status().as_u16();
     let may_code = is_worth_coding(&conn.state, answer);
     let mut coded = Vec::new();
@@ -149,7 +163,7 @@ fn write<T>(
         if status != 204 && status != 304 {
             head = head.number("Content-Length", body.len() as u64)?;
         }
-        head.raw(persistence.line())?.end()
+        head.raw(persistence_lines)?.end()
     };
     let out = conn.out_mut();
     let start = out.0.len();
@@ -157,7 +171,7 @@ fn write<T>(
         Ok(()) if !head_only && status != 204 && status != 304 => out.0.extend_from_slice(body),
         Ok(()) => {}
         Err(_) => {
-            tracing::error!(
+            crate::log::error!(
                 "a response of the application has a status or header that cannot be sent"
             );
             out.0.truncate(start);

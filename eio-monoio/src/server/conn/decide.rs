@@ -8,9 +8,11 @@ use eio_core::request::{Intent, Reject, classify};
 use eio_core::transport::Transport;
 use eio_core::ws::handshake;
 
+use crate::server::cause::Cause;
 use crate::server::conn::Body;
 use crate::server::conn::head_ranges::HeadRanges;
-use crate::server::conn::reply::Answer;
+use crate::server::conn::reason::Reason;
+use crate::server::conn::reply::{Answer, UNAVAILABLE};
 use crate::server::conn::request::Accept;
 use crate::server::connection_error::ConnectionError;
 use crate::server::refusal::Refusal;
@@ -27,7 +29,7 @@ pub(super) struct Decision<'r, T> {
     /// For Engine.IO's path: the decision of the CORS policy.
     pub(super) origin: Verdict<'r>,
     /// The reason, if the request is refused.
-    pub(super) refused: Option<ConnectionError>,
+    pub(super) refused: Option<Reason>,
 }
 
 pub(super) enum Action<T> {
@@ -59,7 +61,7 @@ pub(super) enum Action<T> {
 pub(super) struct Ask<T> {
     pub(super) then: Box<Action<T>>,
     /// The reason, if `then` refuses.
-    pub(super) refused: Option<ConnectionError>,
+    pub(super) refused: Option<Reason>,
     pub(super) head: HeadRanges,
 }
 
@@ -68,9 +70,7 @@ impl<T> Action<T> {
     fn adapt(self, has_body: bool, is_head: bool) -> Self {
         match self {
             // Its body would be parsed as frames.
-            Self::Upgrade { .. } | Self::Open { transport: Transport::WebSocket, .. }
-                if has_body =>
-            {
+            action if has_body && action.is_websocket() => {
                 Self::Refused(Answer::reject(Reject::BadRequest))
             }
             Self::Refused(answer) => Self::Refused(Answer { head_only: is_head, ..answer }),
@@ -81,6 +81,11 @@ impl<T> Action<T> {
             }
             other => other,
         }
+    }
+
+    /// Whether the connection becomes a WebSocket that carries a session.
+    fn is_websocket(&self) -> bool {
+        matches!(self, Self::Upgrade { .. } | Self::Open { transport: Transport::WebSocket, .. })
     }
 
     /// Whether the response may be large enough to compress.
@@ -121,10 +126,13 @@ pub(super) fn decide<'r, T>(
         let action = engine_io(state, request, target.query, origin, head_bytes, &refused);
         ask_middlewares(state, request, action, head_bytes, &refused)
     } else if state.on_raw_websocket.is_some() && asks_for_websocket(&request.head) {
-        raw_websocket(state, request)
+        raw_websocket(state, request, &refused)
     } else {
         Action::Application(HeadRanges::new(head_bytes, &request.head))
     };
+    if action.is_websocket() && !body.is_empty() {
+        refused.set(Some(Reason::new(ConnectionError::BadRequest, Cause::UpgradeWithBody)));
+    }
     let action = action.adapt(!body.is_empty(), request.head.method == "HEAD");
     Decision { action, is_engine_io, origin, refused: refused.get() }
 }
@@ -136,40 +144,45 @@ fn engine_io<T>(
     query: &str,
     verdict: Verdict<'_>,
     head_bytes: &[u8],
-    refused: &Cell<Option<ConnectionError>>,
+    refused: &Cell<Option<Reason>>,
 ) -> Action<T> {
-    let refuse = |error: ConnectionError, answer| {
-        refused.set(Some(error));
+    let refuse = |error: ConnectionError, cause, answer| {
+        refused.set(Some(Reason::new(error, cause)));
         Action::Refused(answer)
     };
-    let reject = |reject: Reject| refuse(reject.into(), Answer::reject(reject));
+    let reject = |reject: Reject, cause| refuse(reject.into(), cause, Answer::reject(reject));
     let head = &request.head;
     // First of all, and with 400, as python-engineio and engine.io do.
     if verdict == Verdict::Refused {
-        return refuse(ConnectionError::InvalidOrigin, Answer::reject(Reject::BadRequest));
+        let answer = Answer::reject(Reject::BadRequest);
+        return refuse(ConnectionError::InvalidOrigin, Cause::InvalidOrigin, answer);
     }
     let websocket = asks_for_websocket(head);
     let classified = match classify(head.method, query, websocket, state.config.transports) {
         Ok(classified) => classified,
-        Err(reason) => return reject(reason),
+        Err(reason) => return reject(reason, cause_of(reason, websocket)),
     };
     let find = |sid| match state.find(sid) {
         SessionLocation::Here(session) => Ok(session),
         SessionLocation::Elsewhere(shard) => Err(Action::Elsewhere(shard)),
-        SessionLocation::Nowhere => Err(reject(Reject::UnknownSid)),
+        SessionLocation::Nowhere => Err(reject(Reject::UnknownSid, Cause::UnknownSid)),
     };
     // The session itself refuses the request with the same reason.
     let polling = |session: Rc<Session<T>>| {
         if session.transport() != Transport::Polling {
-            refused.set(Some(ConnectionError::TransportMismatch));
+            let error = ConnectionError::TransportMismatch;
+            refused.set(Some(Reason::new(error, Cause::TransportMismatch)));
         }
         session
     };
-    let bad_handshake = |answer| refuse(ConnectionError::TransportHandshake, answer);
-    let unavailable = |answer| refuse(ConnectionError::Unavailable, answer);
+    let bad_handshake = |(reason, answer)| {
+        refused.set(Some(reason));
+        Action::Refused(answer)
+    };
+    let unavailable = |cause, answer| refuse(ConnectionError::Unavailable, cause, answer);
     match &classified.intent {
         Intent::Preflight if state.config.cors == cors::Cors::Off => {
-            reject(Reject::BadHandshakeMethod)
+            reject(Reject::BadHandshakeMethod, Cause::BadHandshakeMethod)
         }
         Intent::Preflight => {
             let wanted = head.headers.get("access-control-request-headers").unwrap_or_default();
@@ -177,9 +190,13 @@ fn engine_io<T>(
             Action::Preflight(allowed.then(|| wanted.to_vec()))
         }
         // JSONP: no current client requests it, and scripts for other origins would be a vulnerability.
-        _ if classified.jsonp.is_some() => reject(Reject::BadRequest),
-        Intent::Handshake(_) if state.is_shutting_down() => unavailable(Answer::empty(503)),
-        Intent::Handshake(_) if !state.admits_handshake() => unavailable(TOO_MANY_HANDSHAKES),
+        _ if classified.jsonp.is_some() => reject(Reject::BadRequest, Cause::Jsonp),
+        Intent::Handshake(_) if state.refuses_handshakes() => {
+            unavailable(Cause::ShuttingDown, UNAVAILABLE)
+        }
+        Intent::Handshake(_) if !state.admits_handshake() => {
+            unavailable(Cause::TooManyHandshakes, TOO_MANY_HANDSHAKES)
+        }
         Intent::Handshake(transport) => {
             let accept = match transport {
                 Transport::Polling => Ok(Accept::default()),
@@ -192,31 +209,48 @@ fn engine_io<T>(
                     accept,
                     head: HeadRanges::new(head_bytes, head),
                 },
-                Err(answer) => bad_handshake(answer),
+                Err(refusal) => bad_handshake(refusal),
             }
         }
         Intent::Poll(sid) => find(sid).map(polling).map_or_else(|other| other, Action::Poll),
         Intent::Push(sid) => find(sid).map(polling).map_or_else(|other| other, Action::Push),
-        Intent::Upgrade(_) if !state.config.allow_upgrades => reject(Reject::BadRequest),
+        Intent::Upgrade(_) if !state.config.allow_upgrades => {
+            reject(Reject::BadRequest, Cause::UpgradesOff)
+        }
         Intent::Upgrade(sid) => match (find(sid), accept(state, head)) {
             (Ok(session), Ok(accept)) => Action::Upgrade { session, accept },
-            (Ok(_), Err(answer)) => bad_handshake(answer),
+            (Ok(_), Err(refusal)) => bad_handshake(refusal),
             (Err(other), _) => other,
         },
     }
 }
 
-/// Calls the middlewares, or defers that if one of them awaits: once for a request, on the worker that answers it, and not for requests that the CORS policy
-/// refuses.
+/// The cause of a rejection by [`classify`].
+fn cause_of(reject: Reject, websocket: bool) -> Cause {
+    match reject {
+        Reject::UnknownTransport => Cause::UnknownTransport,
+        Reject::UnknownSid => Cause::UnknownSid,
+        Reject::BadHandshakeMethod => Cause::BadHandshakeMethod,
+        Reject::ProtocolMismatch => Cause::ProtocolMismatch,
+        Reject::Forbidden => Cause::Forbidden,
+        Reject::UnsupportedVersion => Cause::UnsupportedVersion,
+        Reject::MethodNotAllowed => Cause::MethodNotAllowed,
+        _ if websocket => Cause::UnexpectedUpgrade,
+        _ => Cause::NoUpgrade,
+    }
+}
+
+/// Calls the middlewares, or defers that if one of them awaits: once for a request, on the worker that answers it, and
+/// not for requests that the CORS policy refuses.
 fn ask_middlewares<T>(
     state: &ShardState<T>,
     request: &RequestInfo<'_>,
     action: Action<T>,
     head_bytes: &[u8],
-    refused: &Cell<Option<ConnectionError>>,
+    refused: &Cell<Option<Reason>>,
 ) -> Action<T> {
     let exempt = matches!(action, Action::Elsewhere(_) | Action::Preflight(_))
-        || refused.get() == Some(ConnectionError::InvalidOrigin);
+        || refused.get().is_some_and(|refused| refused.is_origin());
     if state.hooks.middlewares.is_empty() || exempt {
         return action;
     }
@@ -227,7 +261,7 @@ fn ask_middlewares<T>(
     match state.hooks.admit(request) {
         Ok(()) => action,
         Err(refusal) => {
-            refused.set(Some(ConnectionError::Middleware));
+            refused.set(Some(Reason::new(ConnectionError::Middleware, Cause::Middleware)));
             Action::Denied { refusal, head_only: false }
         }
     }
@@ -243,15 +277,21 @@ fn asks_for_websocket(head: &RequestHead<'_, '_>) -> bool {
 }
 
 /// Checks the opening handshake by RFC 6455 section 4.2.1 and returns the parameters of the 101 response.
-fn accept<T>(state: &ShardState<T>, head: &RequestHead<'_, '_>) -> Result<Accept, Answer<'static>> {
+fn accept<T>(
+    state: &ShardState<T>,
+    head: &RequestHead<'_, '_>,
+) -> Result<Accept, (Reason, Answer<'static>)> {
     let offer = handshake::check_request(head.method, head.minor_version, head.headers.iter());
-    let offer = offer
-        .map_err(|error| Answer { headers: error.headers(), ..Answer::empty(error.status()) })?;
+    let offer = offer.map_err(|error| {
+        let answer = Answer { headers: error.headers(), ..Answer::empty(error.status()) };
+        (Reason::handshake(Some(error)), answer)
+    })?;
     let deflate = match &state.config.per_message_deflate {
         // Without compression all extensions are declined: the offer need not be parsed.
         None => None,
         Some(options) => {
-            options.terms().accept(offer.extensions()).map_err(|_| Answer::empty(400))?
+            let terms = options.terms().accept(offer.extensions());
+            terms.map_err(|_| (Reason::handshake(None), Answer::empty(400)))?
         }
     };
     let protocol = offer.protocols().next().map(Box::from);
@@ -261,11 +301,22 @@ fn accept<T>(state: &ShardState<T>, head: &RequestHead<'_, '_>) -> Result<Accept
 }
 
 /// Decides about a WebSocket on another path. A page of another origin must not open one with the user's cookies.
-fn raw_websocket<T>(state: &ShardState<T>, request: &RequestInfo<'_>) -> Action<T> {
+fn raw_websocket<T>(
+    state: &ShardState<T>,
+    request: &RequestInfo<'_>,
+    refused: &Cell<Option<Reason>>,
+) -> Action<T> {
+    let refuse = |(reason, answer): (Reason, _)| {
+        refused.set(Some(reason.elsewhere()));
+        Action::Refused(answer)
+    };
     match check_origin(state, request) {
-        Verdict::Refused => Action::Refused(Answer::empty(403)),
+        Verdict::Refused => {
+            let reason = Reason::new(ConnectionError::InvalidOrigin, Cause::InvalidOrigin);
+            refuse((reason, Answer::empty(403)))
+        }
         Verdict::Silent | Verdict::Allowed(_) => {
-            accept(state, &request.head).map_or_else(Action::Refused, Action::RawWebSocket)
+            accept(state, &request.head).map_or_else(refuse, Action::RawWebSocket)
         }
     }
 }

@@ -5,7 +5,7 @@
 //! polled it continues to poll it, then passes on the messages that arrived in the meantime, and reads concurrently.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -13,12 +13,14 @@ use eio_core::packet::Message;
 use eio_core::session::CloseReason;
 use pin_project_lite::pin_project;
 
+use crate::log;
 use crate::message::OwnedMessage;
 use crate::server::config::Dispatch;
 use crate::server::handler::Handler;
 use crate::server::session::Session;
 use crate::server::shard::Shard;
 use crate::server::socket::Socket;
+use crate::worker::deadline::Deadline;
 use crate::worker::tasks::{Run, Stopped};
 use crate::worker::yield_now::YieldBudget;
 
@@ -114,7 +116,9 @@ fn spawn_message<H: Handler>(
     let size = TASK + received.len();
     session.add_in_progress(size);
     tasks.state.tasks.spawn(async move {
-        call(&shard, &session, |socket| shard.handler.message(socket, owned.borrow())).await;
+        let handling =
+            call(&shard, &session, |socket| shard.handler.message(socket, owned.borrow()));
+        within_grace(&shard, &session, pin!(handling)).await;
         session.remove_in_progress(size);
     });
 }
@@ -138,14 +142,59 @@ pub(crate) async fn call_disconnect<H: Handler>(
 ) {
     let tasks = &shard.state.tasks;
     let reason = session.closed().unwrap_or(CloseReason::TransportClose);
-    tracing::debug!(sid = %session.sid, %reason, "session closed");
+    log::debug!(sid = %session.sid, %reason, "session closed");
     let socket = Socket::new(session);
     let _ = tasks.start(|| shard.handler.disconnect(&socket, reason)).await;
+    // A handle that the application keeps does not keep the messages.
+    socket.undelivered();
 }
 
-/// Completes `first`, then passes the messages of the inbox to the handler, in order. Then the session is not busy any
-/// more.
+/// Completes `first`, then passes the messages of the inbox to the handler, in order, [`within_grace`]. Then the session
+/// is not busy any more.
+///
+/// If it was given up, the caller drops `first` before it awaits anything else: the disconnect callback comes after.
 pub(crate) async fn drain_inbox<H: Handler>(
+    shard: &Shard<H>,
+    session: &Rc<Session<H::Session>>,
+    first: Pin<&mut impl Future<Output = ()>>,
+) {
+    within_grace(shard, session, pin!(handle_all(shard, session, first))).await;
+    finish_handler(shard, session);
+}
+
+/// Polls `handling` until it completes, or until its session has ended and the grace for handlers has passed.
+async fn within_grace<H: Handler>(
+    shard: &Shard<H>,
+    session: &Session<H::Session>,
+    mut handling: Pin<&mut impl Future<Output = ()>>,
+) {
+    let state = &shard.state;
+    let mut deadline = None;
+    let given_up = poll_fn(|cx| {
+        if handling.as_mut().poll(cx).is_ready() {
+            session.forget_handler(cx);
+            state.forget_ended_handler(cx);
+            return Poll::Ready(false);
+        }
+        ready!(session.poll_closed_in_handler(cx));
+        let deadline = deadline.get_or_insert_with(|| {
+            let deadline = Deadline::new(state.worker.clone());
+            deadline.set(state.config.handler_grace);
+            deadline
+        });
+        if state.poll_stopped_waiting(cx).is_pending() {
+            ready!(deadline.poll(cx));
+            state.forget_ended_handler(cx);
+        }
+        Poll::Ready(true)
+    });
+    if given_up.await {
+        log::debug!(sid = %session.sid, "handler dropped: its session has ended");
+    }
+}
+
+/// See [`drain_inbox`].
+async fn handle_all<H: Handler>(
     shard: &Shard<H>,
     session: &Rc<Session<H::Session>>,
     first: Pin<&mut impl Future<Output = ()>>,
@@ -169,7 +218,6 @@ pub(crate) async fn drain_inbox<H: Handler>(
             handling.await;
         }
     }
-    finish_handler(shard, session);
 }
 
 /// The handler has finished: if the session has ended in the meantime, its disconnect callback is due.
@@ -189,6 +237,6 @@ fn end_after_panic<T>(socket: &Socket<T>, result: Result<(), Stopped>) {
 
 #[cold]
 fn abort_after_panic<T>(socket: &Socket<T>) {
-    tracing::error!(sid = %socket.sid(), "handler panicked; its session ends");
     socket.end(CloseReason::HandlerPanicked);
+    log::error!(sid = %socket.sid(), "handler panicked; its session ends");
 }

@@ -37,7 +37,7 @@ pub(crate) async fn serve<T>(
         Some(Reply::Found(Found::Missing)) => return Served::NoFile,
         Some(Reply::Found(found)) => Ok(found),
         Some(Reply::Failed(error)) => {
-            tracing::warn!(%error, "a file could not be read");
+            crate::log::warn!(%error, "a file could not be read");
             Err(500)
         }
         Some(Reply::Piece(..)) | None => Err(503),
@@ -63,11 +63,12 @@ pub(crate) async fn serve<T>(
             return Served::Answered(persistence);
         }
     };
-    let date = conn.state.date();
+    let state = conn.state.clone();
+    let (date, persistence_lines) = (state.date(), persistence.lines(&state.keep_alive));
     let out = conn.out_mut();
     let start = out.0.len();
-    if write_head(out, &opened, disk, &date, persistence).is_err() {
-        tracing::error!("a file has a header that cannot be sent");
+    if write_head(out, &opened, disk, &date, persistence_lines).is_err() {
+        crate::log::error!("a file has a header that cannot be sent");
         out.0.truncate(start);
         conn.reply(empty(500), persistence);
         return Served::Answered(persistence);
@@ -83,7 +84,7 @@ pub(crate) async fn serve<T>(
         let reply = ask(conn, disk, Task::Read(source, buffer)).await;
         let Some(Reply::Piece(bytes, more)) = reply else {
             // The response is incomplete for its Content-Length: only closing the connection tells the client.
-            tracing::warn!("a file could not be read to its end");
+            crate::log::warn!("a file could not be read to its end");
             return Served::Closed;
         };
         match conn.send(bytes).await {
@@ -151,7 +152,7 @@ fn write_head(
     opened: &Opened,
     disk: &Disk,
     date: &[u8],
-    persistence: Persistence,
+    persistence: &[u8],
 ) -> Result<(), WriteError> {
     let (status, length) = match &opened.decision {
         Decision::Whole => (200, Some(opened.len)),
@@ -192,17 +193,18 @@ fn write_head(
     if let Some(length) = length {
         head = head.number("Content-Length", length)?;
     }
-    head.raw(persistence.line())?.end()
+    head.raw(persistence)?.end()
 }
 
 /// Redirects to the path with a final slash: relative links of the page resolve against it.
 fn redirect<T>(conn: &mut Conn<T>, location: &str, persistence: Persistence) {
-    let date = conn.state.date();
+    let state = conn.state.clone();
+    let (date, persistence) = (state.date(), persistence.lines(&state.keep_alive));
     let out = conn.out_mut();
     let start = out.0.len();
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
         let head = response(out, 301)?.raw(&date)?.header("Location", location)?;
-        head.number("Content-Length", 0)?.raw(persistence.line())?.end()
+        head.number("Content-Length", 0)?.raw(persistence)?.end()
     };
     if write(out).is_err() {
         // Not reached: a parsed target is visible ASCII.

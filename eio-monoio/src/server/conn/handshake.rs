@@ -1,5 +1,6 @@
 //! The handshake of a session over either transport, and the upgrade of one to WebSocket.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,9 +14,10 @@ use http::HeaderMap;
 
 use crate::io::stream::Stream;
 use crate::message::{OutBuf, never_full};
+use crate::server::cause::Cause;
 use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::header_slots::HeaderSlots;
-use crate::server::conn::reply::Answer;
+use crate::server::conn::reply::UNAVAILABLE;
 use crate::server::conn::request::{Accept, Next, POOLED, Resume};
 use crate::server::conn::{Conn, dispatch, polling, websocket};
 use crate::server::connection_error::{ConnectionError, Refused};
@@ -86,9 +88,9 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
             return Next::Continue(conn, persistence);
         }
     };
-    if shard.state.is_shutting_down() {
+    if shard.state.refuses_handshakes() {
         // The shutdown began during `connect`, and would have to wait for a new session.
-        conn.reply(Answer::empty(503), Persistence::Close);
+        conn.reply(UNAVAILABLE, Persistence::Close);
         return Next::Continue(conn, Persistence::Close);
     }
     let new = NewSession { transport, base64, peer, sid, data, request: kept };
@@ -99,12 +101,16 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
             return Next::Continue(conn, persistence);
         }
         Err(error @ NoSid::Random(_)) => {
-            tracing::error!(%error, "a session could not be opened");
-            conn.reply(Answer::empty(503), Persistence::Close);
+            crate::log::error!(%error, "a session could not be opened");
+            conn.reply(UNAVAILABLE, Persistence::Close);
             return Next::Continue(conn, Persistence::Close);
         }
     };
-    tracing::debug!(sid = %session.sid, %transport, "session opened");
+    if shard.state.is_shutting_down() {
+        // It opens and closes: the client connects again, to another process.
+        session.close();
+    }
+    crate::log::debug!(sid = %session.sid, %transport, "session opened");
     match transport {
         Transport::Polling => open_polling(shard, conn, session, persistence, request.resume).await,
         Transport::WebSocket => {
@@ -127,7 +133,7 @@ async fn open_polling<H: Handler>(
     if let Some(cookie) = &shard.state.config.cookie
         && !cookie.write(&mut conn.extra, &session.sid)
     {
-        tracing::error!(sid = %session.sid, "the value of the cookie is not legal; no cookie is set");
+        crate::log::error!(sid = %session.sid, "the value of the cookie is not legal; no cookie is set");
     }
     if polling::respond(&mut conn, &session, persistence).await.is_err() {
         session.lost(Lane::Get);
@@ -187,15 +193,24 @@ async fn connect<H: Handler>(
             let data = Guarded::new(data);
             match generate_id(&shard.state, conn, &request).await {
                 Ok(sid) => Ok((data, sid)),
-                Err(UnusableSid) => refuse(ConnectionError::IdGeneration, Refusal::bad_request()),
+                Err(UnusableSid) => {
+                    conn.log(Cause::SidGeneration, "");
+                    refuse(ConnectionError::IdGeneration, Refusal::bad_request())
+                }
             }
         }
-        Ok(Err(refusal)) => refuse(ConnectionError::Forbidden, refusal),
+        Ok(Err(refusal)) => {
+            conn.log(Cause::Forbidden, &refusal);
+            refuse(ConnectionError::Forbidden, refusal)
+        }
         Err(Stopped::Panicked) => {
-            tracing::error!("handler panicked in connect; the session is refused");
+            crate::log::error!("handler panicked in connect; the session is refused");
             refuse(ConnectionError::Unavailable, Refusal::broken())
         }
-        Err(Stopped::Aborted) => refuse(ConnectionError::Unavailable, Refusal::unavailable()),
+        Err(Stopped::Aborted) => {
+            conn.log(Cause::ConnectTimeout, "");
+            refuse(ConnectionError::Unavailable, Refusal::unavailable())
+        }
     };
     hooks::write_attached(&mut conn.extra, &request);
     let (data, sid) = connected?;
@@ -225,12 +240,12 @@ async fn generate_id<T>(
         }
     };
     let Ok(Ok(sid)) = generated else {
-        tracing::error!(stopped = ?generated.err(), "the application generated no legal sid");
+        crate::log::error!(stopped = ?generated.err(), "the application generated no legal sid");
         return Err(UnusableSid);
     };
     // Another worker may still register the same sid before the session is opened; `ShardState::open` fails then.
     if state.shared.route(&sid).is_some() {
-        tracing::warn!(%sid, "the application generated a sid that is in use");
+        crate::log::warn!(%sid, "the application generated a sid that is in use");
         return Err(UnusableSid);
     }
     Ok(Some(sid))
@@ -251,7 +266,8 @@ impl<T> ShardState<T> {
             proxy::client(peer, &head.headers, &self.trusted, by)
         };
         let (secure, certificate) = (stream.is_secure(), stream.peer_certificate());
-        RequestInfo { head, peer, secure, certificate, attached: Attached::default() }
+        let (attached, cookies) = (Attached::default(), OnceCell::new());
+        RequestInfo { head, peer, secure, certificate, attached, cookies }
     }
 
     /// Appends the header lines that `add`, a hook of the application, inserts.
@@ -259,7 +275,7 @@ impl<T> ShardState<T> {
         let mut headers = HeaderMap::new();
         match self.tasks.call(|| add(&mut headers)) {
             Ok(()) => hooks::write_lines(lines, &headers),
-            Err(_) => tracing::error!("the application panicked while adding headers"),
+            Err(_) => crate::log::error!("the application panicked while adding headers"),
         }
     }
 }

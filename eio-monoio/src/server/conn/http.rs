@@ -3,10 +3,11 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use eio_core::http::{Framing, HeadScanner, Target};
+use eio_core::http::{Error as HttpError, Framing, HeadScanner, Target};
 
 use crate::io::http_conn::RecvError;
 use crate::metrics::MOVED;
+use crate::server::cause::Cause;
 use crate::server::conn::decide::{Action, decide};
 use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
@@ -20,6 +21,7 @@ use crate::server::shard::{Shard, ShardState};
 use crate::web::compress::Accepted;
 use crate::web::cors::{self, Verdict};
 use crate::web::persistence::Persistence;
+use crate::worker::context::Activity;
 
 /// Serves a connection that was accepted or moved here, in a task of its own.
 pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
@@ -123,7 +125,7 @@ fn move_to_worker<T>(state: &ShardState<T>, conn: Conn<T>, owner: u16) -> Next<T
             state.counters.add(MOVED, 0, 1);
             state.shared.post(owner, ShardMessage::Connection(moved));
         }
-        Err(error) => tracing::warn!(%error, "a connection could not be moved to its worker"),
+        Err(error) => crate::log::warn!(%error, "a connection could not be moved to its worker"),
     }
     Next::Gone
 }
@@ -143,7 +145,7 @@ async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvErro
     loop {
         if !conn.rx.unread().is_empty() {
             if let Some(len) = scanner.poll(conn.rx.unread(), max).map_err(RecvError::Bad)? {
-                conn.set_idle(false);
+                conn.set_activity(Activity::Busy);
                 return Ok(len);
             }
             if !begun && !first {
@@ -153,7 +155,10 @@ async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvErro
         } else if !first {
             conn.set_deadline(conn.state.config.idle_timeout);
         }
-        conn.set_idle(!begun);
+        // Where other processes accept too, a client whose connection this one has accepted may still send its first
+        // request: closing the connection would lose it.
+        let may_send = begun || (first && conn.state.shared.shares_listeners);
+        conn.set_activity(if may_send { Activity::Receiving } else { Activity::Idle });
         conn.receive(1).await?;
     }
 }
@@ -161,12 +166,18 @@ async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvErro
 /// Answers input that is not a request. A connection without input is closed without a response.
 async fn refuse_head<T>(mut conn: Box<Conn<T>>, error: RecvError) {
     let status = match error {
-        RecvError::Bad(error) => error.status(),
-        RecvError::TimedOut if !conn.rx.unread().is_empty() => 408,
+        RecvError::Bad(error) => {
+            conn.log_malformed(error);
+            error.status()
+        }
+        RecvError::TimedOut if !conn.rx.unread().is_empty() => {
+            conn.log(Cause::HeadTimeout, "");
+            408
+        }
         // Most connections end here: their receive buffer returns to the pool.
         RecvError::TimedOut | RecvError::Closed => return conn.release(),
     };
-    conn.set_idle(false);
+    conn.set_activity(Activity::Busy);
     // The origin of this input is not known: no CORS lines of an earlier request.
     conn.extra.clear();
     conn.reply(Answer::empty(status), Persistence::Close);
@@ -186,19 +197,24 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     conn.extra.clear();
     conn.coding = None;
     let mut slots = HeaderSlots::new();
-    let refused = |status| Request {
-        action: Action::Refused(Answer::empty(status)),
-        body: Body { framing: Framing::None, expects_continue: false },
-        persistence: Persistence::Close,
+    let refused = |error: HttpError| {
+        conn.log_malformed(error);
+        Request {
+            action: Action::Refused(Answer::empty(error.status())),
+            body: Body { framing: Framing::None, expects_continue: false },
+            persistence: Persistence::Close,
+        }
     };
-    let Some(bytes) = conn.http.rx.unread().get(..len) else { return refused(400) };
+    let Some(bytes) = conn.http.rx.unread().get(..len) else {
+        return refused(HttpError::NotOneHead);
+    };
     let head = match slots.parse(bytes, state.config.max_headers) {
         Ok(head) => head,
-        Err(error) => return refused(error.status()),
+        Err(error) => return refused(error),
     };
     let (framing, target) = match (head.framing(), Target::parse(head.target)) {
         (Ok(framing), Ok(target)) => (framing, target),
-        (Err(error), _) | (_, Err(error)) => return refused(error.status()),
+        (Err(error), _) | (_, Err(error)) => return refused(error),
     };
     let body = Body { framing, expects_continue: head.expects_continue() };
     let keep_alive = head.keep_alive() && !state.is_shutting_down();
@@ -206,7 +222,7 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     let decision = decide(state, &info, target, &body, bytes);
     let action = decision.action;
     let persistence = if body.is_empty() || action.reads_body() {
-        Persistence::new(keep_alive, head.minor_version)
+        Persistence::new(keep_alive)
     } else {
         Persistence::Close
     };
@@ -223,12 +239,15 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     {
         state.add_headers(&mut conn.extra, |headers| add(&info, headers));
     }
-    if let Some(error) = decision.refused {
+    if let Some(reason) = decision.refused {
+        reason.log(state, &info);
         let refusal = match &action {
             Action::Denied { refusal, .. } => Some(refusal),
             _ => None,
         };
-        state.hooks.report(&info, Refused { error, refusal });
+        if let Some(error) = reason.error {
+            state.hooks.report(&info, Refused { error, refusal });
+        }
     }
     conn.attached = info.attached;
     Request { action, body, persistence }

@@ -1,5 +1,6 @@
 //! Calls middlewares that await, before a request for Engine.IO's path has an effect.
 
+use crate::server::cause::Cause;
 use crate::server::conn::Conn;
 use crate::server::conn::decide::{Action, Ask};
 use crate::server::conn::header_slots::HeaderSlots;
@@ -54,17 +55,26 @@ async fn admit<H: Handler>(
     let admitting = state.tasks.start(|| state.hooks.admit_async(&info));
     let outcome = conn.limit(state.config.connect_timeout, admitting).await;
     let admitted = match outcome.unwrap_or(Err(Stopped::Aborted)) {
-        Ok(admitted) => admitted.map_err(|refusal| (refusal, ConnectionError::Middleware)),
+        Ok(admitted) => admitted.map_err(|refusal| {
+            conn.log(Cause::Middleware, &refusal);
+            (refusal, ConnectionError::Middleware)
+        }),
         Err(Stopped::Panicked) => {
-            tracing::error!("a middleware panicked; its request is refused");
+            crate::log::error!("a middleware panicked; its request is refused");
             Err((Refusal::broken(), ConnectionError::Middleware))
         }
-        Err(Stopped::Aborted) => Err((Refusal::unavailable(), ConnectionError::Unavailable)),
+        Err(Stopped::Aborted) => {
+            conn.log(Cause::MiddlewareTimeout, "");
+            Err((Refusal::unavailable(), ConnectionError::Unavailable))
+        }
     };
     match &admitted {
         Ok(()) => {
-            if let Some(error) = ask.refused {
-                state.hooks.report(&info, error);
+            if let Some(reason) = ask.refused {
+                reason.log(state, &info);
+                if let Some(error) = reason.error {
+                    state.hooks.report(&info, error);
+                }
             }
         }
         Err((refusal, error)) => {

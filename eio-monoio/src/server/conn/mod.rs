@@ -13,6 +13,7 @@ pub(crate) mod http;
 mod middleware;
 pub(crate) mod polling;
 pub(crate) mod raw_websocket;
+mod reason;
 pub(crate) mod reply;
 mod request;
 #[cfg(feature = "tls")]
@@ -34,6 +35,7 @@ use crate::server::shard::ShardState;
 use crate::server::shard::shared::MovedConnection;
 use crate::web::compress::Coding;
 use crate::web::request::Attached;
+use crate::worker::context::Activity;
 use crate::worker::pool::SCRATCH;
 
 /// The body that the head of a request announces.
@@ -123,11 +125,14 @@ impl<T> Conn<T> {
             self.flush().await?;
         }
         self.set_deadline(self.state.config.body_timeout);
+        self.set_activity(Activity::Receiving);
         loop {
             match decoder.poll(&mut self.rx).map_err(RecvError::Bad)? {
-                Step::Done => return Ok(()),
+                Step::Done => break,
                 Step::Need(n) => self.receive(n).await?,
             }
         }
+        self.set_activity(Activity::Busy);
+        Ok(())
     }
 }

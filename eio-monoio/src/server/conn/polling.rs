@@ -11,13 +11,16 @@ use eio_core::payload;
 use eio_core::session::{CloseReason, Lane, Violation};
 
 use crate::io::http_conn::{HttpConn, RecvError};
+use crate::io::receipt::Confirm;
 use crate::message::OutBuf;
+use crate::server::cause::Cause;
 use crate::server::conn::Body;
 use crate::server::conn::reply::{Answer, OK};
 use crate::server::conn::request::{Next, POOLED, Resume};
 use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
 use crate::server::session::Session;
+use crate::server::session::effects::GetBody;
 use crate::server::shard::{Shard, ShardState};
 use crate::web::compress::Coding;
 use crate::web::persistence::Persistence;
@@ -31,12 +34,14 @@ pub(crate) async fn poll<T>(
     persistence: Persistence,
 ) -> Next<T> {
     if let Err(violation) = session.attach(Lane::Get) {
+        session.log_violation(violation);
         conn.reply(Answer::violation(violation), persistence);
         return Next::Continue(conn, persistence);
     }
     match respond(&mut conn, &session, persistence).await {
         Ok(()) => send(conn, session, persistence).await,
         Err(_) => {
+            session.log(Cause::PollLost, "");
             session.lost(Lane::Get);
             Next::Gone
         }
@@ -50,10 +55,15 @@ pub(crate) async fn send<T>(
     persistence: Persistence,
 ) -> Next<T> {
     session.detach(Lane::Get);
+    // Before the await: the client may send its next GET on another connection.
+    let confirms = session.take_response_confirms();
     if conn.flush().await.is_err() {
+        drop(confirms);
+        session.log(Cause::ResponseNotReceived, "");
         session.abort(CloseReason::TransportError);
         return Next::Gone;
     }
+    confirms.into_iter().for_each(Confirm::sent);
     Next::Continue(conn, persistence)
 }
 
@@ -66,12 +76,15 @@ pub(crate) async fn respond<T>(
     loop {
         let ready = poll_fn(|cx| {
             let extra = std::mem::take(&mut conn.extra);
-            let date = conn.state.date();
+            let state = conn.state.clone();
+            let persistence = persistence.lines(&state.keep_alive);
             let out = conn.out_mut();
-            let head = write_head(out, persistence, &date, &extra);
-            let ready = session.poll_get(cx, out);
+            let head = write_head(out, persistence, &state.date(), &extra);
+            let body = session.poll_get(cx, out);
+            let ready = body != GetBody::Held;
             if ready {
                 let Conn { state, http: HttpConn { out, .. }, coding, .. } = &mut *conn;
+                let coding = coding.filter(|_| body != GetBody::Uncompressed);
                 if !coding.is_some_and(|coding| head.compress(out, coding, state)) {
                     head.finish(out);
                 }
@@ -112,12 +125,7 @@ struct ResponseHead {
 }
 
 /// Writes the head of a response to GET. The body follows in the same buffer, so that one operation sends both.
-fn write_head(
-    out: &mut OutBuf,
-    persistence: Persistence,
-    date: &[u8],
-    extra: &[u8],
-) -> ResponseHead {
+fn write_head(out: &mut OutBuf, persistence: &[u8], date: &[u8], extra: &[u8]) -> ResponseHead {
     const START: &[u8] = b"HTTP/1.1 200 OK\r\n\
         Content-Type: text/plain; charset=UTF-8\r\n\
         Cache-Control: no-store\r\n";
@@ -125,7 +133,7 @@ fn write_head(
     const LENGTH: &[u8] = b"Content-Length: 0\r\n\r\n";
     let out = &mut out.0;
     out.clear();
-    for lines in [START, date, persistence.line(), extra, LENGTH] {
+    for lines in [START, date, persistence, extra, LENGTH] {
         out.extend_from_slice(lines);
     }
     ResponseHead { length: out.len() - b"0\r\n\r\n".len(), body: out.len() }
@@ -209,6 +217,7 @@ async fn handle_post<H: Handler>(args: PostArgs<H>) -> Next<H::Session> {
     let PostArgs { shard, mut conn, session, body, persistence, resume } = args;
     let shard = &shard;
     if let Err(violation) = session.attach(Lane::Post) {
+        session.log_violation(violation);
         // Its body is not read, so that nothing after it can be parsed.
         conn.reply(Answer::violation(violation), Persistence::Close);
         return Next::Continue(conn, Persistence::Close);
@@ -279,7 +288,8 @@ fn next<'b, T>(session: &Session<T>, records: &mut payload::Decoder<'b>) -> Step
     let packet = match records.next() {
         None => return Step::End(OK),
         Some(Ok(packet)) => packet,
-        Some(Err(_)) => {
+        Some(Err(error)) => {
+            session.log(Cause::InvalidPacket, error);
             session.fail(Lane::Post, CloseReason::ParseError);
             return Step::End(Answer::empty(400));
         }
@@ -289,7 +299,10 @@ fn next<'b, T>(session: &Session<T>, records: &mut payload::Decoder<'b>) -> Step
         Ok(None) => Step::Handled,
         // Packets after a close packet are ignored; the close itself was valid.
         Err(Violation::Ended) => Step::End(OK),
-        Err(violation) => Step::End(Answer::violation(violation)),
+        Err(violation) => {
+            session.log_violation(violation);
+            Step::End(Answer::violation(violation))
+        }
     }
 }
 
@@ -352,14 +365,17 @@ fn refuse<T>(mut conn: Box<Conn<T>>, session: &Session<T>, error: BodyError) -> 
         BodyError::SessionEnded => Answer::violation(Violation::Ended),
         BodyError::Connection(RecvError::Bad(error @ HttpError::BodyTooLarge)) => {
             // The session continues (docs/protocol.md 2.3.10).
+            session.log(Cause::BodyTooLarge, "");
             session.detach(Lane::Post);
             Answer::empty(error.status())
         }
         BodyError::Connection(RecvError::Bad(error)) => {
+            session.log(Cause::MalformedBody, error);
             session.fail(Lane::Post, CloseReason::TransportError);
             Answer::empty(error.status())
         }
         BodyError::Connection(RecvError::TimedOut) => {
+            session.log(Cause::BodyTimeout, "");
             session.lost(Lane::Post);
             Answer::empty(408)
         }
@@ -380,7 +396,7 @@ mod tests {
     fn content_length_matches_body() {
         for len in [0, 1, 9, 10, 1_000_000] {
             let mut out = OutBuf::default();
-            let head = write_head(&mut out, Persistence::Close, b"", b"Vary: Origin\r\n");
+            let head = write_head(&mut out, b"Connection: close\r\n", b"", b"Vary: Origin\r\n");
             out.0.resize(out.0.len() + len, b'x');
             head.finish(&mut out);
             let text = String::from_utf8(out.0).unwrap();

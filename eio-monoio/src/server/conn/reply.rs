@@ -52,6 +52,12 @@ impl<'a> Answer<'a> {
     }
 }
 
+/// A 503 says when to try again (RFC 9110 section 15.6.4).
+const RETRY: &[(&str, &str)] = &[("Retry-After", "1")];
+
+/// The response to a handshake that the server cannot accept now.
+pub(crate) const UNAVAILABLE: Answer<'static> = Answer { headers: RETRY, ..Answer::empty(503) };
+
 /// The response to a POST whose packets were handled (docs/protocol.md 2.3.1).
 pub(crate) const OK: Answer<'static> =
     Answer { content_type: HTML, body: b"ok", ..Answer::empty(200) };
@@ -63,10 +69,11 @@ impl<T> Conn<T> {
             self.state.counters.refused(answer.status, Reject::code_in(answer.body));
         }
         let extra = std::mem::take(&mut self.extra);
-        let date = self.state.date();
+        let state = self.state.clone();
+        let persistence = persistence.lines(&state.keep_alive);
         let out = self.out_mut();
         let start = out.0.len();
-        if write(out, answer, persistence, &date, &extra).is_err() {
+        if write(out, answer, persistence, &state.date(), &extra).is_err() {
             // All parts are constants, except the extra lines, which were checked when they were written.
             out.0.truncate(start);
         }
@@ -99,14 +106,19 @@ impl<T> Conn<T> {
         };
         let status = refusal.status().as_u16();
         let body = refusal.body();
-        self.reply(Answer { content_type, body, head_only, ..Answer::empty(status) }, persistence);
+        let says_when =
+            refusal.headers().is_some_and(|headers| headers.contains_key("retry-after"));
+        let headers = if status == 503 && !says_when { RETRY } else { &[] };
+        let answer = Answer { content_type, body, head_only, headers, ..Answer::empty(status) };
+        self.reply(answer, persistence);
     }
 
     /// Writes the response to a preflight that asks for the headers `wanted`; `None` if its origin is not allowed.
     pub(crate) fn reply_preflight(&mut self, wanted: Option<&[u8]>, persistence: Persistence) {
         let extra = std::mem::take(&mut self.extra);
-        let date = self.state.date();
-        cors::write_preflight(self.out_mut(), wanted, &date, &extra, persistence);
+        let state = self.state.clone();
+        let persistence = persistence.lines(&state.keep_alive);
+        cors::write_preflight(self.out_mut(), wanted, &state.date(), &extra, persistence);
         self.extra = extra;
     }
 }
@@ -114,7 +126,7 @@ impl<T> Conn<T> {
 fn write(
     out: &mut OutBuf,
     answer: Answer<'_>,
-    persistence: Persistence,
+    persistence: &[u8],
     date: &[u8],
     extra: &[u8],
 ) -> Result<(), WriteError> {
@@ -126,7 +138,7 @@ fn write(
     if answer.status != 204 && answer.status != 304 {
         head = head.number("Content-Length", answer.body.len() as u64)?;
     }
-    head = head.raw(b"Cache-Control: no-store\r\n")?.raw(persistence.line())?.raw(extra)?;
+    head = head.raw(b"Cache-Control: no-store\r\n")?.raw(persistence)?.raw(extra)?;
     head.end()?;
     if !answer.head_only {
         out.0.extend_from_slice(answer.body);

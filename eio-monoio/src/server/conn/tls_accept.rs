@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::io::stream::{Stream, TlsStream};
 use crate::metrics::TLS_FAILURES;
+use crate::server::cause::Cause;
 use crate::server::conn::{Conn, http};
 use crate::server::handler::Handler;
 use crate::server::shard::Shard;
@@ -25,7 +26,7 @@ pub(crate) fn start<H: Handler>(
             Ok(()) => http::start(shard, conn),
             Err(error) => {
                 shard.state.counters.add(TLS_FAILURES, 0, 1);
-                tracing::debug!(%error, "TLS handshake failed");
+                conn.log(Cause::TlsFailed, error);
             }
         }
     });

@@ -15,6 +15,7 @@ use eio_core::ws::{self, Kind, Ready, Role};
 
 use crate::io::ws_conn::{self, SendObserver, WsConn};
 use crate::io::ws_reader::WsReader;
+use crate::server::cause::Cause;
 use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
 use crate::server::session::Session;
@@ -250,7 +251,10 @@ impl<H: Handler> SessionSocket<H> {
         let ready = match reader.poll(rx) {
             Ok(ws::Step::Ready(ready)) => ready,
             Ok(ws::Step::Need(n)) => return Ok(Input::Need(n)),
-            Err(error) => return Err(violation(error)),
+            Err(error) => {
+                self.session.log(Cause::WebSocketViolation, error);
+                return Err(ReadEnd::Violation(error.close_code(), error.close_reason()));
+            }
         };
         match ready.kind() {
             Kind::Text | Kind::Binary => return self.handle(incoming, ready),
@@ -267,14 +271,19 @@ impl<H: Handler> SessionSocket<H> {
         let packet = if ready.kind() == Kind::Binary {
             Packet::parse_binary(payload)
         } else {
-            Packet::parse_text(payload)
-                .map_err(|error| ReadEnd::Violation(error.close_code(), error.close_reason()))?
+            Packet::parse_text(payload).map_err(|error| {
+                self.session.log(Cause::InvalidPacket, error);
+                ReadEnd::Violation(error.close_code(), error.close_reason())
+            })?
         };
         // The state machine has handled a violation; the WebSocket ends with it.
         match self.session.handle_packet(Lane::WebSocket, packet) {
             Ok(Some(message)) => Ok(Input::Message(message)),
             Ok(None) => Ok(Input::Handled),
-            Err(_) => Err(ReadEnd::Local),
+            Err(violation) => {
+                self.session.log_violation(violation);
+                Err(ReadEnd::Local)
+            }
         }
     }
 
@@ -282,6 +291,9 @@ impl<H: Handler> SessionSocket<H> {
     fn begin_close(&self, end: ReadEnd) {
         let current = self.is_current();
         self.ws.begin_close(&end);
+        if matches!(end, ReadEnd::Closed) && current && self.session.closed().is_none() {
+            self.session.log(Cause::WebSocketLost, "");
+        }
         match end {
             ReadEnd::Closed | ReadEnd::CloseFrame(_) if current => {
                 self.session.lost(Lane::WebSocket)
@@ -290,8 +302,4 @@ impl<H: Handler> SessionSocket<H> {
             _ => {}
         }
     }
-}
-
-fn violation(error: ws::Error) -> ReadEnd {
-    ReadEnd::Violation(error.close_code(), error.close_reason())
 }

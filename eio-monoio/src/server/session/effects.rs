@@ -9,12 +9,24 @@ use eio_core::payload;
 use eio_core::session::{CloseReason, Event, Lane, Transmit};
 use eio_core::ws;
 
+use crate::io::receipt::Confirm;
 use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
 use crate::metrics::UPGRADES;
+use crate::server::cause::Cause;
 use crate::server::session::Session;
-use crate::server::session::out_message::OutMessage;
+use crate::server::session::out_message::{OutMessage, write_plain};
 use crate::worker::deadline::millis;
+
+/// The result of [`Session::poll_get`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GetBody {
+    /// No packet is due: the task is woken when one is.
+    Held,
+    Ready,
+    /// Ready, with a message that is not to be compressed.
+    Uncompressed,
+}
 
 impl<T> Session<T> {
     /// Applies the effects of a change of the state machine: writes packets, handles events, wakes tasks, sets the
@@ -27,13 +39,13 @@ impl<T> Session<T> {
                 Some(Event::Closed(reason)) => self.on_closed(reason),
                 Some(Event::Upgraded) => {
                     self.count_upgrade();
-                    tracing::trace!(sid = %self.sid, "upgraded");
+                    crate::log::trace!(sid = %self.sid, "upgraded");
                     self.waiters.wake_all();
                 }
                 Some(Event::UpgradeFailed(reason)) => {
                     self.env.counters.add(UPGRADES, 1, 1);
                     self.detach_probe();
-                    tracing::debug!(sid = %self.sid, %reason, "upgrade failed");
+                    self.log(Cause::UpgradeFailed, reason);
                 }
                 None => break,
             }
@@ -54,7 +66,13 @@ impl<T> Session<T> {
         }
         self.outgoing.flush(
             |queued| self.next_on_ws(queued),
-            |ws, message| message.write(ws, &self.env.pool, self.base64),
+            |ws, message, mark| {
+                if mark.is_plain() {
+                    write_plain(message, ws, &self.env.pool, self.base64);
+                } else {
+                    message.write(ws, &self.env.pool, self.base64);
+                }
+            },
             |ws, packet| {
                 if let Some(ws) = ws {
                     self.transmit(ws, packet);
@@ -87,7 +105,7 @@ impl<T> Session<T> {
     fn close_ws(&self, ws: &Rc<WsSender>) {
         let (reason, code) = {
             let machine = self.machine.borrow();
-            (machine.ended(), machine.hangup_code(self.env.is_shutting_down()))
+            (machine.ended(), machine.hangup_code(self.env.is_leaving()))
         };
         let encode = |out: &mut OutBuf| ws::encode_close(out, Some(code), "", None);
         ws.write(&self.env.pool, |out| never_full(encode(out)));
@@ -107,10 +125,14 @@ impl<T> Session<T> {
 
     fn on_closed(&self, reason: CloseReason) {
         self.closed.set(Some(reason));
+        if reason == CloseReason::PingTimeout {
+            self.log(Cause::PingTimeout, "");
+        }
         self.count_closed(reason);
         self.env.timers.remove(self.timer);
-        self.outgoing.queue().borrow_mut().clear();
+        self.outgoing.stop();
         self.waiters.wake_all();
+        self.handlers.wake_all();
         if let Some(server) = self.env.server.upgrade() {
             server.session_closed(self.slot, self.busy.get());
         }
@@ -130,9 +152,10 @@ impl<T> Session<T> {
         }
     }
 
-    /// Appends the packets for the held GET to `body`. False if none is due: the task is woken when one is.
-    pub(crate) fn poll_get(&self, cx: &mut Context<'_>, body: &mut OutBuf) -> bool {
+    /// Appends the packets for the held GET to `body`.
+    pub(crate) fn poll_get(&self, cx: &mut Context<'_>, body: &mut OutBuf) -> GetBody {
         let config = &self.env.config;
+        let mut ready = GetBody::Ready;
         let mut encoder = payload::Encoder::new(config.max_payload, config.max_polling_packets);
         loop {
             let queue = self.outgoing.queue().borrow();
@@ -153,28 +176,38 @@ impl<T> Session<T> {
                         never_full(Packet::Message(message.borrow()).encode_text(body));
                     }
                     self.apply_effects();
-                    return true;
+                    return ready;
                 }
                 Some(Transmit::Hangup) | None => None,
             };
             let Some(packet) = packet else { break };
             let pushed = encoder.push(body, &packet);
+            if next == Some(Transmit::Message) && queue.front_mark().is_plain() {
+                ready = GetBody::Uncompressed;
+            }
             drop(queue);
             debug_assert!(
                 pushed == Ok(payload::PushOutcome::Written),
                 "`has_room` was true, and messages are checked when they are queued"
             );
-            if next == Some(Transmit::Message) {
-                self.outgoing.queue().borrow_mut().pop();
+            if next == Some(Transmit::Message)
+                && let Some(confirm) = self.outgoing.pop()
+            {
+                self.outgoing.confirm_with_response(confirm);
             }
         }
         if encoder.is_empty() {
             self.poller.register(cx);
-            return false;
+            return GetBody::Held;
         }
         self.apply_effects();
         self.on_sent();
-        true
+        ready
+    }
+
+    /// The receipts of messages in the response to the GET, which is sent now.
+    pub(crate) fn take_response_confirms(&self) -> Vec<Confirm> {
+        self.outgoing.take_response_confirms()
     }
 
     fn write_open(&self, out: &mut OutBuf) {

@@ -40,14 +40,20 @@ pub(crate) trait Sessions<T> {
     /// calls the disconnect callback.
     fn session_closed(&self, slot: u32, busy: bool);
 
-    /// Sends to every session of every worker.
-    fn broadcast(&self, message: Message<'_>);
+    /// Sends to every session of every worker, except to these.
+    fn broadcast(&self, message: Message<'_>, except: Vec<Sid>);
+
+    /// Sends to some sessions on any worker; unknown ones are ignored.
+    fn send_many(&self, sids: Vec<Sid>, message: Message<'_>);
 
     /// Sends to one session on any worker; an unknown one is ignored.
     fn send_to(&self, sid: &Sid, message: Message<'_>);
 
     /// A session of this worker.
     fn find_here(&self, sid: &Sid) -> Option<Rc<Session<T>>>;
+
+    /// The sessions of this worker.
+    fn all_here(&self) -> Vec<Rc<Session<T>>>;
 
     /// Ends one session on any worker after its queued messages.
     fn disconnect(&self, sid: &Sid);

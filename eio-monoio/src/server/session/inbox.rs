@@ -23,6 +23,20 @@ impl<T> Session<T> {
         self.closed.get().is_some()
     }
 
+    /// Ready when the session has ended; else the task, whose handler is pending, is woken then.
+    pub(crate) fn poll_closed_in_handler(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closed.get().is_some() {
+            return Poll::Ready(());
+        }
+        self.handlers.add(cx);
+        Poll::Pending
+    }
+
+    /// The handler of this task is not pending any more.
+    pub(crate) fn forget_handler(&self, cx: &Context<'_>) {
+        self.handlers.remove(cx);
+    }
+
     /// Queues a copy of a message for the handler.
     pub(crate) fn push_inbox(&self, message: Message<'_>) {
         self.inbox.borrow_mut().push(message);

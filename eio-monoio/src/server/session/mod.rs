@@ -2,8 +2,9 @@
 //!
 //! Only this module calls the `handle_*` and `poll_*` of the state machine.
 
+mod causes;
 mod counters;
-mod effects;
+pub(crate) mod effects;
 pub(crate) mod env;
 mod inbox;
 mod out_message;
@@ -12,6 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use eio_core::packet::{Message, Packet};
 use eio_core::session::{CloseReason, Lane, ServerSession, Transmit, Violation};
@@ -22,14 +24,17 @@ use eio_core::transport::Transport;
 use crate::error::SendError;
 use crate::io::message_queue::MessageQueue;
 use crate::io::outgoing::{Next, Outgoing};
+use crate::io::receipt::{Confirm, Receipt};
 use crate::io::ws_sender::WsSender;
 use crate::message::{Encoded, check_separator};
 use crate::metrics::MESSAGES_SENT;
 use crate::server::request::KeptRequest;
 use crate::server::session::env::SessionEnv;
-use crate::server::session::out_message::OutMessage;
+use crate::server::session::out_message::{OutMessage, WithOptions};
 use crate::server::shard::registry::HasSid;
 use crate::server::shard::shared::CallNumber;
+use crate::worker::context::WorkerContext;
+use crate::worker::task;
 use crate::worker::tasks::Guarded;
 use crate::worker::timers::TimerId;
 use crate::worker::wakers::{WakerSlot, Wakers};
@@ -54,6 +59,8 @@ pub(crate) struct Session<T> {
     /// Bytes of messages that wait for the handler outside of the inbox.
     in_progress: Cell<usize>,
     busy: Cell<bool>,
+    /// Tasks whose handler is pending, which the end of the session concerns.
+    handlers: Wakers,
     /// The client cannot take binary frames (`b64=1`).
     base64: bool,
     closed: Cell<Option<CloseReason>>,
@@ -108,6 +115,7 @@ impl<T> Session<T> {
             in_progress: Cell::new(0),
             // Until `Handler::open` is complete: the disconnect callback must come after it.
             busy: Cell::new(true),
+            handlers: Wakers::default(),
             base64: new.base64,
             closed: Cell::new(None),
             counted_queued: Cell::new(0),
@@ -132,6 +140,37 @@ impl<T> Session<T> {
         self.machine.borrow().is_upgrading()
     }
 
+    /// The time since the last packet of the client.
+    pub(crate) fn last_seen(&self) -> Duration {
+        self.keep_clock_fresh();
+        let now = self.env.now();
+        Duration::from_millis(self.machine.borrow().silent_ms(now).into())
+    }
+
+    /// Packets are seen at the cached time of the worker, which its timers update: from the first call on, one every
+    /// 100 ms.
+    fn keep_clock_fresh(&self) {
+        const INTERVAL: Duration = Duration::from_millis(100);
+        #[derive(Default)]
+        struct IsFresh(Cell<bool>);
+
+        // The handle may have outlived the worker.
+        if WorkerContext::current().is_none() || self.env.per_worker::<IsFresh>().0.replace(true) {
+            return;
+        }
+        drop(task::spawn(async {
+            loop {
+                task::sleep(INTERVAL).await;
+            }
+        }));
+    }
+
+    /// The round trip of the last heartbeat.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        let round_trip = self.machine.borrow().round_trip_ms();
+        round_trip.map(|ms| Duration::from_millis(ms.into()))
+    }
+
     /// The close reason, if the session has ended.
     pub(crate) fn closed(&self) -> Option<CloseReason> {
         self.closed.get()
@@ -148,7 +187,15 @@ impl<T> Session<T> {
 
     /// Bytes that wait to be sent.
     pub(crate) fn queued(&self) -> usize {
-        self.outgoing.queued()
+        if self.closed.get().is_some() { 0 } else { self.outgoing.queued() }
+    }
+
+    /// Takes the messages that no transport had taken when the session ended.
+    pub(crate) fn take_undelivered(&self) -> MessageQueue {
+        if self.closed.get().is_none() {
+            return MessageQueue::default();
+        }
+        self.outgoing.take_queue()
     }
 
     /// Whether the bytes that wait to be sent have reached the high-water mark.
@@ -162,6 +209,28 @@ impl<T> Session<T> {
     pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
         check_separator(message)?;
         self.send(&message)
+    }
+
+    /// As [`try_send`](Self::try_send), compressed or not.
+    pub(crate) fn try_send_with(
+        &self,
+        message: Message<'_>,
+        compress: bool,
+    ) -> Result<(), SendError> {
+        check_separator(message)?;
+        self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(None) })
+    }
+
+    /// As [`try_send_with`](Self::try_send_with), and returns the receipt of the message.
+    pub(crate) fn try_send_confirmed(
+        &self,
+        message: Message<'_>,
+        compress: bool,
+    ) -> Result<Receipt, SendError> {
+        check_separator(message)?;
+        let (confirm, receipt) = Confirm::new();
+        self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(Some(confirm)) })?;
+        Ok(receipt)
     }
 
     /// As [`try_send`](Self::try_send), for a message that is encoded already.
@@ -192,7 +261,7 @@ impl<T> Session<T> {
                 |ws, packet| self.transmit(ws, packet),
             );
         if !sent {
-            self.enqueue(message.message());
+            self.enqueue(message);
             self.count_queued(queued + message.len());
         }
         self.env.counters.add(MESSAGES_SENT, 0, 1);
@@ -206,8 +275,9 @@ impl<T> Session<T> {
         Some(if next == Transmit::Message { Next::Message } else { Next::Control(next) })
     }
 
-    fn enqueue(&self, message: Message<'_>) {
-        self.outgoing.queue().borrow_mut().push(message);
+    fn enqueue(&self, message: &impl OutMessage) {
+        let (plain, confirm) = (message.is_plain(), message.take_confirm());
+        self.outgoing.push(message.message(), plain, confirm);
         self.poller.wake();
     }
 
@@ -227,6 +297,14 @@ impl<T> Session<T> {
         }
         self.waiters.add(cx);
         Poll::Pending
+    }
+
+    /// Ready when an upgrade is in progress, a WebSocket carries the session, or it has ended.
+    pub(crate) fn poll_upgrading(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_upgrading() {
+            return Poll::Ready(());
+        }
+        self.poll_upgraded(cx)
     }
 
     /// Ready when a WebSocket carries the session, or it has ended.
@@ -269,6 +347,10 @@ impl<T> Session<T> {
             machine.attach(lane, now)
         };
         self.apply_effects();
+        if lane == Lane::WebSocket {
+            // For `poll_upgrading`.
+            self.waiters.wake_all();
+        }
         result
     }
 

@@ -2,13 +2,15 @@
 
 mod barrier;
 pub(crate) mod disk;
+mod drain;
+pub(crate) mod gather;
 pub(crate) mod plan;
 pub(crate) mod registry;
 pub(crate) mod replies;
 pub(crate) mod run;
 pub(crate) mod shared;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -16,17 +18,21 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use eio_core::packet::Message;
+use eio_core::session::CloseReason;
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
+use eio_core::transport::Transport;
 use eio_core::ws::deflate::Terms;
 use eio_core::ws::{CloseCode, Role};
 use slab::Slab;
 
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
+use crate::error::SendError;
 use crate::io::limits::Limits;
 use crate::io::raw_websocket::PlainSocket;
 use crate::message::{Encoded, check_separator};
 use crate::metrics::Counters;
+use crate::server::cause::Cause;
 use crate::server::config::Config;
 use crate::server::hooks::{Hooks, OnRawWebSocket};
 use crate::server::session::env::{SessionEnv, Sessions};
@@ -35,8 +41,9 @@ use crate::server::shard::disk::{Disk, Reply};
 use crate::server::shard::plan::Plan;
 use crate::server::shard::registry::{NoSid, Registry};
 use crate::server::shard::replies::Replies;
-use crate::server::shard::shared::{CallNumber, ServerShared, ShardMessage};
+use crate::server::shard::shared::{CallNumber, Except, ServerShared, ShardMessage};
 use crate::web::compress::Deflater;
+use crate::web::persistence::KeepAlive;
 use crate::web::proxy::Trusted;
 use crate::worker::context::WorkerContext;
 use crate::worker::tasks::Guarded;
@@ -69,6 +76,7 @@ pub(crate) struct ShardState<T> {
     pub(crate) hooks: Hooks,
     pub(crate) trusted: Vec<Trusted>,
     pub(crate) deflater: Deflater,
+    pub(crate) keep_alive: KeepAlive,
     /// The threads that read files, if the server has static files.
     pub(crate) disk: Option<Arc<Disk>>,
     /// Replies of those threads, for connections that wait for them.
@@ -81,8 +89,12 @@ pub(crate) struct ShardState<T> {
     /// Sessions that have ended and whose disconnect callback is due.
     closed_sessions: RefCell<Vec<Rc<Session<T>>>>,
     disconnect_task: WakerSlot,
-    /// Woken when the worker stops accepting.
+    /// Listeners that other processes share are left to them.
+    left_listeners: Cell<bool>,
+    /// Woken when the worker stops accepting, or leaves its listeners.
     acceptors: Wakers,
+    /// Handlers of ended sessions, woken when the worker stops waiting for them.
+    ended_handlers: Wakers,
 }
 
 impl<T> Deref for ShardState<T> {
@@ -122,13 +134,16 @@ impl<T: 'static> ShardState<T> {
             hooks: plan.hooks.clone(),
             trusted: plan.config.trusted(),
             deflater: Deflater::fast(),
+            keep_alive: KeepAlive::new(plan.config.idle_timeout),
             disk: plan.disk.clone(),
             reads: Replies::default(),
             barriers: Replies::default(),
             raw_websockets: RefCell::default(),
             closed_sessions: RefCell::default(),
             disconnect_task: WakerSlot::default(),
+            left_listeners: Cell::new(false),
             acceptors: Wakers::default(),
+            ended_handlers: Wakers::default(),
         })
     }
 }
@@ -227,6 +242,19 @@ impl<T> ShardState<T> {
         });
     }
 
+    /// The slots of all sessions.
+    pub(crate) fn slots(&self) -> Vec<u32> {
+        self.registry.borrow().slots()
+    }
+
+    /// Closes the session in a slot, if there is one.
+    pub(crate) fn close_slot(&self, slot: u32) {
+        let session = self.registry.borrow().in_slot(slot).cloned();
+        if let Some(session) = session {
+            session.close();
+        }
+    }
+
     pub(crate) fn session_count(&self) -> usize {
         self.registry.borrow().len()
     }
@@ -234,12 +262,35 @@ impl<T> ShardState<T> {
 
 /// Broadcasts.
 impl<T> ShardState<T> {
-    pub(crate) fn broadcast_here(&self, call: CallNumber, message: &Encoded) {
+    pub(crate) fn broadcast_here(&self, call: CallNumber, message: &Encoded, except: &Except) {
         self.for_each_before(call, |session| {
-            if let Err(error) = session.try_send_encoded(message) {
-                tracing::debug!(sid = %session.sid, %error, "broadcast skipped a session");
+            if except.contains(&session.sid) {
+                return;
+            }
+            match session.try_send_encoded(message) {
+                Ok(()) => {}
+                Err(SendError::Full) => session.log(Cause::SlowClient, ""),
+                Err(error) => {
+                    crate::log::debug!(sid = %session.sid, %error, "broadcast skipped a session");
+                }
             }
         });
+    }
+
+    /// Sends to sessions of this worker.
+    pub(crate) fn send_many_here(&self, sids: &[Sid], message: &Encoded) {
+        for sid in sids {
+            if let SessionLocation::Here(session) = self.find(sid)
+                && let Err(error) = session.try_send_encoded(message)
+            {
+                crate::log::debug!(%sid, %error, "message dropped");
+            }
+        }
+    }
+
+    /// The ids of the sessions of this worker.
+    pub(crate) fn sids(&self) -> Vec<Sid> {
+        self.registry.borrow().all().map(|session| session.sid.clone()).collect()
     }
 }
 
@@ -255,29 +306,41 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
         }
     }
 
-    fn broadcast(&self, message: Message<'_>) {
+    fn broadcast(&self, message: Message<'_>, except: Vec<Sid>) {
         if let Err(error) = check_separator(message) {
-            return tracing::warn!(%error, "a broadcast is not sent");
+            return crate::log::warn!(%error, "a broadcast is not sent");
+        }
+        let (message, except) = (Encoded::new(message), Except::new(except));
+        let call = self.shared.calls.next();
+        if let Err(error) = self.shared.offer_all(Some(self.id), call, &message, &except) {
+            crate::log::warn!(%error, "a broadcast did not reach every worker");
+        }
+        self.broadcast_here(call, &message, &except);
+    }
+
+    fn send_many(&self, sids: Vec<Sid>, message: Message<'_>) {
+        if let Err(error) = check_separator(message) {
+            return crate::log::warn!(%error, "a message is not sent");
         }
         let message = Encoded::new(message);
-        let call = self.shared.calls.next();
-        if let Err(error) = self.shared.offer_all(Some(self.id), call, &message) {
-            tracing::warn!(%error, "a broadcast did not reach every worker");
+        let (here, others) = self.shared.offer_many(Some(self.id), sids, &message);
+        if let Err(error) = others {
+            crate::log::warn!(%error, "a message did not reach every worker");
         }
-        self.broadcast_here(call, &message);
+        self.send_many_here(&here, &message);
     }
 
     fn send_to(&self, sid: &Sid, message: Message<'_>) {
         match self.find(sid) {
             SessionLocation::Here(session) => {
                 if let Err(error) = session.try_send(message) {
-                    tracing::debug!(%sid, %error, "message dropped");
+                    crate::log::debug!(%sid, %error, "message dropped");
                 }
             }
             SessionLocation::Elsewhere(shard) => {
                 let shard_message = ShardMessage::Send(sid.clone(), message.into());
                 if let Err(error) = self.shared.offer(shard, message.len(), shard_message) {
-                    tracing::warn!(%sid, %error, "message to another worker dropped");
+                    crate::log::warn!(%sid, %error, "message to another worker dropped");
                 }
             }
             SessionLocation::Nowhere => {}
@@ -292,6 +355,10 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
             }
             SessionLocation::Nowhere => {}
         }
+    }
+
+    fn all_here(&self) -> Vec<Rc<Session<T>>> {
+        self.registry.borrow().all().cloned().collect()
     }
 
     fn find_here(&self, sid: &Sid) -> Option<Rc<Session<T>>> {
@@ -340,9 +407,29 @@ impl<T> ShardState<T> {
         self.disconnect_task.wake();
     }
 
+    /// Leaves listeners that other processes share: they accept the connections.
+    pub(crate) fn leave_listeners(&self) {
+        self.left_listeners.set(true);
+        self.acceptors.wake_all();
+    }
+
+    /// From now on a shutdown does not wait for peers that have sent a part of a request or have to close, for polling
+    /// clients that do not poll, or for handlers of sessions that have ended.
+    pub(crate) fn stop_waiting(&self) {
+        self.stop_accepting();
+        // Before their connections close, which would be the reason.
+        self.for_each(|session| {
+            if session.transport() == Transport::Polling && !session.is_polled() {
+                session.abort(CloseReason::ServerDisconnect);
+            }
+        });
+        self.worker.stop_waiting();
+        self.ended_handlers.wake_all();
+    }
+
     /// Ends every session now; queued messages are dropped.
     pub(crate) fn abort_sessions(&self) {
-        self.for_each(|session| session.abort(eio_core::session::CloseReason::ServerDisconnect));
+        self.for_each(|session| session.abort(CloseReason::ServerDisconnect));
     }
 
     /// Ends all sessions and connections, and drops futures of the application.
@@ -359,5 +446,34 @@ impl<T> ShardState<T> {
         }
         self.acceptors.add(cx);
         Poll::Pending
+    }
+
+    /// Ready when the worker has left the listeners that other processes share.
+    pub(crate) fn poll_left_listeners(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.left_listeners.get() {
+            return Poll::Ready(());
+        }
+        self.acceptors.add(cx);
+        Poll::Pending
+    }
+
+    /// Ready when the worker has [stopped waiting](Self::stop_waiting).
+    pub(crate) fn poll_stopped_waiting(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_stopped_waiting() {
+            return Poll::Ready(());
+        }
+        self.ended_handlers.add(cx);
+        Poll::Pending
+    }
+
+    /// The handler of this task, whose session has ended, is not pending any more.
+    pub(crate) fn forget_ended_handler(&self, cx: &Context<'_>) {
+        self.ended_handlers.remove(cx);
+    }
+
+    /// Whether a handshake is refused because the server ends. Where other processes accept too, a client whose
+    /// connection this one has accepted gets its session, which then closes as every other one.
+    pub(crate) fn refuses_handshakes(&self) -> bool {
+        self.is_leaving() && !self.shared.shares_listeners
     }
 }

@@ -184,6 +184,10 @@ impl<S: HasSid> Registry<S> {
         self.slots.iter().map(|(slot, _)| slot as u32).collect()
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Rc<S>> {
+        self.slots.iter().map(|(_, session)| session)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }

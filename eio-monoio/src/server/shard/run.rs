@@ -9,26 +9,29 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use eio_core::time::Instant;
 use eio_core::transport::Transport;
 
 use crate::io::permit::ConnectionPermit;
 #[cfg(feature = "tls")]
 use crate::io::stream::{Stream, TlsStream};
 use crate::metrics::ACCEPTED;
+use crate::server::cause::{Cause, Subject};
 #[cfg(feature = "tls")]
 use crate::server::conn::tls_accept;
 use crate::server::conn::{Conn, dispatch, http};
 use crate::server::handler::Handler;
-use crate::server::listener::Listening;
+use crate::server::listener::{Listening, Sharing};
 use crate::server::remote::Remote;
 use crate::server::session::Session;
 use crate::server::session::env::Sessions;
 use crate::server::shard::plan::Plan;
 use crate::server::shard::shared::ShardMessage;
-use crate::server::shard::{SessionLocation, Shard, ShardState};
+use crate::server::shard::{SessionLocation, Shard, ShardState, drain};
 use crate::worker::deadline::millis;
 use crate::worker::mailbox::MailboxReceiver;
 use crate::worker::net::{Listener, Socket};
+use crate::worker::task::sleep_on;
 use crate::worker::timers::{Target, TimerId};
 use crate::worker::trim::trim_after_bursts;
 use crate::worker::yield_now;
@@ -46,9 +49,9 @@ pub(crate) async fn run<H: Handler>(
     let shard = Rc::new(Shard::new(new_handler(), state.clone()));
     let receiver =
         MailboxReceiver::of_worker(plan.wake_rx, &state.shared.mailboxes[usize::from(plan.id)])?;
-    for Listening { fd, drain } in plan.listening {
+    for Listening { fd, sharing } in plan.listening {
         let listener = Listener::from_fd(fd)?;
-        state.tasks.spawn(accept(shard.clone(), listener, drain, plan.max_connections));
+        state.tasks.spawn(accept(shard.clone(), listener, sharing, plan.max_connections));
     }
     state.services.spawn(call_disconnects(shard.clone()));
     state.services.spawn(run_timers(state.clone()));
@@ -97,17 +100,15 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
     match message {
         ShardMessage::Connection(moved) => match Conn::from_moved(state.clone(), moved) {
             Ok(conn) => http::start(shard.clone(), Box::new(conn)),
-            Err(error) => tracing::warn!(%error, "a connection could not be moved between workers"),
+            Err(error) => {
+                crate::log::warn!(%error, "a connection could not be moved between workers")
+            }
         },
         ShardMessage::Send(sid, message) => state.send_to(&sid, message.borrow()),
-        ShardMessage::SendMany(sids, message) => {
-            for session in sids.iter().filter_map(here) {
-                if let Err(error) = session.try_send_encoded(&message) {
-                    tracing::debug!(sid = %session.sid, %error, "message dropped");
-                }
-            }
+        ShardMessage::SendMany(sids, message) => state.send_many_here(&sids, &message),
+        ShardMessage::Broadcast(call, message, except) => {
+            state.broadcast_here(call, &message, &except)
         }
-        ShardMessage::Broadcast(call, message) => state.broadcast_here(call, &message),
         ShardMessage::Disconnect(sid) => state.disconnect(&sid),
         ShardMessage::DisconnectAll(call) => state.for_each_before(call, Session::close),
         ShardMessage::Disk(number, reply) => state.reads.arrive(number, reply),
@@ -118,11 +119,21 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
             // The asking thread may have timed out.
             let _ = reply.try_send(transport);
         }
-        ShardMessage::Run(job) => {
-            if state.tasks.call(job).is_err() {
-                tracing::error!("a job of another thread panicked");
+        ShardMessage::Sids(part) => part.add(state.sids()),
+        ShardMessage::RunAt(sid, job) => {
+            if let Some(session) = here(&sid) {
+                let socket = crate::server::socket::Socket::new(session);
+                if state.tasks.call(|| job(&socket)).is_err() {
+                    crate::log::error!(%sid, "a job of another thread panicked");
+                }
             }
         }
+        ShardMessage::Run(job) => {
+            if state.tasks.call(job).is_err() {
+                crate::log::error!("a job of another thread panicked");
+            }
+        }
+        ShardMessage::Drain => drain::drain(state),
         ShardMessage::Shutdown => shut_down(state),
     }
 }
@@ -132,32 +143,39 @@ struct ShutdownWait<'a, T> {
     state: &'a Rc<ShardState<T>>,
     timer: TimerId,
     stage: Stage,
+    cut_off_at: Instant,
 }
 
 #[derive(PartialEq, Eq)]
 enum Stage {
     Running,
+    /// For peers, too.
     Waiting,
+    /// For work in progress only.
+    Finishing,
     CutOff,
 }
 
 impl<'a, T> ShutdownWait<'a, T> {
     fn new(state: &'a Rc<ShardState<T>>) -> Self {
         let timer = state.timers.insert(Target::Task(None));
-        Self { state, timer, stage: Stage::Running }
+        Self { state, timer, stage: Stage::Running, cut_off_at: Instant::default() }
     }
 
     fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<()> {
         /// The time for tasks that were cut off, which need to be polled only once, in milliseconds.
         const CUT_OFF_MS: u32 = 2_000;
+        /// The time after the grace for requests whose connection was accepted in it, in milliseconds.
+        const LAST_REQUESTS_MS: u32 = 250;
         let state = self.state;
         if self.stage == Stage::Running {
             if !state.is_shutting_down() {
                 return Poll::Pending;
             }
             self.stage = Stage::Waiting;
-            let timeout = millis(state.config.shutdown_timeout);
-            state.timers.set(self.timer, state.now().after(timeout));
+            let grace = millis(state.config.shutdown_grace).saturating_add(LAST_REQUESTS_MS);
+            self.cut_off_at = state.now().after(millis(state.config.shutdown_timeout));
+            state.timers.set(self.timer, state.now().after(grace).min(self.cut_off_at));
         }
         // The last act of a task may have been to queue a disconnect callback.
         if state.tasks.poll_none(cx).is_ready() && state.disconnects_done() {
@@ -175,11 +193,18 @@ impl<'a, T> ShutdownWait<'a, T> {
         if state.timers.poll_expired(self.timer, cx).is_pending() {
             return Poll::Pending;
         }
+        if self.stage == Stage::Waiting && state.now() < self.cut_off_at {
+            self.stage = Stage::Finishing;
+            state.stop_waiting();
+            state.timers.set(self.timer, self.cut_off_at);
+            let _ = state.timers.poll_expired(self.timer, cx);
+            return Poll::Pending;
+        }
         if self.stage == Stage::CutOff {
-            tracing::error!("a task did not end; its sockets stay open until the process ends");
+            crate::log::error!("a task did not end; its sockets stay open until the process ends");
             return Poll::Ready(());
         }
-        tracing::warn!(sessions = state.session_count(), "shutdown timeout; cutting off");
+        crate::log::warn!(sessions = state.session_count(), "shutdown timeout; cutting off");
         self.stage = Stage::CutOff;
         state.cut_off();
         state.timers.set(self.timer, state.now().after(CUT_OFF_MS));
@@ -197,6 +222,7 @@ fn shut_down<T: 'static>(state: &Rc<ShardState<T>>) {
         return;
     }
     state.begin_shutdown();
+    state.leave_listeners();
     let state = state.clone();
     let tasks = state.clone();
     tasks.tasks.spawn(async move {
@@ -209,8 +235,8 @@ fn shut_down<T: 'static>(state: &Rc<ShardState<T>>) {
     });
 }
 
-/// Accepts connections until the worker stops accepting. `drain`: and then those that wait in the backlog.
-async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, drain: bool, max: usize) {
+/// Accepts connections until the worker stops accepting, or leaves a listener that other processes share.
+async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, sharing: Sharing, max: usize) {
     /// Connections accepted in one turn, before other tasks run.
     const BATCH: usize = 64;
     const FIRST_DELAY: Duration = Duration::from_millis(50);
@@ -219,14 +245,19 @@ async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, drain: bool
     let mut delay = FIRST_DELAY;
     loop {
         let stopping = poll_fn(|cx| {
-            if state.poll_stopped_accepting(cx).is_ready() {
+            let shared = sharing != Sharing::No;
+            if state.poll_stopped_accepting(cx).is_ready()
+                || (shared && state.poll_left_listeners(cx).is_ready())
+            {
                 return Poll::Ready(true);
             }
             listener.poll_readable(cx).map(|_| false)
         });
         let stopping = stopping.await;
-        if stopping && !drain {
-            return;
+        match sharing {
+            Sharing::Socket if stopping => return,
+            Sharing::Port if stopping => return leave_port(&shard, &listener, max).await,
+            _ => {}
         }
         // A listener that closes resets the connections in its backlog.
         let batch = if stopping { usize::MAX } else { BATCH };
@@ -240,7 +271,7 @@ async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, drain: bool
             }
             Err(error) => {
                 if delay == FIRST_DELAY {
-                    tracing::warn!(%error, "cannot accept; pausing");
+                    crate::log::warn!(%error, "cannot accept; pausing");
                 }
                 // An error such as EMFILE is returned at once again as long as its cause lasts.
                 pause(state, delay).await;
@@ -251,6 +282,25 @@ async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, drain: bool
             return;
         }
     }
+}
+
+/// Leaves a port to other processes: accepts the connections that the kernel has assigned to this listener already, which
+/// closing it would reset.
+async fn leave_port<H: Handler>(shard: &Rc<Shard<H>>, listener: &Listener, max: usize) {
+    /// The time in which TCP handshakes in progress complete.
+    const IN_PROGRESS_MS: u32 = 200;
+    const INTERVAL: Duration = Duration::from_millis(10);
+    let state = &shard.state;
+    if let Err(error) = listener.drop_attempts() {
+        crate::log::warn!(%error, "connections that arrive while a listener closes may be reset");
+    }
+    let until = state.now().after(IN_PROGRESS_MS);
+    while state.now() < until {
+        // An error such as EMFILE may be over at the next attempt.
+        let _ = accept_batch(shard, listener, max, usize::MAX);
+        sleep_on(&state.worker, INTERVAL).await;
+    }
+    let _ = accept_batch(shard, listener, max, usize::MAX);
 }
 
 /// Accepts at most `batch` connections of the backlog, and returns their number.
@@ -274,6 +324,7 @@ fn accept_batch<H: Handler>(
             Some(permit) => start_connection(shard, socket, peer, permit),
             None => {
                 state.counters.refused(503, None);
+                state.shared.causes.write(Cause::TooManyConnections, Subject::Peer(peer), "");
                 refuse_connection(socket, state.shared.is_secure() && peer.is_some());
             }
         }
@@ -299,7 +350,7 @@ fn start_connection<H: Handler>(
                 let conn = Box::new(Conn::new(state.clone(), tls, peer, Some(permit)));
                 tls_accept::start(shard.clone(), conn, identity.options.handshake_timeout);
             }
-            Err(error) => tracing::error!(%error, "cannot start TLS on a connection"),
+            Err(error) => crate::log::error!(%error, "cannot start TLS on a connection"),
         };
     }
     let conn = Conn::new(state.clone(), socket, peer, Some(permit));
@@ -310,7 +361,6 @@ fn start_connection<H: Handler>(
 fn refuse_connection(socket: Socket, secure: bool) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
         Content-Length: 0\r\nConnection: close\r\n\r\n";
-    tracing::debug!("max_connections reached; a connection was refused");
     // With TLS the client would parse the response as a part of the handshake.
     if !secure {
         // Closing with unread input sends a reset, which may discard the response.
@@ -339,7 +389,7 @@ async fn run_timers<T>(state: Rc<ShardState<T>>) {
 }
 
 /// Sleeps for `duration`, or until the worker stops accepting.
-async fn pause<T>(state: &ShardState<T>, duration: Duration) {
+pub(super) async fn pause<T>(state: &ShardState<T>, duration: Duration) {
     let timer = state.timers.insert(Target::Task(None));
     state.timers.set(timer, state.now().after(millis(duration)));
     poll_fn(|cx| {

@@ -1,5 +1,6 @@
 //! [`ServerShared`]: the state that all workers of a server share; [`ShardMessage`]: messages to a worker.
 
+use std::any::{Any, TypeId, type_name};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,13 +11,15 @@ use std::time::Instant;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
-use crate::error::SendError;
+use crate::error::{ConfigError, SendError};
 use crate::io::permit::ConnectionPermit;
 use crate::io::stream::DetachedStream;
 use crate::message::{Encoded, OwnedMessage};
 use crate::metrics::{Counters, Metrics};
+use crate::server::cause::CauseLog;
 use crate::server::config::Config;
 use crate::server::shard::disk::Reply;
+use crate::server::shard::gather::Part;
 use crate::server::shard::registry::{Directory, Route, SidKey};
 use crate::worker::mailbox::{Mailbox, Undelivered};
 use crate::worker::thread_pool::ThreadPool;
@@ -32,9 +35,16 @@ pub(crate) struct ServerShared {
     /// Open connections of all workers.
     pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) shutting_down: AtomicBool,
+    pub(crate) draining: AtomicBool,
+    /// Workers that have closed all of their sessions in a drain.
+    pub(crate) drained: AtomicUsize,
+    /// Every listener is shared with other processes, which accept when this one ends.
+    pub(crate) shares_listeners: bool,
     /// Handshakes of all workers.
     pub(crate) handshakes: Rate,
+    pub(crate) causes: CauseLog,
     pub(crate) calls: CallSequence,
+    pub(crate) session_type: SessionType,
     /// See [`mailbox_high_water`](crate::Config::mailbox_high_water).
     pub(crate) mailbox_limit: usize,
     /// The worker of the next job, modulo the number of workers.
@@ -55,7 +65,7 @@ pub(crate) enum ShardMessage {
     Send(Sid, OwnedMessage),
     /// One message to sessions of the receiver.
     SendMany(Arc<[Sid]>, Encoded),
-    Broadcast(CallNumber, Encoded),
+    Broadcast(CallNumber, Encoded, Except),
     Disconnect(Sid),
     DisconnectAll(CallNumber),
     /// The reply of a disk thread, with the number of the request.
@@ -65,12 +75,58 @@ pub(crate) enum ShardMessage {
     Barrier(u16, u64),
     BarrierReached(u64),
     Transport(Sid, mpsc::SyncSender<Option<Transport>>),
+    /// Adds the ids of the receiver's sessions.
+    Sids(Part<Sid>),
     Run(Job),
+    RunAt(Sid, SessionJob),
+    Drain,
     Shutdown,
 }
 
 /// A function that another thread runs on a worker.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
+
+/// A function that another thread runs on the worker of a session, with its `Socket` of [`SessionType`].
+pub(crate) type SessionJob = Box<dyn FnOnce(&dyn Any) + Send>;
+
+/// The type of the application's data of a session.
+#[derive(Clone, Copy)]
+pub(crate) struct SessionType {
+    id: TypeId,
+    pub(crate) name: &'static str,
+}
+
+impl SessionType {
+    pub(crate) fn of<T: 'static>() -> Self {
+        Self { id: TypeId::of::<T>(), name: type_name::<T>() }
+    }
+
+    pub(crate) fn is<T: 'static>(&self) -> bool {
+        self.id == TypeId::of::<T>()
+    }
+}
+
+/// Sessions that a broadcast skips, sorted.
+#[derive(Clone)]
+pub(crate) struct Except(Option<Arc<[Sid]>>);
+
+impl Except {
+    pub(crate) const NONE: Self = Self(None);
+
+    pub(crate) fn new(mut sids: Vec<Sid>) -> Self {
+        sids.sort_unstable();
+        Self((!sids.is_empty()).then(|| sids.into()))
+    }
+
+    #[inline]
+    pub(crate) fn contains(&self, sid: &Sid) -> bool {
+        self.0.as_ref().is_some_and(|sids| sids.binary_search(sid).is_ok())
+    }
+
+    fn size(&self) -> usize {
+        self.0.as_ref().map_or(0, |sids| size_of_val(&**sids))
+    }
+}
 
 /// A connection that moves to another worker. No operation is in progress, and only the request in `unread` is
 /// unanswered.
@@ -137,6 +193,7 @@ impl ServerShared {
     pub(crate) fn new(
         config: &Config,
         generates_sids: bool,
+        session_type: SessionType,
         mailboxes: Vec<Mailbox<ShardMessage>>,
     ) -> io::Result<Self> {
         let workers = mailboxes.len();
@@ -149,8 +206,13 @@ impl ServerShared {
             sessions: AtomicUsize::new(0),
             connections: Arc::default(),
             shutting_down: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            drained: AtomicUsize::new(0),
+            shares_listeners: false,
             handshakes: Rate::new(),
+            causes: CauseLog::default(),
             calls: CallSequence::default(),
+            session_type,
             mailbox_limit: config.mailbox_high_water,
             jobs: AtomicUsize::new(0),
             counters: (0..workers).map(|_| Arc::default()).collect(),
@@ -221,14 +283,41 @@ impl ServerShared {
         except: Option<u16>,
         call: CallNumber,
         message: &Encoded,
+        skipped: &Except,
     ) -> Result<(), SendError> {
         let mut result = Ok(());
+        let size = message.frame().len() + skipped.size();
         for shard in (0..self.mailboxes.len() as u16).filter(|shard| Some(*shard) != except) {
-            let shard_message = ShardMessage::Broadcast(call, message.clone());
+            let shard_message = ShardMessage::Broadcast(call, message.clone(), skipped.clone());
             // After an error too: the other workers receive it.
-            result = result.and(self.offer(shard, message.frame().len(), shard_message));
+            result = result.and(self.offer(shard, size, shard_message));
         }
         result
+    }
+
+    /// [Offers](Self::offer) a message to the workers of some sessions, except to `here`, whose sids are returned. An
+    /// error means that at least one worker did not accept it.
+    pub(crate) fn offer_many(
+        &self,
+        here: Option<u16>,
+        sids: impl IntoIterator<Item = Sid>,
+        message: &Encoded,
+    ) -> (Vec<Sid>, Result<(), SendError>) {
+        let mut shards = vec![Vec::new(); self.mailboxes.len()];
+        for sid in sids {
+            if let Some(route) = self.route(&sid) {
+                shards[usize::from(route.shard)].push(sid);
+            }
+        }
+        let own = here.map(|here| std::mem::take(&mut shards[usize::from(here)]));
+        let mut result = Ok(());
+        for (shard, sids) in shards.into_iter().enumerate().filter(|(_, sids)| !sids.is_empty()) {
+            let size = message.frame().len() + sids.len() * size_of::<Sid>();
+            let shard_message = ShardMessage::SendMany(sids.into(), message.clone());
+            // After an error too: the other workers receive it.
+            result = result.and(self.offer(shard as u16, size, shard_message));
+        }
+        (own.unwrap_or_default(), result)
     }
 
     /// Starts the shutdown of every worker, once.
@@ -236,6 +325,38 @@ impl ServerShared {
         if !self.shutting_down.swap(true, Ordering::AcqRel) {
             self.post_all(|| ShardMessage::Shutdown);
         }
+    }
+
+    /// Starts the drain of every worker, once, unless the server shuts down already.
+    pub(crate) fn drain(&self) {
+        if !self.draining.swap(true, Ordering::AcqRel) && !self.is_shutting_down() {
+            self.post_all(|| ShardMessage::Drain);
+        }
+    }
+
+    /// A worker has closed its sessions. The last one starts the shutdown.
+    pub(crate) fn worker_drained(&self) {
+        if self.drained.fetch_add(1, Ordering::AcqRel) + 1 >= self.mailboxes.len() {
+            self.shut_down();
+        }
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Acquire)
+    }
+
+    /// Neither a drain nor a shutdown has begun.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Acquire) && !self.is_shutting_down()
+    }
+
+    /// Reads the certificate again, if there is one.
+    pub(crate) fn reload_tls(&self) -> Result<(), ConfigError> {
+        #[cfg(feature = "tls")]
+        if let Some(identity) = &self.identity {
+            return identity.reload();
+        }
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`Listener`]: a listening socket, bound here or inherited.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll};
 
@@ -28,6 +28,18 @@ impl Listener {
         self.socket.poll_readable(cx)
     }
 
+    /// From now on no connection attempt arrives here: the kernel drops each SYN, and the client repeats it, by then to a
+    /// listener of another process. Connections whose handshake is in progress still arrive.
+    pub(crate) fn drop_attempts(&self) -> io::Result<()> {
+        use socket2::SockFilter;
+        // The flags of the TCP header, where the filter's input begins (linux/filter.h).
+        let load_flags = SockFilter::new(0x30, 0, 0, 13);
+        let syn_and_ack = SockFilter::new(0x54, 0, 0, 0x12);
+        let is_syn = SockFilter::new(0x15, 0, 1, 0x02);
+        let (drop, keep) = (SockFilter::new(0x06, 0, 0, 0), SockFilter::new(0x06, 0, 0, u32::MAX));
+        self.socket.attach_filter(&[load_flags, syn_and_ack, is_syn, drop, keep])
+    }
+
     /// Accepts one connection; `None` if the backlog is empty.
     pub(crate) fn try_accept(&self) -> io::Result<Option<(Socket, Option<SocketAddr>)>> {
         let mut flags = libc::SOCK_CLOEXEC;
@@ -45,10 +57,19 @@ impl Listener {
         };
         // SAFETY: on success accept4 has written an address of the length it stored.
         match unsafe { socket2::SockAddr::try_init(accept) } {
-            Ok((fd, address)) => Ok(Some((Socket::adopt(fd)?, address.as_socket()))),
+            Ok((fd, address)) => Ok(Some((Socket::adopt(fd)?, address.as_socket().map(canonical)))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// A listener on `[::]` gives IPv4 peers as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2): these become IPv4 addresses.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    match peer.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, peer.port()),
+        // With its scope.
+        IpAddr::V6(_) => peer,
     }
 }
 

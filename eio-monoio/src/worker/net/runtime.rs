@@ -9,6 +9,8 @@ use std::time::Duration;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 
+use super::sys;
+
 /// The kernel interface that a worker uses for I/O, an option of a server ([`Config::driver`](crate::Config::driver))
 /// and of [`client::block_on`](crate::client::block_on).
 ///
@@ -69,11 +71,12 @@ impl Runtime {
         if driver == Driver::Epoll {
             return epoll();
         }
-        let ring = io_uring_with(true, 1024).or_else(|_| io_uring_with(false, 256));
+        let ring = sys::check_io_uring_enter()
+            .and_then(|()| io_uring_with(true, 1024).or_else(|_| io_uring_with(false, 256)));
         match (driver, ring) {
             (_, Ok(runtime)) => Ok(runtime),
             (Driver::Auto, Err(error)) => {
-                tracing::debug!(%error, "io_uring refused, falling back to epoll");
+                crate::log::debug!(%error, "io_uring refused, falling back to epoll");
                 epoll()
             }
             (_, Err(error)) => {

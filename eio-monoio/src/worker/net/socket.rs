@@ -86,6 +86,11 @@ impl Socket {
         Ok(())
     }
 
+    /// Lets a filter (`SO_ATTACH_FILTER`) decide which packets the kernel accepts.
+    pub(super) fn attach_filter(&self, filter: &[socket2::SockFilter]) -> io::Result<()> {
+        socket2::SockRef::from(&self.shared.borrow_fd()).attach_filter(filter)
+    }
+
     /// Detaches the descriptor, to move it to another worker. No write may be in flight.
     pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
         let readiness = self.readiness.take();

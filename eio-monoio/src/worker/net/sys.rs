@@ -39,6 +39,15 @@ pub(crate) fn descriptor_limit() -> u64 {
     }
 }
 
+/// Fails if `io_uring_enter` is refused. A seccomp filter may allow the set-up of a ring and refuse this call, and the
+/// runtime would repeat it without end.
+pub(super) fn check_io_uring_enter() -> io::Result<()> {
+    // SAFETY: no descriptor has this number, so the call fails before it does anything; no pointer is read.
+    unsafe { libc::syscall(libc::SYS_io_uring_enter, -1, 0, 0, 0, std::ptr::null::<()>(), 0) };
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::EBADF) { Ok(()) } else { Err(error) }
+}
+
 /// Whether a signal has its default disposition, `SIG_DFL`.
 pub(crate) fn is_default(signal: libc::c_int) -> io::Result<bool> {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();

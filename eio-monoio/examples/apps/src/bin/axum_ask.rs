@@ -3,6 +3,10 @@
 //! A session connects with `?name=NAME`. `POST /say` sends the body to every session. `POST /ask/NAME` sends
 //! `{"id":1,"question":"BODY"}` to that session, waits for its message `{"id":1,"answer":"..."}` and responds with it.
 
+#[path = "../../../log/mod.rs"]
+mod log;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +17,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use eio_monoio::{
-    CloseReason, Config, ConnectRequest, Handler, Message, Refusal, Remote, Server, Sid, Socket,
+    AsyncHandler, CloseReason, Config, ConnectRequest, OwnedMessage, Refusal, Remote, Server, Sid,
+    Socket,
 };
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -47,24 +52,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The handler of the sessions.
 struct Sessions(Arc<Shared>);
 
-impl Handler for Sessions {
+impl AsyncHandler for Sessions {
     type Session = String;
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<String, Refusal> {
-        request.query("name").map(str::to_owned).ok_or(Refusal::bad_request())
+        request.query("name").map(Cow::into_owned).ok_or(Refusal::bad_request())
     }
 
-    async fn open(&self, socket: &Socket<String>) {
+    async fn open(&self, socket: Socket<String>) {
         lock(&self.0.sessions).insert(socket.data().clone(), socket.sid().clone());
         socket.try_send("ready").ok();
     }
 
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<String>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        if let Ok(Answer { id, answer }) = eio_monoio::json::from_message(message) {
+    async fn message(&self, socket: Socket<String>, message: OwnedMessage) {
+        if let Ok(Answer { id, answer }) = eio_monoio::json::from_message(&message) {
             let mut pending = lock(&self.0.pending);
             // A session can answer its own questions only.
             if pending.get(&id).is_some_and(|(sid, _)| sid == socket.sid())
@@ -73,10 +74,9 @@ impl Handler for Sessions {
                 asker.send(answer).ok(); // an error means that the request was given up
             }
         }
-        async {}
     }
 
-    async fn disconnect(&self, socket: &Socket<String>, _: CloseReason) {
+    async fn disconnect(&self, socket: Socket<String>, _: CloseReason) {
         let mut sessions = lock(&self.0.sessions);
         if sessions.get(socket.data()) == Some(socket.sid()) {
             sessions.remove(socket.data());
@@ -133,7 +133,7 @@ impl Drop for Pending<'_> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log::start(tracing::Level::INFO);
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or("127.0.0.1:3000".into());
     let http = arguments.next().unwrap_or("127.0.0.1:8000".into());

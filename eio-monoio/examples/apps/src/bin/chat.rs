@@ -3,14 +3,17 @@
 //! `{"history":[...]}` first, then `{"from":"ada","text":"hello"}` for each message of the room, its own included, in the
 //! same order as every other member, and `{"error":"..."}` for a refused message. `chat_admin` adds rooms and accounts.
 
+#[path = "../../../log/mod.rs"]
+mod log;
+
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use eio_monoio::{
-    CloseReason, Config, ConnectRequest, Handler, Message, OwnedMessage, Refusal, Remote, Server,
-    Sid, Socket, blocking,
+    AsyncHandler, CloseReason, Config, ConnectRequest, OwnedMessage, Refusal, Remote, Server, Sid,
+    Socket, blocking,
 };
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::json;
@@ -139,12 +142,12 @@ impl Chat {
     }
 }
 
-impl Handler for Chat {
+impl AsyncHandler for Chat {
     type Session = Member;
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<Member, Refusal> {
-        let token = request.query("token").ok_or(Refusal::unauthorized())?.to_owned();
-        let room = request.query("room").ok_or(Refusal::bad_request())?.to_owned();
+        let token = request.query("token").ok_or(Refusal::unauthorized())?.into_owned();
+        let room = request.query("room").ok_or(Refusal::bad_request())?.into_owned();
         let select = "SELECT name FROM accounts WHERE token = ?1";
         let query = move |database: &Connection| {
             database.query_row(select, [token], |row| row.get(0)).optional()
@@ -160,24 +163,17 @@ impl Handler for Chat {
         Ok(Member { name, room, rate: RateLimit(Cell::new((20.0, Instant::now()))) })
     }
 
-    async fn open(&self, socket: &Socket<Member>) {
-        self.rooms.join(socket);
+    async fn open(&self, socket: Socket<Member>) {
+        self.rooms.join(&socket);
     }
 
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<Member>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        let (socket, message) = (socket.clone(), OwnedMessage::from(message));
-        async move {
-            if let Err(error) = self.say(&socket, message).await {
-                socket.send(json!({ "error": error }).to_string().as_str()).await.ok();
-            }
+    async fn message(&self, socket: Socket<Member>, message: OwnedMessage) {
+        if let Err(error) = self.say(&socket, message).await {
+            socket.send(json!({ "error": error }).to_string().as_str()).await.ok();
         }
     }
 
-    async fn disconnect(&self, socket: &Socket<Member>, _: CloseReason) {
+    async fn disconnect(&self, socket: Socket<Member>, _: CloseReason) {
         if let Some(room) = lock(&self.rooms.0).get_mut(&socket.data().room) {
             room.members.remove(socket.sid());
         }
@@ -185,7 +181,7 @@ impl Handler for Chat {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log::start(tracing::Level::INFO);
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("usage: chat DATABASE [ADDRESS]")?;
     let address = arguments.next().unwrap_or("127.0.0.1:3000".into());

@@ -1,13 +1,14 @@
 //! A pool of SQLite connections, queried from a handler with `eio_monoio::blocking`: for rusqlite, and for every other
 //! driver that blocks. Each message is a word; the answer is how often all clients have sent it.
 
+#[path = "../../../log/mod.rs"]
+mod log;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use eio_monoio::{
-    Config, ConnectRequest, Handler, Message, OwnedMessage, Refusal, Server, Socket, blocking,
-};
+use eio_monoio::{AsyncHandler, Config, OwnedMessage, Server, Socket, blocking};
 use rusqlite::Connection;
 
 /// Connections that no query uses. `Config::blocking_threads` limits the queries at once, and so the connections.
@@ -58,34 +59,23 @@ impl Words {
     }
 }
 
-impl Handler for Words {
+impl AsyncHandler for Words {
     type Session = ();
 
-    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<()>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        let (socket, message) = (socket.clone(), OwnedMessage::from(message));
-        async move {
-            let OwnedMessage::Text(word) = message else { return };
-            match self.count(word).await {
-                Ok(count) => socket.send(count.to_string().as_str()).await.ok(),
-                Err(error) => {
-                    tracing::error!(%error, "a word is not counted");
-                    socket.send("error").await.ok()
-                }
-            };
-        }
+    async fn message(&self, socket: Socket<()>, message: OwnedMessage) {
+        let OwnedMessage::Text(word) = message else { return };
+        match self.count(word).await {
+            Ok(count) => socket.send(count.to_string().as_str()).await.ok(),
+            Err(error) => {
+                tracing::error!(%error, "a word is not counted");
+                socket.send("error").await.ok()
+            }
+        };
     }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log::start(tracing::Level::INFO);
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("usage: database_rusqlite DATABASE [ADDRESS]")?.into();
     let address = arguments.next().unwrap_or("127.0.0.1:3000".into());

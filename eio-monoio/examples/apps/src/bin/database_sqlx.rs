@@ -1,7 +1,10 @@
 //! A pool of sqlx, queried from a handler through a tokio runtime next to the server: for every database driver that
 //! needs tokio. Each message is a word; the answer is how often all clients have sent it.
 
-use eio_monoio::{Config, ConnectRequest, Handler, Message, OwnedMessage, Refusal, Server, Socket};
+#[path = "../../../log/mod.rs"]
+mod log;
+
+use eio_monoio::{AsyncHandler, Config, OwnedMessage, Server, Socket};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
 use tokio::runtime::{Builder, Handle};
 
@@ -24,34 +27,23 @@ impl Words {
     }
 }
 
-impl Handler for Words {
+impl AsyncHandler for Words {
     type Session = ();
 
-    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<()>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        let (socket, message) = (socket.clone(), OwnedMessage::from(message));
-        async move {
-            let OwnedMessage::Text(word) = message else { return };
-            match self.count(word).await {
-                Ok(count) => socket.send(count.to_string().as_str()).await.ok(),
-                Err(error) => {
-                    tracing::error!(%error, "a word is not counted");
-                    socket.send("error").await.ok()
-                }
-            };
-        }
+    async fn message(&self, socket: Socket<()>, message: OwnedMessage) {
+        let OwnedMessage::Text(word) = message else { return };
+        match self.count(word).await {
+            Ok(count) => socket.send(count.to_string().as_str()).await.ok(),
+            Err(error) => {
+                tracing::error!(%error, "a word is not counted");
+                socket.send("error").await.ok()
+            }
+        };
     }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log::start(tracing::Level::INFO);
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("usage: database_sqlx DATABASE [ADDRESS]")?;
     let address = arguments.next().unwrap_or("127.0.0.1:3000".into());

@@ -2,30 +2,25 @@
 
 use std::collections::HashMap;
 
-use eio_monoio::{Config, ConnectRequest, Handler, Message, Refusal, Server, Socket};
+use eio_monoio::{AsyncHandler, Config, ConnectRequest, OwnedMessage, Refusal, Server, Socket};
 
 struct Chat {
     accounts: HashMap<&'static str, &'static str>,
 }
 
-impl Handler for Chat {
+impl AsyncHandler for Chat {
     type Session = &'static str;
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<&'static str, Refusal> {
         let token = request.query("token").ok_or(Refusal::unauthorized())?;
-        self.accounts.get(token).copied().ok_or(Refusal::unauthorized())
+        self.accounts.get(&*token).copied().ok_or(Refusal::unauthorized())
     }
 
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<&'static str>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        if let Message::Text(text) = message {
+    async fn message(&self, socket: Socket<&'static str>, message: OwnedMessage) {
+        if let OwnedMessage::Text(text) = message {
             let name = socket.data();
             socket.server().broadcast(format!("{name}: {text}").as_str());
         }
-        async {}
     }
 }
 

@@ -1,9 +1,12 @@
 //! An HTTP client called from a handler: reqwest, on a tokio runtime next to the server. Each message is a path below the
 //! base URL; the answer is the body of the response, or the error.
 
+#[path = "../../../log/mod.rs"]
+mod log;
+
 use std::time::Duration;
 
-use eio_monoio::{Config, ConnectRequest, Handler, Message, OwnedMessage, Refusal, Server, Socket};
+use eio_monoio::{AsyncHandler, Config, OwnedMessage, Server, Socket};
 use tokio::runtime::{Builder, Handle};
 
 struct Fetch {
@@ -22,29 +25,18 @@ impl Fetch {
     }
 }
 
-impl Handler for Fetch {
+impl AsyncHandler for Fetch {
     type Session = ();
 
-    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<()>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        let (socket, message) = (socket.clone(), OwnedMessage::from(message));
-        async move {
-            let OwnedMessage::Text(path) = message else { return };
-            let answer = self.get(&path).await.unwrap_or_else(|error| format!("error: {error}"));
-            socket.send(answer.as_str()).await.ok(); // an error means that the session has ended
-        }
+    async fn message(&self, socket: Socket<()>, message: OwnedMessage) {
+        let OwnedMessage::Text(path) = message else { return };
+        let answer = self.get(&path).await.unwrap_or_else(|error| format!("error: {error}"));
+        socket.send(answer.as_str()).await.ok(); // an error means that the session has ended
     }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log::start(tracing::Level::INFO);
     let mut arguments = std::env::args().skip(1);
     let base = arguments.next().ok_or("usage: http_client BASE_URL [ADDRESS]")?;
     let address = arguments.next().unwrap_or("127.0.0.1:3000".into());

@@ -90,7 +90,7 @@ fn history_outlives_the_server_and_rooms_are_separate() {
     block_on(async {
         let (ada, history) = chat.join("lobby", &token).await;
         assert!(history.is_empty(), "{history:?}");
-        for text in ["one", "two \u{1e} \"quoted\""] {
+        for text in ["one", "two \n \"quoted\""] {
             assert_eq!(json(&ask(&ada, text).await)["text"], text);
         }
         let (_attic, history) = chat.join("attic", &token).await;
@@ -100,7 +100,7 @@ fn history_outlives_the_server_and_rooms_are_separate() {
         block_on(async {
             let (_ada, history) = chat.join("lobby", &token).await;
             let texts: Vec<_> = history.iter().map(|line| line["text"].as_str()).collect();
-            assert_eq!(texts, [Some("one"), Some("two \u{1e} \"quoted\"")]);
+            assert_eq!(texts, [Some("one"), Some("two \n \"quoted\"")]);
         });
         chat.stop();
         chat.start();

@@ -1,6 +1,4 @@
-//! A database, an HTTP client, axum and tokio next to a server.
-
-use std::process::Command;
+//! A database, an HTTP client and axum next to a server.
 
 use eio_monoio::blocking;
 use eio_monoio::client::{Client, spawn};
@@ -143,23 +141,5 @@ fn axum_handlers_send_to_sessions_and_get_an_answer() {
         ada.disconnect().await;
         assert_eq!(asking.await.expect("no panic").0, 502);
     });
-    server.terminate();
-}
-
-#[test]
-fn tokio_program_uses_the_client() {
-    let directory = TempDir::new();
-    let path = env!("CARGO_BIN_EXE_database_rusqlite");
-    let server = Program::start(path, &[&directory.file("words.db"), "127.0.0.1:0"]);
-    let client = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tokio_client"));
-        command.args(arguments).output().expect("the program starts")
-    };
-    let output = client(&[&server.url(""), "a", "b", "a"]);
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n1\n2\n");
-    // A server that refuses is an error, not a hang.
-    let output = client(&["http://127.0.0.1:1", "a"]);
-    assert!(!output.status.success(), "{output:?}");
     server.terminate();
 }

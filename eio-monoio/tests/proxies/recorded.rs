@@ -1,0 +1,158 @@
+//! Requests as proxies write them that cannot run here: Traefik, and the balancers of clouds. The fields are those of
+//! their documentation.
+
+use eio_monoio::{ConnectRequest, Handler, Message, Refusal, Socket};
+
+use crate::support::configs::default_config;
+use crate::support::connection::Connection;
+use crate::support::polling::sid_of;
+use crate::support::request::{POLLING, WEBSOCKET, target};
+use crate::support::test_server::TestServer;
+
+/// The first message is the address of the client.
+struct Addresses;
+
+impl Handler for Addresses {
+    type Session = String;
+
+    async fn connect(&self, request: &ConnectRequest<'_>) -> Result<String, Refusal> {
+        Ok(request.peer_addr().map_or_else(String::new, |peer| peer.ip().to_string()))
+    }
+
+    async fn open(&self, socket: &Socket<String>) {
+        socket.try_send(socket.data().as_str()).expect("the queue has room");
+    }
+
+    fn message<'s>(
+        &'s self,
+        socket: &Socket<String>,
+        message: Message<'_>,
+    ) -> impl Future<Output = ()> + use<'s> {
+        socket.try_send(message).ok();
+        async {}
+    }
+}
+
+struct Recorded {
+    proxy: &'static str,
+    /// Of every request.
+    fields: &'static [&'static str],
+    /// Of requests that ask for a WebSocket, instead of those with the same name.
+    upgrade: &'static [&'static str],
+    /// `trusted_proxies`, besides the loopback network that stands for the proxy's own address here.
+    trusted: &'static [&'static str],
+}
+
+const RECORDED: [Recorded; 5] = [
+    Recorded {
+        proxy: "Traefik 3",
+        fields: &[
+            "Host: app.example",
+            "X-Forwarded-For: 198.51.100.7",
+            "X-Forwarded-Host: app.example",
+            "X-Forwarded-Port: 443",
+            "X-Forwarded-Proto: https",
+            "X-Forwarded-Server: traefik-1",
+            "X-Real-Ip: 198.51.100.7",
+        ],
+        upgrade: &["X-Forwarded-Proto: wss"],
+        trusted: &[],
+    },
+    Recorded {
+        proxy: "AWS Application Load Balancer",
+        fields: &[
+            "X-Forwarded-For: 198.51.100.7",
+            "X-Forwarded-Proto: https",
+            "X-Forwarded-Port: 443",
+            "Host: app.example",
+            "X-Amzn-Trace-Id: Root=1-67891233-abcdef012345678912345678",
+        ],
+        upgrade: &[],
+        trusted: &[],
+    },
+    Recorded {
+        proxy: "Google Cloud external Application Load Balancer",
+        fields: &[
+            "Host: app.example",
+            "Via: 1.1 google",
+            "X-Forwarded-For: 198.51.100.7,203.0.113.80",
+            "X-Forwarded-Proto: https",
+            "X-Cloud-Trace-Context: 105445aa7843bc8bf206b12000100000/1;o=1",
+        ],
+        upgrade: &[],
+        // The second address is the balancer's own.
+        trusted: &["203.0.113.80"],
+    },
+    Recorded {
+        proxy: "Azure Application Gateway",
+        fields: &[
+            "Host: app.example",
+            "X-Forwarded-For: 198.51.100.7:50871",
+            "X-Forwarded-Proto: https",
+            "X-Forwarded-Port: 443",
+            "X-Original-Host: app.example",
+        ],
+        upgrade: &[],
+        trusted: &[],
+    },
+    Recorded {
+        proxy: "Cloudflare",
+        fields: &[
+            "Host: app.example",
+            "Accept-Encoding: gzip, br",
+            "CF-Ray: 230b030023ae2822-SJC",
+            "CF-Visitor: {\"scheme\":\"https\"}",
+            "CDN-Loop: cloudflare; loops=1",
+            "X-Forwarded-For: 198.51.100.7",
+            "X-Forwarded-Proto: https",
+            "CF-Connecting-IP: 198.51.100.7",
+        ],
+        upgrade: &[],
+        trusted: &[],
+    },
+];
+
+impl Recorded {
+    fn request(&self, method: &str, target: &str, more: &[&str], body: &str) -> String {
+        let name = |field: &str| field.split(':').next().unwrap_or_default().to_owned();
+        let replaced = |field: &&&str| !more.iter().any(|other| name(other) == name(field));
+        let fields = self.fields.iter().filter(replaced).chain(more);
+        let fields: String = fields.map(|field| format!("{field}\r\n")).collect();
+        let origin = "Origin: https://app.example\r\n";
+        format!(
+            "{method} {target} HTTP/1.1\r\n{fields}{origin}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+}
+
+#[test]
+fn pages_behind_proxies_reach_polling_and_websocket_with_their_address() {
+    for recorded in &RECORDED {
+        let trusted = ["127.0.0.0/8"].iter().chain(recorded.trusted);
+        let server = TestServer::run(default_config().trusted_proxies(trusted), |_| Addresses);
+        let mut conn = Connection::open(server.addr());
+        let mut ask = |method, target: &str, body| {
+            conn.write(recorded.request(method, target, &[], body));
+            let response = conn.response();
+            assert_eq!(response.status, 200, "{}: {response:?}", recorded.proxy);
+            response.text().to_owned()
+        };
+        let sid = sid_of(&ask("GET", POLLING, ""));
+        assert_eq!(ask("GET", &target(&sid), ""), "4198.51.100.7", "{}", recorded.proxy);
+        assert_eq!(ask("POST", &target(&sid), "4hello"), "ok");
+        assert_eq!(ask("GET", &target(&sid), ""), "4hello");
+
+        let upgrade = [
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        ];
+        let more: Vec<&str> = upgrade.iter().chain(recorded.upgrade).copied().collect();
+        let mut conn = Connection::open(server.addr());
+        conn.write(recorded.request("GET", WEBSOCKET, &more, ""));
+        let response = conn.response();
+        assert_eq!(response.status, 101, "{}: {response:?}", recorded.proxy);
+    }
+}

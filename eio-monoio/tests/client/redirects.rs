@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use eio_monoio::Driver;
 use eio_monoio::client::Fault;
 
-use crate::support::client::{block_on, fault, polling, websocket};
+use crate::support::client::{block_on, fault, polling, recv_heads, websocket};
 use crate::support::scripted;
 
 /// A server that opens a session for every request whose target `matches`, and answers others with this status and
@@ -37,7 +37,7 @@ fn session_opens_and_stays_at_the_target_of_a_redirection() {
         block_on(Driver::Epoll, async {
             let client = polling(&url).header("Authorization", "x").await.expect("connects");
             assert_eq!(client.sid().as_str(), "abc");
-            let heads: Vec<_> = (0..3).map(|_| received.recv().expect("a request")).collect();
+            let heads = recv_heads(&received, 3).await;
             for head in &heads[1..] {
                 let target = "GET /moved/?token=1&EIO=4&transport=polling&t=";
                 assert!(head.starts_with(target), "{status}: {head}");

@@ -8,7 +8,7 @@ use eio_core::ws::{Opcode, handshake};
 use eio_monoio::client::Client;
 use eio_monoio::{CloseReason, Driver, OwnedMessage};
 
-use crate::support::client::{block_on, closed, next_message, polling, websocket};
+use crate::support::client::{block_on, closed, next_message, polling, recv_heads, websocket};
 use crate::support::scripted::{self, Incoming};
 
 /// A server that sends `handshake` as it is in answer to the first request, and the message `hi` in answer to the next.
@@ -284,7 +284,7 @@ fn deleted_cookie_is_not_sent_again() {
     block_on(Driver::Epoll, async {
         let client = polling(&url).await.expect("connects");
         assert_eq!(next_message(&client).await, OwnedMessage::Text("hi".into()));
-        let heads: Vec<String> = (0..3).map(|_| received.recv().expect("a request")).collect();
+        let heads = recv_heads(&received, 3).await;
         assert!(heads[1].contains("\r\nCookie: a=1; b=2\r\n"), "{heads:?}");
         assert!(heads[2].contains("\r\nCookie: b=2\r\n"), "{heads:?}");
     });

@@ -2,6 +2,7 @@
 
 use std::future::{Future, IntoFuture, poll_fn};
 use std::sync::Mutex;
+use std::sync::mpsc::Receiver;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -86,6 +87,16 @@ pub(crate) fn fault(connect: Connect) -> Fault {
 /// The fault of a response with this status and body, without fields that say more.
 pub(crate) fn status(status: u16, body: &str) -> Fault {
     Fault::Status { status, body: body.into(), location: None, retry_after: None }
+}
+
+/// The heads of `count` requests, which the client sends while this waits.
+pub(crate) async fn recv_heads(heads: &Receiver<String>, count: usize) -> Vec<String> {
+    let mut received = Vec::new();
+    while received.len() < count {
+        received.extend(heads.try_iter());
+        client::sleep(Duration::from_millis(10)).await;
+    }
+    received
 }
 
 /// The next message; an upgrade may complete before it.

@@ -113,22 +113,7 @@ impl Commands {
                 };
                 note(format!("{} {error:?}", sent > 5));
             }
-            "receipts" => {
-                let (count, text) = argument.split_once(' ').expect("a count and a text");
-                for n in 0..count.parse().expect("a number") {
-                    let text = format!("{n} {text}");
-                    let receipt = socket.try_send_with_receipt(text.as_str());
-                    let (log, socket) = (self.log.clone(), socket.clone());
-                    spawn(async move {
-                        let result = match receipt {
-                            Ok(receipt) => receipt.await,
-                            Err(error) => Err(error),
-                        };
-                        let note = format!("{n} {result:?}");
-                        log.push(&socket, Entry::Message(OwnedMessage::Text(note)));
-                    });
-                }
-            }
+            "receipts" => self.send_with_receipts(socket, argument),
             "times" => {
                 let round_trip = socket.round_trip().map(|time| time.as_millis());
                 let times = format!("{} {round_trip:?}", socket.last_seen().as_millis());
@@ -158,23 +143,39 @@ impl Commands {
                 socket.flushed().await;
                 note(format!("queued: {}", socket.queued()));
             }
-            "packets" => {
-                let packets = [
-                    Packet::Ping(""),
-                    Packet::Pong(""),
-                    Packet::Open(""),
-                    Packet::Noop,
-                    Packet::Upgrade,
-                ];
-                let reserved = Err(SendError::Reserved);
-                assert!(packets.iter().all(|packet| socket.try_send_packet(*packet) == reserved));
-                let message = Packet::Message(Message::Text("a packet"));
-                socket.try_send_packet(message).expect("the queue has room");
-                socket.try_send_packet(Packet::Close).expect("open");
-                note(format!("{:?}", socket.try_send_packet(message)));
-            }
+            "packets" => self.send_packets(socket),
             other => panic!("unknown command {other:?}"),
         }
+    }
+
+    /// `argument`: a count and a text. Sends it as often, numbered, and logs the result of each receipt.
+    fn send_with_receipts(&self, socket: &Socket<String>, argument: &str) {
+        let (count, text) = argument.split_once(' ').expect("a count and a text");
+        for n in 0..count.parse().expect("a number") {
+            let text = format!("{n} {text}");
+            let receipt = socket.try_send_with_receipt(text.as_str());
+            let (log, socket) = (self.log.clone(), socket.clone());
+            spawn(async move {
+                let result = match receipt {
+                    Ok(receipt) => receipt.await,
+                    Err(error) => Err(error),
+                };
+                let note = format!("{n} {result:?}");
+                log.push(&socket, Entry::Message(OwnedMessage::Text(note)));
+            });
+        }
+    }
+
+    /// Sends one packet of each kind.
+    fn send_packets(&self, socket: &Socket<String>) {
+        let packets =
+            [Packet::Ping(""), Packet::Pong(""), Packet::Open(""), Packet::Noop, Packet::Upgrade];
+        let reserved = Err(SendError::Reserved);
+        assert!(packets.iter().all(|packet| socket.try_send_packet(*packet) == reserved));
+        let message = Packet::Message(Message::Text("a packet"));
+        socket.try_send_packet(message).expect("the queue has room");
+        socket.try_send_packet(Packet::Close).expect("open");
+        self.log_result(socket, format!("{:?}", socket.try_send_packet(message)));
     }
 }
 

@@ -198,19 +198,8 @@ fn engine_io<T>(
             unavailable(Cause::TooManyHandshakes, TOO_MANY_HANDSHAKES)
         }
         Intent::Handshake(transport) => {
-            let accept = match transport {
-                Transport::Polling => Ok(Accept::default()),
-                Transport::WebSocket => accept(state, head),
-            };
-            match accept {
-                Ok(accept) => Action::Open {
-                    transport: *transport,
-                    base64: classified.base64,
-                    accept,
-                    head: HeadRanges::new(head_bytes, head),
-                },
-                Err(refusal) => bad_handshake(refusal),
-            }
+            open(state, *transport, classified.base64, head, head_bytes)
+                .unwrap_or_else(bad_handshake)
         }
         Intent::Poll(sid) => find(sid).map(polling).map_or_else(|other| other, Action::Poll),
         Intent::Push(sid) => find(sid).map(polling).map_or_else(|other| other, Action::Push),
@@ -223,6 +212,21 @@ fn engine_io<T>(
             (Err(other), _) => other,
         },
     }
+}
+
+/// A handshake, whose opening handshake of a WebSocket is checked.
+fn open<T>(
+    state: &ShardState<T>,
+    transport: Transport,
+    base64: bool,
+    head: &RequestHead<'_, '_>,
+    head_bytes: &[u8],
+) -> Result<Action<T>, (Reason, Answer<'static>)> {
+    let accept = match transport {
+        Transport::Polling => Accept::default(),
+        Transport::WebSocket => accept(state, head)?,
+    };
+    Ok(Action::Open { transport, base64, accept, head: HeadRanges::new(head_bytes, head) })
 }
 
 /// The cause of a rejection by [`classify`].

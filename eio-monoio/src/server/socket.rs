@@ -20,8 +20,8 @@ use crate::server::session::Session;
 
 /// A handle to one session, for handlers and tasks of its worker.
 ///
-/// It is cheap to clone and not `Send`: other threads use a [`Remote`] and the [`sid`](Self::sid). A handle does not
-/// keep the session open, only its [`data`](Self::data).
+/// It is cheap to clone and not `Send`: other threads use a [`Remote`](crate::Remote) and the [`sid`](Self::sid). A
+/// handle does not keep the session open, only its [`data`](Self::data).
 ///
 /// Messages are sent in the order in which they were queued. They are queued until the transport takes them: over a
 /// WebSocket at the end of the current turn of the worker, over polling when the client's GET arrives.

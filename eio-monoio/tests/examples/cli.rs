@@ -83,7 +83,7 @@ fn exit_status_names_the_kind_of_failure() {
     let (output, status) = run(&[&format!("http://{free}")]);
     assert_eq!(status, Some(1), "{output}");
     assert_eq!(run(&["nonsense"]).1, Some(2));
-    assert_eq!(run(&["http://a", "--header", "Host:x"]).1, Some(2));
+    assert_eq!(run(&["http://a", "--header", "Connection:x"]).1, Some(2));
 
     let mut server = ServerProcess::start(&ServerOptions {
         transports: "websocket",

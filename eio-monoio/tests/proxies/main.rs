@@ -6,10 +6,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balancers;
 mod causes;
 mod log;
 mod odd_peers;
 mod proxy;
-mod recorded;
 mod restart;
 mod reverse_proxies;

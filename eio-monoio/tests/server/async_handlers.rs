@@ -97,9 +97,9 @@ fn handler_without_connect_accepts_every_session_of_unit() {
 
 #[test]
 fn server_of_a_closure_has_all_options() {
+    let page = std::env::temp_dir().join(format!("eio-on-message-{}", std::process::id()));
+    std::fs::write(&page, "a page").expect("a file");
     for_each_config(|config| {
-        let page = std::env::temp_dir().join(format!("eio-on-message-{}", std::process::id()));
-        std::fs::write(&page, "a page").expect("a file");
         let server = Server::on_message(async |socket, message| {
             sleep(Duration::from_millis(1)).await;
             socket.send(&message).await.expect("an open session");

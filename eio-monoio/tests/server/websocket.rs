@@ -16,7 +16,7 @@ fn messages_are_echoed_unchanged() {
     for_each_config(|config| {
         let server = TestServer::start(config);
         let (mut socket, sid) = WebSocket::open(server.addr());
-        for text in ["4", "4a", "4\u{20ac}\u{1f600}", "4\u{1e}4not another packet", "44", "4\0"] {
+        for text in ["4", "4a", "4\u{20ac}\u{1f600}", "44", "4\0"] {
             socket.send(text);
             assert_eq!(socket.text(), text);
         }
@@ -25,8 +25,13 @@ fn messages_are_echoed_unchanged() {
             socket.send_binary(bytes);
             assert_eq!(socket.binary(), bytes);
         }
-        assert_eq!(server.log.messages(&sid).len(), 11);
-        assert_eq!(server.log.messages(&sid)[6], Message::Binary(b"").into());
+        assert_eq!(server.log.messages(&sid).len(), 10);
+        assert_eq!(server.log.messages(&sid)[5], Message::Binary(b"").into());
+        // Received as one message. A server does not send such text: polling cannot carry it.
+        socket.send("4\u{1e}4not another packet");
+        socket.assert_alive();
+        let text = Message::Text("\u{1e}4not another packet");
+        assert_eq!(server.log.messages(&sid)[10], text.into());
     });
 }
 

@@ -1,5 +1,5 @@
-//! Requests as proxies write them that cannot run here: Traefik, and the balancers of clouds. The fields are those of
-//! their documentation.
+//! Requests for proxies that cannot run here: Traefik, and the balancers of clouds. They are written by hand, in the
+//! forms of header fields that these proxies are known for; none is a captured request.
 
 use eio_monoio::{ConnectRequest, Handler, Message, Refusal, Socket};
 

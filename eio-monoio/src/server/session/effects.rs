@@ -190,7 +190,7 @@ impl<T> Session<T> {
             match pushed {
                 // Queued while an upgrade was in progress, which failed.
                 Ok(payload::PushOutcome::Separator) => {
-                    tracing::warn!(sid = %self.sid, "message dropped: {}", SendError::Separator);
+                    crate::log::warn!(sid = %self.sid, "message dropped: {}", SendError::Separator);
                 }
                 pushed => {
                     debug_assert!(

@@ -96,8 +96,8 @@ impl<'a> From<&'a OwnedMessage> for Message<'a> {
     }
 }
 
-/// docs/protocol.md 1.9: U+001E separates the packets of a polling body, and there is no escape for it. Text with it is
-/// refused over a WebSocket as well, so that the answer does not depend on an upgrade.
+/// docs/protocol.md 1.9: U+001E separates the packets of a polling body, and there is no escape for it. A client refuses
+/// text with it over a WebSocket as well, so that the answer does not depend on an upgrade.
 #[inline]
 pub(crate) fn check_separator(message: Message<'_>) -> Result<(), SendError> {
     match message {

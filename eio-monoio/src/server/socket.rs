@@ -142,7 +142,7 @@ impl<T> Socket<T> {
     ///   mark no message is read from the client.
     /// - [`SendError::Closed`]: the session has ended or is closing.
     /// - [`SendError::TooLarge`]: the message has 4 GiB or more.
-    /// - [`SendError::Separator`]: text with U+001E, over any transport: polling could not carry it.
+    /// - [`SendError::Separator`]: text with U+001E while polling carries the session.
     pub fn try_send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         self.session.try_send(message.into())
     }

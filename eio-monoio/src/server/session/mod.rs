@@ -207,7 +207,10 @@ impl<T> Session<T> {
 /// Calls of the application.
 impl<T> Session<T> {
     pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
-        check_separator(message)?;
+        // Over a WebSocket it is sent, as engine.io does.
+        if self.transport() == Transport::Polling {
+            check_separator(message)?;
+        }
         self.send(&message)
     }
 
@@ -217,7 +220,10 @@ impl<T> Session<T> {
         message: Message<'_>,
         compress: bool,
     ) -> Result<(), SendError> {
-        check_separator(message)?;
+        // Over a WebSocket it is sent, as engine.io does.
+        if self.transport() == Transport::Polling {
+            check_separator(message)?;
+        }
         self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(None) })
     }
 
@@ -227,7 +233,10 @@ impl<T> Session<T> {
         message: Message<'_>,
         compress: bool,
     ) -> Result<Receipt, SendError> {
-        check_separator(message)?;
+        // Over a WebSocket it is sent, as engine.io does.
+        if self.transport() == Transport::Polling {
+            check_separator(message)?;
+        }
         let (confirm, receipt) = Confirm::new();
         self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(Some(confirm)) })?;
         Ok(receipt)

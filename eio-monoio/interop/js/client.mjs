@@ -15,7 +15,7 @@ import https from "node:https";
 import { once } from "node:events";
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { Peer, forget, same, stillWaiting } from "./peer.mjs";
-import { LARGE, binaries, largeBinary, largeText, texts } from "./samples.mjs";
+import { LARGE, binaries, largeBinary, largeText, texts, webSocketTexts } from "./samples.mjs";
 
 const POLLING = { transports: ["polling"] };
 const WEBSOCKET = { transports: ["websocket"] };
@@ -60,7 +60,7 @@ async function everySample(base, options) {
   const peer = await Peer.open(base, options);
   const onWebSocket = peer.transport === "websocket";
   const samples = [
-    ...Object.entries(texts),
+    ...Object.entries(onWebSocket ? { ...texts, ...webSocketTexts } : texts),
     ...Object.entries(binaries),
   ];
   for (const [name, sample] of samples) await peer.echo([sample], name);

@@ -28,6 +28,10 @@ export const texts = {
   "a letter b": "b",
 };
 
+// A record separator ends a packet in a polling body and the protocol has no escape for it, so
+// text may hold one on WebSocket only.
+export const webSocketTexts = { "record separator": "a\x1eb\x1e\x1e4c" };
+
 export const binaries = {
   "every byte value": Uint8Array.from({ length: 256 }, (_, i) => i),
   "every byte value, backwards": Uint8Array.from({ length: 256 }, (_, i) => 255 - i).buffer,

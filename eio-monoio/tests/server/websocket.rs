@@ -27,9 +27,9 @@ fn messages_are_echoed_unchanged() {
         }
         assert_eq!(server.log.messages(&sid).len(), 10);
         assert_eq!(server.log.messages(&sid)[5], Message::Binary(b"").into());
-        // Received as one message. A server does not send such text: polling cannot carry it.
+        // One message: docs/protocol.md 1.9.
         socket.send("4\u{1e}4not another packet");
-        socket.assert_alive();
+        assert_eq!(socket.text(), "4\u{1e}4not another packet");
         let text = Message::Text("\u{1e}4not another packet");
         assert_eq!(server.log.messages(&sid)[10], text.into());
     });

@@ -206,11 +206,13 @@ impl<T> Session<T> {
 
 /// Calls of the application.
 impl<T> Session<T> {
+    /// docs/protocol.md 1.9: a server sends text with U+001E over a WebSocket, as engine.io does.
+    fn check_separator(&self, message: Message<'_>) -> Result<(), SendError> {
+        if self.transport() == Transport::Polling { check_separator(message) } else { Ok(()) }
+    }
+
     pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
-        // Over a WebSocket it is sent, as engine.io does.
-        if self.transport() == Transport::Polling {
-            check_separator(message)?;
-        }
+        self.check_separator(message)?;
         self.send(&message)
     }
 
@@ -220,10 +222,7 @@ impl<T> Session<T> {
         message: Message<'_>,
         compress: bool,
     ) -> Result<(), SendError> {
-        // Over a WebSocket it is sent, as engine.io does.
-        if self.transport() == Transport::Polling {
-            check_separator(message)?;
-        }
+        self.check_separator(message)?;
         self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(None) })
     }
 
@@ -233,10 +232,7 @@ impl<T> Session<T> {
         message: Message<'_>,
         compress: bool,
     ) -> Result<Receipt, SendError> {
-        // Over a WebSocket it is sent, as engine.io does.
-        if self.transport() == Transport::Polling {
-            check_separator(message)?;
-        }
+        self.check_separator(message)?;
         let (confirm, receipt) = Confirm::new();
         self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(Some(confirm)) })?;
         Ok(receipt)

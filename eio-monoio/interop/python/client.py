@@ -23,6 +23,10 @@ What these clients cannot do, and where the scenarios give way to it:
 - The synchronous client runs each message handler in a thread of its own and so loses their
   order: `OrderedClient` runs them in the reading thread.
 - The upgrade is over when `connect()` returns. Nothing can be sent during it.
+- Over TLS the synchronous client reads and writes one connection in two threads, and Python's ssl
+  module has no lock for that (python-engineio issue 461): about 1 of 50 WebSocket sessions breaks,
+  with engine.io on Node as the server too. `TLS_ATTEMPTS` gives such a scenario further attempts,
+  each of which is printed.
 """
 
 import asyncio
@@ -308,6 +312,23 @@ SPECIAL = {
     "shutdown": shutdown,
 }
 LIMIT = 30  # seconds for a scenario
+TLS_ATTEMPTS = 3
+
+
+def attempts(name, url):
+    return TLS_ATTEMPTS if name.startswith("sync-") and url.startswith("https:") else 1
+
+
+async def passes(name, scenario, url):
+    since = time.monotonic()
+    try:
+        await asyncio.wait_for(scenario(url), LIMIT)
+        print(f"ok {name} {(time.monotonic() - since) * 1000:.0f} ms", flush=True)
+        return True
+    except Exception as error:
+        print(f"FAILED {name}: {error or type(error).__name__}", flush=True)
+        traceback.print_exc()
+        return False
 
 
 async def main(url=None, *names):
@@ -317,14 +338,11 @@ async def main(url=None, *names):
         return 2
     failures = 0
     for name in names or EVERYDAY:
-        since = time.monotonic()
-        try:
-            await asyncio.wait_for(known[name](url), LIMIT)
-            print(f"ok {name} {(time.monotonic() - since) * 1000:.0f} ms", flush=True)
-        except Exception as error:
+        for _ in range(attempts(name, url)):
+            if await passes(name, known[name], url):
+                break
+        else:
             failures += 1
-            print(f"FAILED {name}: {error or type(error).__name__}", flush=True)
-            traceback.print_exc()
     # Threads of a failed scenario may never end.
     sys.stderr.flush()
     os._exit(1 if failures else 0)

@@ -254,9 +254,9 @@ impl<'de> Reader<'_, 'de> {
         let text = self.fields.text;
         let end = (key.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize) + key.len();
         // After the quote that ends the key.
-        let value = text.get(end + 1..).map_or(&[][..], <[u8]>::trim_ascii_start);
+        let value = text.get(end + 1..).map_or(&[][..], number::trimmed);
         let value = value.strip_prefix(b":").ok_or(Error::Json)?;
-        *field = number::read(value.trim_ascii_start())?;
+        *field = number::read(number::trimmed(value))?;
         if field.is_none() && key != "maxPayload" {
             return Err(Error::Type);
         }

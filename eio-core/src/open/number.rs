@@ -1,111 +1,139 @@
-//! Numbers of the open packet: digits with a fraction and an exponent, rounded, without a parser of floating-point
-//! numbers, which takes kilobytes of a firmware.
+//! Numbers of the open packet: digits with a fraction and an exponent, rounded, in arithmetic of 32 bits. A parser of
+//! floating-point numbers takes kilobytes of a firmware.
 
 use super::Error;
 
 /// Reads the number at the start of `text`: a JSON number, a string of digits, or `null`, which is `None`. A number above
-/// `u32::MAX` counts as `u32::MAX`.
+/// `u32::MAX` counts as `u32::MAX`, and the fraction of one above `u32::MAX / 10` is cut.
 ///
 /// # Errors
 /// [`Error::Type`], [`Error::Number`] and [`Error::Json`].
 pub(super) fn read(text: &[u8]) -> Result<Option<u32>, Error> {
-    let (number, rest) = match text {
-        [b'n', b'u', b'l', b'l', rest @ ..] => (None, rest),
-        [b'"', rest @ ..] => {
-            let (number, rest) = digits(rest, Number::default());
-            let rest = rest.strip_prefix(b"\"").ok_or(Error::Type)?;
-            if number.digits == 0 {
-                return Err(Error::Type);
-            }
-            (Some(number), rest)
+    let mut rest = text;
+    let number = match text {
+        [b'n', b'u', b'l', b'l', after @ ..] => {
+            rest = after;
+            None
+        }
+        [b'"', after @ ..] => {
+            rest = after;
+            let mut number = Number::default();
+            let digits = number.append(&mut rest);
+            rest = rest.strip_prefix(b"\"").filter(|_| digits > 0).ok_or(Error::Type)?;
+            Some(number)
         }
         [b'-', ..] => return Err(Error::Number),
-        [b'0'..=b'9', ..] => {
-            let (number, rest) = json_number(text)?;
-            (Some(number), rest)
-        }
+        [b'0'..=b'9', ..] => Some(json_number(&mut rest)?),
         [] => return Err(Error::Json),
         _ => return Err(Error::Type),
     };
-    match rest.trim_ascii_start() {
+    match trimmed(rest) {
         [b',' | b'}', ..] => Ok(number.map(Number::rounded)),
         _ => Err(Error::Json),
     }
 }
 
+/// `text` without white space at its start. Three callers: not inlined, for the size of firmware.
+#[inline(never)]
+pub(super) fn trimmed(text: &[u8]) -> &[u8] {
+    text.trim_ascii_start()
+}
+
 /// `mantissa * 10^exponent`.
 #[derive(Clone, Copy, Default)]
 struct Number {
-    mantissa: u64,
+    mantissa: u32,
     exponent: i32,
-    /// How many digits were read.
-    digits: u32,
+    /// Digits were left out, because `mantissa` has no room: with them it would exceed `u32::MAX`.
+    cut: bool,
 }
 
 /// `int [ frac ] [ exp ]` of RFC 8259 section 6.
-fn json_number(text: &[u8]) -> Result<(Number, &[u8]), Error> {
-    let (mut number, mut rest) = digits(text, Number::default());
-    if number.digits > 1 && text.first() == Some(&b'0') {
+fn json_number(rest: &mut &[u8]) -> Result<Number, Error> {
+    let mut number = Number::default();
+    let leading_zero = rest.first() == Some(&b'0');
+    if number.append(rest) > 1 && leading_zero {
         return Err(Error::Json);
     }
-    if let [b'.', fraction @ ..] = rest {
-        let before = number;
-        (number, rest) = digits(fraction, number);
-        if number.digits == before.digits {
+    if skip(rest, b".") {
+        let digits = number.append(rest);
+        if digits == 0 {
             return Err(Error::Json);
         }
-        // A digit that did not fit counts as read, and has raised the exponent.
-        number.exponent = number.exponent.saturating_sub_unsigned(number.digits - before.digits);
+        // A digit that was left out has raised the exponent.
+        number.exponent = number.exponent.saturating_sub(digits);
     }
-    if let [b'e' | b'E', exponent @ ..] = rest {
-        let (negative, exponent) = match exponent {
-            [b'-', exponent @ ..] => (true, exponent),
-            [b'+', exponent @ ..] => (false, exponent),
-            _ => (false, exponent),
-        };
-        let (value, after) = digits(exponent, Number::default());
-        if value.digits == 0 {
+    if skip(rest, b"eE") {
+        let negative = rest.first() == Some(&b'-');
+        skip(rest, b"+-");
+        let mut exponent = Number::default();
+        if exponent.append(rest) == 0 {
             return Err(Error::Json);
         }
-        rest = after;
-        let value = i32::try_from(value.rounded()).unwrap_or(i32::MAX);
+        let value = if exponent.cut { u32::MAX } else { exponent.mantissa };
+        let value = i32::try_from(value).unwrap_or(i32::MAX);
         let value = if negative { -value } else { value };
         number.exponent = number.exponent.saturating_add(value);
     }
-    Ok((number, rest))
+    Ok(number)
 }
 
-/// Appends the digits at the start of `text` to `number`.
-fn digits(text: &[u8], mut number: Number) -> (Number, &[u8]) {
-    let mut rest = text;
-    while let [digit @ b'0'..=b'9', tail @ ..] = rest {
-        rest = tail;
-        number.digits = number.digits.saturating_add(1);
-        if number.mantissa < u64::MAX / 10 {
-            number.mantissa = number.mantissa * 10 + u64::from(digit - b'0');
-        } else {
-            number.exponent = number.exponent.saturating_add(1);
+/// Skips one byte if it is one of `bytes`.
+#[inline(never)]
+fn skip(rest: &mut &[u8], bytes: &[u8]) -> bool {
+    match *rest {
+        [first, after @ ..] if bytes.contains(first) => {
+            *rest = after;
+            true
         }
+        _ => false,
     }
-    (number, rest)
+}
+
+fn times_ten(mantissa: u32, digit: u8) -> Option<u32> {
+    mantissa.checked_mul(10)?.checked_add(u32::from(digit))
 }
 
 impl Number {
+    /// Appends the digits at the start of `rest`, and returns how many they are. Not inlined: there are four callers, and
+    /// it would take 600 B of a firmware.
+    #[inline(never)]
+    fn append(&mut self, rest: &mut &[u8]) -> i32 {
+        let mut digits = 0_i32;
+        while let [digit @ b'0'..=b'9', after @ ..] = *rest {
+            *rest = after;
+            digits = digits.saturating_add(1);
+            match times_ten(self.mantissa, digit - b'0') {
+                Some(mantissa) if !self.cut => self.mantissa = mantissa,
+                _ => {
+                    self.cut = true;
+                    self.exponent = self.exponent.saturating_add(1);
+                }
+            }
+        }
+        digits
+    }
+
     /// The nearest integer, at most `u32::MAX`.
     fn rounded(self) -> u32 {
-        let Self { mut mantissa, mut exponent, .. } = self;
+        let Self { mut mantissa, mut exponent, cut } = self;
+        if cut && exponent > 0 {
+            return u32::MAX;
+        }
         let mut round_up = false;
         while exponent < 0 && (mantissa > 0 || round_up) {
-            round_up = mantissa % 10 >= 5;
-            mantissa /= 10;
+            let tenth = mantissa / 10;
+            round_up = mantissa - tenth * 10 >= 5;
+            mantissa = tenth;
             exponent += 1;
         }
-        mantissa += u64::from(round_up);
-        while exponent > 0 && mantissa > 0 && mantissa <= u64::from(u32::MAX) {
-            mantissa *= 10;
+        mantissa += u32::from(round_up);
+        while exponent > 0 && mantissa > 0 {
+            let Some(product) = times_ten(mantissa, 0) else { return u32::MAX };
+            mantissa = product;
             exponent -= 1;
         }
-        u32::try_from(mantissa).unwrap_or(u32::MAX)
+        mantissa
     }
 }
 
@@ -128,7 +156,9 @@ mod tests {
             ("0.095", 0),
             ("1.5", 2),
             ("33333.333333333336", 33_333),
-            ("4294967294.5", u32::MAX),
+            ("429496728.5", 429_496_729),
+            ("4294967294.5", u32::MAX - 1),
+            ("4294967295.5", u32::MAX),
             ("0.00000000000000000000000000000000000000001", 0),
             ("123456789012345678901234567890e-27", 123),
             ("5e-1", 1),

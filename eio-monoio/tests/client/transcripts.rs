@@ -34,19 +34,25 @@ fn polling_server(handshake: Vec<u8>) -> String {
     })
 }
 
+const OPEN: &str =
+    r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000}"#;
+
+/// `OPEN` in two chunks, with an extension and a trailer.
+fn chunked() -> String {
+    let (first, rest) = OPEN.split_at(10);
+    format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na;name=\"v\"\r\n{first}\r\n{:X}\r\n{rest}\r\n0\r\nTrailer: x\r\n\r\n",
+        rest.len()
+    )
+}
+
 /// Responses that a server may send, each with the rule that allows it.
 fn legal_handshakes() -> Vec<(&'static str, String)> {
-    const OPEN: &str = r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000}"#;
     let with_head = |head: &str| format!("{head}\r\nContent-Length: {}\r\n\r\n{OPEN}", OPEN.len());
     let with_body =
         |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let (first, rest) = OPEN.split_at(10);
-    let chunks = format!(
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na;name=\"v\"\r\n{first}\r\n{:X}\r\n{rest}\r\n0\r\nTrailer: x\r\n\r\n",
-        rest.len()
-    );
     vec![
-        ("RFC 9112 section 7.1: chunks with extensions and trailers", chunks),
+        ("RFC 9112 section 7.1: chunks with extensions and trailers", chunked()),
         (
             "RFC 9112 section 6.3: a body that ends with the connection",
             format!("HTTP/1.1 200 OK\r\n\r\n{OPEN}"),

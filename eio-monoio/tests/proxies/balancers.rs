@@ -33,7 +33,7 @@ impl Handler for Addresses {
     }
 }
 
-struct Recorded {
+struct Forwarded {
     proxy: &'static str,
     /// Of every request.
     fields: &'static [&'static str],
@@ -43,8 +43,8 @@ struct Recorded {
     trusted: &'static [&'static str],
 }
 
-const RECORDED: [Recorded; 5] = [
-    Recorded {
+const PROXIES: [Forwarded; 5] = [
+    Forwarded {
         proxy: "Traefik 3",
         fields: &[
             "Host: app.example",
@@ -58,7 +58,7 @@ const RECORDED: [Recorded; 5] = [
         upgrade: &["X-Forwarded-Proto: wss"],
         trusted: &[],
     },
-    Recorded {
+    Forwarded {
         proxy: "AWS Application Load Balancer",
         fields: &[
             "X-Forwarded-For: 198.51.100.7",
@@ -70,7 +70,7 @@ const RECORDED: [Recorded; 5] = [
         upgrade: &[],
         trusted: &[],
     },
-    Recorded {
+    Forwarded {
         proxy: "Google Cloud external Application Load Balancer",
         fields: &[
             "Host: app.example",
@@ -83,7 +83,7 @@ const RECORDED: [Recorded; 5] = [
         // The second address is the balancer's own.
         trusted: &["203.0.113.80"],
     },
-    Recorded {
+    Forwarded {
         proxy: "Azure Application Gateway",
         fields: &[
             "Host: app.example",
@@ -95,7 +95,7 @@ const RECORDED: [Recorded; 5] = [
         upgrade: &[],
         trusted: &[],
     },
-    Recorded {
+    Forwarded {
         proxy: "Cloudflare",
         fields: &[
             "Host: app.example",
@@ -112,7 +112,7 @@ const RECORDED: [Recorded; 5] = [
     },
 ];
 
-impl Recorded {
+impl Forwarded {
     fn request(&self, method: &str, target: &str, more: &[&str], body: &str) -> String {
         let name = |field: &str| field.split(':').next().unwrap_or_default().to_owned();
         let replaced = |field: &&&str| !more.iter().any(|other| name(other) == name(field));
@@ -128,18 +128,18 @@ impl Recorded {
 
 #[test]
 fn pages_behind_proxies_reach_polling_and_websocket_with_their_address() {
-    for recorded in &RECORDED {
-        let trusted = ["127.0.0.0/8"].iter().chain(recorded.trusted);
+    for forwarded in &PROXIES {
+        let trusted = ["127.0.0.0/8"].iter().chain(forwarded.trusted);
         let server = TestServer::run(default_config().trusted_proxies(trusted), |_| Addresses);
         let mut conn = Connection::open(server.addr());
         let mut ask = |method, target: &str, body| {
-            conn.write(recorded.request(method, target, &[], body));
+            conn.write(forwarded.request(method, target, &[], body));
             let response = conn.response();
-            assert_eq!(response.status, 200, "{}: {response:?}", recorded.proxy);
+            assert_eq!(response.status, 200, "{}: {response:?}", forwarded.proxy);
             response.text().to_owned()
         };
         let sid = sid_of(&ask("GET", POLLING, ""));
-        assert_eq!(ask("GET", &target(&sid), ""), "4198.51.100.7", "{}", recorded.proxy);
+        assert_eq!(ask("GET", &target(&sid), ""), "4198.51.100.7", "{}", forwarded.proxy);
         assert_eq!(ask("POST", &target(&sid), "4hello"), "ok");
         assert_eq!(ask("GET", &target(&sid), ""), "4hello");
 
@@ -149,10 +149,10 @@ fn pages_behind_proxies_reach_polling_and_websocket_with_their_address() {
             "Sec-WebSocket-Version: 13",
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         ];
-        let more: Vec<&str> = upgrade.iter().chain(recorded.upgrade).copied().collect();
+        let more: Vec<&str> = upgrade.iter().chain(forwarded.upgrade).copied().collect();
         let mut conn = Connection::open(server.addr());
-        conn.write(recorded.request("GET", WEBSOCKET, &more, ""));
+        conn.write(forwarded.request("GET", WEBSOCKET, &more, ""));
         let response = conn.response();
-        assert_eq!(response.status, 101, "{}: {response:?}", recorded.proxy);
+        assert_eq!(response.status, 101, "{}: {response:?}", forwarded.proxy);
     }
 }

@@ -9,7 +9,6 @@ use eio_core::payload;
 use eio_core::session::{CloseReason, Event, Lane, Transmit};
 use eio_core::ws;
 
-use crate::error::SendError;
 use crate::io::receipt::Confirm;
 use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
@@ -187,18 +186,11 @@ impl<T> Session<T> {
                 ready = GetBody::Uncompressed;
             }
             drop(queue);
-            match pushed {
-                // Queued while an upgrade was in progress, which failed.
-                Ok(payload::PushOutcome::Separator) => {
-                    crate::log::warn!(sid = %self.sid, "message dropped: {}", SendError::Separator);
-                }
-                pushed => {
-                    debug_assert!(
-                        pushed == Ok(payload::PushOutcome::Written),
-                        "`has_room` was true"
-                    )
-                }
-            }
+            // Text with U+001E is queued only over a WebSocket, and the transport never becomes polling again.
+            debug_assert!(
+                pushed == Ok(payload::PushOutcome::Written),
+                "`has_room` was true, and messages are checked when they are queued"
+            );
             if next == Some(Transmit::Message)
                 && let Some(confirm) = self.outgoing.pop()
             {

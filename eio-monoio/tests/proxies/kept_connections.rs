@@ -111,7 +111,8 @@ fn our_client_loses_no_session_on_connections_that_gunicorn_ends() {
 /// Exchanges messages, and returns their number.
 async fn keep_client(url: String, number: u64) -> u64 {
     client::sleep(Duration::from_millis(number * 17)).await;
-    let transport = if number % 2 == 0 { Transport::WebSocket } else { Transport::Polling };
+    let transport =
+        if number.is_multiple_of(2) { Transport::WebSocket } else { Transport::Polling };
     let client = connect_over(&url, Some(transport)).await.expect("connects");
     let started = Instant::now();
     let mut count = 0;

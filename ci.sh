@@ -13,7 +13,7 @@ fmt() {
 # No warning, in any target, without features and with all of them.
 clippy() {
   cargo clippy --workspace --all-targets -- -D warnings
-  cargo clippy -p eio-core --features std,defmt -- -D warnings
+  cargo clippy -p eio-core --features std,defmt,cluster -- -D warnings
   cargo clippy -p eio-monoio --all-targets --all-features -- -D warnings
   cargo clippy -p eio-embassy --all-targets --all-features -- -D warnings
   (cd eio-monoio/examples/apps && cargo clippy --all-targets -- -D warnings)
@@ -36,7 +36,7 @@ prose() { ci/prose.py; }
 # Every combination of features compiles.
 features() {
   local combination
-  for combination in $(powerset std defmt); do cargo check -q -p eio-core --features "$combination"; done
+  for combination in $(powerset std defmt cluster); do cargo check -q -p eio-core --features "$combination"; done
   for combination in $(powerset tls json); do cargo check -q -p eio-monoio --features "$combination"; done
   for combination in $(powerset embassy-net edge-nal log defmt); do
     cargo check -q -p eio-embassy --features "$combination"

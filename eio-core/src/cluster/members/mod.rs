@@ -52,7 +52,7 @@ impl Default for Timing {
 }
 
 /// Another node: its slot and how many nodes had it before. That of a forgotten node finds nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId {
     slot: u16,
     generation: u32,
@@ -66,8 +66,8 @@ pub enum Action {
     Hello,
     /// [`Members::write_hello`] to one node.
     HelloTo(Tag),
-    /// The question whether a node is alive, over the bus. The reply is a hello; the bus itself may answer that no node
-    /// receives it: [`Members::handle_no_responders`].
+    /// The question whether a node is alive, over the bus. The reply is a hello: [`Members::handle_reply`]. The bus itself
+    /// may answer that no node receives it: [`Members::handle_no_responders`].
     Ask(NodeId),
     /// A ping over an idle link, or over a new one. The result within [`Timing::link_timeout_ms`] is
     /// [`Members::handle_link_alive`] or [`Members::handle_link_failed`]; none counts as failed.

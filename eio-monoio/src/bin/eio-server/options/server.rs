@@ -99,6 +99,8 @@ pub(super) const SESSIONS: Group = Group {
         },
         config!(Time handler_grace, "5s", "0 to 24h",
             "The time that handlers have after the end of their session"),
+        config!(Text tag, "none", "1 to 16 of A-Z a-z 0-9 - _",
+            "The name of this server in its session ids, for balancers that route by it"),
         config!(Switch keep_request, "false", "true, false",
             "Whether a session keeps the request that opened it"),
     ],

@@ -16,7 +16,7 @@ use eio_core::transport::Transport;
 
 use crate::error::{SendError, SpawnError};
 use crate::message::{Encoded, check_separator};
-use crate::metrics::Metrics;
+use crate::metrics::{DropReason, Metrics};
 use crate::server::shard::gather::Gather;
 use crate::server::shard::shared::{Except, ServerShared, ShardMessage};
 use crate::server::socket::Socket;
@@ -76,13 +76,14 @@ impl Remote {
     /// - [`SendError::Separator`]: text with U+001E.
     pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         let message = message.into();
-        check_separator(message)?;
-        let route = self.shared.route(sid).ok_or(SendError::Closed)?;
-        self.shared.offer(
-            route.shard,
-            message.len(),
-            ShardMessage::Send(sid.clone(), message.into()),
-        )
+        let Some(route) = self.shared.route(sid) else {
+            self.shared.count_dropped(0, DropReason::UnknownSession, 1);
+            return Err(SendError::Closed);
+        };
+        check_separator(message)
+            .inspect_err(|_| self.shared.count_dropped(route.shard, DropReason::Separator, 1))?;
+        let shard_message = ShardMessage::Send(sid.clone(), message.into());
+        self.shared.offer(route.shard, message.len(), |_| 1, shard_message)
     }
 
     /// Sends to some sessions. The message is encoded once. Sids that this server cannot have issued are ignored.
@@ -95,8 +96,11 @@ impl Remote {
         message: impl Into<Message<'m>>,
     ) -> Result<(), SendError> {
         let message = message.into();
-        check_separator(message)?;
         let sids = sids.into_iter().map(|sid| sid.borrow().clone());
+        if let Err(error) = check_separator(message) {
+            self.shared.count_dropped(0, DropReason::Separator, sids.count() as u64);
+            return Err(error);
+        }
         self.shared.offer_many(None, sids, &Encoded::new(message)).1
     }
 
@@ -106,9 +110,7 @@ impl Remote {
     /// # Errors
     /// As [`send`](Self::send), if that applies to at least one worker. Sessions of other workers receive the message.
     pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        let message = message.into();
-        check_separator(message)?;
-        let message = Encoded::new(message);
+        let message = self.encode_broadcast(message.into())?;
         self.shared.offer_all(None, self.shared.calls.next(), &message, &Except::NONE)
     }
 
@@ -121,10 +123,8 @@ impl Remote {
         except: impl IntoIterator<Item = impl Borrow<Sid>>,
         message: impl Into<Message<'m>>,
     ) -> Result<(), SendError> {
-        let message = message.into();
-        check_separator(message)?;
+        let message = self.encode_broadcast(message.into())?;
         let except = Except::new(except.into_iter().map(|sid| sid.borrow().clone()).collect());
-        let message = Encoded::new(message);
         self.shared.offer_all(None, self.shared.calls.next(), &message, &except)
     }
 
@@ -242,7 +242,8 @@ impl Remote {
         self.shared.sessions.load(Ordering::Relaxed)
     }
 
-    /// The counters of all workers. It reads atomic values and does not wait for the workers.
+    /// The metrics of the server and the process. It does not wait for the workers; reading the figures of the process
+    /// takes about 0.1 ms.
     pub fn metrics(&self) -> Metrics {
         self.shared.metrics()
     }
@@ -278,6 +279,12 @@ impl Remote {
     /// Starts an orderly shutdown; see [`Running::shutdown`](crate::Running::shutdown).
     pub fn shutdown(&self) {
         self.shared.shut_down();
+    }
+
+    fn encode_broadcast(&self, message: Message<'_>) -> Result<Encoded, SendError> {
+        check_separator(message)
+            .inspect_err(|_| self.shared.count_dropped_by_all(DropReason::Separator))?;
+        Ok(Encoded::new(message))
     }
 
     fn route(&self, sid: &Sid, shard_message: impl FnOnce(Sid) -> ShardMessage) {

@@ -158,9 +158,9 @@ impl<T> Socket<T> {
     pub async fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         let message = message.into();
         loop {
-            match self.session.try_send(message) {
+            match self.session.attempt(message) {
                 Err(SendError::Full) => poll_fn(|cx| self.session.poll_room(cx)).await,
-                other => return other,
+                other => return self.session.counted(other),
             }
         }
     }
@@ -314,9 +314,9 @@ impl<T> Compress<'_, T> {
     pub async fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
         let message = message.into();
         loop {
-            match self.try_send(message) {
+            match self.session.attempt_with(message, self.compress) {
                 Err(SendError::Full) => poll_fn(|cx| self.session.poll_room(cx)).await,
-                other => return other,
+                other => return self.session.counted(other),
             }
         }
     }

@@ -13,7 +13,7 @@ pub struct ProcessMetrics {
     pub cpu: Duration,
     /// Open file descriptors.
     pub open_fds: u64,
-    /// The limit on open file descriptors; zero if there is none.
+    /// The limit on open file descriptors; zero if it is unlimited.
     pub max_fds: u64,
     /// Bytes of address space.
     pub virtual_memory: u64,

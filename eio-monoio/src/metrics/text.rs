@@ -354,7 +354,7 @@ mod tests {
             .collect();
         shown.sort_unstable();
         assert_eq!(shown, (1..=HANDLER.first as u64).collect::<Vec<_>>(), "{text}");
-        // Behind them the histograms, of which each bucket is a sum, and the driver.
+        // After them come the histograms, of which each bucket is a sum, and the driver.
         let histograms = text.lines().filter(|line| line.contains("le=\"+Inf\"")).count();
         assert_eq!(histograms * histogram::LEN, DRIVER.first - HANDLER.first);
         assert_eq!(DRIVER.first + 1, COUNT);

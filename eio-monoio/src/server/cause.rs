@@ -143,7 +143,7 @@ impl Default for CauseLog {
 }
 
 impl CauseLog {
-    /// Logs a cause: at most once a second for operators, and each time at DEBUG. `detail` may be empty.
+    /// Logs a cause; at DEBUG only if it was logged within the last second. `detail` may be empty.
     pub(crate) fn write(&self, cause: Cause, client: Subject<'_>, detail: impl fmt::Display) {
         let (words, detail) = (cause.words(), Detail(detail));
         let Some(omitted) = self.admit(cause) else {

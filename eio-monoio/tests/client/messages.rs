@@ -86,6 +86,25 @@ fn oversized_message_is_rejected_before_sending() {
 }
 
 #[test]
+fn text_with_a_separator_is_sent_over_a_websocket_if_that_is_configured() {
+    let server = TestServer::start(epoll_config().separator_over_websocket(true));
+    let url = server.url();
+    for transport in TRANSPORTS {
+        block_on(Driver::Epoll, async {
+            let connect = connect_over(&url, transport).upgrade(false);
+            let client = connect.separator_over_websocket(true).await.expect("connects");
+            let sent = client.try_send("a\u{1e}4b");
+            if client.transport() == Transport::Polling {
+                assert_eq!(sent, Err(SendError::Separator));
+            } else {
+                assert_eq!(sent, Ok(()));
+                assert_eq!(next_message(&client).await, OwnedMessage::from("a\u{1e}4b"));
+            }
+        });
+    }
+}
+
+#[test]
 fn posts_are_split_at_max_payload() {
     let server = TestServer::start(epoll_config().max_payload(1000));
     block_on(Driver::Epoll, async {

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! eio_monoio::serve("127.0.0.1:3000", async |socket, message| {
-//!     socket.send(&message).await.ok(); // an error means that the session has ended
+//!     socket.send(message).await.ok(); // an error means that the session has ended
 //! })?;
 //! # Ok::<(), eio_monoio::ServeError>(())
 //! ```

@@ -358,7 +358,7 @@ mod tests {
         is(Message::Text("a"), &text);
         is(Message::Text("a"), Cow::Borrowed("a"));
         is(Message::Text("a"), Arc::<str>::from("a"));
-        is(Message::Text("a"), &OwnedMessage::from("a"));
+        is(Message::Text("a"), OwnedMessage::from("a"));
         is(Message::Text("a"), Message::Text("a"));
         is(Message::Text("a"), text);
         let bytes = vec![1];

@@ -189,7 +189,7 @@ impl Remote {
     /// fn greet(remote: &Remote, sid: &Sid) -> Result<(), SpawnError> {
     ///     remote.spawn_at(sid, |socket: Socket<User>| async move {
     ///         let greeting = format!("hello, {}", socket.data().name);
-    ///         socket.send(greeting.as_str()).await.ok();
+    ///         socket.send(greeting).await.ok();
     ///     })
     /// }
     /// ```

@@ -28,7 +28,7 @@ use crate::server::socket::Socket;
 ///     let server = socket.server();
 ///     match to {
 ///         Some(sid) => server.send(sid, text),
-///         None => server.broadcast(format!("{} of {}: {text}", socket.data(), server.sessions()).as_str()),
+///         None => server.broadcast(format!("{} of {}: {text}", socket.data(), server.sessions())),
 ///     }
 /// }
 /// ```
@@ -123,7 +123,7 @@ impl<T: 'static> ServerRef<'_, T> {
     ///     let from = socket.data().clone();
     ///     socket.server().spawn_at(to, |other: Socket<String>| async move {
     ///         let text = format!("{from} to {}: hello", other.data());
-    ///         other.send(text.as_str()).await.ok();
+    ///         other.send(text).await.ok();
     ///     });
     /// }
     /// ```

@@ -38,7 +38,7 @@ use crate::server::session::Session;
 ///     spawn(async move {
 ///         for line in &lines {
 ///             // Waits while the client reads slowly.
-///             match socket.send(line.as_str()).await {
+///             match socket.send(line).await {
 ///                 Ok(()) => sleep(Duration::from_secs(1)).await,
 ///                 Err(SendError::Closed) => return,
 ///                 Err(error) => eprintln!("{}: {error}", socket.sid()),

@@ -71,7 +71,7 @@ fn oversized_message_is_rejected_before_sending() {
             client.send(fits.as_str()).await.expect("queued");
             assert_eq!(next_message(&client).await, OwnedMessage::Text(fits));
             assert_eq!(client.try_send("a\u{1e}b"), Err(SendError::Separator));
-            let base64 = client.try_send(&[0; 1000]);
+            let base64 = client.try_send([0; 1000]);
             match client.transport() {
                 Transport::Polling => {
                     assert_eq!(base64, Err(SendError::TooLarge { len: 1337, max: 1000 }));

@@ -17,7 +17,7 @@ pub enum DropReason {
     MailboxFull,
     /// The message had 4 GiB or more.
     TooLarge,
-    /// Text with U+001E for a session over polling.
+    /// Text with U+001E.
     Separator,
 }
 

@@ -32,7 +32,7 @@ use crate::deflate::{Inward, Outward, PerMessageDeflate};
 use crate::error::SendError;
 use crate::io::limits::Limits;
 use crate::io::raw_websocket::PlainSocket;
-use crate::message::{Encoded, check_separator};
+use crate::message::Encoded;
 use crate::metrics::{Counters, DropReason, HANDLER, HandlerCall};
 use crate::server::cause::Cause;
 use crate::server::config::Config;
@@ -129,7 +129,7 @@ impl<T: 'static> ShardState<T> {
             counters,
             timing: MessageTiming::new(plan.config.time_messages),
             registry: RefCell::new(Registry::new(
-                plan.shared.key,
+                plan.shared.key.clone(),
                 plan.id,
                 plan.shared.directory.clone(),
             )),
@@ -325,7 +325,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
     }
 
     fn broadcast(&self, message: Message<'_>, except: Vec<Sid>) {
-        if let Err(error) = check_separator(message) {
+        if let Err(error) = self.shared.check_separator(message) {
             self.shared.count_dropped_by_all(DropReason::Separator);
             return crate::log::warn!(%error, "a broadcast is not sent");
         }
@@ -338,7 +338,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
     }
 
     fn send_many(&self, sids: Vec<Sid>, message: Message<'_>) {
-        if let Err(error) = check_separator(message) {
+        if let Err(error) = self.shared.check_separator(message) {
             self.counters.dropped(DropReason::Separator, sids.len() as u64);
             return crate::log::warn!(%error, "a message is not sent");
         }

@@ -40,6 +40,8 @@ fn start(identity: &Identity, driver: &str) -> ServerProcess {
     }
     let file = identity.directory.write("eio.toml", text);
     let mut command = command(&["--config", file.to_str().expect("text"), "--workers", "2"]);
+    // The clients' scenarios send U+001E.
+    command.env("EIO_SEPARATOR_OVER_WEBSOCKET", "true");
     command.env("EIO_DRIVER", driver).env_remove("EIO_DRAIN_TIME");
     ServerProcess::run(command)
 }

@@ -129,6 +129,7 @@ fn start_admin(
         .workers(1)
         .driver(Driver::Epoll)
         .max_connections(32)
+        .lag_interval(Duration::ZERO)
         .shutdown_grace(Duration::ZERO)
         .shutdown_timeout(Duration::from_secs(1));
     let server = Server::new(move || Admin { server: remote.clone() }).config(config);

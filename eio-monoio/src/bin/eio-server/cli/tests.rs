@@ -38,7 +38,7 @@ fn fields(settings: &Settings) -> Vec<(String, String)> {
 }
 
 /// Values that are not the default, with the options that they need.
-const OTHER: [(&str, &str); 72] = [
+const OTHER: &[(&str, &str)] = &[
     ("listen", "127.0.0.1:0"),
     ("admin", "127.0.0.1:0"),
     ("mode", "broadcast"),
@@ -53,6 +53,7 @@ const OTHER: [(&str, &str); 72] = [
     ("connect_timeout", "1s"),
     ("close_timeout", "1s"),
     ("initial_packet", "hello"),
+    ("separator_over_websocket", "true"),
     ("dispatch", "concurrent"),
     ("handler_grace", "1s"),
     ("keep_request", "true"),
@@ -71,6 +72,10 @@ const OTHER: [(&str, &str); 72] = [
     ("outbound_high_water", "1kB"),
     ("inbound_high_water", "1kB"),
     ("mailbox_high_water", "1kB"),
+    ("send_buffer_size", "64KiB"),
+    ("time_messages", "1"),
+    ("lag_interval", "2s"),
+    ("lag_warning", "2s"),
     ("cors", "https://a.example,http://b.example:81"),
     ("cors_credentials", "false"),
     ("trusted_proxies", "10.0.0.0/8, unix"),
@@ -140,7 +145,7 @@ fn every_option_changes_its_setting_by_flag_and_by_variable() {
     let tested: BTreeSet<_> = OTHER.iter().map(|(name, _)| *name).collect();
     let all: BTreeSet<_> = options::all().map(|option| option.name).collect();
     assert_eq!(tested, all);
-    for (name, value) in OTHER.into_iter().filter(|(name, _)| !name.starts_with("tls_")) {
+    for &(name, value) in OTHER.iter().filter(|(name, _)| !name.starts_with("tls_")) {
         let option = options::find(name).expect("an option");
         let needed = needs(name);
         let needed: Vec<_> = needed.iter().map(String::as_str).collect();

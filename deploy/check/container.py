@@ -17,9 +17,9 @@ import pathlib
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 
@@ -126,9 +126,11 @@ def check(stage):
     command = json.loads(stage.settings["ENTRYPOINT"]) + json.loads(stage.settings["CMD"])
     user, _, group = stage.settings["USER"].partition(":")
     add_libraries(stage, stage.path(command[0]))
-    # The ports of the image may be in use here.
-    ports = {"EIO_LISTEN": "127.0.0.1:38200", "EIO_ADMIN": "127.0.0.1:38201", "EIO_DRAIN_TIME": "0"}
-    run = [*AS_ROOT, "env", "-i", *(f"{name}={value}" for name, value in ports.items()), "chroot",
+    # Those of the image may be in use here.
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        admin = "%s:%s" % free.getsockname()
+    ports = {"EIO_LISTEN": "127.0.0.1:0", "EIO_ADMIN": admin, "EIO_DRAIN_TIME": "0"}
+    run = [*AS_ROOT, "env", "-i", *(f"{name}={value}" for name, value in ports.items()), "PATH=/usr/sbin:/usr/bin", "chroot",
            f"--userspec={user}:{group}", "--groups=", str(stage.root)]
     configuration = (ROOT / "deploy/container/eio-server.toml").read_text()
     for port, option in zip(stage.settings["EXPOSE"].split(), ["listen", "admin"]):
@@ -137,13 +139,13 @@ def check(stage):
     server = subprocess.Popen([*run, *command], stdout=subprocess.PIPE, text=True)
     try:
         line = server.stdout.readline()
-        assert line.startswith("listening on http://127.0.0.1:38200/engine.io/"), line
-        for url in ["http://127.0.0.1:38201/readyz", "http://127.0.0.1:38200/engine.io/?EIO=4&transport=polling"]:
+        assert line.startswith("listening on http://127.0.0.1:"), line
+        for url in [f"http://{admin}/readyz", f"{line.split()[2]}?EIO=4&transport=polling"]:
             with urllib.request.urlopen(url, timeout=10) as response:
                 assert response.status == 200, url
     finally:
-        pid = server.pid if not AS_ROOT else int(subprocess.check_output(["pgrep", "-P", str(server.pid)]))
-        subprocess.run([*AS_ROOT, "kill", f"-{stage.settings['STOPSIGNAL'].removeprefix('SIG')}", str(pid)])
+        # sudo passes the signal on.
+        subprocess.run([*AS_ROOT, "kill", f"-{stage.settings['STOPSIGNAL'].removeprefix('SIG')}", str(server.pid)])
         status = server.wait(timeout=20)
     assert status == 0, f"status {status} after {stage.settings['STOPSIGNAL']}"
 
@@ -153,9 +155,12 @@ def main():
         print("SKIPPED: the container file: neither root nor sudo", file=sys.stderr)
         sys.exit(1 if os.environ.get("CI") == "true" else 0)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="eio-image-") as scratch:
-        os.chmod(scratch, 0o755)
-        check(build(pathlib.Path(scratch)))
+    # Always the same directory: Cargo builds again where the path of a crate has changed.
+    stages = TARGET / "stages"
+    shutil.rmtree(stages, ignore_errors=True)
+    stages.mkdir(parents=True)
+    check(build(stages))
+    shutil.rmtree(stages)
     print(f"the image builds and serves ({time.monotonic() - started:.0f} s)")
 
 

@@ -43,6 +43,12 @@ impl Counters {
         }
     }
 
+    pub(crate) fn refused_connection(&self, reason: RefusedConnection) {
+        if let Some(index) = REFUSED_CONNECTIONS.iter().position(|known| *known == reason) {
+            self.add(REFUSED, index, 1);
+        }
+    }
+
     pub(crate) fn opened(&self, transport: Transport) {
         self.add(OPENED, by(transport), 1);
         self.add(SESSIONS, by(transport), 1);
@@ -79,6 +85,29 @@ impl CounterRange {
     }
 }
 
+/// Why a connection was closed before its first request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefusedConnection {
+    /// Above [`max_connections`](crate::Config::max_connections).
+    TooMany,
+    /// With [`proxy_protocol`](crate::Config::proxy_protocol): not of one of the
+    /// [`trusted_proxies`](crate::Config::trusted_proxies).
+    UntrustedProxy,
+    /// With [`proxy_protocol`](crate::Config::proxy_protocol): the header is missing, malformed, too long or too late.
+    ProxyHeader,
+}
+
+impl fmt::Display for RefusedConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooMany => "max_connections",
+            Self::UntrustedProxy => "untrusted_proxy",
+            Self::ProxyHeader => "proxy_header",
+        })
+    }
+}
+
 /// The index of a transport's number.
 pub(crate) const fn by(transport: Transport) -> usize {
     match transport {
@@ -100,7 +129,8 @@ pub(crate) const QUEUED: CounterRange = CounterRange::after(BYTES_SENT, 1);
 pub(crate) const ACCEPTED: CounterRange = CounterRange::after(QUEUED, 1);
 pub(crate) const MOVED: CounterRange = CounterRange::after(ACCEPTED, 1);
 pub(crate) const TLS_FAILURES: CounterRange = CounterRange::after(MOVED, 1);
-const REFUSALS: CounterRange = CounterRange::after(TLS_FAILURES, STATUSES.len() + 1);
+const REFUSED: CounterRange = CounterRange::after(TLS_FAILURES, REFUSED_CONNECTIONS.len());
+const REFUSALS: CounterRange = CounterRange::after(REFUSED, STATUSES.len() + 1);
 const ERRORS: CounterRange = CounterRange::after(REFUSALS, CODES.len());
 const COUNT: usize = ERRORS.first + ERRORS.len;
 
@@ -115,6 +145,8 @@ const REASONS: [CloseReason; 8] = [
     CloseReason::PayloadTooLarge,
     CloseReason::HandlerPanicked,
 ];
+const REFUSED_CONNECTIONS: [RefusedConnection; 3] =
+    [RefusedConnection::TooMany, RefusedConnection::UntrustedProxy, RefusedConnection::ProxyHeader];
 /// Other statuses count as `other`.
 const STATUSES: [u16; 13] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 431, 500, 503];
 /// The codes of [`Reject`](eio_core::request::Reject).
@@ -190,6 +222,12 @@ impl WorkerMetrics {
     /// Connections whose TLS handshake failed.
     pub fn tls_failures(&self) -> u64 {
         self.get(TLS_FAILURES, 0)
+    }
+
+    /// Connections that were closed before their first request for this reason.
+    pub fn connections_refused(&self, reason: RefusedConnection) -> u64 {
+        let index = REFUSED_CONNECTIONS.iter().position(|known| *known == reason);
+        index.map_or(0, |at| self.get(REFUSED, at))
     }
 
     /// Requests that the server or [`Handler::connect`](crate::Handler::connect) answered with `status`, which is at least
@@ -274,12 +312,13 @@ enum Label {
     None,
     Transport,
     Reason,
+    Refused,
     Result,
     Status,
     Code,
 }
 
-const FAMILIES: [Family; 15] = [
+const FAMILIES: [Family; 16] = [
     Family {
         name: "eio_sessions",
         help: "Open sessions.",
@@ -353,6 +392,12 @@ const FAMILIES: [Family; 15] = [
         label: Label::None,
     },
     Family {
+        name: "eio_connections_refused_total",
+        help: "Connections closed before their first request.",
+        slots: REFUSED,
+        label: Label::Refused,
+    },
+    Family {
         name: "eio_refusals_total",
         help: "Requests answered with an error status.",
         slots: REFUSALS,
@@ -398,6 +443,7 @@ impl Label {
             (Self::None, _) => Ok(()),
             (Self::Transport, _) => labelled(f, "transport", TRANSPORTS.get(index)),
             (Self::Reason, _) => labelled(f, "reason", REASONS.get(index)),
+            (Self::Refused, _) => labelled(f, "reason", REFUSED_CONNECTIONS.get(index)),
             (Self::Result, _) => labelled(f, "result", ["completed", "failed"].get(index)),
             (Self::Code, _) => labelled(f, "code", CODES.get(index)),
             (Self::Status, None) => labelled(f, "status", Some(&"other")),

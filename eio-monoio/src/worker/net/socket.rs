@@ -84,6 +84,12 @@ impl Socket {
         Ok(())
     }
 
+    /// The address that it is connected to.
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        let address = socket2::SockRef::from(&self.shared.borrow_fd()).peer_addr()?;
+        address.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+
     /// Lets a filter (`SO_ATTACH_FILTER`) decide which packets the kernel accepts.
     pub(super) fn attach_filter(&self, filter: &[socket2::SockFilter]) -> io::Result<()> {
         socket2::SockRef::from(&self.shared.borrow_fd()).attach_filter(filter)

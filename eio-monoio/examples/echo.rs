@@ -34,6 +34,9 @@ struct Options {
     max_payload: usize,
     #[arg(long, default_value = "/engine.io/")]
     path: String,
+    /// The name of this server in its sids, for a balancer that routes by it
+    #[arg(long)]
+    tag: Option<String>,
     /// polling, websocket or both
     #[arg(long, value_delimiter = ',', default_value = "polling,websocket", value_parser = transport)]
     transports: Vec<Transport>,
@@ -111,6 +114,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .handle_signals(true);
     if let Some(time) = options.drain_ms {
         config = config.drain_time(Duration::from_millis(time));
+    }
+    if let Some(tag) = options.tag {
+        config = config.tag(tag);
     }
     if let Some(workers) = options.workers {
         config = config.workers(workers);

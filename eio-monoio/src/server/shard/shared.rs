@@ -197,8 +197,8 @@ impl ServerShared {
         mailboxes: Vec<Mailbox<ShardMessage>>,
     ) -> io::Result<Self> {
         let workers = mailboxes.len();
-        let key =
-            SidKey::new(workers as u16).map_err(|error| io::Error::other(error.to_string()))?;
+        let key = SidKey::new(workers as u16, config.sid_tag())
+            .map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Self {
             mailboxes,
             key,

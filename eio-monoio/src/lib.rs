@@ -104,7 +104,7 @@ pub use error::{ConfigError, SendError, ServeError, SpawnError};
 pub use io::raw_websocket::PlainSocket;
 pub use io::receipt::Receipt;
 pub use message::OwnedMessage;
-pub use metrics::{Metrics, WorkerMetrics};
+pub use metrics::{Metrics, RefusedConnection, WorkerMetrics};
 pub use server::async_handler::{AsyncHandler, OnMessage};
 pub use server::config::{Config, Dispatch};
 pub use server::connection_error::{ConnectionError, Refused};

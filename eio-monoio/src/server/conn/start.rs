@@ -24,6 +24,11 @@ pub(crate) fn start<H: Handler>(
     permit: ConnectionPermit,
 ) {
     let state = &shard.state;
+    if let Some(bytes) = state.config.send_buffer_size
+        && let Err(error) = socket.set_send_buffer_size(bytes)
+    {
+        crate::log::debug!(%error, "the kernel refused send_buffer_size");
+    }
     if state.config.proxy_protocol == ProxyProtocol::Required {
         if !proxy::contains(&state.trusted, peer) {
             state.counters.refused_connection(RefusedConnection::UntrustedProxy);

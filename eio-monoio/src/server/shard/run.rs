@@ -12,7 +12,7 @@ use eio_core::time::Instant;
 use eio_core::transport::Transport;
 
 use crate::io::permit::ConnectionPermit;
-use crate::metrics::{ACCEPTED, RefusedConnection};
+use crate::metrics::{ACCEPTED, LAG, RefusedConnection};
 use crate::server::cause::{Cause, Subject};
 use crate::server::conn::{Conn, dispatch, http, start};
 use crate::server::handler::Handler;
@@ -57,6 +57,8 @@ pub(crate) async fn run<H: Handler>(
     poll_fn(|cx| state.services.poll_none(cx)).await;
     // Drops connections that other workers were moving here, so that they close now.
     state.shared.mailboxes[usize::from(state.id)].close();
+    // Its message is dropped.
+    state.shared.heartbeats.answer(usize::from(state.id));
     Ok(())
 }
 
@@ -126,6 +128,11 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
         ShardMessage::Run(job) => {
             if state.tasks.call(job).is_err() {
                 crate::log::error!("a job of another thread panicked");
+            }
+        }
+        ShardMessage::Heartbeat => {
+            if let Some(lag) = state.shared.heartbeats.answer(usize::from(state.id)) {
+                state.counters.observe(LAG, 0, lag);
             }
         }
         ShardMessage::Drain => drain::drain(state),

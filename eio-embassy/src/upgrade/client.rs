@@ -4,6 +4,7 @@ use eio_core::open::Open;
 use eio_core::packet::Message;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
+use embassy_time::{Duration, Instant};
 
 use crate::buffers::Buffers;
 use crate::config::Config;
@@ -92,7 +93,7 @@ where
     } else {
         let Opened { get, session, open, early } = opened;
         let post = Exchange::new(&mut send.rx, &mut send.tx);
-        (PollingMachine::resume(config, get, post, session, open.clone())?, open, early)
+        (PollingMachine::resume(config, get, post, session, open.clone(), now())?, open, early)
     };
     let client = PollingClient::resume(machine, early, (down, up), address, open, close_timeout_ms);
     Ok(AnyClient::Polling(client))
@@ -151,6 +152,49 @@ impl<'b, D: Connector, U: Connector, G: FnMut() -> u32> AnyClient<'b, D, U, G> {
         match self {
             Self::WebSocket(client) => client.disconnect().await,
             Self::Polling(client) => client.disconnect().await,
+        }
+    }
+
+    /// Sends a ping of the WebSocket, as [`Client::ping`]. Polling measures each POST without it.
+    ///
+    /// # Errors
+    /// The session has ended.
+    pub async fn ping(&mut self) -> Result<(), Error> {
+        match self {
+            Self::WebSocket(client) => client.ping().await,
+            Self::Polling(_) => Ok(()),
+        }
+    }
+
+    /// Whether no end of the session is known.
+    pub const fn is_open(&self) -> bool {
+        match self {
+            Self::WebSocket(client) => client.is_open(),
+            Self::Polling(client) => client.is_open(),
+        }
+    }
+
+    /// As [`Client::last_heard`] and [`PollingClient::last_heard`].
+    pub const fn last_heard(&self) -> Instant {
+        match self {
+            Self::WebSocket(client) => client.last_heard(),
+            Self::Polling(client) => client.last_heard(),
+        }
+    }
+
+    /// As [`Client::round_trip`] and [`PollingClient::round_trip`].
+    pub fn round_trip(&self) -> Option<Duration> {
+        match self {
+            Self::WebSocket(client) => client.round_trip(),
+            Self::Polling(client) => client.round_trip(),
+        }
+    }
+
+    /// As [`Client::unconfirmed`] and [`PollingClient::unconfirmed`].
+    pub const fn unconfirmed(&self) -> u32 {
+        match self {
+            Self::WebSocket(client) => client.unconfirmed(),
+            Self::Polling(client) => client.unconfirmed(),
         }
     }
 

@@ -80,17 +80,18 @@ impl<'b> WsMachine<'b> {
     ) -> Result<Self, Error> {
         let mut session = ClientSession::new(Transport::WebSocket, false, config.timing, now);
         let _ = session.poll_lane(false);
-        Self::begin(config, session, None, rx, tx, random, now)
+        Self::begin(config, session, None, "", (rx, tx), random, now)
     }
 
-    /// Begins a WebSocket for `session`: a new session, or one that was opened by polling with this open packet.
+    /// Begins a WebSocket for `session`: a new session, or one that was opened by polling with this open packet and these
+    /// cookies.
     #[inline(never)]
     pub(crate) fn begin(
         config: &Config<'_>,
         session: ClientSession,
         open: Option<&Open>,
-        rx: &'b mut [u8],
-        tx: &'b mut [u8],
+        cookies: &str,
+        (rx, tx): (&'b mut [u8], &'b mut [u8]),
         random: &mut impl FnMut() -> u32,
         now: Instant,
     ) -> Result<Self, Error> {
@@ -99,7 +100,7 @@ impl<'b> WsMachine<'b> {
         let key = Key::new(nonce);
         let max_message = rx.len().saturating_sub(RX_RESERVE);
         let mut io = ConnBuffers::new(rx, tx);
-        config.websocket_request(&mut io.out, open.map(|open| &open.sid), &key)?;
+        config.websocket_request(&mut io.out, open.map(|open| &open.sid), cookies, &key)?;
         Ok(Self {
             io,
             session,
@@ -460,7 +461,7 @@ impl<'b> WsMachine<'b> {
     fn poll_events(&mut self) {
         while let Some(event) = self.session.poll_event() {
             let error = match event {
-                SessionEvent::Closed(reason) => Error::ended(reason, self.session.is_open()),
+                SessionEvent::Closed(reason) => Error::ended(reason, &self.session),
                 SessionEvent::Upgraded => continue,
                 SessionEvent::UpgradeFailed(_) => Error::UpgradeFailed,
             };

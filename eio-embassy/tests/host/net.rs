@@ -257,7 +257,7 @@ fn unplugged_cable_ends_the_session_and_plugged_in_it_reconnects() {
             assert_eq!(client.recv().await, Ok(Message::Text("hello")));
             plug(100);
             let began = Instant::now();
-            assert_eq!(client.recv().await, Err(Error::TimedOut(Timeout::Ping)));
+            assert_eq!(client.recv().await, Err(Error::TimedOut(Timeout::FirstPing)));
             let silence = began.elapsed();
             let limit = Duration::from_millis(3_010);
             assert!(silence <= limit, "{silence}");

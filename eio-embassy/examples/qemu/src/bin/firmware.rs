@@ -174,7 +174,7 @@ impl<G: FnMut() -> u32> Board<G> {
         println!("gone after {silence} ms: {error}");
         let expected = matches!(
             error,
-            Error::TimedOut(Timeout::Ping) | Error::Closed(Closed::TransportClose) | Error::Io(_)
+            Error::TimedOut(Timeout::Ping | Timeout::FirstPing) | Error::Closed(Closed::TransportClose) | Error::Io(_)
         );
         ensure(expected, 31)?;
         ensure(silence <= u64::from(limit), 32)

@@ -201,8 +201,8 @@ impl<D, U> PollingClient<'_, D, U> {
 
     /// When the last packet or response of the server was processed: at most `pingInterval` ago while the server lives and
     /// [`recv`](PollingClient::recv) is awaited.
-    pub const fn last_heard(&self) -> Instant {
-        clock(self.machine.heard())
+    pub const fn last_seen(&self) -> Instant {
+        clock(self.machine.seen())
     }
 
     /// From the last POST that the server answered to the end of its response. Each answer to a ping of the server is a

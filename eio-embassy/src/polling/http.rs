@@ -264,7 +264,7 @@ impl<'b> Exchange<'b> {
 
 /// Keeps the cookies that `head` sets in the memory of `out`, which is empty: the request was answered. Returns them as the
 /// value of a `Cookie` field. Attributes are not evaluated, because every request of the session has the same host and
-/// path. A pair is left out if it does not fit beside a request of `request` bytes that returns it, or is not visible ASCII
+/// path. A pair is left out if it does not fit next to a request of `request` bytes that returns it, or is not visible ASCII
 /// with a `=`.
 fn keep_cookies<'b>(head: &ResponseLines<'_>, out: &mut SendBuffer<'b>, request: usize) -> &'b str {
     out.clear();

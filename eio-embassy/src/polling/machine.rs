@@ -36,7 +36,7 @@ pub(crate) struct PollingMachine<'b> {
     /// The POST in flight contains a message.
     posting: bool,
     /// When the last packet or response of the server was processed.
-    heard: Instant,
+    seen: Instant,
     /// A decoded message that the application has not received yet.
     held: Option<MessageSpan>,
     ended: Option<Error>,
@@ -58,12 +58,12 @@ impl<'b> PollingMachine<'b> {
         mut get: Exchange<'b>,
         post: Exchange<'b>,
         session: ClientSession,
-        heard: Instant,
+        seen: Instant,
     ) -> Self {
         get.allow_any_body();
         let (config, open, held, ended) = (*config, None, None, None);
         let (head, decoded, last, posting) = (0, 0, false, false);
-        Self { get, post, config, session, open, head, decoded, last, posting, heard, held, ended }
+        Self { get, post, config, session, open, head, decoded, last, posting, seen, held, ended }
     }
 
     /// Continues an open session. `get` may have a GET in flight.
@@ -101,9 +101,9 @@ impl<'b> PollingMachine<'b> {
         self.open.as_ref()
     }
 
-    /// When the server was last heard.
-    pub(crate) const fn heard(&self) -> Instant {
-        self.heard
+    /// When the server was last seen.
+    pub(crate) const fn seen(&self) -> Instant {
+        self.seen
     }
 
     /// Whether a POST with a message was not answered.
@@ -146,7 +146,7 @@ impl<'b> PollingMachine<'b> {
         if complete {
             self.post.finish();
             self.session.detach(Lane::Post);
-            (self.posting, self.heard) = (false, now);
+            (self.posting, self.seen) = (false, now);
         }
         Ok(complete)
     }
@@ -257,7 +257,7 @@ impl<'b> PollingMachine<'b> {
             (None, Ok(false)) if self.get.is_full() => return Err(Error::ReceivedTooLarge),
             (None, polled) => return polled,
         };
-        self.heard = now;
+        self.seen = now;
         self.decoded = len + usize::from(!self.last);
         self.decode_packet(len, now)?;
         Ok(true)

@@ -174,11 +174,11 @@ impl<'b, D: Connector, U: Connector, G: FnMut() -> u32> AnyClient<'b, D, U, G> {
         }
     }
 
-    /// As [`Client::last_heard`] and [`PollingClient::last_heard`].
-    pub const fn last_heard(&self) -> Instant {
+    /// As [`Client::last_seen`] and [`PollingClient::last_seen`].
+    pub const fn last_seen(&self) -> Instant {
         match self {
-            Self::WebSocket(client) => client.last_heard(),
-            Self::Polling(client) => client.last_heard(),
+            Self::WebSocket(client) => client.last_seen(),
+            Self::Polling(client) => client.last_seen(),
         }
     }
 

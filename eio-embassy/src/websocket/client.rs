@@ -230,8 +230,8 @@ impl<R, W, G> Client<'_, R, W, G> {
 
     /// When the last frame of the server was processed: at most `pingInterval` ago while the server lives and
     /// [`recv`](Client::recv) is awaited.
-    pub const fn last_heard(&self) -> Instant {
-        clock(self.conn.machine.heard())
+    pub const fn last_seen(&self) -> Instant {
+        clock(self.conn.machine.seen())
     }
 
     /// From the last [`ping`](Client::ping) that the server answered to its answer.

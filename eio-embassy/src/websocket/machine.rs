@@ -39,7 +39,7 @@ pub(crate) struct WsMachine<'b> {
     held: Option<MessageSpan>,
     unfinished: Option<Unfinished>,
     /// When the last frame of the server was processed.
-    heard: Instant,
+    seen: Instant,
     /// When the ping was sent whose pong is awaited.
     pinged: Option<Instant>,
     round_trip_ms: Option<u32>,
@@ -110,7 +110,7 @@ impl<'b> WsMachine<'b> {
             max_payload: open.map_or(u32::MAX, |open| open.max_payload),
             held: None,
             unfinished: None,
-            heard: now,
+            seen: now,
             pinged: None,
             round_trip_ms: None,
             ended: None,
@@ -164,9 +164,9 @@ impl<'b> WsMachine<'b> {
         self.session.transport() == Transport::WebSocket
     }
 
-    /// When the server was last heard.
-    pub(crate) const fn heard(&self) -> Instant {
-        self.heard
+    /// When the server was last seen.
+    pub(crate) const fn seen(&self) -> Instant {
+        self.seen
     }
 
     /// From the last ping that was answered to its pong, in milliseconds.
@@ -351,7 +351,7 @@ impl<'b> WsMachine<'b> {
         now: Instant,
     ) -> Result<bool, Error> {
         let Some(ready) = self.next_frame()? else { return Ok(false) };
-        self.heard = now;
+        self.seen = now;
         if let Kind::Text | Kind::Binary = ready.kind() {
             self.handle_packet(ready, now)?;
             return Ok(true);

@@ -1,4 +1,4 @@
-//! What a product shows or reports: the state of a session, and the delays between sessions.
+//! For the telemetry of a product: the state of a session, and the delays between sessions.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use crate::pipe::{UNLIMITED, Writer, pair};
 use crate::random;
 
 #[test]
-fn session_reports_when_it_heard_the_server_and_the_round_trip() {
+fn session_reports_when_it_saw_the_server_and_the_round_trip() {
     let ((reader, writer), far) = pair(UNLIMITED);
     let mut peer = Peer::new(far);
     run(join(
@@ -25,12 +25,12 @@ fn session_reports_when_it_heard_the_server_and_the_round_trip() {
             let client = Client::connect(reader, writer, &config, &mut buffers, random(1)).await;
             let mut client = client.unwrap();
             assert_eq!((client.is_open(), client.round_trip()), (true, None));
-            let opened = client.last_heard();
+            let opened = client.last_seen();
             assert_eq!(opened, Instant::now());
             client.ping().await.unwrap();
             assert_eq!(client.recv().await, Ok("hello".into()));
             assert_eq!(client.round_trip(), Some(Duration::from_millis(40)));
-            assert_eq!(client.last_heard(), opened + Duration::from_millis(40));
+            assert_eq!(client.last_seen(), opened + Duration::from_millis(40));
             assert_eq!(client.recv().await.err(), Some(Error::Closed(Closed::ServerDisconnect)));
             assert_eq!((client.is_open(), client.round_trip().is_some()), (false, true));
             assert!(client.ping().await.is_err());

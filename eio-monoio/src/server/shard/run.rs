@@ -15,7 +15,7 @@ use eio_core::transport::Transport;
 use crate::io::permit::ConnectionPermit;
 #[cfg(feature = "tls")]
 use crate::io::stream::{Stream, TlsStream};
-use crate::metrics::ACCEPTED;
+use crate::metrics::{ACCEPTED, LAG};
 use crate::server::cause::{Cause, Subject};
 #[cfg(feature = "tls")]
 use crate::server::conn::tls_accept;
@@ -62,6 +62,8 @@ pub(crate) async fn run<H: Handler>(
     poll_fn(|cx| state.services.poll_none(cx)).await;
     // Drops connections that other workers were moving here, so that they close now.
     state.shared.mailboxes[usize::from(state.id)].close();
+    // Its message is dropped.
+    state.shared.heartbeats.answer(usize::from(state.id));
     Ok(())
 }
 
@@ -131,6 +133,11 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
         ShardMessage::Run(job) => {
             if state.tasks.call(job).is_err() {
                 crate::log::error!("a job of another thread panicked");
+            }
+        }
+        ShardMessage::Heartbeat => {
+            if let Some(lag) = state.shared.heartbeats.answer(usize::from(state.id)) {
+                state.counters.observe(LAG, 0, lag);
             }
         }
         ShardMessage::Drain => drain::drain(state),
@@ -340,6 +347,11 @@ fn start_connection<H: Handler>(
     permit: ConnectionPermit,
 ) {
     let state = &shard.state;
+    if let Some(bytes) = state.config.send_buffer_size
+        && let Err(error) = socket.set_send_buffer_size(bytes)
+    {
+        crate::log::debug!(%error, "the kernel refused send_buffer_size");
+    }
     #[cfg(feature = "tls")]
     if let Some(identity) = &state.shared.identity
         && peer.is_some()

@@ -1,13 +1,23 @@
-//! [`Metrics`]: counters and gauges of each worker, and the text format of Prometheus.
+//! [`Metrics`]: counters, gauges and histograms of each worker, and figures of the server and the process.
 //!
 //! Each worker writes its own numbers, and any thread may read them: a write is one load and one store, without a lock
-//! and without an atomic read-modify-write.
+//! and without an atomic read-modify-write. Only dropped messages are counted by any thread.
 
-use std::fmt;
+mod dropped;
+pub(crate) mod histogram;
+mod process;
+mod text;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use eio_core::session::CloseReason;
 use eio_core::transport::Transport;
+
+pub use self::dropped::DropReason;
+pub use self::histogram::Histogram;
+pub use self::process::ProcessMetrics;
+use crate::worker::net::Driver;
 
 /// The numbers of one worker, which only that worker writes.
 #[derive(Debug)]
@@ -28,6 +38,33 @@ impl Counters {
         if let Some(number) = self.0.get(range.first + index) {
             number.store(number.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
         }
+    }
+
+    /// Adds a duration to histogram `index` of `range`.
+    pub(crate) fn observe(&self, range: CounterRange, index: usize, duration: Duration) {
+        let first = index * histogram::LEN;
+        self.add(range, first + histogram::bucket(duration), 1);
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.add(range, first + histogram::SUM, nanos);
+    }
+
+    /// Counts messages that were not queued. Any thread may call it.
+    #[cold]
+    pub(crate) fn dropped(&self, reason: DropReason, n: u64) {
+        if let Some(number) = self.0.get(DROPPED.first + reason as usize) {
+            number.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    /// Open sessions over either transport.
+    pub(crate) fn open_sessions(&self) -> u64 {
+        let number = |transport| self.0[SESSIONS.first + by(transport)].load(Ordering::Relaxed);
+        TRANSPORTS.map(number).iter().fold(0, |sum, number| sum.wrapping_add(*number))
+    }
+
+    pub(crate) fn set_driver(&self, driver: Driver) {
+        let number = DRIVERS.iter().position(|known| *known == driver).map_or(0, |at| at + 1);
+        self.add(DRIVER, 0, number as u64);
     }
 
     pub(crate) fn subtract(&self, range: CounterRange, index: usize, n: u64) {
@@ -55,6 +92,13 @@ impl Counters {
         }
     }
 
+    /// Counts messages that a session had accepted and no transport had taken when it ended.
+    pub(crate) fn undelivered(&self, reason: CloseReason, n: u64) {
+        if let Some(index) = REASONS.iter().position(|known| *known == reason) {
+            self.add(UNDELIVERED, index, n);
+        }
+    }
+
     pub(crate) fn upgraded(&self) {
         self.add(UPGRADES, 0, 1);
         self.subtract(SESSIONS, by(Transport::Polling), 1);
@@ -62,7 +106,8 @@ impl Counters {
     }
 
     pub(crate) fn read(&self) -> WorkerMetrics {
-        WorkerMetrics(self.0.each_ref().map(|number| number.load(Ordering::Relaxed)))
+        let numbers = self.0.each_ref().map(|number| number.load(Ordering::Relaxed));
+        WorkerMetrics { numbers, unresponsive: Duration::ZERO }
     }
 }
 
@@ -102,7 +147,22 @@ pub(crate) const MOVED: CounterRange = CounterRange::after(ACCEPTED, 1);
 pub(crate) const TLS_FAILURES: CounterRange = CounterRange::after(MOVED, 1);
 const REFUSALS: CounterRange = CounterRange::after(TLS_FAILURES, STATUSES.len() + 1);
 const ERRORS: CounterRange = CounterRange::after(REFUSALS, CODES.len());
-const COUNT: usize = ERRORS.first + ERRORS.len;
+const DROPPED: CounterRange = CounterRange::after(ERRORS, DropReason::ALL.len());
+const UNDELIVERED: CounterRange = CounterRange::after(DROPPED, REASONS.len());
+pub(crate) const BYTES_LOST: CounterRange = CounterRange::after(UNDELIVERED, 1);
+/// Histograms, one for each [`HandlerCall`].
+pub(crate) const HANDLER: CounterRange =
+    CounterRange::after(BYTES_LOST, HandlerCall::ALL.len() * histogram::LEN);
+/// Histograms of accepted handshakes, one for each transport.
+pub(crate) const HANDSHAKE: CounterRange =
+    CounterRange::after(HANDLER, TRANSPORTS.len() * histogram::LEN);
+pub(crate) const TLS_HANDSHAKE: CounterRange = CounterRange::after(HANDSHAKE, histogram::LEN);
+pub(crate) const LAG: CounterRange = CounterRange::after(TLS_HANDSHAKE, histogram::LEN);
+/// The position in [`DRIVERS`] plus one.
+const DRIVER: CounterRange = CounterRange::after(LAG, 1);
+const COUNT: usize = DRIVER.first + DRIVER.len;
+
+const DRIVERS: [Driver; 2] = [Driver::IoUring, Driver::Epoll];
 
 const TRANSPORTS: [Transport; 2] = [Transport::Polling, Transport::WebSocket];
 const REASONS: [CloseReason; 8] = [
@@ -120,11 +180,36 @@ const STATUSES: [u16; 13] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 4
 /// The codes of [`Reject`](eio_core::request::Reject).
 const CODES: [u8; 6] = [0, 1, 2, 3, 4, 5];
 
+/// A function of the application whose time is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HandlerCall {
+    /// [`Handler::connect`](crate::Handler::connect).
+    Connect,
+    /// [`Handler::open`](crate::Handler::open).
+    Open,
+    /// [`Handler::message`](crate::Handler::message), of the messages that
+    /// [`time_messages`](crate::Config::time_messages) selects.
+    Message,
+    /// [`Handler::disconnect`](crate::Handler::disconnect).
+    Disconnect,
+    /// [`Handler::respond`](crate::Handler::respond), which calls [`Handler::request`](crate::Handler::request).
+    Request,
+}
+
+impl HandlerCall {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Connect, Self::Open, Self::Message, Self::Disconnect, Self::Request];
+}
+
 /// The counters of one worker since the server started, and its current gauges.
 ///
 /// Each number is exact, but they are not read at the same instant: the worker continues while they are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkerMetrics([u64; COUNT]);
+pub struct WorkerMetrics {
+    numbers: [u64; COUNT],
+    unresponsive: Duration,
+}
 
 impl WorkerMetrics {
     /// Open sessions whose transport is `transport`. A gauge.
@@ -157,9 +242,27 @@ impl WorkerMetrics {
         self.get(MESSAGES_RECEIVED, by(transport))
     }
 
-    /// Messages that were queued for sending.
+    /// Messages that sessions accepted: a broadcast counts once for each session. With
+    /// [`messages_dropped`](Self::messages_dropped) they are all messages that the application sent.
     pub fn messages_sent(&self) -> u64 {
         self.get(MESSAGES_SENT, 0)
+    }
+
+    /// Messages that were not accepted, once for each session that did not receive one. A message that
+    /// [`Socket::try_send`](crate::Socket::try_send) refuses counts, also if the application sends it again.
+    pub fn messages_dropped(&self, reason: DropReason) -> u64 {
+        self.get(DROPPED, reason as usize)
+    }
+
+    /// Messages that were accepted and that no transport had taken when their session ended for this reason.
+    pub fn messages_undelivered(&self, reason: CloseReason) -> u64 {
+        REASONS.iter().position(|known| *known == reason).map_or(0, |at| self.get(UNDELIVERED, at))
+    }
+
+    /// Bytes that WebSockets had taken and the kernel had not when their connection ended. The number may be too large
+    /// by what the kernel took in the last write.
+    pub fn bytes_lost(&self) -> u64 {
+        self.get(BYTES_LOST, 0)
     }
 
     /// Bytes of HTTP and WebSocket received, including heads and frames, without the overhead of TLS.
@@ -209,14 +312,57 @@ impl WorkerMetrics {
         if usize::from(code) < CODES.len() { self.get(ERRORS, usize::from(code)) } else { 0 }
     }
 
+    /// The times of a function of the application, from the call to the end of its future.
+    pub fn handler_time(&self, call: HandlerCall) -> Histogram {
+        self.histogram(HANDLER, call as usize)
+    }
+
+    /// The times of the accepted handshakes over `transport`: from the complete request to the response,
+    /// [`Handler::connect`](crate::Handler::connect) included.
+    pub fn handshake_time(&self, transport: Transport) -> Histogram {
+        self.histogram(HANDSHAKE, by(transport))
+    }
+
+    /// The times of the completed TLS handshakes.
+    pub fn tls_handshake_time(&self) -> Histogram {
+        self.histogram(TLS_HANDSHAKE, 0)
+    }
+
+    /// The times that the worker took to notice a message of another thread, once each
+    /// [`lag_interval`](crate::Config::lag_interval): as long as every event waits for the handlers that run.
+    pub fn lag(&self) -> Histogram {
+        self.histogram(LAG, 0)
+    }
+
+    /// The time for which the worker has not noticed a message that waits for it. A gauge, that grows while a handler
+    /// blocks the worker.
+    pub fn unresponsive(&self) -> Duration {
+        self.unresponsive
+    }
+
+    /// The kernel interface that the worker uses; `None` before it has started.
+    pub fn driver(&self) -> Option<Driver> {
+        let number = usize::try_from(self.get(DRIVER, 0)).ok()?;
+        DRIVERS.get(number.checked_sub(1)?).copied()
+    }
+
+    pub(crate) fn with_unresponsive(self, unresponsive: Duration) -> Self {
+        Self { unresponsive, ..self }
+    }
+
     fn get(&self, range: CounterRange, index: usize) -> u64 {
-        self.0.get(range.first + index).copied().unwrap_or(0)
+        self.numbers.get(range.first + index).copied().unwrap_or(0)
+    }
+
+    fn histogram(&self, range: CounterRange, index: usize) -> Histogram {
+        let first = index * histogram::LEN;
+        Histogram::new(std::array::from_fn(|number| self.get(range, first + number)))
     }
 }
 
 /// The metrics of a server, read by [`Remote::metrics`](crate::Remote::metrics).
 ///
-/// [`Display`](fmt::Display) writes the text format of Prometheus, version 0.0.4, with a series for each worker. A
+/// [`Display`](std::fmt::Display) writes the text format of Prometheus, version 0.0.4, with a series for each worker. A
 /// handler can serve it at any path:
 ///
 /// ```
@@ -235,208 +381,61 @@ impl WorkerMetrics {
 ///     }
 /// }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Metrics {
     /// The metrics of each worker, in the order of their numbers.
     pub workers: Vec<WorkerMetrics>,
     /// Open connections of all workers. A gauge.
     pub connections: u64,
+    /// Limits of the server, to compare the gauges with.
+    pub limits: LimitMetrics,
+    /// Figures of the process. If another library writes them into the same text, set this to `None`.
+    pub process: Option<ProcessMetrics>,
+}
+
+/// The options that limit a server, as it applies them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitMetrics {
+    /// [`max_connections`](crate::Config::max_connections).
+    pub max_connections: u64,
+    /// [`max_handshakes_per_second`](crate::Config::max_handshakes_per_second), if it is set.
+    pub max_handshakes_per_second: Option<u64>,
+    /// [`max_payload`](crate::Config::max_payload).
+    pub max_payload: u64,
+    /// [`outbound_high_water`](crate::Config::outbound_high_water).
+    pub outbound_high_water: u64,
+    /// [`inbound_high_water`](crate::Config::inbound_high_water).
+    pub inbound_high_water: u64,
+    /// [`mailbox_high_water`](crate::Config::mailbox_high_water).
+    pub mailbox_high_water: u64,
 }
 
 impl Metrics {
-    /// The `Content-Type` of the text that [`Display`](fmt::Display) writes.
+    /// The `Content-Type` of the text that [`Display`](std::fmt::Display) writes.
     pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// The sums over all workers.
+    /// The sums over all workers; the longest [`unresponsive`](WorkerMetrics::unresponsive), and epoll if one has it.
     pub fn total(&self) -> WorkerMetrics {
-        let mut total = [0u64; COUNT];
+        let mut numbers = [0u64; COUNT];
         for worker in &self.workers {
-            for (sum, number) in total.iter_mut().zip(worker.0) {
+            for (sum, number) in numbers.iter_mut().zip(worker.numbers) {
                 // Wrapping: a gauge that is read between two of its updates may be below zero.
                 *sum = sum.wrapping_add(number);
             }
         }
-        WorkerMetrics(total)
+        // The worker with the worst driver stands for all.
+        numbers[DRIVER.first] =
+            self.workers.iter().map(|worker| worker.get(DRIVER, 0)).max().unwrap_or(0);
+        let unresponsive = self.workers.iter().map(|worker| worker.unresponsive).max();
+        WorkerMetrics { numbers, unresponsive: unresponsive.unwrap_or_default() }
     }
-}
-
-/// A family of series.
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    slots: CounterRange,
-    label: Label,
-}
-
-/// The label by which the series of a family differ, besides the worker.
-enum Label {
-    None,
-    Transport,
-    Reason,
-    Result,
-    Status,
-    Code,
-}
-
-const FAMILIES: [Family; 15] = [
-    Family {
-        name: "eio_sessions",
-        help: "Open sessions.",
-        slots: SESSIONS,
-        label: Label::Transport,
-    },
-    Family {
-        name: "eio_sessions_opened_total",
-        help: "Sessions opened, by their first transport.",
-        slots: OPENED,
-        label: Label::Transport,
-    },
-    Family {
-        name: "eio_sessions_closed_total",
-        help: "Sessions that ended.",
-        slots: CLOSED,
-        label: Label::Reason,
-    },
-    Family {
-        name: "eio_upgrades_total",
-        help: "Upgrades from polling to WebSocket.",
-        slots: UPGRADES,
-        label: Label::Result,
-    },
-    Family {
-        name: "eio_messages_received_total",
-        help: "Messages received.",
-        slots: MESSAGES_RECEIVED,
-        label: Label::Transport,
-    },
-    Family {
-        name: "eio_messages_sent_total",
-        help: "Messages queued for sending.",
-        slots: MESSAGES_SENT,
-        label: Label::None,
-    },
-    Family {
-        name: "eio_received_bytes_total",
-        help: "Bytes of HTTP and WebSocket received.",
-        slots: BYTES_RECEIVED,
-        label: Label::None,
-    },
-    Family {
-        name: "eio_sent_bytes_total",
-        help: "Bytes of HTTP and WebSocket sent.",
-        slots: BYTES_SENT,
-        label: Label::None,
-    },
-    Family {
-        name: "eio_queued_bytes",
-        help: "Bytes queued for sending.",
-        slots: QUEUED,
-        label: Label::None,
-    },
-    Family {
-        name: "eio_connections_accepted_total",
-        help: "Connections accepted.",
-        slots: ACCEPTED,
-        label: Label::None,
-    },
-    Family {
-        name: "eio_connections_moved_total",
-        help: "Connections moved to another worker.",
-        slots: MOVED,
-        label: Label::None,
-    },
-    Family {
-        name: "eio_tls_failures_total",
-        help: "Connections whose TLS handshake failed.",
-        slots: TLS_FAILURES,
-        label: Label::None,
-    },
-    Family {
-        name: "eio_refusals_total",
-        help: "Requests answered with an error status.",
-        slots: REFUSALS,
-        label: Label::Status,
-    },
-    Family {
-        name: "eio_connection_errors_total",
-        help: "Requests refused with an error code of Engine.IO.",
-        slots: ERRORS,
-        label: Label::Code,
-    },
-    Family {
-        name: "eio_connections",
-        help: "Open connections of all workers.",
-        slots: CounterRange { first: 0, len: 0 },
-        label: Label::None,
-    },
-];
-
-impl fmt::Display for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Family { name, help, slots, label } in &FAMILIES {
-            let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
-            writeln!(f, "# HELP {name} {help}\n# TYPE {name} {kind}")?;
-            if slots.len == 0 {
-                writeln!(f, "{name} {}", self.connections)?;
-            }
-            for (id, worker) in self.workers.iter().enumerate() {
-                for index in 0..slots.len {
-                    write!(f, "{name}{{worker=\"{id}\"")?;
-                    label.write(f, index)?;
-                    writeln!(f, "}} {}", worker.get(*slots, index))?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Label {
-    fn write(&self, f: &mut fmt::Formatter<'_>, index: usize) -> fmt::Result {
-        match (self, STATUSES.get(index)) {
-            (Self::None, _) => Ok(()),
-            (Self::Transport, _) => labelled(f, "transport", TRANSPORTS.get(index)),
-            (Self::Reason, _) => labelled(f, "reason", REASONS.get(index)),
-            (Self::Result, _) => labelled(f, "result", ["completed", "failed"].get(index)),
-            (Self::Code, _) => labelled(f, "code", CODES.get(index)),
-            (Self::Status, None) => labelled(f, "status", Some(&"other")),
-            (Self::Status, status) => labelled(f, "status", status),
-        }
-    }
-}
-
-/// No value has a character that must be escaped.
-fn labelled(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    value: Option<&impl fmt::Display>,
-) -> fmt::Result {
-    value.map_or(Ok(()), |value| write!(f, ",{name}=\"{value}\""))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_number_is_written_once() {
-        let counters = Counters::default();
-        // Each has a distinct value: number n is n + 1.
-        for (n, number) in counters.0.iter().enumerate() {
-            number.store(n as u64 + 1, Ordering::Relaxed);
-        }
-        let metrics = Metrics { workers: vec![counters.read()], connections: 7 };
-        let text = metrics.to_string();
-        let mut shown: Vec<u64> = text
-            .lines()
-            .filter(|line| line.contains("worker="))
-            .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
-            .collect();
-        shown.sort_unstable();
-        assert_eq!(shown, (1..=COUNT as u64).collect::<Vec<_>>(), "{text}");
-        assert!(text.contains("\neio_connections 7\n"), "{text}");
-    }
 
     #[test]
     fn each_close_reason_is_counted_separately() {
@@ -453,6 +452,38 @@ mod tests {
         }
         assert_eq!(read.sessions(Transport::Polling), 0);
         assert_eq!(read.sessions_opened(Transport::Polling), 36);
+    }
+
+    #[test]
+    fn histograms_of_one_range_are_separate() {
+        let counters = Counters::default();
+        counters.observe(HANDLER, HandlerCall::Open as usize, Duration::from_millis(7));
+        counters.observe(HANDLER, HandlerCall::Message as usize, Duration::from_micros(3));
+        counters.observe(HANDLER, HandlerCall::Message as usize, Duration::from_secs(100));
+        let read = counters.read();
+        let times = HandlerCall::ALL.map(|call| read.handler_time(call));
+        assert_eq!(times.each_ref().map(Histogram::count), [0, 1, 2, 0, 0]);
+        assert_eq!(times[1].sum(), Duration::from_millis(7));
+        assert_eq!(times[2].sum(), Duration::from_secs(100) + Duration::from_micros(3));
+        assert_eq!(times[2].buckets().next(), Some((Some(Duration::from_micros(100)), 1)));
+        assert_eq!((read.lag().count(), read.tls_handshake_time().count()), (0, 0));
+    }
+
+    #[test]
+    fn driver_of_the_server_is_epoll_if_one_worker_has_it() {
+        let worker = |driver| {
+            let counters = Counters::default();
+            counters.set_driver(driver);
+            counters.read()
+        };
+        let total = |workers| {
+            let limits = LimitMetrics::default();
+            Metrics { workers, connections: 0, limits, process: None }.total().driver()
+        };
+        assert_eq!(total(vec![Counters::default().read()]), None);
+        let (ring, epoll) = (worker(Driver::IoUring), worker(Driver::Epoll));
+        assert_eq!(total(vec![ring.clone(), ring.clone()]), Some(Driver::IoUring));
+        assert_eq!(total(vec![ring.clone(), epoll, ring]), Some(Driver::Epoll));
     }
 
     #[test]

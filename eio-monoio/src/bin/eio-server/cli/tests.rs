@@ -80,6 +80,7 @@ const OTHER: &[(&str, &str)] = &[
     ("cors_credentials", "false"),
     ("trusted_proxies", "10.0.0.0/8, unix"),
     ("forwarded_by", "forwarded"),
+    ("proxy_protocol", "required"),
     ("http_compression", "false"),
     ("compression_threshold", "2KiB"),
     ("workers", "2"),
@@ -124,6 +125,7 @@ fn needs(name: &str) -> Vec<String> {
     match name {
         _ if name.starts_with("cookie_") => vec![given("cookie", "io")],
         _ if name.starts_with("per_message_deflate_") => vec![given("per_message_deflate", "true")],
+        "proxy_protocol" => vec![given("trusted_proxies", "10.0.0.0/8")],
         _ => Vec::new(),
     }
 }

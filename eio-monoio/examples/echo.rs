@@ -109,6 +109,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .transports(options.transports)
         .cors(options.cors)
         .share_port(options.share_port)
+        // An echo of any text, as engine.io sends it.
+        .separator_over_websocket(true)
         .shutdown_grace(Duration::from_millis(options.shutdown_grace_ms))
         .drain_on_signal(options.drain_ms.is_some())
         .handle_signals(true);

@@ -206,18 +206,37 @@ impl<T> Session<T> {
 
 /// Calls of the application.
 impl<T> Session<T> {
-    /// docs/protocol.md 1.9: a server sends text with U+001E over a WebSocket, as engine.io does.
+    /// docs/protocol.md 1.9: refused over every transport, or over polling only.
+    #[inline]
     fn check_separator(&self, message: Message<'_>) -> Result<(), SendError> {
-        if self.transport() == Transport::Polling { check_separator(message) } else { Ok(()) }
+        if self.permits_separator() { Ok(()) } else { check_separator(message) }
+    }
+
+    fn permits_separator(&self) -> bool {
+        self.env.config.separator_over_websocket && self.transport() == Transport::WebSocket
     }
 
     pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
+        self.counted(self.attempt(message))
+    }
+
+    /// As [`try_send`](Self::try_send); a message that is not queued is not counted, because the caller tries again.
+    pub(crate) fn attempt(&self, message: Message<'_>) -> Result<(), SendError> {
         self.check_separator(message)?;
         self.send(&message)
     }
 
     /// As [`try_send`](Self::try_send), compressed or not.
     pub(crate) fn try_send_with(
+        &self,
+        message: Message<'_>,
+        compress: bool,
+    ) -> Result<(), SendError> {
+        self.counted(self.attempt_with(message, compress))
+    }
+
+    /// As [`attempt`](Self::attempt), compressed or not.
+    pub(crate) fn attempt_with(
         &self,
         message: Message<'_>,
         compress: bool,
@@ -232,15 +251,23 @@ impl<T> Session<T> {
         message: Message<'_>,
         compress: bool,
     ) -> Result<Receipt, SendError> {
-        self.check_separator(message)?;
         let (confirm, receipt) = Confirm::new();
-        self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(Some(confirm)) })?;
-        Ok(receipt)
+        let confirm = Cell::new(Some(confirm));
+        let sent = self
+            .check_separator(message)
+            .and_then(|()| self.send(&WithOptions { message, plain: !compress, confirm }));
+        self.counted(sent).map(|()| receipt)
     }
 
     /// As [`try_send`](Self::try_send), for a message that is encoded already.
     pub(crate) fn try_send_encoded(&self, message: &Encoded) -> Result<(), SendError> {
-        self.send(message)
+        // Without the option it is checked before it is encoded.
+        let checked = if self.env.config.separator_over_websocket {
+            self.check_separator(message.message())
+        } else {
+            Ok(())
+        };
+        self.counted(checked.and_then(|()| self.send(message)))
     }
 
     /// Writes a message into the send buffer of the WebSocket if the state machine allows that, else queues it.

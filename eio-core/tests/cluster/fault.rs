@@ -146,7 +146,7 @@ impl World {
         self.connect(host, self.bus_up);
     }
 
-    /// A stopped process goes on: first with its input, then with its timer.
+    /// A stopped process continues: first with its input, then with its timer.
     fn proceed(&mut self, host: usize) {
         let Some(process) = &mut self.hosts[host].process else { return };
         if !std::mem::take(&mut process.stopped) {

@@ -11,7 +11,10 @@ use crate::world::{Event, Input, World, seen};
 /// A time that has not come.
 const NEVER: u64 = u64::MAX;
 
-/// What the laws remember.
+/// The lowest and the highest number of some messages.
+type Range = Option<(u64, u64)>;
+
+/// The record of a run that the laws need.
 #[derive(Default)]
 pub(crate) struct Laws {
     /// Since when links from one host to another work.
@@ -31,7 +34,7 @@ pub(crate) struct Laws {
     /// When the first hello with such a count came.
     firsts: BTreeMap<(u64, NodeId), [Option<u64>; 2]>,
     /// The lowest and highest number of the messages that arrived before such a count.
-    early: BTreeMap<(u64, NodeId), [Option<(u64, u64)>; 2]>,
+    early: BTreeMap<(u64, NodeId), [Range; 2]>,
     /// The losses that events reported.
     reported: BTreeMap<(u64, NodeId), u64>,
     /// Since when a host's process runs, with its connection to the bus.
@@ -114,7 +117,7 @@ impl World {
         self.laws.deaths.insert(incarnation, (self.now, self.faults, noticed));
         self.refresh();
         if noticed {
-            // The reset, the end of a ping that is on its way, another; a late hello, a ping and a question: ten
+            // The reset, the end of a ping in flight, another; a late hello, a ping and a question: ten
             // times there or back.
             self.schedule(self.now + 10 * self.delay + 10, Event::Dead(incarnation));
         }

@@ -3,7 +3,7 @@
 //! A seed determines a run: how many nodes there are, the delays, which fault happens when. A run that fails prints its
 //! seed: `EIO_CLUSTER_SEED=n` runs only that one and prints its events; `EIO_CLUSTER_SEEDS=n` sets the number of runs.
 //!
-//! The laws, which [`laws`] checks while a run goes on and when all faults are over:
+//! The laws, which [`laws`] checks during a run and when all faults are over:
 //! - Requests of a session go to the process that opened it, or to none.
 //! - No node is lost whose hellos arrive, or to which a link works.
 //! - A node that has ended is lost by all others in time; at once, if they had links to it.
@@ -20,7 +20,7 @@ use seeds::{Rng, for_each_seed};
 use world::World;
 
 #[test]
-fn no_session_has_two_owners_and_the_living_and_the_dead_are_told_apart() {
+fn no_session_has_two_owners_and_living_nodes_are_known_from_dead_ones() {
     for_each_seed("EIO_CLUSTER_SEED", 4_000, |seed, trace| {
         let mut world = World::new(Rng::new(seed), trace);
         world.run();

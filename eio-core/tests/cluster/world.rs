@@ -119,7 +119,7 @@ pub(crate) struct World {
     pub(crate) timing: Timing,
     /// The maximum delay of a message.
     pub(crate) delay: u64,
-    /// One message of so many is lost by the bus; 0: none.
+    /// The bus loses one message in this number; 0: none.
     loss: u64,
     pub(crate) hosts: Vec<Host>,
     pub(crate) bus_up: bool,
@@ -464,7 +464,7 @@ impl World {
         self.schedule(at, Event::Bus(to, self.hosts[to].epoch, sender, input));
     }
 
-    /// What the receiver of a message or a hello now counts.
+    /// Notes from which number on the receiver of a message or a hello counts.
     fn counts(&mut self, host: usize, input: &Input) {
         if let Input::Message(channel, stamp) = input
             && let Some(process) = self.hosts[host].process.as_ref()

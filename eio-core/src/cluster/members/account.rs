@@ -61,10 +61,15 @@ impl Account {
         self.announced.map(|(_, due)| due)
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
+    pub(super) fn handle_timeout(&mut self, settle_ms: u32, now: Instant) {
         if let Some((count, due)) = self.announced
             && due <= now
         {
+            if due.after(settle_ms) <= now {
+                // This node was stopped: the messages may wait to be read.
+                self.announced = Some((count, now.after(settle_ms)));
+                return;
+            }
             self.announced = None;
             if count > self.highest {
                 self.missing = self.missing.saturating_add(count - self.highest);

@@ -11,7 +11,11 @@
 //! [`Members::poll_timeout`].
 
 mod account;
+mod inputs;
+mod outputs;
 mod peer;
+#[cfg(test)]
+mod tests;
 
 pub use self::peer::Peer;
 use self::peer::{Bus, Known, Link};
@@ -245,9 +249,6 @@ struct Flags {
     open_all: bool,
 }
 
-mod inputs;
-mod outputs;
-
 impl<S: AsRef<[Peer]> + AsMut<[Peer]>> Members<S> {
     /// The members as `identity` sees them, before it has a connection to the bus. At most [`NODES_MAX`] slots of `peers`
     /// are used.
@@ -398,6 +399,6 @@ impl<S: AsRef<[Peer]> + AsMut<[Peer]>> Members<S> {
         hello.wants_answer = self.wants_answer;
         (hello.sessions, hello.sent_all) = (self.sessions, self.sent_all);
         let counts = self.slots().iter().filter_map(|peer| peer.known.as_ref());
-        hello.write(counts.map(|known| (known.identity.incarnation, known.sent)), out)
+        hello.encode_with(counts.map(|known| (known.identity.incarnation, known.sent)), out)
     }
 }

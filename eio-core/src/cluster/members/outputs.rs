@@ -124,8 +124,8 @@ impl<S: AsRef<[Peer]> + AsMut<[Peer]>> Members<S> {
                 self.free(slot);
                 continue;
             }
-            known.direct.handle_timeout(now);
-            known.all.handle_timeout(now);
+            known.direct.handle_timeout(timing.settle_ms, now);
+            known.all.handle_timeout(timing.settle_ms, now);
             if known.pinging.is_some_and(|deadline| deadline <= now) {
                 if known.wants_ping || deadline_is_old(known, &timing, now) {
                     // This node was stopped: the answer may wait to be read.
@@ -161,7 +161,7 @@ impl<S: AsRef<[Peer]> + AsMut<[Peer]>> Members<S> {
     }
 }
 
-/// Whether a ping's deadline has passed so long ago that it was this node that did not run.
+/// Whether a ping's deadline has passed by more than the timeout: this node itself was stopped.
 fn deadline_is_old(known: &Known, timing: &Timing, now: Instant) -> bool {
     known.pinging.is_some_and(|deadline| deadline.after(timing.link_timeout_ms) <= now)
 }

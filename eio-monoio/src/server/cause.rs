@@ -143,10 +143,12 @@ impl Default for CauseLog {
 }
 
 impl CauseLog {
-    /// Logs a cause, unless it was logged within the last second. `detail` may be empty.
+    /// Logs a cause; at DEBUG only if it was logged within the last second. `detail` may be empty.
     pub(crate) fn write(&self, cause: Cause, client: Subject<'_>, detail: impl fmt::Display) {
-        let Some(omitted) = self.admit(cause) else { return };
         let (words, detail) = (cause.words(), Detail(detail));
+        let Some(omitted) = self.admit(cause) else {
+            return crate::log::debug!(%client, "{words}{detail}");
+        };
         if cause.is_warning() {
             crate::log::warn!(%client, omitted, "{words}{detail}");
         } else {

@@ -8,6 +8,8 @@ mod support;
 
 mod balancers;
 mod causes;
+mod causes_by_option;
+mod kept_connections;
 mod log;
 mod odd_peers;
 mod proxy;

@@ -1,8 +1,6 @@
 //! nginx, HAProxy, Apache and Caddy in front of the `echo` example, with real clients.
 
-use std::net::SocketAddr;
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::proxy::{Kind, Proxy};
@@ -11,7 +9,7 @@ use crate::support::foreign;
 use crate::support::parallel;
 use crate::support::polling::Polling;
 use crate::support::process::ServerProcess;
-use crate::support::request::{POLLING, Request, WEBSOCKET, target};
+use crate::support::request::{POLLING, Request, WEBSOCKET};
 use crate::support::wait::{TIMEOUT, eventually};
 use crate::support::websocket::WebSocket;
 
@@ -22,13 +20,13 @@ const CLIENT_LIMIT: Duration = Duration::from_secs(120);
 const SCENARIOS: [&str; 6] =
     ["polling", "websocket", "upgrade", "polling-keep-alive", "large-across-upgrade", "close"];
 
-fn server(arguments: &[&str]) -> ServerProcess {
+pub(crate) fn server(arguments: &[&str]) -> ServerProcess {
     let mut command = ServerProcess::command("echo");
     command.args(["--log-level", "info", "--workers", "2"]).args(arguments);
     ServerProcess::run(command)
 }
 
-fn for_each_proxy(kinds: &[Kind], body: impl Fn(Kind) + Sync) {
+pub(crate) fn for_each_proxy(kinds: &[Kind], body: impl Fn(Kind) + Sync) {
     parallel::for_each(kinds.iter().map(|kind| (format!("{kind:?}"), *kind)), body);
 }
 
@@ -143,71 +141,6 @@ fn a_timeout_of_the_proxy_that_is_too_short_is_named() {
             server.log().contains("the connection of a held GET was closed")
         });
     });
-}
-
-/// A hundred sessions that send every two seconds, on connections that proxy and server keep. The time is short here:
-/// `EIO_SOAK_SECONDS=60` is the whole.
-#[test]
-fn no_session_is_lost_on_kept_connections() {
-    let test = "no_session_is_lost_on_kept_connections";
-    let seconds = std::env::var("EIO_SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
-    let time = Duration::from_secs(seconds.unwrap_or(6));
-    let kinds = [Kind::NginxDefaults, Kind::Nginx, Kind::HaProxy];
-    for_each_proxy(&kinds, |kind| {
-        let server = server(&["--ping-interval-ms", "4000"]);
-        let Some(proxy) = Proxy::start(test, kind, server.addr(), 60) else { return };
-        let websockets = kind != Kind::NginxDefaults;
-        let sessions = (0..100).map(|number| (format!("{kind:?} {number}"), number));
-        parallel::for_each(sessions, |number| {
-            // Not all at once.
-            thread::sleep(Duration::from_millis(number * 17));
-            match websockets && number % 2 == 0 {
-                true => keep_websocket(proxy.addr, time),
-                false => keep_polling(proxy.addr, time),
-            }
-        });
-    });
-}
-
-const PAUSE: Duration = Duration::from_millis(2_020);
-
-fn keep_polling(addr: SocketAddr, time: Duration) {
-    let mut polling = Polling::open(addr);
-    let target = target(&polling.sid);
-    let started = Instant::now();
-    let mut number = 0;
-    while started.elapsed() < time {
-        number += 1;
-        let message = format!("4{number}");
-        polling.post.request(&Request::post(&target, &message)).assert(200, "ok");
-        let mut received = String::new();
-        while !received.contains(&message) {
-            received = polling.poll();
-            if received.split('\u{1e}').any(|packet| packet == "2") {
-                polling.post_ok("3");
-            }
-        }
-        thread::sleep(PAUSE);
-    }
-}
-
-fn keep_websocket(addr: SocketAddr, time: Duration) {
-    let (mut ws, _) = WebSocket::open(addr);
-    let started = Instant::now();
-    let mut number = 0;
-    while started.elapsed() < time {
-        number += 1;
-        let message = format!("4{number}");
-        ws.send(&message);
-        loop {
-            match ws.text() {
-                text if text == message => break,
-                text => assert_eq!(text, "2"),
-            }
-            ws.send("3");
-        }
-        thread::sleep(PAUSE);
-    }
 }
 
 fn run(mut command: Command) {

@@ -76,16 +76,32 @@ impl<T> Action<T> {
             Self::Refused(answer) => Self::Refused(Answer { head_only: is_head, ..answer }),
             Self::Denied { refusal, .. } => Self::Denied { refusal, head_only: is_head },
             Self::Ask(ask) => {
+                let refused = ask.refused.or(ask.then.refuses_body(has_body));
                 let then = Box::new(ask.then.adapt(has_body, is_head));
-                Self::Ask(Ask { then, ..ask })
+                Self::Ask(Ask { then, refused, ..ask })
             }
             other => other,
         }
     }
 
-    /// Whether the connection becomes a WebSocket that carries a session.
+    /// The reason for which [`adapt`](Self::adapt) refuses the request, if `has_body`.
+    fn refuses_body(&self, has_body: bool) -> Option<Reason> {
+        let reason = Reason::new(ConnectionError::BadRequest, Cause::UpgradeWithBody);
+        match self {
+            Self::RawWebSocket(_) if has_body => Some(reason.elsewhere()),
+            _ if has_body && self.is_websocket() => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Whether the connection becomes a WebSocket.
     fn is_websocket(&self) -> bool {
-        matches!(self, Self::Upgrade { .. } | Self::Open { transport: Transport::WebSocket, .. })
+        matches!(
+            self,
+            Self::Upgrade { .. }
+                | Self::Open { transport: Transport::WebSocket, .. }
+                | Self::RawWebSocket(_)
+        )
     }
 
     /// Whether the response may be large enough to compress.
@@ -130,8 +146,8 @@ pub(super) fn decide<'r, T>(
     } else {
         Action::Application(HeadRanges::new(head_bytes, &request.head))
     };
-    if action.is_websocket() && !body.is_empty() {
-        refused.set(Some(Reason::new(ConnectionError::BadRequest, Cause::UpgradeWithBody)));
+    if let Some(reason) = action.refuses_body(!body.is_empty()) {
+        refused.set(Some(reason));
     }
     let action = action.adapt(!body.is_empty(), request.head.method == "HEAD");
     Decision { action, is_engine_io, origin, refused: refused.get() }

@@ -90,6 +90,7 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
     };
     if shard.state.refuses_handshakes() {
         // The shutdown began during `connect`, and would have to wait for a new session.
+        conn.log(Cause::ShuttingDown, "");
         conn.reply(UNAVAILABLE, Persistence::Close);
         return Next::Continue(conn, Persistence::Close);
     }

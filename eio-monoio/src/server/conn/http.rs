@@ -240,11 +240,11 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
         state.add_headers(&mut conn.extra, |headers| add(&info, headers));
     }
     if let Some(reason) = decision.refused {
-        reason.log(state, &info);
         let refusal = match &action {
             Action::Denied { refusal, .. } => Some(refusal),
             _ => None,
         };
+        reason.log(state, &info, refusal);
         if let Some(error) = reason.error {
             state.hooks.report(&info, Refused { error, refusal });
         }

@@ -71,7 +71,7 @@ async fn admit<H: Handler>(
     match &admitted {
         Ok(()) => {
             if let Some(reason) = ask.refused {
-                reason.log(state, &info);
+                reason.log(state, &info, None);
                 if let Some(error) = reason.error {
                     state.hooks.report(&info, error);
                 }

@@ -8,6 +8,7 @@ use eio_core::ws::handshake;
 use crate::server::cause::{Cause, Subject};
 use crate::server::conn::Conn;
 use crate::server::connection_error::ConnectionError;
+use crate::server::refusal::Refusal;
 use crate::server::shard::ShardState;
 use crate::web::request::RequestInfo;
 
@@ -42,8 +43,17 @@ impl Reason {
         self.cause == Cause::InvalidOrigin
     }
 
-    pub(crate) fn log<T>(&self, state: &ShardState<T>, request: &RequestInfo<'_>) {
+    /// `refusal`: that of a middleware.
+    pub(crate) fn log<T>(
+        &self,
+        state: &ShardState<T>,
+        request: &RequestInfo<'_>,
+        refusal: Option<&Refusal>,
+    ) {
         let (log, client) = (&state.shared.causes, Subject::Peer(request.peer));
+        if let Some(refusal) = refusal {
+            return log.write(self.cause, client, refusal);
+        }
         match (self.cause, self.handshake) {
             (Cause::InvalidOrigin, _) => log.write(self.cause, client, Origins(request)),
             (Cause::WebSocketHandshake, None) => {

@@ -55,6 +55,11 @@ pub(crate) fn python_server(test: &str) -> Option<&'static Program> {
     or_skip(test, SERVER.get_or_init(|| Ok(Program { script: script(), ..install_python()? })))
 }
 
+/// python-engineio's threaded server under gunicorn, from the same environment. `None` means that the test is skipped.
+pub(crate) fn gunicorn(test: &str) -> Option<Program> {
+    python_server(test).map(|server| server.with_script("gunicorn_server.py"))
+}
+
 impl Program {
     /// The command that runs a server's script.
     pub(crate) fn server_command(&self, settings: &[&str]) -> Command {

@@ -105,6 +105,18 @@ pub use io::receipt::Receipt;
 pub use message::OwnedMessage;
 pub use metrics::{Metrics, WorkerMetrics};
 pub use server::async_handler::{AsyncHandler, OnMessage};
+#[cfg(feature = "nats")]
+pub use server::cluster::counters::ClusterMetrics;
+#[cfg(feature = "nats")]
+pub use server::cluster::emitter::Emitter;
+#[cfg(feature = "nats")]
+pub use server::cluster::engine::{Answer, Delivery, Engine, Port, Publication};
+#[cfg(feature = "nats")]
+pub use server::cluster::nats::Nats;
+#[cfg(feature = "nats")]
+pub use server::cluster::node::{ClusterNode, ClusterView};
+#[cfg(feature = "nats")]
+pub use server::cluster::options::Cluster;
 pub use server::config::{Config, Dispatch};
 pub use server::connection_error::{ConnectionError, Refused};
 pub use server::handler::Handler;

@@ -242,6 +242,9 @@ pub struct Metrics {
     pub workers: Vec<WorkerMetrics>,
     /// Open connections of all workers. A gauge.
     pub connections: u64,
+    /// The numbers of a node about its cluster; `None` without one. Only with the feature `nats`.
+    #[cfg(feature = "nats")]
+    pub cluster: Option<crate::ClusterMetrics>,
 }
 
 impl Metrics {
@@ -388,6 +391,10 @@ impl fmt::Display for Metrics {
                 }
             }
         }
+        #[cfg(feature = "nats")]
+        if let Some(cluster) = &self.cluster {
+            cluster.write(f)?;
+        }
         Ok(())
     }
 }
@@ -426,7 +433,12 @@ mod tests {
         for (n, number) in counters.0.iter().enumerate() {
             number.store(n as u64 + 1, Ordering::Relaxed);
         }
-        let metrics = Metrics { workers: vec![counters.read()], connections: 7 };
+        let metrics = Metrics {
+            workers: vec![counters.read()],
+            connections: 7,
+            #[cfg(feature = "nats")]
+            cluster: None,
+        };
         let text = metrics.to_string();
         let mut shown: Vec<u64> = text
             .lines()

@@ -7,6 +7,10 @@ use std::thread::JoinHandle;
 use crate::error::{ConfigError, ServeError};
 use crate::log;
 use crate::server::Server;
+#[cfg(feature = "nats")]
+use crate::server::cluster::local::LocalSessions;
+#[cfg(feature = "nats")]
+use crate::server::cluster::node::{Joining, random_tag};
 use crate::server::config::Config;
 use crate::server::handler::Handler;
 use crate::server::listener::{Sharing, Sockets};
@@ -42,6 +46,17 @@ where
         let identity = self.tls.map(Identity::new).transpose()?;
         let workers = self.config.workers.unwrap_or_else(available_cpus);
         let Sockets { endpoints, listening, file } = listen(&self.config, workers)?;
+        #[cfg(feature = "nats")]
+        let mut joining = match self.cluster {
+            Some(cluster) => {
+                let tag = match None::<eio_core::sid::Tag> {
+                    Some(tag) => tag.clone(),
+                    None => random_tag()?,
+                };
+                Some(Joining::new(cluster, tag, workers, self.config.backlog)?)
+            }
+            None => None,
+        };
 
         let mailboxes: io::Result<Vec<_>> = (0..workers).map(|_| Mailbox::new()).collect();
         let (mailboxes, wake_rxs): (Vec<_>, Vec<_>) = mailboxes?.into_iter().unzip();
@@ -50,6 +65,10 @@ where
         let shared = ServerShared::new(&self.config, generates_sids, session_type, mailboxes)?;
         #[cfg(feature = "tls")]
         let shared = ServerShared { identity, ..shared };
+        #[cfg(feature = "nats")]
+        let cluster = joining.as_ref().map(|joining| joining.hub.clone());
+        #[cfg(feature = "nats")]
+        let shared = ServerShared { cluster, ..shared };
         let sharing = listening.iter().flatten().map(|listening| listening.sharing);
         let shares_listeners = sharing.clone().all(|sharing| sharing != Sharing::No);
         let shared = Arc::new(ServerShared { shares_listeners, ..shared });
@@ -74,12 +93,21 @@ where
                 on_raw_websocket: self.on_raw_websocket.clone(),
                 hooks: self.hooks.clone(),
                 disk: disk.clone(),
+                #[cfg(feature = "nats")]
+                links: joining.as_mut().and_then(|joining| joining.listeners.get_mut(id)?.take()),
             };
             running.add_worker(spawn_worker(plan, new_handler.clone(), started_tx.clone())?);
         }
         // Only the workers hold these now. The threads that read files end with the last worker.
         drop((started_tx, disk));
-        running.wait_for_start(&started)
+        #[cfg_attr(not(feature = "nats"), expect(unused_mut, reason = "a node is added to it"))]
+        let mut running = running.wait_for_start(&started)?;
+        #[cfg(feature = "nats")]
+        if let Some(joining) = joining {
+            let local: Arc<dyn LocalSessions> = shared.clone();
+            running.set_node(joining.start(Arc::downgrade(&local))?);
+        }
+        Ok(running)
     }
 }
 

@@ -12,7 +12,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use eio_core::cluster::bus::{EXCEPT, FROM, Subjects};
-use eio_core::cluster::members::{Action, Event, Identity, Members, NodeId, Peer as Slot};
+use eio_core::cluster::hello::Identity;
+use eio_core::cluster::members::{Action, Event, Members, NodeId, NodeState, Peer as Slot};
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
@@ -133,12 +134,12 @@ impl Hub {
 
     /// This node takes no new session: the others are told.
     pub(crate) fn leave(&self) {
-        self.input(|members, now| members.leave(now));
+        self.input(|members, _| members.leave());
     }
 
     /// This node ends: says so, and closes the connection to the engine when that is sent.
     pub(crate) fn finish(&self) {
-        self.input(|members, now| members.finish(now));
+        self.input(|members, _| members.finish());
         let mut state = self.lock();
         state.closed = true;
         wake(&mut state);
@@ -215,12 +216,13 @@ impl Hub {
                     self.say_hello(state, self.subjects.hello_to(&tag).to_string());
                 }
                 Action::Ask(node) => {
-                    if let Some(tag) = state.members.node(node).map(|node| node.tag.clone()) {
+                    if let Some(tag) = state.members.node(node).map(|node| node.tag().clone()) {
                         let subject = self.subjects.ask_alive(&tag).to_string();
                         ask(state, subject, Vec::new(), Question::Alive(node));
                     }
                 }
                 Action::Ping(node) => effects.pings.push(node),
+                _ => debug_assert!(false, "an action of the core without an effect here"),
             }
         }
         while let Some(event) = state.members.poll_event() {
@@ -258,7 +260,7 @@ impl Hub {
         }
         for (node, count) in effects.lost {
             ClusterCounters::add(&self.counters.lost, count);
-            let tag = self.peer(node).map(|peer| peer.tag.to_string()).unwrap_or_default();
+            let tag = self.peer(node).map(|peer| peer.identity.tag.to_string()).unwrap_or_default();
             crate::log::warn!(node = %tag, count, "messages of another node did not arrive");
             if let Some(on_lost) = &self.options.on_lost {
                 on_lost(&tag, count);
@@ -290,7 +292,7 @@ impl Hub {
     /// The other nodes.
     pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
         let mut peers: Vec<_> = self.table().peers().cloned().collect();
-        peers.sort_by(|a, b| a.tag.cmp(&b.tag));
+        peers.sort_by(|a, b| a.identity.tag.cmp(&b.identity.tag));
         peers
     }
 
@@ -315,9 +317,9 @@ impl Hub {
         let state = self.lock();
         let mut states = [0; 5];
         for node in state.members.nodes() {
-            states[by_state(node.state)] += 1;
+            states[by_state(node.state())] += 1;
         }
-        self.counters.read(state.members.is_engine_up(), state.outbox.bytes(), states)
+        self.counters.read(state.members.is_bus_up(), state.outbox.bytes(), states)
     }
 }
 
@@ -382,7 +384,7 @@ impl Hub {
 
     /// Asks the node of a session for its transport. The answer is sent to `reply`, unless none comes.
     pub(crate) fn ask_transport(&self, peer: &Peer, sid: &Sid, reply: SyncSender<Option<Transport>>) {
-        let subject = self.subjects.ask_transport(&peer.tag).to_string();
+        let subject = self.subjects.ask_transport(&peer.identity.tag).to_string();
         let mut state = self.lock();
         ask(&mut state, subject, sid.as_str().as_bytes().to_vec(), Question::Transport(reply));
         wake(&mut state);
@@ -406,13 +408,16 @@ impl Hub {
     pub(super) fn take_publication(&self, cx: &mut Context<'_>) -> Poll<Option<Publication>> {
         let mut state = self.lock();
         let HubState { members, outbox, urgent, order, .. } = &mut *state;
-        if members.is_engine_up() {
+        if members.is_bus_up() {
             if let Some(publication) = urgent.pop_front() {
                 return Poll::Ready(Some(publication));
             }
+            let is_gone = |node| {
+                members.node(node).is_none_or(|node| node.state() == NodeState::Lost)
+            };
             let gate = |to| match to {
                 To::All if members.may_publish_all() => Gate::Open,
-                To::Node(node) if members.node(node).is_none() => Gate::Gone,
+                To::Node(node) if is_gone(node) => Gate::Gone,
                 To::Node(node) if members.may_publish_to(node) => Gate::Open,
                 _ => Gate::Closed,
             };
@@ -445,13 +450,13 @@ impl Hub {
     pub(super) fn engine_connected(&self, max_payload: usize) {
         self.max_payload.store(max_payload, Ordering::Relaxed);
         crate::log::info!(tag = %self.identity.tag, max_payload, "the engine is connected");
-        self.input(|members, now| members.handle_engine(true, now));
+        self.input(|members, now| members.handle_bus(true, now));
     }
 
     pub(super) fn engine_lost(&self, reason: &dyn fmt::Display) {
         let was_up = self.input(|members, now| {
-            let was_up = members.is_engine_up();
-            members.handle_engine(false, now);
+            let was_up = members.is_bus_up();
+            members.handle_bus(false, now);
             was_up
         });
         // Hellos are made again when it has returned.
@@ -477,9 +482,10 @@ impl Hub {
                 self.input(|members, now| members.handle_no_responders(node, now));
             }
             (Some(Question::Transport(reply)), Answer::Reply(name)) => {
-                let name = String::from_utf8_lossy(&name);
+                let all = [Transport::Polling, Transport::WebSocket];
+                let named = |transport: &Transport| transport.to_string().as_bytes() == name;
                 // The asking thread may have timed out.
-                let _ = reply.try_send(name.parse().ok());
+                let _ = reply.try_send(all.into_iter().find(named));
             }
             // Without an answer: `reply` is dropped.
             _ => {}

@@ -14,5 +14,5 @@ pub(crate) mod local;
 pub(crate) mod nats;
 pub(crate) mod node;
 pub(crate) mod options;
-mod outbox;
+pub(crate) mod outbox;
 pub(crate) mod table;

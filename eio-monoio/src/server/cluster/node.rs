@@ -8,7 +8,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
-use eio_core::cluster::members::{Identity, Links, NodeState};
+use eio_core::cluster::hello::{Identity, LINKS_MAX, Links};
+use eio_core::cluster::members::NodeState;
 use eio_core::sid::Tag;
 
 use crate::error::{ConfigError, ServeError};
@@ -19,9 +20,6 @@ use crate::server::cluster::local::LocalSessions;
 use crate::server::cluster::options::Cluster;
 use crate::server::cluster::table::Peer;
 use crate::worker::net;
-
-/// The most addresses of links that a node announces.
-const MAX_ADDRESSES: usize = 8;
 
 /// A node before its workers start: it listens for links.
 pub(crate) struct Joining {
@@ -115,7 +113,8 @@ pub(crate) fn random_tag() -> io::Result<Tag> {
     const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let mut random = [0; 4];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-    let text: String = random.iter().map(|byte| LETTERS[usize::from(byte % 32)].into()).collect();
+    let letters = random.map(|byte| char::from(LETTERS[usize::from(byte % 32)]));
+    let text: String = letters.into_iter().collect();
     Tag::new(&text).map_err(|error| io::Error::other(error.to_string()))
 }
 
@@ -153,14 +152,14 @@ fn listen(
     let own_ports = address.port() == 0;
     let (mut listeners, mut links) = (Vec::new(), Links::new());
     for worker in 0..workers {
-        if own_ports && worker >= MAX_ADDRESSES {
+        if own_ports && worker >= LINKS_MAX {
             listeners.push(None);
             continue;
         }
         let shared = !own_ports && workers > 1;
         let listener = net::listen(address, backlog, shared).map_err(named)?;
         if own_ports || worker == 0 {
-            // There is room for `MAX_ADDRESSES`.
+            // There is room for `LINKS_MAX`.
             let _ = links.push(listener.local_addr()?);
         }
         listeners.push(Some(listener.into()));
@@ -222,7 +221,7 @@ pub struct ClusterNode(Arc<Peer>);
 impl ClusterNode {
     /// The part before the first dot of its session ids.
     pub fn tag(&self) -> &str {
-        self.0.tag.as_str()
+        self.0.identity.tag.as_str()
     }
 
     /// `joining`, `up`, `leaving`, `unreachable` (it is there, but no link to it can be opened) or `lost`.
@@ -243,7 +242,7 @@ impl ClusterNode {
 
     /// The addresses on which it accepts links.
     pub fn link_addresses(&self) -> &[SocketAddr] {
-        &self.0.links
+        &self.0.identity.links
     }
 
     /// Messages that it has sent and that did not arrive here.

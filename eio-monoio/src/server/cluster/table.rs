@@ -1,9 +1,9 @@
 //! [`Table`]: the other nodes, as workers read them.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use eio_core::cluster::hello::Identity;
 use eio_core::cluster::members::{Members, NodeId, NodeState, Peer as Slot};
 use eio_core::sid::{Sid, Tag};
 
@@ -11,15 +11,12 @@ use eio_core::sid::{Sid, Tag};
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) id: NodeId,
-    pub(crate) tag: Tag,
-    pub(crate) incarnation: u64,
+    /// Its tag, incarnation, key and the addresses of its links.
+    pub(crate) identity: Identity,
     pub(crate) state: NodeState,
     pub(crate) sessions: u32,
-    /// Messages that this node has sent and that did not arrive here.
+    /// Messages that it has sent and that did not arrive here.
     pub(crate) lost: u64,
-    pub(crate) key: [u8; 32],
-    /// The addresses of its links.
-    pub(crate) links: Vec<SocketAddr>,
 }
 
 /// A copy of the members, which is replaced when one of them changes.
@@ -33,7 +30,7 @@ pub(crate) enum Place {
     Here,
     Node(Arc<Peer>),
     /// The node is up, but cannot be reached from here.
-    Unreachable,
+    Unreachable(Arc<Peer>),
     /// The node is lost, or was never known.
     Gone,
 }
@@ -41,16 +38,14 @@ pub(crate) enum Place {
 impl Table {
     pub(crate) fn new(members: &Members<Box<[Slot]>>) -> Self {
         let peers = members.nodes().map(|node| Peer {
-            id: node.id,
-            tag: node.tag.clone(),
-            incarnation: node.incarnation,
-            state: node.state,
-            sessions: node.sessions,
-            lost: node.lost,
-            key: *node.key,
-            links: node.links.to_vec(),
+            id: node.id(),
+            identity: node.identity().clone(),
+            state: node.state(),
+            sessions: node.sessions(),
+            lost: node.messages_lost(),
         });
-        Self(peers.map(|peer| (peer.tag.as_str().to_owned(), Arc::new(peer))).collect())
+        let entry = |peer: Peer| (peer.identity.tag.as_str().to_owned(), Arc::new(peer));
+        Self(peers.map(entry).collect())
     }
 
     pub(crate) fn find(&self, tag: &str) -> Option<&Arc<Peer>> {
@@ -66,7 +61,7 @@ impl Table {
             None => Place::Gone,
             Some(peer) => match peer.state {
                 NodeState::Lost => Place::Gone,
-                NodeState::Unreachable => Place::Unreachable,
+                NodeState::Unreachable => Place::Unreachable(peer.clone()),
                 NodeState::Joining | NodeState::Up | NodeState::Leaving => Place::Node(peer.clone()),
             },
         }

@@ -4,7 +4,7 @@ use eio_core::cluster::link::{DELIVERED, LinkError, PONG, Preamble};
 
 use crate::io::http_conn::RecvError;
 use crate::server::conn::Conn;
-use crate::server::conn::via::Stage;
+use crate::server::via::Stage;
 use crate::worker::context::Activity;
 
 /// How many times longer than the node that opened it this node keeps an unused link, so that it is not closed while a

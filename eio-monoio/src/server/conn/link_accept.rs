@@ -14,7 +14,7 @@ use eio_core::cluster::members::NodeId;
 use crate::io::http_conn::RecvError;
 use crate::io::permit::ConnectionPermit;
 use crate::server::cluster::hub::Hub;
-use crate::server::conn::via::{Link, Stage, Via};
+use crate::server::via::{Link, Stage, Via};
 use crate::server::conn::{Conn, http};
 use crate::server::handler::Handler;
 use crate::server::shard::Shard;

@@ -4,6 +4,7 @@ mod barrier;
 pub(crate) mod disk;
 mod drain;
 pub(crate) mod gather;
+mod other_nodes;
 pub(crate) mod plan;
 pub(crate) mod registry;
 pub(crate) mod replies;
@@ -310,6 +311,9 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
         if let Err(error) = check_separator(message) {
             return crate::log::warn!(%error, "a broadcast is not sent");
         }
+        if let Err(error) = self.shared.broadcast_away(message, &except) {
+            crate::log::warn!(%error, "a broadcast does not reach the other nodes");
+        }
         let (message, except) = (Encoded::new(message), Except::new(except));
         let call = self.shared.calls.next();
         if let Err(error) = self.shared.offer_all(Some(self.id), call, &message, &except) {
@@ -321,6 +325,9 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
     fn send_many(&self, sids: Vec<Sid>, message: Message<'_>) {
         if let Err(error) = check_separator(message) {
             return crate::log::warn!(%error, "a message is not sent");
+        }
+        if let Err(error) = self.shared.send_many_away(&sids, message) {
+            crate::log::warn!(%error, "a message does not reach every node");
         }
         let message = Encoded::new(message);
         let (here, others) = self.shared.offer_many(Some(self.id), sids, &message);
@@ -343,7 +350,13 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
                     crate::log::warn!(%sid, %error, "message to another worker dropped");
                 }
             }
-            SessionLocation::Nowhere => {}
+            SessionLocation::Nowhere => {
+                if let Err(error) = self.shared.send_away(sid, message)
+                    && error != SendError::Closed
+                {
+                    crate::log::warn!(%sid, %error, "message to another node dropped");
+                }
+            }
         }
     }
 
@@ -353,7 +366,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
             SessionLocation::Elsewhere(shard) => {
                 self.shared.post(shard, ShardMessage::Disconnect(sid.clone()))
             }
-            SessionLocation::Nowhere => {}
+            SessionLocation::Nowhere => self.shared.disconnect_away(sid),
         }
     }
 

@@ -71,7 +71,7 @@ pub(crate) async fn forward<T: 'static>(
         Ok(used) => used,
         Err(outcome) => {
             counters.forwarded(kind, outcome);
-            conn.rx.release_kept();
+            conn.rx.release();
             conn.reply(UNAVAILABLE, persistence);
             return Next::Continue(conn, persistence);
         }
@@ -196,7 +196,7 @@ async fn receive<T>(
     head::write(&mut out.0, &bytes, &head, has_body.then_some(content.len() as u64));
     out.0.extend_from_slice(content);
     let method = head.method.to_owned();
-    conn.rx.release_kept();
+    conn.rx.release();
     Ok((out.0, method))
 }
 

@@ -87,6 +87,12 @@ impl LinkPool {
         }
     }
 
+    /// Closes every unused link: the worker ends.
+    pub(crate) fn close(&self) {
+        let idle = self.idle.take();
+        drop(idle);
+    }
+
     /// A node is lost: its unused links close, and those in use end.
     pub(crate) fn end(&self, node: NodeId) {
         let idle = self.idle.borrow_mut().remove(&node);

@@ -7,17 +7,17 @@ use crate::io::stream::Stream;
 pub(crate) struct Via {
     /// `Some` for a link.
     #[cfg(feature = "nats")]
-    pub(super) link: Option<Box<Link>>,
+    pub(crate) link: Option<Box<Link>>,
 }
 
 /// The state of a link that another node opened.
 #[cfg(feature = "nats")]
 pub(crate) struct Link {
-    pub(super) stage: Stage,
+    pub(crate) stage: Stage,
     /// Whether the client of the current request uses TLS.
-    pub(super) secure: bool,
+    pub(crate) secure: bool,
     /// The client's verified certificate, in DER.
-    pub(super) certificate: Option<Vec<u8>>,
+    pub(crate) certificate: Option<Vec<u8>>,
 }
 
 /// The next bytes on a link.

@@ -98,7 +98,11 @@ impl Remote {
         check_separator(message)?;
         let Some(route) = self.shared.route(sid) else {
             let may_leave = !self.is_local;
-            return if may_leave { self.shared.send_away(sid, message) } else { Err(SendError::Closed) };
+            return if may_leave {
+                self.shared.send_away(sid, message)
+            } else {
+                Err(SendError::Closed)
+            };
         };
         self.shared.offer(
             route.shard,

@@ -31,8 +31,9 @@ where
     F: Fn() -> H + Send + Sync + 'static,
 {
     /// Starts the server on the sockets that `listen` creates for this number of workers.
+    #[cfg_attr(not(feature = "nats"), expect(unused_mut, reason = "a node gets a tag"))]
     pub(super) fn start(
-        self,
+        mut self,
         listen: impl FnOnce(&Config, usize) -> io::Result<Sockets>,
     ) -> Result<Running, ServeError> {
         self.config.check()?;
@@ -49,10 +50,11 @@ where
         #[cfg(feature = "nats")]
         let mut joining = match self.cluster {
             Some(cluster) => {
-                let tag = match None::<eio_core::sid::Tag> {
-                    Some(tag) => tag.clone(),
+                let tag = match self.config.sid_tag() {
+                    Some(tag) => tag,
                     None => random_tag()?,
                 };
+                self.config.tag = Some(tag.to_string());
                 Some(Joining::new(cluster, tag, workers, self.config.backlog)?)
             }
             None => None,

@@ -32,12 +32,9 @@ pub(crate) enum Stage {
 
 impl Via {
     /// Whether the requests are those that another node forwards.
-    #[inline]
+    #[cfg(feature = "nats")]
     pub(crate) fn is_link(&self) -> bool {
-        #[cfg(feature = "nats")]
-        return self.link.is_some();
-        #[cfg(not(feature = "nats"))]
-        false
+        self.link.is_some()
     }
 
     /// Whether the next bytes are those of a link between two requests.

@@ -288,9 +288,7 @@ impl Exchange for Shared {
 }
 
 /// The sids that can be published, by the tag of their node.
-pub(crate) fn by_node(
-    sids: impl IntoIterator<Item = impl Borrow<Sid>>,
-) -> BTreeMap<Tag, Vec<Sid>> {
+pub(crate) fn by_node(sids: impl IntoIterator<Item = impl Borrow<Sid>>) -> BTreeMap<Tag, Vec<Sid>> {
     let mut nodes: BTreeMap<Tag, Vec<Sid>> = BTreeMap::new();
     for sid in sids {
         let sid = sid.borrow();
@@ -304,7 +302,12 @@ pub(crate) fn by_node(
 }
 
 /// The bodies of a message to many sessions of a node, of at most about `max` bytes each: long lists of sids are split.
-pub(crate) fn many_bodies(kind: MessageKind, sids: &[Sid], data: &[u8], max: usize) -> Vec<Vec<u8>> {
+pub(crate) fn many_bodies(
+    kind: MessageKind,
+    sids: &[Sid],
+    data: &[u8],
+    max: usize,
+) -> Vec<Vec<u8>> {
     const LINES: usize = 512;
     let room = max.saturating_sub(data.len() + LINES);
     let chunk = (room / (Sid::MAX + 1)).max(1);
@@ -332,8 +335,8 @@ mod tests {
         for sids in nodes.values() {
             let bodies = many_bodies(MessageKind::Text, sids, b"hello", 1200);
             assert!(bodies.len() > 1 && bodies.iter().all(|body| body.len() <= 1200));
-            let read = bodies.iter().flat_map(|body| Many::parse(body).unwrap().sids());
-            assert_eq!(read.collect::<Vec<_>>(), *sids);
+            let sids_of = |body: &Vec<u8>| Many::parse(body).unwrap().sids().collect::<Vec<_>>();
+            assert_eq!(bodies.iter().flat_map(sids_of).collect::<Vec<_>>(), *sids);
         }
     }
 }

@@ -326,7 +326,12 @@ impl Hub {
 /// Messages to other nodes.
 impl Hub {
     /// Sends to a session of another node.
-    pub(crate) fn send(&self, peer: &Peer, sid: &Sid, content: Content<'_>) -> Result<(), SendError> {
+    pub(crate) fn send(
+        &self,
+        peer: &Peer,
+        sid: &Sid,
+        content: Content<'_>,
+    ) -> Result<(), SendError> {
         let (subject, payload) = match content {
             Content::Text(text) => (self.subjects.text(sid), text.as_bytes()),
             Content::Binary(bytes) => (self.subjects.binary(sid), bytes),
@@ -383,7 +388,12 @@ impl Hub {
     }
 
     /// Asks the node of a session for its transport. The answer is sent to `reply`, unless none comes.
-    pub(crate) fn ask_transport(&self, peer: &Peer, sid: &Sid, reply: SyncSender<Option<Transport>>) {
+    pub(crate) fn ask_transport(
+        &self,
+        peer: &Peer,
+        sid: &Sid,
+        reply: SyncSender<Option<Transport>>,
+    ) {
         let subject = self.subjects.ask_transport(&peer.identity.tag).to_string();
         let mut state = self.lock();
         ask(&mut state, subject, sid.as_str().as_bytes().to_vec(), Question::Transport(reply));
@@ -412,9 +422,8 @@ impl Hub {
             if let Some(publication) = urgent.pop_front() {
                 return Poll::Ready(Some(publication));
             }
-            let is_gone = |node| {
-                members.node(node).is_none_or(|node| node.state() == NodeState::Lost)
-            };
+            let is_gone =
+                |node| members.node(node).is_none_or(|node| node.state() == NodeState::Lost);
             let gate = |to| match to {
                 To::All if members.may_publish_all() => Gate::Open,
                 To::Node(node) if is_gone(node) => Gate::Gone,

@@ -9,7 +9,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Request, ServerAddr, Subscriber};
+use async_nats::{
+    Client, ConnectOptions, Event, HeaderMap, Message, Request, ServerAddr, Subscriber,
+};
 use futures_util::stream::{FuturesUnordered, Stream};
 use tokio::sync::mpsc;
 
@@ -118,7 +120,11 @@ impl Nats {
         Ok(servers)
     }
 
-    fn options(&self, name: &str, events: mpsc::UnboundedSender<Event>) -> io::Result<ConnectOptions> {
+    fn options(
+        &self,
+        name: &str,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> io::Result<ConnectOptions> {
         let mut options = ConnectOptions::new()
             .name(name)
             .no_echo()
@@ -259,7 +265,8 @@ impl Carrier {
             deliveries.clear();
             deliveries.shrink_to(BATCH);
         }
-        while let Poll::Ready(Some((number, answer))) = Pin::new(&mut self.questions).poll_next(cx) {
+        while let Poll::Ready(Some((number, answer))) = Pin::new(&mut self.questions).poll_next(cx)
+        {
             self.port.answered(number, answer);
         }
         self.port.poll_next(cx)

@@ -239,6 +239,9 @@ impl Options {
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, engine, .. } = self;
-        f.debug_struct("Cluster").field("name", name).field("engine", engine).finish_non_exhaustive()
+        f.debug_struct("Cluster")
+            .field("name", name)
+            .field("engine", engine)
+            .finish_non_exhaustive()
     }
 }

@@ -62,7 +62,9 @@ impl Table {
             Some(peer) => match peer.state {
                 NodeState::Lost => Place::Gone,
                 NodeState::Unreachable => Place::Unreachable(peer.clone()),
-                NodeState::Joining | NodeState::Up | NodeState::Leaving => Place::Node(peer.clone()),
+                NodeState::Joining | NodeState::Up | NodeState::Leaving => {
+                    Place::Node(peer.clone())
+                }
             },
         }
     }

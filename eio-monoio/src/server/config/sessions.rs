@@ -103,6 +103,18 @@ impl Config {
         self
     }
 
+    /// The name of this server in its sids, which become `<tag>.<24 characters>`: a load balancer in front of several
+    /// servers finds the one that has a session (see `deploy/balancers`). It is also put before the sids of
+    /// [`Server::generate_id`](crate::Server::generate_id). Every server behind one balancer needs another tag.
+    ///
+    /// **Default:** none; sids have 24 characters. **Range:** 1 to 16 of `A-Z a-z 0-9 - _`. A generated sid that is longer
+    /// than 64 characters with its tag is answered as an illegal one.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tag = Some(tag.into());
+        self
+    }
+
     /// Whether the request that opens a session is kept for the life of the session, for
     /// [`Socket::request`](crate::Socket::request).
     ///

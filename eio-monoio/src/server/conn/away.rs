@@ -1,8 +1,9 @@
-//! [`find`]: the node of the cluster to which a request is forwarded.
+//! [`find`] and [`successor`]: the node of the cluster to which a request is forwarded.
 
 use std::rc::Rc;
 
 use eio_core::request::Intent;
+use eio_core::transport::Transport;
 
 #[cfg(feature = "nats")]
 use crate::server::cluster::counters::Forwarded;
@@ -13,7 +14,7 @@ use crate::server::conn::relay::Away;
 use crate::server::shard::ShardState;
 use crate::server::via::Via;
 
-/// The result of [`find`].
+/// The result of [`find`] and [`successor`].
 pub(super) enum Found {
     /// No other node may have the session.
     Nowhere,
@@ -44,5 +45,24 @@ pub(super) fn find<T>(state: &Rc<ShardState<T>>, via: &Via, intent: &Intent) -> 
         };
     }
     let _ = (state, via, intent);
+    Found::Nowhere
+}
+
+/// Finds a node that opens a session for a client of this one, which ends. Not for a WebSocket: it would pass through
+/// this node for its whole life.
+pub(super) fn successor<T>(state: &Rc<ShardState<T>>, via: &Via, transport: Transport) -> Found {
+    #[cfg(feature = "nats")]
+    if let Some(hub) = state.shared.cluster()
+        && transport == Transport::Polling
+        && !via.is_link()
+    {
+        let mut random = [0; 4];
+        // Without a random number the first node is as good.
+        let _ = getrandom::fill(&mut random);
+        let peer = hub.successor(u32::from_le_bytes(random));
+        let away = peer.map(|peer| Away { peer, kind: Forwarded::Handshake });
+        return away.map_or(Found::Nowhere, Found::Node);
+    }
+    let _ = (state, via, transport);
     Found::Nowhere
 }

@@ -10,12 +10,12 @@ use eio_core::ws::handshake;
 
 use crate::server::cause::Cause;
 use crate::server::conn::head_ranges::HeadRanges;
-use crate::server::conn::{Body, away};
 use crate::server::conn::reason::Reason;
-use crate::server::conn::reply::{Answer, UNAVAILABLE};
 #[cfg(feature = "nats")]
 use crate::server::conn::relay::Away;
+use crate::server::conn::reply::{Answer, UNAVAILABLE};
 use crate::server::conn::request::Accept;
+use crate::server::conn::{Body, away};
 use crate::server::connection_error::ConnectionError;
 use crate::server::refusal::Refusal;
 use crate::server::session::Session;
@@ -231,8 +231,12 @@ fn engine_io<T>(
         }
         // JSONP: no current client requests it, and scripts for other origins would be a vulnerability.
         _ if classified.jsonp.is_some() => reject(Reject::BadRequest, Cause::Jsonp),
-        Intent::Handshake(_) if state.refuses_handshakes() => {
-            unavailable(Cause::ShuttingDown, UNAVAILABLE)
+        Intent::Handshake(transport) if state.refuses_handshakes() => {
+            match away::successor(state, via, *transport) {
+                #[cfg(feature = "nats")]
+                away::Found::Node(away) => Action::Away(away),
+                _ => unavailable(Cause::ShuttingDown, UNAVAILABLE),
+            }
         }
         Intent::Handshake(_) if !state.admits_handshake() => {
             unavailable(Cause::TooManyHandshakes, TOO_MANY_HANDSHAKES)

@@ -125,7 +125,7 @@ impl<T: 'static> ShardState<T> {
             limits: Rc::new(plan.config.limits(counters.clone())),
             counters,
             registry: RefCell::new(Registry::new(
-                plan.shared.key,
+                plan.shared.key.clone(),
                 plan.id,
                 plan.shared.directory.clone(),
             )),

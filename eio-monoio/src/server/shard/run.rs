@@ -16,12 +16,12 @@ use crate::io::permit::ConnectionPermit;
 use crate::io::stream::{Stream, TlsStream};
 use crate::metrics::ACCEPTED;
 use crate::server::cause::{Cause, Subject};
-#[cfg(feature = "tls")]
-use crate::server::conn::tls_accept;
 #[cfg(feature = "nats")]
 use crate::server::conn::link_accept;
 #[cfg(feature = "nats")]
 use crate::server::conn::relay::{dial, pool::LinkPool};
+#[cfg(feature = "tls")]
+use crate::server::conn::tls_accept;
 use crate::server::conn::{Conn, dispatch, http};
 use crate::server::handler::Handler;
 use crate::server::listener::{Listening, Sharing};

@@ -17,10 +17,10 @@ use crate::message::{Encoded, OwnedMessage};
 use crate::metrics::{Counters, Metrics};
 use crate::server::cause::CauseLog;
 use crate::server::config::Config;
-use crate::server::via::Via;
 use crate::server::shard::disk::Reply;
 use crate::server::shard::gather::Part;
 use crate::server::shard::registry::{Directory, Route, SidKey};
+use crate::server::via::Via;
 use crate::worker::mailbox::{Mailbox, Undelivered};
 use crate::worker::thread_pool::ThreadPool;
 
@@ -210,8 +210,8 @@ impl ServerShared {
         mailboxes: Vec<Mailbox<ShardMessage>>,
     ) -> io::Result<Self> {
         let workers = mailboxes.len();
-        let key =
-            SidKey::new(workers as u16).map_err(|error| io::Error::other(error.to_string()))?;
+        let key = SidKey::new(workers as u16, config.sid_tag())
+            .map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Self {
             mailboxes,
             key,

@@ -7,7 +7,12 @@ use eio_core::http::RequestHead;
 ///
 /// The node that owns the session decides about the request by these bytes, so they stay as the client sent them, but
 /// for fields that are about the body or about this hop.
-pub(super) fn write(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead<'_, '_>, body: Option<u64>) {
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    bytes: &[u8],
+    head: &RequestHead<'_, '_>,
+    body: Option<u64>,
+) {
     const DROPPED: [&str; 4] = ["content-length", "transfer-encoding", "expect", "trailer"];
     let is_dropped = |name: &str| DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped));
     if body.is_none() && !head.headers.iter().any(|(name, _)| is_dropped(name)) {

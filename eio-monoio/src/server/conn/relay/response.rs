@@ -42,11 +42,7 @@ struct Head {
 }
 
 /// Waits for the response and writes it to the client, in pieces. A client that leaves in the meantime ends the wait.
-pub(super) async fn forward<T>(
-    conn: &mut Conn<T>,
-    link: &mut HttpConn,
-    method: &str,
-) -> Response {
+pub(super) async fn forward<T>(conn: &mut Conn<T>, link: &mut HttpConn, method: &str) -> Response {
     let head = match receive_head(conn, link, method).await {
         Ok(head) => head,
         Err(response) => return response,

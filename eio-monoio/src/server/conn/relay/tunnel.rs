@@ -131,10 +131,7 @@ impl Tunnel {
 }
 
 /// Starts a tunnel in a task of its own, so that the memory of the HTTP loop is freed.
-pub(super) fn start(
-    worker: &Rc<WorkerContext>,
-    (tunnel, received): (Tunnel, [Vec<u8>; 2]),
-) {
+pub(super) fn start(worker: &Rc<WorkerContext>, (tunnel, received): (Tunnel, [Vec<u8>; 2])) {
     // Boxed parts are gone by then: the future holds two sockets and two waits.
     worker.tasks.spawn(tunnel.run(received));
 }

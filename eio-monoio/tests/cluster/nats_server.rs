@@ -1,9 +1,8 @@
 //! A NATS server of Debian as a child process, and the text protocol of its clients.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use crate::support::skip::skip;
 use crate::support::wait::{TIMEOUT, eventually};
@@ -109,22 +108,5 @@ impl NatsClient {
         let (head_len, len) = (head.len(), head.len() + payload.len());
         self.write(&format!("HPUB {subject} {head_len} {len}\r\n{head}{payload}\r\nPING\r\n"));
         assert_eq!(self.line(), "PONG");
-    }
-
-    pub(crate) fn subscribe(&mut self, subject: &str) {
-        self.write(&format!("SUB {subject} 1\r\nPING\r\n"));
-        assert_eq!(self.line(), "PONG");
-    }
-
-    /// The payload of the next message, if one comes within `time`.
-    pub(crate) fn next(&mut self, time: Duration) -> Option<Vec<u8>> {
-        self.stream.get_ref().set_read_timeout(Some(time)).expect("a read timeout");
-        let mut line = String::new();
-        self.stream.read_line(&mut line).ok()?;
-        let len: usize = line.trim_end().rsplit(' ').next()?.parse().ok()?;
-        let mut payload = vec![0; len + 2];
-        self.stream.read_exact(&mut payload).ok()?;
-        payload.truncate(len);
-        Some(payload)
     }
 }

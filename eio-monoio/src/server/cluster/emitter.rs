@@ -13,7 +13,7 @@ use eio_core::packet::Message;
 use eio_core::sid::{Sid, Tag};
 
 use crate::error::{ConfigError, SendError, ServeError};
-use crate::message::{OutBuf, check_separator, never_full};
+use crate::message::{AsMessage, OutBuf, check_separator, never_full};
 use crate::server::cluster::engine::{Answer, Delivery, Engine, Exchange, Port, Publication};
 use crate::server::cluster::hub::ORDER;
 
@@ -102,8 +102,8 @@ impl Emitter {
     /// - [`SendError::Full`]: 16 MiB wait for the engine.
     /// - [`SendError::TooLarge`]: the message is larger than the engine's limit, 1 MiB for NATS without other settings.
     /// - [`SendError::Separator`]: text with U+001E.
-    pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        let message = message.into();
+    pub fn send(&self, sid: &Sid, message: impl AsMessage) -> Result<(), SendError> {
+        let message = message.as_message();
         check_separator(message)?;
         if !is_publishable(sid) {
             return Err(SendError::Closed);
@@ -119,12 +119,12 @@ impl Emitter {
     ///
     /// # Errors
     /// As [`send`](Self::send), if that applies to at least one node; the sessions of other nodes receive the message.
-    pub fn send_many<'m>(
+    pub fn send_many(
         &self,
         sids: impl IntoIterator<Item = impl Borrow<Sid>>,
-        message: impl Into<Message<'m>>,
+        message: impl AsMessage,
     ) -> Result<(), SendError> {
-        let message = message.into();
+        let message = message.as_message();
         check_separator(message)?;
         let (kind, data) = match message {
             Message::Text(text) => (MessageKind::Text, text.as_bytes()),
@@ -146,7 +146,7 @@ impl Emitter {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
+    pub fn broadcast(&self, message: impl AsMessage) -> Result<(), SendError> {
         self.broadcast_except(std::iter::empty::<Sid>(), message)
     }
 
@@ -154,12 +154,12 @@ impl Emitter {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn broadcast_except<'m>(
+    pub fn broadcast_except(
         &self,
         except: impl IntoIterator<Item = impl Borrow<Sid>>,
-        message: impl Into<Message<'m>>,
+        message: impl AsMessage,
     ) -> Result<(), SendError> {
-        let message = message.into();
+        let message = message.as_message();
         check_separator(message)?;
         let (subject, payload) = match message {
             Message::Text(text) => (self.subjects.all_text(), text.as_bytes()),

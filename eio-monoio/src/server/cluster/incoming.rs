@@ -12,7 +12,7 @@ use eio_core::packet::Message;
 use eio_core::sid::Sid;
 
 use crate::error::SendError;
-use crate::message::{Encoded, OwnedMessage, check_separator};
+use crate::message::{Encoded, OwnedMessage};
 use crate::server::cluster::counters::ClusterCounters;
 use crate::server::cluster::engine::{Answer, Delivery, Exchange, Publication};
 use crate::server::cluster::hub::{Hub, ORDER};
@@ -131,7 +131,7 @@ fn deliver(
 ) -> Result<(), Dropped> {
     let text = |bytes: Vec<u8>| {
         let text = String::from_utf8(bytes).map_err(|_| Dropped::Malformed)?;
-        check_separator(Message::Text(&text))?;
+        local.check(Message::Text(&text))?;
         Ok::<_, Dropped>(text)
     };
     let except = |delivery: &Delivery| -> Vec<Sid> {
@@ -157,7 +157,7 @@ fn deliver(
                     Message::Text(text)
                 }
             };
-            check_separator(message)?;
+            local.check(message)?;
             local.send_many(sids, &Encoded::new(message))?;
         }
         Received::AllText => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use eio_core::cluster::members::NodeId;
+use eio_core::packet::Message;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
@@ -15,6 +16,8 @@ pub(crate) type OnTransport = Box<dyn FnOnce(Option<Transport>) + Send>;
 
 /// The sessions and workers of this node. No call waits.
 pub(crate) trait LocalSessions: Send + Sync {
+    /// Whether the options permit this message.
+    fn check(&self, message: Message<'_>) -> Result<(), SendError>;
     fn send(&self, sid: Sid, message: OwnedMessage) -> Result<(), SendError>;
     fn send_many(&self, sids: Vec<Sid>, message: &Encoded) -> Result<(), SendError>;
     fn broadcast(&self, message: &Encoded, except: Vec<Sid>) -> Result<(), SendError>;

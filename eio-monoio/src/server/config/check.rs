@@ -188,7 +188,8 @@ mod tests {
     }
 
     /// Options whose type has no value out of range.
-    const UNRESTRICTED: [&str; 11] = [
+    const UNRESTRICTED: [&str; 12] = [
+        "separator_over_websocket",
         "share_port",
         "drain_on_signal",
         "reload_on_hangup",

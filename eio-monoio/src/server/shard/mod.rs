@@ -31,7 +31,7 @@ use crate::deflate::{Inward, Outward, PerMessageDeflate};
 use crate::error::SendError;
 use crate::io::limits::Limits;
 use crate::io::raw_websocket::PlainSocket;
-use crate::message::{Encoded, check_separator};
+use crate::message::Encoded;
 use crate::metrics::Counters;
 use crate::server::cause::Cause;
 use crate::server::config::Config;
@@ -308,7 +308,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
     }
 
     fn broadcast(&self, message: Message<'_>, except: Vec<Sid>) {
-        if let Err(error) = check_separator(message) {
+        if let Err(error) = self.shared.check_separator(message) {
             return crate::log::warn!(%error, "a broadcast is not sent");
         }
         if let Err(error) = self.shared.broadcast_away(message, &except) {
@@ -323,7 +323,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
     }
 
     fn send_many(&self, sids: Vec<Sid>, message: Message<'_>) {
-        if let Err(error) = check_separator(message) {
+        if let Err(error) = self.shared.check_separator(message) {
             return crate::log::warn!(%error, "a message is not sent");
         }
         if let Err(error) = self.shared.send_many_away(&sids, message) {

@@ -145,6 +145,10 @@ mod with_cluster {
 
     /// Messages of other nodes.
     impl LocalSessions for ServerShared {
+        fn check(&self, message: Message<'_>) -> Result<(), SendError> {
+            self.check_separator(message)
+        }
+
         fn send(&self, sid: Sid, message: OwnedMessage) -> Result<(), SendError> {
             // A session that has ended is not an error: the other node could not know.
             let Some(route) = self.route(&sid) else { return Ok(()) };

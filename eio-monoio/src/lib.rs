@@ -43,7 +43,8 @@
 //! | `web` | pure functions over request heads: CORS, cookies, compression, files, proxies | [`Cors`], [`OriginPredicate`], [`Cookie`], [`SameSite`], [`Files`], [`ForwardedBy`], [`RequestInfo`] |
 //! | `deflate` | permessage-deflate (RFC 7692) | [`PerMessageDeflate`] |
 //! | `worker` | one thread: runtime, timers, buffers, tasks, mailbox | [`Driver`], [`spawn`], [`sleep`], [`timeout`], [`Elapsed`], [`Task`], [`blocking`] |
-//! | top | errors, messages, counters, messages as JSON | [`ServeError`], [`ConfigError`], [`SendError`], [`SpawnError`], [`OwnedMessage`], [`AsMessage`], [`Metrics`], [`WorkerMetrics`], `json` |
+//! | top | errors, messages, messages as JSON | [`ServeError`], [`ConfigError`], [`SendError`], [`SpawnError`], [`OwnedMessage`], [`AsMessage`], `json` |
+//! | `metrics` | counters, gauges, histograms, figures of the process | [`Metrics`], [`WorkerMetrics`], [`Histogram`], [`HandlerCall`], [`DropReason`], [`LimitMetrics`], [`ProcessMetrics`] |
 //!
 //! [`Message`], [`Packet`], [`CloseReason`], [`Sid`], [`InvalidSid`] and [`Transport`] are those of `eio-core`.
 //!
@@ -104,10 +105,12 @@ pub use error::{ConfigError, SendError, ServeError, SpawnError};
 pub use io::raw_websocket::PlainSocket;
 pub use io::receipt::Receipt;
 pub use message::{AsMessage, OwnedMessage};
-pub use metrics::{Metrics, WorkerMetrics};
-pub use server::async_handler::{AsyncHandler, OnMessage};
 #[cfg(feature = "nats")]
-pub use server::cluster::counters::ClusterMetrics;
+pub use metrics::cluster::ClusterMetrics;
+pub use metrics::{
+    DropReason, HandlerCall, Histogram, LimitMetrics, Metrics, ProcessMetrics, WorkerMetrics,
+};
+pub use server::async_handler::{AsyncHandler, OnMessage};
 #[cfg(feature = "nats")]
 pub use server::cluster::emitter::Emitter;
 #[cfg(feature = "nats")]

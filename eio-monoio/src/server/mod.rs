@@ -25,6 +25,7 @@ mod start;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 pub(crate) mod via;
+mod watch;
 
 use std::fmt;
 use std::net::ToSocketAddrs;

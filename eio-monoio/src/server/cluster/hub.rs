@@ -20,7 +20,7 @@ use eio_core::transport::Transport;
 
 use crate::error::SendError;
 use crate::message::OutBuf;
-use crate::server::cluster::counters::{ClusterCounters, ClusterMetrics, by_state};
+use crate::metrics::cluster::{ClusterCounters, ClusterMetrics, by_state};
 use crate::server::cluster::engine::{Answer, Publication};
 use crate::server::cluster::local::LocalSessions;
 use crate::server::cluster::options::Options;

@@ -13,7 +13,7 @@ use eio_core::sid::Sid;
 
 use crate::error::SendError;
 use crate::message::{Encoded, OwnedMessage};
-use crate::server::cluster::counters::ClusterCounters;
+use crate::metrics::cluster::ClusterCounters;
 use crate::server::cluster::engine::{Answer, Delivery, Exchange, Publication};
 use crate::server::cluster::hub::{Hub, ORDER};
 use crate::server::cluster::local::LocalSessions;

@@ -5,7 +5,6 @@
 //! NATS; [`hub`] is shared by all threads of a node; [`node`] starts and ends it. Links between nodes are connections of
 //! workers: `server::conn::link` accepts them, `server::conn::relay` forwards over them.
 
-pub(crate) mod counters;
 pub(crate) mod emitter;
 pub(crate) mod engine;
 pub(crate) mod hub;

@@ -13,7 +13,7 @@ use eio_core::cluster::members::NodeState;
 use eio_core::sid::Tag;
 
 use crate::error::{ConfigError, ServeError};
-use crate::server::cluster::counters::ClusterMetrics;
+use crate::metrics::cluster::ClusterMetrics;
 use crate::server::cluster::engine::{Engine, Port};
 use crate::server::cluster::hub::Hub;
 use crate::server::cluster::local::LocalSessions;

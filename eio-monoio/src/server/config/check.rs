@@ -57,6 +57,8 @@ impl Config {
             ("drain_wait", self.drain_wait, TIME),
             ("drain_time", self.drain_time, TIME),
             ("signal_window", self.signal_window, TIME),
+            ("lag_interval", self.lag_interval, TIME),
+            ("lag_warning", self.lag_warning, TIME),
         ] {
             range::check(value, range).map_err(|problem| ConfigError::new(option, problem))?;
         }
@@ -74,6 +76,8 @@ impl Config {
             ("outbound_high_water", self.outbound_high_water, SIZE),
             ("inbound_high_water", self.inbound_high_water, SIZE),
             ("mailbox_high_water", self.mailbox_high_water, SIZE),
+            ("send_buffer_size", self.send_buffer_size.unwrap_or(4096), 4096..=1 << 30),
+            ("time_messages", self.time_messages, THRESHOLD),
             ("compression_threshold", self.compression_threshold, THRESHOLD),
             ("workers", self.workers.unwrap_or(1), 1..=1024),
             ("blocking_threads", self.blocking_threads, 1..=1024),
@@ -165,6 +169,10 @@ mod tests {
             (Config::new().outbound_high_water(0), "outbound_high_water"),
             (Config::new().inbound_high_water(0), "inbound_high_water"),
             (Config::new().mailbox_high_water(0), "mailbox_high_water"),
+            (Config::new().send_buffer_size(4095), "send_buffer_size"),
+            (Config::new().time_messages((1 << 31) + 1), "time_messages"),
+            (Config::new().lag_interval(more_than_a_day), "lag_interval"),
+            (Config::new().lag_warning(more_than_a_day), "lag_warning"),
             (Config::new().compression_threshold((1 << 31) + 1), "compression_threshold"),
             (Config::new().workers(0), "workers"),
             (Config::new().blocking_threads(0), "blocking_threads"),

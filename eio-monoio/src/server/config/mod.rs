@@ -17,6 +17,8 @@ mod runtime;
 
 mod shutdown;
 
+mod observability;
+
 mod check;
 
 mod derived;
@@ -83,6 +85,7 @@ pub struct Config {
     pub(crate) outbound_high_water: usize,
     pub(crate) inbound_high_water: usize,
     pub(crate) mailbox_high_water: usize,
+    pub(crate) send_buffer_size: Option<usize>,
     pub(crate) cors: Cors,
     pub(crate) cors_credentials: bool,
     pub(crate) cookie: Option<Cookie>,
@@ -106,6 +109,9 @@ pub struct Config {
     pub(crate) signal_window: Duration,
     pub(crate) drain_on_signal: bool,
     pub(crate) reload_on_hangup: bool,
+    pub(crate) time_messages: usize,
+    pub(crate) lag_interval: Duration,
+    pub(crate) lag_warning: Duration,
 }
 
 /// How the messages of one session reach [`Handler::message`](crate::Handler::message).
@@ -150,6 +156,7 @@ impl Default for Config {
             outbound_high_water: 1 << 20,
             inbound_high_water: 1 << 20,
             mailbox_high_water: 16 << 20,
+            send_buffer_size: None,
             cors: Cors::SameOrigin,
             cors_credentials: true,
             cookie: None,
@@ -173,6 +180,9 @@ impl Default for Config {
             signal_window: Duration::from_secs(1),
             drain_on_signal: false,
             reload_on_hangup: true,
+            time_messages: 64,
+            lag_interval: Duration::from_secs(1),
+            lag_warning: Duration::from_secs(1),
         }
     }
 }

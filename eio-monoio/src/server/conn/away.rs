@@ -6,7 +6,7 @@ use eio_core::request::Intent;
 use eio_core::transport::Transport;
 
 #[cfg(feature = "nats")]
-use crate::server::cluster::counters::Forwarded;
+use crate::metrics::cluster::Forwarded;
 #[cfg(feature = "nats")]
 use crate::server::cluster::table::Place;
 #[cfg(feature = "nats")]

@@ -14,7 +14,7 @@ impl ServerShared {
         Err(SendError::Closed)
     }
 
-    pub(crate) fn send_many_away(&self, _: &[Sid], _: Message<'_>) -> Result<(), SendError> {
+    pub(crate) fn send_many_away(&self, _: &mut Vec<Sid>, _: Message<'_>) -> Result<(), SendError> {
         Ok(())
     }
 
@@ -73,19 +73,20 @@ mod with_cluster {
             hub.send(&peer, sid, message.into())
         }
 
-        /// Sends to those of the sessions that other nodes have, by one message for each node.
+        /// Sends to those of the sessions that other nodes have, by one message for each node, and removes their sids.
         pub(crate) fn send_many_away(
             &self,
-            sids: &[Sid],
+            sids: &mut Vec<Sid>,
             message: Message<'_>,
         ) -> Result<(), SendError> {
             let Some(hub) = &self.cluster else { return Ok(()) };
+            let away: Vec<Sid> = sids.extract_if(.., |sid| self.node_of(sid).is_some()).collect();
             let (kind, data) = match message {
                 Message::Text(text) => (MessageKind::Text, text.as_bytes()),
                 Message::Binary(bytes) => (MessageKind::Binary, bytes),
             };
             let mut result = Ok(());
-            for (tag, sids) in by_node(sids) {
+            for (tag, sids) in by_node(&away) {
                 let Some(first) = sids.first() else { continue };
                 let Some((_, peer)) = self.node_of(first) else { continue };
                 for body in many_bodies(kind, &sids, data, hub.max_publication()) {
@@ -153,7 +154,7 @@ mod with_cluster {
             // A session that has ended is not an error: the other node could not know.
             let Some(route) = self.route(&sid) else { return Ok(()) };
             let len = message.borrow().len();
-            self.offer(route.shard, len, ShardMessage::Send(sid, message))
+            self.offer(route.shard, len, |_| 1, ShardMessage::Send(sid, message))
         }
 
         fn send_many(&self, sids: Vec<Sid>, message: &Encoded) -> Result<(), SendError> {

@@ -14,7 +14,7 @@ use eio_core::time::Instant;
 use crate::io::permit::ConnectionPermit;
 #[cfg(feature = "tls")]
 use crate::io::stream::{Stream, TlsStream};
-use crate::metrics::ACCEPTED;
+use crate::metrics::{ACCEPTED, LAG};
 use crate::server::cause::{Cause, Subject};
 #[cfg(feature = "nats")]
 use crate::server::conn::link_accept;
@@ -72,6 +72,8 @@ pub(crate) async fn run<H: Handler>(
     poll_fn(|cx| state.services.poll_none(cx)).await;
     // Drops connections that other workers were moving here, so that they close now.
     state.shared.mailboxes[usize::from(state.id)].close();
+    // Its message is dropped.
+    state.shared.heartbeats.answer(usize::from(state.id));
     Ok(())
 }
 
@@ -149,6 +151,11 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
         }
         #[cfg(feature = "nats")]
         ShardMessage::NodeEnded(node) => state.per_worker::<LinkPool>().end(node),
+        ShardMessage::Heartbeat => {
+            if let Some(lag) = state.shared.heartbeats.answer(usize::from(state.id)) {
+                state.counters.observe(LAG, 0, lag);
+            }
+        }
         ShardMessage::Drain => drain::drain(state),
         ShardMessage::Shutdown => shut_down(state),
     }
@@ -356,6 +363,11 @@ fn start_connection<H: Handler>(
     permit: ConnectionPermit,
 ) {
     let state = &shard.state;
+    if let Some(bytes) = state.config.send_buffer_size
+        && let Err(error) = socket.set_send_buffer_size(bytes)
+    {
+        crate::log::debug!(%error, "the kernel refused send_buffer_size");
+    }
     #[cfg(feature = "tls")]
     if let Some(identity) = &state.shared.identity
         && peer.is_some()

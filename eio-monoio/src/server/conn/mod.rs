@@ -17,14 +17,16 @@ mod link;
 pub(crate) mod link_accept;
 mod middleware;
 pub(crate) mod polling;
+mod proxy_header;
 pub(crate) mod raw_websocket;
 mod reason;
 #[cfg(feature = "nats")]
 pub(crate) mod relay;
 pub(crate) mod reply;
 mod request;
+pub(crate) mod start;
 #[cfg(feature = "tls")]
-pub(crate) mod tls_accept;
+mod tls_accept;
 pub(crate) mod websocket;
 
 use std::io;

@@ -88,12 +88,26 @@ tls() {
   cargo test -p eio-monoio --features tls,json --doc
 }
 
-# The program eio-server, as a process, with curl and the JavaScript and Python clients. A minute.
+# The program eio-server, as a process, with curl and the JavaScript and Python clients; the files in deploy/, by the
+# tools of Debian; the steps of the container file without an engine. Two minutes, of which one builds the image.
 deploy() {
+  local missing=()
+  command -v promtool >/dev/null || missing+=(prometheus)
+  command -v systemd-analyze >/dev/null || missing+=(systemd)
+  /usr/bin/python3 -c 'import seccomp, yaml' 2>/dev/null || missing+=(python3 python3-seccomp python3-yaml)
+  [[ ${#missing[@]} -eq 0 ]] ||
+    { apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } >&2 ||
+    skip "${missing[*]} cannot be installed"
+  promtool check rules deploy/prometheus/alerts.yml
+  promtool test rules deploy/prometheus/alerts_test.yml
+  promtool check config deploy/prometheus/prometheus.yml
   (
     ulimit -n "$(ulimit -Hn)"
     cargo test -p eio-monoio --features server-bin --bin eio-server --test serve
   )
+  deploy/check/units.sh "${CARGO_TARGET_DIR:-target}/debug/eio-server"
+  deploy/check/kubernetes.py "${CARGO_TARGET_DIR:-target}/debug/eio-server"
+  deploy/check/container.py
 }
 
 # Three nodes of a cluster with a real NATS server: messages, forwarded requests, nodes and engines that fail. Two

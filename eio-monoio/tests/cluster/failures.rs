@@ -19,10 +19,15 @@ use crate::support::websocket::WebSocket;
 
 /// A node in a process of its own, with the times of [`options`].
 fn process(host: u8, server: &NatsServer) -> ServerProcess {
+    process_with(host, server, &[])
+}
+
+pub(crate) fn process_with(host: u8, server: &NatsServer, more: &[&str]) -> ServerProcess {
     let mut command = Command::new(example_path("cluster"));
     command.args(["--listen", &format!("127.0.0.{host}:0"), "--tag", &format!("n{host}")]);
     command.args(["--link-address", &format!("127.0.0.{host}:0"), "--nats", &server.url()]);
     command.args(["--name", "test", "--heartbeat-ms", "100", "--node-timeout-ms", "1000"]);
+    command.args(more);
     ServerProcess::run(command)
 }
 

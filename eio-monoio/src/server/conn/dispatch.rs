@@ -143,10 +143,10 @@ pub(crate) async fn call_disconnect<H: Handler>(
     let tasks = &shard.state.tasks;
     let reason = session.closed().unwrap_or(CloseReason::TransportClose);
     log::debug!(sid = %session.sid, %reason, "session closed");
-    let socket = Socket::new(session);
+    let socket = Socket::new(session.clone());
     let _ = tasks.start(|| shard.handler.disconnect(&socket, reason)).await;
     // A handle that the application keeps does not keep the messages.
-    socket.undelivered();
+    session.discard_undelivered();
 }
 
 /// Completes `first`, then passes the messages of the inbox to the handler, in order, [`within_grace`]. Then the session

@@ -23,7 +23,7 @@ use crate::io::stream::Write;
 use crate::io::ws_reader::WsReader;
 use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
-use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
+use crate::metrics::{BYTES_LOST, BYTES_RECEIVED, BYTES_SENT};
 use crate::worker::context::WorkerContext;
 use crate::worker::deadline::Deadline;
 use crate::worker::net::{Socket, Written};
@@ -185,6 +185,7 @@ impl WsConn {
         let batch = sender.take();
         if sender.is_aborted() {
             let sent = stream.try_send(&batch).unwrap_or(0);
+            self.limits.count(BYTES_LOST, batch.len() - sent);
             // TLS may drop records that the kernel does not accept.
             let sent = if stream.is_secure() { 0 } else { sent };
             sender.finish_with_unsent(batch.into_bytes(self.pool()), sent, self.pool());
@@ -225,6 +226,7 @@ impl WsConn {
             return self.finish_batch(sent, observer);
         }
         self.limits.count(BYTES_SENT, sent);
+        self.limits.count(BYTES_LOST, buf.len() - sent);
         self.sender.finish_with_unsent(buf, sent, self.pool());
         self.sender.finish_batch();
         self.write_failed.set(true);

@@ -22,6 +22,7 @@ pub(crate) mod socket;
 mod start;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+mod watch;
 
 use std::fmt;
 use std::net::ToSocketAddrs;

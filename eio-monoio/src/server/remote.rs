@@ -10,12 +10,13 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use eio_core::packet::Message;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::error::{SendError, SpawnError};
 use crate::message::{AsMessage, Encoded};
-use crate::metrics::Metrics;
+use crate::metrics::{DropReason, Metrics};
 use crate::server::shard::gather::Gather;
 use crate::server::shard::shared::{Except, ServerShared, ShardMessage};
 use crate::server::socket::Socket;
@@ -76,11 +77,18 @@ impl Remote {
     ///   [`separator_over_websocket`](crate::Config::separator_over_websocket) it is dropped instead if polling carries
     ///   the session, and that is logged.
     pub fn send(&self, sid: &Sid, message: impl AsMessage) -> Result<(), SendError> {
-        self.shared.check_separator(message.as_message())?;
-        let route = self.shared.route(sid).ok_or(SendError::Closed)?;
+        let route = self.shared.route(sid);
+        let shard = route.as_ref().map_or(0, |route| route.shard);
+        self.shared
+            .check_separator(message.as_message())
+            .inspect_err(|_| self.shared.count_dropped(shard, DropReason::Separator, 1))?;
+        if route.is_none() {
+            self.shared.count_dropped(0, DropReason::UnknownSession, 1);
+            return Err(SendError::Closed);
+        }
         let message = message.into_owned_message();
         let len = message.borrow().len();
-        self.shared.offer(route.shard, len, ShardMessage::Send(sid.clone(), message))
+        self.shared.offer(shard, len, |_| 1, ShardMessage::Send(sid.clone(), message))
     }
 
     /// Sends to some sessions. The message is encoded once. Sids that this server cannot have issued are ignored.
@@ -93,8 +101,11 @@ impl Remote {
         message: impl AsMessage,
     ) -> Result<(), SendError> {
         let message = message.as_message();
-        self.shared.check_separator(message)?;
         let sids = sids.into_iter().map(|sid| sid.borrow().clone());
+        if let Err(error) = self.shared.check_separator(message) {
+            self.shared.count_dropped(0, DropReason::Separator, sids.count() as u64);
+            return Err(error);
+        }
         self.shared.offer_many(None, sids, &Encoded::new(message)).1
     }
 
@@ -104,9 +115,7 @@ impl Remote {
     /// # Errors
     /// As [`send`](Self::send), if that applies to at least one worker. Sessions of other workers receive the message.
     pub fn broadcast(&self, message: impl AsMessage) -> Result<(), SendError> {
-        let message = message.as_message();
-        self.shared.check_separator(message)?;
-        let message = Encoded::new(message);
+        let message = self.encode_broadcast(message.as_message())?;
         self.shared.offer_all(None, self.shared.calls.next(), &message, &Except::NONE)
     }
 
@@ -119,10 +128,8 @@ impl Remote {
         except: impl IntoIterator<Item = impl Borrow<Sid>>,
         message: impl AsMessage,
     ) -> Result<(), SendError> {
-        let message = message.as_message();
-        self.shared.check_separator(message)?;
+        let message = self.encode_broadcast(message.as_message())?;
         let except = Except::new(except.into_iter().map(|sid| sid.borrow().clone()).collect());
-        let message = Encoded::new(message);
         self.shared.offer_all(None, self.shared.calls.next(), &message, &except)
     }
 
@@ -240,7 +247,8 @@ impl Remote {
         self.shared.sessions.load(Ordering::Relaxed)
     }
 
-    /// The counters of all workers. It reads atomic values and does not wait for the workers.
+    /// The metrics of the server and the process. It does not wait for the workers; reading the figures of the process
+    /// takes about 0.1 ms.
     pub fn metrics(&self) -> Metrics {
         self.shared.metrics()
     }
@@ -276,6 +284,13 @@ impl Remote {
     /// Starts an orderly shutdown; see [`Running::shutdown`](crate::Running::shutdown).
     pub fn shutdown(&self) {
         self.shared.shut_down();
+    }
+
+    fn encode_broadcast(&self, message: Message<'_>) -> Result<Encoded, SendError> {
+        self.shared
+            .check_separator(message)
+            .inspect_err(|_| self.shared.count_dropped_by_all(DropReason::Separator))?;
+        Ok(Encoded::new(message))
     }
 
     fn route(&self, sid: &Sid, shard_message: impl FnOnce(Sid) -> ShardMessage) {

@@ -11,7 +11,15 @@ use crate::server::listener::{Endpoint, SocketFile};
 use crate::server::remote::Remote;
 use crate::server::shard::shared::ServerShared;
 use crate::server::signals::SignalWatch;
+use crate::server::watch::Watch;
 use crate::worker::net::Driver;
+
+/// The message of a worker that accepts connections.
+pub(super) struct Started {
+    pub(super) driver: Driver,
+    /// Why it has no ring, with [`Driver::Auto`].
+    pub(super) refused: Option<io::Error>,
+}
 
 /// A running server. Dropping it shuts the server down and waits for the end.
 ///
@@ -42,6 +50,7 @@ pub struct Running {
     shared: Arc<ServerShared>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     signals: Option<SignalWatch>,
+    watch: Option<Watch>,
 }
 
 impl Running {
@@ -52,7 +61,7 @@ impl Running {
         signals: Option<SignalWatch>,
     ) -> Self {
         let (drivers, threads) = (Vec::new(), Vec::new());
-        Self { endpoints, file, drivers, workers: 0, shared, threads, signals }
+        Self { endpoints, file, drivers, workers: 0, shared, threads, signals, watch: None }
     }
 
     pub(super) fn add_worker(&mut self, thread: JoinHandle<io::Result<()>>) {
@@ -63,12 +72,16 @@ impl Running {
     /// Waits until every worker accepts connections.
     pub(super) fn wait_for_start(
         mut self,
-        started: &mpsc::Receiver<Driver>,
+        started: &mpsc::Receiver<Started>,
     ) -> Result<Self, ServeError> {
         let workers = self.workers;
+        let mut why = None;
         for _ in 0..workers {
             match started.recv() {
-                Ok(driver) => self.drivers.push(driver),
+                Ok(Started { driver, refused }) => {
+                    self.drivers.push(driver);
+                    why = why.or(refused);
+                }
                 Err(_) => {
                     self.shutdown();
                     self.join()?;
@@ -77,13 +90,27 @@ impl Running {
             }
         }
         let driver = self.driver();
-        if self.drivers.iter().any(|other| *other != driver) {
-            crate::log::warn!("some workers have no ring; see `ulimit -l`");
+        if let Some(error) = why {
+            let epoll = self.drivers.iter().filter(|driver| **driver == Driver::Epoll).count();
+            crate::log::warn!(
+                %error,
+                epoll,
+                workers,
+                "io_uring refused, these workers use epoll: see the seccomp profile of the container, \
+                 kernel.io_uring_disabled and `ulimit -l`, or choose epoll by Config::driver"
+            );
         }
         for endpoint in &self.endpoints {
             crate::log::info!(address = %endpoint, %driver, workers, "listening");
         }
         Ok(self)
+    }
+
+    pub(super) fn watched_by(self, watch: Option<Watch>) -> Self {
+        // Not by a struct expression: `Running` has a destructor.
+        let mut this = self;
+        this.watch = watch;
+        this
     }
 
     /// The TCP address of the server, with the port that the kernel chose if the port was 0. If there are several, the
@@ -167,7 +194,7 @@ impl Running {
             result = result.and(outcome);
         }
         drop(self.file.take());
-        drop(self.signals.take());
+        drop((self.signals.take(), self.watch.take()));
         result.map_err(ServeError::Io)
     }
 }

@@ -6,11 +6,12 @@ use std::thread::JoinHandle;
 
 use crate::error::{ConfigError, ServeError};
 use crate::log;
+use crate::metrics::LimitMetrics;
 use crate::server::Server;
 use crate::server::config::Config;
 use crate::server::handler::Handler;
 use crate::server::listener::{Sharing, Sockets};
-use crate::server::running::Running;
+use crate::server::running::{Running, Started};
 use crate::server::shard::disk::Disk;
 use crate::server::shard::plan::Plan;
 use crate::server::shard::run::run;
@@ -18,8 +19,9 @@ use crate::server::shard::shared::{ServerShared, SessionType};
 use crate::server::signals::SignalWatch;
 #[cfg(feature = "tls")]
 use crate::server::tls::Identity;
+use crate::server::watch::Watch;
 use crate::worker::mailbox::Mailbox;
-use crate::worker::net::{self, Driver, Runtime};
+use crate::worker::net::{self, Runtime};
 
 impl<H, F> Server<F>
 where
@@ -52,12 +54,14 @@ where
         let shared = ServerShared { identity, ..shared };
         let sharing = listening.iter().flatten().map(|listening| listening.sharing);
         let shares_listeners = sharing.clone().all(|sharing| sharing != Sharing::No);
-        let shared = Arc::new(ServerShared { shares_listeners, ..shared });
+        let max_connections = self.config.max_connections.unwrap_or_else(default_max_connections);
+        let limits =
+            LimitMetrics { max_connections: max_connections as u64, ..shared.limits.clone() };
+        let shared = Arc::new(ServerShared { shares_listeners, limits, ..shared });
         let signals = self.config.handle_signals;
         let signals = signals.then(|| SignalWatch::start(&shared, &self.config)).transpose()?;
         let disk = self.files.map(|files| Disk::start(files, &shared)).transpose()?.map(Arc::new);
 
-        let max_connections = self.config.max_connections.unwrap_or_else(default_max_connections);
         let config = Arc::new(self.config);
         let new_handler = Arc::new(self.new_handler);
         let (started_tx, started) = mpsc::channel();
@@ -79,26 +83,28 @@ where
         }
         // Only the workers hold these now. The threads that read files end with the last worker.
         drop((started_tx, disk));
-        running.wait_for_start(&started)
+        let running = running.wait_for_start(&started)?;
+        Ok(running.watched_by(Watch::start(&shared, &config)?))
     }
 }
 
-/// Starts the thread of a worker. It sends its driver when it accepts connections.
+/// Starts the thread of a worker. It sends a message when it accepts connections.
 fn spawn_worker<H: Handler>(
     plan: Plan,
     new_handler: Arc<impl Fn() -> H + Send + Sync + 'static>,
-    started: mpsc::Sender<Driver>,
+    started: mpsc::Sender<Started>,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let thread = std::thread::Builder::new().name(format!("eio-{}", plan.id));
     thread.spawn(move || {
         // A worker that ends for any reason ends the others too: its part of the sessions is lost.
         let _guard = ShutdownOnDrop(plan.shared.clone());
-        let mut runtime = Runtime::build(plan.config.driver)?;
+        let (mut runtime, refused) = Runtime::build(plan.config.driver)?;
         let driver = runtime.driver();
+        plan.shared.counters[usize::from(plan.id)].set_driver(driver);
         log::debug!(worker = plan.id, %driver, "worker started");
         runtime.block_on(run(plan, &*new_handler, || {
             // The receiver is gone if another worker failed to start.
-            let _ = started.send(driver);
+            let _ = started.send(Started { driver, refused });
         }))
     })
 }

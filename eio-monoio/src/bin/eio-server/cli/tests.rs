@@ -38,7 +38,7 @@ fn fields(settings: &Settings) -> Vec<(String, String)> {
 }
 
 /// Values that are not the default, with the options that they need.
-const OTHER: [(&str, &str); 71] = [
+const OTHER: [(&str, &str); 75] = [
     ("listen", "127.0.0.1:0"),
     ("admin", "127.0.0.1:0"),
     ("mode", "broadcast"),
@@ -70,6 +70,10 @@ const OTHER: [(&str, &str); 71] = [
     ("outbound_high_water", "1kB"),
     ("inbound_high_water", "1kB"),
     ("mailbox_high_water", "1kB"),
+    ("send_buffer_size", "64KiB"),
+    ("time_messages", "1"),
+    ("lag_interval", "2s"),
+    ("lag_warning", "2s"),
     ("cors", "https://a.example,http://b.example:81"),
     ("cors_credentials", "false"),
     ("trusted_proxies", "10.0.0.0/8, unix"),

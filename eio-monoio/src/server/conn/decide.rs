@@ -12,7 +12,7 @@ use crate::server::cause::Cause;
 use crate::server::conn::Body;
 use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::reason::Reason;
-use crate::server::conn::reply::{Answer, UNAVAILABLE};
+use crate::server::conn::reply::{Answer, TOO_MANY_HANDSHAKES_OF_ADDRESS, UNAVAILABLE};
 use crate::server::conn::request::Accept;
 use crate::server::connection_error::ConnectionError;
 use crate::server::refusal::Refusal;
@@ -209,6 +209,9 @@ fn engine_io<T>(
         _ if classified.jsonp.is_some() => reject(Reject::BadRequest, Cause::Jsonp),
         Intent::Handshake(_) if state.refuses_handshakes() => {
             unavailable(Cause::ShuttingDown, UNAVAILABLE)
+        }
+        Intent::Handshake(_) if !state.admits_handshake_of(request.peer) => {
+            unavailable(Cause::AddressHandshakes, TOO_MANY_HANDSHAKES_OF_ADDRESS)
         }
         Intent::Handshake(_) if !state.admits_handshake() => {
             unavailable(Cause::TooManyHandshakes, TOO_MANY_HANDSHAKES)

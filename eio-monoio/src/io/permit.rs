@@ -26,16 +26,27 @@ impl ConnectionCount {
 
     /// `None` if `max` connections are open.
     pub(crate) fn take(&self, max: usize) -> Option<ConnectionPermit> {
-        let open = &self.0.open;
-        if open.fetch_add(1, Ordering::Relaxed) < max {
-            return Some(ConnectionPermit(self.0.clone()));
-        }
-        open.fetch_sub(1, Ordering::Relaxed);
-        None
+        add_below(&self.0.open, max).then(|| ConnectionPermit(self.0.clone()))
     }
 }
 
+/// Adds one, unless `count` is `max`.
+fn add_below(count: &AtomicUsize, max: usize) -> bool {
+    let added = count.fetch_add(1, Ordering::Relaxed) < max;
+    if !added {
+        count.fetch_sub(1, Ordering::Relaxed);
+    }
+    added
+}
+
 impl ConnectionPermit {
+    /// A permit of another count; `None` if that is `max`.
+    #[cfg(feature = "nats")]
+    pub(crate) fn take(count: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+        let counted = || Counted { open: count.clone(), _other_limit: None };
+        add_below(count, max).then(|| Self(Arc::new(counted())))
+    }
+
     /// Keeps the permit of another limit as well.
     pub(crate) fn with(self, permit: impl Any + Send + Sync) -> Self {
         let open = self.0.open.clone();

@@ -198,5 +198,5 @@ fn one_address_at_its_limit_leaves_the_others_their_service() {
         assert!(served.is_ok(), "others were not served");
     });
     let sessions = server.remote().metrics().total().sessions(Transport::WebSocket);
-    assert_eq!(sessions, OTHERS.into());
+    assert_eq!(sessions, u64::from(OTHERS));
 }

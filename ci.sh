@@ -39,7 +39,7 @@ features() {
   for combination in $(powerset std defmt cluster); do cargo check -q -p eio-core --features "$combination"; done
   for combination in $(powerset tls json); do cargo check -q -p eio-monoio --features "$combination"; done
   cargo check -q -p eio-monoio --features server-bin --bin eio-server
-  for combination in $(powerset embassy-net edge-nal log defmt); do
+  for combination in $(powerset embassy-net,dns edge-nal log defmt) embassy-net embassy-net,ipv6 embassy-net,dns,ipv6; do
     cargo check -q -p eio-embassy --features "$combination"
   done
 }

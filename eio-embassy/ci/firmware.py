@@ -30,7 +30,7 @@ RAM_MAX = 20_480
 # Three clients, of which firmware has one.
 POLLING_FLASH_MAX = 131_072
 POLLING_RAM_MAX = 28_672
-# What firmware saves that knows its server by address.
+# The difference for firmware that knows its server by address.
 DNS_FLASH_MIN = 4_096
 
 

@@ -36,7 +36,7 @@ fn start() -> ! {
     run(|spawner| main(spawner).expect("spawned once"))
 }
 
-/// What a scenario needs. Each client has a task of its own, so a scenario uses the stack of its client.
+/// The parameters of a scenario. Each client has a task of its own, so a scenario uses the stack of its client.
 struct Scenario {
     stack: Stack<'static>,
     host: heapless::String<24>,

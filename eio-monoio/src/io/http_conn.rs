@@ -1,5 +1,6 @@
 //! [`HttpConn`]: a buffered HTTP/1.1 connection, of a server or of a client, with deadlines for reads and writes.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -85,6 +86,11 @@ impl HttpConn {
 
     pub(crate) fn stream(&self) -> &Stream {
         &self.socket.stream
+    }
+
+    /// Keeps a permit of another limit until the connection ends.
+    pub(crate) fn hold(&mut self, permit: impl Any + Send + Sync) {
+        self.socket.permit = self.socket.permit.take().map(|own| own.with(permit));
     }
 
     /// Limits the waits from now on: they end after this time.

@@ -188,7 +188,7 @@ const REASONS: [CloseReason; 8] = [
     CloseReason::HandlerPanicked,
 ];
 /// Other statuses count as `other`.
-const STATUSES: [u16; 13] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 431, 500, 503];
+const STATUSES: [u16; 14] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 429, 431, 500, 503];
 /// The codes of [`Reject`](eio_core::request::Reject).
 const CODES: [u8; 6] = [0, 1, 2, 3, 4, 5];
 
@@ -322,7 +322,7 @@ impl WorkerMetrics {
     }
 
     /// Requests that the server or [`Handler::connect`](crate::Handler::connect) answered with `status`, which is at least
-    /// 400. Statuses other than 400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 431, 500 and 503 share one number.
+    /// 400. Statuses other than 400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 429, 431, 500 and 503 share one number.
     /// Responses of [`Handler::request`](crate::Handler::request) are not counted.
     pub fn refusals(&self, status: u16) -> u64 {
         let index = STATUSES.iter().position(|known| *known == status);

@@ -9,20 +9,20 @@ use eio_core::sid::Sid;
 
 /// Declares the causes with their words.
 macro_rules! causes {
-    ($($cause:ident: $words:literal,)*) => {
+    ($($(#[$attribute:meta])* $cause:ident: $words:literal,)*) => {
         /// Why a request was refused, or a session or connection ended.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Cause {
-            $($cause,)*
+            $($(#[$attribute])* $cause,)*
         }
 
         impl Cause {
-            const ALL: &[Self] = &[$(Self::$cause,)*];
+            const ALL: &[Self] = &[$($(#[$attribute])* Self::$cause,)*];
 
             /// The cause, and its remedy if the operator has one.
             const fn words(self) -> &'static str {
                 match self {
-                    $(Self::$cause => $words,)*
+                    $($(#[$attribute])* Self::$cause => $words,)*
                 }
             }
         }
@@ -56,6 +56,9 @@ causes! {
     MethodNotAllowed: "request refused: its method is neither GET nor POST",
     ShuttingDown: "session refused: the server is shutting down",
     TooManyHandshakes: "session refused: more handshakes than Config::max_handshakes_per_second",
+    AddressHandshakes: "session refused: more handshakes of this address than Config::max_handshakes_per_address",
+    AddressConnections: "connection refused: Config::max_connections_per_address connections of this address are open",
+    RefusedNetwork: "connection refused: its address is in one of Config::refused_networks",
     TooManyConnections: "connection refused: Config::max_connections connections are open",
     TlsFailed: "connection closed: the TLS handshake failed",
     MalformedRequest: "connection closed: not an HTTP/1.1 request",
@@ -87,6 +90,12 @@ causes! {
     ResponseNotReceived: "session ended: the client did not receive a response within Config::write_timeout, or closed \
         the connection before",
     UpgradeFailed: "upgrade to WebSocket failed; the session continues over polling",
+    #[cfg(feature = "nats")]
+    NodeUnreachable: "request refused: the node of its session is up, but no link to it can be opened; nodes must reach \
+        each other (Cluster::link_address)",
+    #[cfg(feature = "nats")]
+    TagTaken: "session refused: another node of the cluster has the tag of this one; give each node its own \
+        (Config::tag)",
     SlowClient: "message dropped: Config::outbound_high_water bytes wait for the client, which does not receive them",
 }
 
@@ -99,6 +108,8 @@ impl Cause {
                 | Self::NoUpgrade
                 | Self::TooManyHandshakes
                 | Self::TooManyConnections
+                | Self::AddressHandshakes
+                | Self::AddressConnections
                 | Self::TooManyHeaders
                 | Self::ProxyProtocol
                 | Self::UntrustedProxy
@@ -106,7 +117,16 @@ impl Cause {
                 | Self::MiddlewareTimeout
                 | Self::ConnectTimeout
                 | Self::RequestTimeout
-        )
+        ) || self.is_of_cluster()
+    }
+}
+
+impl Cause {
+    const fn is_of_cluster(self) -> bool {
+        #[cfg(feature = "nats")]
+        return matches!(self, Self::NodeUnreachable | Self::TagTaken);
+        #[cfg(not(feature = "nats"))]
+        false
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::options;
+use crate::options::{self, GROUPS, Opt, Set};
 use crate::settings::{Given, Origin};
 
 /// Reads a file: its values, and a line for each part of it that is wrong.
@@ -26,7 +26,10 @@ fn parse(path: &Path, text: &str) -> (Given, Vec<String>) {
         Ok(table) => table,
         Err(error) => {
             let at = error.span().map_or(0, |span| span.start);
-            return (given, vec![format!("{}: {}", place(at), error.message())]);
+            let shown = text.lines().nth(line(at) - 1).unwrap_or_default().trim();
+            let problem = error.message();
+            let hint = "a line is `name = value`, with quotes around text";
+            return (given, vec![format!("{}: {problem} in {shown:?}; {hint}", place(at))]);
         }
     };
     for (key, value) in table.get_ref() {
@@ -67,6 +70,31 @@ fn plain(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
     }
 }
 
+/// A file with the default of every option, as comments.
+pub(crate) fn example() -> String {
+    let mut text = String::from(
+        "# The options of eio-server and their defaults: remove a # to set one. `eio-server --check --config FILE`\n\
+         # checks a file. A flag (--ping-interval 25s) or a variable (EIO_PING_INTERVAL=25s) counts before it.\n",
+    );
+    for group in GROUPS {
+        text.push_str(&format!("\n# {}\n", group.heading));
+        for option in group.options {
+            let Opt { name, default, range, help, .. } = option;
+            let value = match (&option.set, default.parse::<usize>(), *default) {
+                (Set::Bytes(_) | Set::Count(_), Ok(_), _) | (_, _, "true" | "false") => {
+                    (*default).to_owned()
+                }
+                (Set::List(_), ..) if default.contains(',') => {
+                    format!("[\"{}\"]", default.replace(',', "\", \""))
+                }
+                _ => format!("\"{default}\""),
+            };
+            text.push_str(&format!("\n# {help}.\n# Range: {range}.\n#{name} = {value}\n"));
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,8 +128,12 @@ mod tests {
             errors("workers = 1.5\n"),
             ["f.toml:1: workers: is neither text nor a whole number (range: 1 to 1024)"]
         );
-        let syntax = errors("workers = 1\nworkers 2\n");
-        assert!(syntax[0].starts_with("f.toml:2: "), "{syntax:?}");
+        assert_eq!(
+            errors("workers = 1\nadmin = 127.0.0.1:9600\n"),
+            [
+                r#"f.toml:2: invalid float, expected nothing in "admin = 127.0.0.1:9600"; a line is `name = value`, with quotes around text"#
+            ]
+        );
         let twice = errors("workers = 1\nworkers = 2\n");
         assert!(twice[0].starts_with("f.toml:2: "), "{twice:?}");
     }

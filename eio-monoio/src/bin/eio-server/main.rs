@@ -37,6 +37,10 @@ fn main() -> ExitCode {
             return if error.use_stderr() { WRONG_OPTION.into() } else { ExitCode::SUCCESS };
         }
     };
+    if sources.example_config {
+        _ = io::stdout().write_all(file::example().as_bytes());
+        return ExitCode::SUCCESS;
+    }
     // Warnings about certificates are part of a check.
     let mut log = sources.check.then(|| log::start(Level::WARN, Format::Text));
     let code = match sources.given.check(sources.errors) {
@@ -85,7 +89,11 @@ fn check(settings: &Settings) -> ExitCode {
 /// Names the option that an error of the operating system is about.
 fn of(option: &str, error: ServeError) -> ServeError {
     match error {
-        ServeError::Io(error) => io::Error::new(error.kind(), format!("{option}: {error}")).into(),
+        ServeError::Io(error) => {
+            let text = error.to_string();
+            let option = if text.starts_with("no io_uring") { "driver" } else { option };
+            io::Error::new(error.kind(), format!("{option}: {text}")).into()
+        }
         error => error,
     }
 }
@@ -111,6 +119,10 @@ fn serve(settings: Settings, tls: Option<Tls>) -> Result<(), ServeError> {
     let ended = running.join();
     // It answers to the end: the process is alive, and not ready.
     drop(admin);
+    match &ended {
+        Ok(()) => tracing::info!("the server has ended"),
+        Err(error) => tracing::error!(%error, "the server has ended"),
+    }
     ended
 }
 
@@ -125,6 +137,7 @@ fn start_admin(
         .workers(1)
         .driver(Driver::Epoll)
         .max_connections(32)
+        .lag_interval(Duration::ZERO)
         .shutdown_grace(Duration::ZERO)
         .shutdown_timeout(Duration::from_secs(1));
     let server = Server::new(move || Admin { server: remote.clone() }).config(config);

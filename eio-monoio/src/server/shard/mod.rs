@@ -5,6 +5,7 @@ pub(crate) mod disk;
 mod drain;
 pub(crate) mod gather;
 pub(crate) mod heartbeats;
+mod other_nodes;
 pub(crate) mod plan;
 pub(crate) mod registry;
 pub(crate) mod replies;
@@ -79,6 +80,7 @@ pub(crate) struct ShardState<T> {
     pub(crate) on_raw_websocket: Option<OnRawWebSocket>,
     pub(crate) hooks: Hooks,
     pub(crate) trusted: Vec<Trusted>,
+    pub(crate) refused_networks: Vec<Trusted>,
     pub(crate) deflater: Deflater,
     pub(crate) keep_alive: KeepAlive,
     /// The threads that read files, if the server has static files.
@@ -138,6 +140,7 @@ impl<T: 'static> ShardState<T> {
             on_raw_websocket: plan.on_raw_websocket.clone(),
             hooks: plan.hooks.clone(),
             trusted: plan.config.trusted(),
+            refused_networks: plan.config.refused(),
             deflater: Deflater::fast(),
             keep_alive: KeepAlive::new(plan.config.idle_timeout),
             disk: plan.disk.clone(),
@@ -329,6 +332,9 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
             self.shared.count_dropped_by_all(DropReason::Separator);
             return crate::log::warn!(%error, "a broadcast is not sent");
         }
+        if let Err(error) = self.shared.broadcast_away(message, &except) {
+            crate::log::warn!(%error, "a broadcast does not reach the other nodes");
+        }
         let (message, except) = (Encoded::new(message), Except::new(except));
         let call = self.shared.calls.next();
         if let Err(error) = self.shared.offer_all(Some(self.id), call, &message, &except) {
@@ -337,10 +343,13 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
         self.broadcast_here(call, &message, &except);
     }
 
-    fn send_many(&self, sids: Vec<Sid>, message: Message<'_>) {
+    fn send_many(&self, mut sids: Vec<Sid>, message: Message<'_>) {
         if let Err(error) = self.shared.check_separator(message) {
             self.counters.dropped(DropReason::Separator, sids.len() as u64);
             return crate::log::warn!(%error, "a message is not sent");
+        }
+        if let Err(error) = self.shared.send_many_away(&mut sids, message) {
+            crate::log::warn!(%error, "a message does not reach every node");
         }
         let message = Encoded::new(message);
         let (here, others) = self.shared.offer_many(Some(self.id), sids, &message);
@@ -364,7 +373,13 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
                     crate::log::warn!(%sid, %error, "message to another worker dropped");
                 }
             }
-            SessionLocation::Nowhere => self.counters.dropped(DropReason::UnknownSession, 1),
+            SessionLocation::Nowhere => match self.shared.send_away(sid, message) {
+                Ok(()) => {}
+                Err(SendError::Closed) => self.counters.dropped(DropReason::UnknownSession, 1),
+                Err(error) => {
+                    crate::log::warn!(%sid, %error, "message to another node dropped");
+                }
+            },
         }
     }
 
@@ -374,7 +389,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
             SessionLocation::Elsewhere(shard) => {
                 self.shared.post(shard, ShardMessage::Disconnect(sid.clone()))
             }
-            SessionLocation::Nowhere => {}
+            SessionLocation::Nowhere => self.shared.disconnect_away(sid),
         }
     }
 

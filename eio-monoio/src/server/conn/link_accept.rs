@@ -81,7 +81,8 @@ fn start<H: Handler>(shard: &Rc<Shard<H>>, hub: &Arc<Hub>, socket: Socket) {
         match handshake {
             Ok(node) => {
                 hub.input(|members, now| members.handle_link_incoming(node, now));
-                let link = Link { stage: Stage::Idle, secure: false, certificate: None };
+                let link =
+                    Link { from: node, stage: Stage::Idle, secure: false, certificate: None };
                 conn.via = Via { link: Some(Box::new(link)) };
                 // In a task of its own, so that the memory of the handshake is freed.
                 http::start(shard, conn);

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
@@ -18,10 +19,12 @@ use eio_core::sid::Sid;
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
 
-use crate::error::SendError;
+use crate::error::{ConfigError, SendError};
 use crate::message::OutBuf;
 use crate::metrics::cluster::{ClusterCounters, ClusterMetrics, by_state};
 use crate::server::cluster::engine::{Answer, Publication};
+#[cfg(feature = "tls")]
+use crate::server::cluster::link_tls::LinkTls;
 use crate::server::cluster::local::LocalSessions;
 use crate::server::cluster::options::Options;
 use crate::server::cluster::outbox::{Gate, Outbox, To};
@@ -38,6 +41,10 @@ pub(crate) struct Hub {
     pub(crate) options: Options,
     pub(crate) subjects: Subjects,
     pub(crate) counters: ClusterCounters,
+    /// The addresses of the listeners for links.
+    pub(crate) accepting: Vec<SocketAddr>,
+    #[cfg(feature = "tls")]
+    pub(crate) link_tls: Option<LinkTls>,
     origin: std::time::Instant,
     state: Mutex<HubState>,
     /// Notified when a deadline may have changed.
@@ -92,16 +99,26 @@ pub(crate) enum Content<'m> {
 
 /// Construction and end.
 impl Hub {
-    pub(crate) fn new(identity: Identity, options: Options, subjects: Subjects) -> Arc<Self> {
+    pub(crate) fn new(
+        identity: Identity,
+        options: Options,
+        subjects: Subjects,
+        accepting: Vec<SocketAddr>,
+    ) -> Result<Arc<Self>, ConfigError> {
+        #[cfg(feature = "tls")]
+        let tls = options.tls.clone().map(|(tls, name)| LinkTls::new(tls, &name)).transpose()?;
         let slots: Box<[Slot]> = (0..options.max_nodes).map(|_| Slot::default()).collect();
         let timing = options.timing();
         let members = Members::new(identity.clone(), timing, slots, Instant::default());
-        Arc::new_cyclic(|this| Self {
+        Ok(Arc::new_cyclic(|this| Self {
             this: this.clone(),
             identity,
             options,
             subjects,
             counters: ClusterCounters::default(),
+            accepting,
+            #[cfg(feature = "tls")]
+            link_tls: tls,
             origin: std::time::Instant::now(),
             state: Mutex::new(HubState {
                 members,
@@ -119,7 +136,7 @@ impl Hub {
             is_duplicate: AtomicBool::new(false),
             max_payload: AtomicUsize::new(DEFAULT_MAX_PAYLOAD),
             local: OnceLock::new(),
-        })
+        }))
     }
 
     pub(super) fn weak(&self) -> Weak<Self> {

@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::io::http_conn::HttpConn;
 use crate::io::stream::{Stream, TlsStream};
 use crate::metrics::{TLS_FAILURES, TLS_HANDSHAKE};
 use crate::server::cause::Cause;
@@ -36,7 +37,12 @@ pub(crate) fn start<H: Handler>(
     });
 }
 
-async fn handshake<T>(conn: &Conn<T>, tls: &TlsStream, timeout: Duration) -> io::Result<()> {
+/// Performs the handshake of either side within `timeout`.
+pub(super) async fn handshake(
+    conn: &HttpConn,
+    tls: &TlsStream,
+    timeout: Duration,
+) -> io::Result<()> {
     // A write in progress owns its buffer until the kernel releases it: end the socket, not the future.
     match conn.limit_or_cut(timeout, tls.handshake()).await {
         (_, Err(Elapsed)) => Err(io::ErrorKind::TimedOut.into()),

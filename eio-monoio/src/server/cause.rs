@@ -90,6 +90,9 @@ causes! {
     #[cfg(feature = "nats")]
     NodeUnreachable: "request refused: the node of its session is up, but no link to it can be opened; nodes must reach \
         each other (Cluster::link_address)",
+    #[cfg(feature = "nats")]
+    TagTaken: "session refused: another node of the cluster has the tag of this one; give each node its own \
+        (Config::tag)",
     SlowClient: "message dropped: Config::outbound_high_water bytes wait for the client, which does not receive them",
 }
 
@@ -116,7 +119,7 @@ impl Cause {
 impl Cause {
     const fn is_of_cluster(self) -> bool {
         #[cfg(feature = "nats")]
-        return matches!(self, Self::NodeUnreachable);
+        return matches!(self, Self::NodeUnreachable | Self::TagTaken);
         #[cfg(not(feature = "nats"))]
         false
     }

@@ -231,6 +231,10 @@ fn engine_io<T>(
         }
         // JSONP: no current client requests it, and scripts for other origins would be a vulnerability.
         _ if classified.jsonp.is_some() => reject(Reject::BadRequest, Cause::Jsonp),
+        #[cfg(feature = "nats")]
+        Intent::Handshake(_) if state.shared.cluster().is_some_and(|hub| hub.is_duplicate()) => {
+            unavailable(Cause::TagTaken, UNAVAILABLE)
+        }
         Intent::Handshake(transport) if state.refuses_handshakes() => {
             match away::successor(state, via, *transport) {
                 #[cfg(feature = "nats")]

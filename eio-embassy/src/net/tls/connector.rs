@@ -126,7 +126,7 @@ impl<'m> TlsConnector<'m> {
         shared.deadline.set(Instant::now() + self.timeout);
         shared.connecting.set(true);
         shared.open.set(false);
-        shared.result.reset();
+        shared.undecide();
         shared.command.signal(Command::Connect);
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Connector for TlsConnector<'_> {
         let shared = self.shared;
         // The runner has the same deadline. This one is for a runner that does not run.
         let limit = shared.deadline.get() + Duration::from_secs(1);
-        let result = match select(shared.result.wait(), Timer::at(limit)).await {
+        let result = match select(shared.result(), Timer::at(limit)).await {
             Either::First(result) => result,
             Either::Second(()) => Err(Error::TimedOut(Timeout::Tls)),
         };

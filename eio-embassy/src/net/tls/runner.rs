@@ -58,50 +58,67 @@ impl<C: Connector, G: CryptoRng> TlsRunner<'_, C, G> {
     /// One connection, from its start to its end.
     async fn connection(&mut self) {
         let Self { shared, connector, received, sent, config, rng } = self;
-        let deadline = shared.deadline.get();
         let host = shared.host.borrow().clone();
-        let connect = connector.connect(&host, shared.port.get());
-        match within(deadline, connect, Timeout::Connect).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) | Err(error) => return shared.result.signal(Err(error)),
+        let (record, at) = (received.len(), shared.deadline.get());
+        {
+            let connect = pin!(connector.connect(&host, shared.port.get()));
+            match select(connect, Timer::at(at)).await {
+                Either::First(Ok(())) => {}
+                Either::First(Err(error)) => return shared.failed(error),
+                Either::Second(()) => return shared.failed(Error::TimedOut(Timeout::Connect)),
+            }
         }
         let (reader, writer) = connector.split();
         let (reader, writer) = (Mutex::new(reader), Mutex::new(writer));
         let halves = Halves { reader: &reader, writer: &writer };
-
         let name = config.server_name.unwrap_or(&host);
-        let mut settings = embedded_tls::TlsConfig::new();
-        // A server name is not an address (RFC 6066 section 3).
-        if name.parse::<core::net::IpAddr>().is_err() {
-            settings = settings.with_server_name(name);
-        }
-        if let Some(length) = fragment_length(received.len()) {
-            settings = settings.with_max_fragment_length(length);
-        }
-        let mut provider = Provider { rng: Rng(rng), verifier: Verifier::new(*config, name) };
-        let mut tls = TlsConnection::new(halves.clone(), received, sent);
-        tls.set_flush_policy(FlushPolicy::Relaxed);
-        let handshake = tls.open(TlsContext::new(&settings, &mut provider));
-        match within(deadline, handshake, Timeout::Tls).await {
-            Err(error) => return shared.result.signal(Err(error)),
-            Ok(Err(LibraryError::Io(kind))) => {
-                return shared.result.signal(Err(Error::io(&kind)));
+        // Moved out of this block, because a variable that was borrowed has memory of its own in the future.
+        let tls = {
+            let mut tls = TlsConnection::new(halves.clone(), received, sent);
+            tls.set_flush_policy(FlushPolicy::Relaxed);
+            if let Err(error) = handshake(&mut tls, name, record, *config, rng, at).await {
+                return shared.failed(error);
             }
-            Ok(Err(LibraryError::IoError)) => {
-                return shared.result.signal(Err(Error::Closed(Closed::TransportClose)));
+            shared.opened();
+            if !pump(shared, &mut tls, halves).await {
+                return;
             }
-            Ok(result) => {
-                if let Err(error) = provider.verifier.finished(result) {
-                    return shared.result.signal(Err(Error::Tls(error)));
-                }
-            }
-        }
-        shared.opened();
-        if pump(shared, &mut tls, halves).await {
-            // A close_notify alert.
-            let _ = tls.close().await;
-        }
+            tls
+        };
+        // A close_notify alert.
+        let _ = tls.close().await;
         shared.end(Err(ErrorKind::NotConnected));
+    }
+}
+
+/// The handshake, until `deadline`.
+async fn handshake<R: Read, W: Write>(
+    tls: &mut TlsConnection<'_, Halves<'_, R, W>, Aes128GcmSha256>,
+    name: &str,
+    record: usize,
+    config: TlsConfig<'_>,
+    rng: &mut impl CryptoRng,
+    deadline: Instant,
+) -> Result<(), Error> {
+    let mut settings = embedded_tls::TlsConfig::new();
+    // A server name is not an address (RFC 6066 section 3).
+    if name.parse::<core::net::IpAddr>().is_err() {
+        settings = settings.with_server_name(name);
+    }
+    if let Some(length) = fragment_length(record) {
+        settings = settings.with_max_fragment_length(length);
+    }
+    let mut provider = Provider { rng: Rng(rng), verifier: Verifier::new(config, name) };
+    let opened = {
+        let open = pin!(tls.open(TlsContext::new(&settings, &mut provider)));
+        select(open, Timer::at(deadline)).await
+    };
+    match opened {
+        Either::Second(()) => Err(Error::TimedOut(Timeout::Tls)),
+        Either::First(Err(LibraryError::Io(kind))) => Err(Error::io(&kind)),
+        // The end of the connection below.
+        Either::First(Err(LibraryError::IoError)) => Err(Error::Closed(Closed::TransportClose)),
+        Either::First(result) => provider.verifier.finished(result).map_err(Error::Tls),
     }
 }
 
@@ -161,18 +178,6 @@ async fn pump<R: Read, W: Write>(
         }
     }
     false
-}
-
-/// Runs `future` until `deadline`.
-async fn within<F: Future>(
-    deadline: Instant,
-    future: F,
-    timeout: Timeout,
-) -> Result<F::Output, Error> {
-    match select(future, Timer::at(deadline)).await {
-        Either::First(output) => Ok(output),
-        Either::Second(()) => Err(Error::TimedOut(timeout)),
-    }
 }
 
 /// An error of an established connection as the error of a half.

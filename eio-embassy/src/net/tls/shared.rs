@@ -25,6 +25,36 @@ pub(super) enum Command {
     Abort,
 }
 
+/// The result of an attempt. Its first value is zero, as that of [`Half`], so that the memory of a connector is not in
+/// the initial data of firmware, in flash.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Outcome {
+    Unknown,
+    Open,
+    Failed(Error),
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Half {
+    Unconnected,
+    Open,
+    /// The result of operations after the last byte.
+    Ended(Result<usize, ErrorKind>),
+}
+
+impl Half {
+    const fn end(self) -> Option<Result<usize, ErrorKind>> {
+        match self {
+            Self::Unconnected => Some(Err(ErrorKind::NotConnected)),
+            Self::Open => None,
+            Self::Ended(end) => Some(end),
+        }
+    }
+}
+
 /// The state that a connector and its runner share. Each signal has one task that waits for it.
 pub(super) struct Shared {
     pub(super) command: Signal<NoopRawMutex, Command>,
@@ -33,7 +63,8 @@ pub(super) struct Shared {
     pub(super) deadline: Cell<Instant>,
     /// An attempt was asked for, and its result was not taken.
     pub(super) connecting: Cell<bool>,
-    pub(super) result: Signal<NoopRawMutex, Result<(), Error>>,
+    outcome: Cell<Outcome>,
+    decided: Signal<NoopRawMutex, ()>,
     /// The handshake is complete, and the connection has not ended.
     pub(super) open: Cell<bool>,
     /// The connector wants to end an open connection after the bytes that were written.
@@ -47,9 +78,8 @@ pub(super) struct Shared {
     accepted: Cell<u32>,
     flushed: Cell<u32>,
     flush: Signal<NoopRawMutex, ()>,
-    /// The result of a read after the last received byte, once that is known.
-    read_end: Cell<Option<Result<usize, ErrorKind>>>,
-    write_end: Cell<Option<ErrorKind>>,
+    read: Cell<Half>,
+    write: Cell<Half>,
     reader: Signal<NoopRawMutex, ()>,
     writer: Signal<NoopRawMutex, ()>,
 }
@@ -62,7 +92,8 @@ impl Shared {
             port: Cell::new(0),
             deadline: Cell::new(Instant::MIN),
             connecting: Cell::new(false),
-            result: Signal::new(),
+            outcome: Cell::new(Outcome::Unknown),
+            decided: Signal::new(),
             open: Cell::new(false),
             closing: Signal::new(),
             closed: Signal::new(),
@@ -71,8 +102,8 @@ impl Shared {
             accepted: Cell::new(0),
             flushed: Cell::new(0),
             flush: Signal::new(),
-            read_end: Cell::new(Some(Err(ErrorKind::NotConnected))),
-            write_end: Cell::new(Some(ErrorKind::NotConnected)),
+            read: Cell::new(Half::Unconnected),
+            write: Cell::new(Half::Unconnected),
             reader: Signal::new(),
             writer: Signal::new(),
         }
@@ -85,17 +116,44 @@ impl Shared {
         self.accepted.set(0);
         self.flushed.set(0);
         self.closing.reset();
-        self.read_end.set(None);
-        self.write_end.set(None);
+        self.read.set(Half::Open);
+        self.write.set(Half::Open);
         self.open.set(true);
-        self.result.signal(Ok(()));
+        self.decide(Outcome::Open);
+    }
+
+    /// There is no connection.
+    pub(super) fn failed(&self, error: Error) {
+        self.decide(Outcome::Failed(error));
+    }
+
+    fn decide(&self, outcome: Outcome) {
+        self.outcome.set(outcome);
+        self.decided.signal(());
+    }
+
+    /// Another attempt begins.
+    pub(super) fn undecide(&self) {
+        self.outcome.set(Outcome::Unknown);
+        self.decided.reset();
+    }
+
+    /// The result of the attempt.
+    pub(super) async fn result(&self) -> Result<(), Error> {
+        loop {
+            match self.outcome.get() {
+                Outcome::Unknown => self.decided.wait().await,
+                Outcome::Open => return Ok(()),
+                Outcome::Failed(error) => return Err(error),
+            }
+        }
     }
 
     /// Nothing more is received after the bytes in the pipe, or sent.
     pub(super) fn end(&self, result: Result<usize, ErrorKind>) {
         self.open.set(false);
-        if self.read_end.get().is_none() {
-            self.read_end.set(Some(result));
+        if let Half::Open = self.read.get() {
+            self.read.set(Half::Ended(result));
         }
         self.end_writing(result.err().unwrap_or(ErrorKind::NotConnected));
         self.reader.signal(());
@@ -103,8 +161,8 @@ impl Shared {
 
     /// Nothing more can be sent.
     pub(super) fn end_writing(&self, kind: ErrorKind) {
-        if self.write_end.get().is_none() {
-            self.write_end.set(Some(kind));
+        if let Half::Open = self.write.get() {
+            self.write.set(Half::Ended(Err(kind)));
         }
         self.writer.signal(());
     }
@@ -131,7 +189,7 @@ impl Read for TlsReader<'_> {
             if let Ok(n) = shared.received.try_read(into) {
                 return Ok(n);
             }
-            if let Some(end) = shared.read_end.get() {
+            if let Some(end) = shared.read.get().end() {
                 return end;
             }
             match select(shared.received.read(into), shared.reader.wait()).await {
@@ -154,8 +212,8 @@ impl Write for TlsWriter<'_> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
         let shared = self.0;
         loop {
-            if let Some(kind) = shared.write_end.get() {
-                return Err(kind);
+            if let Some(end) = shared.write.get().end() {
+                return end;
             }
             if let Either::First(n) = select(shared.sent.write(bytes), shared.writer.wait()).await {
                 shared.accepted.set(shared.accepted.get().wrapping_add(n as u32));
@@ -169,7 +227,7 @@ impl Write for TlsWriter<'_> {
         let accepted = shared.accepted.get();
         // The pipe holds fewer bytes than half of the range.
         while accepted.wrapping_sub(shared.flushed.get()).cast_signed() > 0 {
-            if let Some(kind) = shared.write_end.get() {
+            if let Some(Err(kind)) = shared.write.get().end() {
                 return Err(kind);
             }
             select(shared.flush.wait(), shared.writer.wait()).await;

@@ -13,7 +13,7 @@ fmt() {
 # No warning, in any target, without features and with all of them.
 clippy() {
   cargo clippy --workspace --all-targets -- -D warnings
-  cargo clippy -p eio-core --features std,defmt -- -D warnings
+  cargo clippy -p eio-core --features std,defmt,cluster -- -D warnings
   cargo clippy -p eio-monoio --all-targets --all-features -- -D warnings
   cargo clippy -p eio-embassy --all-targets --all-features -- -D warnings
   (cd eio-monoio/examples/apps && cargo clippy --all-targets -- -D warnings)
@@ -36,8 +36,9 @@ prose() { ci/prose.py; }
 # Every combination of features compiles.
 features() {
   local combination
-  for combination in $(powerset std defmt); do cargo check -q -p eio-core --features "$combination"; done
+  for combination in $(powerset std defmt cluster); do cargo check -q -p eio-core --features "$combination"; done
   for combination in $(powerset tls json); do cargo check -q -p eio-monoio --features "$combination"; done
+  cargo check -q -p eio-monoio --features server-bin --bin eio-server
   for combination in $(powerset embassy-net edge-nal log defmt); do
     cargo check -q -p eio-embassy --features "$combination"
   done
@@ -73,6 +74,14 @@ tls() {
   cargo test -p eio-monoio --features tls,json --test memory footprint
   cargo test -p eio-monoio --features tls,json --test proxies causes_by_option
   cargo test -p eio-monoio --features tls,json --doc
+}
+
+# The program eio-server, as a process, with curl and the JavaScript and Python clients. A minute.
+deploy() {
+  (
+    ulimit -n "$(ulimit -Hn)"
+    cargo test -p eio-monoio --features server-bin --bin eio-server --test serve
+  )
 }
 
 # The core and the microcontroller client build for a Cortex-M0+ without std.
@@ -246,7 +255,7 @@ apps() {
 }
 
 # The jobs of CI for each commit.
-ALL=(fmt prose links clippy docs features test tls instructions no_std qemu mcu_size mcu_examples mcu_boards package examples apps)
+ALL=(fmt prose links clippy docs features test tls deploy instructions no_std qemu mcu_size mcu_examples mcu_boards package examples apps)
 
 all() {
   local job

@@ -64,20 +64,23 @@
 //! | [`buffer`] | the receive buffer of all decoders; the sinks that encoders write to |
 //! | [`ws`] | WebSocket frames and opening handshakes for both roles (RFC 6455), negotiation of compression (RFC 7692) |
 //! | [`http`] | HTTP/1.1 heads and bodies for both roles, and URLs (RFC 9110, 9112, 3986) |
+//! | [`proxy_protocol`] | the header by which a TCP balancer states the client's address |
 //! | [`packet`], [`payload`], [`open`] | a packet; a polling body; the JSON of the open packet |
 //! | [`request`] | classification of a request to the Engine.IO path, and its rejections |
 //! | [`session`] | the state machines: heartbeat, upgrade, close |
+//! | `cluster` | with the feature `cluster`: servers that answer for each other |
 //! | [`sid`], [`transport`], [`time`] | small values that all modules share |
 //!
-//! No module imports one that is above it in this order: `session`; `request`, `open`, `payload`, `packet`; `http`,
-//! `ws`; `buffer`, `sid`, `transport`, `time`.
+//! No module imports one that is above it in this order: `cluster`, `session`; `request`, `open`, `payload`, `packet`;
+//! `http`, `ws`, `proxy_protocol`; `buffer`, `sid`, `transport`, `time`.
 //!
 //! # Features
-//! Neither feature is on by default, and neither changes a result.
+//! No feature is on by default, and none changes a result.
 //!
 //! - `std`: UTF-8 validation, base64 and HTTP parsing detect vector instructions at run time, and code that is faster
 //!   replaces code that is smaller.
 //! - `defmt`: `defmt::Format` for values that firmware logs.
+//! - `cluster`: the module `cluster`.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -87,11 +90,15 @@ extern crate std;
 
 pub mod buffer;
 mod bytes;
+#[cfg(feature = "cluster")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cluster")))]
+pub mod cluster;
 pub mod http;
 mod list;
 pub mod open;
 pub mod packet;
 pub mod payload;
+pub mod proxy_protocol;
 pub mod request;
 pub mod session;
 pub mod sid;

@@ -118,22 +118,40 @@ impl<'a> Packet<'a> {
     /// Every [`Error`] ends the session of the record.
     #[inline]
     pub fn parse_text(record: &'a mut [u8]) -> Result<Self, Error> {
-        let kind = *record.first().ok_or(Error::Empty)?;
-        // Outside the match, which borrows the record.
-        if !matches!(kind, b'0'..=b'6' | b'b') {
-            return Err(no_type(record));
+        match record {
+            [b'b', data @ ..] => {
+                decode_base64(data).map(|bytes| Self::Message(Message::Binary(bytes)))
+            }
+            record => Self::parse_text_frame(record),
         }
-        let data = record.get_mut(1..).unwrap_or_default();
+    }
+
+    /// Parses a WebSocket text message of a peer that does not send base64: as [`parse_text`](Self::parse_text), but `b`
+    /// is an unknown type. A server sends it only to a client whose request has `b64=1`. It saves 0.7 KB of a firmware.
+    ///
+    /// ```
+    /// use eio_core::packet::{Error, Packet};
+    ///
+    /// assert_eq!(Packet::parse_text_frame(b"4hello")?, Packet::Message("hello".into()));
+    /// assert_eq!(Packet::parse_text_frame(b"bAQIDBA=="), Err(Error::UnknownType));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`parse_text`](Self::parse_text), without [`Error::Base64`].
+    #[inline]
+    pub fn parse_text_frame(record: &'a [u8]) -> Result<Self, Error> {
+        let (kind, data) = record.split_first().ok_or(Error::Empty)?;
         // Messages first: they are the most frequent packets.
         Ok(match kind {
             b'4' => Self::Message(Message::Text(utf8(data)?)),
-            b'b' => Self::Message(Message::Binary(decode_base64(data)?)),
             b'2' => Self::Ping(utf8(data)?),
             b'3' => Self::Pong(utf8(data)?),
             b'0' => Self::Open(utf8(data)?),
             b'1' => utf8(data).map(|_| Self::Close)?,
             b'5' => utf8(data).map(|_| Self::Upgrade)?,
-            _ => utf8(data).map(|_| Self::Noop)?,
+            b'6' => utf8(data).map(|_| Self::Noop)?,
+            _ => return Err(no_type(record)),
         })
     }
 

@@ -38,6 +38,7 @@ replay! {
     query_obeys_the_laws: "query", laws::query::run;
     path_stays_inside_the_root: "file_path", laws::file_path::run;
     handshake_obeys_the_laws: "open_json", laws::open_json::run;
+    proxy_header_obeys_the_laws: "proxy_protocol", laws::proxy_protocol::run;
     server_session_obeys_the_laws: "server_session", laws::server_session::run;
     client_session_obeys_the_laws: "client_session", laws::client_session::run;
 }

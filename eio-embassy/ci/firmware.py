@@ -22,8 +22,8 @@ from helpers import (CI, CORTEX_M0, EXAMPLES, ROOT, TARGET, WORK, Failure, Proce
 
 # Limits in bytes. The buffers that the firmware `size` lends to the client are not part of the client.
 LENT = 2048
-CLIENT_FLASH_MAX = int(os.environ.get("CLIENT_FLASH_MAX", 26_000))
-CLIENT_RAM_MAX = 2_048
+CLIENT_FLASH_MAX = int(os.environ.get("CLIENT_FLASH_MAX", 25_600))
+CLIENT_RAM_MAX = 1_536
 FLASH_MAX = 98_304
 RAM_MAX = 20_480
 

@@ -5,9 +5,6 @@ use eio_core::packet::Message;
 use eio_core::session::client::OpenParams;
 use eio_core::transport::Transport;
 
-/// The most header fields of a response. Servers behind a proxy send fewer.
-pub(crate) const MAX_HEADERS: usize = 24;
-
 /// The parameters of the open packet that a session needs.
 pub(crate) fn open_params(open: &Open) -> OpenParams {
     OpenParams {

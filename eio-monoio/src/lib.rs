@@ -52,6 +52,7 @@
 //!
 //! - `tls`: `https` and `wss` for the client and the server, with rustls.
 //! - `json`: messages from and to types of serde, in the module `json`; `Client::send_json`, `Received::json`.
+//! - `server-bin`: the program `eio-server`, with its dependencies.
 //!
 //! # Memory
 //! Every queue, buffer and count has a limit, which is an option of [`Config`]. A connection owns a buffer only while it

@@ -116,7 +116,9 @@ impl Graph {
         for path in rust_files(&src) {
             let name = path.strip_prefix(&src).unwrap().with_extension("");
             let name = name.to_str().unwrap().to_owned();
-            if name != "tests" && !name.ends_with("/tests") {
+            // A program is a user of the library.
+            let is_library = !name.starts_with("bin/");
+            if is_library && name != "tests" && !name.ends_with("/tests") {
                 graph.add(&name, &fs::read_to_string(&path).unwrap());
             }
         }

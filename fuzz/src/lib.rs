@@ -42,6 +42,8 @@ targets! {
     file_path: laws::file_path::run, peers::web::file_path;
     /// The JSON of an open packet.
     open_json: laws::open_json::run, peers::json::open;
+    /// The header of the PROXY protocol.
+    proxy_protocol: laws::proxy_protocol::run;
     /// Any sequence of calls of a server session.
     server_session: laws::server_session::run;
     /// Any sequence of calls of a client session.

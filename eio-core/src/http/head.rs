@@ -4,10 +4,11 @@ use nom::Parser;
 use nom::character::complete::u64 as decimal;
 use nom::combinator::all_consuming;
 
+use super::lines::response_framing;
 use super::url::is_authority;
 use super::{Error, Framing, Header, Headers};
 use crate::bytes::{eq_ignore_case, split_once, trim};
-use crate::list::is_tchar;
+use crate::list::{has_token, is_tchar};
 
 /// The head of a request. [`parse`](Self::parse) accepts only valid ones.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +59,12 @@ impl<'h, 'b> RequestHead<'h, 'b> {
     pub fn framing(&self) -> Result<Framing, Error> {
         // "If this is a request message and none of the above are true, then the message body length is
         // zero" (RFC 9112 section 6.3).
-        Ok(announced_framing(self.headers, self.minor_version)?.unwrap_or(Framing::None))
+        Ok(announced_framing(self.headers.iter(), self.minor_version)?.unwrap_or(Framing::None))
     }
 
     /// Whether the client keeps the connection open after the response (RFC 9112 section 9.3).
     pub fn keep_alive(&self) -> bool {
-        keep_alive(self.headers, self.minor_version)
+        keep_alive(self.headers.iter(), self.minor_version)
     }
 
     /// Whether the client waits for `100 Continue` before it sends the body.
@@ -128,36 +129,38 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
     /// # Errors
     /// Those of Content-Length and Transfer-Encoding.
     pub fn framing(&self, request_method: &str) -> Result<Framing, Error> {
-        // RFC 9112 section 6.3, rules 1 and 2: these responses have no body, regardless of their headers.
-        match (self.status, request_method) {
-            (100..=199 | 204 | 304, _) | (_, "HEAD") | (200..=299, "CONNECT") => Ok(Framing::None),
-            _ => {
-                Ok(announced_framing(self.headers, self.minor_version)?
-                    .unwrap_or(Framing::UntilClose))
-            }
-        }
+        response_framing(self.status, request_method, self.minor_version, self.headers.iter())
     }
 
     /// Whether the server keeps the connection open (RFC 9112 section 9.3).
     pub fn keep_alive(&self) -> bool {
-        keep_alive(self.headers, self.minor_version)
+        keep_alive(self.headers.iter(), self.minor_version)
     }
 }
 
 /// RFC 9112 section 9.3.
-fn keep_alive(headers: Headers<'_, '_>, minor_version: u8) -> bool {
-    !headers.has_token("connection", "close")
-        && (minor_version > 0 || headers.has_token("connection", "keep-alive"))
+pub(super) fn keep_alive<'b>(
+    headers: impl Iterator<Item = (&'b str, &'b [u8])>,
+    minor_version: u8,
+) -> bool {
+    let (mut close, mut keep) = (false, minor_version > 0);
+    for (name, value) in headers {
+        if eq_ignore_case(name.as_bytes(), b"connection") {
+            close |= has_token(value, "close");
+            keep |= has_token(value, "keep-alive");
+        }
+    }
+    keep && !close
 }
 
 /// The framing that the headers announce, if any: RFC 9112 section 6.3, rules 3 to 6. Where these leave a choice, the
 /// message is rejected.
-fn announced_framing(
-    headers: Headers<'_, '_>,
+pub(super) fn announced_framing<'b>(
+    headers: impl Iterator<Item = (&'b str, &'b [u8])>,
     minor_version: u8,
 ) -> Result<Option<Framing>, Error> {
     let (mut length, mut coding) = (None, None);
-    for (name, value) in headers.iter() {
+    for (name, value) in headers {
         if eq_ignore_case(name.as_bytes(), b"content-length") {
             if length.replace(value).is_some() {
                 return Err(Error::RepeatedContentLength);
@@ -202,7 +205,7 @@ fn check_host(headers: Headers<'_, '_>, minor_version: u8) -> Result<(), Error> 
 }
 
 /// Rejects bare LF: the only leniency of httparse that cannot be disabled. It rejects bare CR and NUL itself.
-fn check_line_ends(head: &[u8]) -> Result<(), Error> {
+pub(super) fn check_line_ends(head: &[u8]) -> Result<(), Error> {
     // No early exit, so that the loop is vectorized: nearly every head is valid.
     let begins = head.first() == Some(&b'\n');
     let pairs = head.iter().zip(head.get(1..).unwrap_or_default());
@@ -215,7 +218,7 @@ fn check_line_ends(head: &[u8]) -> Result<(), Error> {
 
 /// The error for a head that httparse rejected.
 #[cold]
-fn classify_error(error: httparse::Error, head: &[u8], start_line: Error) -> Error {
+pub(super) fn classify_error(error: httparse::Error, head: &[u8], start_line: Error) -> Error {
     let head = head.trim_ascii_start();
     match error {
         httparse::Error::TooManyHeaders => Error::TooManyHeaders,

@@ -3,7 +3,7 @@
 //! | task | use |
 //! |---|---|
 //! | find the end of a head | [`HeadScanner`] |
-//! | parse it | [`RequestHead`], [`ResponseHead`], [`Headers`], [`Target`] |
+//! | parse it | [`RequestHead`], [`ResponseHead`], [`ResponseLines`], [`Headers`], [`Target`] |
 //! | decode the body | [`BodyDecoder`] |
 //! | write | [`request`], [`request_parts`], [`response`], [`chunk`], [`last_chunk`] |
 //! | parse the URL for a client | [`Url`] |
@@ -34,6 +34,7 @@
 mod body;
 mod head;
 mod headers;
+mod lines;
 mod scanner;
 mod target;
 mod url;
@@ -42,6 +43,7 @@ mod write;
 pub use body::{BodyDecoder, Framing, Step};
 pub use head::{RequestHead, ResponseHead};
 pub use headers::{EMPTY, Header, Headers};
+pub use lines::ResponseLines;
 pub use scanner::HeadScanner;
 pub use target::Target;
 pub use url::{Scheme, Url, UrlError};

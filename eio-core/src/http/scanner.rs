@@ -53,6 +53,7 @@ impl HeadScanner {
     pub fn poll(&mut self, unread: &[u8], max: usize) -> Result<Option<usize>, Error> {
         // Bytes beyond the limit are not searched, or the outcome would depend on how many arrive at once.
         let window = unread.get(..max).unwrap_or(unread);
+        #[cfg(feature = "std")]
         if self.searched == 0 && is_single_head(window) {
             return Ok(Some(window.len()));
         }
@@ -98,6 +99,7 @@ impl HeadScanner {
 
 /// Whether `window` is exactly one valid head without leading empty lines. Most requests are, and a search for the ends
 /// of their lines takes three times as long.
+#[cfg(feature = "std")]
 fn is_single_head(window: &[u8]) -> bool {
     let Some(lines) = window.strip_suffix(b"\r\n\r\n") else { return false };
     // CR and LF occur only in pairs, NUL does not occur, and a CR two bytes after another would be an earlier end.

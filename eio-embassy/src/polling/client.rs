@@ -160,7 +160,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
     ///
     /// # Errors
     /// The session ended in another way before, or the server did not answer within [`Config::close_timeout`].
-    pub async fn disconnect(mut self) -> Result<(), Error> {
+    pub async fn disconnect(&mut self) -> Result<(), Error> {
         let until = now().after(self.close_timeout_ms);
         self.machine.close(now());
         loop {

@@ -4,13 +4,12 @@
 use core::future::pending;
 
 use eio_core::buffer::RecvBuffer;
-use eio_core::http::{self, BodyDecoder, EMPTY, HeadScanner, ResponseHead, Step};
+use eio_core::http::{self, BodyDecoder, HeadScanner, ResponseLines, Step};
 use eio_core::time::Instant;
 
 use crate::error::{Closed, Error};
 use crate::net::connector::Connector;
 use crate::net::transfer::ConnBuffers;
-use crate::session::MAX_HEADERS;
 
 /// A connection that was idle for longer than this, in milliseconds, is not used again. Servers close one after 5 s
 /// (Node), and a request that arrives later is lost.
@@ -78,9 +77,8 @@ impl<'b> Exchange<'b> {
                         self.io.need = 1;
                         return self.io.lost().map_or(Ok(None), Err);
                     };
-                    let mut slots = [EMPTY; MAX_HEADERS];
                     let head = self.io.rx.unread().get(..len).unwrap_or_default();
-                    let head = ResponseHead::parse(head, &mut slots)?;
+                    let head = ResponseLines::parse(head)?;
                     if (100..200).contains(&head.status) {
                         // An interim response; the final one follows (RFC 9110 section 15.2).
                         scanner.reset();

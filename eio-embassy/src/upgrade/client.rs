@@ -148,7 +148,7 @@ impl<'b, D: Connector, U: Connector, G: RngCore> AnyClient<'b, D, U, G> {
     ///
     /// # Errors
     /// As [`Client::disconnect`] and [`PollingClient::disconnect`].
-    pub async fn disconnect(self) -> Result<(), Error> {
+    pub async fn disconnect(&mut self) -> Result<(), Error> {
         match self {
             Self::WebSocket(client) => client.disconnect().await,
             Self::Polling(client) => client.disconnect().await,

@@ -181,7 +181,7 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     ///
     /// # Errors
     /// The session ended in another way before, or the server did not close its side within [`Config::close_timeout`].
-    pub async fn disconnect(mut self) -> Result<(), Error> {
+    pub async fn disconnect(&mut self) -> Result<(), Error> {
         let until = now().after(self.close_timeout_ms);
         self.conn.machine.close(&mut self.conn.rng, now());
         while self.conn.machine.ended().is_none() {

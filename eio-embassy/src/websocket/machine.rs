@@ -7,7 +7,7 @@
 //! Functions that run rarely are `inline(never)`: in one large function a Cortex-M0 runs out of registers, and its
 //! stack frame has room for every inlined callee at once.
 
-use eio_core::http::{EMPTY, Framing, HeadScanner, ResponseHead};
+use eio_core::http::{Framing, HeadScanner, ResponseLines};
 use eio_core::open::Open;
 use eio_core::packet::{Message, Packet};
 use eio_core::request::Reject;
@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::error::{Closed, Error};
 use crate::fmt::debug;
 use crate::net::transfer::ConnBuffers;
-use crate::session::{MAX_HEADERS, MessageSpan, open_params};
+use crate::session::{MessageSpan, open_params};
 
 #[derive(Debug)]
 pub(crate) struct WsMachine<'b> {
@@ -275,11 +275,13 @@ impl<'b> WsMachine<'b> {
             self.io.need = 1;
             return Ok(false);
         };
-        let mut slots = [EMPTY; MAX_HEADERS];
         let head = self.io.rx.unread().get(..len).unwrap_or_default();
-        let head = ResponseHead::parse(head, &mut slots)?;
-        if head.status == 101 {
-            check_response(key, &[], head.status, head.headers.iter()).map_err(Error::Handshake)?;
+        let head = ResponseLines::parse(head)?;
+        if (100..200).contains(&head.status) && head.status != 101 {
+            // An interim response; the final one follows (RFC 9110 section 15.2).
+            scanner.reset();
+        } else if head.status == 101 {
+            check_response(key, &[], head.status, head.iter()).map_err(Error::Handshake)?;
             let _ = self.session.handle_connected();
             self.phase = Phase::Frames;
         } else {
@@ -351,7 +353,7 @@ impl<'b> WsMachine<'b> {
         let payload = self.decoder.payload_mut(&mut self.io.rx, ready);
         let packet = match binary_frame {
             true => Packet::parse_binary(payload),
-            false => Packet::parse_text(payload).map_err(Error::Packet)?,
+            false => Packet::parse_text_frame(payload).map_err(Error::Packet)?,
         };
         if let (Packet::Open(json), false) = (packet, self.session.is_open()) {
             let open = Open::parse(json).map_err(Error::Open)?;

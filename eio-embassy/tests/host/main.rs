@@ -9,6 +9,7 @@ mod net;
 mod peer;
 mod pipe;
 mod polling;
+mod servers;
 mod upgrade;
 mod websocket;
 

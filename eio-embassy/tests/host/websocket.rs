@@ -77,7 +77,6 @@ fn text_and_binary_are_distinguished() {
             peer.frame(true, Opcode::Binary, &[0, 0xff]).await;
             peer.text("4").await;
             peer.frame(true, Opcode::Binary, &[]).await;
-            peer.text("bAQIDBA==").await;
             peer.text("4done").await;
         },
         async |mut client| {
@@ -85,7 +84,6 @@ fn text_and_binary_are_distinguished() {
             assert_eq!(client.recv().await, Ok(Message::Binary(&[0, 0xff])));
             assert_eq!(client.recv().await, Ok(Message::Text("")));
             assert_eq!(client.recv().await, Ok(Message::Binary(&[])));
-            assert_eq!(client.recv().await, Ok(Message::Binary(&[1, 2, 3, 4])));
             assert_eq!(client.recv().await, Ok(Message::Text("done")));
         },
     );

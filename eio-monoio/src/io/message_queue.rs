@@ -6,8 +6,13 @@ use crate::error::SendError;
 
 /// A first-in first-out queue of messages without an allocation for each: records of a five-byte head (kind, length)
 /// and the data, in one vector.
+///
+/// The vector is behind a box, because each session has two queues and most sessions never use them.
 #[derive(Debug, Default)]
-pub(crate) struct MessageQueue {
+pub(crate) struct MessageQueue(Option<Box<Records>>);
+
+#[derive(Debug, Default)]
+struct Records {
     records: Vec<u8>,
     /// Where the first record begins. Invariant: a record boundary, `<= records.len()`.
     first: usize,
@@ -58,6 +63,58 @@ impl MessageQueue {
             Message::Text(text) => (mark | Mark::TEXT, text.as_bytes()),
             Message::Binary(bytes) => (mark, bytes),
         };
+        self.0.get_or_insert_default().push(kind, data);
+    }
+
+    /// The oldest message.
+    pub(crate) fn front(&self) -> Option<Message<'_>> {
+        let (kind, data) = self.0.as_ref()?.front()?;
+        Some(match std::str::from_utf8(data) {
+            Ok(string) if kind & Mark::TEXT != 0 => Message::Text(string),
+            _ => Message::Binary(data),
+        })
+    }
+
+    /// The mark of the oldest message.
+    pub(crate) fn front_mark(&self) -> Mark {
+        let kind = self.0.as_ref().and_then(|records| records.records.get(records.first));
+        Mark(kind.map_or(0, |kind| kind & !Mark::TEXT))
+    }
+
+    /// Drops the oldest message.
+    pub(crate) fn pop(&mut self) {
+        let Some(records) = &mut self.0 else { return };
+        let Some((_, data)) = records.front() else { return };
+        records.first += HEAD + data.len();
+        if self.is_empty() {
+            self.clear();
+        }
+    }
+
+    /// Drops all messages. Small memory is kept for the next message.
+    pub(crate) fn clear(&mut self) {
+        if let Some(records) = &mut self.0 {
+            if records.records.capacity() > KEEP {
+                self.0 = None;
+            } else {
+                records.records.clear();
+                records.first = 0;
+            }
+        }
+    }
+
+    /// Bytes of all records, their heads included.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |records| records.records.len() - records.first)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes() == 0
+    }
+}
+
+impl Records {
+    fn push(&mut self, kind: u8, data: &[u8]) {
         if self.first > self.records.len() / 2 && self.first > KEEP {
             self.records.drain(..self.first);
             self.first = 0;
@@ -69,48 +126,11 @@ impl MessageQueue {
         self.records.extend_from_slice(&data[..len as usize]);
     }
 
-    /// The oldest message.
-    pub(crate) fn front(&self) -> Option<Message<'_>> {
+    /// The kind and the data of the oldest message.
+    fn front(&self) -> Option<(u8, &[u8])> {
         let (&kind, rest) = self.records.get(self.first..)?.split_first()?;
         let (len, rest) = rest.split_first_chunk()?;
-        let data = rest.get(..u32::from_ne_bytes(*len) as usize)?;
-        Some(match std::str::from_utf8(data) {
-            Ok(string) if kind & Mark::TEXT != 0 => Message::Text(string),
-            _ => Message::Binary(data),
-        })
-    }
-
-    /// The mark of the oldest message.
-    pub(crate) fn front_mark(&self) -> Mark {
-        Mark(self.records.get(self.first).map_or(0, |kind| kind & !Mark::TEXT))
-    }
-
-    /// Drops the oldest message.
-    pub(crate) fn pop(&mut self) {
-        let Some(len) = self.front().map(|message| message.len()) else { return };
-        self.first += HEAD + len;
-        if self.is_empty() {
-            self.clear();
-        }
-    }
-
-    /// Drops all messages. Small memory is kept for the next message.
-    pub(crate) fn clear(&mut self) {
-        self.first = 0;
-        if self.records.capacity() > KEEP {
-            self.records = Vec::new();
-        } else {
-            self.records.clear();
-        }
-    }
-
-    /// Bytes of all records, their heads included.
-    pub(crate) fn bytes(&self) -> usize {
-        self.records.len() - self.first
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.first == self.records.len()
+        Some((kind, rest.get(..u32::from_ne_bytes(*len) as usize)?))
     }
 }
 
@@ -163,7 +183,8 @@ mod tests {
             queue.push(Message::Binary(&kilobyte));
             queue.pop();
         }
-        assert!(queue.records.capacity() < 128 * 1024, "{}", queue.records.capacity());
+        let capacity = queue.0.expect("memory").records.capacity();
+        assert!(capacity < 128 * 1024, "{capacity}");
     }
 
     #[test]
@@ -184,6 +205,6 @@ mod tests {
         let mut queue = MessageQueue::default();
         queue.push(Message::Binary(&[0; 100_000]));
         queue.pop();
-        assert_eq!(queue.records.capacity(), 0);
+        assert!(queue.0.is_none());
     }
 }

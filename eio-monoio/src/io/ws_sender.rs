@@ -1,7 +1,7 @@
 //! [`WsSender`]: the sending side of a WebSocket connection, shared by its task and its session.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use eio_core::packet::{Frame, Message};
 use eio_core::ws::{Opcode, encode};
@@ -11,6 +11,7 @@ use crate::io::receipt::{Confirm, WriteConfirms};
 use crate::io::send_buffer::{Batch, SendBuffer};
 use crate::message::{Encoded, OutBuf, never_full};
 use crate::worker::pool::Pool;
+use crate::worker::wakers::WakerSlot;
 
 /// Frames that any task of the worker appends. The connection's task sends all of them at once.
 #[derive(Default)]
@@ -28,7 +29,8 @@ pub(crate) struct WsSender {
     being_polled: Cell<bool>,
     /// The receipts, if one was ever asked for.
     confirms: OnceCell<Box<RefCell<WriteConfirms>>>,
-    waker: RefCell<Option<Waker>>,
+    /// The connection's task.
+    task: WakerSlot,
 }
 
 /// Whether frames can be appended, and how the connection ends.
@@ -182,11 +184,9 @@ impl WsSender {
     /// The taken bytes are sent, or will never be.
     pub(crate) fn finish_batch(&self) {
         self.in_flight.set(0);
-        if self.reader_waits.take()
-            && let Some(waker) = &*self.waker.borrow()
-        {
+        if self.reader_waits.take() {
             // Also during a poll of the task: it has polled the reader already.
-            waker.wake_by_ref();
+            self.task.wake_each_time();
         }
     }
 
@@ -212,26 +212,16 @@ impl WsSender {
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> R,
     ) -> R {
-        self.register(cx);
+        self.task.register(cx);
         self.being_polled.set(true);
         let result = poll(cx);
         self.being_polled.set(false);
         result
     }
 
-    fn register(&self, cx: &mut Context<'_>) {
-        let mut waker = self.waker.borrow_mut();
-        match &*waker {
-            Some(known) if known.will_wake(cx.waker()) => {}
-            _ => *waker = Some(cx.waker().clone()),
-        }
-    }
-
     fn wake(&self) {
-        if !self.being_polled.get()
-            && let Some(waker) = &*self.waker.borrow()
-        {
-            waker.wake_by_ref();
+        if !self.being_polled.get() {
+            self.task.wake_each_time();
         }
     }
 }

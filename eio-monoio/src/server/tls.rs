@@ -97,7 +97,19 @@ impl Tls {
         self
     }
 
+    /// Reads the files and checks every value, as [`Server::bind`](crate::Server::bind) does.
+    ///
+    /// # Errors
+    /// The first option that is outside its range, or whose file cannot be used.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.load().map(drop)
+    }
+
     fn load(&self) -> Result<Arc<ServerConfig>, ConfigError> {
+        range::check(self.handshake_timeout, range::TIMEOUT)
+            .map_err(|problem| ConfigError::new("tls.handshake_timeout", problem))?;
+        range::check(self.record_size, 512..=16_384)
+            .map_err(|problem| ConfigError::new("tls.record_size", problem))?;
         let certificate = |problem| invalid("tls.certificate", &self.certificate, problem);
         let key = |problem| invalid("tls.key", &self.key, problem);
         let chain =
@@ -161,10 +173,6 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new(options: Tls) -> Result<Self, ConfigError> {
-        range::check(options.handshake_timeout, range::TIMEOUT)
-            .map_err(|problem| ConfigError::new("tls.handshake_timeout", problem))?;
-        range::check(options.record_size, 512..=16_384)
-            .map_err(|problem| ConfigError::new("tls.record_size", problem))?;
         let current = Mutex::new(options.load()?);
         Ok(Self { options, current })
     }

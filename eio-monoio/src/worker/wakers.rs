@@ -66,6 +66,15 @@ impl WakerSlot {
         }
     }
 
+    /// Wakes the task, and again at the next call.
+    #[inline]
+    pub(crate) fn wake_each_time(&self) {
+        if let Some(waker) = self.0.take() {
+            waker.wake_by_ref();
+            self.0.set(Some(waker));
+        }
+    }
+
     /// Removes the task without waking it.
     pub(crate) fn clear(&self) {
         self.0.take();
@@ -128,5 +137,9 @@ mod tests {
         slot.wake();
         assert_eq!(first.0.0.load(Ordering::Relaxed), 0);
         assert_eq!(last.0.0.load(Ordering::Relaxed), 1);
+        slot.register(&Context::from_waker(&first.1));
+        slot.wake_each_time();
+        slot.wake_each_time();
+        assert_eq!(first.0.0.load(Ordering::Relaxed), 2);
     }
 }

@@ -225,16 +225,17 @@ pub(crate) fn example_path(name: &str) -> PathBuf {
     path
 }
 
-/// Parses the ready line: `listening on http://ADDR/PATH`, perhaps with more text.
+/// Parses the ready line: `listening on http://ADDR/PATH`, or https, perhaps with more text.
 fn wait_until_ready(lines: &Receiver<String>) -> Option<(String, SocketAddr)> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let line = lines.recv_timeout(left).ok()?;
-        let Some(rest) = line.strip_prefix("listening on http://") else { continue };
-        let target = rest.split_whitespace().next()?;
+        let Some(rest) = line.strip_prefix("listening on ") else { continue };
+        let url = rest.split_whitespace().next()?;
+        let (_scheme, target) = url.split_once("://")?;
         let (addr, _path) = target.split_at_checked(target.find('/')?)?;
-        return Some((format!("http://{target}"), addr.parse().ok()?));
+        return Some((url.to_owned(), addr.parse().ok()?));
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod http;
 pub(crate) mod open_json;
 pub(crate) mod packet;
 pub(crate) mod payload;
+pub(crate) mod proxy_protocol;
 pub(crate) mod query;
 pub(crate) mod server_session;
 pub(crate) mod ws;

@@ -2,14 +2,14 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{SocketAddr, TcpStream as StdStream};
+use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use monoio::net::TcpStream;
+use monoio::net::{TcpStream, UnixStream};
 
 pub(crate) use super::shared::{Received, Written};
 
@@ -62,17 +62,15 @@ impl Socket {
 
     /// Connects over TCP. If the future is dropped before it completes, the descriptor is closed.
     pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self::new(TcpStream::connect_addr(address).await?))
+        let connected = TcpStream::connect_addr(address).await?.into_raw_fd();
+        // SAFETY: `into_raw_fd` hands over the only owner of an open descriptor.
+        Self::adopt(unsafe { OwnedFd::from_raw_fd(connected) })
     }
 
     /// Takes over a socket whose blocking mode is right already.
     pub(super) fn adopt(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self::new(TcpStream::from_std(StdStream::from(fd))?))
-    }
-
-    fn new(stream: TcpStream) -> Self {
-        let shared = SharedStream::new(stream);
-        Self { readiness: Cell::default(), recv_ops: Cell::default(), shared }
+        let shared = SharedStream::new(UnixStream::from_std(fd.into())?);
+        Ok(Self { readiness: Cell::default(), recv_ops: Cell::default(), shared })
     }
 
     /// Sets TCP_NODELAY and, with a `keepalive`, the idle time before the kernel probes the peer.

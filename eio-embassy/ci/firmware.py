@@ -17,6 +17,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 
 import binary
+import tls_checks
 from helpers import (CI, CORTEX_M0, EXAMPLES, ROOT, TARGET, WORK, Failure, Process, build, free_port, modules, need, passed,
                      sensor_server, serve)
 
@@ -166,11 +167,16 @@ class Qemu:
         self.artifacts = build_for_qemu("firmware", "polling")
 
     def boot(self, port, scenario, number, seconds=60, firmware="firmware"):
-        arguments = "".join(f",arg={word}" for word in ("firmware", port, scenario, number))
+        return self.start(self.artifacts / firmware, (port, scenario, number), seconds)
+
+    @staticmethod
+    def start(firmware, words, seconds=60):
+        """Boots firmware with these arguments."""
+        arguments = "".join(f",arg={word}" for word in ("firmware", *words))
         command = [
             "qemu-system-arm", "-M", "lm3s6965evb", "-nographic", "-monitor", "none", "-serial", "none",
             "-semihosting-config", f"enable=on,target=native{arguments}",
-            "-nic", "user,model=stellaris,net=192.0.2.0/24,host=192.0.2.2", "-kernel", self.artifacts / firmware,
+            "-nic", "user,model=stellaris,net=192.0.2.0/24,host=192.0.2.2", "-kernel", firmware,
         ]
         return Process(command, "guest", seconds, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -279,11 +285,11 @@ def rp2040(_):
 
 
 def examples(_):
-    """Runs the examples for Linux: the terminal against both servers, the sensor and TLS against engine.io from npm."""
+    """Runs the examples for Linux: the terminal against both servers, the sensor against engine.io from npm."""
     # A directory of their own, because the workspace builds the same crates with other features.
     built = TARGET / "embedded-host"
     environment = {**os.environ, "CARGO_TARGET_DIR": str(built)}
-    for example in ("host", "sensor", "tls"):
+    for example in ("host", "sensor"):
         subprocess.run(["cargo", "build", "-q", "--locked"], cwd=EXAMPLES / example, env=environment, check=True)
     command = ["cargo", "test", "-q", "--locked", "--lib"]
     subprocess.run(command, cwd=EXAMPLES / "sensor", env=environment, check=True)
@@ -292,7 +298,6 @@ def examples(_):
     server = sensor_server(port, 60)
     Process([built / "debug/sensor", f"127.0.0.1:{port}"], "sensor")
     server.check("sensor: readings and commands, over a loss of the connection")
-    tls(built / "debug/tls")
 
 
 def terminal(program):
@@ -319,44 +324,23 @@ def terminal(program):
             server.stop()
 
 
-def tls(program):
-    certificates()
-    port = free_port()
-    serve("npm", port, 25_000, 20_000, 100_000, WORK / "server.key", WORK / "server.pem")
-
-    def attempt(name, authority):
-        command = [program, "127.0.0.1", port, name, WORK / f"{authority}.der"]
-        process = Process(command, "tls", 60)
-        return process.wait(), process.text().strip()
-
-    _, text = attempt("localhost", "authority")
-    if not text.endswith("hello over TLS"):
-        raise Failure(f"tls: it printed: {text}")
-    passed("tls: a message there and back")
-    for wrong in (("other.example", "authority"), ("localhost", "stranger")):
-        status, text = attempt(*wrong)
-        if status == 0 or "open" in text:
-            raise Failure(f"tls: it accepted a server whose certificate is not for: {' '.join(wrong)}")
-        passed(f"tls: refused ({' '.join(wrong)}): {text}")
+# TLS
 
 
-def certificates():
-    """Makes certificates of an authority, of a server that it signs, and of another authority."""
-    need("openssl")
-    WORK.mkdir(parents=True, exist_ok=True)
+def tls(_):
+    """Runs the client over TLS, on Linux and on an emulated Cortex-M: with three servers, and certificates of every kind."""
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET / "embedded-host")}
+    subprocess.run(["cargo", "build", "-q", "--locked"], cwd=EXAMPLES / "tls", env=environment, check=True)
+    tls_checks.linux(TARGET / "embedded-host/debug/tls")
+    need("qemu-system-arm")
+    need("size", "binutils")
+    firmware = build_for_qemu("tls", features="client,messages,tls") / "tls"
+    tls_checks.check_size(*binary.flash_and_ram(firmware))
 
-    def openssl(*words):
-        subprocess.run(["openssl", *words], cwd=WORK, capture_output=True, check=True)
+    def boot(port, scenario, number, authority):
+        return Qemu.start(firmware, (port, scenario, number, authority))
 
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    for name in ("authority", "stranger"):
-        openssl("req", "-x509", *key, "-sha256", "-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key",
-                "-out", f"{name}.pem")
-        openssl("x509", "-in", f"{name}.pem", "-outform", "der", "-out", f"{name}.der")
-    openssl("req", *key, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr")
-    (WORK / "server.ext").write_text("subjectAltName=DNS:localhost\n")
-    openssl("x509", "-req", "-in", "server.csr", "-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial",
-            "-sha256", "-days", "2", "-extfile", "server.ext", "-out", "server.pem")
+    tls_checks.qemu(boot)
 
 
 def build_by_hand(arguments):
@@ -391,6 +375,7 @@ def main():
     added.add_argument("--soak", type=int, metavar="SECONDS", help="also run the scenario soak")
     command("rp2040", rp2040)
     command("examples", examples)
+    command("tls", tls)
     arguments = parser.parse_args()
     try:
         arguments.function(arguments)

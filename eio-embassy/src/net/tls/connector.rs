@@ -83,10 +83,10 @@ impl<const RECORD: usize> Default for TlsMemory<RECORD> {
 /// # Certificates
 ///
 /// Those of the server must lead to an authority of [`TlsConfig::new`]; each one in between must be that of an authority
-/// (`basicConstraints`, with its path length, key usage and name constraints); all must be valid at the time of the clock;
+/// (`basicConstraints`, with its path length and name constraints); all must be valid at the time of the clock;
 /// the server must prove that it has the key, and its certificate must be for servers and contain the name. That suits
 /// public authorities. Signatures are ECDSA on P-256 with SHA-256, and with the feature `tls-p384` also on P-384 with
-/// SHA-384. Not checked: revocation. Not implemented: RSA, Ed25519, client certificates.
+/// SHA-384. Not checked: revocation, and `keyUsage`. Not implemented: RSA, Ed25519, client certificates.
 ///
 /// # Limits of embedded-tls 0.19
 ///

@@ -68,7 +68,8 @@ pub enum Error {
     /// The future of another `send` was dropped after it had written a part of its message. Send that message again:
     /// it continues where it stopped. The session continues.
     Unfinished,
-    /// Text with U+001E cannot be sent over polling, where that character separates packets. The session continues.
+    /// Text with U+001E. Over polling that character separates packets, so no transport sends it: send it as bytes. The
+    /// session continues.
     Separator,
     /// The server did not upgrade the session to a WebSocket, and without a second connection the session cannot
     /// continue by polling.
@@ -200,7 +201,7 @@ impl fmt::Display for Error {
             }
             Self::TooLarge { max } => write!(f, "the message is larger than {max} bytes"),
             Self::Unfinished => f.write_str("another message is partly sent"),
-            Self::Separator => f.write_str("text with U+001E cannot be sent over polling"),
+            Self::Separator => f.write_str("text with U+001E, which polling cannot carry"),
             Self::UpgradeFailed => f.write_str("the server did not upgrade the session"),
             #[cfg(feature = "tls")]
             Self::Tls(error) => error.fmt(f),

@@ -2,8 +2,11 @@
 
 use eio_core::open::Open;
 use eio_core::packet::Message;
+use eio_core::payload::SEPARATOR;
 use eio_core::session::client::OpenParams;
 use eio_core::transport::Transport;
+
+use crate::error::Error;
 
 /// The parameters of the open packet that a session needs.
 pub(crate) fn open_params(open: &Open) -> OpenParams {
@@ -11,6 +14,15 @@ pub(crate) fn open_params(open: &Open) -> OpenParams {
         ping_interval_ms: open.ping_interval_ms,
         ping_timeout_ms: open.ping_timeout_ms,
         offers_websocket: open.upgrades.contains(Transport::WebSocket),
+    }
+}
+
+/// docs/protocol.md 1.9: refused over a WebSocket as well, so that the answer does not depend on an upgrade.
+pub(crate) fn check_separator(message: Message<'_>) -> Result<(), Error> {
+    match message {
+        // Not `contains`, which is larger in flash.
+        Message::Text(text) if text.bytes().any(|byte| byte == SEPARATOR) => Err(Error::Separator),
+        _ => Ok(()),
     }
 }
 

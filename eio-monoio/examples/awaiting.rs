@@ -20,7 +20,7 @@ impl AsyncHandler for Greeter {
     async fn message(&self, socket: Socket<()>, message: OwnedMessage) {
         if let OwnedMessage::Text(name) = message {
             let greeting = self.greeting(&name).await;
-            socket.send(greeting.as_str()).await.ok(); // an error means that the session has ended
+            socket.send(greeting).await.ok(); // an error means that the session has ended
         }
     }
 }

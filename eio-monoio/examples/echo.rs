@@ -34,6 +34,9 @@ struct Options {
     max_payload: usize,
     #[arg(long, default_value = "/engine.io/")]
     path: String,
+    /// The name of this server in its sids, for a balancer that routes by it
+    #[arg(long)]
+    tag: Option<String>,
     /// polling, websocket or both
     #[arg(long, value_delimiter = ',', default_value = "polling,websocket", value_parser = transport)]
     transports: Vec<Transport>,
@@ -118,11 +121,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .transports(options.transports)
         .cors(options.cors)
         .share_port(options.share_port)
+        // An echo of any text, as engine.io sends it.
+        .separator_over_websocket(true)
         .shutdown_grace(Duration::from_millis(options.shutdown_grace_ms))
         .drain_on_signal(options.drain_ms.is_some())
         .handle_signals(true);
     if let Some(time) = options.drain_ms {
         config = config.drain_time(Duration::from_millis(time));
+    }
+    if let Some(tag) = options.tag {
+        config = config.tag(tag);
     }
     if let Some(workers) = options.workers {
         config = config.workers(workers);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use eio_monoio::client::{self, Client, Connect, ConnectError, Event, Fault, Remote};
+use eio_monoio::client::{self, Client, Connect, ConnectError, Event, Fault, RemoteClient};
 use eio_monoio::{CloseReason, Driver, OwnedMessage, PerMessageDeflate, Transport};
 
 /// Talk to an Engine.IO server
@@ -176,7 +176,7 @@ fn connect(options: &Options) -> std::io::Result<Connect> {
 }
 
 /// Standard input blocks: it is read on a thread of its own.
-fn send_lines(remote: Remote, options: &Options, log: Log) {
+fn send_lines(remote: RemoteClient, options: &Options, log: Log) {
     let (binary, stay) = (options.binary, options.stay);
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().split(b'\n').map_while(Result::ok) {

@@ -63,7 +63,7 @@ struct Web {
 }
 
 async fn say(State(web): State<Web>, text: String) -> StatusCode {
-    match web.sessions.broadcast(text.as_str()) {
+    match web.sessions.broadcast(text) {
         Ok(()) => StatusCode::NO_CONTENT,
         // A mailbox is full, or the server has ended.
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -2,6 +2,6 @@
 
 fn main() -> Result<(), eio_monoio::ServeError> {
     eio_monoio::serve("127.0.0.1:3000", async |socket, message| {
-        socket.send(&message).await.ok(); // an error means that the session has ended
+        socket.send(message).await.ok(); // an error means that the session has ended
     })
 }

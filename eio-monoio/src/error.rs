@@ -103,7 +103,9 @@ pub enum SendError {
     /// The session sends a packet of this type by itself, when it is due; see
     /// [`Socket::try_send_packet`](crate::Socket::try_send_packet).
     Reserved,
-    /// Text with U+001E. That character separates packets in a polling body, so the text would become two packets.
+    /// Text with U+001E. That character separates packets in a polling body, so the text would become two packets. Send it
+    /// as bytes, or over WebSockets only: `separator_over_websocket` of [`Config`](crate::Config::separator_over_websocket)
+    /// and [`Connect`](crate::client::Connect::separator_over_websocket).
     Separator,
     /// The value has no JSON form: a map has a key that is not a string or number, or its `Serialize` fails.
     NotJson,

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! eio_monoio::serve("127.0.0.1:3000", async |socket, message| {
-//!     socket.send(&message).await.ok(); // an error means that the session has ended
+//!     socket.send(message).await.ok(); // an error means that the session has ended
 //! })?;
 //! # Ok::<(), eio_monoio::ServeError>(())
 //! ```
@@ -43,7 +43,7 @@
 //! | `web` | pure functions over request heads: CORS, cookies, compression, files, proxies | [`Cors`], [`OriginPredicate`], [`Cookie`], [`SameSite`], [`Files`], [`ForwardedBy`], [`RequestInfo`] |
 //! | `deflate` | permessage-deflate (RFC 7692) | [`PerMessageDeflate`] |
 //! | `worker` | one thread: runtime, timers, buffers, tasks, mailbox | [`Driver`], [`spawn`], [`sleep`], [`timeout`], [`Elapsed`], [`Task`], [`blocking`] |
-//! | top | errors, messages, counters, messages as JSON | [`ServeError`], [`ConfigError`], [`SendError`], [`SpawnError`], [`OwnedMessage`], [`Metrics`], [`WorkerMetrics`], `json` |
+//! | top | errors, messages, counters, messages as JSON | [`ServeError`], [`ConfigError`], [`SendError`], [`SpawnError`], [`OwnedMessage`], [`AsMessage`], [`Metrics`], [`WorkerMetrics`], `json` |
 //!
 //! [`Message`], [`Packet`], [`CloseReason`], [`Sid`], [`InvalidSid`] and [`Transport`] are those of `eio-core`.
 //!
@@ -103,7 +103,7 @@ pub use eio_core::transport::Transport;
 pub use error::{ConfigError, SendError, ServeError, SpawnError};
 pub use io::raw_websocket::PlainSocket;
 pub use io::receipt::Receipt;
-pub use message::OwnedMessage;
+pub use message::{AsMessage, OwnedMessage};
 pub use metrics::{Metrics, WorkerMetrics};
 pub use server::async_handler::{AsyncHandler, OnMessage};
 pub use server::config::{Config, Dispatch};

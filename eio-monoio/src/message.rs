@@ -1,5 +1,7 @@
-//! [`OwnedMessage`] and [`Encoded`]: messages that own or share their bytes, for code that cannot borrow them.
+//! [`AsMessage`], [`OwnedMessage`] and [`Encoded`]: values that can be sent, and messages that own or share their bytes.
 
+use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use eio_core::buffer::{Overflow, Sink};
@@ -11,8 +13,7 @@ use crate::error::SendError;
 
 /// A message that owns its bytes: for a handler that awaits, and for sending to other threads.
 ///
-/// [`Message`] borrows from the receive buffer, and is `Copy`. Functions that take `impl Into<Message>` accept a
-/// reference to this type.
+/// [`Message`] borrows from the receive buffer, and is `Copy`. Functions that send accept both: see [`AsMessage`].
 ///
 /// ```
 /// use eio_monoio::{Message, OwnedMessage};
@@ -37,7 +38,134 @@ impl OwnedMessage {
             Self::Binary(bytes) => Message::Binary(bytes),
         }
     }
+
+    /// The text of a text message; `None` for a binary message.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Binary(_) => None,
+        }
+    }
 }
+
+/// A value that can be sent as a message: text, bytes, a [`Message`] or an [`OwnedMessage`], by value or by reference.
+///
+/// Text becomes a text message, bytes a binary one. Sending copies the bytes into the queue of the session, except for
+/// owned values that go to another thread. Types of the application may implement it.
+///
+/// ```
+/// use eio_monoio::{AsMessage, Message, Socket};
+///
+/// /// Text of the protocol of an application.
+/// struct Command(String);
+///
+/// impl AsMessage for Command {
+///     fn as_message(&self) -> Message<'_> {
+///         Message::Text(&self.0)
+///     }
+/// }
+///
+/// fn send(socket: &Socket<()>, picture: Vec<u8>) {
+///     socket.try_send("text").ok();
+///     socket.try_send(format!("{} bytes follow", picture.len())).ok();
+///     socket.try_send(&picture).ok();
+///     socket.try_send(Command("stop".to_owned())).ok();
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as a message",
+    label = "neither text nor bytes",
+    note = "a message is text (`&str`, `String`), bytes (`&[u8]`, `Vec<u8>`), a `Message` or an `OwnedMessage`",
+    note = "send another value as text: `value.to_string()`, or as JSON: `eio_monoio::json::to_message(&value)` (feature `json`)"
+)]
+pub trait AsMessage {
+    /// The message, with borrowed bytes.
+    fn as_message(&self) -> Message<'_>;
+
+    /// The message with its own bytes, for another thread. Owned text and bytes are moved, other values copied.
+    fn into_owned_message(self) -> OwnedMessage
+    where
+        Self: Sized,
+    {
+        self.as_message().into()
+    }
+}
+
+impl AsMessage for Message<'_> {
+    #[inline]
+    fn as_message(&self) -> Message<'_> {
+        *self
+    }
+}
+
+impl AsMessage for OwnedMessage {
+    fn as_message(&self) -> Message<'_> {
+        self.borrow()
+    }
+
+    fn into_owned_message(self) -> OwnedMessage {
+        self
+    }
+}
+
+impl AsMessage for str {
+    #[inline]
+    fn as_message(&self) -> Message<'_> {
+        Message::Text(self)
+    }
+}
+
+impl AsMessage for String {
+    fn as_message(&self) -> Message<'_> {
+        Message::Text(self)
+    }
+
+    fn into_owned_message(self) -> OwnedMessage {
+        OwnedMessage::Text(self)
+    }
+}
+
+impl AsMessage for [u8] {
+    #[inline]
+    fn as_message(&self) -> Message<'_> {
+        Message::Binary(self)
+    }
+}
+
+impl AsMessage for Vec<u8> {
+    fn as_message(&self) -> Message<'_> {
+        Message::Binary(self)
+    }
+
+    fn into_owned_message(self) -> OwnedMessage {
+        OwnedMessage::Binary(self)
+    }
+}
+
+impl<const N: usize> AsMessage for [u8; N] {
+    fn as_message(&self) -> Message<'_> {
+        Message::Binary(self)
+    }
+}
+
+impl<T: AsMessage + ToOwned + ?Sized> AsMessage for Cow<'_, T> {
+    fn as_message(&self) -> Message<'_> {
+        (**self).as_message()
+    }
+}
+
+macro_rules! as_message_by_reference {
+    ($($pointer:ty),*) => {$(
+        impl<T: AsMessage + ?Sized> AsMessage for $pointer {
+            #[inline]
+            fn as_message(&self) -> Message<'_> {
+                (**self).as_message()
+            }
+        }
+    )*};
+}
+
+as_message_by_reference!(&T, &mut T, Box<T>, Rc<T>, Arc<T>);
 
 impl From<String> for OwnedMessage {
     fn from(text: String) -> Self {
@@ -96,8 +224,8 @@ impl<'a> From<&'a OwnedMessage> for Message<'a> {
     }
 }
 
-/// docs/protocol.md 1.9: U+001E separates the packets of a polling body, and there is no escape for it. A client refuses
-/// text with it over a WebSocket as well, so that the answer does not depend on an upgrade.
+/// docs/protocol.md 1.9: U+001E separates the packets of a polling body, and there is no escape for it. Text with it is
+/// refused over a WebSocket as well, unless an option permits it, so that the answer does not depend on an upgrade.
 #[inline]
 pub(crate) fn check_separator(message: Message<'_>) -> Result<(), SendError> {
     match message {
@@ -217,6 +345,41 @@ mod tests {
         assert!(texts.iter().all(|owned| owned.borrow() == Message::Text("a")));
         let owned = [OwnedMessage::from(&bytes), (&bytes[..]).into(), (&[1]).into(), bytes.into()];
         assert!(owned.iter().all(|owned| owned.borrow() == Message::Binary(&[1])));
+    }
+
+    #[test]
+    fn text_and_bytes_are_sent_by_value_and_by_reference() {
+        fn is(expected: Message<'_>, value: impl AsMessage) {
+            assert_eq!(value.as_message(), expected);
+            assert_eq!(value.into_owned_message().borrow(), expected);
+        }
+        let text = String::from("a");
+        is(Message::Text("a"), "a");
+        is(Message::Text("a"), &text);
+        is(Message::Text("a"), Cow::Borrowed("a"));
+        is(Message::Text("a"), Arc::<str>::from("a"));
+        is(Message::Text("a"), OwnedMessage::from("a"));
+        is(Message::Text("a"), Message::Text("a"));
+        is(Message::Text("a"), text);
+        let bytes = vec![1];
+        is(Message::Binary(&[1]), [1]);
+        is(Message::Binary(&[1]), b"\x01");
+        is(Message::Binary(&[1]), &bytes[..]);
+        is(Message::Binary(&[1]), &bytes);
+        is(Message::Binary(&[1]), OwnedMessage::from(&bytes));
+        is(Message::Binary(&[1]), bytes);
+    }
+
+    #[test]
+    fn owned_bytes_are_moved_to_another_thread() {
+        let text = String::from("moved");
+        let pointer = text.as_ptr();
+        let OwnedMessage::Text(moved) = text.into_owned_message() else { panic!("text") };
+        assert_eq!(moved.as_ptr(), pointer);
+        let bytes = vec![1, 2];
+        let pointer = bytes.as_ptr();
+        let OwnedMessage::Binary(moved) = bytes.into_owned_message() else { panic!("binary") };
+        assert_eq!(moved.as_ptr(), pointer);
     }
 
     #[test]

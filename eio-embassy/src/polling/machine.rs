@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::fmt::debug;
 use crate::polling::http::Exchange;
-use crate::session::{MessageSpan, open_params};
+use crate::session::{MessageSpan, check_separator, open_params};
 
 /// A pong and a separator, for which the body of each POST has room.
 const PONG: usize = 2;
@@ -148,11 +148,7 @@ impl<'b> PollingMachine<'b> {
         if Packet::Message(message).text_len() > max {
             return Err(Error::TooLarge { max: u32::try_from(max).unwrap_or(u32::MAX) });
         }
-        if let Message::Text(text) = message
-            && text.as_bytes().contains(&SEPARATOR)
-        {
-            return Err(Error::Separator);
-        }
+        check_separator(message)?;
         while let Some(lane) = self.session.poll_lane(true) {
             if self.start(lane, Some(message), now) {
                 return Ok(true);

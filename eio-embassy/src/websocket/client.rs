@@ -146,7 +146,8 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     /// `pingTimeout`, because a ping cannot be answered between the frames of a message.
     ///
     /// # Errors
-    /// - [`Error::TooLarge`], [`Error::Unfinished`]: this message cannot be sent, the session continues.
+    /// - [`Error::TooLarge`], [`Error::Unfinished`], [`Error::Separator`]: this message cannot be sent, the session
+    ///   continues.
     /// - Any other: the session has ended.
     pub async fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), Error> {
         let message = message.into();

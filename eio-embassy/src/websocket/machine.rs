@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::error::{Closed, Error};
 use crate::fmt::debug;
 use crate::net::transfer::ConnBuffers;
-use crate::session::{MessageSpan, open_params};
+use crate::session::{MessageSpan, check_separator, open_params};
 
 #[derive(Debug)]
 pub(crate) struct WsMachine<'b> {
@@ -193,6 +193,7 @@ impl<'b> WsMachine<'b> {
         if u32::try_from(len).is_ok_and(|len| len > self.max_payload) {
             return Err(Error::TooLarge { max: self.max_payload });
         }
+        check_separator(message)?;
         let room = self.io.out.room().saturating_sub(TX_RESERVE);
         let fits = self.fits(message);
         let whole = ws::encoded_len(len, true);

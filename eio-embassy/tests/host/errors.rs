@@ -272,6 +272,8 @@ fn message_larger_than_max_payload_is_not_sent() {
             assert_eq!(client.send(&[0; 1_001][..]).await, too_long);
             // The type of a text message is one more byte.
             assert_eq!(client.send("a".repeat(1_000).as_str()).await, too_long);
+            // docs/protocol.md 1.9: as over polling.
+            assert_eq!(client.send("a\u{1e}b").await, Err(Error::Separator));
             client.send(&[0; 1_000][..]).await.unwrap();
             client.flushed().await.unwrap();
         },

@@ -49,7 +49,7 @@ impl Handler for Room {
     ) -> impl Future<Output = ()> + use<'s> {
         if let Message::Text(text) = message {
             match socket.data().get() {
-                Some(name) => socket.server().broadcast(format!("{name}\n{text}").as_str()),
+                Some(name) => socket.server().broadcast(format!("{name}\n{text}")),
                 None => join(socket, text),
             }
         }
@@ -58,7 +58,7 @@ impl Handler for Room {
 
     async fn disconnect(&self, socket: &Socket<OnceCell<String>>, _: CloseReason) {
         if let Some(name) = socket.data().get() {
-            socket.server().broadcast(format!("\n{name} left").as_str());
+            socket.server().broadcast(format!("\n{name} left"));
         }
     }
 }
@@ -69,7 +69,7 @@ fn join(socket: &Socket<OnceCell<String>>, text: &str) {
         return socket.disconnect();
     }
     let name = socket.data().get_or_init(|| name);
-    socket.server().broadcast(format!("\n{name} joined").as_str());
+    socket.server().broadcast(format!("\n{name} joined"));
 }
 
 /// There is nothing to await: the next message may be delivered.

@@ -205,7 +205,7 @@ impl Connect {
     /// The number of bytes queued for the server from which no more are accepted.
     ///
     /// **Default:** 1 MiB. **Range:** 1 byte to 2 GiB. From there on [`Client::send`] waits and [`Client::try_send`]
-    /// returns [`SendError::Full`](crate::client::SendError::Full). A [`Remote`](crate::client::Remote) has a mailbox
+    /// returns [`SendError::Full`](crate::client::SendError::Full). A [`RemoteClient`](crate::client::RemoteClient) has a mailbox
     /// of the same size besides.
     pub fn outbound_high_water(mut self, bytes: usize) -> Self {
         self.options.outbound_high_water = bytes;
@@ -218,6 +218,21 @@ impl Connect {
     /// because pings are not received either.
     pub fn inbound_high_water(mut self, bytes: usize) -> Self {
         self.options.inbound_high_water = bytes;
+        self
+    }
+}
+
+/// # Messages
+impl Connect {
+    /// Whether text with U+001E is sent while a WebSocket carries the session. Polling cannot carry it: that character
+    /// separates the packets of a body.
+    ///
+    /// **Default:** false: [`SendError::Separator`](crate::client::SendError::Separator) over every transport, so that the
+    /// answer does not depend on an upgrade.
+    ///
+    /// Engine.IO: true, and the server receives such text as several packets over polling.
+    pub fn separator_over_websocket(mut self, send: bool) -> Self {
+        self.options.separator_over_websocket = send;
         self
     }
 }

@@ -8,7 +8,7 @@ use eio_core::packet::Message;
 
 use crate::client::error::{Closed, UpgradeFailed};
 use crate::error::SendError;
-use crate::message::OwnedMessage;
+use crate::message::{AsMessage, OwnedMessage};
 use crate::worker::pool::Pool;
 
 /// An event of a client's session, returned by [`Client::next`](crate::client::Client::next), and with owned messages by
@@ -25,7 +25,7 @@ use crate::worker::pool::Pool;
 ///         Event::Message(message) => println!("{message:?}"),
 ///         Event::Upgraded => println!("upgraded to a WebSocket"),
 ///         Event::UpgradeFailed(why) => println!("still polling: {why}"),
-///         Event::Unsent(error) => println!("a message of a Remote was dropped: {error}"),
+///         Event::Unsent(error) => println!("a message of a RemoteClient was dropped: {error}"),
 ///         Event::Closed(closed) => println!("closed: {closed}"),
 ///         _ => {}
 ///     }
@@ -41,7 +41,7 @@ pub enum Event<M = Received> {
     Upgraded,
     /// The upgrade failed: polling still carries the session, and no other upgrade is attempted.
     UpgradeFailed(UpgradeFailed),
-    /// A message of a [`Remote`](crate::client::Remote) was dropped, for this reason. Not reported while 16 events other
+    /// A message of a [`RemoteClient`](crate::client::RemoteClient) was dropped, for this reason. Not reported while 16 events other
     /// than messages are in the inbox.
     Unsent(SendError),
     /// The session has ended. It is the last event of the session.
@@ -133,6 +133,16 @@ impl Deref for Received {
 impl<'a> From<&'a Received> for Message<'a> {
     fn from(received: &'a Received) -> Self {
         received.message.borrow()
+    }
+}
+
+impl AsMessage for Received {
+    fn as_message(&self) -> Message<'_> {
+        self.message.borrow()
+    }
+
+    fn into_owned_message(self) -> OwnedMessage {
+        self.into_owned()
     }
 }
 

@@ -52,7 +52,7 @@ pub trait ClientHandler {
         async {}
     }
 
-    /// A message of a [`Remote`](crate::client::Remote) was dropped; see [`Event::Unsent`].
+    /// A message of a [`RemoteClient`](crate::client::RemoteClient) was dropped; see [`Event::Unsent`].
     fn unsent(&self, _client: &Client, _why: SendError) -> impl Future<Output = ()> {
         async {}
     }

@@ -65,11 +65,11 @@ use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use eio_core::packet::Message;
 use eio_core::session::CloseReason;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
+use crate::message::AsMessage;
 use crate::worker::context::WorkerContext;
 use options::Options;
 use session::Session;
@@ -84,7 +84,7 @@ pub use error::{Closed, ConnectError, Content, Fault, OsError, UpgradeFailed};
 pub use event::{Event, Received};
 pub use handle::Handle;
 pub use handler::ClientHandler;
-pub use remote::Remote;
+pub use remote::RemoteClient;
 pub use runtime::block_on;
 
 /// A client with a session.
@@ -93,7 +93,7 @@ pub use runtime::block_on;
 /// [`abort`](Self::abort) ends it; [`reconnect`](Self::reconnect) then opens another one. Dropping the client ends its
 /// session at once, and its tasks and sockets when the worker polls them next.
 ///
-/// All methods take `&self`: an [`Rc`] of a client serves several tasks of its worker. Other threads use a [`Remote`].
+/// All methods take `&self`: an [`Rc`] of a client serves several tasks of its worker. Other threads use a [`RemoteClient`].
 /// If several tasks wait for [`next`](Self::next), each event is returned to one of them.
 ///
 /// ```no_run
@@ -202,8 +202,8 @@ impl Client {
     ///
     /// # Errors
     /// [`SendError::Closed`], [`SendError::TooLarge`] and [`SendError::Separator`].
-    pub async fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        let (session, message) = (self.session(), message.into());
+    pub async fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
+        let (session, message) = (self.session(), message.as_message());
         loop {
             match session.try_send(message) {
                 Err(SendError::Full) => poll_fn(|cx| session.poll_room(cx)).await,
@@ -216,8 +216,8 @@ impl Client {
     ///
     /// # Errors
     /// [`SendError::Full`], and the errors of [`send`](Self::send).
-    pub fn try_send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        self.session().try_send(message.into())
+    pub fn try_send(&self, message: impl AsMessage) -> Result<(), SendError> {
+        self.session().try_send(message.as_message())
     }
 
     /// [Sends](Self::send) a value as JSON text, as python-engineio sends dicts and lists.
@@ -331,7 +331,7 @@ impl Client {
     /// # Errors
     /// An error of the kernel if no descriptors are left, or [`io::ErrorKind::Other`](std::io::ErrorKind::Other) if the
     /// client's worker has ended.
-    pub fn remote(&self) -> std::io::Result<Remote> {
+    pub fn remote(&self) -> std::io::Result<RemoteClient> {
         self.check_worker().map_err(std::io::Error::other)?;
         remote::remote(&self.worker, &self.session())
     }

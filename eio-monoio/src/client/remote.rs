@@ -1,4 +1,4 @@
-//! [`Remote`]: a handle to a client's session for other threads.
+//! [`RemoteClient`]: a handle to a client's session for other threads.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use crate::client::session::Session;
 use crate::error::SendError;
-use crate::message::OwnedMessage;
+use crate::message::{AsMessage, OwnedMessage};
 use crate::worker::context::WorkerContext;
 use crate::worker::mailbox::{Mailbox, MailboxReceiver, Undelivered};
 
@@ -38,7 +38,7 @@ use crate::worker::mailbox::{Mailbox, MailboxReceiver, Undelivered};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Remote(Arc<Shared>);
+pub struct RemoteClient(Arc<Shared>);
 
 struct Shared {
     mailbox: Mailbox<Command>,
@@ -53,7 +53,7 @@ enum Command {
     Disconnect,
 }
 
-impl Remote {
+impl RemoteClient {
     /// Sends a message, as [`Client::send`](crate::client::Client::send) does.
     ///
     /// If the session refuses the message later, it is dropped, and the client receives
@@ -63,8 +63,8 @@ impl Remote {
     /// [`SendError::Full`] if the mailbox, which is read while the session's queue has room, has reached the client's
     /// [`outbound_high_water`](crate::client::Connect::outbound_high_water), and [`SendError::Closed`] if the session has
     /// ended.
-    pub fn send(&self, message: impl Into<OwnedMessage>) -> Result<(), SendError> {
-        let message = message.into();
+    pub fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
+        let message = message.into_owned_message();
         let size = message.borrow().len();
         self.submit(Command::Send(message), size, self.0.limit)
     }
@@ -90,19 +90,22 @@ impl Remote {
     }
 }
 
-impl std::fmt::Debug for Remote {
+impl std::fmt::Debug for RemoteClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Remote").finish_non_exhaustive()
+        f.debug_struct("RemoteClient").finish_non_exhaustive()
     }
 }
 
 /// Creates a handle, and the task that executes its commands until the session has ended.
-pub(crate) fn remote(worker: &Rc<WorkerContext>, session: &Rc<Session>) -> io::Result<Remote> {
+pub(crate) fn remote(
+    worker: &Rc<WorkerContext>,
+    session: &Rc<Session>,
+) -> io::Result<RemoteClient> {
     let (mailbox, wake_rx) = Mailbox::new()?;
     let receiver = MailboxReceiver::new(wake_rx)?;
     let limit = session.settings.options.outbound_high_water;
     let shared = Arc::new(Shared { mailbox, limit, ended: AtomicBool::new(false) });
-    let remote = Remote(shared.clone());
+    let remote = RemoteClient(shared.clone());
     let session = session.clone();
     worker.tasks.spawn(async move {
         let mut commands = Vec::new();

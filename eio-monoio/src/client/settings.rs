@@ -348,11 +348,12 @@ mod tests {
     #[test]
     fn every_option_is_checked_or_unrestricted() {
         /// The URL has an error of its own, `tls` holds several options, and the others are booleans.
-        const OTHERS: [&str; 7] = [
+        const OTHERS: [&str; 8] = [
             "url",
             "tls",
             "upgrade",
             "remember_upgrade",
+            "separator_over_websocket",
             "try_all_transports",
             "nodelay",
             "handle_sigint",

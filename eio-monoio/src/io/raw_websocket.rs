@@ -15,7 +15,7 @@ use crate::io::http_conn::HttpConn;
 use crate::io::ws_conn::{self, WsConn};
 use crate::io::ws_reader::WsReader;
 use crate::io::ws_sender::WsSender;
-use crate::message::{OutBuf, never_full};
+use crate::message::{AsMessage, OutBuf, never_full};
 use crate::worker::context::WorkerContext;
 use crate::worker::tasks::Stopped;
 
@@ -54,8 +54,8 @@ impl PlainSocket {
     }
 
     /// Queues a message. After [`close`](Self::close) or the end of the connection the message is discarded.
-    pub fn send<'m>(&self, message: impl Into<Message<'m>>) {
-        self.sender.raw_message(&self.worker.pool, message.into(), self.mask());
+    pub fn send(&self, message: impl AsMessage) {
+        self.sender.raw_message(&self.worker.pool, message.as_message(), self.mask());
     }
 
     /// The number of bytes that are queued: those that the kernel has not accepted yet.

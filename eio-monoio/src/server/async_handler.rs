@@ -45,7 +45,7 @@ use crate::web::request::RequestInfo;
 ///         eio_monoio::sleep(Duration::from_millis(100)).await;
 ///         if let OwnedMessage::Text(text) = message {
 ///             let line = format!("{}: {text}", socket.data().name);
-///             socket.send(line.as_str()).await.ok(); // an error means that the session has ended
+///             socket.send(line).await.ok(); // an error means that the session has ended
 ///         }
 ///     }
 /// }

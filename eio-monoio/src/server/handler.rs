@@ -43,7 +43,7 @@ use crate::web::request::RequestInfo;
 ///     }
 ///
 ///     async fn open(&self, socket: &Socket<User>) {
-///         socket.send(format!("welcome, {}", socket.data().name).as_str()).await.ok();
+///         socket.send(format!("welcome, {}", socket.data().name)).await.ok();
 ///     }
 ///
 ///     fn message<'s>(
@@ -80,7 +80,7 @@ use crate::web::request::RequestInfo;
 ///         let (socket, message) = (socket.clone(), OwnedMessage::from(message));
 ///         async move {
 ///             eio_monoio::sleep(Duration::from_millis(100)).await;
-///             socket.send(&message).await.ok(); // an error means that the session has ended
+///             socket.send(message).await.ok(); // an error means that the session has ended
 ///         }
 ///     }
 /// }

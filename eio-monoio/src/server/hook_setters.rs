@@ -165,6 +165,8 @@ where
     /// If the sid is in use or illegal, or the function panics, there is no session: the request is answered 400 with
     /// code 3.
     ///
+    /// With [`Config::tag`](crate::Config::tag) the session gets `<tag>.<sid>`.
+    ///
     /// A client needs nothing but the sid to take part in a session, so a sid that can be guessed gives access to its
     /// messages. A sid of this function is looked up in a table that all workers share, at about 150 bytes for each
     /// session.

@@ -50,7 +50,7 @@ use crate::web::files::Files;
 ///
 /// ```no_run
 /// eio_monoio::serve("127.0.0.1:3000", async |socket, message| {
-///     socket.send(&message).await.ok(); // an error means that the session has ended
+///     socket.send(message).await.ok(); // an error means that the session has ended
 /// })?;
 /// # Ok::<(), eio_monoio::ServeError>(())
 /// ```
@@ -126,7 +126,7 @@ impl Server<()> {
     /// use eio_monoio::{Config, Files, Server};
     ///
     /// let server = Server::on_message(async |socket, message| {
-    ///     socket.send(&message).await.ok();
+    ///     socket.send(message).await.ok();
     /// });
     /// let files = Files::new().route("/", "index.html");
     /// let running = server.config(Config::new().workers(1)).files(files).bind("127.0.0.1:0")?;

@@ -10,12 +10,11 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use eio_core::packet::Message;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::error::{SendError, SpawnError};
-use crate::message::{Encoded, check_separator};
+use crate::message::{AsMessage, Encoded};
 use crate::metrics::Metrics;
 use crate::server::shard::gather::Gather;
 use crate::server::shard::shared::{Except, ServerShared, ShardMessage};
@@ -73,29 +72,28 @@ impl Remote {
     /// - [`SendError::Full`]: [`mailbox_high_water`](crate::Config::mailbox_high_water) bytes or more wait for the
     ///   worker of the session.
     /// - [`SendError::Closed`]: the server has ended, or it cannot have issued this sid.
-    /// - [`SendError::Separator`]: text with U+001E.
-    pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        let message = message.into();
-        check_separator(message)?;
+    /// - [`SendError::Separator`]: text with U+001E. With
+    ///   [`separator_over_websocket`](crate::Config::separator_over_websocket) it is dropped instead if polling carries
+    ///   the session, and that is logged.
+    pub fn send(&self, sid: &Sid, message: impl AsMessage) -> Result<(), SendError> {
+        self.shared.check_separator(message.as_message())?;
         let route = self.shared.route(sid).ok_or(SendError::Closed)?;
-        self.shared.offer(
-            route.shard,
-            message.len(),
-            ShardMessage::Send(sid.clone(), message.into()),
-        )
+        let message = message.into_owned_message();
+        let len = message.borrow().len();
+        self.shared.offer(route.shard, len, ShardMessage::Send(sid.clone(), message))
     }
 
     /// Sends to some sessions. The message is encoded once. Sids that this server cannot have issued are ignored.
     ///
     /// # Errors
     /// As [`send`](Self::send), if that applies to at least one worker. Sessions of other workers receive the message.
-    pub fn send_many<'m>(
+    pub fn send_many(
         &self,
         sids: impl IntoIterator<Item = impl Borrow<Sid>>,
-        message: impl Into<Message<'m>>,
+        message: impl AsMessage,
     ) -> Result<(), SendError> {
-        let message = message.into();
-        check_separator(message)?;
+        let message = message.as_message();
+        self.shared.check_separator(message)?;
         let sids = sids.into_iter().map(|sid| sid.borrow().clone());
         self.shared.offer_many(None, sids, &Encoded::new(message)).1
     }
@@ -105,9 +103,9 @@ impl Remote {
     ///
     /// # Errors
     /// As [`send`](Self::send), if that applies to at least one worker. Sessions of other workers receive the message.
-    pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        let message = message.into();
-        check_separator(message)?;
+    pub fn broadcast(&self, message: impl AsMessage) -> Result<(), SendError> {
+        let message = message.as_message();
+        self.shared.check_separator(message)?;
         let message = Encoded::new(message);
         self.shared.offer_all(None, self.shared.calls.next(), &message, &Except::NONE)
     }
@@ -116,13 +114,13 @@ impl Remote {
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
-    pub fn broadcast_except<'m>(
+    pub fn broadcast_except(
         &self,
         except: impl IntoIterator<Item = impl Borrow<Sid>>,
-        message: impl Into<Message<'m>>,
+        message: impl AsMessage,
     ) -> Result<(), SendError> {
-        let message = message.into();
-        check_separator(message)?;
+        let message = message.as_message();
+        self.shared.check_separator(message)?;
         let except = Except::new(except.into_iter().map(|sid| sid.borrow().clone()).collect());
         let message = Encoded::new(message);
         self.shared.offer_all(None, self.shared.calls.next(), &message, &except)
@@ -191,7 +189,7 @@ impl Remote {
     /// fn greet(remote: &Remote, sid: &Sid) -> Result<(), SpawnError> {
     ///     remote.spawn_at(sid, |socket: Socket<User>| async move {
     ///         let greeting = format!("hello, {}", socket.data().name);
-    ///         socket.send(greeting.as_str()).await.ok();
+    ///         socket.send(greeting).await.ok();
     ///     })
     /// }
     /// ```

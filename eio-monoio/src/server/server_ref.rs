@@ -5,9 +5,9 @@ use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 
-use eio_core::packet::Message;
 use eio_core::sid::Sid;
 
+use crate::message::AsMessage;
 use crate::server::remote::Remote;
 use crate::server::session::Session;
 use crate::server::socket::Socket;
@@ -28,7 +28,7 @@ use crate::server::socket::Socket;
 ///     let server = socket.server();
 ///     match to {
 ///         Some(sid) => server.send(sid, text),
-///         None => server.broadcast(format!("{} of {}: {text}", socket.data(), server.sessions()).as_str()),
+///         None => server.broadcast(format!("{} of {}: {text}", socket.data(), server.sessions())),
 ///     }
 /// }
 /// ```
@@ -48,9 +48,9 @@ impl<T: 'static> ServerRef<'_, T> {
     /// It is skipped, and that is logged, for a session above its
     /// [high-water mark](crate::Config::outbound_high_water), and for all sessions of a worker whose
     /// [mailbox](crate::Config::mailbox_high_water) is full. Sessions opened later do not receive it.
-    pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>) {
+    pub fn broadcast(&self, message: impl AsMessage) {
         if let Some(server) = self.session.env.server.upgrade() {
-            server.broadcast(message.into(), Vec::new());
+            server.broadcast(message.as_message(), Vec::new());
         }
     }
 
@@ -61,34 +61,34 @@ impl<T: 'static> ServerRef<'_, T> {
     /// socket.server().broadcast_except([socket.sid()], "to all others");
     /// # }
     /// ```
-    pub fn broadcast_except<'m>(
+    pub fn broadcast_except(
         &self,
         except: impl IntoIterator<Item = impl Borrow<Sid>>,
-        message: impl Into<Message<'m>>,
+        message: impl AsMessage,
     ) {
         if let Some(server) = self.session.env.server.upgrade() {
-            server.broadcast(message.into(), to_owned(except));
+            server.broadcast(message.as_message(), to_owned(except));
         }
     }
 
     /// Sends to one session on any worker. An unknown sid is ignored; a message that cannot be queued is dropped, and
     /// that is logged.
-    pub fn send<'m>(&self, sid: &Sid, message: impl Into<Message<'m>>) {
+    pub fn send(&self, sid: &Sid, message: impl AsMessage) {
         if let Some(server) = self.session.env.server.upgrade() {
-            server.send_to(sid, message.into());
+            server.send_to(sid, message.as_message());
         }
     }
 
     /// Sends to some sessions on any worker, for example to the members of a room. The message is encoded once.
     ///
     /// Unknown sids are ignored; a session whose queue is full is skipped, and that is logged.
-    pub fn send_many<'m>(
+    pub fn send_many(
         &self,
         sids: impl IntoIterator<Item = impl Borrow<Sid>>,
-        message: impl Into<Message<'m>>,
+        message: impl AsMessage,
     ) {
         if let Some(server) = self.session.env.server.upgrade() {
-            server.send_many(to_owned(sids), message.into());
+            server.send_many(to_owned(sids), message.as_message());
         }
     }
 
@@ -123,7 +123,7 @@ impl<T: 'static> ServerRef<'_, T> {
     ///     let from = socket.data().clone();
     ///     socket.server().spawn_at(to, |other: Socket<String>| async move {
     ///         let text = format!("{from} to {}: hello", other.data());
-    ///         other.send(text.as_str()).await.ok();
+    ///         other.send(text).await.ok();
     ///     });
     /// }
     /// ```

@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use eio_core::packet::{Message, Packet};
+use eio_core::packet::Packet;
 use eio_core::session::CloseReason;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::error::SendError;
 use crate::io::receipt::Receipt;
-use crate::message::OwnedMessage;
+use crate::message::{AsMessage, OwnedMessage};
 use crate::server::request::KeptRequest;
 use crate::server::server_ref::ServerRef;
 use crate::server::session::Session;
@@ -38,7 +38,7 @@ use crate::server::session::Session;
 ///     spawn(async move {
 ///         for line in &lines {
 ///             // Waits while the client reads slowly.
-///             match socket.send(line.as_str()).await {
+///             match socket.send(line).await {
 ///                 Ok(()) => sleep(Duration::from_secs(1)).await,
 ///                 Err(SendError::Closed) => return,
 ///                 Err(error) => eprintln!("{}: {error}", socket.sid()),
@@ -142,9 +142,10 @@ impl<T> Socket<T> {
     ///   mark no message is read from the client.
     /// - [`SendError::Closed`]: the session has ended or is closing.
     /// - [`SendError::TooLarge`]: the message has 4 GiB or more.
-    /// - [`SendError::Separator`]: text with U+001E while polling carries the session.
-    pub fn try_send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        self.session.try_send(message.into())
+    /// - [`SendError::Separator`]: text with U+001E; see
+    ///   [`separator_over_websocket`](crate::Config::separator_over_websocket).
+    pub fn try_send(&self, message: impl AsMessage) -> Result<(), SendError> {
+        self.session.try_send(message.as_message())
     }
 
     /// Queues a message as soon as fewer than [`outbound_high_water`](crate::Config::outbound_high_water) bytes wait.
@@ -155,8 +156,8 @@ impl<T> Socket<T> {
     /// # Errors
     /// As [`try_send`](Self::try_send), except [`SendError::Full`]; [`SendError::Closed`] also if the session ends
     /// while this waits.
-    pub async fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        let message = message.into();
+    pub async fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
+        let message = message.as_message();
         loop {
             match self.session.try_send(message) {
                 Err(SendError::Full) => poll_fn(|cx| self.session.poll_room(cx)).await,
@@ -167,8 +168,8 @@ impl<T> Socket<T> {
 
     /// Queues a message, or drops it where [`try_send`](Self::try_send) returns an error: for values that the next
     /// message replaces.
-    pub fn send_volatile<'m>(&self, message: impl Into<Message<'m>>) {
-        let _ = self.session.try_send(message.into());
+    pub fn send_volatile(&self, message: impl AsMessage) {
+        let _ = self.session.try_send(message.as_message());
     }
 
     /// Queues a message, and returns a receipt that says whether it was handed to the kernel.
@@ -177,11 +178,8 @@ impl<T> Socket<T> {
     ///
     /// # Errors
     /// As [`try_send`](Self::try_send).
-    pub fn try_send_with_receipt<'m>(
-        &self,
-        message: impl Into<Message<'m>>,
-    ) -> Result<Receipt, SendError> {
-        self.session.try_send_confirmed(message.into(), true)
+    pub fn try_send_with_receipt(&self, message: impl AsMessage) -> Result<Receipt, SendError> {
+        self.session.try_send_confirmed(message.as_message(), true)
     }
 
     /// Sends messages that are compressed as [configured](crate::Config::per_message_deflate), or never: for a secret
@@ -303,16 +301,16 @@ impl<T> Compress<'_, T> {
     ///
     /// # Errors
     /// As [`Socket::try_send`].
-    pub fn try_send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        self.session.try_send_with(message.into(), self.compress)
+    pub fn try_send(&self, message: impl AsMessage) -> Result<(), SendError> {
+        self.session.try_send_with(message.as_message(), self.compress)
     }
 
     /// As [`Socket::send`].
     ///
     /// # Errors
     /// As [`Socket::send`].
-    pub async fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        let message = message.into();
+    pub async fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
+        let message = message.as_message();
         loop {
             match self.try_send(message) {
                 Err(SendError::Full) => poll_fn(|cx| self.session.poll_room(cx)).await,
@@ -325,11 +323,8 @@ impl<T> Compress<'_, T> {
     ///
     /// # Errors
     /// As [`Socket::try_send`].
-    pub fn try_send_with_receipt<'m>(
-        &self,
-        message: impl Into<Message<'m>>,
-    ) -> Result<Receipt, SendError> {
-        self.session.try_send_confirmed(message.into(), self.compress)
+    pub fn try_send_with_receipt(&self, message: impl AsMessage) -> Result<Receipt, SendError> {
+        self.session.try_send_confirmed(message.as_message(), self.compress)
     }
 }
 

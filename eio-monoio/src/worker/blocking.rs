@@ -20,7 +20,7 @@ use crate::worker::thread_pool::shared_pool;
 ///     let (socket, message) = (socket.clone(), OwnedMessage::from(message));
 ///     async move {
 ///         let hash = blocking(move || slow_hash(message)).await;
-///         socket.send(hash.as_str()).await.ok();
+///         socket.send(hash).await.ok();
 ///     }
 /// }
 /// # fn slow_hash(_: OwnedMessage) -> String { String::new() }

@@ -71,7 +71,7 @@ fn oversized_message_is_rejected_before_sending() {
             client.send(fits.as_str()).await.expect("queued");
             assert_eq!(next_message(&client).await, OwnedMessage::Text(fits));
             assert_eq!(client.try_send("a\u{1e}b"), Err(SendError::Separator));
-            let base64 = client.try_send(&[0; 1000]);
+            let base64 = client.try_send([0; 1000]);
             match client.transport() {
                 Transport::Polling => {
                     assert_eq!(base64, Err(SendError::TooLarge { len: 1337, max: 1000 }));
@@ -80,6 +80,25 @@ fn oversized_message_is_rejected_before_sending() {
                     assert_eq!(base64, Ok(()));
                     assert_eq!(next_message(&client).await, OwnedMessage::Binary(vec![0; 1000]));
                 }
+            }
+        });
+    }
+}
+
+#[test]
+fn text_with_a_separator_is_sent_over_a_websocket_if_that_is_configured() {
+    let server = TestServer::start(epoll_config().separator_over_websocket(true));
+    let url = server.url();
+    for transport in TRANSPORTS {
+        block_on(Driver::Epoll, async {
+            let connect = connect_over(&url, transport).upgrade(false);
+            let client = connect.separator_over_websocket(true).await.expect("connects");
+            let sent = client.try_send("a\u{1e}4b");
+            if client.transport() == Transport::Polling {
+                assert_eq!(sent, Err(SendError::Separator));
+            } else {
+                assert_eq!(sent, Ok(()));
+                assert_eq!(next_message(&client).await, OwnedMessage::from("a\u{1e}4b"));
             }
         });
     }

@@ -35,7 +35,7 @@ fn own_client_is_served_until_either_side_closes() {
         let received = RefCell::new(Vec::new());
         let on_open = |socket: &Rc<PlainSocket>| {
             socket.send("hello");
-            socket.send(&[0, 1, 0xff]);
+            socket.send([0, 1, 0xff]);
             socket.send("");
         };
         let on_message = |socket: &PlainSocket, message: Message<'_>| {

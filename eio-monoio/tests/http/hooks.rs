@@ -10,7 +10,7 @@ use crate::support::configs::{default_config, for_each_config};
 use crate::support::connection::Connection;
 use crate::support::log::Log;
 use crate::support::polling::{Polling, sid_of};
-use crate::support::refusals::{BAD_REQUEST, UNKNOWN_TRANSPORT};
+use crate::support::refusals::{BAD_REQUEST, UNKNOWN_SID, UNKNOWN_TRANSPORT};
 use crate::support::request::{POLLING, Request, WEBSOCKET, target, upgrade_target};
 use crate::support::wait::eventually;
 use crate::support::websocket::WebSocket;
@@ -199,5 +199,49 @@ fn generated_sids_reach_their_own_session() {
         sessions[3].post_ok("1");
         eventually("the end of a session", || remote.sessions() == 5);
         Polling::open_with(addr, "&name=user-3").assert_alive();
+    });
+}
+
+#[test]
+fn a_tag_precedes_the_sids_of_the_server_and_of_the_application() {
+    for_each_config(|config| {
+        let config = config.tag("web-0");
+        let running = serve(config.clone(), |server| server);
+        let addr = running.local_addr();
+        let mut sessions: Vec<_> = (0..6).map(|_| Polling::open(addr)).collect();
+        for session in &mut sessions {
+            assert_eq!(
+                session.sid.split_once('.').map(|(tag, rest)| (tag, rest.len())),
+                Some(("web-0", 24))
+            );
+            session.assert_alive();
+            // On a connection that any worker may have accepted.
+            ask(addr, &Request::post(&target(&session.sid), "4again")).assert(200, "ok");
+            assert_eq!(session.poll(), "4again");
+        }
+        let mut upgraded = WebSocket::attach(addr, &sessions[0].sid);
+        upgraded.probe();
+        upgraded.send("5");
+        upgraded.assert_alive();
+        let sid = Sid::new(&sessions[1].sid).expect("legal");
+        running.remote().send(&sid, "by sid").expect("the queue has room");
+        assert_eq!(sessions[1].poll(), "4by sid");
+        // The same characters with another tag, or with none.
+        let (_, rest) = sid.split_tag().expect("a tag");
+        for other in [rest.to_owned(), format!("web-1.{rest}"), format!("web-0.web-0.{rest}")] {
+            ask(addr, &Request::get(&target(&other))).assert(400, UNKNOWN_SID);
+        }
+
+        let running = serve(config, |server| {
+            server.generate_id(|request| Sid::new(&request.query("name").unwrap_or_default()))
+        });
+        let addr = running.local_addr();
+        let mut named = Polling::open_with(addr, "&name=eu.alice");
+        assert_eq!(named.sid, "web-0.eu.alice");
+        named.assert_alive();
+        // The tag and a dot leave room for 58 of 64 characters.
+        let name = |length| format!("{POLLING}&name={}", "x".repeat(length));
+        assert_eq!(ask(addr, &Request::get(&name(58))).status, 200);
+        ask(addr, &Request::get(&name(59))).assert(400, BAD_REQUEST);
     });
 }

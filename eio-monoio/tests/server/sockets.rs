@@ -87,16 +87,52 @@ fn ended_session_refuses_messages_and_reports_its_reason() {
 }
 
 #[test]
-fn text_with_a_separator_is_refused_only_on_polling() {
+fn text_with_a_separator_is_refused_over_every_transport() {
     for_each_config(|config| {
         let server = Commands::start(config);
+        let refused = [format!("{:?}", Err::<(), _>(SendError::Separator))];
+        let mut polling = Polling::open(server.addr());
+        polling.post_ok("4separator");
+        assert_eq!(results(&server, &polling.sid, 1), refused);
+        let (mut socket, sid) = WebSocket::open(server.addr());
+        socket.send("4separator");
+        assert_eq!(results(&server, &sid, 1), refused);
+        let (remote, sid) = (server.remote(), sid.parse().expect("a valid sid"));
+        let text = "a\u{1e}4b";
+        assert_eq!(remote.send(&sid, text), Err(SendError::Separator));
+        assert_eq!(remote.send_many([&sid], text), Err(SendError::Separator));
+        assert_eq!(remote.broadcast(text), Err(SendError::Separator));
+        assert_eq!(remote.broadcast_except([&sid], text), Err(SendError::Separator));
+        // Bytes are not text.
+        assert_eq!(remote.broadcast(text.as_bytes()), Ok(()));
+        assert_eq!(socket.binary(), text.as_bytes());
+        assert_eq!(polling.poll(), "bYR40Yg==");
+    });
+}
+
+#[test]
+fn text_with_a_separator_is_sent_over_a_websocket_if_that_is_configured() {
+    for_each_config(|config| {
+        let server = Commands::start(config.separator_over_websocket(true));
         let mut polling = Polling::open(server.addr());
         polling.post_ok("4separator");
         let refused = format!("{:?}", Err::<(), _>(SendError::Separator));
         assert_eq!(results(&server, &polling.sid, 1), [refused]);
-        let (mut socket, _) = WebSocket::open(server.addr());
+        let (mut socket, sid) = WebSocket::open(server.addr());
         socket.send("4separator");
         assert_eq!(socket.text(), "4a\u{1e}4b");
+        let (remote, sid) = (server.remote(), sid.parse().expect("a valid sid"));
+        let polled = polling.sid.parse().expect("a valid sid");
+        // The session that polling carries is skipped.
+        assert_eq!(remote.send(&polled, "\u{1e} 1"), Ok(()));
+        assert_eq!(remote.send(&sid, "\u{1e} 1"), Ok(()));
+        assert_eq!(remote.send_many([&sid, &polled], "\u{1e} 2"), Ok(()));
+        assert_eq!(remote.broadcast("\u{1e} 3"), Ok(()));
+        assert_eq!(remote.broadcast("to both"), Ok(()));
+        for text in ["4\u{1e} 1", "4\u{1e} 2", "4\u{1e} 3", "4to both"] {
+            assert_eq!(socket.text(), text);
+        }
+        assert_eq!(polling.poll(), "4to both");
     });
 }
 

@@ -14,7 +14,7 @@ use crate::support::websocket::{BINARY, PING, PONG, TEXT, WebSocket, frame};
 #[test]
 fn messages_are_echoed_unchanged() {
     for_each_config(|config| {
-        let server = TestServer::start(config);
+        let server = TestServer::start(config.separator_over_websocket(true));
         let (mut socket, sid) = WebSocket::open(server.addr());
         for text in ["4", "4a", "4\u{20ac}\u{1f600}", "44", "4\0"] {
             socket.send(text);

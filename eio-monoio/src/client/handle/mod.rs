@@ -10,7 +10,7 @@ use eio_core::sid::Sid;
 
 use crate::client::{Backoff, Connect, ConnectError, Event};
 use crate::error::SendError;
-use crate::message::OwnedMessage;
+use crate::message::{AsMessage, OwnedMessage};
 use crate::worker::net::Driver;
 use queue::{Reply, reply};
 use thread::{Command, Shared};
@@ -116,8 +116,8 @@ impl Handle {
     ///
     /// # Errors
     /// Those of [`Client::send`](crate::client::Client::send).
-    pub async fn send(&self, message: impl Into<OwnedMessage>) -> Result<(), SendError> {
-        let message = message.into();
+    pub async fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
+        let message = message.into_owned_message();
         self.call(|reply| Command::Send(message, reply)).await.unwrap_or(Err(SendError::Closed))
     }
 

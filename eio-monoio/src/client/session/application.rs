@@ -23,7 +23,9 @@ impl Session {
         }
         let packet = Packet::Message(message);
         self.check(&packet)?;
-        check_separator(message)?;
+        if !self.permits_separator() {
+            check_separator(message)?;
+        }
         if self.is_outbox_full() {
             return Err(SendError::Full);
         }
@@ -55,7 +57,12 @@ impl Session {
         Ok(())
     }
 
-    /// Reports a message of a [`Remote`](crate::client::Remote) that [`try_send`](Self::try_send) refused.
+    fn permits_separator(&self) -> bool {
+        let permitted = self.settings.options.separator_over_websocket;
+        permitted && self.transport() == Transport::WebSocket
+    }
+
+    /// Reports a message of a [`RemoteClient`](crate::client::RemoteClient) that [`try_send`](Self::try_send) refused.
     pub(crate) fn notify_unsent(&self, error: SendError) {
         /// Bounds the memory for an application that takes no events.
         const MAX: usize = 16;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use eio_core::packet::Message;
 use eio_core::payload::SEPARATOR;
+use eio_core::sid::Tag;
 
 use super::{Config, MAX_HEADERS};
 use crate::error::{ConfigError, SendError};
@@ -25,6 +26,8 @@ impl Config {
         let mode = Mode(self.unix_socket_mode.unwrap_or(0));
         check("unix_socket_mode", range::check(mode, Mode(0)..=Mode(0o777)))?;
         check("transports", self.check_transports())?;
+        let tag = self.tag.as_deref().map_or(Ok(()), |tag| Tag::new(tag).map(|_| ()));
+        check("tag", tag.map_err(|error| error.to_string()))?;
         check("path", self.check_path())?;
         check("cors", self.cors.check())?;
         check("cookie", self.cookie.as_ref().map_or(Ok(()), |cookie| cookie.check()))?;
@@ -169,6 +172,8 @@ mod tests {
             (Config::new().bind_timeout(more_than_a_day), "bind_timeout"),
             (Config::new().unix_socket_mode(0o1000), "unix_socket_mode"),
             (Config::new().transports([]), "transports"),
+            (Config::new().tag("eu.web-0"), "tag"),
+            (Config::new().tag("seventeen-letters"), "tag"),
             (Config::new().path("engine.io"), "path"),
             (Config::new().path("/a b"), "path"),
             (Config::new().cors(Cors::origins(["no scheme"])), "cors"),
@@ -183,7 +188,8 @@ mod tests {
     }
 
     /// Options whose type has no value out of range.
-    const UNRESTRICTED: [&str; 11] = [
+    const UNRESTRICTED: [&str; 12] = [
+        "separator_over_websocket",
         "share_port",
         "drain_on_signal",
         "reload_on_hangup",

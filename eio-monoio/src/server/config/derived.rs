@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use eio_core::session::Timing;
+use eio_core::sid::Tag;
 use eio_core::transport::{Transport, TransportSet};
 
 use super::Config;
@@ -20,6 +21,11 @@ impl Config {
 
     pub(crate) fn trusted(&self) -> Vec<Trusted> {
         self.trusted_proxies.iter().flatten().copied().collect()
+    }
+
+    /// The tag; [`Config::check`] has refused an illegal one.
+    pub(crate) fn sid_tag(&self) -> Option<Tag> {
+        self.tag.as_deref().and_then(|tag| Tag::new(tag).ok())
     }
 
     pub(crate) fn timing(&self) -> Timing {

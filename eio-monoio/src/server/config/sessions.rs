@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use eio_core::packet::Message;
 use eio_core::transport::{Transport, TransportSet};
 
 use super::{Config, Dispatch};
+use crate::message::AsMessage;
 
 /// # Sessions
 ///
@@ -76,8 +76,22 @@ impl Config {
     ///
     /// Engine.IO: `initialPacket`.
     #[must_use]
-    pub fn initial_packet<'m>(mut self, message: impl Into<Message<'m>>) -> Self {
-        self.initial_packet = Some(message.into().into());
+    pub fn initial_packet(mut self, message: impl AsMessage) -> Self {
+        self.initial_packet = Some(message.into_owned_message());
+        self
+    }
+
+    /// Whether text with U+001E is sent to sessions that a WebSocket carries. Polling cannot carry it: that character
+    /// separates the packets of a body.
+    ///
+    /// **Default:** false: [`SendError::Separator`](crate::SendError::Separator) over every transport, so that the answer
+    /// does not depend on an upgrade. If true, only sessions that polling carries refuse it; a broadcast skips them, and
+    /// that is logged. Such text is received over a WebSocket in any case.
+    ///
+    /// Engine.IO: true, and a client receives such text as several packets over polling.
+    #[must_use]
+    pub fn separator_over_websocket(mut self, send: bool) -> Self {
+        self.separator_over_websocket = send;
         self
     }
 
@@ -100,6 +114,18 @@ impl Config {
     #[must_use]
     pub fn handler_grace(mut self, grace: Duration) -> Self {
         self.handler_grace = grace;
+        self
+    }
+
+    /// The name of this server in its sids, which become `<tag>.<24 characters>`: a load balancer in front of several
+    /// servers finds the one that has a session. It is also put before the sids of
+    /// [`Server::generate_id`](crate::Server::generate_id). Every server behind one balancer needs another tag.
+    ///
+    /// **Default:** none; sids have 24 characters. **Range:** 1 to 16 of `A-Z a-z 0-9 - _`. A generated sid that is longer
+    /// than 64 characters with its tag is answered as an illegal one.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tag = Some(tag.into());
         self
     }
 

@@ -244,6 +244,10 @@ async fn generate_id<T>(
         crate::log::error!(stopped = ?generated.err(), "the application generated no legal sid");
         return Err(UnusableSid);
     };
+    let Ok(sid) = state.shared.key.tagged(sid.as_str()) else {
+        crate::log::error!(%sid, "the generated sid is too long with the tag");
+        return Err(UnusableSid);
+    };
     // Another worker may still register the same sid before the session is opened; `ShardState::open` fails then.
     if state.shared.route(&sid).is_some() {
         crate::log::warn!(%sid, "the application generated a sid that is in use");

@@ -206,9 +206,14 @@ impl<T> Session<T> {
 
 /// Calls of the application.
 impl<T> Session<T> {
-    /// docs/protocol.md 1.9: a server sends text with U+001E over a WebSocket, as engine.io does.
+    /// docs/protocol.md 1.9: refused over every transport, or over polling only.
+    #[inline]
     fn check_separator(&self, message: Message<'_>) -> Result<(), SendError> {
-        if self.transport() == Transport::Polling { check_separator(message) } else { Ok(()) }
+        if self.permits_separator() { Ok(()) } else { check_separator(message) }
+    }
+
+    fn permits_separator(&self) -> bool {
+        self.env.config.separator_over_websocket && self.transport() == Transport::WebSocket
     }
 
     pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
@@ -240,6 +245,10 @@ impl<T> Session<T> {
 
     /// As [`try_send`](Self::try_send), for a message that is encoded already.
     pub(crate) fn try_send_encoded(&self, message: &Encoded) -> Result<(), SendError> {
+        // Without the option it is checked before it is encoded.
+        if self.env.config.separator_over_websocket {
+            self.check_separator(message.message())?;
+        }
         self.send(message)
     }
 

@@ -30,7 +30,7 @@ use crate::deflate::{Inward, Outward, PerMessageDeflate};
 use crate::error::SendError;
 use crate::io::limits::Limits;
 use crate::io::raw_websocket::PlainSocket;
-use crate::message::{Encoded, check_separator};
+use crate::message::Encoded;
 use crate::metrics::Counters;
 use crate::server::cause::Cause;
 use crate::server::config::Config;
@@ -124,7 +124,7 @@ impl<T: 'static> ShardState<T> {
             limits: Rc::new(plan.config.limits(counters.clone())),
             counters,
             registry: RefCell::new(Registry::new(
-                plan.shared.key,
+                plan.shared.key.clone(),
                 plan.id,
                 plan.shared.directory.clone(),
             )),
@@ -307,7 +307,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
     }
 
     fn broadcast(&self, message: Message<'_>, except: Vec<Sid>) {
-        if let Err(error) = check_separator(message) {
+        if let Err(error) = self.shared.check_separator(message) {
             return crate::log::warn!(%error, "a broadcast is not sent");
         }
         let (message, except) = (Encoded::new(message), Except::new(except));
@@ -319,7 +319,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
     }
 
     fn send_many(&self, sids: Vec<Sid>, message: Message<'_>) {
-        if let Err(error) = check_separator(message) {
+        if let Err(error) = self.shared.check_separator(message) {
             return crate::log::warn!(%error, "a message is not sent");
         }
         let message = Encoded::new(message);

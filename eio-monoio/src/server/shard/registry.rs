@@ -3,7 +3,8 @@
 //! A sid has 24 characters: 18 bytes in unpadded base64url, of which two are the number of the shard, four the slot in
 //! its table, and twelve come from the operating system's random number generator. A lookup is a bounds check and a
 //! comparison: there is no hash table to flood. The first six bytes are masked with a secret of the process, so that a
-//! sid reveals neither the number of shards nor the number of sessions.
+//! sid reveals neither the number of shards nor the number of sessions. The server's tag and a dot precede it, if the
+//! server has one.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,16 +12,17 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use eio_core::sid::Sid;
+use eio_core::sid::{InvalidSid, Sid, Tag};
 use slab::Slab;
 
 use crate::worker::random::Random;
 
 /// Makes and parses the routing part of sids; the same in every shard of a server.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct SidKey {
     mask: [u8; 6],
     shards: u16,
+    tag: Option<Tag>,
 }
 
 /// The routes of the sids that the application generates, which have no routing part.
@@ -80,10 +82,18 @@ const RAW: usize = 18;
 const RANDOM: usize = 12;
 
 impl SidKey {
-    pub(crate) fn new(shards: u16) -> Result<Self, getrandom::Error> {
+    pub(crate) fn new(shards: u16, tag: Option<Tag>) -> Result<Self, getrandom::Error> {
         let mut mask = [0; 6];
         getrandom::fill(&mut mask)?;
-        Ok(Self { mask, shards })
+        Ok(Self { mask, shards, tag })
+    }
+
+    /// A sid with the tag of the server.
+    pub(crate) fn tagged(&self, text: &str) -> Result<Sid, InvalidSid> {
+        match &self.tag {
+            Some(tag) => Sid::tagged(tag, text),
+            None => Sid::new(text),
+        }
     }
 
     /// The sid of the session in `slot` of `shard`.
@@ -98,18 +108,21 @@ impl SidKey {
         let out = base64_simd::Out::from_slice(&mut text);
         let text = base64_simd::URL_SAFE_NO_PAD.encode_as_str(&raw, out);
         // 18 bytes are exactly 24 characters of the unreserved set.
-        Sid::new(text).unwrap_or_else(|_| unreachable!("base64url is unreserved"))
+        self.tagged(text).unwrap_or_else(|_| unreachable!("base64url is unreserved"))
     }
 
     /// Parses the routing part; `None` for a sid that this server cannot have issued.
     pub(crate) fn route(&self, sid: &Sid) -> Option<Route> {
         let mut raw = [0; RAW];
-        let text = sid.as_str().as_bytes();
+        let text = match &self.tag {
+            Some(tag) => sid.as_str().strip_prefix(tag.as_str())?.strip_prefix('.')?,
+            None => sid.as_str(),
+        };
         if text.len() != 24 {
             return None;
         }
         let out = base64_simd::Out::from_slice(&mut raw);
-        base64_simd::URL_SAFE_NO_PAD.decode(text, out).ok()?;
+        base64_simd::URL_SAFE_NO_PAD.decode(text.as_bytes(), out).ok()?;
         raw.iter_mut().zip(self.mask).for_each(|(byte, mask)| *byte ^= mask);
         let shard = u16::from_be_bytes([raw[0], raw[1]]);
         let slot = u32::from_be_bytes([raw[2], raw[3], raw[4], raw[5]]);
@@ -211,13 +224,23 @@ mod tests {
 
     #[test]
     fn a_sid_leads_to_its_slot_and_no_other() {
-        let key = SidKey::new(3).unwrap();
-        let mut registry = Registry::new(key, 2, None);
+        for tag in [None, Some(Tag::new("web-0").unwrap())] {
+            sids_lead_to_their_slots(&SidKey::new(3, tag).unwrap());
+        }
+    }
+
+    fn sids_lead_to_their_slots(key: &SidKey) {
+        let mut registry = Registry::new(key.clone(), 2, None);
         let mut insert = || registry.insert_with(None, |sid, _| Rc::new(sid)).unwrap();
         let sessions: Vec<_> = (0..100).map(|_| insert()).collect();
         for sid in &sessions {
             let route = key.route(sid).unwrap();
-            assert_eq!((route.shard, sid.as_str().len()), (2, 24));
+            assert_eq!(route.shard, 2);
+            assert_eq!(
+                sid.as_str().len(),
+                key.tag.as_ref().map_or(24, |tag| tag.as_str().len() + 25)
+            );
+            assert_eq!(sid.tag(), key.tag.as_ref().map(Tag::as_str));
             assert_eq!(registry.find(route, sid), Some(sid));
         }
         let route = key.route(&sessions[7]).unwrap();
@@ -231,9 +254,10 @@ mod tests {
 
     #[test]
     fn a_generated_sid_leads_to_its_session_and_can_be_reused_after_it() {
-        let key = SidKey::new(3).unwrap();
+        let key = SidKey::new(3, None).unwrap();
         let directory = Arc::new(Directory::default());
-        let mut registries = [1, 2].map(|shard| Registry::new(key, shard, Some(directory.clone())));
+        let mut registries =
+            [1, 2].map(|shard| Registry::new(key.clone(), shard, Some(directory.clone())));
         let sid = Sid::new("alice").unwrap();
         let mut insert = |n: usize| {
             registries[n].insert_with(Some(sid.clone()), |sid, slot| Rc::new((sid, slot)))
@@ -254,8 +278,8 @@ mod tests {
 
     #[test]
     fn forged_sids_lead_to_no_session() {
-        let key = SidKey::new(1).unwrap();
-        let mut registry = Registry::new(key, 0, None);
+        let key = SidKey::new(1, None).unwrap();
+        let mut registry = Registry::new(key.clone(), 0, None);
         let real = registry.insert_with(None, |sid, _| Rc::new(sid)).unwrap();
         for length in 1..=64 {
             let forged = Sid::new(&"A".repeat(length)).unwrap();
@@ -267,5 +291,18 @@ mod tests {
         text.replace_range(23.., if text.ends_with('A') { "B" } else { "A" });
         let forged = Sid::new(&text).unwrap();
         assert!(key.route(&forged).is_none_or(|route| registry.find(route, &forged).is_none()));
+    }
+
+    #[test]
+    fn sids_of_another_tag_or_none_lead_to_no_session() {
+        let key = SidKey::new(1, Some(Tag::new("n1").unwrap())).unwrap();
+        let sid = key.make(0, 7, [5; RANDOM]);
+        assert_eq!(key.route(&sid).map(|route| route.slot), Some(7));
+        let (_, rest) = sid.split_tag().unwrap();
+        for other in
+            [rest.to_owned(), format!("n2.{rest}"), format!("n1{rest}"), format!("n1.n1.{rest}")]
+        {
+            assert_eq!(key.route(&Sid::new(&other).unwrap()), None, "{other}");
+        }
     }
 }

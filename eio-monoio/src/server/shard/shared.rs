@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
+use eio_core::packet::Message;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::error::{ConfigError, SendError};
 use crate::io::permit::ConnectionPermit;
 use crate::io::stream::DetachedStream;
-use crate::message::{Encoded, OwnedMessage};
+use crate::message::{Encoded, OwnedMessage, check_separator};
 use crate::metrics::{Counters, Metrics};
 use crate::server::cause::CauseLog;
 use crate::server::config::Config;
@@ -45,6 +46,8 @@ pub(crate) struct ServerShared {
     pub(crate) causes: CauseLog,
     pub(crate) calls: CallSequence,
     pub(crate) session_type: SessionType,
+    /// See [`separator_over_websocket`](crate::Config::separator_over_websocket).
+    pub(crate) separator_over_websocket: bool,
     /// See [`mailbox_high_water`](crate::Config::mailbox_high_water).
     pub(crate) mailbox_limit: usize,
     /// The worker of the next job, modulo the number of workers.
@@ -197,8 +200,8 @@ impl ServerShared {
         mailboxes: Vec<Mailbox<ShardMessage>>,
     ) -> io::Result<Self> {
         let workers = mailboxes.len();
-        let key =
-            SidKey::new(workers as u16).map_err(|error| io::Error::other(error.to_string()))?;
+        let key = SidKey::new(workers as u16, config.sid_tag())
+            .map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Self {
             mailboxes,
             key,
@@ -213,6 +216,7 @@ impl ServerShared {
             causes: CauseLog::default(),
             calls: CallSequence::default(),
             session_type,
+            separator_over_websocket: config.separator_over_websocket,
             mailbox_limit: config.mailbox_high_water,
             jobs: AtomicUsize::new(0),
             counters: (0..workers).map(|_| Arc::default()).collect(),
@@ -220,6 +224,11 @@ impl ServerShared {
             #[cfg(feature = "tls")]
             identity: None,
         })
+    }
+
+    /// Checks a message for sessions whose transport is not known.
+    pub(crate) fn check_separator(&self, message: Message<'_>) -> Result<(), SendError> {
+        if self.separator_over_websocket { Ok(()) } else { check_separator(message) }
     }
 
     pub(crate) fn metrics(&self) -> Metrics {

@@ -2,7 +2,7 @@
 //~ error
 //: has type `Client` which is not `Send`
 //~ explained by src/client/mod.rs
-//= Other threads use a [`Remote`].
+//= Other threads use a [`RemoteClient`].
 
 use eio_monoio::client::Client;
 

@@ -94,7 +94,7 @@ struct Web {
 }
 
 async fn say(State(web): State<Web>, text: String) -> StatusCode {
-    match web.server.broadcast(text.as_str()) {
+    match web.server.broadcast(text) {
         Ok(()) => StatusCode::NO_CONTENT,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE, // a mailbox is full, or the server has ended
     }

@@ -80,14 +80,14 @@ impl Rooms {
         if let Some(room) = lock(&self.0).get_mut(&socket.data().room) {
             room.members.insert(socket.sid().clone());
             let history = room.history.make_contiguous().join(",");
-            socket.try_send(format!(r#"{{"history":[{history}]}}"#).as_str()).ok();
+            socket.try_send(format!(r#"{{"history":[{history}]}}"#)).ok();
         }
     }
 
     /// Sends a line to every member. The rooms stay locked, so that all members receive the lines in the same order.
     fn publish(&self, name: &str, line: String, server: &Remote) {
         if let Some(room) = lock(&self.0).get_mut(name) {
-            if let Err(error) = server.send_many(room.members.iter().cloned(), line.as_str()) {
+            if let Err(error) = server.send_many(room.members.iter().cloned(), &line) {
                 tracing::warn!(room = name, %error, "some members miss a message");
             }
             room.history.push_back(line);
@@ -169,7 +169,7 @@ impl AsyncHandler for Chat {
 
     async fn message(&self, socket: Socket<Member>, message: OwnedMessage) {
         if let Err(error) = self.say(&socket, message).await {
-            socket.send(json!({ "error": error }).to_string().as_str()).await.ok();
+            socket.send(json!({ "error": error }).to_string()).await.ok();
         }
     }
 

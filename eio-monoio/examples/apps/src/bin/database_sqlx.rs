@@ -33,7 +33,7 @@ impl AsyncHandler for Words {
     async fn message(&self, socket: Socket<()>, message: OwnedMessage) {
         let OwnedMessage::Text(word) = message else { return };
         match self.count(word).await {
-            Ok(count) => socket.send(count.to_string().as_str()).await.ok(),
+            Ok(count) => socket.send(count.to_string()).await.ok(),
             Err(error) => {
                 tracing::error!(%error, "a word is not counted");
                 socket.send("error").await.ok()

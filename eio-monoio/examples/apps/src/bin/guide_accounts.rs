@@ -19,7 +19,7 @@ impl AsyncHandler for Chat {
     async fn message(&self, socket: Socket<&'static str>, message: OwnedMessage) {
         if let OwnedMessage::Text(text) = message {
             let name = socket.data();
-            socket.server().broadcast(format!("{name}: {text}").as_str());
+            socket.server().broadcast(format!("{name}: {text}"));
         }
     }
 }

@@ -31,7 +31,7 @@ impl AsyncHandler for Fetch {
     async fn message(&self, socket: Socket<()>, message: OwnedMessage) {
         let OwnedMessage::Text(path) = message else { return };
         let answer = self.get(&path).await.unwrap_or_else(|error| format!("error: {error}"));
-        socket.send(answer.as_str()).await.ok(); // an error means that the session has ended
+        socket.send(answer).await.ok(); // an error means that the session has ended
     }
 }
 

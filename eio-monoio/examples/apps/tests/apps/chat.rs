@@ -118,7 +118,7 @@ fn messages_above_the_rate_limit_are_refused() {
         let mut accepted = 0;
         let sent = 200;
         for number in 0..sent {
-            ada.send(number.to_string().as_str()).await.expect("the session is open");
+            ada.send(number.to_string()).await.expect("the session is open");
         }
         for _ in 0..sent {
             let line = json(&next_text(&ada).await);
@@ -207,7 +207,7 @@ async fn use_a_share_of_the_clients(
     joined.wait();
     for text in 0..MESSAGES {
         for (_, client) in &clients {
-            client.send(text.to_string().as_str()).await.expect("the session is open");
+            client.send(text.to_string()).await.expect("the session is open");
         }
     }
     let mut seen = Vec::new();

@@ -129,9 +129,9 @@ fn axum_handlers_send_to_sessions_and_get_an_answer() {
         assert_eq!(question["question"], "6 * 7?");
         let answer = |text: &str| json!({ "id": question["id"], "answer": text }).to_string();
         // Another session cannot answer.
-        eve.send(answer("41").as_str()).await.expect("the session is open");
+        eve.send(answer("41")).await.expect("the session is open");
         eve.disconnect().await;
-        ada.send(answer("42").as_str()).await.expect("the session is open");
+        ada.send(answer("42")).await.expect("the session is open");
         assert_eq!(asking.await, Some((200, "42".into())));
 
         // The end of the session ends the request.

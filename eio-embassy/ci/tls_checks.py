@@ -52,7 +52,7 @@ class Certificates:
         # As public authorities do: everything above the server on P-384, and the root again, signed by another authority.
         self.sign("intermediate384", "root384", AUTHORITY, P384)
         self.leaf("public", "intermediate384")
-        self.sign("cross384", "root384", AUTHORITY, P384, again=True)
+        self.sign("cross384", "authority", AUTHORITY, subject="root384")
         self.pem("public").write_text(self.pem("public").read_text() + self.pem("cross384").read_text())
         # More than a record of 4,096 bytes.
         self.leaf("huge", "authority", "subjectAltName=DNS:localhost," + ",".join(
@@ -77,14 +77,15 @@ class Certificates:
     def leaf(self, name, issuer, extensions="subjectAltName=DNS:localhost\n", key=P256):
         self.sign(name, issuer, extensions, key)
 
-    def sign(self, name, issuer, extensions, key=P256, again=False):
-        subject = issuer if again else name
-        self.openssl("req", *key, "-subj", f"/CN={subject}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+    def sign(self, name, issuer, extensions, key=P256, subject=None):
+        """Makes a certificate with a key of its own, or with that of `subject` under its name."""
+        key = ("-new", "-key", f"{subject}.key") if subject else (*key, "-keyout", f"{name}.key")
+        self.openssl("req", *key, "-subj", f"/CN={subject or name}", "-out", f"{name}.csr")
         (self.directory / f"{name}.ext").write_text(extensions)
-        by = "authority" if again else issuer
-        self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-CAcreateserial", "-sha384"
-                     if "384" in by else "-sha256", "-days", "20", "-extfile", f"{name}.ext", "-out", f"{name}.pem")
-        self.finish(name, [] if again else [issuer])
+        digest = "-sha384" if "384" in issuer else "-sha256"
+        self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key", "-CAcreateserial",
+                     digest, "-days", "20", "-extfile", f"{name}.ext", "-out", f"{name}.pem")
+        self.finish(name, [issuer])
 
     def finish(self, name, issuers):
         """Appends the chain without the root, and writes the certificate in DER."""

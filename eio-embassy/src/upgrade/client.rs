@@ -4,7 +4,6 @@ use eio_core::open::Open;
 use eio_core::packet::Message;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
-use rand_core::RngCore;
 
 use crate::buffers::Buffers;
 use crate::config::Config;
@@ -38,12 +37,12 @@ use crate::websocket::io::WsConn;
 /// async fn greet(
 ///     mut down: impl Connector,
 ///     mut up: impl Connector,
-///     rng: impl rand_core::RngCore,
+///     random: impl FnMut() -> u32,
 /// ) -> Result<(), Error> {
 ///     let config = Config::new("192.0.2.2:3000");
 ///     let (mut receive, mut send) = (Buffers::<1536, 384>::new(), Buffers::<1536, 1024>::new());
 ///     let (down, up) = ((&mut down, &mut receive), (&mut up, &mut send));
-///     let mut client = connect_any(down, up, &config, rng).await?;
+///     let mut client = connect_any(down, up, &config, random).await?;
 ///     client.send("hello").await?;
 ///     client.disconnect().await
 /// }
@@ -65,23 +64,23 @@ pub async fn connect_any<
     (down, receive): (&'b mut D, &'b mut Buffers<A, B>),
     (up, send): (&'b mut U, &'b mut Buffers<X, Y>),
     config: &Config<'b>,
-    mut rng: G,
+    mut random: G,
 ) -> Result<AnyClient<'b, D, U, G>, Error>
 where
     D: Connector,
     U: Connector,
-    G: RngCore,
+    G: FnMut() -> u32,
 {
     let address = config.address()?;
     let close_timeout_ms = config.timing.close_timeout_ms;
     let opening = Opening::new(config, &mut receive.rx, &mut receive.tx, now())?;
     let opened = opening.drive(down, address).await?;
     let (machine, open, early) = if opened.open.upgrades.contains(Transport::WebSocket) {
-        let mut upgrade = Upgrade::new(config, opened, &mut send.rx, &mut send.tx, &mut rng)?;
-        if upgrade.run(down, up, address, &mut rng).await? {
+        let mut upgrade = Upgrade::new(config, opened, &mut send.rx, &mut send.tx, &mut random)?;
+        if upgrade.run(down, up, address, &mut random).await? {
             let (machine, open, early) = upgrade.into_websocket();
             let (reader, writer) = up.split();
-            let mut conn = WsConn { machine, reader, writer, rng };
+            let mut conn = WsConn { machine, reader, writer, random };
             // The upgrade packet does not wait for the other connection to close.
             conn.write_now().await;
             down.close().await;
@@ -110,7 +109,7 @@ pub enum AnyClient<'b, D, U: Connector, G> {
     Polling(PollingClient<'b, D, U>),
 }
 
-impl<'b, D: Connector, U: Connector, G: RngCore> AnyClient<'b, D, U, G> {
+impl<'b, D: Connector, U: Connector, G: FnMut() -> u32> AnyClient<'b, D, U, G> {
     /// Receives the next message. Answers pings while it waits.
     ///
     /// # Errors

@@ -6,12 +6,12 @@ use embassy_futures::join::{join, join3};
 use embassy_futures::poll_once;
 use embassy_time::Instant;
 
-use crate::Random;
 use crate::cancel::poll_at_most;
 use crate::clock::run;
 use crate::peer::{Frame, owned};
 use crate::pipe::{Limits, UNLIMITED};
 use crate::upgrade::{Far, Plugs, WEBSOCKET, handshake, plugs_with, websocket};
+use crate::{Random, random};
 
 /// Connections with small capacity and short reads and writes, each of which is pending once before it is ready.
 const SLOW: Limits = Limits { capacity: 64, step: 7, stutter: true };
@@ -30,7 +30,7 @@ async fn connected(
     let (mut receive, mut send) = (Buffers::<1024, 384>::new(), Buffers::<1024, 512>::new());
     let config = Config::new("test");
     let (down, up) = ((&mut down, &mut receive), (&mut up, &mut send));
-    talk(connect_any(down, up, &config, Random(1)).await).await;
+    talk(connect_any(down, up, &config, random(1)).await).await;
 }
 
 /// Reads a GET of the session.

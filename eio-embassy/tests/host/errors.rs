@@ -10,10 +10,10 @@ use embassy_futures::join::join;
 use embassy_time::{Duration, Instant, Timer};
 use embedded_io_async::ErrorKind;
 
-use crate::Random;
 use crate::clock::run;
 use crate::peer::{Frame, Peer, QUIET};
 use crate::pipe::{Reader, UNLIMITED, Writer, pair};
+use crate::random;
 
 type Far = Peer<Reader, Writer>;
 
@@ -23,7 +23,7 @@ fn error_of(config: &Config<'_>, script: impl AsyncFnOnce(&mut Far)) -> Error {
     let mut peer = Peer::new(far);
     let near = async {
         let mut buffers = Buffers::<1024, 512>::new();
-        let mut client = Client::connect(reader, writer, config, &mut buffers, Random(1)).await?;
+        let mut client = Client::connect(reader, writer, config, &mut buffers, random(1)).await?;
         let error = loop {
             if let Err(error) = client.recv().await {
                 break error;
@@ -240,7 +240,7 @@ fn buffers_are_reusable_after_an_error() {
         let mut peer = Peer::new(far);
         run(join(
             async {
-                let mut client = Client::connect(reader, writer, &config, &mut buffers, Random(1))
+                let mut client = Client::connect(reader, writer, &config, &mut buffers, random(1))
                     .await
                     .unwrap();
                 client.send("hello").await.unwrap();
@@ -267,7 +267,7 @@ fn message_larger_than_max_payload_is_not_sent() {
             let mut buffers = Buffers::<1024, 512>::new();
             let config = Config::new("test");
             let mut client =
-                Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
+                Client::connect(reader, writer, &config, &mut buffers, random(1)).await.unwrap();
             let too_long = Err(Error::TooLarge { max: 1_000 });
             assert_eq!(client.send(&[0; 1_001][..]).await, too_long);
             // The type of a text message is one more byte.
@@ -293,7 +293,7 @@ fn disconnect_times_out_without_a_close_frame() {
             let mut buffers = Buffers::<1024, 512>::new();
             let config = Config::new("test");
             let mut client =
-                Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
+                Client::connect(reader, writer, &config, &mut buffers, random(1)).await.unwrap();
             let began = Instant::now();
             assert_eq!(client.disconnect().await, Err(Error::TimedOut(Timeout::Close)));
             assert_eq!(began.elapsed().as_secs(), 5);

@@ -83,9 +83,9 @@ async fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     // Polling has two connections.
     let (mut memory, mut more) = (Memory::new(), Memory::new());
     let (mut down, mut down_runner) =
-        TlsConnector::new(EdgeConnector::new(&stack), &mut memory, tls, rand::rng());
+        TlsConnector::new(EdgeConnector::new(&stack), &mut memory, tls, rand::random);
     let (mut up, mut up_runner) =
-        TlsConnector::new(EdgeConnector::new(&stack), &mut more, tls, rand::rng());
+        TlsConnector::new(EdgeConnector::new(&stack), &mut more, tls, rand::random);
     let config = Config::new(host);
     let sessions = async {
         for _ in 0..options.times {
@@ -139,12 +139,12 @@ async fn session(
         }
         "--any" => {
             let (down, up) = ((down, &mut receive), (up, &mut send));
-            echo!(connect_any(down, up, config, rand::rng()).await?);
+            echo!(connect_any(down, up, config, rand::random).await?);
         }
         "--upgrade" => {
-            echo!(connect_and_upgrade(down, config, &mut receive, rand::rng()).await?);
+            echo!(connect_and_upgrade(down, config, &mut receive, rand::random).await?);
         }
-        _ => echo!(connect(down, config, &mut receive, rand::rng()).await?),
+        _ => echo!(connect(down, config, &mut receive, rand::random).await?),
     }
     Ok(())
 }

@@ -4,7 +4,6 @@ use core::fmt;
 
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Timer};
-use rand_core::CryptoRng;
 
 use crate::error::{Error, Timeout};
 use crate::net::connector::Connector;
@@ -61,14 +60,14 @@ impl<const RECORD: usize> Default for TlsMemory<RECORD> {
 /// use eio_embassy::{Buffers, Config, Connector, Error, connect};
 /// use embassy_futures::select::{Either, select};
 ///
-/// async fn greet(tcp: impl Connector, tls: TlsConfig<'_>, mut rng: impl rand_core::CryptoRng + Clone)
+/// async fn greet(tcp: impl Connector, tls: TlsConfig<'_>, mut random: impl FnMut() -> u32 + Clone)
 /// -> Result<(), Error> {
 ///     let mut memory = TlsMemory::<4352>::new();
-///     let (mut connector, mut runner) = TlsConnector::new(tcp, &mut memory, tls, rng.clone());
+///     let (mut connector, mut runner) = TlsConnector::new(tcp, &mut memory, tls, random.clone());
 ///     let session = async {
 ///         let config = Config::new("engine.example:443");
 ///         let mut buffers = Buffers::<1536, 512>::new();
-///         let mut client = connect(&mut connector, &config, &mut buffers, &mut rng).await?;
+///         let mut client = connect(&mut connector, &config, &mut buffers, &mut random).await?;
 ///         client.send("hello over TLS").await?;
 ///         client.disconnect().await
 ///     };
@@ -99,18 +98,18 @@ pub struct TlsConnector<'m> {
 }
 
 impl<'m> TlsConnector<'m> {
-    /// A connector over `connector`, and the runner of its connections. `rng` makes keys: its output must be
-    /// unpredictable.
-    pub fn new<C: Connector, G: CryptoRng, const RECORD: usize>(
+    /// A connector over `connector`, and the runner of its connections. `random` is a source of random numbers as for
+    /// [`connect`](crate::connect). It makes keys, so its output must be unpredictable.
+    pub fn new<C: Connector, G: FnMut() -> u32, const RECORD: usize>(
         connector: C,
         memory: &'m mut TlsMemory<RECORD>,
         config: TlsConfig<'m>,
-        rng: G,
+        random: G,
     ) -> (Self, TlsRunner<'m, C, G>) {
         let TlsMemory { received, sent, shared } = memory;
         let shared = &*shared;
         let timeout = config.timeout;
-        (Self { shared, timeout }, TlsRunner { shared, connector, received, sent, config, rng })
+        (Self { shared, timeout }, TlsRunner { shared, connector, received, sent, config, random })
     }
 
     /// Asks the runner for a connection, unless an attempt to the same host is not finished.

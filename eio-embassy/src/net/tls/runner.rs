@@ -13,7 +13,6 @@ use embedded_tls::{
     Aes128GcmSha256, CryptoProvider, CryptoRngCore, FlushPolicy, MaxFragmentLength, TlsConnection,
     TlsContext, TlsError as LibraryError, TlsVerifier,
 };
-use rand_core::CryptoRng;
 
 use crate::error::{Closed, Error, Timeout};
 use crate::net::connector::Connector;
@@ -29,10 +28,10 @@ pub struct TlsRunner<'m, C, G> {
     pub(super) received: &'m mut [u8],
     pub(super) sent: &'m mut [u8],
     pub(super) config: TlsConfig<'m>,
-    pub(super) rng: G,
+    pub(super) random: G,
 }
 
-impl<C: Connector, G: CryptoRng> TlsRunner<'_, C, G> {
+impl<C: Connector, G: FnMut() -> u32> TlsRunner<'_, C, G> {
     /// Runs forever.
     pub async fn run(&mut self) -> ! {
         let shared = self.shared;
@@ -57,7 +56,7 @@ impl<C: Connector, G: CryptoRng> TlsRunner<'_, C, G> {
 
     /// One connection, from its start to its end.
     async fn connection(&mut self) {
-        let Self { shared, connector, received, sent, config, rng } = self;
+        let Self { shared, connector, received, sent, config, random } = self;
         let host = shared.host.borrow().clone();
         let (record, at) = (received.len(), shared.deadline.get());
         {
@@ -76,7 +75,7 @@ impl<C: Connector, G: CryptoRng> TlsRunner<'_, C, G> {
         let tls = {
             let mut tls = TlsConnection::new(halves.clone(), received, sent);
             tls.set_flush_policy(FlushPolicy::Relaxed);
-            if let Err(error) = handshake(&mut tls, name, record, *config, rng, at).await {
+            if let Err(error) = handshake(&mut tls, name, record, *config, random, at).await {
                 return shared.failed(error);
             }
             shared.opened();
@@ -97,7 +96,7 @@ async fn handshake<R: Read, W: Write>(
     name: &str,
     record: usize,
     config: TlsConfig<'_>,
-    rng: &mut impl CryptoRng,
+    random: &mut impl FnMut() -> u32,
     deadline: Instant,
 ) -> Result<(), Error> {
     let mut settings = embedded_tls::TlsConfig::new();
@@ -108,7 +107,7 @@ async fn handshake<R: Read, W: Write>(
     if let Some(length) = fragment_length(record) {
         settings = settings.with_max_fragment_length(length);
     }
-    let mut provider = Provider { rng: Rng(rng), verifier: Verifier::new(config, name) };
+    let mut provider = Provider { rng: Rng(random), verifier: Verifier::new(config, name) };
     let opened = {
         let open = pin!(tls.open(TlsContext::new(&settings, &mut provider)));
         select(open, Timer::at(deadline)).await
@@ -210,7 +209,7 @@ struct Provider<'a, G> {
     verifier: Verifier<'a>,
 }
 
-impl<G: CryptoRng> CryptoProvider for Provider<'_, G> {
+impl<G: FnMut() -> u32> CryptoProvider for Provider<'_, G> {
     type CipherSuite = Aes128GcmSha256;
     type Signature = &'static [u8];
 
@@ -223,29 +222,29 @@ impl<G: CryptoRng> CryptoProvider for Provider<'_, G> {
     }
 }
 
-/// A random generator of rand_core 0.9 for rand_core 0.6.
+/// A random source for rand_core 0.6.
 struct Rng<'a, G>(&'a mut G);
 
-impl<G: CryptoRng> rand_core_06::RngCore for Rng<'_, G> {
+impl<G: FnMut() -> u32> rand_core_06::RngCore for Rng<'_, G> {
     fn next_u32(&mut self) -> u32 {
-        self.0.next_u32()
+        (self.0)()
     }
 
     fn next_u64(&mut self) -> u64 {
-        self.0.next_u64()
+        rand_core_06::impls::next_u64_via_u32(self)
     }
 
     fn fill_bytes(&mut self, bytes: &mut [u8]) {
-        self.0.fill_bytes(bytes);
+        rand_core_06::impls::fill_bytes_via_next(self, bytes);
     }
 
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), rand_core_06::Error> {
-        self.0.fill_bytes(bytes);
+        self.fill_bytes(bytes);
         Ok(())
     }
 }
 
-impl<G: CryptoRng> rand_core_06::CryptoRng for Rng<'_, G> {}
+impl<G: FnMut() -> u32> rand_core_06::CryptoRng for Rng<'_, G> {}
 
 /// The halves of the connection below as one socket that implements `Clone`, which embedded-tls requires to split it.
 /// Each half has one user, so no lock is contended.

@@ -8,6 +8,7 @@
 #![no_main]
 
 use core::fmt::Write as _;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use eio_embassy::tcp::TcpConnector;
 use eio_embassy::tls::{TlsConfig, TlsConnector, TlsMemory, TlsRunner};
@@ -15,7 +16,7 @@ use eio_embassy::{
     Buffers, Config, Connector, Error, Message, PollingClient, Timeout, connect,
     connect_and_upgrade,
 };
-use eio_embassy_qemu::{Toy, network, run, stack_used};
+use eio_embassy_qemu::{network, run, stack_used};
 use embassy_executor::Spawner;
 use embassy_net::Stack;
 use embassy_time::{Duration, Instant};
@@ -25,7 +26,7 @@ use static_cell::{ConstStaticCell, StaticCell};
 
 /// Chains of two certificates on P-256.
 type Tls = TlsMemory<2304>;
-type Runner = TlsRunner<'static, TcpConnector<'static>, Random>;
+type Runner = TlsRunner<'static, TcpConnector<'static>, fn() -> u32>;
 
 /// TCP buffers, TLS memory, and buffers of the client, for each of two connections.
 struct Memory {
@@ -48,24 +49,15 @@ static AUTHORITY: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
 static AUTHORITIES: StaticCell<[&[u8]; 1]> = StaticCell::new();
 
 /// The emulator has no source of entropy, so its keys are predictable. A board must use its random generator.
-#[derive(Clone, Copy)]
-struct Random(Toy);
-
-impl rand_core::RngCore for Random {
-    fn next_u32(&mut self) -> u32 {
-        self.0.next_u32()
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        self.0.next_u64()
-    }
-
-    fn fill_bytes(&mut self, bytes: &mut [u8]) {
-        self.0.fill_bytes(bytes);
-    }
+fn random() -> u32 {
+    static STATE: AtomicU32 = AtomicU32::new(0x2545_f491);
+    let mut state = STATE.load(Ordering::Relaxed);
+    state ^= state << 13;
+    state ^= state >> 17;
+    state ^= state << 5;
+    STATE.store(state, Ordering::Relaxed);
+    state
 }
-
-impl rand_core::CryptoRng for Random {}
 
 /// The clock of the host. A board has a clock with a battery, or asks by SNTP.
 fn unix_time() -> Option<u64> {
@@ -163,18 +155,18 @@ async fn scenario(spawner: Spawner) -> Result<(), Failure> {
         "websocket" => {
             // Twice: a connection after another one.
             for _ in 0..2 {
-                talk!(connect(&mut down, &config, receive, Toy(1)).await?, number);
+                talk!(connect(&mut down, &config, receive, random).await?, number);
                 down.close().await;
             }
         }
-        "upgrade" => talk!(connect_and_upgrade(&mut down, &config, receive, Toy(1)).await?, number),
+        "upgrade" => talk!(connect_and_upgrade(&mut down, &config, receive, random).await?, number),
         "polling" => {
             let (down, up) = ((&mut down, receive), (&mut up, send));
             talk!(PollingClient::connect(down, up, &config).await?, number);
         }
         _ => {
             let began = Instant::now();
-            let error = connect(&mut down, &config, receive, Toy(1)).await.err();
+            let error = connect(&mut down, &config, receive, random).await.err();
             println!("{:?} after {} ms", error, began.elapsed().as_millis());
             let in_time = began.elapsed().as_millis() < u64::from(number) + 1_000;
             if error != Some(Error::TimedOut(Timeout::Tls)) || !in_time {
@@ -192,7 +184,7 @@ fn connector(
     config: TlsConfig<'static>,
 ) -> Result<TlsConnector<'static>, Failure> {
     let tcp = TcpConnector::new(stack, &mut memory.rx, &mut memory.tx);
-    let random = Random(Toy(0x2545_f491));
+    let random: fn() -> u32 = random;
     let (connector, runner) = TlsConnector::new(tcp, &mut memory.tls, config, random);
     spawner.spawn(tls_task(runner).map_err(|_| Failure::Setup)?);
     Ok(connector)

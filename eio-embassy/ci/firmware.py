@@ -39,12 +39,27 @@ def no_std(_):
             print(f"ok: {package} for {CORTEX_M0}, features: {features or 'none'}")
 
 
+# The settings of a board. Without them its firmware does not compile.
+SETTINGS = {"EIO_SERVER": "192.168.1.10:3000", "WIFI_SSID": "ssid", "WIFI_PASSWORD": "password"}
+
+
 def compile_boards(_):
     """Builds the firmware of the boards that cannot be run here, or not completely."""
-    build(EXAMPLES / "rp2040", CORTEX_M0, "--locked", "--features", "w5500,picow", "--bins")
-    passed("RP2040 with a W5500; Pico W")
-    build(EXAMPLES / "esp32c3", "riscv32imc-unknown-none-elf", "--locked", "--bins")
-    passed("ESP32-C3 with Wi-Fi")
+    for what, directory, target, arguments in (
+        ("Pico W", "rp2040", CORTEX_M0, ("--features", "picow", "--bin", "picow")),
+        ("ESP32-C3 with Wi-Fi", "esp32c3", "riscv32imc-unknown-none-elf", ("--bins",)),
+        ("STM32H743 with Ethernet", "stm32", "thumbv7em-none-eabihf", ("--bins",)),
+    ):
+        build(EXAMPLES / directory, target, "--locked", *arguments, environment=SETTINGS)
+        passed(what)
+    forgotten = {name: value for name, value in SETTINGS.items() if name != "WIFI_SSID"}
+    os.environ.pop("WIFI_SSID", None)
+    try:
+        build(EXAMPLES / "rp2040", CORTEX_M0, "--locked", "--features", "picow", "--bin", "picow", environment=forgotten)
+    except subprocess.CalledProcessError:
+        passed("a forgotten WIFI_SSID does not compile")
+    else:
+        raise Failure("firmware without WIFI_SSID compiles")
 
 
 def build_for_qemu(*binaries, features=None):
@@ -260,7 +275,7 @@ def rp2040(_):
     """
     need("qemu-system-arm")
     port, hub, board = free_port(), free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
-    server_address = {"EIO_SERVER": f"192.0.2.2:{port}"}
+    server_address = {**SETTINGS, "EIO_SERVER": f"192.0.2.2:{port}"}
     artifacts = build(EXAMPLES / "rp2040", CORTEX_M0, "--locked", "--bin", "w5500", environment=server_address)
     server = sensor_server(port, 180)
     # A QEMU without a machine connects its network, whose gateway 192.0.2.2 is 127.0.0.1 of this host, with Ethernet
@@ -293,6 +308,9 @@ def examples(_):
         subprocess.run(["cargo", "build", "-q", "--locked"], cwd=EXAMPLES / example, env=environment, check=True)
     command = ["cargo", "test", "-q", "--locked", "--lib"]
     subprocess.run(command, cwd=EXAMPLES / "sensor", env=environment, check=True)
+    # The supervisor of a radio on a virtual clock, and the settings of boards.
+    command = ["cargo", "test", "-q", "--locked", "--no-default-features", "--features", "wifi"]
+    subprocess.run(command, cwd=EXAMPLES / "sensor", env={**environment, **SETTINGS}, check=True)
     terminal(built / "debug/eio-embassy-host")
     port = free_port()
     server = sensor_server(port, 60)

@@ -13,7 +13,7 @@ from helpers import (CI, ROOT, TARGET, WORK, Failure, Process, free_port, module
 # bytes, see examples/qemu/src/bin/tls.rs.
 TLS_FLASH_MAX = 240_000
 TLS_RAM_MAX = 44_000
-TLS_STACK_MAX = 11_000
+TLS_STACK_MAX = 12_500
 
 
 # Certificates

@@ -37,9 +37,9 @@ prose() { ci/prose.py; }
 features() {
   local combination
   for combination in $(powerset std defmt cluster); do cargo check -q -p eio-core --features "$combination"; done
-  for combination in $(powerset tls json); do cargo check -q -p eio-monoio --features "$combination"; done
+  for combination in $(powerset tls json nats); do cargo check -q -p eio-monoio --features "$combination"; done
   cargo check -q -p eio-monoio --features server-bin --bin eio-server
-  for combination in $(powerset embassy-net edge-nal log defmt); do
+  for combination in $(powerset embassy-net,dns edge-nal log defmt) embassy-net embassy-net,ipv6 embassy-net,dns,ipv6; do
     cargo check -q -p eio-embassy --features "$combination"
   done
 }
@@ -66,28 +66,66 @@ msrv() {
 }
 
 # The README's own command: unit tests, doctests, wire tests, real JavaScript and Python clients, a browser.
-test() { cargo test --workspace; }
+test() {
+  install_proxies
+  cargo test --workspace
+}
+
+# The reverse proxies of tests/proxies. A test without its proxy is skipped, which is a failure in CI.
+function install_proxies {
+  [[ -x /usr/sbin/nginx && -f /usr/lib/nginx/modules/ngx_stream_module.so && -x /usr/sbin/haproxy &&
+    -x /usr/sbin/apache2 && -x /usr/bin/caddy ]] ||
+    { apt-get update -q && apt-get install -q -y --no-install-recommends nginx-light libnginx-mod-stream haproxy \
+      apache2-bin caddy; } >&2 ||
+    echo "SKIPPED: the proxies cannot be installed" >&2
+}
 
 # Tests of features that `test` is built without.
 tls() {
   cargo test -p eio-monoio --features tls,json --test tls --test client
   cargo test -p eio-monoio --features tls,json --test memory footprint
-  cargo test -p eio-monoio --features tls,json --test proxies causes_by_option
+  cargo test -p eio-monoio --features tls,json --test proxies -- causes_by_option precedes_tls
   cargo test -p eio-monoio --features tls,json --doc
 }
 
-# The program eio-server, as a process, with curl and the JavaScript and Python clients. A minute.
+# The program eio-server, as a process, with curl and the JavaScript and Python clients; the files in deploy/, by the
+# tools of Debian; the steps of the container file without an engine. Two minutes, of which one builds the image.
 deploy() {
+  local missing=()
+  command -v promtool >/dev/null || missing+=(prometheus)
+  command -v systemd-analyze >/dev/null || missing+=(systemd)
+  /usr/bin/python3 -c 'import seccomp, yaml' 2>/dev/null || missing+=(python3 python3-seccomp python3-yaml)
+  [[ ${#missing[@]} -eq 0 ]] ||
+    { apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } >&2 ||
+    skip "${missing[*]} cannot be installed"
+  promtool check rules deploy/prometheus/alerts.yml
+  promtool test rules deploy/prometheus/alerts_test.yml
+  promtool check config deploy/prometheus/prometheus.yml
   (
     ulimit -n "$(ulimit -Hn)"
     cargo test -p eio-monoio --features server-bin --bin eio-server --test serve
   )
+  deploy/check/units.sh "${CARGO_TARGET_DIR:-target}/debug/eio-server"
+  deploy/check/kubernetes.py "${CARGO_TARGET_DIR:-target}/debug/eio-server"
+  deploy/check/container.py
+}
+
+# Three nodes of a cluster with a real NATS server: messages, forwarded requests, nodes and engines that fail. Two
+# minutes with the build.
+cluster() {
+  command -v nats-server >/dev/null ||
+    { apt-get update -q && apt-get install -q -y --no-install-recommends nats-server; } >&2 ||
+    skip "nats-server cannot be installed"
+  cargo build -p eio-monoio --features nats --example cluster
+  cargo test -p eio-monoio --features nats --lib cluster
+  cargo test -p eio-monoio --features nats --test cluster
 }
 
 # The core and the microcontroller client build for a Cortex-M0+ without std.
 no_std() { ./eio-embassy/ci/firmware.py no-std; }
 
-# Firmware with the client on an emulated Cortex-M, against our server and engine.io from npm.
+# Firmware with the client on an emulated Cortex-M, against our server, engine.io from npm and python-engineio, and over a
+# wire that loses frames. Under two minutes; scenarios that wait run next to the others.
 qemu() { ./eio-embassy/ci/firmware.py qemu; }
 
 # The client's size in flash and RAM, against limits.
@@ -110,8 +148,9 @@ mcu_boards() {
 # for Rust 1.95: another compiler inlines differently, so the same call has another name.
 mcu_panics() { ./eio-embassy/ci/firmware.py panics; }
 
-# Not in `all`: half an hour of traffic on the emulated Cortex-M, with twenty restarts of the server.
-mcu_soak() { ./eio-embassy/ci/firmware.py qemu 'ours soak' --soak "${SOAK:-1800}"; }
+# Not in `all`: half an hour of traffic on the emulated Cortex-M, with twenty restarts of the server; the same with a loss of
+# the access point each minute; sensors of each client; lossy wires with each server.
+mcu_soak() { ./eio-embassy/ci/firmware.py qemu 'ours (soak|radio|sensor)|lossy' --soak "${SOAK:-1800}"; }
 
 # Every crate can be packaged, and builds from its package.
 package() {
@@ -122,6 +161,7 @@ package() {
 
 # Only the tests that need Node and Python.
 interop() {
+  install_proxies
   cargo build -p eio-monoio --examples
   cargo test -p eio-monoio --test foreign --test foreign_heartbeat --test proxies
 }
@@ -129,9 +169,7 @@ interop() {
 # Not in `all`: a hundred sessions for a minute through nginx and HAProxy, and of our client on gunicorn, all at the same
 # time, which is a minute and a half; `test` does the same for 5 s.
 soak() {
-  command -v nginx >/dev/null && command -v haproxy >/dev/null ||
-    { apt-get update -q && apt-get install -q -y --no-install-recommends nginx-light haproxy; } >&2 ||
-    skip "nginx and haproxy cannot be installed"
+  install_proxies
   cargo build -p eio-monoio --example echo
   EIO_SOAK_SECONDS="${EIO_SOAK_SECONDS:-60}" cargo test -p eio-monoio --test proxies kept_connections
 }
@@ -259,7 +297,7 @@ apps() {
 }
 
 # The jobs of CI for each commit.
-ALL=(fmt prose links clippy docs features test tls deploy instructions no_std qemu mcu_size mcu_examples mcu_tls mcu_boards package examples apps)
+ALL=(fmt prose links clippy docs features test tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_tls mcu_boards package examples apps)
 
 all() {
   local job

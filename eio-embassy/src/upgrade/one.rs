@@ -52,13 +52,15 @@ where
         return Err(Error::UpgradeFailed);
     }
     let connected = get.is_connected();
+    let cookies = get.cookies.value();
     let (rx, tx) = get.into_memory();
     // The session asks for the WebSocket before the next GET.
     let _ = session.poll_lane(false);
     if !connected {
         connector.connect(address.0, address.1).await?;
     }
-    let machine = WsMachine::begin(config, session, Some(&open), rx, tx, &mut random, now())?;
+    let machine =
+        WsMachine::begin(config, session, Some(&open), cookies, (rx, tx), &mut random, now())?;
     let (reader, writer) = connector.split();
     let close_timeout_ms = config.timing.close_timeout_ms;
     Client::upgrade(reader, writer, machine, open, early, close_timeout_ms, random).await

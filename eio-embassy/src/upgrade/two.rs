@@ -57,7 +57,9 @@ impl<'b> Upgrade<'b> {
         let Opened { get, mut session, open, early } = opened;
         // The session asks for the WebSocket before the next GET.
         let _ = session.poll_lane(false);
-        let machine = WsMachine::begin(config, session, Some(&open), rx, tx, random, now())?;
+        let cookies = get.cookies.value();
+        let machine =
+            WsMachine::begin(config, session, Some(&open), cookies, (rx, tx), random, now())?;
         let requests = Requests::new(get, early, open.sid.clone());
         Ok(Self { config: *config, open, requests, machine, stage: Stage::Connecting })
     }
@@ -126,7 +128,7 @@ impl<'b> Upgrade<'b> {
             self.machine.advance(random, now);
         }
         if let Some(reason) = self.machine.session.ended() {
-            return Err(Error::ended(reason, true));
+            return Err(Error::ended(reason, &self.machine.session));
         }
         self.stage = match self.stage {
             Stage::Connecting | Stage::Probing if self.machine.session.is_upgrading() => self.stage,
@@ -138,6 +140,11 @@ impl<'b> Upgrade<'b> {
             stage => stage,
         };
         Ok(self.stage)
+    }
+
+    /// Writes as much to the WebSocket as its connection accepts without waiting.
+    pub(crate) async fn write_now(&mut self, up: &mut impl Connector) {
+        self.machine.io.write_now(&mut up.split().1).await;
     }
 
     /// The WebSocket that carries the session, and the messages received by polling.
@@ -154,7 +161,7 @@ impl<'b> Upgrade<'b> {
         let (session, rx, tx) = machine.into_parts();
         let post = Exchange::new(rx, tx);
         let machine =
-            PollingMachine::resume(&config, requests.exchange, post, session, open.clone())?;
+            PollingMachine::resume(&config, requests.exchange, post, session, open.clone(), now())?;
         Ok((machine, open, requests.early))
     }
 }

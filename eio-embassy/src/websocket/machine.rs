@@ -39,7 +39,7 @@ pub(crate) struct WsMachine<'b> {
     held: Option<MessageSpan>,
     unfinished: Option<Unfinished>,
     /// When the last frame of the server was processed.
-    heard: Instant,
+    seen: Instant,
     /// When the ping was sent whose pong is awaited.
     pinged: Option<Instant>,
     round_trip_ms: Option<u32>,
@@ -80,17 +80,18 @@ impl<'b> WsMachine<'b> {
     ) -> Result<Self, Error> {
         let mut session = ClientSession::new(Transport::WebSocket, false, config.timing, now);
         let _ = session.poll_lane(false);
-        Self::begin(config, session, None, rx, tx, random, now)
+        Self::begin(config, session, None, "", (rx, tx), random, now)
     }
 
-    /// Begins a WebSocket for `session`: a new session, or one that was opened by polling with this open packet.
+    /// Begins a WebSocket for `session`: a new session, or one that was opened by polling with this open packet and these
+    /// cookies.
     #[inline(never)]
     pub(crate) fn begin(
         config: &Config<'_>,
         session: ClientSession,
         open: Option<&Open>,
-        rx: &'b mut [u8],
-        tx: &'b mut [u8],
+        cookies: &str,
+        (rx, tx): (&'b mut [u8], &'b mut [u8]),
         random: &mut impl FnMut() -> u32,
         now: Instant,
     ) -> Result<Self, Error> {
@@ -99,7 +100,7 @@ impl<'b> WsMachine<'b> {
         let key = Key::new(nonce);
         let max_message = rx.len().saturating_sub(RX_RESERVE);
         let mut io = ConnBuffers::new(rx, tx);
-        config.websocket_request(&mut io.out, open.map(|open| &open.sid), &key)?;
+        config.websocket_request(&mut io.out, open.map(|open| &open.sid), cookies, &key)?;
         Ok(Self {
             io,
             session,
@@ -109,7 +110,7 @@ impl<'b> WsMachine<'b> {
             max_payload: open.map_or(u32::MAX, |open| open.max_payload),
             held: None,
             unfinished: None,
-            heard: now,
+            seen: now,
             pinged: None,
             round_trip_ms: None,
             ended: None,
@@ -163,9 +164,9 @@ impl<'b> WsMachine<'b> {
         self.session.transport() == Transport::WebSocket
     }
 
-    /// When the server was last heard.
-    pub(crate) const fn heard(&self) -> Instant {
-        self.heard
+    /// When the server was last seen.
+    pub(crate) const fn seen(&self) -> Instant {
+        self.seen
     }
 
     /// From the last ping that was answered to its pong, in milliseconds.
@@ -350,7 +351,7 @@ impl<'b> WsMachine<'b> {
         now: Instant,
     ) -> Result<bool, Error> {
         let Some(ready) = self.next_frame()? else { return Ok(false) };
-        self.heard = now;
+        self.seen = now;
         if let Kind::Text | Kind::Binary = ready.kind() {
             self.handle_packet(ready, now)?;
             return Ok(true);
@@ -461,7 +462,7 @@ impl<'b> WsMachine<'b> {
     fn poll_events(&mut self) {
         while let Some(event) = self.session.poll_event() {
             let error = match event {
-                SessionEvent::Closed(reason) => Error::ended(reason, self.session.is_open()),
+                SessionEvent::Closed(reason) => Error::ended(reason, &self.session),
                 SessionEvent::Upgraded => continue,
                 SessionEvent::UpgradeFailed(_) => Error::UpgradeFailed,
             };

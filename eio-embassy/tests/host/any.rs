@@ -34,12 +34,12 @@ async fn connected(
 }
 
 /// Reads a GET of the session.
-async fn polled(peer: &mut Far) {
+pub(crate) async fn polled(peer: &mut Far) {
     let head = peer.request().await;
     assert!(head.starts_with(GET), "{head}");
 }
 
-async fn answer(peer: &mut Far, body: &str) {
+pub(crate) async fn answer(peer: &mut Far, body: &str) {
     let len = body.len();
     peer.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n\r\n{body}").as_bytes()).await;
 }

@@ -119,6 +119,28 @@ fn invalid_handshake_responses_have_distinct_errors() {
 }
 
 #[test]
+fn tls_port_is_named() {
+    // The alert that OpenSSL and rustls answer a request with, and a handshake.
+    for record in [&b"\x15\x03\x01\x00\x02\x02\x46"[..], b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76"] {
+        let error = error_of(&Config::new("test"), async |peer| {
+            peer.request().await;
+            peer.write(record).await;
+        });
+        assert_eq!(error, Error::Http(http::Error::Tls));
+    }
+}
+
+#[test]
+fn server_that_never_pings_is_named() {
+    let timing = Timing { ping_interval_ms: 5_000, ping_timeout_ms: 2_000, ..QUIET };
+    let error = error_of(&Config::new("test"), async |peer| {
+        peer.open(timing, 1_000).await;
+        assert_eq!(peer.next().await, Frame::Close(Some(1001)));
+    });
+    assert_eq!(error, Error::TimedOut(Timeout::FirstPing));
+}
+
+#[test]
 fn broken_connection_reports_the_io_error() {
     let reset = Error::Io(IoError(ErrorKind::ConnectionReset));
     assert_eq!(on_connect(""), reset);
@@ -329,12 +351,14 @@ fn every_error_has_a_distinct_message() {
         Error::TimedOut(Timeout::Connect),
         Error::TimedOut(Timeout::Open),
         Error::TimedOut(Timeout::Ping),
+        Error::TimedOut(Timeout::FirstPing),
         Error::TimedOut(Timeout::Close),
         Error::Status { status: 400, code: None },
         Error::Status { status: 400, code: Some(3) },
         Error::UnsupportedVersion,
         Error::Handshake(Mismatch::Accept),
         Error::Http(http::Error::BareLf),
+        Error::Http(http::Error::Tls),
         Error::NotOpened,
         Error::Open(open::Error::Json),
         Error::Request(WriteError::IllegalValue),

@@ -9,7 +9,9 @@ mod net;
 mod peer;
 mod pipe;
 mod polling;
+mod polling_servers;
 mod servers;
+mod state;
 mod upgrade;
 mod websocket;
 

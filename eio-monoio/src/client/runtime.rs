@@ -44,7 +44,7 @@ pub fn block_on<F: Future>(driver: Driver, future: F) -> io::Result<F::Output> {
     if WorkerContext::current().is_some() {
         return Err(io::Error::other("this thread is a worker already"));
     }
-    let mut runtime = Runtime::build(driver)?;
+    let (mut runtime, _) = Runtime::build(driver)?;
     let output = runtime.block_on(async {
         let worker = Rc::new(WorkerContext::default());
         let _current = worker.enter();

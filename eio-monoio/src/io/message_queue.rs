@@ -111,6 +111,11 @@ impl MessageQueue {
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes() == 0
     }
+
+    /// The number of messages. It reads the head of each.
+    pub(crate) fn count(&self) -> usize {
+        self.0.as_ref().map_or(0, |records| records.count())
+    }
 }
 
 impl Records {
@@ -132,6 +137,17 @@ impl Records {
         let (len, rest) = rest.split_first_chunk()?;
         Some((kind, rest.get(..u32::from_ne_bytes(*len) as usize)?))
     }
+
+    fn count(&self) -> usize {
+        let (mut at, mut count) = (self.first, 0);
+        while let Some(record) = self.records.get(at..).filter(|record| !record.is_empty()) {
+            let len =
+                record.get(1..HEAD).and_then(|len| len.try_into().ok()).map(u32::from_ne_bytes);
+            at += HEAD + len.unwrap_or_default() as usize;
+            count += 1;
+        }
+        count
+    }
 }
 
 #[cfg(test)]
@@ -148,11 +164,13 @@ mod tests {
             Message::Binary(b"\xff\0"),
         ];
         messages.iter().for_each(|message| queue.push(*message));
-        for message in messages {
+        for (popped, message) in messages.into_iter().enumerate() {
+            assert_eq!(queue.count(), messages.len() - popped);
             assert_eq!(queue.front(), Some(message));
             queue.pop();
         }
         assert!(queue.is_empty() && queue.front().is_none() && queue.bytes() == 0);
+        assert_eq!(queue.count(), 0);
         queue.pop();
     }
 

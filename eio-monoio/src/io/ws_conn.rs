@@ -24,7 +24,7 @@ use crate::io::stream::Write;
 use crate::io::ws_reader::WsReader;
 use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
-use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
+use crate::metrics::{BYTES_LOST, BYTES_RECEIVED, BYTES_SENT};
 use crate::worker::context::WorkerContext;
 use crate::worker::deadline::Deadline;
 use crate::worker::net::Socket;
@@ -187,6 +187,7 @@ impl WsConn {
         let batch = sender.take();
         if sender.is_aborted() {
             let sent = stream.try_send(&batch).unwrap_or(0);
+            self.limits.count(BYTES_LOST, batch.len() - sent);
             // TLS may drop records that the kernel does not accept.
             sender.confirm_sent(if stream.is_secure() { 0 } else { sent });
             sender.confirm_unsent();
@@ -230,6 +231,7 @@ impl WsConn {
         self.sender.finish_batch();
         if result.is_err() {
             // The number of bytes that the kernel accepted is not known.
+            self.limits.count(BYTES_LOST, len);
             self.sender.confirm_unsent();
             self.write_failed.set(true);
             self.sender.abort();

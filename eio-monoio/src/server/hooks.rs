@@ -13,6 +13,7 @@ use http::HeaderMap;
 
 use crate::io::raw_websocket::PlainSocket;
 use crate::message::OutBuf;
+use crate::server::cause::Subject;
 use crate::server::connection_error::Refused;
 use crate::server::refusal::Refusal;
 use crate::server::request::ConnectRequest;
@@ -71,7 +72,7 @@ impl Hooks {
     /// Reports a refused request to the application.
     pub(crate) fn report<'r>(&self, request: &RequestInfo<'_>, refused: impl Into<Refused<'r>>) {
         let refused = refused.into();
-        crate::log::debug!(error = %refused, "request refused");
+        crate::log::debug!(client = %Subject::Peer(request.peer), error = %refused, "request refused");
         let Some(report) = &self.refused else { return };
         if catch_unwind(AssertUnwindSafe(|| report(request, &refused))).is_err() {
             crate::log::error!("the on_connection_error hook panicked");

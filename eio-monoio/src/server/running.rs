@@ -7,11 +7,21 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use crate::error::ServeError;
+#[cfg(feature = "nats")]
+use crate::server::cluster::node::Node;
 use crate::server::listener::{Endpoint, SocketFile};
 use crate::server::remote::Remote;
 use crate::server::shard::shared::ServerShared;
 use crate::server::signals::SignalWatch;
+use crate::server::watch::Watch;
 use crate::worker::net::Driver;
+
+/// The message of a worker that accepts connections.
+pub(super) struct Started {
+    pub(super) driver: Driver,
+    /// Why it has no ring, with [`Driver::Auto`].
+    pub(super) refused: Option<io::Error>,
+}
 
 /// A running server. Dropping it shuts the server down and waits for the end.
 ///
@@ -42,6 +52,10 @@ pub struct Running {
     shared: Arc<ServerShared>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     signals: Option<SignalWatch>,
+    /// The threads of the cluster. They end after the workers.
+    #[cfg(feature = "nats")]
+    node: Option<Node>,
+    watch: Option<Watch>,
 }
 
 impl Running {
@@ -52,7 +66,23 @@ impl Running {
         signals: Option<SignalWatch>,
     ) -> Self {
         let (drivers, threads) = (Vec::new(), Vec::new());
-        Self { endpoints, file, drivers, workers: 0, shared, threads, signals }
+        Self {
+            endpoints,
+            file,
+            drivers,
+            workers: 0,
+            shared,
+            threads,
+            signals,
+            #[cfg(feature = "nats")]
+            node: None,
+            watch: None,
+        }
+    }
+
+    #[cfg(feature = "nats")]
+    pub(super) fn set_node(&mut self, node: Node) {
+        self.node = Some(node);
     }
 
     pub(super) fn add_worker(&mut self, thread: JoinHandle<io::Result<()>>) {
@@ -63,12 +93,16 @@ impl Running {
     /// Waits until every worker accepts connections.
     pub(super) fn wait_for_start(
         mut self,
-        started: &mpsc::Receiver<Driver>,
+        started: &mpsc::Receiver<Started>,
     ) -> Result<Self, ServeError> {
         let workers = self.workers;
+        let mut why = None;
         for _ in 0..workers {
             match started.recv() {
-                Ok(driver) => self.drivers.push(driver),
+                Ok(Started { driver, refused }) => {
+                    self.drivers.push(driver);
+                    why = why.or(refused);
+                }
                 Err(_) => {
                     self.shutdown();
                     self.join()?;
@@ -77,13 +111,27 @@ impl Running {
             }
         }
         let driver = self.driver();
-        if self.drivers.iter().any(|other| *other != driver) {
-            crate::log::warn!("some workers have no ring; see `ulimit -l`");
+        if let Some(error) = why {
+            let epoll = self.drivers.iter().filter(|driver| **driver == Driver::Epoll).count();
+            crate::log::warn!(
+                %error,
+                epoll,
+                workers,
+                "io_uring refused, these workers use epoll: see the seccomp profile of the container, \
+                 kernel.io_uring_disabled and `ulimit -l`, or choose epoll by Config::driver"
+            );
         }
         for endpoint in &self.endpoints {
             crate::log::info!(address = %endpoint, %driver, workers, "listening");
         }
         Ok(self)
+    }
+
+    pub(super) fn watched_by(self, watch: Option<Watch>) -> Self {
+        // Not by a struct expression: `Running` has a destructor.
+        let mut this = self;
+        this.watch = watch;
+        this
     }
 
     /// The TCP address of the server, with the port that the kernel chose if the port was 0. If there are several, the
@@ -166,8 +214,10 @@ impl Running {
                 thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
             result = result.and(outcome);
         }
+        #[cfg(feature = "nats")]
+        drop(self.node.take());
         drop(self.file.take());
-        drop(self.signals.take());
+        drop((self.signals.take(), self.watch.take()));
         result.map_err(ServeError::Io)
     }
 }

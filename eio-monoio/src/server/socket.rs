@@ -159,9 +159,9 @@ impl<T> Socket<T> {
     pub async fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
         let message = message.as_message();
         loop {
-            match self.session.try_send(message) {
+            match self.session.attempt(message) {
                 Err(SendError::Full) => poll_fn(|cx| self.session.poll_room(cx)).await,
-                other => return other,
+                other => return self.session.counted(other),
             }
         }
     }
@@ -312,9 +312,9 @@ impl<T> Compress<'_, T> {
     pub async fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
         let message = message.as_message();
         loop {
-            match self.try_send(message) {
+            match self.session.attempt_with(message, self.compress) {
                 Err(SendError::Full) => poll_fn(|cx| self.session.poll_room(cx)).await,
-                other => return other,
+                other => return self.session.counted(other),
             }
         }
     }

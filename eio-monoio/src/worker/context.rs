@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use eio_core::time::Instant;
 use slab::Slab;
 
+use crate::worker::live_count::LiveCount;
 use crate::worker::net;
 use crate::worker::pool::Pool;
 use crate::worker::random::Random;
@@ -26,6 +27,7 @@ use crate::worker::wakers::WakerSlot;
 pub(crate) struct WorkerContext {
     pub(crate) timers: Timers,
     pub(crate) pool: Rc<Pool>,
+    pub(crate) live: LiveCount,
     /// See [`thread_pool`](Self::thread_pool).
     thread_pool: OnceCell<Arc<ThreadPool>>,
     /// See [`per_worker`](Self::per_worker).
@@ -86,6 +88,7 @@ impl Default for WorkerContext {
         Self {
             timers: Timers::new(Instant::default()),
             pool: Rc::default(),
+            live: LiveCount::default(),
             thread_pool: OnceCell::new(),
             shared: RefCell::default(),
             tasks: Tasks::default(),
@@ -270,6 +273,7 @@ impl WorkerContext {
     pub(crate) fn add_connection(&self, fd: RawFd) -> ConnectionId {
         // Fits: each connection has a descriptor, and those have 31 bits.
         let connection = Connection { fd, activity: Activity::Idle };
+        self.live.add();
         ConnectionId(self.connections.borrow_mut().insert(connection) as u32)
     }
 
@@ -302,6 +306,7 @@ impl WorkerContext {
 
     pub(crate) fn remove_connection(&self, id: ConnectionId) {
         self.connections.borrow_mut().try_remove(id.0 as usize);
+        self.live.remove();
     }
 
     pub(crate) fn is_shutting_down(&self) -> bool {

@@ -17,6 +17,7 @@ pub(crate) mod blocking;
 pub(crate) mod context;
 pub(crate) mod deadline;
 pub(crate) mod future_pool;
+pub(crate) mod live_count;
 pub(crate) mod mailbox;
 pub(crate) mod mailbox_waker;
 pub(crate) mod net;

@@ -2,14 +2,17 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::worker::context::WorkerContext;
 use crate::worker::deadline::Deadline;
+use crate::worker::live_count::TRIM_AFTER;
 use crate::worker::net;
 use crate::worker::pool::TRIM_THRESHOLD;
 
-/// A burst is over after a period of this length in which less than [`TRIM_THRESHOLD`] was freed.
+/// A burst is over after a period of this length in which less than [`TRIM_THRESHOLD`] was freed, and fewer than
+/// [`TRIM_AFTER`] connections and sessions have left.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Spawns the task that trims unused memory. It runs until the worker's background tasks are aborted.
@@ -19,15 +22,27 @@ pub(crate) fn trim_after_bursts(worker: &Rc<WorkerContext>) {
 }
 
 /// Trims after each burst. The allocator keeps freed memory in pieces, and the pool keeps buffers up to its limit: after
-/// a large message on each of many connections, that is more memory than all their sessions need.
+/// a large message on each of many connections, or after many sessions have left, that is more memory than the others
+/// need.
 async fn watch(worker: &Rc<WorkerContext>) {
     let deadline = Deadline::new(worker.clone());
     loop {
-        poll_fn(|cx| worker.pool.poll_freed(cx)).await;
-        while worker.pool.take_freed() >= TRIM_THRESHOLD {
+        poll_fn(|cx| {
+            let (freed, left) = (worker.pool.poll_freed(cx), worker.live.poll_left(cx));
+            if freed.is_ready() || left.is_ready() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        worker.pool.take_freed();
+        loop {
+            let before = worker.live.get();
             deadline.set(QUIET);
             deadline.elapsed().await;
+            let left = before.saturating_sub(worker.live.get());
+            if worker.pool.take_freed() < TRIM_THRESHOLD && left < TRIM_AFTER {
+                break;
+            }
         }
+        worker.live.reset();
         worker.pool.clear();
         net::trim();
     }

@@ -58,13 +58,13 @@ impl Handler for Counted {
 }
 
 /// The sums of series, by name and label, at the end of `every_event_is_counted_once`.
-const EXPECTED: [(&str, &str, f64); 18] = [
+const EXPECTED: [(&str, &str, f64); 26] = [
     ("eio_sessions", "transport=\"polling\"", 2.0),
     ("eio_sessions", "transport=\"websocket\"", 4.0),
     ("eio_sessions_opened_total", "transport=\"polling\"", 4.0),
     ("eio_sessions_opened_total", "transport=\"websocket\"", 3.0),
     ("eio_sessions_closed_total", "", 1.0),
-    ("eio_sessions_closed_total", "reason=\"client disconnect\"", 1.0),
+    ("eio_sessions_closed_total", "reason=\"client_disconnect\"", 1.0),
     ("eio_upgrades_total", "result=\"completed\"", 1.0),
     ("eio_upgrades_total", "result=\"failed\"", 0.0),
     ("eio_messages_received_total", "transport=\"polling\"", 5.0),
@@ -77,6 +77,14 @@ const EXPECTED: [(&str, &str, f64); 18] = [
     ("eio_connection_errors_total", "", 3.0),
     ("eio_queued_bytes", "", 0.0),
     ("eio_tls_failures_total", "", 0.0),
+    ("eio_messages_dropped_total", "", 0.0),
+    ("eio_messages_undelivered_total", "", 0.0),
+    ("eio_lost_bytes_total", "", 0.0),
+    ("eio_handler_seconds_count", "handler=\"open\"", 7.0),
+    ("eio_handler_seconds_count", "handler=\"connect\"", 8.0),
+    ("eio_handler_seconds_count", "handler=\"disconnect\"", 1.0),
+    ("eio_handshake_seconds_count", "transport=\"polling\"", 4.0),
+    ("eio_handshake_seconds_count", "transport=\"websocket\"", 3.0),
 ];
 
 /// The sums that are not as expected.

@@ -39,19 +39,22 @@ pub(crate) fn parse(text: &str) -> BTreeMap<String, f64> {
             let (name, kind) = rest.split_once(' ').expect("a type");
             assert_eq!(name, family, "HELP and TYPE belong together");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
-            assert!(["counter", "gauge"].contains(&kind), "{line}");
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
             assert_eq!(kinds.insert(name.to_owned(), kind.to_owned()), None, "twice: {line}");
         } else {
             let (key, value) = line.rsplit_once(' ').expect("a value");
             let (name, labels) = key.split_once('{').unwrap_or((key, "}"));
-            assert_eq!(name, family, "a series outside of its family");
-            assert!(kinds.contains_key(name), "no TYPE before {line}");
+            let kind = kinds.get(&family).expect("a TYPE before its series");
+            let parts: &[&str] =
+                if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            let of_family = |part: &&str| name.strip_suffix(*part) == Some(family.as_str());
+            assert!(parts.iter().any(of_family), "outside of its family {family}: {line}");
             let labels = labels.strip_suffix('}').expect("labels in braces");
             for label in labels.split(',').filter(|label| !label.is_empty()) {
                 let (name, value) = label.split_once('=').expect("a label");
                 assert!(is_name(name), "{line}");
                 let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-                assert!(value.is_some_and(|value| !value.contains(['"', '\\'])), "{line}");
+                assert!(value.is_some_and(|value| !value.contains(['"', '\\', ' '])), "{line}");
             }
             let value: f64 = value.parse().expect("a number");
             assert!(value >= 0.0, "{line}");

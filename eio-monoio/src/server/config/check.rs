@@ -10,6 +10,7 @@ use super::{Config, MAX_HEADERS};
 use crate::error::{ConfigError, SendError};
 use crate::message::OwnedMessage;
 use crate::range::{self, SIZE, THRESHOLD, TIME, TIMEOUT};
+use crate::web::proxy::ProxyProtocol;
 
 /// # Check
 impl Config {
@@ -35,6 +36,7 @@ impl Config {
         check("per_message_deflate", deflate.map_or(Ok(()), |deflate| deflate.check()))?;
         let proxies = self.trusted_proxies.iter();
         check("trusted_proxies", proxies.cloned().try_for_each(|proxy| proxy.map(|_| ())))?;
+        check("proxy_protocol", self.check_proxy_protocol())?;
         check("initial_packet", self.check_initial_packet())
     }
 
@@ -57,6 +59,8 @@ impl Config {
             ("drain_wait", self.drain_wait, TIME),
             ("drain_time", self.drain_time, TIME),
             ("signal_window", self.signal_window, TIME),
+            ("lag_interval", self.lag_interval, TIME),
+            ("lag_warning", self.lag_warning, TIME),
         ] {
             range::check(value, range).map_err(|problem| ConfigError::new(option, problem))?;
         }
@@ -74,6 +78,8 @@ impl Config {
             ("outbound_high_water", self.outbound_high_water, SIZE),
             ("inbound_high_water", self.inbound_high_water, SIZE),
             ("mailbox_high_water", self.mailbox_high_water, SIZE),
+            ("send_buffer_size", self.send_buffer_size.unwrap_or(4096), 4096..=1 << 30),
+            ("time_messages", self.time_messages, THRESHOLD),
             ("compression_threshold", self.compression_threshold, THRESHOLD),
             ("workers", self.workers.unwrap_or(1), 1..=1024),
             ("blocking_threads", self.blocking_threads, 1..=1024),
@@ -95,6 +101,13 @@ impl Config {
         let legal = |b: u8| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'%');
         if !self.path.starts_with('/') || !self.path.bytes().all(legal) {
             return Err("must begin with / and be visible ASCII without ?, # and %".into());
+        }
+        Ok(())
+    }
+
+    fn check_proxy_protocol(&self) -> Result<(), String> {
+        if self.proxy_protocol == ProxyProtocol::Required && self.trusted_proxies.is_empty() {
+            return Err("needs trusted_proxies: only their headers are believed".into());
         }
         Ok(())
     }
@@ -165,6 +178,10 @@ mod tests {
             (Config::new().outbound_high_water(0), "outbound_high_water"),
             (Config::new().inbound_high_water(0), "inbound_high_water"),
             (Config::new().mailbox_high_water(0), "mailbox_high_water"),
+            (Config::new().send_buffer_size(4095), "send_buffer_size"),
+            (Config::new().time_messages((1 << 31) + 1), "time_messages"),
+            (Config::new().lag_interval(more_than_a_day), "lag_interval"),
+            (Config::new().lag_warning(more_than_a_day), "lag_warning"),
             (Config::new().compression_threshold((1 << 31) + 1), "compression_threshold"),
             (Config::new().workers(0), "workers"),
             (Config::new().blocking_threads(0), "blocking_threads"),
@@ -182,6 +199,7 @@ mod tests {
             (deflate(PerMessageDeflate::new().server_max_window_bits(8)), "per_message_deflate"),
             (deflate(PerMessageDeflate::new().client_max_window_bits(16)), "per_message_deflate"),
             (Config::new().trusted_proxies(["10.0.0.0/8", "localhost"]), "trusted_proxies"),
+            (Config::new().proxy_protocol(ProxyProtocol::Required), "proxy_protocol"),
             (Config::new().initial_packet("a\u{1e}b"), "initial_packet"),
             (Config::new().max_payload(2).initial_packet("abc"), "initial_packet"),
         ]

@@ -8,7 +8,7 @@ use eio_core::transport::{Transport, TransportSet};
 
 use super::Config;
 use crate::io::limits::Limits;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, LimitMetrics};
 use crate::web::proxy::Trusted;
 use crate::worker::deadline::millis;
 
@@ -17,6 +17,18 @@ impl Config {
     pub(crate) fn upgrades_from(&self, transport: Transport) -> TransportSet {
         let may = self.allow_upgrades && transport == Transport::Polling;
         if may { self.transports.without(Transport::Polling) } else { TransportSet::EMPTY }
+    }
+
+    pub(crate) fn limit_metrics(&self) -> LimitMetrics {
+        LimitMetrics {
+            // The limit on descriptors decides where the option does not.
+            max_connections: self.max_connections.unwrap_or_default() as u64,
+            max_handshakes_per_second: self.max_handshakes_per_second.map(|max| max as u64),
+            max_payload: self.max_payload as u64,
+            outbound_high_water: self.outbound_high_water as u64,
+            inbound_high_water: self.inbound_high_water as u64,
+            mailbox_high_water: self.mailbox_high_water as u64,
+        }
     }
 
     pub(crate) fn trusted(&self) -> Vec<Trusted> {

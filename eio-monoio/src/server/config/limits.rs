@@ -88,4 +88,17 @@ impl Config {
         self.mailbox_high_water = bytes;
         self
     }
+
+    /// The number of bytes that the kernel holds for a client that does not receive (`SO_SNDBUF`), of each accepted
+    /// connection. They come before [`outbound_high_water`](Self::outbound_high_water): the queue begins when the kernel
+    /// accepts no more. A client far away is sent at most this number of bytes in each round trip.
+    ///
+    /// **Default:** the kernel decides by the speed of the client, up to the third number of `net.ipv4.tcp_wmem`, which is
+    /// often 4 MiB. **Range:** 4 KiB to 1 GiB; the kernel applies `net.core.wmem_max` as well, and reserves as many bytes
+    /// again for itself.
+    #[must_use]
+    pub fn send_buffer_size(mut self, bytes: usize) -> Self {
+        self.send_buffer_size = Some(bytes);
+        self
+    }
 }

@@ -17,6 +17,8 @@ mod runtime;
 
 mod shutdown;
 
+mod observability;
+
 mod check;
 
 mod derived;
@@ -29,7 +31,7 @@ use crate::deflate::PerMessageDeflate;
 use crate::message::OwnedMessage;
 use crate::web::cookie::Cookie;
 use crate::web::cors::Cors;
-use crate::web::proxy::{ForwardedBy, Trusted};
+use crate::web::proxy::{ForwardedBy, ProxyProtocol, Trusted};
 use crate::worker::net::Driver;
 use crate::worker::thread_pool::DEFAULT_THREADS;
 
@@ -83,11 +85,13 @@ pub struct Config {
     pub(crate) outbound_high_water: usize,
     pub(crate) inbound_high_water: usize,
     pub(crate) mailbox_high_water: usize,
+    pub(crate) send_buffer_size: Option<usize>,
     pub(crate) cors: Cors,
     pub(crate) cors_credentials: bool,
     pub(crate) cookie: Option<Cookie>,
     pub(crate) trusted_proxies: Vec<Result<Trusted, String>>,
     pub(crate) forwarded_by: ForwardedBy,
+    pub(crate) proxy_protocol: ProxyProtocol,
     pub(crate) http_compression: bool,
     pub(crate) compression_threshold: usize,
     pub(crate) per_message_deflate: Option<PerMessageDeflate>,
@@ -106,6 +110,9 @@ pub struct Config {
     pub(crate) signal_window: Duration,
     pub(crate) drain_on_signal: bool,
     pub(crate) reload_on_hangup: bool,
+    pub(crate) time_messages: usize,
+    pub(crate) lag_interval: Duration,
+    pub(crate) lag_warning: Duration,
 }
 
 /// How the messages of one session reach [`Handler::message`](crate::Handler::message).
@@ -150,11 +157,13 @@ impl Default for Config {
             outbound_high_water: 1 << 20,
             inbound_high_water: 1 << 20,
             mailbox_high_water: 16 << 20,
+            send_buffer_size: None,
             cors: Cors::SameOrigin,
             cors_credentials: true,
             cookie: None,
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::XForwardedFor,
+            proxy_protocol: ProxyProtocol::Off,
             http_compression: true,
             compression_threshold: 1024,
             per_message_deflate: None,
@@ -173,6 +182,9 @@ impl Default for Config {
             signal_window: Duration::from_secs(1),
             drain_on_signal: false,
             reload_on_hangup: true,
+            time_messages: 64,
+            lag_interval: Duration::from_secs(1),
+            lag_warning: Duration::from_secs(1),
         }
     }
 }

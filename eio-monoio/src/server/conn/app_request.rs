@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
+use std::time::Instant;
 
 use eio_core::http::{WriteError, response};
 
 use crate::message::OutBuf;
+use crate::metrics::HandlerCall;
 use crate::server::cause::Cause;
 use crate::server::conn::Body;
 use crate::server::conn::head_ranges::HeadRanges;
@@ -43,7 +45,7 @@ pub(crate) async fn answer<H: Handler>(
     let (peer, secure, certificate) = {
         let mut slots = HeaderSlots::new();
         let parsed = head.head(&bytes, &mut slots);
-        let info = shard.state.info(parsed, conn.http.stream(), conn.peer);
+        let info = shard.state.info(parsed, conn.http.stream(), conn.peer, &conn.via);
         (info.peer, info.secure, info.certificate.map(<[u8]>::to_vec))
     };
     let mut slots = HeaderSlots::new();
@@ -108,8 +110,10 @@ async fn respond<H: Handler>(
     };
     let handler = HandlerDeadline { deadline: &deadline, time: config.connect_timeout };
     let body = RequestBody::new(&mut conn.http, limits, handler, &progress);
+    let started = Instant::now();
     let answering = shard.state.tasks.start(|| shard.handler.respond(request, body));
     let outcome = deadline.limit(answering).await;
+    shard.state.count_time(HandlerCall::Request, started);
     deadline.disarm();
     (outcome.unwrap_or(Err(Stopped::Aborted)), progress.get())
 }

@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use eio_core::packet::Message;
 use eio_core::session::CloseReason;
@@ -15,6 +16,8 @@ use pin_project_lite::pin_project;
 
 use crate::log;
 use crate::message::OwnedMessage;
+use crate::metrics::HandlerCall;
+use crate::server::cause::Subject;
 use crate::server::config::Dispatch;
 use crate::server::handler::Handler;
 use crate::server::session::Session;
@@ -53,6 +56,7 @@ fn call_message<'s, H: Handler>(
     received: Message<'_>,
 ) -> impl Future<Output = ()> + use<'s, H> {
     session.set_busy();
+    shard.state.timing.begin();
     call(shard, session, |socket| shard.handler.message(socket, received))
 }
 
@@ -66,9 +70,18 @@ pub(crate) fn poll_once<H: Handler>(
         let polled = handling.as_mut().poll(cx);
         if polled.is_ready() {
             finish_handler(shard, session);
+            count_message(shard, shard.state.timing.take());
         }
         Poll::Ready(polled)
     })
+}
+
+/// Counts the time of [`Handler::message`], if it is measured.
+#[inline]
+fn count_message<H: Handler>(shard: &Shard<H>, started: Option<Instant>) {
+    if let Some(started) = started {
+        shard.state.count_time(HandlerCall::Message, started);
+    }
 }
 
 #[inline(always)]
@@ -116,9 +129,11 @@ fn spawn_message<H: Handler>(
     let size = TASK + received.len();
     session.add_in_progress(size);
     tasks.state.tasks.spawn(async move {
+        let started = shard.state.timing.sample();
         let handling =
             call(&shard, &session, |socket| shard.handler.message(socket, owned.borrow()));
         within_grace(&shard, &session, pin!(handling)).await;
+        count_message(&shard, started);
         session.remove_in_progress(size);
     });
 }
@@ -131,7 +146,9 @@ pub(crate) fn is_concurrent<H: Handler>(shard: &Shard<H>) -> bool {
 /// Calls [`Handler::open`]. A new session is busy until [`poll_once`] or [`drain_inbox`] finds that this is complete.
 pub(crate) async fn call_open<H: Handler>(shard: &Shard<H>, session: &Rc<Session<H::Session>>) {
     let socket = Socket::new(session.clone());
+    let started = Instant::now();
     let result = shard.state.tasks.start(|| shard.handler.open(&socket)).await;
+    shard.state.count_time(HandlerCall::Open, started);
     end_after_panic(&socket, result);
 }
 
@@ -142,9 +159,11 @@ pub(crate) async fn call_disconnect<H: Handler>(
 ) {
     let tasks = &shard.state.tasks;
     let reason = session.closed().unwrap_or(CloseReason::TransportClose);
-    log::debug!(sid = %session.sid, %reason, "session closed");
+    log::debug!(client = %Subject::Session(&session.sid, session.peer), %reason, "session closed");
     let socket = Socket::new(session);
+    let started = Instant::now();
     let _ = tasks.start(|| shard.handler.disconnect(&socket, reason)).await;
+    shard.state.count_time(HandlerCall::Disconnect, started);
     // A handle that the application keeps does not keep the messages.
     socket.undelivered();
 }
@@ -158,7 +177,9 @@ pub(crate) async fn drain_inbox<H: Handler>(
     session: &Rc<Session<H::Session>>,
     first: Pin<&mut impl Future<Output = ()>>,
 ) {
-    within_grace(shard, session, pin!(handle_all(shard, session, first))).await;
+    // Before the first await: another handler is measured next.
+    let started = shard.state.timing.take();
+    within_grace(shard, session, pin!(handle_all(shard, session, first, started))).await;
     finish_handler(shard, session);
 }
 
@@ -189,7 +210,8 @@ async fn within_grace<H: Handler>(
         Poll::Ready(true)
     });
     if given_up.await {
-        log::debug!(sid = %session.sid, "handler dropped: its session has ended");
+        let client = Subject::Session(&session.sid, session.peer);
+        log::debug!(%client, "handler dropped: its session has ended");
     }
 }
 
@@ -198,8 +220,10 @@ async fn handle_all<H: Handler>(
     shard: &Shard<H>,
     session: &Rc<Session<H::Session>>,
     first: Pin<&mut impl Future<Output = ()>>,
+    started: Option<Instant>,
 ) {
     first.await;
+    count_message(shard, started);
     let mut budget = YieldBudget::default();
     loop {
         let mut inbox = session.take_inbox();
@@ -211,11 +235,13 @@ async fn handle_all<H: Handler>(
             // Not above the high-water mark, as where messages are received: the handler may answer each.
             poll_fn(|cx| session.poll_room(cx)).await;
             let Some(next) = inbox.front() else { break };
+            let started = shard.state.timing.sample();
             let handling = call(shard, session, |socket| shard.handler.message(socket, next));
             let before = inbox.bytes();
             inbox.pop();
             session.remove_in_progress(before - inbox.bytes());
             handling.await;
+            count_message(shard, started);
         }
     }
 }

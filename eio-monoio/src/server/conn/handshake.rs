@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Instant;
 
 use eio_core::http::{RequestHead, WriteError, response};
 use eio_core::session::Lane;
@@ -14,7 +15,8 @@ use http::HeaderMap;
 
 use crate::io::stream::Stream;
 use crate::message::{OutBuf, never_full};
-use crate::server::cause::Cause;
+use crate::metrics::{HANDSHAKE, HandlerCall, by};
+use crate::server::cause::{Cause, Subject};
 use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::UNAVAILABLE;
@@ -28,6 +30,7 @@ use crate::server::request::{ConnectRequest, KeptRequest};
 use crate::server::session::{NewSession, Session};
 use crate::server::shard::registry::NoSid;
 use crate::server::shard::{Shard, ShardState};
+use crate::server::via::Via;
 use crate::web::persistence::Persistence;
 use crate::web::proxy;
 use crate::web::request::{Attached, RequestInfo};
@@ -54,7 +57,8 @@ pub(crate) fn open<H: Handler>(
     // `connect` may await for long, and the head is mostly much smaller than the receive buffer.
     conn.shrink_rx();
     let pool = shard.state.per_worker::<HandshakePool<H>>();
-    pool.0.run(HandshakeArgs { shard: shard.clone(), conn, request }, perform)
+    let started = Instant::now();
+    pool.0.run(HandshakeArgs { shard: shard.clone(), conn, request, started }, perform)
 }
 
 /// The arguments of [`perform`].
@@ -62,6 +66,7 @@ pub(crate) struct HandshakeArgs<H: Handler> {
     shard: Rc<Shard<H>>,
     conn: Box<Conn<H::Session>>,
     request: SessionRequest<H>,
+    started: Instant,
 }
 
 /// Futures of handshakes. They are large, and a connection needs one for a short time.
@@ -76,7 +81,7 @@ impl<H: Handler> Default for HandshakePool<H> {
 type HandshakeFuture<H> = Pooled<HandshakeArgs<H>, Next<<H as Handler>::Session>>;
 
 async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
-    let HandshakeArgs { shard, mut conn, request } = args;
+    let HandshakeArgs { shard, mut conn, request, started } = args;
     let shard = &shard;
     let SessionRequest { transport, base64, persistence, .. } = request;
     let connected = connect(shard, &mut conn, &request.head, transport).await;
@@ -111,7 +116,8 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
         // It opens and closes: the client connects again, to another process.
         session.close();
     }
-    crate::log::debug!(sid = %session.sid, %transport, "session opened");
+    shard.state.counters.observe(HANDSHAKE, by(transport), started.elapsed());
+    crate::log::debug!(client = %Subject::Session(&session.sid, session.peer), %transport, "session opened");
     match transport {
         Transport::Polling => open_polling(shard, conn, session, persistence, request.resume).await,
         Transport::WebSocket => {
@@ -180,11 +186,13 @@ async fn connect<H: Handler>(
     let mut slots = HeaderSlots::new();
     let head = head.head(conn.http.rx.unread(), &mut slots);
     let attached = std::mem::take(&mut conn.attached);
-    let info = shard.state.info(head, conn.http.stream(), conn.peer);
+    let info = shard.state.info(head, conn.http.stream(), conn.peer, &conn.via);
     let request = ConnectRequest { info: RequestInfo { attached, ..info }, transport };
     let (tasks, hooks) = (&shard.state.tasks, &shard.state.hooks);
+    let started = Instant::now();
     let connecting = tasks.start(|| shard.handler.connect(&request));
     let outcome = conn.limit(shard.state.config.connect_timeout, connecting).await;
+    shard.state.count_time(HandlerCall::Connect, started);
     let refuse = |error, refusal: Refusal| {
         hooks.report(&request, Refused { error, refusal: Some(&refusal) });
         Err(refusal)
@@ -263,6 +271,7 @@ impl<T> ShardState<T> {
         head: RequestHead<'r, 'r>,
         stream: &'r Stream,
         peer: Option<SocketAddr>,
+        via: &'r Via,
     ) -> RequestInfo<'r> {
         let by = self.config.forwarded_by;
         let peer = if self.trusted.is_empty() {
@@ -270,7 +279,7 @@ impl<T> ShardState<T> {
         } else {
             proxy::client(peer, &head.headers, &self.trusted, by)
         };
-        let (secure, certificate) = (stream.is_secure(), stream.peer_certificate());
+        let (secure, certificate) = (via.is_secure(stream), via.peer_certificate(stream));
         let (attached, cookies) = (Attached::default(), OnceCell::new());
         RequestInfo { head, peer, secure, certificate, attached, cookies }
     }

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::io::stream::{Stream, TlsStream};
-use crate::metrics::TLS_FAILURES;
+use crate::metrics::{TLS_FAILURES, TLS_HANDSHAKE};
 use crate::server::cause::Cause;
 use crate::server::conn::{Conn, http};
 use crate::server::handler::Handler;
@@ -21,9 +21,13 @@ pub(crate) fn start<H: Handler>(
     let tasks = shard.clone();
     tasks.state.tasks.spawn(async move {
         let Stream::Tls(tls) = conn.stream() else { return };
+        let started = Instant::now();
         match handshake(&conn, tls, timeout).await {
-            // In a task of its own, so that the memory of the handshake is freed.
-            Ok(()) => http::start(shard, conn),
+            Ok(()) => {
+                shard.state.counters.observe(TLS_HANDSHAKE, 0, started.elapsed());
+                // In a task of its own, so that the memory of the handshake is freed.
+                http::start(shard, conn);
+            }
             Err(error) => {
                 shard.state.counters.add(TLS_FAILURES, 0, 1);
                 conn.log(Cause::TlsFailed, error);

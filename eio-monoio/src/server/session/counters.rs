@@ -3,7 +3,8 @@
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
 
-use crate::metrics::{MESSAGES_RECEIVED, QUEUED, by};
+use crate::error::SendError;
+use crate::metrics::{DropReason, MESSAGES_RECEIVED, QUEUED, by};
 use crate::server::session::Session;
 
 impl<T> Session<T> {
@@ -33,7 +34,22 @@ impl<T> Session<T> {
         self.env.counters.upgraded();
     }
 
+    /// Counts a message that is not queued.
+    #[inline]
+    pub(crate) fn counted(&self, sent: Result<(), SendError>) -> Result<(), SendError> {
+        if let Err(error) = sent
+            && let Some(reason) = DropReason::of(error)
+        {
+            self.env.counters.dropped(reason, 1);
+        }
+        sent
+    }
+
     pub(super) fn count_closed(&self, reason: CloseReason) {
+        let undelivered = self.outgoing.queue().borrow().count();
+        if undelivered > 0 {
+            self.env.counters.undelivered(reason, undelivered as u64);
+        }
         self.count_queued(0);
         self.env.counters.closed(self.counted_transport.get(), reason);
     }

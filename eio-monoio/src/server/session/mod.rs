@@ -217,12 +217,26 @@ impl<T> Session<T> {
     }
 
     pub(crate) fn try_send(&self, message: Message<'_>) -> Result<(), SendError> {
+        self.counted(self.attempt(message))
+    }
+
+    /// As [`try_send`](Self::try_send); a message that is not queued is not counted, because the caller tries again.
+    pub(crate) fn attempt(&self, message: Message<'_>) -> Result<(), SendError> {
         self.check_separator(message)?;
         self.send(&message)
     }
 
     /// As [`try_send`](Self::try_send), compressed or not.
     pub(crate) fn try_send_with(
+        &self,
+        message: Message<'_>,
+        compress: bool,
+    ) -> Result<(), SendError> {
+        self.counted(self.attempt_with(message, compress))
+    }
+
+    /// As [`attempt`](Self::attempt), compressed or not.
+    pub(crate) fn attempt_with(
         &self,
         message: Message<'_>,
         compress: bool,
@@ -237,19 +251,23 @@ impl<T> Session<T> {
         message: Message<'_>,
         compress: bool,
     ) -> Result<Receipt, SendError> {
-        self.check_separator(message)?;
         let (confirm, receipt) = Confirm::new();
-        self.send(&WithOptions { message, plain: !compress, confirm: Cell::new(Some(confirm)) })?;
-        Ok(receipt)
+        let confirm = Cell::new(Some(confirm));
+        let sent = self
+            .check_separator(message)
+            .and_then(|()| self.send(&WithOptions { message, plain: !compress, confirm }));
+        self.counted(sent).map(|()| receipt)
     }
 
     /// As [`try_send`](Self::try_send), for a message that is encoded already.
     pub(crate) fn try_send_encoded(&self, message: &Encoded) -> Result<(), SendError> {
         // Without the option it is checked before it is encoded.
-        if self.env.config.separator_over_websocket {
-            self.check_separator(message.message())?;
-        }
-        self.send(message)
+        let checked = if self.env.config.separator_over_websocket {
+            self.check_separator(message.message())
+        } else {
+            Ok(())
+        };
+        self.counted(checked.and_then(|()| self.send(message)))
     }
 
     /// Writes a message into the send buffer of the WebSocket if the state machine allows that, else queues it.

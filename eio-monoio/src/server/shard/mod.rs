@@ -4,11 +4,14 @@ mod barrier;
 pub(crate) mod disk;
 mod drain;
 pub(crate) mod gather;
+pub(crate) mod heartbeats;
+mod other_nodes;
 pub(crate) mod plan;
 pub(crate) mod registry;
 pub(crate) mod replies;
 pub(crate) mod run;
 pub(crate) mod shared;
+pub(crate) mod timing;
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
@@ -31,7 +34,7 @@ use crate::error::SendError;
 use crate::io::limits::Limits;
 use crate::io::raw_websocket::PlainSocket;
 use crate::message::Encoded;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, DropReason, HANDLER, HandlerCall};
 use crate::server::cause::Cause;
 use crate::server::config::Config;
 use crate::server::hooks::{Hooks, OnRawWebSocket};
@@ -42,6 +45,7 @@ use crate::server::shard::plan::Plan;
 use crate::server::shard::registry::{NoSid, Registry};
 use crate::server::shard::replies::Replies;
 use crate::server::shard::shared::{CallNumber, Except, ServerShared, ShardMessage};
+use crate::server::shard::timing::MessageTiming;
 use crate::web::compress::Deflater;
 use crate::web::persistence::KeepAlive;
 use crate::web::proxy::Trusted;
@@ -70,6 +74,7 @@ pub(crate) struct ShardState<T> {
     pub(crate) config: Arc<Config>,
     pub(crate) limits: Rc<Limits>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) timing: MessageTiming,
     pub(crate) shared: Arc<ServerShared>,
     /// The application's function for WebSockets on other paths.
     pub(crate) on_raw_websocket: Option<OnRawWebSocket>,
@@ -123,6 +128,7 @@ impl<T: 'static> ShardState<T> {
             id: plan.id,
             limits: Rc::new(plan.config.limits(counters.clone())),
             counters,
+            timing: MessageTiming::new(plan.config.time_messages),
             registry: RefCell::new(Registry::new(
                 plan.shared.key.clone(),
                 plan.id,
@@ -163,6 +169,14 @@ impl<T> ShardState<T> {
     }
 }
 
+/// Measurements.
+impl<T> ShardState<T> {
+    /// Counts the time of a function of the application that was called at `started`.
+    pub(crate) fn count_time(&self, call: HandlerCall, started: std::time::Instant) {
+        self.counters.observe(HANDLER, call as usize, started.elapsed());
+    }
+}
+
 /// Sessions.
 impl<T> ShardState<T> {
     /// Opens a session.
@@ -175,6 +189,7 @@ impl<T> ShardState<T> {
         session.registered();
         self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         self.counters.opened(session.transport());
+        self.live.add();
         Ok(session)
     }
 
@@ -280,10 +295,13 @@ impl<T> ShardState<T> {
     /// Sends to sessions of this worker.
     pub(crate) fn send_many_here(&self, sids: &[Sid], message: &Encoded) {
         for sid in sids {
-            if let SessionLocation::Here(session) = self.find(sid)
-                && let Err(error) = session.try_send_encoded(message)
-            {
-                crate::log::debug!(%sid, %error, "message dropped");
+            match self.find(sid) {
+                SessionLocation::Here(session) => {
+                    if let Err(error) = session.try_send_encoded(message) {
+                        crate::log::debug!(%sid, %error, "message dropped");
+                    }
+                }
+                _ => self.counters.dropped(DropReason::UnknownSession, 1),
             }
         }
     }
@@ -299,6 +317,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
         let session = self.registry.borrow().in_slot(slot).cloned();
         self.registry.borrow_mut().remove(slot);
         self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.live.remove();
         if let Some(session) = session
             && !busy
         {
@@ -308,7 +327,11 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
 
     fn broadcast(&self, message: Message<'_>, except: Vec<Sid>) {
         if let Err(error) = self.shared.check_separator(message) {
+            self.shared.count_dropped_by_all(DropReason::Separator);
             return crate::log::warn!(%error, "a broadcast is not sent");
+        }
+        if let Err(error) = self.shared.broadcast_away(message, &except) {
+            crate::log::warn!(%error, "a broadcast does not reach the other nodes");
         }
         let (message, except) = (Encoded::new(message), Except::new(except));
         let call = self.shared.calls.next();
@@ -318,9 +341,13 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
         self.broadcast_here(call, &message, &except);
     }
 
-    fn send_many(&self, sids: Vec<Sid>, message: Message<'_>) {
+    fn send_many(&self, mut sids: Vec<Sid>, message: Message<'_>) {
         if let Err(error) = self.shared.check_separator(message) {
+            self.counters.dropped(DropReason::Separator, sids.len() as u64);
             return crate::log::warn!(%error, "a message is not sent");
+        }
+        if let Err(error) = self.shared.send_many_away(&mut sids, message) {
+            crate::log::warn!(%error, "a message does not reach every node");
         }
         let message = Encoded::new(message);
         let (here, others) = self.shared.offer_many(Some(self.id), sids, &message);
@@ -339,11 +366,18 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
             }
             SessionLocation::Elsewhere(shard) => {
                 let shard_message = ShardMessage::Send(sid.clone(), message.into());
-                if let Err(error) = self.shared.offer(shard, message.len(), shard_message) {
+                let offered = self.shared.offer(shard, message.len(), |_| 1, shard_message);
+                if let Err(error) = offered {
                     crate::log::warn!(%sid, %error, "message to another worker dropped");
                 }
             }
-            SessionLocation::Nowhere => {}
+            SessionLocation::Nowhere => match self.shared.send_away(sid, message) {
+                Ok(()) => {}
+                Err(SendError::Closed) => self.counters.dropped(DropReason::UnknownSession, 1),
+                Err(error) => {
+                    crate::log::warn!(%sid, %error, "message to another node dropped");
+                }
+            },
         }
     }
 
@@ -353,7 +387,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
             SessionLocation::Elsewhere(shard) => {
                 self.shared.post(shard, ShardMessage::Disconnect(sid.clone()))
             }
-            SessionLocation::Nowhere => {}
+            SessionLocation::Nowhere => self.shared.disconnect_away(sid),
         }
     }
 

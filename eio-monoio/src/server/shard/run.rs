@@ -2,7 +2,6 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -10,16 +9,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use eio_core::time::Instant;
-use eio_core::transport::Transport;
 
 use crate::io::permit::ConnectionPermit;
-#[cfg(feature = "tls")]
-use crate::io::stream::{Stream, TlsStream};
-use crate::metrics::ACCEPTED;
+use crate::metrics::{ACCEPTED, LAG, RefusedConnection};
 use crate::server::cause::{Cause, Subject};
-#[cfg(feature = "tls")]
-use crate::server::conn::tls_accept;
-use crate::server::conn::{Conn, dispatch, http};
+#[cfg(feature = "nats")]
+use crate::server::conn::link_accept;
+#[cfg(feature = "nats")]
+use crate::server::conn::relay::{dial, pool::LinkPool};
+use crate::server::conn::{Conn, dispatch, http, start};
 use crate::server::handler::Handler;
 use crate::server::listener::{Listening, Sharing};
 use crate::server::remote::Remote;
@@ -30,7 +28,7 @@ use crate::server::shard::shared::ShardMessage;
 use crate::server::shard::{SessionLocation, Shard, ShardState, drain};
 use crate::worker::deadline::millis;
 use crate::worker::mailbox::MailboxReceiver;
-use crate::worker::net::{Listener, Socket};
+use crate::worker::net::Listener;
 use crate::worker::task::sleep_on;
 use crate::worker::timers::{Target, TimerId};
 use crate::worker::trim::trim_after_bursts;
@@ -53,15 +51,24 @@ pub(crate) async fn run<H: Handler>(
         let listener = Listener::from_fd(fd)?;
         state.tasks.spawn(accept(shard.clone(), listener, sharing, plan.max_connections));
     }
+    #[cfg(feature = "nats")]
+    if let (Some(fd), Some(hub)) = (plan.links, state.shared.cluster()) {
+        let listener = Listener::from_fd(fd)?;
+        state.tasks.spawn(link_accept::accept(shard.clone(), hub.clone(), listener));
+    }
     state.services.spawn(call_disconnects(shard.clone()));
     state.services.spawn(run_timers(state.clone()));
     trim_after_bursts(&state.worker);
     on_started();
     handle_messages(&shard, &receiver).await?;
+    #[cfg(feature = "nats")]
+    state.per_worker::<LinkPool>().close();
     state.finish();
     poll_fn(|cx| state.services.poll_none(cx)).await;
     // Drops connections that other workers were moving here, so that they close now.
     state.shared.mailboxes[usize::from(state.id)].close();
+    // Its message is dropped.
+    state.shared.heartbeats.answer(usize::from(state.id));
     Ok(())
 }
 
@@ -115,9 +122,7 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
         ShardMessage::Barrier(asker, number) => state.reach_barrier(asker, number),
         ShardMessage::BarrierReached(number) => state.barriers.arrive(number, ()),
         ShardMessage::Transport(sid, reply) => {
-            let transport: Option<Transport> = here(&sid).map(|session| session.transport());
-            // The asking thread may have timed out.
-            let _ = reply.try_send(transport);
+            reply(here(&sid).map(|session| session.transport()));
         }
         ShardMessage::Sids(part) => part.add(state.sids()),
         ShardMessage::RunAt(sid, job) => {
@@ -131,6 +136,19 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
         ShardMessage::Run(job) => {
             if state.tasks.call(job).is_err() {
                 crate::log::error!("a job of another thread panicked");
+            }
+        }
+        #[cfg(feature = "nats")]
+        ShardMessage::PingNode(peer) => {
+            if let Some(hub) = state.shared.cluster() {
+                state.tasks.spawn(dial::ping(state.clone(), hub.clone(), peer));
+            }
+        }
+        #[cfg(feature = "nats")]
+        ShardMessage::NodeEnded(node) => state.per_worker::<LinkPool>().end(node),
+        ShardMessage::Heartbeat => {
+            if let Some(lag) = state.shared.heartbeats.answer(usize::from(state.id)) {
+                state.counters.observe(LAG, 0, lag);
             }
         }
         ShardMessage::Drain => drain::drain(state),
@@ -321,55 +339,16 @@ fn accept_batch<H: Handler>(
         };
         state.counters.add(ACCEPTED, 0, 1);
         match ConnectionPermit::take(&state.shared.connections, max) {
-            Some(permit) => start_connection(shard, socket, peer, permit),
+            Some(permit) => start::start(shard, socket, peer, permit),
             None => {
                 state.counters.refused(503, None);
+                state.counters.refused_connection(RefusedConnection::TooMany);
                 state.shared.causes.write(Cause::TooManyConnections, Subject::Peer(peer), "");
-                refuse_connection(socket, state.shared.is_secure() && peer.is_some());
+                start::refuse(socket, state.is_secure(peer));
             }
         }
     }
     Ok(batch)
-}
-
-/// Serves a connection: over TLS if the server has TLS and the connection is not one of a Unix-domain socket.
-fn start_connection<H: Handler>(
-    shard: &Rc<Shard<H>>,
-    socket: Socket,
-    peer: Option<SocketAddr>,
-    permit: ConnectionPermit,
-) {
-    let state = &shard.state;
-    #[cfg(feature = "tls")]
-    if let Some(identity) = &state.shared.identity
-        && peer.is_some()
-    {
-        return match TlsStream::server(socket, identity.current()) {
-            Ok(tls) => {
-                let tls = Stream::Tls(Box::new(tls));
-                let conn = Box::new(Conn::new(state.clone(), tls, peer, Some(permit)));
-                tls_accept::start(shard.clone(), conn, identity.options.handshake_timeout);
-            }
-            Err(error) => crate::log::error!(%error, "cannot start TLS on a connection"),
-        };
-    }
-    let conn = Conn::new(state.clone(), socket, peer, Some(permit));
-    http::start(shard.clone(), Box::new(conn));
-}
-
-/// Answers a connection above `max_connections` without waiting for its request. `secure`: the client expects TLS.
-fn refuse_connection(socket: Socket, secure: bool) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
-        Content-Length: 0\r\nConnection: close\r\n\r\n";
-    // With TLS the client would parse the response as a part of the handshake.
-    if !secure {
-        // Closing with unread input sends a reset, which may discard the response.
-        let _ = socket.try_recv(&mut [0; 4096]);
-        let _ = socket.try_send(FULL);
-        socket.shutdown_write();
-    }
-    // Closed now: io_uring closes at the end of a turn, and a batch would use up the reserve of descriptors.
-    drop(socket.into_fd());
 }
 
 /// Calls the disconnect callback of sessions that have ended.

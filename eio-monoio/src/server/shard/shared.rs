@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::time::Instant;
 
 use eio_core::packet::Message;
@@ -16,12 +15,14 @@ use crate::error::{ConfigError, SendError};
 use crate::io::permit::ConnectionPermit;
 use crate::io::stream::DetachedStream;
 use crate::message::{Encoded, OwnedMessage, check_separator};
-use crate::metrics::{Counters, Metrics};
+use crate::metrics::{Counters, DropReason, LimitMetrics, Metrics, ProcessMetrics};
 use crate::server::cause::CauseLog;
 use crate::server::config::Config;
 use crate::server::shard::disk::Reply;
 use crate::server::shard::gather::Part;
+use crate::server::shard::heartbeats::Heartbeats;
 use crate::server::shard::registry::{Directory, Route, SidKey};
+use crate::server::via::Via;
 use crate::worker::mailbox::{Mailbox, Undelivered};
 use crate::worker::thread_pool::ThreadPool;
 
@@ -54,11 +55,16 @@ pub(crate) struct ServerShared {
     pub(crate) jobs: AtomicUsize,
     /// The counters of each worker.
     pub(crate) counters: Vec<Arc<Counters>>,
+    pub(crate) limits: LimitMetrics,
+    pub(crate) heartbeats: Heartbeats,
     /// The threads for [`blocking`](crate::blocking) work.
     pub(crate) thread_pool: Arc<ThreadPool>,
     /// The certificate and options, if the server has TLS.
     #[cfg(feature = "tls")]
     pub(crate) identity: Option<crate::server::tls::Identity>,
+    /// The other nodes, if the server is one of a cluster.
+    #[cfg(feature = "nats")]
+    pub(crate) cluster: Option<Arc<crate::server::cluster::hub::Hub>>,
 }
 
 /// A message to a worker.
@@ -77,14 +83,25 @@ pub(crate) enum ShardMessage {
     /// requests that the receiver has received by now are passed on.
     Barrier(u16, u64),
     BarrierReached(u64),
-    Transport(Sid, mpsc::SyncSender<Option<Transport>>),
+    Transport(Sid, OnTransport),
     /// Adds the ids of the receiver's sessions.
     Sids(Part<Sid>),
     Run(Job),
     RunAt(Sid, SessionJob),
+    /// Finds out whether another node answers on a link.
+    #[cfg(feature = "nats")]
+    PingNode(Arc<crate::server::cluster::table::Peer>),
+    /// Another node is lost: requests that were forwarded to it end.
+    #[cfg(feature = "nats")]
+    NodeEnded(eio_core::cluster::members::NodeId),
+    /// From the thread that watches the workers.
+    Heartbeat,
     Drain,
     Shutdown,
 }
+
+/// Called with the transport of a session, on the worker of the session.
+pub(crate) type OnTransport = Box<dyn FnOnce(Option<Transport>) + Send>;
 
 /// A function that another thread runs on a worker.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
@@ -139,6 +156,7 @@ pub(crate) struct MovedConnection {
     pub(crate) unread: Vec<u8>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) permit: Option<ConnectionPermit>,
+    pub(crate) via: Via,
 }
 
 /// Orders broadcasts against the opening of sessions. A worker may handle a broadcast after it has opened a session
@@ -220,9 +238,13 @@ impl ServerShared {
             mailbox_limit: config.mailbox_high_water,
             jobs: AtomicUsize::new(0),
             counters: (0..workers).map(|_| Arc::default()).collect(),
+            limits: config.limit_metrics(),
+            heartbeats: Heartbeats::new(workers),
             thread_pool: ThreadPool::new(config.blocking_threads),
             #[cfg(feature = "tls")]
             identity: None,
+            #[cfg(feature = "nats")]
+            cluster: None,
         })
     }
 
@@ -232,9 +254,16 @@ impl ServerShared {
     }
 
     pub(crate) fn metrics(&self) -> Metrics {
+        let worker = |(id, counters): (usize, &Arc<Counters>)| {
+            counters.read().with_unresponsive(self.heartbeats.waiting(id).unwrap_or_default())
+        };
         Metrics {
-            workers: self.counters.iter().map(|counters| counters.read()).collect(),
+            workers: self.counters.iter().enumerate().map(worker).collect(),
             connections: self.connections.load(Ordering::Relaxed) as u64,
+            #[cfg(feature = "nats")]
+            cluster: self.cluster.as_ref().map(|hub| hub.metrics()),
+            limits: self.limits.clone(),
+            process: Some(ProcessMetrics::read()),
         }
     }
 
@@ -266,18 +295,36 @@ impl ServerShared {
         (0..self.mailboxes.len() as u16).for_each(|shard| self.post(shard, shard_message()));
     }
 
-    /// Sends to one worker a message that contains `len` bytes of the application, within
-    /// [`mailbox_high_water`](crate::Config::mailbox_high_water).
+    /// Counts a message that sessions of a worker do not receive.
+    pub(crate) fn count_dropped(&self, shard: u16, reason: DropReason, sessions: u64) {
+        if let Some(counters) = self.counters.get(usize::from(shard)) {
+            counters.dropped(reason, sessions);
+        }
+    }
+
+    /// Counts a message that no session receives.
+    pub(crate) fn count_dropped_by_all(&self, reason: DropReason) {
+        self.counters
+            .iter()
+            .for_each(|counters| counters.dropped(reason, counters.open_sessions()));
+    }
+
+    /// Sends to one worker a message for sessions that contains `len` bytes of the application, within
+    /// [`mailbox_high_water`](crate::Config::mailbox_high_water). `sessions`: how many do not receive it after an error.
     pub(crate) fn offer(
         &self,
         shard: u16,
         len: usize,
+        sessions: impl FnOnce(&Counters) -> u64,
         shard_message: ShardMessage,
     ) -> Result<(), SendError> {
         /// The approximate memory of a message without those bytes.
         const OVERHEAD: usize = 64;
         let mailbox = self.mailboxes.get(usize::from(shard)).ok_or(SendError::Closed)?;
         mailbox.offer(shard_message, OVERHEAD + len, self.mailbox_limit).map_err(|undelivered| {
+            if let Some(counters) = self.counters.get(usize::from(shard)) {
+                counters.dropped(DropReason::MailboxFull, sessions(counters));
+            }
             match undelivered {
                 Undelivered::Full => SendError::Full,
                 Undelivered::Closed => SendError::Closed,
@@ -299,7 +346,7 @@ impl ServerShared {
         for shard in (0..self.mailboxes.len() as u16).filter(|shard| Some(*shard) != except) {
             let shard_message = ShardMessage::Broadcast(call, message.clone(), skipped.clone());
             // After an error too: the other workers receive it.
-            result = result.and(self.offer(shard, size, shard_message));
+            result = result.and(self.offer(shard, size, Counters::open_sessions, shard_message));
         }
         result
     }
@@ -314,17 +361,19 @@ impl ServerShared {
     ) -> (Vec<Sid>, Result<(), SendError>) {
         let mut shards = vec![Vec::new(); self.mailboxes.len()];
         for sid in sids {
-            if let Some(route) = self.route(&sid) {
-                shards[usize::from(route.shard)].push(sid);
+            match self.route(&sid) {
+                Some(route) => shards[usize::from(route.shard)].push(sid),
+                None => self.count_dropped(here.unwrap_or(0), DropReason::UnknownSession, 1),
             }
         }
         let own = here.map(|here| std::mem::take(&mut shards[usize::from(here)]));
         let mut result = Ok(());
         for (shard, sids) in shards.into_iter().enumerate().filter(|(_, sids)| !sids.is_empty()) {
             let size = message.frame().len() + sids.len() * size_of::<Sid>();
+            let sessions = sids.len() as u64;
             let shard_message = ShardMessage::SendMany(sids.into(), message.clone());
             // After an error too: the other workers receive it.
-            result = result.and(self.offer(shard as u16, size, shard_message));
+            result = result.and(self.offer(shard as u16, size, |_| sessions, shard_message));
         }
         (own.unwrap_or_default(), result)
     }
@@ -332,6 +381,7 @@ impl ServerShared {
     /// Starts the shutdown of every worker, once.
     pub(crate) fn shut_down(&self) {
         if !self.shutting_down.swap(true, Ordering::AcqRel) {
+            self.leave_cluster();
             self.post_all(|| ShardMessage::Shutdown);
         }
     }
@@ -339,6 +389,7 @@ impl ServerShared {
     /// Starts the drain of every worker, once, unless the server shuts down already.
     pub(crate) fn drain(&self) {
         if !self.draining.swap(true, Ordering::AcqRel) && !self.is_shutting_down() {
+            self.leave_cluster();
             self.post_all(|| ShardMessage::Drain);
         }
     }
@@ -354,8 +405,20 @@ impl ServerShared {
         self.shutting_down.load(Ordering::Acquire)
     }
 
-    /// Neither a drain nor a shutdown has begun.
+    /// Tells the other nodes that this one takes no new sessions.
+    fn leave_cluster(&self) {
+        #[cfg(feature = "nats")]
+        if let Some(hub) = &self.cluster {
+            hub.leave();
+        }
+    }
+
+    /// Neither a drain nor a shutdown has begun, and the server has joined its cluster.
     pub(crate) fn is_ready(&self) -> bool {
+        #[cfg(feature = "nats")]
+        if self.cluster.as_ref().is_some_and(|hub| !hub.is_ready()) {
+            return false;
+        }
         !self.draining.load(Ordering::Acquire) && !self.is_shutting_down()
     }
 

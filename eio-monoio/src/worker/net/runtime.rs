@@ -66,18 +66,19 @@ pub(crate) enum Runtime {
 
 impl Runtime {
     /// Tries the ring set-ups in order of preference and uses the first that works. The runtime's own fallback does
-    /// not cover a locked-memory limit that is only slightly too small.
-    pub(crate) fn build(driver: Driver) -> io::Result<Self> {
+    /// not cover a locked-memory limit that is only slightly too small. With [`Driver::Auto`], also returns why there is no
+    /// ring.
+    pub(crate) fn build(driver: Driver) -> io::Result<(Self, Option<io::Error>)> {
         if driver == Driver::Epoll {
-            return epoll();
+            return Ok((epoll()?, None));
         }
         let ring = sys::check_io_uring_enter()
             .and_then(|()| io_uring_with(true, 1024).or_else(|_| io_uring_with(false, 256)));
         match (driver, ring) {
-            (_, Ok(runtime)) => Ok(runtime),
+            (_, Ok(runtime)) => Ok((runtime, None)),
             (Driver::Auto, Err(error)) => {
                 crate::log::debug!(%error, "io_uring refused, falling back to epoll");
-                epoll()
+                Ok((epoll()?, Some(error)))
             }
             (_, Err(error)) => {
                 let why = "no io_uring; the kernel, seccomp or the locked-memory limit refuses it";

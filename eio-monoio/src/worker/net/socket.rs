@@ -84,6 +84,17 @@ impl Socket {
         Ok(())
     }
 
+    /// The address that it is connected to.
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        let address = socket2::SockRef::from(&self.shared.borrow_fd()).peer_addr()?;
+        address.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+
+    /// Limits the bytes that the kernel holds for sending (`SO_SNDBUF`).
+    pub(crate) fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
+        socket2::SockRef::from(&self.shared.borrow_fd()).set_send_buffer_size(bytes)
+    }
+
     /// Lets a filter (`SO_ATTACH_FILTER`) decide which packets the kernel accepts.
     pub(super) fn attach_filter(&self, filter: &[socket2::SockFilter]) -> io::Result<()> {
         socket2::SockRef::from(&self.shared.borrow_fd()).attach_filter(filter)

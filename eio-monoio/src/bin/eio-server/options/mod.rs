@@ -40,7 +40,7 @@ pub(crate) struct Group {
 }
 
 /// All options, in the order of `--help`.
-pub(crate) const GROUPS: [&Group; 11] = [
+pub(crate) const GROUPS: [&Group; 12] = [
     &program::PROGRAM,
     &program::TLS,
     &server::HEARTBEAT,
@@ -52,6 +52,7 @@ pub(crate) const GROUPS: [&Group; 11] = [
     &server::COMPRESSION,
     &server::RUNTIME,
     &server::SHUTDOWN,
+    &server::OBSERVABILITY,
 ];
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Opt> {

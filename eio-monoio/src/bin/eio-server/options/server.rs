@@ -2,7 +2,7 @@
 
 use std::mem::take;
 
-use eio_monoio::{Cors, Dispatch, Driver, ForwardedBy, SameSite, Transport};
+use eio_monoio::{Cors, Dispatch, Driver, ForwardedBy, ProxyProtocol, SameSite, Transport};
 
 use super::{Group, Opt, Set};
 use crate::value::one_of;
@@ -84,6 +84,8 @@ pub(super) const SESSIONS: Group = Group {
             "The time that the close of a session and of its WebSocket may take"),
         config!(Text initial_packet, "none", "text of at most max_payload bytes, without U+001E",
             "A message for every new session, before all others"),
+        config!(Switch separator_over_websocket, "false", "true, false",
+            "Whether text with U+001E is sent over a WebSocket; polling cannot carry it"),
         Opt {
             name: "dispatch",
             part_of: "dispatch",
@@ -99,6 +101,8 @@ pub(super) const SESSIONS: Group = Group {
         },
         config!(Time handler_grace, "5s", "0 to 24h",
             "The time that handlers have after the end of their session"),
+        config!(Text tag, "none", "1 to 16 of A-Z a-z 0-9 - _",
+            "The name of this server in its session ids, for balancers that route by it"),
         config!(Switch keep_request, "false", "true, false",
             "Whether a session keeps the request that opened it"),
     ],
@@ -147,6 +151,20 @@ pub(super) const LIMITS: Group = Group {
             "The bytes that wait for a busy handler, from which a session is not read"),
         config!(Bytes mailbox_high_water, "16MiB", "1 to 2GiB",
             "The bytes that wait for a worker, from which messages of other threads are refused"),
+        config!(Bytes send_buffer_size, "none", "4KiB to 1GiB",
+            "The bytes that the kernel holds for a client that does not receive; by default it decides"),
+    ],
+};
+
+pub(super) const OBSERVABILITY: Group = Group {
+    heading: "Observability",
+    options: &[
+        config!(Count time_messages, "64", "0 to 2147483648",
+            "Of how many messages one has the time of its handler measured; 0 measures none"),
+        config!(Time lag_interval, "1s", "0 to 24h",
+            "How often the lag of each worker is measured; 0 measures none"),
+        config!(Time lag_warning, "1s", "0 to 24h",
+            "The lag from which a worker is slow, which is logged"),
     ],
 };
 
@@ -186,6 +204,18 @@ pub(super) const ORIGINS: Group = Group {
                     ("forwarded", ForwardedBy::Forwarded),
                 ];
                 s.config = take(&mut s.config).forwarded_by(one_of(v, &values)?);
+                Ok(())
+            }),
+        },
+        Opt {
+            name: "proxy_protocol",
+            part_of: "proxy_protocol",
+            default: "off",
+            range: "off, required. Needs trusted_proxies",
+            help: "Whether connections begin with a header of the PROXY protocol, version 1 or 2",
+            set: Set::Text(|s, v| {
+                let values = [("off", ProxyProtocol::Off), ("required", ProxyProtocol::Required)];
+                s.config = take(&mut s.config).proxy_protocol(one_of(v, &values)?);
                 Ok(())
             }),
         },

@@ -47,6 +47,23 @@ def no_std(_):
 SETTINGS = {"EIO_SERVER": "192.168.1.10:3000", "WIFI_SSID": "ssid", "WIFI_PASSWORD": "password"}
 
 
+def first_firmware():
+    """Builds the README's first firmware with the README's dependencies, as pasted into a new crate."""
+    readme = (CI.parent / "README.md").read_text()
+    dependencies = re.search(r"<!-- dependencies -->\n```toml\n(.*?)```", readme, re.S)[1]
+    code = re.search(r"<!-- /dependencies -->.*?```rust,no_run\n(.*?)```", readme, re.S)[1]
+    directory = WORK / "first-firmware"
+    (directory / "src").mkdir(parents=True, exist_ok=True)
+    (directory / "src/lib.rs").write_text(f"#![no_std]\n{code.replace('async fn', 'pub async fn', 1)}")
+    patches = "".join(f'{name} = {{ path = "{ROOT / name}" }}\n' for name in ("eio-core", "eio-embassy"))
+    (directory / "Cargo.toml").write_text(
+        f'[package]\nname = "first-firmware"\nedition = "2024"\n\n{dependencies}\n[workspace]\n\n[patch.crates-io]\n{patches}')
+    # The versions and the artifacts of the example, which has the same dependencies.
+    shutil.copy(EXAMPLES / "rp2040/Cargo.lock", directory)
+    build(directory, CORTEX_M0, environment={"CARGO_TARGET_DIR": str(EXAMPLES / "rp2040/target")})
+    passed("the README's first firmware, with its dependencies")
+
+
 def compile_boards(_):
     """Builds the firmware of the boards that cannot be run here, or not completely."""
     for what, directory, target, arguments in (
@@ -56,6 +73,7 @@ def compile_boards(_):
     ):
         build(EXAMPLES / directory, target, "--locked", *arguments, environment=SETTINGS)
         passed(what)
+    first_firmware()
     forgotten = {name: value for name, value in SETTINGS.items() if name != "WIFI_SSID"}
     os.environ.pop("WIFI_SSID", None)
     try:

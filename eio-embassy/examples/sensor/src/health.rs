@@ -7,7 +7,8 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant, Timer};
 
-/// After so many attempts without a session, the network is not usable: a radio may report a link that is none.
+/// After this number of attempts without a session the network is not usable: a radio may report a link that it does not
+/// have.
 pub const FAILURES: u32 = 3;
 
 /// Longer than the application may wait for one event: 10 s each for a name and a connection, 20 s for a session, 30 s

@@ -101,7 +101,7 @@ fn radio_that_loses_its_access_point_ten_times_joins_again_each_time() {
                 let before = sessions.borrow().len();
                 {
                     let mut world = world.borrow_mut();
-                    // Some radios report a loss, others believe in a link that is none. An access point that only drops
+                    // Some radios report a loss, others believe in a link that they do not have. An access point that only drops
                     // the station stays up.
                     world.joined = false;
                     world.up = loss % 5 == 4;

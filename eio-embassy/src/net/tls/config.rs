@@ -1,8 +1,8 @@
-//! [`TlsConfig`]: whom the client trusts, and how long a handshake may take.
+//! [`TlsConfig`]: the trusted authorities, and the time for a handshake.
 
 use embassy_time::Duration;
 
-/// Whom the client trusts, and how long a handshake may take. All of it is borrowed, so it can be a `const`.
+/// The trusted authorities, the clock, and the time for a handshake. All of it is borrowed, so it can be a `const`.
 ///
 /// ```
 /// use eio_embassy::tls::TlsConfig;

@@ -16,7 +16,7 @@ const PIPE: usize = 512;
 /// The longest host name (RFC 1035 section 2.3.4).
 pub(super) const HOST_MAX: usize = 253;
 
-/// What a connector asks of its runner.
+/// A request of a connector to its runner.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Command {
     /// Connect to `host` and `port`.

@@ -1,6 +1,6 @@
 //! An echo test over TLS, with the certificate of the server checked: over a WebSocket (`websocket`), over HTTP
 //! long-polling on two connections (`polling`), over a WebSocket after an upgrade (`upgrade`), or against a server that
-//! says nothing (`silent`), which ends within so many milliseconds.
+//! says nothing (`silent`), which ends within the number of milliseconds.
 //!
 //! `-semihosting-config enable=on,target=native,arg=tls,arg=<port>,arg=<scenario>,arg=<number>,arg=<authority.der>`
 

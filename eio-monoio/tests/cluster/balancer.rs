@@ -31,6 +31,8 @@ struct Cluster {
     haproxy: Child,
     addr: SocketAddr,
     nodes: Vec<ServerProcess>,
+    /// The page of the `latency` example, for a browser.
+    _pages: ServerProcess,
     _directory: TempDir,
     _engine: NatsServer,
 }
@@ -55,13 +57,14 @@ impl Cluster {
         let addr = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         let addr = addr.expect("a free port");
         let directory = TempDir::new();
-        let config = directory.write("haproxy.cfg", config(addr, &nodes));
+        let pages = ServerProcess::run(ServerProcess::command("latency"));
+        let config = directory.write("haproxy.cfg", config(addr, &nodes, pages.addr()));
         let mut command = Command::new(HAPROXY);
         command.arg("-db").arg("-f").arg(config);
         let haproxy = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let haproxy = haproxy.expect("HAProxy starts");
         eventually("HAProxy listens", || TcpStream::connect(addr).is_ok());
-        Some(Self { haproxy, addr, nodes, _directory: directory, _engine: engine })
+        Some(Self { haproxy, addr, nodes, _pages: pages, _directory: directory, _engine: engine })
     }
 
     fn url(&self) -> String {
@@ -112,7 +115,7 @@ impl Drop for Cluster {
 }
 
 /// Round robin. Requests of sessions have a backend of their own only to be counted.
-fn config(addr: SocketAddr, nodes: &[ServerProcess]) -> String {
+fn config(addr: SocketAddr, nodes: &[ServerProcess], pages: SocketAddr) -> String {
     let servers: String =
         (1..).zip(nodes).map(|(n, node)| format!("    server n{n} {}\n", node.addr())).collect();
     format!(
@@ -128,7 +131,10 @@ frontend clients
     stats enable
     stats uri /haproxy
     use_backend sessions if {{ url_param(sid) -m found }}
-    default_backend handshakes
+    use_backend handshakes if {{ path_beg /engine.io/ }}
+    default_backend pages
+backend pages
+    server pages {pages}
 backend handshakes
     balance roundrobin
 {servers}backend sessions
@@ -174,6 +180,19 @@ fn python_clients_get_every_echo_without_stickiness() {
         run(&mut client.client_command(&cluster.url(), &[]));
         cluster.expect_forwarded();
     });
+}
+
+#[test]
+fn chromium_upgrades_and_gets_every_echo_without_stickiness() {
+    let test = "chromium_upgrades_and_gets_every_echo_without_stickiness";
+    let Some(browser) = foreign::browser(test) else { return };
+    let Some(driver) = drivers().next() else { return };
+    let Some(cluster) = Cluster::start(test, driver) else { return };
+    let screenshots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots-cluster");
+    let page = format!("http://{}", cluster.addr);
+    let script = browser.with_script("latency.mjs");
+    run(&mut script.client_command(&page, &[&screenshots.to_string_lossy()]));
+    cluster.expect_forwarded();
 }
 
 fn run(command: &mut Command) {

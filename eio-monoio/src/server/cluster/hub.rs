@@ -12,9 +12,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use eio_core::cluster::bus::{EXCEPT, FROM, Subjects};
+use eio_core::cluster::bus::{EXCEPT, FROM, Stamp, Subjects};
 use eio_core::cluster::hello::{Hello, Identity};
-use eio_core::cluster::members::{Action, Event, Members, NodeId, NodeState, Peer as Slot};
+use eio_core::cluster::members::{
+    Action, Channel, Event, Members, NodeId, NodeState, Peer as Slot,
+};
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
@@ -234,6 +236,11 @@ impl Hub {
         self.changed.notify_all();
         self.apply(effects);
         result
+    }
+
+    /// Counts a message of another node. What is missing is noticed later, by the timing thread.
+    pub(super) fn count(&self, channel: Channel, stamp: &Stamp) {
+        self.lock().members.handle_stamp(channel, stamp);
     }
 
     fn pump(&self, state: &mut HubState, now: Instant) -> Effects {

@@ -78,7 +78,7 @@ impl Hub {
         };
         ClusterCounters::add(&self.counters.received, 1);
         if let Some(stamp) = delivery.header(FROM).and_then(Stamp::parse) {
-            self.input(|members, _| members.handle_stamp(channel, &stamp));
+            self.count(channel, &stamp);
         }
         if let Err(dropped) = deliver(&**local, received, delivery) {
             ClusterCounters::add(&self.counters.dropped, 1);

@@ -246,6 +246,9 @@ impl Cluster {
             let problem = format!("{:?} is more than half of node_timeout", options.heartbeat);
             return Err(ConfigError::new("cluster.heartbeat", problem));
         }
+        self.engine
+            .check()
+            .map_err(|error| ConfigError::new("cluster.engine", error.to_string()))?;
         self.subjects().map(|_| ())
     }
 
@@ -288,6 +291,9 @@ mod tests {
         let short = Duration::from_millis(9);
         for (cluster, option) in [
             (Cluster::new("a.b", Nats::new("127.0.0.1")), "cluster.name"),
+            (Cluster::new("chat", Nats::new("")), "cluster.engine"),
+            (Cluster::new("chat", Nats::new("a").credentials("/missing")), "cluster.engine"),
+            (Cluster::new("chat", Nats::new("a").authorities("/missing")), "cluster.engine"),
             (cluster().heartbeat(short), "cluster.heartbeat"),
             (cluster().heartbeat(Duration::from_secs(3)), "cluster.heartbeat"),
             (cluster().node_timeout(short), "cluster.node_timeout"),

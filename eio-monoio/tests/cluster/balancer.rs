@@ -92,14 +92,15 @@ impl Cluster {
         row.split(',').nth(column).and_then(|count| count.parse().ok()).expect("a number")
     }
 
-    /// Fails unless most requests were at a node that did not have the session, and each of them was answered.
+    /// Fails unless `percent` of the requests were at a node that did not have the session, and each of them was
+    /// answered. Two thirds are expected.
     #[track_caller]
-    fn expect_forwarded(&self) {
+    fn expect_forwarded(&self, percent: u64) {
         let (all, requests) = (self.metric("eio_cluster_forwarded_total", ""), self.requests());
         let answered = self.metric("eio_cluster_forwarded_total", "answered");
         let gone = self.metric("eio_cluster_forwarded_total", "client_gone");
         println!("{all} of {requests} requests were forwarded");
-        assert!(all * 10 >= requests * 6, "{all} of {requests} were forwarded");
+        assert!(all * 100 >= requests * percent, "{all} of {requests} were forwarded");
         assert_eq!(answered + gone, all);
     }
 }
@@ -168,7 +169,7 @@ fn javascript_client_gets_every_echo_without_stickiness() {
     let Some(client) = foreign::javascript(test) else { return };
     for_each_driver(test, |cluster| {
         run(&mut client.client_command(&cluster.url(), &[]));
-        cluster.expect_forwarded();
+        cluster.expect_forwarded(60);
     });
 }
 
@@ -178,7 +179,7 @@ fn python_clients_get_every_echo_without_stickiness() {
     let Some(client) = foreign::python(test) else { return };
     for_each_driver(test, |cluster| {
         run(&mut client.client_command(&cluster.url(), &[]));
-        cluster.expect_forwarded();
+        cluster.expect_forwarded(60);
     });
 }
 
@@ -192,7 +193,8 @@ fn chromium_upgrades_and_gets_every_echo_without_stickiness() {
     let page = format!("http://{}", cluster.addr);
     let script = browser.with_script("latency.mjs");
     run(&mut script.client_command(&page, &[&screenshots.to_string_lossy()]));
-    cluster.expect_forwarded();
+    // Of some dozens.
+    cluster.expect_forwarded(45);
 }
 
 fn run(command: &mut Command) {
@@ -236,7 +238,7 @@ fn many_clients_exchange_messages_without_loss_or_disorder() {
         assert!(exchanged >= clients * seconds);
     })
     .expect("a runtime");
-    cluster.expect_forwarded();
+    cluster.expect_forwarded(60);
     assert_eq!(cluster.metric("eio_refusals_total", ""), 0);
 }
 

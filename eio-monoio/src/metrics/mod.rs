@@ -147,7 +147,8 @@ const OPENED: CounterRange = CounterRange::after(SESSIONS, 2);
 const CLOSED: CounterRange = CounterRange::after(OPENED, REASONS.len());
 /// Upgrades that completed, and upgrades that failed.
 pub(crate) const UPGRADES: CounterRange = CounterRange::after(CLOSED, 2);
-pub(crate) const MESSAGES_RECEIVED: CounterRange = CounterRange::after(UPGRADES, 2);
+pub(crate) const UPGRADES_STARTED: CounterRange = CounterRange::after(UPGRADES, 1);
+pub(crate) const MESSAGES_RECEIVED: CounterRange = CounterRange::after(UPGRADES_STARTED, 2);
 pub(crate) const MESSAGES_SENT: CounterRange = CounterRange::after(MESSAGES_RECEIVED, 1);
 pub(crate) const BYTES_RECEIVED: CounterRange = CounterRange::after(MESSAGES_SENT, 1);
 pub(crate) const BYTES_SENT: CounterRange = CounterRange::after(BYTES_RECEIVED, 1);
@@ -243,6 +244,14 @@ impl WorkerMetrics {
         self.get(UPGRADES, 0)
     }
 
+    /// Upgrades that began: a WebSocket of a session that polling carries was connected. Each is then counted as
+    /// completed or as failed, unless its session ends before.
+    ///
+    /// Engine.IO: the event `upgrading`; for one session see [`Socket::upgrading`](crate::Socket::upgrading).
+    pub fn upgrades_started(&self) -> u64 {
+        self.get(UPGRADES_STARTED, 0)
+    }
+
     /// Upgrades that began and failed, by timeout or by the client.
     pub fn upgrades_failed(&self) -> u64 {
         self.get(UPGRADES, 1)
@@ -270,8 +279,8 @@ impl WorkerMetrics {
         REASONS.iter().position(|known| *known == reason).map_or(0, |at| self.get(UNDELIVERED, at))
     }
 
-    /// Bytes that WebSockets had taken and the kernel had not when their connection ended. The number may be too large
-    /// by what the kernel took in the last write.
+    /// Bytes that WebSockets had taken and the kernel had not when their connection ended. Over TLS the
+    /// number may be too large by what the kernel took in the last write.
     pub fn bytes_lost(&self) -> u64 {
         self.get(BYTES_LOST, 0)
     }

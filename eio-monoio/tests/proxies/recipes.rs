@@ -142,7 +142,10 @@ fn balancers_that_route_by_tag_send_every_request_to_the_server_of_its_session()
         run(client.client_command(&balancer.url(), &["crowd", "upgrade"]));
         for server in &*servers {
             let log = server.log();
-            assert!(!log.contains("there is no session with this sid"), "a request at the wrong server:\n{log}");
+            assert!(
+                !log.contains("there is no session with this sid"),
+                "a request at the wrong server:\n{log}"
+            );
         }
         let opened = (0..9).map(|_| Polling::open(balancer.addr)).collect::<Vec<_>>();
         let tags: BTreeSet<_> = opened.iter().map(|session| tag_of(&session.sid)).collect();

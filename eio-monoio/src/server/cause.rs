@@ -56,6 +56,9 @@ causes! {
     MethodNotAllowed: "request refused: its method is neither GET nor POST",
     ShuttingDown: "session refused: the server is shutting down",
     TooManyHandshakes: "session refused: more handshakes than Config::max_handshakes_per_second",
+    AddressHandshakes: "session refused: more handshakes of this address than Config::max_handshakes_per_address",
+    AddressConnections: "connection refused: Config::max_connections_per_address connections of this address are open",
+    RefusedNetwork: "connection refused: its address is in one of Config::refused_networks",
     TooManyConnections: "connection refused: Config::max_connections connections are open",
     TlsFailed: "connection closed: the TLS handshake failed",
     MalformedRequest: "connection closed: not an HTTP/1.1 request",
@@ -105,6 +108,8 @@ impl Cause {
                 | Self::NoUpgrade
                 | Self::TooManyHandshakes
                 | Self::TooManyConnections
+                | Self::AddressHandshakes
+                | Self::AddressConnections
                 | Self::TooManyHeaders
                 | Self::ProxyProtocol
                 | Self::UntrustedProxy

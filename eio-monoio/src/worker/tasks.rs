@@ -69,6 +69,11 @@ impl Tasks {
         if self.live.count.get() == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Whether user futures are dropped after their next poll.
+    pub(crate) fn is_aborting(&self) -> bool {
+        self.aborting.get()
+    }
+
     /// Wakes all user futures, and drops each after its next poll.
     pub(crate) fn abort(&self) {
         self.aborting.set(true);

@@ -11,7 +11,7 @@
 //! | server to device | text `ack <number>`: this message and all before it are processed |
 //!
 //! Numbers begin at 1 after a restart of the device, which loses the queue: the server begins again at 1 when the first
-//! number of a session is 1. A device with flash to spare stores queue and number there.
+//! number of a session is 1. A device with free flash stores queue and number there.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(number(&outbox), Some(3));
         outbox.acknowledge(1);
         assert_eq!((number(&outbox), outbox.len()), (Some(3), 2));
-        // A new session sends what is not acknowledged, with the same numbers.
+        // A new session sends unacknowledged messages again, with the same numbers.
         outbox.rewind();
         assert_eq!(number(&outbox), Some(2));
         send(&mut outbox, 9);

@@ -66,13 +66,25 @@ msrv() {
 }
 
 # The README's own command: unit tests, doctests, wire tests, real JavaScript and Python clients, a browser.
-test() { cargo test --workspace; }
+test() {
+  install_proxies
+  cargo test --workspace
+}
+
+# The reverse proxies of tests/proxies. A test without its proxy is skipped, which is a failure in CI.
+function install_proxies {
+  [[ -x /usr/sbin/nginx && -f /usr/lib/nginx/modules/ngx_stream_module.so && -x /usr/sbin/haproxy &&
+    -x /usr/sbin/apache2 && -x /usr/bin/caddy ]] ||
+    { apt-get update -q && apt-get install -q -y --no-install-recommends nginx-light libnginx-mod-stream haproxy \
+      apache2-bin caddy; } >&2 ||
+    echo "SKIPPED: the proxies cannot be installed" >&2
+}
 
 # Tests of features that `test` is built without.
 tls() {
   cargo test -p eio-monoio --features tls,json --test tls --test client
   cargo test -p eio-monoio --features tls,json --test memory footprint
-  cargo test -p eio-monoio --features tls,json --test proxies causes_by_option
+  cargo test -p eio-monoio --features tls,json --test proxies -- causes_by_option precedes_tls
   cargo test -p eio-monoio --features tls,json --doc
 }
 
@@ -118,6 +130,7 @@ package() {
 
 # Only the tests that need Node and Python.
 interop() {
+  install_proxies
   cargo build -p eio-monoio --examples
   cargo test -p eio-monoio --test foreign --test foreign_heartbeat --test proxies
 }
@@ -125,9 +138,7 @@ interop() {
 # Not in `all`: a hundred sessions for a minute through nginx and HAProxy, and of our client on gunicorn, all at the same
 # time, which is a minute and a half; `test` does the same for 5 s.
 soak() {
-  command -v nginx >/dev/null && command -v haproxy >/dev/null ||
-    { apt-get update -q && apt-get install -q -y --no-install-recommends nginx-light haproxy; } >&2 ||
-    skip "nginx and haproxy cannot be installed"
+  install_proxies
   cargo build -p eio-monoio --example echo
   EIO_SOAK_SECONDS="${EIO_SOAK_SECONDS:-60}" cargo test -p eio-monoio --test proxies kept_connections
 }

@@ -142,6 +142,11 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> RecvBuffer<S> {
         }
     }
 
+    /// Drops the first `n` bytes of the kept payload; at most all. No byte moves.
+    pub fn release_front(&mut self, n: usize) {
+        self.marks.start += n.min(self.kept_len());
+    }
+
     /// Drops the kept payload and the unread bytes.
     pub fn clear(&mut self) {
         self.marks = Marks::default();

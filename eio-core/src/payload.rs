@@ -24,6 +24,13 @@ use crate::packet::{Error, Packet};
 /// The byte between two packets: "the record separator character" ("HTTP long-polling").
 pub const SEPARATOR: u8 = 0x1e;
 
+/// Whether `body` begins with the open packet of a server of revision 3 of the protocol, which writes the length before
+/// each packet: `96:0{"sid":...`.
+pub fn is_revision_3(body: &[u8]) -> bool {
+    let digits = body.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    digits > 0 && body.get(digits..).is_some_and(|rest| rest.starts_with(b":0{"))
+}
+
 /// Iterates over the packets of a body. They borrow the body; base64 is decoded in place.
 ///
 /// A body has at least one packet: an empty body, two separators in a row, and a separator at the start or the end

@@ -96,6 +96,16 @@ impl<'b> SendBuffer<'b> {
         (self.start, self.end) = (0, 0);
     }
 
+    /// Takes the unsent bytes with their memory out of the buffer.
+    pub(crate) fn detach(&mut self) -> &'b [u8] {
+        let memory = core::mem::take(&mut self.memory);
+        memory.copy_within(self.start..self.end, 0);
+        let (unsent, rest) = memory.split_at_mut_checked(self.end - self.start).unwrap_or_default();
+        self.memory = rest;
+        self.clear();
+        unsent
+    }
+
     pub(crate) fn capacity(&self) -> usize {
         self.memory.len()
     }

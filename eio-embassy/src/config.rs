@@ -159,9 +159,10 @@ impl<'a> Config<'a> {
         &self,
         out: &mut SendBuffer<'_>,
         sid: Option<&Sid>,
+        cookies: &str,
         key: &Key,
     ) -> Result<(), WriteError> {
-        self.head(out, "GET", Transport::WebSocket, sid)?
+        self.head(out, "GET", Transport::WebSocket, sid, cookies)?
             .header("Connection", "Upgrade")?
             .header("Upgrade", "websocket")?
             .header("Sec-WebSocket-Version", "13")?
@@ -175,12 +176,13 @@ impl<'a> Config<'a> {
         &self,
         out: &mut SendBuffer<'_>,
         sid: Option<&Sid>,
+        cookies: &str,
         body: Option<usize>,
     ) -> Result<(), WriteError> {
         let Some(len) = body else {
-            return self.head(out, "GET", Transport::Polling, sid)?.end();
+            return self.head(out, "GET", Transport::Polling, sid, cookies)?.end();
         };
-        self.head(out, "POST", Transport::Polling, sid)?
+        self.head(out, "POST", Transport::Polling, sid, cookies)?
             .header("Content-Type", "text/plain;charset=UTF-8")?
             .number("Content-Length", len as u64)?
             .end()
@@ -192,16 +194,39 @@ impl<'a> Config<'a> {
         method: &str,
         transport: Transport,
         sid: Option<&Sid>,
+        cookies: &str,
     ) -> Result<http::HeadWriter<'o, SendBuffer<'b>>, WriteError> {
         let (sid_is, sid) = sid.map_or(("", ""), |sid| ("&sid=", sid.as_str()));
         let and = if self.query.is_empty() { "" } else { "&" };
         let target =
             [self.path, "?EIO=4&transport=", transport.name(), sid_is, sid, and, self.query];
         let mut head = http::request_parts(out, method, &target)?.header("Host", self.host)?;
+        if !cookies.is_empty() {
+            return self.fields_with_cookies(head, cookies);
+        }
         for (name, value) in self.headers {
             head = head.header(name, value)?;
         }
         Ok(head)
+    }
+
+    /// Writes the fields of the application and the cookies. Not inlined, so that a client without cookies does not contain
+    /// it.
+    #[inline(never)]
+    fn fields_with_cookies<'o, 'b>(
+        &self,
+        mut head: http::HeadWriter<'o, SendBuffer<'b>>,
+        mut cookies: &str,
+    ) -> Result<http::HeadWriter<'o, SendBuffer<'b>>, WriteError> {
+        for &(name, value) in self.headers {
+            if name.eq_ignore_ascii_case("cookie") {
+                // A request has at most one such field (RFC 6265 section 5.4).
+                head = head.header_parts(name, &[value, "; ", core::mem::take(&mut cookies)])?;
+            } else {
+                head = head.header(name, value)?;
+            }
+        }
+        if cookies.is_empty() { Ok(head) } else { head.header("Cookie", cookies) }
     }
 }
 

@@ -4,6 +4,7 @@ use core::fmt;
 
 use eio_core::http::{self, WriteError};
 use eio_core::session::CloseReason;
+use eio_core::session::client::ClientSession;
 use eio_core::ws::handshake::Mismatch;
 use eio_core::ws::{self, CloseCode};
 use eio_core::{open, packet};
@@ -34,11 +35,12 @@ pub enum Error {
         /// 3 bad request, 4 forbidden.
         code: Option<u8>,
     },
-    /// The server does not support revision 4 of the protocol (`code` 5).
+    /// The server does not support revision 4 of the protocol: it says so (`code` 5), or answers a GET in revision 3.
     UnsupportedVersion,
     /// The response to the WebSocket request does not open a WebSocket.
     Handshake(Mismatch),
-    /// A response is not valid HTTP/1.1, or its head is larger than the receive buffer.
+    /// A response is not valid HTTP/1.1, or its head is larger than the receive buffer. [`Tls`](http::Error::Tls): the port
+    /// is for TLS.
     Http(http::Error),
     /// The first packet is not an open packet.
     NotOpened,
@@ -86,6 +88,9 @@ pub enum Timeout {
     Open,
     /// No ping of the server within its `pingInterval + pingTimeout`.
     Ping,
+    /// The server never sent a ping. If it is alive, it is of revision 3 of the protocol (Socket.IO 2), where the client
+    /// sends the pings.
+    FirstPing,
     /// The server did not close its side within [`Config::close_timeout`](crate::Config::close_timeout).
     Close,
 }
@@ -121,14 +126,15 @@ impl Error {
         Self::Io(IoError(error.kind()))
     }
 
-    /// The error for the end of a session, which was `open` or not.
-    pub(crate) const fn ended(reason: CloseReason, open: bool) -> Self {
+    /// The error for the end of `session`.
+    pub(crate) const fn ended(reason: CloseReason, session: &ClientSession) -> Self {
         match reason {
             CloseReason::ServerDisconnect => Self::Closed(Closed::ServerDisconnect),
+            CloseReason::PingTimeout if !session.is_pinged() => Self::TimedOut(Timeout::FirstPing),
             CloseReason::PingTimeout => Self::TimedOut(Timeout::Ping),
             CloseReason::ClientDisconnect => Self::Closed(Closed::ClientDisconnect),
             CloseReason::ParseError => Self::NotOpened,
-            _ if !open => Self::TimedOut(Timeout::Open),
+            _ if !session.is_open() => Self::TimedOut(Timeout::Open),
             _ => Self::Closed(Closed::TransportClose),
         }
     }
@@ -207,6 +213,9 @@ impl fmt::Display for Timeout {
             Self::Connect => "the connection was not established in time",
             Self::Open => "the server did not open a session in time",
             Self::Ping => "the server sent no ping in time",
+            Self::FirstPing => {
+                "the server never sent a ping; it may be of revision 3 (Socket.IO 2)"
+            }
             Self::Close => "the server did not close its side in time",
         })
     }

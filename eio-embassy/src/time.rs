@@ -11,10 +11,15 @@ pub(crate) fn now() -> Instant {
     Instant::from_millis(Clock::now().as_millis())
 }
 
+/// `at` as an instant of embassy-time.
+pub(crate) const fn clock(at: Instant) -> Clock {
+    Clock::from_millis(at.as_millis())
+}
+
 /// Waits until `deadline`; without one, forever.
 pub(crate) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
-        Some(at) => Timer::at(Clock::from_millis(at.as_millis())).await,
+        Some(at) => Timer::at(clock(at)).await,
         None => pending().await,
     }
 }

@@ -40,11 +40,11 @@
 //! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`AsyncHandler`], [`Handler`], [`OnMessage`], [`Config`], [`Socket`], [`Compress`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`KeptRequest`], [`RequestBody`], [`BodyError`], [`Refusal`], [`Refused`], [`ConnectionError`], [`Listener`], [`Endpoint`], `Tls` |
 //! | [`client`] | connecting, the session of a client, its events | [`client::Client`], [`client::Connect`] and others |
 //! | `io` | sockets and TLS, buffered HTTP connections, WebSocket connections, queues of messages | [`PlainSocket`], [`Receipt`] |
-//! | `web` | pure functions over request heads: CORS, cookies, compression, files, proxies | [`Cors`], [`OriginPredicate`], [`Cookie`], [`SameSite`], [`Files`], [`ForwardedBy`], [`RequestInfo`] |
+//! | `web` | pure functions over request heads: CORS, cookies, compression, files, proxies | [`Cors`], [`OriginPredicate`], [`Cookie`], [`SameSite`], [`Files`], [`ForwardedBy`], [`ProxyProtocol`], [`RequestInfo`], [`PeerAddr`] |
 //! | `deflate` | permessage-deflate (RFC 7692) | [`PerMessageDeflate`] |
 //! | `worker` | one thread: runtime, timers, buffers, tasks, mailbox | [`Driver`], [`spawn`], [`sleep`], [`timeout`], [`Elapsed`], [`Task`], [`blocking`] |
 //! | top | errors, messages, messages as JSON | [`ServeError`], [`ConfigError`], [`SendError`], [`SpawnError`], [`OwnedMessage`], [`AsMessage`], `json` |
-//! | `metrics` | counters, gauges, histograms, figures of the process | [`Metrics`], [`WorkerMetrics`], [`Histogram`], [`HandlerCall`], [`DropReason`], [`LimitMetrics`], [`ProcessMetrics`] |
+//! | `metrics` | counters, gauges, histograms, figures of the process | [`Metrics`], [`WorkerMetrics`], [`Histogram`], [`HandlerCall`], [`DropReason`], [`LimitMetrics`], [`ProcessMetrics`], [`RefusedConnection`] |
 //!
 //! [`Message`], [`Packet`], [`CloseReason`], [`Sid`], [`InvalidSid`] and [`Transport`] are those of `eio-core`.
 //!
@@ -106,7 +106,8 @@ pub use io::raw_websocket::PlainSocket;
 pub use io::receipt::Receipt;
 pub use message::{AsMessage, OwnedMessage};
 pub use metrics::{
-    DropReason, HandlerCall, Histogram, LimitMetrics, Metrics, ProcessMetrics, WorkerMetrics,
+    DropReason, HandlerCall, Histogram, LimitMetrics, Metrics, ProcessMetrics, RefusedConnection,
+    WorkerMetrics,
 };
 pub use server::async_handler::{AsyncHandler, OnMessage};
 pub use server::config::{Config, Dispatch};
@@ -126,8 +127,8 @@ pub use server::{Server, serve};
 pub use web::cookie::{Cookie, SameSite};
 pub use web::cors::{Cors, OriginPredicate};
 pub use web::files::Files;
-pub use web::proxy::ForwardedBy;
-pub use web::request::RequestInfo;
+pub use web::proxy::{ForwardedBy, ProxyProtocol};
+pub use web::request::{PeerAddr, RequestInfo};
 pub use worker::blocking::blocking;
 pub use worker::deadline::Elapsed;
 pub use worker::net::Driver;

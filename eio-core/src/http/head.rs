@@ -147,7 +147,7 @@ pub(super) fn keep_alive<'b>(
     for (name, value) in headers {
         if eq_ignore_case(name.as_bytes(), b"connection") {
             close |= has_token(value, "close");
-            keep |= has_token(value, "keep-alive");
+            keep = keep || has_token(value, "keep-alive");
         }
     }
     keep && !close

@@ -1,6 +1,6 @@
 //! [`Headers`]: access to the header lines of a head.
 
-use crate::bytes::eq_ignore_case;
+use crate::bytes::{eq_ignore_case, split_once, trim};
 use crate::list;
 use crate::text::utf8;
 
@@ -44,6 +44,29 @@ impl<'h, 'b> Headers<'h, 'b> {
     pub fn iter(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + Clone + use<'h, 'b> {
         self.0.iter().map(|h| (h.name, h.value))
     }
+}
+
+/// The `timeout` of a `Keep-Alive` field in seconds: how long the server keeps an idle connection.
+///
+/// ```
+/// use eio_core::http::keep_alive_timeout;
+///
+/// assert_eq!(keep_alive_timeout(b"max=100, timeout=5"), Some(5));
+/// assert_eq!(keep_alive_timeout(b"max=100"), None);
+/// ```
+pub fn keep_alive_timeout(value: &[u8]) -> Option<u32> {
+    value.split(|byte| *byte == b',').find_map(|parameter| {
+        let (name, seconds) = split_once(b'=', parameter);
+        let seconds = trim(seconds);
+        let seconds =
+            seconds.strip_prefix(b"\"").and_then(|s| s.strip_suffix(b"\"")).unwrap_or(seconds);
+        let digits = !seconds.is_empty() && seconds.iter().all(u8::is_ascii_digit);
+        (eq_ignore_case(trim(name), b"timeout") && digits).then(|| {
+            let append =
+                |n: u32, digit: &u8| n.saturating_mul(10).saturating_add(u32::from(digit - b'0'));
+            seconds.iter().fold(0, append)
+        })
+    })
 }
 
 /// The characters of header values, reason phrases and chunk extensions: HTAB, SP, VCHAR and obs-text (RFC 9110

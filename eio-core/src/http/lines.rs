@@ -8,7 +8,7 @@ use super::{EMPTY, Error, Framing};
 use crate::bytes::{find, split_once, trim};
 
 /// The head of a response, as [`ResponseHead`](super::ResponseHead), whose header lines are found again at each use: it
-/// needs no memory for them, so their number has no limit. A client reads few of them, and a server behind a content
+/// needs no memory for them, so their number has no limit. A client reads few of them, and a server of a content
 /// delivery network sends thirty.
 ///
 /// ```

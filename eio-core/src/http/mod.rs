@@ -42,7 +42,7 @@ mod write;
 
 pub use body::{BodyDecoder, Framing, Step};
 pub use head::{RequestHead, ResponseHead};
-pub use headers::{EMPTY, Header, Headers};
+pub use headers::{EMPTY, Header, Headers, keep_alive_timeout};
 pub use lines::ResponseLines;
 pub use scanner::HeadScanner;
 pub use target::Target;
@@ -71,6 +71,8 @@ pub enum Error {
     BareCr,
     /// A zero byte in a head.
     Nul,
+    /// A record of TLS: the peer, or its port, is for `https` or `wss`.
+    Tls,
     /// The input is not exactly one head: its end is missing, or bytes follow it.
     NotOneHead,
     /// The request line is not `method SP target SP version`.
@@ -148,6 +150,7 @@ impl core::fmt::Display for Error {
             Self::BareLf => "a line feed without a carriage return",
             Self::BareCr => "a carriage return without a line feed",
             Self::Nul => "a zero byte in a head",
+            Self::Tls => "TLS instead of HTTP: the port or the URL is for https",
             Self::NotOneHead => "not exactly one head",
             Self::BadRequestLine => "malformed request line",
             Self::BadStatusLine => "malformed status line",

@@ -48,7 +48,7 @@ impl HeadScanner {
     ///
     /// # Errors
     /// [`Error::HeadTooLarge`] or [`Error::StartLineTooLarge`] as soon as `max` bytes arrived without an end,
-    /// [`Error::BareLf`], [`Error::BareCr`], [`Error::Nul`], [`Error::LeadingEmptyLines`]. Errors are final: a further
+    /// [`Error::BareLf`], [`Error::BareCr`], [`Error::Nul`], [`Error::Tls`], [`Error::LeadingEmptyLines`]. Errors are final: a further
     /// call returns the same.
     pub fn poll(&mut self, unread: &[u8], max: usize) -> Result<Option<usize>, Error> {
         // Bytes beyond the limit are not searched, or the outcome would depend on how many arrive at once.
@@ -70,6 +70,8 @@ impl HeadScanner {
                 // "a recipient MAY recognize a single LF as a line terminator" (same section): a proxy in front
                 // may not, so this does not either.
                 Some([b'\n', ..]) => return Err(Error::BareLf),
+                // The first record of a connection is an alert or a handshake, of version 3.x.
+                _ if matches!(window, [0x15 | 0x16, 3, 0..=4, ..]) => return Err(Error::Tls),
                 _ => return Err(Error::Nul),
             }
             let next = self.searched + 2;
@@ -150,7 +152,7 @@ mod tests {
         (b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", Err(Error::BareCr)),
         (b"GET / HTTP/1.1\r\nHost: a\r\0", Err(Error::BareCr)),
         (b"GET / HTTP/1.1\r\nHost: a\0b", Err(Error::Nul)),
-        (b"\x16\x03\x01\x02\x00\x01\x00", Err(Error::Nul)),
+        (b"\x16\x03\x01\x02\x00\x01\x00", Err(Error::Tls)),
         (b"GET / HTTP/1.1\r\nA: 0123456789\r\nB: 0123456789\r\n\r\n", Err(Error::HeadTooLarge)),
         (b"GET /0123456789012345678901234567890123456789\n\n", Err(Error::StartLineTooLarge)),
         (b"", Ok(None)),

@@ -187,6 +187,15 @@ impl ClientSession {
         matches!(self.phase, Phase::Open(_))
     }
 
+    /// Whether a ping was handled. A session that ends with [`CloseReason::PingTimeout`] without one may be with a server
+    /// of revision 3 of the protocol, where the client sends the pings: `engine.io` below 4, `socket.io` below 3.
+    pub const fn is_pinged(&self) -> bool {
+        match &self.phase {
+            Phase::Opening { .. } => false,
+            Phase::Open(liveness) => liveness.is_pinged(),
+        }
+    }
+
     /// Whether an upgrade is wanted or in progress.
     pub const fn is_upgrading(&self) -> bool {
         self.socket.deadline().is_some()

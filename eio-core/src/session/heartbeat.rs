@@ -151,12 +151,19 @@ pub(super) struct Liveness {
     timeout_ms: u32,
     ping_by: Instant,
     extensions: ExtensionBudget,
+    /// A ping has arrived.
+    pinged: bool,
 }
 
 impl Liveness {
     pub(super) const fn new(interval_ms: u32, timeout_ms: u32, now: Instant) -> Self {
         let ping_by = now.after(interval_ms).after(timeout_ms);
-        Self { interval_ms, timeout_ms, ping_by, extensions: ExtensionBudget::FULL }
+        let extensions = ExtensionBudget::FULL;
+        Self { interval_ms, timeout_ms, ping_by, extensions, pinged: false }
+    }
+
+    pub(super) const fn is_pinged(&self) -> bool {
+        self.pinged
     }
 
     pub(super) const fn deadline(&self) -> Instant {
@@ -165,6 +172,7 @@ impl Liveness {
 
     pub(super) fn handle_ping(&mut self, now: Instant) {
         self.ping_by = now.after(self.interval_ms).after(self.timeout_ms);
+        self.pinged = true;
     }
 
     pub(super) fn handle_progress(&mut self) {

@@ -20,11 +20,11 @@ use crate::net::connector::Connector;
 /// use eio_embassy::{Buffers, Config, Error, connect};
 /// use edge_nal::{Dns, TcpConnect};
 ///
-/// async fn greet<N: TcpConnect + Dns>(stack: &N, rng: impl rand_core::RngCore) -> Result<(), Error> {
+/// async fn greet<N: TcpConnect + Dns>(stack: &N, random: impl FnMut() -> u32) -> Result<(), Error> {
 ///     let mut connector = EdgeConnector::new(stack);
 ///     let config = Config::new("engine.example:3000");
 ///     let mut buffers = Buffers::<1536, 512>::new();
-///     let mut client = connect(&mut connector, &config, &mut buffers, rng).await?;
+///     let mut client = connect(&mut connector, &config, &mut buffers, random).await?;
 ///     client.send("hello").await?;
 ///     client.disconnect().await
 /// }

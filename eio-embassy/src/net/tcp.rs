@@ -27,13 +27,13 @@ use crate::poll::poll_once;
 /// use embassy_net::Stack;
 /// use embassy_time::Duration;
 ///
-/// async fn greet(stack: Stack<'_>, rng: impl rand_core::RngCore) -> Result<(), Error> {
+/// async fn greet(stack: Stack<'_>, random: impl FnMut() -> u32) -> Result<(), Error> {
 ///     let (mut rx, mut tx) = ([0; 1536], [0; 1024]);
 ///     let mut connector =
 ///         TcpConnector::new(stack, &mut rx, &mut tx).connect_timeout(Duration::from_secs(5));
 ///     let config = Config::new("192.0.2.2:3000");
 ///     let mut buffers = Buffers::<1536, 512>::new();
-///     let mut client = connect(&mut connector, &config, &mut buffers, rng).await?;
+///     let mut client = connect(&mut connector, &config, &mut buffers, random).await?;
 ///     client.send("hello").await?;
 ///     client.disconnect().await
 /// }

@@ -22,6 +22,8 @@ pub(crate) struct ConnBuffers<'b> {
     pub(crate) need: usize,
     /// The writer accepted bytes that it was not yet asked to flush.
     flush_due: bool,
+    /// Messages in `out`, or written after the last flush was complete.
+    pub(crate) unconfirmed: u32,
     /// Why the connection cannot receive or send any more.
     lost: Option<Error>,
     pub(crate) rx: RecvBuffer<&'b mut [u8]>,
@@ -31,7 +33,7 @@ pub(crate) struct ConnBuffers<'b> {
 impl<'b> ConnBuffers<'b> {
     pub(crate) fn new(rx: &'b mut [u8], tx: &'b mut [u8]) -> Self {
         let (rx, out) = (RecvBuffer::new(rx), SendBuffer::new(tx));
-        Self { rx, out, need: 1, flush_due: false, lost: None }
+        Self { rx, out, need: 1, flush_due: false, unconfirmed: 0, lost: None }
     }
 
     pub(crate) fn into_memory(self) -> (&'b mut [u8], &'b mut [u8]) {
@@ -130,6 +132,9 @@ impl<'b> ConnBuffers<'b> {
             Ok(n) => {
                 self.out.consume(n);
                 self.flush_due = n > 0;
+                if n == 0 {
+                    self.unconfirmed = 0;
+                }
             }
             Err(error) => self.lose(error),
         }

@@ -5,6 +5,7 @@ use eio_core::packet::Message;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 use embassy_futures::select::{Either, Either3, select, select3};
+use embassy_time::{Duration, Instant};
 
 use crate::buffers::Buffers;
 use crate::config::Config;
@@ -14,7 +15,7 @@ use crate::net::connector::Connector;
 use crate::poll::poll_once;
 use crate::polling::http::Exchange;
 use crate::polling::machine::PollingMachine;
-use crate::time::{now, sleep_until};
+use crate::time::{clock, now, sleep_until};
 
 /// A session over HTTP long-polling, for networks that block WebSockets.
 ///
@@ -45,8 +46,9 @@ use crate::time::{now, sleep_until};
 ///
 /// | limit | value |
 /// |---|---|
-/// | a response to a GET: one message or several, binary in base64 | `RX` bytes of the first buffers, less the size line of a chunk; a larger one ends the session with [`Error::ReceivedTooLarge`] |
+/// | a received message, binary in base64 | `RX` bytes of the first buffers, less the size line of a chunk; a larger one ends the session with [`Error::ReceivedTooLarge`]. The number of messages in one response has no limit |
 /// | a sent message, binary in base64 | `TX` bytes of the second buffers, less the head of the request; a larger one is [`Error::TooLarge`] |
+/// | cookies of the handshake, which every request returns | twice their length fits `TX` of the first buffers after a request (about 150 bytes); a cookie that does not fit is left out |
 #[derive(Debug)]
 pub struct PollingClient<'b, D, U> {
     machine: PollingMachine<'b>,
@@ -71,7 +73,7 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
         config: &Config<'b>,
     ) -> Result<Self, Error> {
         let (host, port) = config.address()?;
-        let get = Exchange::new(&mut receive.rx, &mut receive.tx);
+        let get = Exchange::for_gets(&mut receive.rx, &mut receive.tx, 0);
         let post = Exchange::new(&mut send.rx, &mut send.tx);
         let mut machine = PollingMachine::new(config, get, post, now());
         loop {
@@ -139,6 +141,15 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
         Ok(())
     }
 
+    fn advance(&mut self) -> Result<(), Error> {
+        self.machine.advance(now());
+        self.machine.ended().map_or(Ok(()), Err)
+    }
+
+    async fn step(&mut self) {
+        step(&mut self.machine, self.down, self.up, self.host, self.port).await;
+    }
+
     /// Waits until the server has answered every POST.
     ///
     /// Dropping this future loses nothing.
@@ -177,6 +188,34 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
             }
         }
     }
+}
+
+/// # State
+///
+/// For a status light or telemetry. All of it is known without waiting, and also after the end of the session.
+impl<D, U> PollingClient<'_, D, U> {
+    /// Whether no end of the session is known.
+    pub const fn is_open(&self) -> bool {
+        self.machine.ended().is_none()
+    }
+
+    /// When the last packet or response of the server was processed: at most `pingInterval` ago while the server lives and
+    /// [`recv`](PollingClient::recv) is awaited.
+    pub const fn last_seen(&self) -> Instant {
+        clock(self.machine.seen())
+    }
+
+    /// From the last POST that the server answered to the end of its response. Each answer to a ping of the server is a
+    /// POST.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.machine.post.round_trip_ms().map(|millis| Duration::from_millis(millis.into()))
+    }
+
+    /// How many messages [`send`](PollingClient::send) has taken and the server has not answered: 0 or 1. After the end of
+    /// the session, this message may be lost.
+    pub const fn unconfirmed(&self) -> u32 {
+        self.machine.is_posting() as u32
+    }
 
     /// The identifier of the session.
     pub const fn sid(&self) -> &Sid {
@@ -196,15 +235,6 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
     /// The open packet of the session, with the server's heartbeat.
     pub const fn handshake(&self) -> &Open {
         &self.open
-    }
-
-    fn advance(&mut self) -> Result<(), Error> {
-        self.machine.advance(now());
-        self.machine.ended().map_or(Ok(()), Err)
-    }
-
-    async fn step(&mut self) {
-        step(&mut self.machine, self.down, self.up, self.host, self.port).await;
     }
 }
 

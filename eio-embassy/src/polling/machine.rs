@@ -1,8 +1,10 @@
 //! [`PollingMachine`]: the state machine of a session over HTTP long-polling. It holds all state and awaits nothing.
 
+use core::mem::take;
+
 use eio_core::open::Open;
 use eio_core::packet::{Message, Packet};
-use eio_core::payload::{self, SEPARATOR};
+use eio_core::payload::{SEPARATOR, is_revision_3};
 use eio_core::session::client::ClientSession;
 use eio_core::session::{Event, Lane};
 use eio_core::time::Instant;
@@ -26,8 +28,15 @@ pub(crate) struct PollingMachine<'b> {
     open: Option<Open>,
     /// The length of the longest head of a POST.
     head: usize,
-    /// The start of the next packet in the body of the GET; beyond its end after the last packet.
-    next: usize,
+    /// The bytes of the last decoded packet and the separator after it, which are at the start of the kept body of the
+    /// GET.
+    decoded: usize,
+    /// The last packet of the body was decoded.
+    last: bool,
+    /// The POST in flight contains a message.
+    posting: bool,
+    /// When the last packet or response of the server was processed.
+    seen: Instant,
     /// A decoded message that the application has not received yet.
     held: Option<MessageSpan>,
     ended: Option<Error>,
@@ -41,8 +50,20 @@ impl<'b> PollingMachine<'b> {
         now: Instant,
     ) -> Self {
         let session = ClientSession::new(Transport::Polling, false, config.timing, now);
+        Self::with(config, get, post, session, now)
+    }
+
+    fn with(
+        config: &Config<'b>,
+        mut get: Exchange<'b>,
+        post: Exchange<'b>,
+        session: ClientSession,
+        seen: Instant,
+    ) -> Self {
+        get.allow_any_body();
         let (config, open, held, ended) = (*config, None, None, None);
-        Self { get, post, config, session, open, head: 0, next: 0, held, ended }
+        let (head, decoded, last, posting) = (0, 0, false, false);
+        Self { get, post, config, session, open, head, decoded, last, posting, seen, held, ended }
     }
 
     /// Continues an open session. `get` may have a GET in flight.
@@ -52,10 +73,9 @@ impl<'b> PollingMachine<'b> {
         post: Exchange<'b>,
         session: ClientSession,
         open: Open,
+        now: Instant,
     ) -> Result<Self, Error> {
-        let (config, head, held, ended) = (*config, 0, None, None);
-        let mut machine =
-            Self { get, post, config, session, open: None, head, next: 0, held, ended };
+        let mut machine = Self::with(config, get, post, session, now);
         machine.opened(open)?;
         Ok(machine)
     }
@@ -63,7 +83,8 @@ impl<'b> PollingMachine<'b> {
     fn opened(&mut self, open: Open) -> Result<(), Error> {
         // Written once to measure it: the length of the body has at most five digits.
         self.post.io.out.clear();
-        self.config.polling_request(&mut self.post.io.out, Some(&open.sid), Some(99_999))?;
+        let (cookies, out) = (self.get.cookies.value(), &mut self.post.io.out);
+        self.config.polling_request(out, Some(&open.sid), cookies, Some(99_999))?;
         self.head = self.post.io.out.unsent().len();
         self.post.io.out.clear();
         self.open = Some(open);
@@ -78,6 +99,16 @@ impl<'b> PollingMachine<'b> {
     /// The open packet, when it was received.
     pub(crate) const fn open(&self) -> Option<&Open> {
         self.open.as_ref()
+    }
+
+    /// When the server was last seen.
+    pub(crate) const fn seen(&self) -> Instant {
+        self.seen
+    }
+
+    /// Whether a POST with a message was not answered.
+    pub(crate) const fn is_posting(&self) -> bool {
+        self.posting
     }
 
     pub(crate) const fn has_message(&self) -> bool {
@@ -115,6 +146,7 @@ impl<'b> PollingMachine<'b> {
         if complete {
             self.post.finish();
             self.session.detach(Lane::Post);
+            (self.posting, self.seen) = (false, now);
         }
         Ok(complete)
     }
@@ -151,6 +183,7 @@ impl<'b> PollingMachine<'b> {
         check_separator(message)?;
         while let Some(lane) = self.session.poll_lane(true) {
             if self.start(lane, Some(message), now) {
+                self.posting = true;
                 return Ok(true);
             }
         }
@@ -177,10 +210,13 @@ impl<'b> PollingMachine<'b> {
         let sid = self.open.as_ref().map(|open| &open.sid);
         let started = match lane {
             Lane::Get => {
-                self.next = 0;
+                (self.decoded, self.last) = (0, false);
                 self.get.start_get(&self.config, sid, now).map(|()| false)
             }
-            Lane::Post => self.post.start_post(&self.config, sid, &mut self.session, message, now),
+            Lane::Post => {
+                let cookies = self.get.cookies.value();
+                self.post.start_post(&self.config, sid, cookies, &mut self.session, message, now)
+            }
             Lane::WebSocket => {
                 // This session does not want an upgrade.
                 self.session.lost(lane);
@@ -194,29 +230,46 @@ impl<'b> PollingMachine<'b> {
     }
 
     /// Processes one packet or the end of a response. `Ok(false)`: more bytes have to be received first.
+    ///
+    /// A packet is processed when it is complete, so the limit of the receive buffer is one of each packet: a server puts
+    /// all that is queued into one body.
     fn decode(&mut self, now: Instant) -> Result<bool, Error> {
         let sid = self.open.as_ref().map(|open| &open.sid);
-        let complete = self.get.poll_get(&self.config, sid, now)?;
-        if complete {
-            self.decode_packet(now)?;
+        self.get.io.rx.release_front(take(&mut self.decoded));
+        let polled = self.get.poll_get_part(&self.config, sid, now);
+        if self.get.status() != Some(200) {
+            return polled;
         }
-        Ok(complete)
+        let body = self.get.io.rx.kept();
+        let separator = body.iter().position(|&byte| byte == SEPARATOR);
+        let len = match (separator, polled) {
+            // Packets before an error are complete.
+            (Some(len), _) => len,
+            (None, Ok(true)) if self.last => {
+                self.get.finish();
+                self.session.detach(Lane::Get);
+                return Ok(true);
+            }
+            (None, Ok(true)) => {
+                self.last = true;
+                body.len()
+            }
+            (None, Ok(false)) if self.get.is_full() => return Err(Error::ReceivedTooLarge),
+            (None, polled) => return polled,
+        };
+        self.seen = now;
+        self.decoded = len + usize::from(!self.last);
+        self.decode_packet(len, now)?;
+        Ok(true)
     }
 
-    fn decode_packet(&mut self, now: Instant) -> Result<(), Error> {
-        let start = self.next;
-        if start > self.get.io.rx.kept().len() {
-            self.get.finish();
-            self.session.detach(Lane::Get);
-            return Ok(());
+    /// Processes the packet in the first `len` bytes of the body.
+    fn decode_packet(&mut self, len: usize, now: Instant) -> Result<(), Error> {
+        let record = self.get.io.rx.kept_mut().get_mut(..len).unwrap_or_default();
+        if !self.session.is_open() && is_revision_3(record) {
+            return Err(Error::UnsupportedVersion);
         }
-        let rest = self.get.io.rx.kept_mut().get_mut(start..).unwrap_or_default();
-        let len = rest.iter().position(|&byte| byte == SEPARATOR).unwrap_or(rest.len());
-        let record = rest.get_mut(..len).unwrap_or_default();
-        let Some(packet) = payload::Decoder::new(record).next() else { return Ok(()) };
-        let packet = packet.map_err(Error::Packet)?;
-        self.next = start + len + 1;
-        match packet {
+        match Packet::parse_text(record).map_err(Error::Packet)? {
             Packet::Open(json) if !self.session.is_open() => {
                 let open = Open::parse(json).map_err(Error::Open)?;
                 debug!("session {} is open", open.sid.as_str());
@@ -227,7 +280,7 @@ impl<'b> PollingMachine<'b> {
                 // A violation ends the session, which `poll_events` reports.
                 if let Ok(Some(message)) = self.session.handle_packet(Lane::Get, packet, now) {
                     // The message follows its type; base64 was decoded in place.
-                    self.held = Some(MessageSpan::new(start + 1, message));
+                    self.held = Some(MessageSpan::new(1, message));
                 }
             }
         }
@@ -238,7 +291,7 @@ impl<'b> PollingMachine<'b> {
         while let Some(event) = self.session.poll_event() {
             if let Event::Closed(reason) = event {
                 debug!("the session has ended");
-                self.ended.get_or_insert(Error::ended(reason, self.session.is_open()));
+                self.ended.get_or_insert(Error::ended(reason, &self.session));
             }
         }
     }

@@ -25,7 +25,7 @@ impl Exchange<'_> {
         now: Instant,
     ) -> Result<(), Error> {
         self.io.out.clear();
-        config.polling_request(&mut self.io.out, sid, None)?;
+        config.polling_request(&mut self.io.out, sid, self.cookies.value(), None)?;
         self.begin("GET", now);
         Ok(())
     }
@@ -36,6 +36,7 @@ impl Exchange<'_> {
         &mut self,
         config: &Config<'_>,
         sid: Option<&Sid>,
+        cookies: &str,
         session: &mut ClientSession,
         message: Option<Message<'_>>,
         now: Instant,
@@ -59,7 +60,7 @@ impl Exchange<'_> {
         let len = packets.iter().map(|packet| packet.text_len() + 1).sum::<usize>();
         let out = &mut self.io.out;
         out.clear();
-        config.polling_request(out, sid, Some(len.saturating_sub(1)))?;
+        config.polling_request(out, sid, cookies, Some(len.saturating_sub(1)))?;
         let mut body = Encoder::new(usize::MAX, usize::MAX);
         // There is room: `push` left some for control packets when it accepted the message.
         if packets.iter().any(|packet| body.push(out, packet).is_err()) {
@@ -72,13 +73,39 @@ impl Exchange<'_> {
     /// Whether the response is complete.
     ///
     /// # Errors
-    /// There will be no response, or its status is not 200.
+    /// There will be no response, its status is not 200, or its body does not fit.
     pub(crate) fn poll_ok(&mut self, now: Instant) -> Result<bool, Error> {
-        match self.poll(now)? {
-            None => Ok(false),
-            Some(200) => Ok(true),
-            Some(status) => Err(Error::status(status, Reject::code_in(self.io.rx.kept()))),
+        let complete = self.poll_part(now)?;
+        if !complete && self.is_full() {
+            return Err(Error::ReceivedTooLarge);
         }
+        Ok(complete)
+    }
+
+    /// Whether the response is complete; otherwise a part of its body may be kept.
+    ///
+    /// # Errors
+    /// There will be no response, or its status is not 200.
+    fn poll_part(&mut self, now: Instant) -> Result<bool, Error> {
+        let complete = self.poll(now)?.is_some();
+        match self.status() {
+            // The code of a refusal is at the start of the body.
+            Some(status) if status != 200 && (complete || self.is_full()) => {
+                Err(Error::status(status, Reject::code_in(self.io.rx.kept())))
+            }
+            _ => Ok(complete),
+        }
+    }
+
+    /// Like [`poll_get`](Self::poll_get), but a part of the body may be kept, and may leave no room for more.
+    pub(crate) fn poll_get_part(
+        &mut self,
+        config: &Config<'_>,
+        sid: Option<&Sid>,
+        now: Instant,
+    ) -> Result<bool, Error> {
+        let result = self.poll_part(now);
+        self.repeat_if_stale(result, config, sid, now)
     }
 
     /// Like [`poll_ok`](Self::poll_ok) for a GET, which is repeated on a new connection if the server closed the old
@@ -89,7 +116,18 @@ impl Exchange<'_> {
         sid: Option<&Sid>,
         now: Instant,
     ) -> Result<bool, Error> {
-        match self.poll_ok(now) {
+        let result = self.poll_ok(now);
+        self.repeat_if_stale(result, config, sid, now)
+    }
+
+    fn repeat_if_stale(
+        &mut self,
+        result: Result<bool, Error>,
+        config: &Config<'_>,
+        sid: Option<&Sid>,
+        now: Instant,
+    ) -> Result<bool, Error> {
+        match result {
             Err(_) if self.is_stale() => {
                 self.disconnect();
                 self.start_get(config, sid, now)?;

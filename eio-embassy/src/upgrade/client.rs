@@ -4,7 +4,7 @@ use eio_core::open::Open;
 use eio_core::packet::Message;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
-use rand_core::RngCore;
+use embassy_time::{Duration, Instant};
 
 use crate::buffers::Buffers;
 use crate::config::Config;
@@ -38,12 +38,12 @@ use crate::websocket::io::WsConn;
 /// async fn greet(
 ///     mut down: impl Connector,
 ///     mut up: impl Connector,
-///     rng: impl rand_core::RngCore,
+///     random: impl FnMut() -> u32,
 /// ) -> Result<(), Error> {
 ///     let config = Config::new("192.0.2.2:3000");
 ///     let (mut receive, mut send) = (Buffers::<1536, 384>::new(), Buffers::<1536, 1024>::new());
 ///     let (down, up) = ((&mut down, &mut receive), (&mut up, &mut send));
-///     let mut client = connect_any(down, up, &config, rng).await?;
+///     let mut client = connect_any(down, up, &config, random).await?;
 ///     client.send("hello").await?;
 ///     client.disconnect().await
 /// }
@@ -65,23 +65,23 @@ pub async fn connect_any<
     (down, receive): (&'b mut D, &'b mut Buffers<A, B>),
     (up, send): (&'b mut U, &'b mut Buffers<X, Y>),
     config: &Config<'b>,
-    mut rng: G,
+    mut random: G,
 ) -> Result<AnyClient<'b, D, U, G>, Error>
 where
     D: Connector,
     U: Connector,
-    G: RngCore,
+    G: FnMut() -> u32,
 {
     let address = config.address()?;
     let close_timeout_ms = config.timing.close_timeout_ms;
     let opening = Opening::new(config, &mut receive.rx, &mut receive.tx, now())?;
     let opened = opening.drive(down, address).await?;
     let (machine, open, early) = if opened.open.upgrades.contains(Transport::WebSocket) {
-        let mut upgrade = Upgrade::new(config, opened, &mut send.rx, &mut send.tx, &mut rng)?;
-        if upgrade.run(down, up, address, &mut rng).await? {
+        let mut upgrade = Upgrade::new(config, opened, &mut send.rx, &mut send.tx, &mut random)?;
+        if upgrade.run(down, up, address, &mut random).await? {
             let (machine, open, early) = upgrade.into_websocket();
             let (reader, writer) = up.split();
-            let mut conn = WsConn { machine, reader, writer, rng };
+            let mut conn = WsConn { machine, reader, writer, random };
             // The upgrade packet does not wait for the other connection to close.
             conn.write_now().await;
             down.close().await;
@@ -93,7 +93,7 @@ where
     } else {
         let Opened { get, session, open, early } = opened;
         let post = Exchange::new(&mut send.rx, &mut send.tx);
-        (PollingMachine::resume(config, get, post, session, open.clone())?, open, early)
+        (PollingMachine::resume(config, get, post, session, open.clone(), now())?, open, early)
     };
     let client = PollingClient::resume(machine, early, (down, up), address, open, close_timeout_ms);
     Ok(AnyClient::Polling(client))
@@ -110,7 +110,7 @@ pub enum AnyClient<'b, D, U: Connector, G> {
     Polling(PollingClient<'b, D, U>),
 }
 
-impl<'b, D: Connector, U: Connector, G: RngCore> AnyClient<'b, D, U, G> {
+impl<'b, D: Connector, U: Connector, G: FnMut() -> u32> AnyClient<'b, D, U, G> {
     /// Receives the next message. Answers pings while it waits.
     ///
     /// # Errors
@@ -152,6 +152,49 @@ impl<'b, D: Connector, U: Connector, G: RngCore> AnyClient<'b, D, U, G> {
         match self {
             Self::WebSocket(client) => client.disconnect().await,
             Self::Polling(client) => client.disconnect().await,
+        }
+    }
+
+    /// Sends a ping of the WebSocket, as [`Client::ping`]. Polling measures each POST without it.
+    ///
+    /// # Errors
+    /// The session has ended.
+    pub async fn ping(&mut self) -> Result<(), Error> {
+        match self {
+            Self::WebSocket(client) => client.ping().await,
+            Self::Polling(_) => Ok(()),
+        }
+    }
+
+    /// Whether no end of the session is known.
+    pub const fn is_open(&self) -> bool {
+        match self {
+            Self::WebSocket(client) => client.is_open(),
+            Self::Polling(client) => client.is_open(),
+        }
+    }
+
+    /// As [`Client::last_seen`] and [`PollingClient::last_seen`].
+    pub const fn last_seen(&self) -> Instant {
+        match self {
+            Self::WebSocket(client) => client.last_seen(),
+            Self::Polling(client) => client.last_seen(),
+        }
+    }
+
+    /// As [`Client::round_trip`] and [`PollingClient::round_trip`].
+    pub fn round_trip(&self) -> Option<Duration> {
+        match self {
+            Self::WebSocket(client) => client.round_trip(),
+            Self::Polling(client) => client.round_trip(),
+        }
+    }
+
+    /// As [`Client::unconfirmed`] and [`PollingClient::unconfirmed`].
+    pub const fn unconfirmed(&self) -> u32 {
+        match self {
+            Self::WebSocket(client) => client.unconfirmed(),
+            Self::Polling(client) => client.unconfirmed(),
         }
     }
 

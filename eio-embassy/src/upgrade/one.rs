@@ -1,7 +1,6 @@
 //! [`connect_and_upgrade`]: a session that begins by polling and is upgraded to a WebSocket, on one connection.
 
 use eio_core::transport::Transport;
-use rand_core::RngCore;
 
 use crate::buffers::Buffers;
 use crate::config::Config;
@@ -24,10 +23,10 @@ use crate::websocket::machine::WsMachine;
 /// ```no_run
 /// use eio_embassy::{Buffers, Config, Connector, Error, connect_and_upgrade};
 ///
-/// async fn greet(mut connector: impl Connector, rng: impl rand_core::RngCore) -> Result<(), Error> {
+/// async fn greet(mut connector: impl Connector, random: impl FnMut() -> u32) -> Result<(), Error> {
 ///     let config = Config::new("192.0.2.2:3000");
 ///     let mut buffers = Buffers::<1536, 512>::new();
-///     let mut client = connect_and_upgrade(&mut connector, &config, &mut buffers, rng).await?;
+///     let mut client = connect_and_upgrade(&mut connector, &config, &mut buffers, random).await?;
 ///     client.send("hello").await?;
 ///     client.disconnect().await
 /// }
@@ -40,11 +39,11 @@ pub async fn connect_and_upgrade<'c, C, G, const RX: usize, const TX: usize>(
     connector: &'c mut C,
     config: &Config<'_>,
     buffers: &'c mut Buffers<RX, TX>,
-    mut rng: G,
+    mut random: G,
 ) -> Result<Client<'c, C::Reader<'c>, C::Writer<'c>, G>, Error>
 where
     C: Connector,
-    G: RngCore,
+    G: FnMut() -> u32,
 {
     let address = config.address()?;
     let opening = Opening::new(config, &mut buffers.rx, &mut buffers.tx, now())?;
@@ -53,14 +52,16 @@ where
         return Err(Error::UpgradeFailed);
     }
     let connected = get.is_connected();
+    let cookies = get.cookies.value();
     let (rx, tx) = get.into_memory();
     // The session asks for the WebSocket before the next GET.
     let _ = session.poll_lane(false);
     if !connected {
         connector.connect(address.0, address.1).await?;
     }
-    let machine = WsMachine::begin(config, session, Some(&open), rx, tx, &mut rng)?;
+    let machine =
+        WsMachine::begin(config, session, Some(&open), cookies, (rx, tx), &mut random, now())?;
     let (reader, writer) = connector.split();
     let close_timeout_ms = config.timing.close_timeout_ms;
-    Client::upgrade(reader, writer, machine, open, early, close_timeout_ms, rng).await
+    Client::upgrade(reader, writer, machine, open, early, close_timeout_ms, random).await
 }

@@ -21,6 +21,9 @@ use crate::time::{now, sleep_until};
 /// The response to a WebSocket request needs as much; see [`Buffers`](crate::Buffers).
 const RX_MIN: usize = 512;
 
+/// The fields of a WebSocket request that a GET does not have.
+const UPGRADE_FIELDS: usize = 130;
+
 /// A session before the open packet.
 #[derive(Debug)]
 pub(crate) struct Opening<'b> {
@@ -50,7 +53,7 @@ impl<'b> Opening<'b> {
         let mut session = ClientSession::new(Transport::Polling, true, config.timing, now);
         // The session asks for the GET.
         let _ = session.poll_lane(false);
-        let mut get = Exchange::new(rx, tx);
+        let mut get = Exchange::for_gets(rx, tx, UPGRADE_FIELDS);
         get.start_get(config, None, now)?;
         Ok(Self { get, session, until: now.after(config.timing.open_timeout_ms) })
     }
@@ -75,6 +78,9 @@ impl<'b> Opening<'b> {
         let Self { mut get, mut session, .. } = self;
         let body = get.io.rx.kept_mut();
         let len = body.iter().position(|&byte| byte == SEPARATOR).unwrap_or(body.len());
+        if payload::is_revision_3(body) {
+            return Err(Error::UnsupportedVersion);
+        }
         let open = match payload::Decoder::new(body.get_mut(..len).unwrap_or_default()).next() {
             Some(Ok(Packet::Open(json))) => Open::parse(json).map_err(Error::Open)?,
             Some(Err(error)) => return Err(Error::Packet(error)),
@@ -120,7 +126,7 @@ pub(crate) fn pack_body<'b>(
     get.io.rx = RecvBuffer::new(rest);
     session.detach(Lane::Get);
     match session.ended() {
-        Some(reason) => Err(Error::ended(reason, true)),
+        Some(reason) => Err(Error::ended(reason, session)),
         None => Ok(Early::new(packed)),
     }
 }

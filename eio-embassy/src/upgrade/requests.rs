@@ -59,7 +59,8 @@ impl<'b> Requests<'b> {
             let sid = Some(&self.sid);
             if take(&mut self.post_due) {
                 self.posting = true;
-                self.exchange.start_post(config, sid, session, None, now)?;
+                let cookies = self.exchange.cookies.value();
+                self.exchange.start_post(config, sid, cookies, session, None, now)?;
             } else if take(&mut self.get_due) {
                 self.exchange.start_get(config, sid, now)?;
             } else {

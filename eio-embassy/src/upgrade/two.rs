@@ -7,7 +7,6 @@ use eio_core::open::Open;
 use eio_core::session::Lane;
 use eio_core::time::Instant;
 use embassy_futures::select::{Either3, select3};
-use rand_core::RngCore;
 
 use crate::config::Config;
 use crate::early::Early;
@@ -53,12 +52,14 @@ impl<'b> Upgrade<'b> {
         opened: Opened<'b>,
         rx: &'b mut [u8],
         tx: &'b mut [u8],
-        rng: &mut impl RngCore,
+        random: &mut impl FnMut() -> u32,
     ) -> Result<Self, Error> {
         let Opened { get, mut session, open, early } = opened;
         // The session asks for the WebSocket before the next GET.
         let _ = session.poll_lane(false);
-        let machine = WsMachine::begin(config, session, Some(&open), rx, tx, rng)?;
+        let cookies = get.cookies.value();
+        let machine =
+            WsMachine::begin(config, session, Some(&open), cookies, (rx, tx), random, now())?;
         let requests = Requests::new(get, early, open.sid.clone());
         Ok(Self { config: *config, open, requests, machine, stage: Stage::Connecting })
     }
@@ -73,24 +74,24 @@ impl<'b> Upgrade<'b> {
         down: &mut impl Connector,
         up: &mut impl Connector,
         (host, port): (&str, u16),
-        rng: &mut impl RngCore,
+        random: &mut impl FnMut() -> u32,
     ) -> Result<bool, Error> {
         let mut connected = false;
         {
             let mut connect = pin!(up.connect(host, port));
-            while !connected && self.advance(rng, now())? == Stage::Connecting {
+            while !connected && self.advance(random, now())? == Stage::Connecting {
                 let poll = self.requests.exchange.drive(down, host, port);
                 match select3(&mut connect, poll, sleep_until(self.machine.deadline())).await {
                     Either3::First(Ok(())) => connected = true,
                     Either3::First(Err(_)) => break,
                     Either3::Second(()) => {}
-                    Either3::Third(()) => self.machine.timed_out(rng, now()),
+                    Either3::Third(()) => self.machine.timed_out(random, now()),
                 }
             }
         }
         self.connected(connected);
         loop {
-            let stage = self.advance(rng, now())?;
+            let stage = self.advance(random, now())?;
             if let Stage::Upgraded | Stage::Polling = stage {
                 return Ok(stage == Stage::Upgraded);
             }
@@ -105,7 +106,7 @@ impl<'b> Upgrade<'b> {
             };
             let poll = self.requests.exchange.drive(down, host, port);
             if let Either3::Third(()) = select3(websocket, poll, sleep_until(deadline)).await {
-                self.machine.timed_out(rng, now());
+                self.machine.timed_out(random, now());
             }
         }
     }
@@ -121,13 +122,13 @@ impl<'b> Upgrade<'b> {
     }
 
     /// Processes received bytes.
-    fn advance(&mut self, rng: &mut impl RngCore, now: Instant) -> Result<Stage, Error> {
+    fn advance(&mut self, random: &mut impl FnMut() -> u32, now: Instant) -> Result<Stage, Error> {
         self.requests.advance(&mut self.machine.session, &self.config, now)?;
         if self.stage == Stage::Probing {
-            self.machine.advance(rng, now);
+            self.machine.advance(random, now);
         }
         if let Some(reason) = self.machine.session.ended() {
-            return Err(Error::ended(reason, true));
+            return Err(Error::ended(reason, &self.machine.session));
         }
         self.stage = match self.stage {
             Stage::Connecting | Stage::Probing if self.machine.session.is_upgrading() => self.stage,
@@ -155,7 +156,7 @@ impl<'b> Upgrade<'b> {
         let (session, rx, tx) = machine.into_parts();
         let post = Exchange::new(rx, tx);
         let machine =
-            PollingMachine::resume(&config, requests.exchange, post, session, open.clone())?;
+            PollingMachine::resume(&config, requests.exchange, post, session, open.clone(), now())?;
         Ok((machine, open, requests.early))
     }
 }

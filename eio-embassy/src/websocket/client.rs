@@ -4,8 +4,8 @@ use eio_core::open::Open;
 use eio_core::packet::Message;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
+use embassy_time::{Duration, Instant};
 use embedded_io_async::{Read, Write};
-use rand_core::RngCore;
 
 use crate::buffers::Buffers;
 use crate::config::Config;
@@ -13,7 +13,7 @@ use crate::early::Early;
 use crate::error::{Closed, Error, Timeout};
 use crate::net::connector::Connector;
 use crate::poll::poll_once;
-use crate::time::now;
+use crate::time::{clock, now};
 use crate::websocket::io::WsConn;
 use crate::websocket::machine::WsMachine;
 
@@ -32,7 +32,7 @@ use crate::websocket::machine::WsMachine;
 /// # use embassy_sync::{blocking_mutex::raw::NoopRawMutex, channel::Channel};
 /// # use eio_embassy::{Client, Error};
 /// # use embedded_io_async::{Read, Write};
-/// # async fn session<R: Read, W: Write, G: rand_core::RngCore>(mut client: Client<'_, R, W, G>,
+/// # async fn session<R: Read, W: Write, G: FnMut() -> u32>(mut client: Client<'_, R, W, G>,
 /// #     outbox: Channel<NoopRawMutex, &'static str, 4>) -> Result<(), Error> {
 /// loop {
 ///     match select(client.recv(), outbox.receive()).await {
@@ -54,7 +54,7 @@ pub struct Client<'b, R, W, G> {
     close_timeout_ms: u32,
 }
 
-impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
+impl<'b, R: Read, W: Write, G: FnMut() -> u32> Client<'b, R, W, G> {
     /// Opens a session on an established connection: the WebSocket handshake, then the open packet.
     ///
     /// If this future is dropped, the connection cannot be used again.
@@ -66,11 +66,11 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
         writer: W,
         config: &Config<'_>,
         buffers: &'b mut Buffers<RX, TX>,
-        mut rng: G,
+        mut random: G,
     ) -> Result<Self, Error> {
         let machine =
-            WsMachine::connect(config, &mut buffers.rx, &mut buffers.tx, &mut rng, now())?;
-        let mut conn = WsConn { machine, reader, writer, rng };
+            WsMachine::connect(config, &mut buffers.rx, &mut buffers.tx, &mut random, now())?;
+        let mut conn = WsConn { machine, reader, writer, random };
         let open = loop {
             conn.advance().await?;
             match conn.machine.take_open() {
@@ -104,9 +104,9 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
         open: Open,
         early: Early<'b>,
         close_timeout_ms: u32,
-        rng: G,
+        random: G,
     ) -> Result<Self, Error> {
-        let mut conn = WsConn { machine, reader, writer, rng };
+        let mut conn = WsConn { machine, reader, writer, random };
         loop {
             conn.advance().await?;
             if conn.machine.is_upgraded() {
@@ -155,7 +155,7 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
         let _ = poll_once(self.conn.step()).await;
         self.conn.advance().await?;
         let id = self.conn.machine.fingerprint(message);
-        while !self.conn.machine.push(message, id, &mut self.conn.rng)? {
+        while !self.conn.machine.push(message, id, &mut self.conn.random)? {
             self.conn.advance().await?;
             self.conn.step().await;
         }
@@ -184,10 +184,10 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
     /// The session ended in another way before, or the server did not close its side within [`Config::close_timeout`].
     pub async fn disconnect(&mut self) -> Result<(), Error> {
         let until = now().after(self.close_timeout_ms);
-        self.conn.machine.close(&mut self.conn.rng, now());
+        self.conn.machine.close(&mut self.conn.random, now());
         while self.conn.machine.ended().is_none() {
             self.conn.step().await;
-            self.conn.machine.discard(&mut self.conn.rng, now());
+            self.conn.machine.discard(&mut self.conn.random, now());
         }
         match self.conn.machine.ended() {
             Some(Error::Closed(Closed::ClientDisconnect)) | None => {}
@@ -199,6 +199,54 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
             }
         }
         Ok(())
+    }
+
+    /// Sends a ping of the WebSocket, to measure the [`round_trip`](Self::round_trip). The session does not need it: its
+    /// heartbeat is the server's.
+    ///
+    /// # Errors
+    /// The session has ended.
+    pub async fn ping(&mut self) -> Result<(), Error> {
+        loop {
+            self.conn.advance().await?;
+            if self.conn.machine.ping(&mut self.conn.random, now()) {
+                break;
+            }
+            self.conn.step().await;
+        }
+        self.conn.write_now().await;
+        Ok(())
+    }
+}
+
+/// # State
+///
+/// For a status light or telemetry. All of it is known without waiting, and also after the end of the session.
+impl<R, W, G> Client<'_, R, W, G> {
+    /// Whether no end of the session is known.
+    pub const fn is_open(&self) -> bool {
+        self.conn.machine.ended().is_none()
+    }
+
+    /// When the last frame of the server was processed: at most `pingInterval` ago while the server lives and
+    /// [`recv`](Client::recv) is awaited.
+    pub const fn last_seen(&self) -> Instant {
+        clock(self.conn.machine.seen())
+    }
+
+    /// From the last [`ping`](Client::ping) that the server answered to its answer.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.conn.machine.round_trip_ms().map(|millis| Duration::from_millis(millis.into()))
+    }
+
+    /// How many messages [`send`](Client::send) has taken since the connection last confirmed that it had delivered all
+    /// bytes. After the end of the session, at most this number of messages, the last ones, is lost.
+    ///
+    /// A connection confirms by `flush`: that of embassy-net waits until TCP has acknowledged all bytes, others may only
+    /// hand the bytes on. The server may still lose what TCP has acknowledged: messages that must not be lost need an
+    /// acknowledgement by the server's application, as in the example `outbox`.
+    pub const fn unconfirmed(&self) -> u32 {
+        self.conn.machine.io.unconfirmed
     }
 
     /// The identifier of the session.
@@ -227,20 +275,20 @@ impl<'b, R: Read, W: Write, G: RngCore> Client<'b, R, W, G> {
 /// ```no_run
 /// # use eio_embassy::{Backoff, Buffers, Config, Connector, Error, connect};
 /// # async fn session<C>(client: C) -> Error { unimplemented!() }
-/// # async fn run<C: Connector>(mut connector: C, mut rng: impl rand_core::RngCore) {
+/// # async fn run<C: Connector>(mut connector: C, mut random: impl FnMut() -> u32) {
 /// let config = Config::new("192.0.2.2:3000");
 /// let mut buffers = Buffers::<1536, 512>::new();
 /// let mut backoff = Backoff::default();
 /// loop {
-///     let error = match connect(&mut connector, &config, &mut buffers, &mut rng).await {
+///     let error = match connect(&mut connector, &config, &mut buffers, &mut random).await {
 ///         Ok(client) => {
-///             backoff.reset();
+///             backoff.opened();
 ///             session(client).await
 ///         }
 ///         Err(error) => error,
 ///     };
 ///     connector.close().await;
-///     backoff.wait(&mut rng).await;
+///     backoff.wait(&mut random).await;
 /// }
 /// # }
 /// ```
@@ -251,14 +299,14 @@ pub async fn connect<'c, C, G, const RX: usize, const TX: usize>(
     connector: &'c mut C,
     config: &Config<'_>,
     buffers: &'c mut Buffers<RX, TX>,
-    rng: G,
+    random: G,
 ) -> Result<Client<'c, C::Reader<'c>, C::Writer<'c>, G>, Error>
 where
     C: Connector,
-    G: RngCore,
+    G: FnMut() -> u32,
 {
     let (host, port) = config.address()?;
     connector.connect(host, port).await?;
     let (reader, writer) = connector.split();
-    Client::connect(reader, writer, config, buffers, rng).await
+    Client::connect(reader, writer, config, buffers, random).await
 }

@@ -2,7 +2,6 @@
 
 use eio_core::time::Instant;
 use embedded_io_async::{Read, Write};
-use rand_core::RngCore;
 
 use crate::error::Error;
 use crate::time::now;
@@ -16,16 +15,16 @@ pub(crate) struct WsConn<'b, R, W, G> {
     pub(crate) machine: WsMachine<'b>,
     pub(crate) reader: R,
     pub(crate) writer: W,
-    pub(crate) rng: G,
+    pub(crate) random: G,
 }
 
-impl<R: Read, W: Write, G: RngCore> WsConn<'_, R, W, G> {
+impl<R: Read, W: Write, G: FnMut() -> u32> WsConn<'_, R, W, G> {
     /// Processes received bytes.
     ///
     /// # Errors
     /// The session has ended. Its last frames are sent.
     pub(crate) async fn advance(&mut self) -> Result<(), Error> {
-        self.machine.advance(&mut self.rng, now());
+        self.machine.advance(&mut self.random, now());
         let Some(error) = self.machine.ended() else { return Ok(()) };
         self.write_now().await;
         // A server that does not send probably does not receive: report the timeout at once.
@@ -43,7 +42,7 @@ impl<R: Read, W: Write, G: RngCore> WsConn<'_, R, W, G> {
     pub(crate) async fn step(&mut self) {
         let deadline = self.machine.deadline();
         if self.transfer(deadline, true).await {
-            self.machine.timed_out(&mut self.rng, now());
+            self.machine.timed_out(&mut self.random, now());
         }
     }
 

@@ -17,7 +17,6 @@ use eio_core::time::Instant;
 use eio_core::transport::Transport;
 use eio_core::ws::handshake::{Key, check_response};
 use eio_core::ws::{self, CloseCode, Decoder, Event, Kind, Opcode, Ready, Role, Step};
-use rand_core::RngCore;
 
 use crate::buffers::{RX_RESERVE, TX_RESERVE};
 use crate::config::Config;
@@ -39,6 +38,11 @@ pub(crate) struct WsMachine<'b> {
     /// A decoded message that the application has not received yet.
     held: Option<MessageSpan>,
     unfinished: Option<Unfinished>,
+    /// When the last frame of the server was processed.
+    seen: Instant,
+    /// When the ping was sent whose pong is awaited.
+    pinged: Option<Instant>,
+    round_trip_ms: Option<u32>,
     ended: Option<Error>,
 }
 
@@ -71,30 +75,32 @@ impl<'b> WsMachine<'b> {
         config: &Config<'_>,
         rx: &'b mut [u8],
         tx: &'b mut [u8],
-        rng: &mut impl RngCore,
+        random: &mut impl FnMut() -> u32,
         now: Instant,
     ) -> Result<Self, Error> {
         let mut session = ClientSession::new(Transport::WebSocket, false, config.timing, now);
         let _ = session.poll_lane(false);
-        Self::begin(config, session, None, rx, tx, rng)
+        Self::begin(config, session, None, "", (rx, tx), random, now)
     }
 
-    /// Begins a WebSocket for `session`: a new session, or one that was opened by polling with this open packet.
+    /// Begins a WebSocket for `session`: a new session, or one that was opened by polling with this open packet and these
+    /// cookies.
     #[inline(never)]
     pub(crate) fn begin(
         config: &Config<'_>,
         session: ClientSession,
         open: Option<&Open>,
-        rx: &'b mut [u8],
-        tx: &'b mut [u8],
-        rng: &mut impl RngCore,
+        cookies: &str,
+        (rx, tx): (&'b mut [u8], &'b mut [u8]),
+        random: &mut impl FnMut() -> u32,
+        now: Instant,
     ) -> Result<Self, Error> {
         let mut nonce = [0; 16];
-        rng.fill_bytes(&mut nonce);
+        nonce.as_chunks_mut().0.iter_mut().for_each(|part| *part = random().to_ne_bytes());
         let key = Key::new(nonce);
         let max_message = rx.len().saturating_sub(RX_RESERVE);
         let mut io = ConnBuffers::new(rx, tx);
-        config.websocket_request(&mut io.out, open.map(|open| &open.sid), &key)?;
+        config.websocket_request(&mut io.out, open.map(|open| &open.sid), cookies, &key)?;
         Ok(Self {
             io,
             session,
@@ -104,6 +110,9 @@ impl<'b> WsMachine<'b> {
             max_payload: open.map_or(u32::MAX, |open| open.max_payload),
             held: None,
             unfinished: None,
+            seen: now,
+            pinged: None,
+            round_trip_ms: None,
             ended: None,
         })
     }
@@ -121,18 +130,18 @@ impl<'b> WsMachine<'b> {
 
     /// Processes received bytes up to the next message (which stays until [`take`](Self::take)), to the end of the
     /// session, or until bytes have to be received or sent first.
-    pub(crate) fn advance(&mut self, rng: &mut impl RngCore, now: Instant) {
+    pub(crate) fn advance(&mut self, random: &mut impl FnMut() -> u32, now: Instant) {
         loop {
-            self.write_control(rng);
+            self.write_control(random);
             // The next frame stays unread until there is room for the answer to it.
             let stuck = self.io.out.room() < TX_RESERVE && self.io.lost().is_none();
             if stuck || self.ended.is_some() || self.held.is_some() {
                 return;
             }
-            match (self.decode(rng, now), self.io.lost()) {
+            match (self.decode(random, now), self.io.lost()) {
                 (Ok(true), _) => {}
-                (Ok(false), None) => return self.write_control(rng),
-                (Ok(false), Some(error)) | (Err(error), _) => self.fail(rng, error),
+                (Ok(false), None) => return self.write_control(random),
+                (Ok(false), Some(error)) | (Err(error), _) => self.fail(random, error),
             }
         }
     }
@@ -143,16 +152,36 @@ impl<'b> WsMachine<'b> {
     }
 
     /// Like [`advance`](Self::advance), but drops messages.
-    pub(crate) fn discard(&mut self, rng: &mut impl RngCore, now: Instant) {
-        self.advance(rng, now);
+    pub(crate) fn discard(&mut self, random: &mut impl FnMut() -> u32, now: Instant) {
+        self.advance(random, now);
         while self.held.take().is_some() {
-            self.advance(rng, now);
+            self.advance(random, now);
         }
     }
 
     /// Whether this WebSocket carries the session.
     pub(crate) fn is_upgraded(&self) -> bool {
         self.session.transport() == Transport::WebSocket
+    }
+
+    /// When the server was last seen.
+    pub(crate) const fn seen(&self) -> Instant {
+        self.seen
+    }
+
+    /// From the last ping that was answered to its pong, in milliseconds.
+    pub(crate) const fn round_trip_ms(&self) -> Option<u32> {
+        self.round_trip_ms
+    }
+
+    /// Writes a ping of the WebSocket. `false`: call again when the network has accepted more.
+    pub(crate) fn ping(&mut self, random: &mut impl FnMut() -> u32, now: Instant) -> bool {
+        let room = self.io.out.room() >= 2 * TX_RESERVE;
+        if room {
+            let _ = ws::encode(&mut self.io.out, Opcode::Ping, &[], &[], Some(mask(random)));
+            self.pinged = Some(now);
+        }
+        room
     }
 
     pub(crate) const fn has_message(&self) -> bool {
@@ -170,10 +199,10 @@ impl<'b> WsMachine<'b> {
 
     /// The deadline of the session has passed, and all bytes received before it are processed, except for a message
     /// that the application has not received yet.
-    pub(crate) fn timed_out(&mut self, rng: &mut impl RngCore, now: Instant) {
+    pub(crate) fn timed_out(&mut self, random: &mut impl FnMut() -> u32, now: Instant) {
         if self.held.is_none() || !self.session.extend(now) {
             self.session.handle_timeout(now);
-            self.write_control(rng);
+            self.write_control(random);
         }
     }
 
@@ -183,7 +212,7 @@ impl<'b> WsMachine<'b> {
         &mut self,
         message: Message<'_>,
         id: u32,
-        rng: &mut impl RngCore,
+        random: &mut impl FnMut() -> u32,
     ) -> Result<bool, Error> {
         if let Some(error) = self.ended {
             return Err(error);
@@ -205,7 +234,7 @@ impl<'b> WsMachine<'b> {
         if if fits { whole > room } else { !self.io.out.is_empty() } {
             return Ok(false);
         }
-        if self.unfinished.is_none() && !self.next_is_message(rng) {
+        if self.unfinished.is_none() && !self.next_is_message(random) {
             return self.ended.map_or(Ok(false), Err);
         }
         let opcode = if frame.binary { Opcode::Binary } else { Opcode::Text };
@@ -218,11 +247,12 @@ impl<'b> WsMachine<'b> {
         let part = if fits { len } else { room.saturating_sub(FRAME_HEAD) };
         let piece = rest.get(..part.saturating_sub(prefix.len())).unwrap_or(rest);
         let last = piece.len() == rest.len();
-        let key = Some(mask(rng));
+        let key = Some(mask(random));
         if ws::encode_fragment(&mut self.io.out, last, opcode, prefix, piece, key).is_err() {
             return Ok(false);
         }
         let sent = from + piece.len();
+        self.io.unconfirmed += u32::from(last);
         self.unfinished = (!last).then_some(Unfinished { sent, len, binary: frame.binary, id });
         Ok(last)
     }
@@ -239,13 +269,13 @@ impl<'b> WsMachine<'b> {
     }
 
     /// Closes the session. It ends with [`Closed::ClientDisconnect`] when everything queued is written.
-    pub(crate) fn close(&mut self, rng: &mut impl RngCore, now: Instant) {
+    pub(crate) fn close(&mut self, random: &mut impl FnMut() -> u32, now: Instant) {
         // An unfinished message stays unfinished, and no other data frame may follow its fragments.
         if self.unfinished.take().is_some() {
-            self.fail(rng, Error::Closed(Closed::ClientDisconnect));
+            self.fail(random, Error::Closed(Closed::ClientDisconnect));
         }
         self.session.close(now);
-        self.write_control(rng);
+        self.write_control(random);
     }
 
     /// Discards frames of the server up to its close frame. Returns whether the server has closed its side.
@@ -261,11 +291,11 @@ impl<'b> WsMachine<'b> {
     }
 
     /// Processes one head, body or frame. `Ok(false)`: more bytes have to be received first.
-    fn decode(&mut self, rng: &mut impl RngCore, now: Instant) -> Result<bool, Error> {
+    fn decode(&mut self, random: &mut impl FnMut() -> u32, now: Instant) -> Result<bool, Error> {
         match &mut self.phase {
             Phase::Head { .. } => self.decode_head(),
             Phase::Refused { .. } => self.decode_refusal(),
-            Phase::Frames => self.decode_frame(rng, now),
+            Phase::Frames => self.decode_frame(random, now),
         }
     }
 
@@ -315,8 +345,13 @@ impl<'b> WsMachine<'b> {
     }
 
     #[inline(never)]
-    fn decode_frame(&mut self, rng: &mut impl RngCore, now: Instant) -> Result<bool, Error> {
+    fn decode_frame(
+        &mut self,
+        random: &mut impl FnMut() -> u32,
+        now: Instant,
+    ) -> Result<bool, Error> {
         let Some(ready) = self.next_frame()? else { return Ok(false) };
+        self.seen = now;
         if let Kind::Text | Kind::Binary = ready.kind() {
             self.handle_packet(ready, now)?;
             return Ok(true);
@@ -324,14 +359,19 @@ impl<'b> WsMachine<'b> {
         match self.decoder.event(&self.io.rx, ready)? {
             Event::Ping(data) => {
                 // There is room: `advance` checked it.
-                let _ = ws::encode(&mut self.io.out, Opcode::Pong, &[], data, Some(mask(rng)));
+                let _ = ws::encode(&mut self.io.out, Opcode::Pong, &[], data, Some(mask(random)));
             }
             Event::Close(code, _) => {
                 // > If an endpoint receives a Close frame and did not previously send a Close frame, the
                 // > endpoint MUST send a Close frame in response (RFC 6455 section 5.5.1)
-                self.write_close(rng, code);
+                self.write_close(random, code);
                 self.session.lost(Lane::WebSocket);
                 self.ended.get_or_insert(Error::Closed(Closed::CloseFrame(code)));
+            }
+            Event::Pong(_) => {
+                if let Some(at) = self.pinged.take() {
+                    self.round_trip_ms = Some(now.millis_since(at) as u32);
+                }
             }
             _ => {}
         }
@@ -372,10 +412,10 @@ impl<'b> WsMachine<'b> {
     }
 
     /// Writes the control packets that the session has to send, and takes its events.
-    fn write_control(&mut self, rng: &mut impl RngCore) {
+    fn write_control(&mut self, random: &mut impl FnMut() -> u32) {
         while self.unfinished.is_none() && self.io.out.room() >= TX_RESERVE {
             match self.session.poll_transmit(Lane::WebSocket, false) {
-                Some(transmit) => self.transmit(transmit, rng),
+                Some(transmit) => self.transmit(transmit, random),
                 None => break,
             }
         }
@@ -383,11 +423,11 @@ impl<'b> WsMachine<'b> {
     }
 
     /// Whether a message is the next to send; else writes the control packet that precedes it.
-    fn next_is_message(&mut self, rng: &mut impl RngCore) -> bool {
+    fn next_is_message(&mut self, random: &mut impl FnMut() -> u32) -> bool {
         match self.session.poll_transmit(Lane::WebSocket, true) {
             Some(Transmit::Message) => true,
             Some(transmit) => {
-                self.transmit(transmit, rng);
+                self.transmit(transmit, random);
                 self.poll_events();
                 false
             }
@@ -395,15 +435,15 @@ impl<'b> WsMachine<'b> {
         }
     }
 
-    fn transmit(&mut self, transmit: Transmit, rng: &mut impl RngCore) {
+    fn transmit(&mut self, transmit: Transmit, random: &mut impl FnMut() -> u32) {
         // There is room: the callers checked it.
         match transmit {
             Transmit::Control(packet) => {
                 let frame = packet.frame();
-                let key = Some(mask(rng));
+                let key = Some(mask(random));
                 let _ = ws::encode(&mut self.io.out, Opcode::Text, frame.prefix, frame.data, key);
             }
-            Transmit::Hangup => self.write_close(rng, Some(self.session.hangup_code())),
+            Transmit::Hangup => self.write_close(random, Some(self.session.hangup_code())),
             // Only if a message was offered, and `push` writes that.
             Transmit::Message => {}
         }
@@ -411,18 +451,18 @@ impl<'b> WsMachine<'b> {
 
     /// Writes a close frame, if the connection is a WebSocket and not lost.
     #[inline(never)]
-    fn write_close(&mut self, rng: &mut impl RngCore, code: Option<CloseCode>) {
+    fn write_close(&mut self, random: &mut impl FnMut() -> u32, code: Option<CloseCode>) {
         if matches!(self.phase, Phase::Frames) && self.io.lost().is_none() {
             let code = code.map(|code| code.get().to_be_bytes());
             let code = code.as_ref().map_or(&[][..], |code| code);
-            let _ = ws::encode(&mut self.io.out, Opcode::Close, code, &[], Some(mask(rng)));
+            let _ = ws::encode(&mut self.io.out, Opcode::Close, code, &[], Some(mask(random)));
         }
     }
 
     fn poll_events(&mut self) {
         while let Some(event) = self.session.poll_event() {
             let error = match event {
-                SessionEvent::Closed(reason) => Error::ended(reason, self.session.is_open()),
+                SessionEvent::Closed(reason) => Error::ended(reason, &self.session),
                 SessionEvent::Upgraded => continue,
                 SessionEvent::UpgradeFailed(_) => Error::UpgradeFailed,
             };
@@ -433,7 +473,7 @@ impl<'b> WsMachine<'b> {
 
     /// Ends the session because the server violated a rule or a limit, or the connection is lost. A close frame names
     /// the reason.
-    fn fail(&mut self, rng: &mut impl RngCore, error: Error) {
+    fn fail(&mut self, random: &mut impl FnMut() -> u32, error: Error) {
         self.session.fail(Lane::WebSocket, CloseReason::ParseError);
         let code = match error {
             Error::ReceivedTooLarge => Some(ws::Error::TooBig.close_code()),
@@ -442,7 +482,7 @@ impl<'b> WsMachine<'b> {
             Error::Open(_) => Some(CloseReason::ParseError.close_code(false)),
             _ => None,
         };
-        self.write_close(rng, code);
+        self.write_close(random, code);
         // A WebSocket has one close frame in each direction, so the session sends nothing more.
         while self.session.poll_transmit(Lane::WebSocket, false).is_some() {}
         self.ended.get_or_insert(error);
@@ -458,8 +498,8 @@ const FRAME_HEAD: usize = 14;
 
 /// > The masking key needs to be unpredictable; thus, the masking key MUST be derived from a strong source of
 /// > entropy (RFC 6455 section 5.3)
-fn mask(rng: &mut impl RngCore) -> [u8; 4] {
-    rng.next_u32().to_ne_bytes()
+fn mask(random: &mut impl FnMut() -> u32) -> [u8; 4] {
+    random().to_ne_bytes()
 }
 
 /// FNV-1a: detects another message that is sent by mistake, not one that was forged.

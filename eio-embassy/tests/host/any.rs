@@ -6,12 +6,12 @@ use embassy_futures::join::{join, join3};
 use embassy_futures::poll_once;
 use embassy_time::Instant;
 
-use crate::Random;
 use crate::cancel::poll_at_most;
 use crate::clock::run;
 use crate::peer::{Frame, owned};
 use crate::pipe::{Limits, UNLIMITED};
 use crate::upgrade::{Far, Plugs, WEBSOCKET, handshake, plugs_with, websocket};
+use crate::{Random, random};
 
 /// Connections with small capacity and short reads and writes, each of which is pending once before it is ready.
 const SLOW: Limits = Limits { capacity: 64, step: 7, stutter: true };
@@ -30,16 +30,16 @@ async fn connected(
     let (mut receive, mut send) = (Buffers::<1024, 384>::new(), Buffers::<1024, 512>::new());
     let config = Config::new("test");
     let (down, up) = ((&mut down, &mut receive), (&mut up, &mut send));
-    talk(connect_any(down, up, &config, Random(1)).await).await;
+    talk(connect_any(down, up, &config, random(1)).await).await;
 }
 
 /// Reads a GET of the session.
-async fn polled(peer: &mut Far) {
+pub(crate) async fn polled(peer: &mut Far) {
     let head = peer.request().await;
     assert!(head.starts_with(GET), "{head}");
 }
 
-async fn answer(peer: &mut Far, body: &str) {
+pub(crate) async fn answer(peer: &mut Far, body: &str) {
     let len = body.len();
     peer.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n\r\n{body}").as_bytes()).await;
 }

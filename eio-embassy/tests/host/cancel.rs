@@ -7,10 +7,10 @@ use eio_core::session::Timing;
 use eio_embassy::{Buffers, Client, Config, Error, Message};
 use embassy_futures::join::join;
 
-use crate::Random;
 use crate::clock::run;
 use crate::peer::{Frame, Peer, QUIET, owned};
 use crate::pipe::{Limits, pair};
+use crate::random;
 
 /// Polls `future` until it was pending more than `limit` times. `None`: it was dropped then.
 pub(crate) async fn poll_at_most<F: Future>(future: F, mut limit: usize) -> Option<F::Output> {
@@ -62,7 +62,7 @@ fn dropping_futures_loses_nothing() {
             let near = async {
                 let mut buffers = Buffers::<1024, 512>::new();
                 let config = Config::new("test");
-                let mut client = Client::connect(reader, writer, &config, &mut buffers, Random(1))
+                let mut client = Client::connect(reader, writer, &config, &mut buffers, random(1))
                     .await
                     .unwrap();
                 let (mut out, mut back) = (sent.iter(), Vec::new());
@@ -98,7 +98,7 @@ fn unfinished_message_blocks_other_messages() {
             let mut buffers = Buffers::<1024, 512>::new();
             let config = Config::new("test");
             let mut client =
-                Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
+                Client::connect(reader, writer, &config, &mut buffers, random(1)).await.unwrap();
             assert_eq!(poll_at_most(client.send(&long[..]), 1).await, None);
             let mut other = long.clone();
             other[1_000] = 8;

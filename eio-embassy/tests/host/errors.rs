@@ -10,10 +10,10 @@ use embassy_futures::join::join;
 use embassy_time::{Duration, Instant, Timer};
 use embedded_io_async::ErrorKind;
 
-use crate::Random;
 use crate::clock::run;
 use crate::peer::{Frame, Peer, QUIET};
 use crate::pipe::{Reader, UNLIMITED, Writer, pair};
+use crate::random;
 
 type Far = Peer<Reader, Writer>;
 
@@ -23,7 +23,7 @@ fn error_of(config: &Config<'_>, script: impl AsyncFnOnce(&mut Far)) -> Error {
     let mut peer = Peer::new(far);
     let near = async {
         let mut buffers = Buffers::<1024, 512>::new();
-        let mut client = Client::connect(reader, writer, config, &mut buffers, Random(1)).await?;
+        let mut client = Client::connect(reader, writer, config, &mut buffers, random(1)).await?;
         let error = loop {
             if let Err(error) = client.recv().await {
                 break error;
@@ -116,6 +116,28 @@ fn invalid_handshake_responses_have_distinct_errors() {
     assert_eq!(on_connect("HTTP/1.1 200 OK\n"), Error::Http(http::Error::BareLf));
     let long = format!("HTTP/1.1 101 X\r\nX: {}", "a".repeat(2_000));
     assert_eq!(on_connect(&long), Error::Http(http::Error::HeadTooLarge));
+}
+
+#[test]
+fn tls_port_is_named() {
+    // The alert that OpenSSL and rustls answer a request with, and a handshake.
+    for record in [&b"\x15\x03\x01\x00\x02\x02\x46"[..], b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76"] {
+        let error = error_of(&Config::new("test"), async |peer| {
+            peer.request().await;
+            peer.write(record).await;
+        });
+        assert_eq!(error, Error::Http(http::Error::Tls));
+    }
+}
+
+#[test]
+fn server_that_never_pings_is_named() {
+    let timing = Timing { ping_interval_ms: 5_000, ping_timeout_ms: 2_000, ..QUIET };
+    let error = error_of(&Config::new("test"), async |peer| {
+        peer.open(timing, 1_000).await;
+        assert_eq!(peer.next().await, Frame::Close(Some(1001)));
+    });
+    assert_eq!(error, Error::TimedOut(Timeout::FirstPing));
 }
 
 #[test]
@@ -240,7 +262,7 @@ fn buffers_are_reusable_after_an_error() {
         let mut peer = Peer::new(far);
         run(join(
             async {
-                let mut client = Client::connect(reader, writer, &config, &mut buffers, Random(1))
+                let mut client = Client::connect(reader, writer, &config, &mut buffers, random(1))
                     .await
                     .unwrap();
                 client.send("hello").await.unwrap();
@@ -267,7 +289,7 @@ fn message_larger_than_max_payload_is_not_sent() {
             let mut buffers = Buffers::<1024, 512>::new();
             let config = Config::new("test");
             let mut client =
-                Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
+                Client::connect(reader, writer, &config, &mut buffers, random(1)).await.unwrap();
             let too_long = Err(Error::TooLarge { max: 1_000 });
             assert_eq!(client.send(&[0; 1_001][..]).await, too_long);
             // The type of a text message is one more byte.
@@ -293,7 +315,7 @@ fn disconnect_times_out_without_a_close_frame() {
             let mut buffers = Buffers::<1024, 512>::new();
             let config = Config::new("test");
             let mut client =
-                Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
+                Client::connect(reader, writer, &config, &mut buffers, random(1)).await.unwrap();
             let began = Instant::now();
             assert_eq!(client.disconnect().await, Err(Error::TimedOut(Timeout::Close)));
             assert_eq!(began.elapsed().as_secs(), 5);
@@ -329,12 +351,14 @@ fn every_error_has_a_distinct_message() {
         Error::TimedOut(Timeout::Connect),
         Error::TimedOut(Timeout::Open),
         Error::TimedOut(Timeout::Ping),
+        Error::TimedOut(Timeout::FirstPing),
         Error::TimedOut(Timeout::Close),
         Error::Status { status: 400, code: None },
         Error::Status { status: 400, code: Some(3) },
         Error::UnsupportedVersion,
         Error::Handshake(Mismatch::Accept),
         Error::Http(http::Error::BareLf),
+        Error::Http(http::Error::Tls),
         Error::NotOpened,
         Error::Open(open::Error::Json),
         Error::Request(WriteError::IllegalValue),

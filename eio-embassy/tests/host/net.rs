@@ -15,11 +15,10 @@ use embassy_net::tcp::TcpSocket;
 use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
 use embassy_time::{Duration, Instant};
-use rand_core::RngCore;
 
-use crate::Random;
 use crate::clock::run_with;
 use crate::peer::{Peer, QUIET};
+use crate::{Random, random};
 
 /// Faults of a wire, in percent of its frames, and its delay.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +30,6 @@ struct Faults {
 }
 
 /// One direction: frames by time of arrival and sequence number.
-#[derive(Debug)]
 struct Wire {
     frames: BTreeMap<(u64, u64), Vec<u8>>,
     sent: u64,
@@ -42,12 +40,12 @@ struct Wire {
 
 impl Wire {
     fn new(faults: Faults, seed: u64) -> Rc<RefCell<Self>> {
-        let (frames, random) = (BTreeMap::new(), Random(seed));
+        let (frames, random) = (BTreeMap::new(), random(seed));
         Rc::new(RefCell::new(Self { frames, sent: 0, reader: None, faults, random }))
     }
 
     fn percent(&mut self, percent: u32) -> bool {
-        self.random.next_u32() % 100 < percent
+        (self.random)() % 100 < percent
     }
 
     fn send(&mut self, frame: Vec<u8>) {
@@ -55,7 +53,7 @@ impl Wire {
             return;
         }
         for _ in 0..1 + u8::from(self.percent(self.faults.duplicated)) {
-            let delay = u64::from(self.random.next_u32() % (self.faults.delay_ms * 1_000 + 1));
+            let delay = u64::from((self.random)() % (self.faults.delay_ms * 1_000 + 1));
             let at = Instant::now().as_ticks() + delay;
             self.sent += 1;
             self.frames.insert((at, self.sent), frame.clone());
@@ -79,7 +77,6 @@ impl Wire {
     }
 }
 
-#[derive(Debug)]
 struct Nic {
     from: Rc<RefCell<Wire>>,
     to: Rc<RefCell<Wire>>,
@@ -189,20 +186,17 @@ fn message(number: usize, pattern: &[u8]) -> Message<'_> {
 fn messages_survive_lost_duplicated_and_reordered_frames() {
     const MESSAGES: usize = 21;
     let pattern: Vec<u8> = (0..2_000).map(|i| b'a' + (i % 26) as u8).collect();
-    let mut random = Random(4);
+    let mut draw = random(4);
     for seed in 0..1_000 {
-        let faults = Faults {
-            dropped: random.next_u32() % 15,
-            duplicated: random.next_u32() % 15,
-            delay_ms: 1 + random.next_u32() % 80,
-        };
+        let faults =
+            Faults { dropped: draw() % 15, duplicated: draw() % 15, delay_ms: 1 + draw() % 80 };
         let near = async |stack: Stack<'_>| {
             let (mut rx, mut tx) = ([0; 1536], [0; 1024]);
             let timeout = Duration::from_millis(LONG_TIMEOUT.ping_timeout_ms.into());
             let mut connector = TcpConnector::new(stack, &mut rx, &mut tx).connect_timeout(timeout);
             let config = Config::new("192.0.2.2:3000").open_timeout(timeout);
             let mut buffers = Buffers::<1536, 512>::new();
-            let mut client = connect(&mut connector, &config, &mut buffers, Random(seed))
+            let mut client = connect(&mut connector, &config, &mut buffers, random(seed))
                 .await
                 .expect("a connection");
             let (mut sent, mut back) = (0, 0);
@@ -245,16 +239,16 @@ fn unplugged_cable_ends_the_session_and_plugged_in_it_reconnects() {
         let mut buffers = Buffers::<1536, 512>::new();
         let mut backoff = Backoff::default();
         for round in 0..3 {
-            let mut random = Random(round);
+            let mut draw = random(round);
             let mut attempts = 0;
             let mut client = loop {
-                match connect(&mut connector, &config, &mut buffers, &mut random).await {
+                match connect(&mut connector, &config, &mut buffers, &mut draw).await {
                     Ok(client) => break client,
                     Err(error) => assert_eq!(error, Error::TimedOut(Timeout::Connect)),
                 }
                 attempts += 1;
                 connector.close().await;
-                backoff.wait(&mut Random(round)).await;
+                backoff.wait(&mut random(round)).await;
                 if attempts == 2 {
                     plug(0);
                 }
@@ -263,7 +257,7 @@ fn unplugged_cable_ends_the_session_and_plugged_in_it_reconnects() {
             assert_eq!(client.recv().await, Ok(Message::Text("hello")));
             plug(100);
             let began = Instant::now();
-            assert_eq!(client.recv().await, Err(Error::TimedOut(Timeout::Ping)));
+            assert_eq!(client.recv().await, Err(Error::TimedOut(Timeout::FirstPing)));
             let silence = began.elapsed();
             let limit = Duration::from_millis(3_010);
             assert!(silence <= limit, "{silence}");

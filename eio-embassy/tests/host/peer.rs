@@ -65,14 +65,21 @@ impl<R: Read, W: Write> Peer<R, W> {
 
     /// Reads the head of a request.
     pub(crate) async fn request(&mut self) -> String {
+        self.try_request().await.expect("the client does not close the connection within a head")
+    }
+
+    /// Reads the head of a request; `None` if the client closes the connection.
+    pub(crate) async fn try_request(&mut self) -> Option<String> {
         let mut scanner = HeadScanner::new();
         loop {
             if let Some(len) = scanner.poll(self.rx.unread(), 8192).expect("a well-formed head") {
                 let head = String::from_utf8(self.rx.unread()[..len].to_vec()).unwrap();
                 self.rx.skip(len);
-                return head;
+                return Some(head);
             }
-            assert!(self.receive().await, "the client closed the connection within a head");
+            if !self.receive().await {
+                return None;
+            }
         }
     }
 

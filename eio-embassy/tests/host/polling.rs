@@ -323,7 +323,7 @@ fn polling_reconnects_after_the_server_closes_a_connection() {
 }
 
 #[test]
-fn idle_connections_are_not_reused_after_two_seconds() {
+fn idle_connections_are_not_reused_after_seconds() {
     let server = server(Http::KeepAlive, UNLIMITED, QUIET);
     // Both in one response.
     server.borrow_mut().queue.extend([b"4a".to_vec(), b"4b".to_vec()]);
@@ -415,7 +415,7 @@ fn polling_times_out_after_ping_interval_and_timeout() {
     with_server(&server, async |mut down, mut up| {
         session_over(&mut down, &mut up, async |mut client| {
             let began = Instant::now();
-            assert_eq!(client.recv().await, Err(Error::TimedOut(Timeout::Ping)));
+            assert_eq!(client.recv().await, Err(Error::TimedOut(Timeout::FirstPing)));
             assert_eq!(began.elapsed(), Duration::from_millis(3_000));
         })
         .await;

@@ -3,10 +3,10 @@
 use eio_embassy::{Buffers, Client, Config, Error, Message};
 use embassy_futures::join::join;
 
-use crate::Random;
 use crate::clock::run;
 use crate::peer::{Peer, accept};
 use crate::pipe::{UNLIMITED, pair};
+use crate::random;
 
 const OPEN: &str = r#"{"sid":"a_session","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":100}"#;
 
@@ -20,7 +20,7 @@ fn opens(before: &str, fields: &str, open: &str) -> Result<(), Error> {
             let mut buffers = Buffers::<2048, 512>::new();
             let config = Config::new("test");
             let mut client =
-                Client::connect(reader, writer, &config, &mut buffers, Random(1)).await?;
+                Client::connect(reader, writer, &config, &mut buffers, random(1)).await?;
             assert_eq!(client.recv().await, Ok(Message::Text("hello")));
             Ok(())
         },

@@ -7,10 +7,10 @@ use eio_embassy::{Buffers, Config, Connector, Error, Message, Timeout, connect_a
 use embassy_futures::join::join;
 use embassy_time::{Duration, Instant};
 
-use crate::Random;
 use crate::clock::run;
 use crate::peer::{Frame, Peer, QUIET, accept, open};
 use crate::pipe::{Limits, Reader, UNLIMITED, Writer, pair};
+use crate::random;
 
 /// A connector with prepared connections, one for each `connect`.
 pub(crate) struct Plugs(VecDeque<(Reader, Writer)>, Option<(Reader, Writer)>);
@@ -85,7 +85,7 @@ fn messages_before_the_upgrade_are_received_first() {
         let near = async {
             let mut buffers = Buffers::<1024, 512>::new();
             let config = Config::new("test");
-            let client = connect_and_upgrade(&mut network, &config, &mut buffers, Random(1)).await;
+            let client = connect_and_upgrade(&mut network, &config, &mut buffers, random(1)).await;
             let mut client = client.unwrap();
             client.send("sent").await.unwrap();
             assert_eq!(client.recv().await, Ok(Message::Text("early")));
@@ -115,7 +115,7 @@ fn messages_before_the_upgrade_are_received_first() {
 async fn attempt(network: &mut Plugs) -> Error {
     let mut buffers = Buffers::<1024, 512>::new();
     let config = Config::new("test");
-    let error = connect_and_upgrade(network, &config, &mut buffers, Random(1)).await.err();
+    let error = connect_and_upgrade(network, &config, &mut buffers, random(1)).await.err();
     error.expect("no session")
 }
 

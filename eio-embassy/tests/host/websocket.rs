@@ -6,10 +6,10 @@ use eio_embassy::{Buffers, Client, Config, Error, Message};
 use embassy_futures::join::join;
 use embassy_time::{Duration, Timer};
 
-use crate::Random;
 use crate::clock::run;
 use crate::peer::{Frame, Peer, QUIET};
 use crate::pipe::{Reader, UNLIMITED, Writer, pair};
+use crate::{Random, random};
 
 type TestClient<'b> = Client<'b, Reader, Writer, Random>;
 
@@ -23,7 +23,7 @@ fn with_client<T>(
     let near = async {
         let mut buffers = Buffers::<1024, 512>::new();
         let config = Config::new("test");
-        client(Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap())
+        client(Client::connect(reader, writer, &config, &mut buffers, random(1)).await.unwrap())
             .await;
     };
     let far = async {
@@ -41,7 +41,7 @@ fn request_contains_path_query_and_headers() {
         async {
             let mut buffers = Buffers::<1024, 512>::new();
             let config = Config::new("host:81").path("/p/").query("a=b").headers(&[("X-Y", "z")]);
-            Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.err()
+            Client::connect(reader, writer, &config, &mut buffers, random(1)).await.err()
         },
         async {
             let head = peer.request().await;
@@ -159,7 +159,7 @@ fn session_survives_many_heartbeats() {
             let mut buffers = Buffers::<1024, 512>::new();
             let config = Config::new("test");
             let mut client =
-                Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
+                Client::connect(reader, writer, &config, &mut buffers, random(1)).await.unwrap();
             let until = Timer::after(Duration::from_secs(60));
             let early = embassy_futures::select::select(client.recv(), until).await;
             assert!(matches!(early, embassy_futures::select::Either::Second(())));
@@ -213,7 +213,7 @@ fn each_frame_has_another_mask() {
             let mut buffers = Buffers::<1024, 512>::new();
             let config = Config::new("test");
             let mut client =
-                Client::connect(reader, writer, &config, &mut buffers, Random(1)).await.unwrap();
+                Client::connect(reader, writer, &config, &mut buffers, random(1)).await.unwrap();
             client.send("aaaa").await.unwrap();
             client.send("aaaa").await.unwrap();
             client.flushed().await.unwrap();

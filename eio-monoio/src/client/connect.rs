@@ -11,7 +11,7 @@ use eio_core::transport::Transport;
 
 use crate::client::cookies::CookieJar;
 use crate::client::error::{ConnectError, Fault};
-use crate::client::options::Options;
+use crate::client::options::{Options, ProxySource};
 use crate::client::redirect;
 use crate::client::retry::{FirstAttempt, retry};
 use crate::client::session::Session;
@@ -278,6 +278,15 @@ impl Connect {
     /// not answer CONNECT with 2xx, or a request with 407, causes [`Fault::Proxy`].
     pub fn proxy(mut self, url: &str) -> Self {
         self.options.proxy = Some(url.into());
+        self
+    }
+
+    /// Begins each connection with a header of the PROXY protocol, version 2, before TLS: for gateways that connect to a
+    /// server for their own clients. The server must [expect](crate::Config::proxy_protocol) it.
+    ///
+    /// **Default:** none. **Range:** not together with [`proxy`](Self::proxy).
+    pub fn proxy_protocol(mut self, source: ProxySource) -> Self {
+        self.options.proxy_protocol = Some(source);
         self
     }
 }

@@ -9,10 +9,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use eio_core::http::{EMPTY, HeadScanner, ResponseHead, request};
+use eio_core::proxy_protocol::{Endpoints, Header, Tlvs, Version};
 use eio_core::session::Lane;
 
 use crate::client::error::{Fault, OsError};
 use crate::client::http::{flush, http_fault, recv_fault};
+use crate::client::options::ProxySource;
 use crate::client::resolve::resolve;
 use crate::client::session::Session;
 use crate::client::settings::{HostPort, Proxy, Settings};
@@ -73,6 +75,11 @@ async fn open(
     set.map_err(|error| Fault::Connect(error.into()))?;
     let new_conn = |stream| HttpConn::new(worker.clone(), stream, settings.limits.clone(), None);
     let mut stream = Stream::from(socket);
+    if let Some(source) = options.proxy_protocol {
+        let mut conn = new_conn(stream);
+        send_proxy_header(&mut conn, source).await?;
+        stream = conn.into_stream().0;
+    }
     let tunnel = path == Path::Tunnel || settings.tls.is_some();
     if let (Some(proxy), true) = (proxy, tunnel) {
         let mut conn = new_conn(stream);
@@ -127,6 +134,24 @@ async fn connect_any(addresses: Vec<SocketAddr>) -> Result<Socket, Fault> {
         }
     })
     .await
+}
+
+/// Sends a header of the PROXY protocol.
+async fn send_proxy_header(conn: &mut HttpConn, source: ProxySource) -> Result<(), Fault> {
+    let endpoints = match source {
+        ProxySource::Local => Endpoints::Local,
+        ProxySource::Client(source) => {
+            let destination = conn.stream().peer_addr();
+            let destination = destination.map_err(|error| Fault::Connect(error.into()))?;
+            Endpoints::Tcp { source, destination }
+        }
+    };
+    let header = Header { version: Version::V2, endpoints, tlvs: Tlvs::default() };
+    let written = header.encode(conn.out_mut());
+    debug_assert!(written.is_ok(), "without TLVs it is shorter than the length field can state");
+    flush(conn).await?;
+    conn.release();
+    Ok(())
 }
 
 /// RFC 9110 9.3.6: makes the proxy forward all further bytes to `server`.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use eio_core::http::{
     BodyDecoder, EMPTY, Error as HttpError, Framing, HeadScanner, HeadWriter, Headers,
-    ResponseHead, Step, WriteError, request,
+    ResponseHead, Step, WriteError, keep_alive_timeout, request,
 };
 use eio_core::session::Lane;
 use eio_core::time::Instant;
@@ -283,15 +283,9 @@ pub(crate) struct ReuseTime {
 impl ReuseTime {
     /// By the value of the field `Keep-Alive`.
     fn new(keep_alive: Option<&str>) -> Self {
-        let announced = keep_alive.and_then(|value| {
-            let mut parameters = value.split(',').filter_map(|part| part.split_once('='));
-            let (_, seconds) =
-                parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
-            seconds.trim().trim_matches('"').parse().ok()
-        });
-        match announced {
+        match keep_alive.and_then(|value| keep_alive_timeout(value.as_bytes())) {
             Some(seconds) => {
-                let time = Duration::from_secs(u64::clamp(seconds, 1, 60) - 1);
+                let time = Duration::from_secs(u64::from(seconds.clamp(1, 60) - 1));
                 Self { get: time, post: time }
             }
             None => Self { get: Duration::from_secs(4), post: Duration::from_secs(1) },

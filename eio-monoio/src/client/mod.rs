@@ -84,6 +84,7 @@ pub use error::{Closed, ConnectError, Content, Fault, OsError, UpgradeFailed};
 pub use event::{Event, Received};
 pub use handle::Handle;
 pub use handler::ClientHandler;
+pub use options::ProxySource;
 pub use remote::RemoteClient;
 pub use runtime::block_on;
 

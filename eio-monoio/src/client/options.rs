@@ -1,5 +1,6 @@
 //! [`Options`]: the options of a client, their defaults and their ranges.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -34,8 +35,27 @@ pub(crate) struct Options {
     pub(crate) nodelay: bool,
     pub(crate) keepalive: Option<Duration>,
     pub(crate) proxy: Option<String>,
+    pub(crate) proxy_protocol: Option<ProxySource>,
     pub(crate) tls: TlsOptions,
     pub(crate) handle_sigint: bool,
+}
+
+/// The client that a [header of the PROXY protocol](crate::client::Connect::proxy_protocol) names.
+///
+/// ```
+/// use eio_monoio::client::{Client, ProxySource};
+///
+/// // A gateway that connects for this client.
+/// let source = ProxySource::Client("192.0.2.1:56324".parse().unwrap());
+/// let connect = Client::connect("http://10.0.0.7:3000").proxy_protocol(source);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxySource {
+    /// The client with this address.
+    Client(SocketAddr),
+    /// This program itself (`LOCAL`), for example to check the server's health.
+    Local,
 }
 
 /// Linux refuses other values of TCP_KEEPIDLE, which has whole seconds.
@@ -65,6 +85,7 @@ impl Options {
             nodelay: true,
             keepalive: None,
             proxy: None,
+            proxy_protocol: None,
             tls: TlsOptions::default(),
             handle_sigint: false,
         }
@@ -99,6 +120,10 @@ impl Options {
         let deflate = self.per_message_deflate.as_ref();
         check("per_message_deflate", deflate.map_or(Ok(()), |deflate| deflate.check()))?;
         check("timestamp", self.check_timestamp())?;
+        if self.proxy_protocol.is_some() && self.proxy.is_some() {
+            let problem = "cannot be combined with proxy, which would receive the header";
+            return Err(ConnectError::Option("proxy_protocol", problem.into()));
+        }
         if self.transports.is_empty() {
             let problem = "the list is empty; add polling, websocket or both";
             return Err(ConnectError::Option("transports", problem.into()));

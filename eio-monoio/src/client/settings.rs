@@ -221,7 +221,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::client::{Client, Connect};
+    use crate::client::{Client, Connect, ProxySource};
     use crate::deflate::PerMessageDeflate;
 
     fn settings(url: &str, adjust: impl FnOnce(&mut Options)) -> Result<Settings, ConnectError> {
@@ -318,6 +318,7 @@ mod tests {
             (connect().keepalive(Some(Duration::from_millis(999))), "keepalive"),
             (connect().keepalive(Some(Duration::from_secs(32_768))), "keepalive"),
             (connect().proxy("https://p"), "proxy"),
+            (connect().proxy("http://p").proxy_protocol(ProxySource::Local), "proxy_protocol"),
         ];
         if cfg!(feature = "tls") {
             let connect = || Client::connect("https://a");

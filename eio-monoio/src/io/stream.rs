@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -130,6 +131,11 @@ impl Stream {
             #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.shutdown_write(),
         }
+    }
+
+    /// See [`Socket::peer_addr`].
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket().peer_addr()
     }
 
     /// See [`Socket::raw`].

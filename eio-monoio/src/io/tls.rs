@@ -45,10 +45,16 @@ impl TlsStream {
         Ok(Self::new(socket, session.into()))
     }
 
-    /// The server side, before [`handshake`](Self::handshake).
-    pub(crate) fn server(socket: Socket, config: Arc<ServerConfig>) -> io::Result<Self> {
+    /// The server side, before [`handshake`](Self::handshake). `received`: its first bytes, as far as they have arrived.
+    pub(crate) fn server(
+        socket: Socket,
+        config: Arc<ServerConfig>,
+        received: Vec<u8>,
+    ) -> io::Result<Self> {
         let session = ServerConnection::new(config).map_err(io::Error::other)?;
-        Ok(Self::new(socket, session.into()))
+        let stream = Self::new(socket, session.into());
+        stream.state.encrypted_rx.replace(received);
+        Ok(stream)
     }
 
     fn new(socket: Socket, mut session: Connection) -> Self {
@@ -81,7 +87,9 @@ impl TlsStream {
             if !self.state.session.borrow().is_handshaking() {
                 break;
             }
-            poll_fn(|cx| self.socket.poll_readable(cx)).await?;
+            if self.state.encrypted_rx.borrow().is_empty() {
+                poll_fn(|cx| self.socket.poll_readable(cx)).await?;
+            }
             if let Err(error) = self.receive() {
                 // Sends the alert, which states the reason.
                 _ = self.flush().await;

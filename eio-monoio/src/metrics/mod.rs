@@ -6,6 +6,7 @@
 mod dropped;
 pub(crate) mod histogram;
 mod process;
+mod refused;
 mod text;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use eio_core::transport::Transport;
 pub use self::dropped::DropReason;
 pub use self::histogram::Histogram;
 pub use self::process::ProcessMetrics;
+pub use self::refused::RefusedConnection;
 use crate::worker::net::Driver;
 
 /// The numbers of one worker, which only that worker writes.
@@ -77,6 +79,12 @@ impl Counters {
         self.add(REFUSALS, index.unwrap_or(STATUSES.len()), 1);
         if let Some(code) = code.map(usize::from).filter(|code| *code < CODES.len()) {
             self.add(ERRORS, code, 1);
+        }
+    }
+
+    pub(crate) fn refused_connection(&self, reason: RefusedConnection) {
+        if let Some(index) = RefusedConnection::ALL.iter().position(|known| *known == reason) {
+            self.add(REFUSED, index, 1);
         }
     }
 
@@ -145,7 +153,8 @@ pub(crate) const QUEUED: CounterRange = CounterRange::after(BYTES_SENT, 1);
 pub(crate) const ACCEPTED: CounterRange = CounterRange::after(QUEUED, 1);
 pub(crate) const MOVED: CounterRange = CounterRange::after(ACCEPTED, 1);
 pub(crate) const TLS_FAILURES: CounterRange = CounterRange::after(MOVED, 1);
-const REFUSALS: CounterRange = CounterRange::after(TLS_FAILURES, STATUSES.len() + 1);
+const REFUSED: CounterRange = CounterRange::after(TLS_FAILURES, RefusedConnection::ALL.len());
+const REFUSALS: CounterRange = CounterRange::after(REFUSED, STATUSES.len() + 1);
 const ERRORS: CounterRange = CounterRange::after(REFUSALS, CODES.len());
 const DROPPED: CounterRange = CounterRange::after(ERRORS, DropReason::ALL.len());
 const UNDELIVERED: CounterRange = CounterRange::after(DROPPED, REASONS.len());
@@ -293,6 +302,12 @@ impl WorkerMetrics {
     /// Connections whose TLS handshake failed.
     pub fn tls_failures(&self) -> u64 {
         self.get(TLS_FAILURES, 0)
+    }
+
+    /// Connections that were closed before their first request for this reason.
+    pub fn connections_refused(&self, reason: RefusedConnection) -> u64 {
+        let index = RefusedConnection::ALL.iter().position(|known| *known == reason);
+        index.map_or(0, |at| self.get(REFUSED, at))
     }
 
     /// Requests that the server or [`Handler::connect`](crate::Handler::connect) answered with `status`, which is at least

@@ -9,8 +9,8 @@ use eio_core::session::CloseReason;
 use super::{
     ACCEPTED, BYTES_LOST, BYTES_RECEIVED, BYTES_SENT, CLOSED, CODES, CounterRange, DROPPED,
     DropReason, ERRORS, HANDLER, HANDSHAKE, HandlerCall, Histogram, LAG, MESSAGES_RECEIVED,
-    MESSAGES_SENT, MOVED, Metrics, OPENED, QUEUED, REASONS, REFUSALS, SESSIONS, STATUSES,
-    TLS_FAILURES, TLS_HANDSHAKE, TRANSPORTS, UNDELIVERED, UPGRADES, histogram,
+    MESSAGES_SENT, MOVED, Metrics, OPENED, QUEUED, REASONS, REFUSALS, REFUSED, RefusedConnection,
+    SESSIONS, STATUSES, TLS_FAILURES, TLS_HANDSHAKE, TRANSPORTS, UNDELIVERED, UPGRADES, histogram,
 };
 
 /// A family of series with the numbers of each worker.
@@ -28,6 +28,7 @@ enum Label {
     Transport,
     Reason,
     Dropped,
+    Refused,
     Result,
     Status,
     Code,
@@ -44,7 +45,7 @@ const fn family(
 }
 
 /// Counters end in `_total`; the others are gauges.
-const FAMILIES: [Family; 17] = [
+const FAMILIES: [Family; 18] = [
     family("eio_sessions", "Open sessions.", SESSIONS, Label::Transport),
     family(
         "eio_sessions_opened_total",
@@ -104,6 +105,12 @@ const FAMILIES: [Family; 17] = [
         "Connections whose TLS handshake failed.",
         TLS_FAILURES,
         Label::None,
+    ),
+    family(
+        "eio_connections_refused_total",
+        "Connections closed before their first request.",
+        REFUSED,
+        Label::Refused,
     ),
     family(
         "eio_refusals_total",
@@ -283,6 +290,9 @@ impl Label {
             }
             Self::Dropped => {
                 ("reason", DropReason::ALL.get(index).map(|reason| reason.label().into()))
+            }
+            Self::Refused => {
+                ("reason", RefusedConnection::ALL.get(index).map(|reason| reason.label().into()))
             }
             Self::Result => ("result", ["completed", "failed"].get(index).map(ToString::to_string)),
             Self::Code => ("code", CODES.get(index).map(ToString::to_string)),

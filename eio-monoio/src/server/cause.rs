@@ -61,8 +61,12 @@ causes! {
     MalformedRequest: "connection closed: not an HTTP/1.1 request",
     TlsOnPlainPort: "connection closed: a TLS handshake on a port without TLS; give the client an http URL, or the \
         server Server::tls",
-    ProxyProtocol: "connection closed: the PROXY protocol, which is not supported; let the proxy send X-Forwarded-For \
-        instead (Config::trusted_proxies)",
+    ProxyProtocol: "connection closed: a header of the PROXY protocol, which Config::proxy_protocol enables for \
+        Config::trusted_proxies",
+    UntrustedProxy: "connection closed: Config::proxy_protocol requires that it comes from one of \
+        Config::trusted_proxies",
+    ProxyHeader: "connection closed: no header of the PROXY protocol, which Config::proxy_protocol requires; the proxy \
+        must send it",
     HeadTooLarge: "connection closed: a request head larger than Config::max_head_size",
     TooManyHeaders: "connection closed: more header fields than Config::max_headers",
     HeadTimeout: "connection closed: no complete request head within Config::head_timeout",
@@ -97,6 +101,8 @@ impl Cause {
                 | Self::TooManyConnections
                 | Self::TooManyHeaders
                 | Self::ProxyProtocol
+                | Self::UntrustedProxy
+                | Self::ProxyHeader
                 | Self::MiddlewareTimeout
                 | Self::ConnectTimeout
                 | Self::RequestTimeout

@@ -182,7 +182,8 @@ pub trait Handler: Sized + 'static {
     /// Answers a request for a path that is neither Engine.IO's nor that of a [file](crate::Server::files).
     ///
     /// Called on the worker that accepted the connection, with the whole body; [`respond`](Self::respond) reads it as it
-    /// arrives, and has the client's address. A body above [`max_payload`](crate::Config::max_payload) is answered 413. The future is dropped after
+    /// arrives. The client's address is an extension, [`PeerAddr`](crate::PeerAddr). A body above
+    /// [`max_payload`](crate::Config::max_payload) is answered 413. The future is dropped after
     /// [`connect_timeout`](crate::Config::connect_timeout), and the client is answered 503. If this panics, the client
     /// is answered 500.
     ///

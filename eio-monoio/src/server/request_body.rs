@@ -7,7 +7,7 @@ use std::time::Duration;
 use eio_core::http::{BodyDecoder, Framing, Step};
 
 use crate::io::http_conn::{HttpConn, RecvError};
-use crate::web::request::RequestInfo;
+use crate::web::request::{PeerAddr, RequestInfo};
 use crate::worker::context::Activity;
 use crate::worker::deadline::Deadline;
 use crate::worker::pool::SCRATCH;
@@ -209,7 +209,11 @@ pub(crate) async fn whole(
     mut body: RequestBody<'_>,
 ) -> Result<http::Request<Vec<u8>>, BodyError> {
     let body = body.read_to_end().await?;
-    Ok(request.to_http().map(|()| body))
+    let mut http = request.to_http().map(|()| body);
+    if let Some(peer) = request.peer_addr() {
+        http.extensions_mut().insert(PeerAddr(peer));
+    }
+    Ok(http)
 }
 
 impl fmt::Debug for RequestBody<'_> {

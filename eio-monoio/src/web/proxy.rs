@@ -39,6 +39,12 @@ impl FromStr for Trusted {
     }
 }
 
+/// Whether one of `networks` contains the address. `None` for a Unix-domain socket.
+pub(crate) fn contains(networks: &[Trusted], peer: Option<SocketAddr>) -> bool {
+    let ip = peer.map(|peer| peer.ip().to_canonical());
+    networks.iter().any(|network| network.contains(ip))
+}
+
 impl Trusted {
     /// `peer` is `None` for a Unix-domain socket.
     fn contains(self, peer: Option<IpAddr>) -> bool {
@@ -80,6 +86,29 @@ pub enum ForwardedBy {
     Forwarded,
 }
 
+/// Whether connections begin with the header of the PROXY protocol: see
+/// [`Config::proxy_protocol`](crate::Config::proxy_protocol).
+///
+/// **Default:** [`Off`](Self::Off). There is no value for connections with and without it: a client could omit the header,
+/// or write one of its own.
+///
+/// ```
+/// use eio_monoio::{Config, ProxyProtocol};
+///
+/// let config = Config::new().proxy_protocol(ProxyProtocol::Required);
+/// assert!(config.check().is_err(), "no proxy is trusted");
+/// assert!(config.trusted_proxies(["10.0.0.0/8"]).check().is_ok());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxyProtocol {
+    /// Connections begin with HTTP or TLS.
+    #[default]
+    Off,
+    /// Every connection begins with a header of version 1 or 2.
+    Required,
+}
+
 /// The client of a request: the nearest hop that is not trusted. `peer` is the remote address of the connection.
 pub(crate) fn client(
     peer: Option<SocketAddr>,
@@ -87,10 +116,7 @@ pub(crate) fn client(
     trusted: &[Trusted],
     by: ForwardedBy,
 ) -> Option<SocketAddr> {
-    let trusts = |peer: Option<SocketAddr>| {
-        let ip = peer.map(|peer| peer.ip().to_canonical());
-        trusted.iter().any(|trusted| trusted.contains(ip))
-    };
+    let trusts = |peer| contains(trusted, peer);
     let name = match by {
         ForwardedBy::XForwardedFor => "x-forwarded-for",
         ForwardedBy::Forwarded => "forwarded",

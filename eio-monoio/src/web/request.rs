@@ -34,6 +34,26 @@ pub struct RequestInfo<'r> {
     pub(crate) attached: Attached,
 }
 
+/// The address of the client, [`RequestInfo::peer_addr`], as an extension of the request that
+/// [`Handler::request`](crate::Handler::request) receives. It is absent for a Unix-domain socket.
+///
+/// ```
+/// # use std::borrow::Cow;
+/// use eio_monoio::PeerAddr;
+/// use http::{Request, Response, StatusCode};
+///
+/// // In `Handler::request`: only from this machine.
+/// fn request(request: Request<Vec<u8>>) -> Response<Cow<'static, [u8]>> {
+///     let mut response = Response::new(Cow::Borrowed(&b""[..]));
+///     if !request.extensions().get().is_some_and(|PeerAddr(peer)| peer.ip().is_loopback()) {
+///         *response.status_mut() = StatusCode::FORBIDDEN;
+///     }
+///     response
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
 /// Values and header fields that the application attaches to a request. It needs no memory until it is used.
 #[derive(Default)]
 pub(crate) struct Attached(RefCell<Option<Box<Attachments>>>);

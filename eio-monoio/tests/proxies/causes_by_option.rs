@@ -4,7 +4,9 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use eio_monoio::{Config, Handler, Message, Refusal, RequestInfo, Running, Server, Socket};
+use eio_monoio::{
+    Config, Handler, Message, ProxyProtocol, Refusal, RequestInfo, Running, Server, Socket,
+};
 use http::Response;
 
 use crate::causes::{Choosy, ENDS, REFUSALS};
@@ -14,6 +16,7 @@ use crate::support::connection::Connection;
 use crate::support::polling::Polling;
 use crate::support::request::{POLLING, Request, WEBSOCKET, target, upgrade_target};
 use crate::support::test_server::TestServer;
+use crate::support::wait::eventually;
 
 /// Starts a server and does what has a cause. It returns the server and the connections that the effect needs.
 type Act = fn() -> Box<dyn Any>;
@@ -62,7 +65,7 @@ fn polling_with_queue(config: Config, bytes: usize) -> (TestServer, Polling) {
     (server, polling)
 }
 
-const CASES: [(Act, &[&str]); 14] = [
+const CASES: [(Act, &[&str]); 16] = [
     (
         || {
             let server = start(default_config().max_handshakes_per_second(1));
@@ -161,11 +164,32 @@ const CASES: [(Act, &[&str]); 14] = [
             // A polling client that the shutdown waits for.
             let polling = Polling::open(running.local_addr());
             running.shutdown();
-            let mut conn = Connection::open(running.local_addr());
-            assert_eq!(conn.request(&Request::get(POLLING)).status, 503);
-            Box::new((polling, conn))
+            // Each worker learns of it by a message.
+            eventually("a refusal", || {
+                let mut conn = Connection::open(running.local_addr());
+                conn.request(&Request::get(POLLING)).status == 503
+            });
+            Box::new(polling)
         },
         &["session refused: the server is shutting down"],
+    ),
+    (
+        || {
+            let config = default_config().proxy_protocol(ProxyProtocol::Required);
+            let server = start(config.trusted_proxies(["10.0.0.1"]));
+            Box::new((Connection::open(server.addr()), server))
+        },
+        &["WARN", "requires that it comes from one of Config::trusted_proxies"],
+    ),
+    (
+        || {
+            let config = default_config().proxy_protocol(ProxyProtocol::Required);
+            let server = start(config.trusted_proxies(["127.0.0.1"]));
+            let mut conn = Connection::open(server.addr());
+            conn.send(&Request::get(POLLING));
+            Box::new((server, conn))
+        },
+        &["WARN", "no header of the PROXY protocol, which Config::proxy_protocol requires"],
     ),
     (
         || Box::new(polling_with_queue(default_config().outbound_high_water(50), 100)),

@@ -13,5 +13,6 @@ mod kept_connections;
 mod log;
 mod odd_peers;
 mod proxy;
+mod proxy_protocol;
 mod restart;
 mod reverse_proxies;

@@ -18,21 +18,30 @@ pub(crate) enum Kind {
     HaProxy,
     Apache,
     Caddy,
+    /// A TCP balancer with the PROXY protocol, version 1.
+    HaProxyV1,
+    HaProxyV2,
+    NginxStream,
 }
 
 impl Kind {
     pub(crate) const RECOMMENDED: [Self; 4] =
         [Self::Nginx, Self::HaProxy, Self::Apache, Self::Caddy];
 
+    pub(crate) const TCP: [Self; 3] = [Self::HaProxyV1, Self::HaProxyV2, Self::NginxStream];
+
     const fn program(self) -> &'static str {
         match self {
-            Self::NginxDefaults | Self::Nginx => "/usr/sbin/nginx",
-            Self::HaProxy => "/usr/sbin/haproxy",
+            Self::NginxDefaults | Self::Nginx | Self::NginxStream => "/usr/sbin/nginx",
+            Self::HaProxy | Self::HaProxyV1 | Self::HaProxyV2 => "/usr/sbin/haproxy",
             Self::Apache => "/usr/sbin/apache2",
             Self::Caddy => "/usr/bin/caddy",
         }
     }
 }
+
+/// Of the package libnginx-mod-stream.
+const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /// A running proxy.
 pub(crate) struct Proxy {
@@ -47,6 +56,10 @@ impl Proxy {
     pub(crate) fn start(test: &str, kind: Kind, server: SocketAddr, timeout: u64) -> Option<Self> {
         if !Path::new(kind.program()).is_file() {
             skip(test, format!("{} is not installed", kind.program()));
+            return None;
+        }
+        if kind == Kind::NginxStream && !Path::new(STREAM_MODULE).is_file() {
+            skip(test, format!("{STREAM_MODULE} is not installed"));
             return None;
         }
         let directory = TempDir::new();
@@ -181,6 +194,23 @@ fn command(kind: Kind, place: &Place<'_>) -> Command {
             }
             command.args(["-db", "-f", &place.write("haproxy.cfg", &config)]);
         }
+        Kind::HaProxyV1 | Kind::HaProxyV2 => {
+            let listen = format!("bind {}\n    bind {}\n", place.addr, place.tls_addr);
+            let mut config = replace(&place.documented("haproxy tcp"), "bind :80\n", &listen);
+            if kind == Kind::HaProxyV1 {
+                config = replace(&config, "send-proxy-v2", "send-proxy");
+            }
+            command.args(["-db", "-f", &place.write("haproxy.cfg", &config)]);
+        }
+        Kind::NginxStream => {
+            let listen = format!("listen {};\n        listen {};", place.addr, place.tls_addr);
+            let stream = replace(&place.documented("nginx stream"), "listen 80;", &listen);
+            let config = format!(
+                "load_module {STREAM_MODULE};\n{}\nevents {{}}\n{stream}",
+                nginx_process(&mut command, place)
+            );
+            command.args(["-c", &place.write("nginx.conf", &config)]);
+        }
         Kind::Apache => apache(&mut command, place),
         Kind::Caddy => caddy(&mut command, place),
     }
@@ -191,14 +221,18 @@ fn nginx(command: &mut Command, place: &Place<'_>, site: &str) {
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {};\n", place.file(name)));
     let config = format!(
-        "daemon off; master_process off; pid {}; error_log {};\n\
-         events {{}}\nhttp {{ access_log off;\n{}{site}\n}}\n",
-        place.file("pid"),
-        place.file("error.log"),
+        "{}\nevents {{}}\nhttp {{ access_log off;\n{}{site}\n}}\n",
+        nginx_process(command, place),
         temporary.concat()
     );
-    command.args(["-p", &place.file(""), "-e", &place.file("error.log")]);
     command.args(["-c", &place.write("nginx.conf", &config)]);
+}
+
+/// The directives about the process, which is one of this user.
+fn nginx_process(command: &mut Command, place: &Place<'_>) -> String {
+    command.args(["-p", &place.file(""), "-e", &place.file("error.log")]);
+    let (pid, log) = (place.file("pid"), place.file("error.log"));
+    format!("daemon off; master_process off; pid {pid}; error_log {log};")
 }
 
 fn apache(command: &mut Command, place: &Place<'_>) {

@@ -143,7 +143,7 @@ fn a_timeout_of_the_proxy_that_is_too_short_is_named() {
     });
 }
 
-fn run(mut command: Command) {
+pub(crate) fn run(mut command: Command) {
     if let Err(error) = foreign::run(&mut command, CLIENT_LIMIT, |_| {}) {
         panic!("{error}");
     }

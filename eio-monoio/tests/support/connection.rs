@@ -22,7 +22,12 @@ pub(crate) struct Connection {
 impl Connection {
     #[track_caller]
     pub(crate) fn open(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&addr, TIMEOUT).expect("the server accepts");
+        Self::of(TcpStream::connect_timeout(&addr, TIMEOUT).expect("the server accepts"))
+    }
+
+    /// A stream that is connected already.
+    #[track_caller]
+    pub(crate) fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_write_timeout(Some(TIMEOUT)).expect("a write timeout");
         Self { stream, unread: Vec::new() }

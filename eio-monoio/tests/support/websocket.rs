@@ -33,7 +33,12 @@ impl WebSocket {
     /// Requests a WebSocket at `target`, which the server must grant.
     #[track_caller]
     pub(crate) fn connect(addr: SocketAddr, target: &str) -> Self {
-        let mut conn = Connection::open(addr);
+        Self::over(Connection::open(addr), target)
+    }
+
+    /// [`connect`](Self::connect) on a connection on which a header of the PROXY protocol was sent.
+    #[track_caller]
+    pub(crate) fn over(mut conn: Connection, target: &str) -> Self {
         let response = conn.request(&Request::upgrade(target));
         assert_eq!(response.status, 101, "{response:?}");
         // RFC 6455 1.3: the answer to the key that `Request::upgrade` sends.

@@ -62,26 +62,6 @@ impl Board for C3 {
     }
 }
 
-/// The random generator of the chip. It is a true one while the radio runs, which starts before the first session.
-struct Hardware(Rng);
-
-impl rand_core::RngCore for Hardware {
-    fn next_u32(&mut self) -> u32 {
-        self.0.random()
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        u64::from(self.next_u32()) << 32 | u64::from(self.next_u32())
-    }
-
-    fn fill_bytes(&mut self, bytes: &mut [u8]) {
-        bytes.chunks_mut(4).for_each(|chunk| {
-            let random = self.next_u32().to_ne_bytes();
-            chunk.iter_mut().zip(random).for_each(|(byte, random)| *byte = random);
-        });
-    }
-}
-
 #[embassy_executor::task]
 async fn network(mut runner: embassy_net::Runner<'static, Interface>) -> ! {
     runner.run().await
@@ -107,8 +87,9 @@ async fn main(spawner: Spawner) -> ! {
         Timer::after_secs(5).await;
     }
 
-    let mut rng = Hardware(Rng::new());
-    let seed = rand_core::RngCore::next_u64(&mut rng);
+    // The random generator of the chip is a true one while the radio runs.
+    let rng = Rng::new();
+    let seed = u64::from(rng.random()) << 32 | u64::from(rng.random());
     let dhcp = embassy_net::Config::dhcpv4(Default::default());
     let resources = RESOURCES.init(StackResources::new());
     let (stack, runner) = embassy_net::new(Interface::station(), dhcp, resources, seed);
@@ -123,7 +104,10 @@ async fn main(spawner: Spawner) -> ! {
         light: Output::new(p.GPIO8, Level::Low, OutputConfig::default()),
     };
     let connector = TcpConnector::new(stack, TCP_RX.take(), TCP_TX.take());
-    eio_embassy_sensor::run(connector, &Config::new(SERVER), MEMORY.take(), board, rng).await
+    eio_embassy_sensor::run(connector, &Config::new(SERVER), MEMORY.take(), board, move || {
+        rng.random()
+    })
+    .await
 }
 
 /// A panic is a bug of the program: it is printed, and the board restarts.

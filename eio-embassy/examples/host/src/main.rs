@@ -77,7 +77,7 @@ async fn run(host: &str, how: How) -> Result<(), Error> {
     let mut buffers = Buffers::<4096, 1024>::new();
     match how {
         How::WebSocket => {
-            let mut client = connect(&mut network, &config, &mut buffers, rand::rng()).await?;
+            let mut client = connect(&mut network, &config, &mut buffers, rand::random).await?;
             talk!(client)
         }
         How::Polling => {
@@ -87,7 +87,7 @@ async fn run(host: &str, how: How) -> Result<(), Error> {
             talk!(client)
         }
         How::Upgrade => {
-            let client = connect_and_upgrade(&mut network, &config, &mut buffers, rand::rng());
+            let client = connect_and_upgrade(&mut network, &config, &mut buffers, rand::random);
             let mut client = client.await?;
             talk!(client)
         }

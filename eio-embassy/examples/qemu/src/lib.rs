@@ -78,22 +78,12 @@ pub fn stack_used() -> usize {
 }
 
 /// XorShift, whose masks are predictable. A real board must use its random generator.
-#[derive(Clone, Copy)]
-pub struct Toy(pub u32);
-
-impl rand_core::RngCore for Toy {
-    fn next_u32(&mut self) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 17;
-        self.0 ^= self.0 << 5;
-        self.0
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        u64::from(self.next_u32()) << 32 | u64::from(self.next_u32())
-    }
-
-    fn fill_bytes(&mut self, bytes: &mut [u8]) {
-        bytes.iter_mut().for_each(|byte| *byte = self.next_u32() as u8);
+pub fn toy() -> impl FnMut() -> u32 {
+    let mut state = 0x2545_f491_u32;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state
     }
 }

@@ -108,7 +108,10 @@ pub async fn run(
     }
     let network = TcpConnector::new(stack, TCP_RX.take(), TCP_TX.take());
     let board = Pico { serial, thermometer, light };
-    eio_embassy_sensor::run(network, &Config::new(SERVER), MEMORY.take(), board, RoscRng).await
+    eio_embassy_sensor::run(network, &Config::new(SERVER), MEMORY.take(), board, || {
+        RoscRng.next_u32()
+    })
+    .await
 }
 
 /// A panic is a bug of the program: the board restarts.

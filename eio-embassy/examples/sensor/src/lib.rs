@@ -21,7 +21,6 @@ use core::future::Future;
 use eio_embassy::{Backoff, Buffers, Config, Connector, Error, Message, connect};
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Ticker};
-use rand_core::RngCore;
 
 /// The memory of the client. Messages of up to 1,399 bytes can be received.
 pub type Memory = Buffers<1536, 512>;
@@ -42,16 +41,17 @@ pub async fn run(
     config: &Config<'_>,
     memory: &mut Memory,
     mut board: impl Board,
-    mut rng: impl RngCore,
+    mut random: impl FnMut() -> u32,
 ) -> ! {
     let mut backoff = Backoff::default();
     loop {
-        let lost = session(&mut network, config, memory, &mut board, &mut rng, &mut backoff).await;
+        let lost =
+            session(&mut network, config, memory, &mut board, &mut random, &mut backoff).await;
         if let Err(error) = lost {
             board.log(format_args!("lost: {error}"));
         }
         network.close().await;
-        backoff.wait(&mut rng).await;
+        backoff.wait(&mut random).await;
     }
 }
 
@@ -61,11 +61,11 @@ async fn session(
     config: &Config<'_>,
     memory: &mut Memory,
     board: &mut impl Board,
-    rng: &mut impl RngCore,
+    random: &mut impl FnMut() -> u32,
     backoff: &mut Backoff,
 ) -> Result<(), Error> {
-    let mut client = connect(network, config, memory, rng).await?;
-    backoff.reset();
+    let mut client = connect(network, config, memory, random).await?;
+    backoff.opened();
     board.log(format_args!("open {}", client.sid()));
     let mut ticker = Ticker::every(Duration::from_secs(1));
     let mut number = 0_u32;

@@ -33,5 +33,5 @@ fn main() {
     let stack = edge_nal_std::Stack::new();
     let network = EdgeConnector::new(&stack);
     let mut memory = Memory::new();
-    async_io::block_on(run(network, &Config::new(&host), &mut memory, Terminal, rand::rng()));
+    async_io::block_on(run(network, &Config::new(&host), &mut memory, Terminal, rand::random));
 }

@@ -62,7 +62,8 @@ async fn run(address: &str, port: u16, name: &str, authority: &[u8]) -> Result<(
 async fn session(host: &str, inward: &Pipe, outward: &Pipe) -> Result<(), eio_embassy::Error> {
     let mut buffers = Buffers::<1536, 512>::new();
     let config = Config::new(host);
-    let mut client = Client::connect(inward, outward, &config, &mut buffers, rand::rng()).await?;
+    let mut client =
+        Client::connect(inward, outward, &config, &mut buffers, rand::random::<u32>).await?;
     eprintln!("open {}", client.sid());
     client.send("hello over TLS").await?;
     if let Message::Text(text) = client.recv().await? {

@@ -10,6 +10,7 @@ use super::{Config, MAX_HEADERS};
 use crate::error::{ConfigError, SendError};
 use crate::message::OwnedMessage;
 use crate::range::{self, SIZE, THRESHOLD, TIME, TIMEOUT};
+use crate::web::proxy::ProxyProtocol;
 
 /// # Check
 impl Config {
@@ -35,6 +36,7 @@ impl Config {
         check("per_message_deflate", deflate.map_or(Ok(()), |deflate| deflate.check()))?;
         let proxies = self.trusted_proxies.iter();
         check("trusted_proxies", proxies.cloned().try_for_each(|proxy| proxy.map(|_| ())))?;
+        check("proxy_protocol", self.check_proxy_protocol())?;
         check("initial_packet", self.check_initial_packet())
     }
 
@@ -99,6 +101,13 @@ impl Config {
         let legal = |b: u8| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'%');
         if !self.path.starts_with('/') || !self.path.bytes().all(legal) {
             return Err("must begin with / and be visible ASCII without ?, # and %".into());
+        }
+        Ok(())
+    }
+
+    fn check_proxy_protocol(&self) -> Result<(), String> {
+        if self.proxy_protocol == ProxyProtocol::Required && self.trusted_proxies.is_empty() {
+            return Err("needs trusted_proxies: only their headers are believed".into());
         }
         Ok(())
     }
@@ -190,6 +199,7 @@ mod tests {
             (deflate(PerMessageDeflate::new().server_max_window_bits(8)), "per_message_deflate"),
             (deflate(PerMessageDeflate::new().client_max_window_bits(16)), "per_message_deflate"),
             (Config::new().trusted_proxies(["10.0.0.0/8", "localhost"]), "trusted_proxies"),
+            (Config::new().proxy_protocol(ProxyProtocol::Required), "proxy_protocol"),
             (Config::new().initial_packet("a\u{1e}b"), "initial_packet"),
             (Config::new().max_payload(2).initial_packet("abc"), "initial_packet"),
         ]

@@ -31,7 +31,7 @@ use crate::deflate::PerMessageDeflate;
 use crate::message::OwnedMessage;
 use crate::web::cookie::Cookie;
 use crate::web::cors::Cors;
-use crate::web::proxy::{ForwardedBy, Trusted};
+use crate::web::proxy::{ForwardedBy, ProxyProtocol, Trusted};
 use crate::worker::net::Driver;
 use crate::worker::thread_pool::DEFAULT_THREADS;
 
@@ -91,6 +91,7 @@ pub struct Config {
     pub(crate) cookie: Option<Cookie>,
     pub(crate) trusted_proxies: Vec<Result<Trusted, String>>,
     pub(crate) forwarded_by: ForwardedBy,
+    pub(crate) proxy_protocol: ProxyProtocol,
     pub(crate) http_compression: bool,
     pub(crate) compression_threshold: usize,
     pub(crate) per_message_deflate: Option<PerMessageDeflate>,
@@ -162,6 +163,7 @@ impl Default for Config {
             cookie: None,
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::XForwardedFor,
+            proxy_protocol: ProxyProtocol::Off,
             http_compression: true,
             compression_threshold: 1024,
             per_message_deflate: None,

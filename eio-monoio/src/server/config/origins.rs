@@ -3,7 +3,7 @@
 use super::Config;
 use crate::web::cookie::Cookie;
 use crate::web::cors::Cors;
-use crate::web::proxy::ForwardedBy;
+use crate::web::proxy::{ForwardedBy, ProxyProtocol};
 
 /// # Origins and proxies
 ///
@@ -61,6 +61,23 @@ impl Config {
     #[must_use]
     pub fn forwarded_by(mut self, header: ForwardedBy) -> Self {
         self.forwarded_by = header;
+        self
+    }
+
+    /// Whether connections begin with the header of the PROXY protocol, by which a TCP balancer states the client's address:
+    /// HAProxy `send-proxy` and `send-proxy-v2`, nginx `proxy_protocol on` in a `stream` block, AWS Network Load Balancer.
+    /// The header precedes TLS. The address in it is that of [`RequestInfo::peer_addr`](crate::RequestInfo::peer_addr), of
+    /// the log and of the limits by address. A header of the proxy itself (`LOCAL`), or of no known address, leaves the
+    /// address of the proxy.
+    ///
+    /// **Default:** [`ProxyProtocol::Off`]: the header is answered 400, as any other request that is not HTTP. **Range:**
+    /// [`ProxyProtocol::Required`] needs [`trusted_proxies`](Self::trusted_proxies). A connection that does not come from
+    /// one of them, or whose header is malformed, longer than [`max_head_size`](Self::max_head_size) or not complete within
+    /// [`head_timeout`](Self::head_timeout), is closed without an answer, logged and counted
+    /// ([`WorkerMetrics::connections_refused`](crate::WorkerMetrics::connections_refused)).
+    #[must_use]
+    pub fn proxy_protocol(mut self, protocol: ProxyProtocol) -> Self {
+        self.proxy_protocol = protocol;
         self
     }
 }

@@ -12,12 +12,14 @@ mod header_slots;
 pub(crate) mod http;
 mod middleware;
 pub(crate) mod polling;
+mod proxy_header;
 pub(crate) mod raw_websocket;
 mod reason;
 pub(crate) mod reply;
 mod request;
+pub(crate) mod start;
 #[cfg(feature = "tls")]
-pub(crate) mod tls_accept;
+mod tls_accept;
 pub(crate) mod websocket;
 
 use std::io;

@@ -2,7 +2,6 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -13,13 +12,9 @@ use eio_core::time::Instant;
 use eio_core::transport::Transport;
 
 use crate::io::permit::ConnectionPermit;
-#[cfg(feature = "tls")]
-use crate::io::stream::{Stream, TlsStream};
-use crate::metrics::{ACCEPTED, LAG};
+use crate::metrics::{ACCEPTED, LAG, RefusedConnection};
 use crate::server::cause::{Cause, Subject};
-#[cfg(feature = "tls")]
-use crate::server::conn::tls_accept;
-use crate::server::conn::{Conn, dispatch, http};
+use crate::server::conn::{Conn, dispatch, http, start};
 use crate::server::handler::Handler;
 use crate::server::listener::{Listening, Sharing};
 use crate::server::remote::Remote;
@@ -30,7 +25,7 @@ use crate::server::shard::shared::ShardMessage;
 use crate::server::shard::{SessionLocation, Shard, ShardState, drain};
 use crate::worker::deadline::millis;
 use crate::worker::mailbox::MailboxReceiver;
-use crate::worker::net::{Listener, Socket};
+use crate::worker::net::Listener;
 use crate::worker::task::sleep_on;
 use crate::worker::timers::{Target, TimerId};
 use crate::worker::trim::trim_after_bursts;
@@ -333,60 +328,16 @@ fn accept_batch<H: Handler>(
         };
         state.counters.add(ACCEPTED, 0, 1);
         match ConnectionPermit::take(&state.shared.connections, max) {
-            Some(permit) => start_connection(shard, socket, peer, permit),
+            Some(permit) => start::start(shard, socket, peer, permit),
             None => {
                 state.counters.refused(503, None);
+                state.counters.refused_connection(RefusedConnection::TooMany);
                 state.shared.causes.write(Cause::TooManyConnections, Subject::Peer(peer), "");
-                refuse_connection(socket, state.shared.is_secure() && peer.is_some());
+                start::refuse(socket, state.is_secure(peer));
             }
         }
     }
     Ok(batch)
-}
-
-/// Serves a connection: over TLS if the server has TLS and the connection is not one of a Unix-domain socket.
-fn start_connection<H: Handler>(
-    shard: &Rc<Shard<H>>,
-    socket: Socket,
-    peer: Option<SocketAddr>,
-    permit: ConnectionPermit,
-) {
-    let state = &shard.state;
-    if let Some(bytes) = state.config.send_buffer_size
-        && let Err(error) = socket.set_send_buffer_size(bytes)
-    {
-        crate::log::debug!(%error, "the kernel refused send_buffer_size");
-    }
-    #[cfg(feature = "tls")]
-    if let Some(identity) = &state.shared.identity
-        && peer.is_some()
-    {
-        return match TlsStream::server(socket, identity.current()) {
-            Ok(tls) => {
-                let tls = Stream::Tls(Box::new(tls));
-                let conn = Box::new(Conn::new(state.clone(), tls, peer, Some(permit)));
-                tls_accept::start(shard.clone(), conn, identity.options.handshake_timeout);
-            }
-            Err(error) => crate::log::error!(%error, "cannot start TLS on a connection"),
-        };
-    }
-    let conn = Conn::new(state.clone(), socket, peer, Some(permit));
-    http::start(shard.clone(), Box::new(conn));
-}
-
-/// Answers a connection above `max_connections` without waiting for its request. `secure`: the client expects TLS.
-fn refuse_connection(socket: Socket, secure: bool) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
-        Content-Length: 0\r\nConnection: close\r\n\r\n";
-    // With TLS the client would parse the response as a part of the handshake.
-    if !secure {
-        // Closing with unread input sends a reset, which may discard the response.
-        let _ = socket.try_recv(&mut [0; 4096]);
-        let _ = socket.try_send(FULL);
-        socket.shutdown_write();
-    }
-    // Closed now: io_uring closes at the end of a turn, and a batch would use up the reserve of descriptors.
-    drop(socket.into_fd());
 }
 
 /// Calls the disconnect callback of sessions that have ended.

@@ -84,6 +84,12 @@ impl Socket {
         Ok(())
     }
 
+    /// The address that it is connected to.
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        let address = socket2::SockRef::from(&self.shared.borrow_fd()).peer_addr()?;
+        address.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+
     /// Limits the bytes that the kernel holds for sending (`SO_SNDBUF`).
     pub(crate) fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
         socket2::SockRef::from(&self.shared.borrow_fd()).set_send_buffer_size(bytes)

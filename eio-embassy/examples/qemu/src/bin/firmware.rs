@@ -12,7 +12,7 @@ use eio_embassy::tcp::TcpConnector;
 use eio_embassy::{
     Backoff, Buffers, Client, Closed, Config, Connector, Error, Message, Timeout, connect,
 };
-use eio_embassy_qemu::{Toy, network, run, stack_used};
+use eio_embassy_qemu::{network, run, stack_used, toy};
 use embassy_executor::Spawner;
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Ticker, Timer};
@@ -63,12 +63,12 @@ fn ensure(condition: bool, code: i32) -> Result<(), Failure> {
     if condition { Ok(()) } else { Err(Failure(code, None)) }
 }
 
-struct Board {
+struct Board<G> {
     connector: TcpConnector<'static>,
     buffers: &'static mut Buffers<1536, 512>,
     pattern: &'static mut [u8; LONGEST],
     host: heapless::String<24>,
-    rng: Toy,
+    random: G,
 }
 
 async fn scenario(spawner: Spawner) -> Result<(), Failure> {
@@ -90,7 +90,7 @@ async fn scenario(spawner: Spawner) -> Result<(), Failure> {
     }
     let connector = TcpConnector::new(stack, TCP_RX.take(), TCP_TX.take());
     let buffers = BUFFERS.take();
-    let mut board = Board { connector, buffers, pattern, host, rng: Toy(0x2545_f491) };
+    let mut board = Board { connector, buffers, pattern, host, random: toy() };
     match name {
         "echo" => board.echo(number).await,
         "toobig" => board.too_big(number).await,
@@ -103,12 +103,12 @@ async fn scenario(spawner: Spawner) -> Result<(), Failure> {
     }
 }
 
-impl Board {
+impl<G: FnMut() -> u32> Board<G> {
     /// Sends `count` messages of each kind, of all lengths, and compares their echoes byte by byte. Up to four messages
     /// are in flight.
     async fn echo(&mut self, count: u32) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.rng)
+        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.random)
             .await
             .map_err(failed(10))?;
         println!("open {}", client.sid());
@@ -132,7 +132,7 @@ impl Board {
     /// accepts `limit` bytes.
     async fn too_big(&mut self, limit: u32) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.rng)
+        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.random)
             .await
             .map_err(failed(20))?;
         // More than the server accepts: refused by the client, before the server would close with 1009. The session
@@ -153,7 +153,7 @@ impl Board {
     /// The server becomes silent or ends. The client reports that within `limit` milliseconds.
     async fn gone(&mut self, limit: u32) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.rng)
+        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.random)
             .await
             .map_err(failed(30))?;
         println!("open {}", client.sid());
@@ -174,7 +174,7 @@ impl Board {
         println!("gone after {silence} ms: {error}");
         let expected = matches!(
             error,
-            Error::TimedOut(Timeout::Ping) | Error::Closed(Closed::TransportClose) | Error::Io(_)
+            Error::TimedOut(Timeout::Ping | Timeout::FirstPing) | Error::Closed(Closed::TransportClose) | Error::Io(_)
         );
         ensure(expected, 31)?;
         ensure(silence <= u64::from(limit), 32)
@@ -186,9 +186,9 @@ impl Board {
         let mut connections = 0;
         while connections < times {
             let config = Config::new(&self.host);
-            match connect(&mut self.connector, &config, self.buffers, &mut self.rng).await {
+            match connect(&mut self.connector, &config, self.buffers, &mut self.random).await {
                 Ok(mut client) => {
-                    backoff.reset();
+                    backoff.opened();
                     connections += 1;
                     client.send("hello").await.map_err(failed(40))?;
                     ensure(client.recv().await == Ok(Message::Text("hello")), 41)?;
@@ -201,7 +201,7 @@ impl Board {
                 Err(error) => println!("no connection: {error}"),
             }
             self.connector.close().await;
-            backoff.wait(&mut self.rng).await;
+            backoff.wait(&mut self.random).await;
         }
         Ok(())
     }
@@ -210,7 +210,7 @@ impl Board {
     async fn refused(&mut self, status: u16) -> Result<(), Failure> {
         let config = Config::new(&self.host).query("sid=unknown");
         let refused =
-            connect(&mut self.connector, &config, self.buffers, &mut self.rng).await.err();
+            connect(&mut self.connector, &config, self.buffers, &mut self.random).await.err();
         println!("refused: {}", refused.ok_or(Failure(50, None))?);
         ensure(matches!(refused, Some(Error::Status { status: was, .. }) if was == status), 51)
     }
@@ -218,7 +218,8 @@ impl Board {
     /// No server listens on the port.
     async fn no_server(&mut self) -> Result<(), Failure> {
         let config = Config::new(&self.host);
-        let error = connect(&mut self.connector, &config, self.buffers, &mut self.rng).await.err();
+        let error =
+            connect(&mut self.connector, &config, self.buffers, &mut self.random).await.err();
         ensure(error == Some(Error::Connect), 60)
     }
 
@@ -232,9 +233,9 @@ impl Board {
         loop {
             let config = Config::new(&self.host);
             let lost =
-                match connect(&mut self.connector, &config, self.buffers, &mut self.rng).await {
+                match connect(&mut self.connector, &config, self.buffers, &mut self.random).await {
                     Ok(client) => {
-                        backoff.reset();
+                        backoff.opened();
                         connections += 1;
                         talk(client, self.pattern, end, &mut total, &mut stack).await?
                     }
@@ -243,7 +244,7 @@ impl Board {
             let Some(lost) = lost else { break };
             println!("lost at {} s: {lost}", Instant::now().as_secs());
             self.connector.close().await;
-            backoff.wait(&mut self.rng).await;
+            backoff.wait(&mut self.random).await;
         }
         let (early, late) = (stack.ok_or(Failure(70, None))?, stack_used());
         println!("{connections} connections, {total} messages, stack {early} then {late} bytes");
@@ -253,7 +254,7 @@ impl Board {
 
 /// One session of a soak. `None`: the time is over.
 async fn talk<R: Read, W: Write>(
-    mut client: Client<'_, R, W, &mut Toy>,
+    mut client: Client<'_, R, W, impl FnMut() -> u32>,
     pattern: &[u8; LONGEST],
     end: Instant,
     total: &mut u32,

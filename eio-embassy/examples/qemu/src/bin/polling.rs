@@ -12,7 +12,7 @@ use eio_embassy::tcp::TcpConnector;
 use eio_embassy::{
     AnyClient, Buffers, Config, Error, Message, PollingClient, connect_and_upgrade, connect_any,
 };
-use eio_embassy_qemu::{Toy, network, run, stack_used};
+use eio_embassy_qemu::{network, run, stack_used, toy};
 use embassy_executor::Spawner;
 use embassy_time::Instant;
 use semihosting::{println, process};
@@ -96,14 +96,14 @@ async fn echo(spawner: Spawner) -> Result<Option<u32>, Error> {
     let config = Config::new(&host);
     let mut down = TcpConnector::new(stack, DOWN_RX.take(), DOWN_TX.take());
     if scenario == "upgrade" {
-        let client = connect_and_upgrade(&mut down, &config, RECEIVE.take(), Toy(0x2545_f491));
+        let client = connect_and_upgrade(&mut down, &config, RECEIVE.take(), toy());
         let mut client = client.await?;
         talk!(client, count)
     } else {
         let mut up = TcpConnector::new(stack, UP_RX.take(), UP_TX.take());
         let (down, up) = ((&mut down, RECEIVE.take()), (&mut up, SEND.take()));
         if scenario == "any" {
-            let client = connect_any(down, up, &config, Toy(0x2545_f491)).await?;
+            let client = connect_any(down, up, &config, toy()).await?;
             let AnyClient::WebSocket(mut client) = client else {
                 return Err(Error::UpgradeFailed);
             };

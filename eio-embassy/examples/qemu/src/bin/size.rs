@@ -38,13 +38,13 @@ async fn session(
     mut ticker: Ticker,
 ) -> Result<(), eio_embassy::Error> {
     use eio_embassy::{Buffers, Client, Config, Message};
-    use eio_embassy_qemu::Toy;
+    use eio_embassy_qemu::toy;
     use embassy_futures::select::{Either, select};
 
     static BUFFERS: ConstStaticCell<Buffers<1536, 512>> = ConstStaticCell::new(Buffers::new());
 
     let config = Config::new("192.0.2.2:3000");
-    let mut client = Client::connect(reader, writer, &config, BUFFERS.take(), Toy(1)).await?;
+    let mut client = Client::connect(reader, writer, &config, BUFFERS.take(), toy()).await?;
     loop {
         match select(client.recv(), ticker.next()).await {
             Either::First(message) => {

@@ -2,7 +2,7 @@
 
 use std::mem::take;
 
-use eio_monoio::{Cors, Dispatch, Driver, ForwardedBy, SameSite, Transport};
+use eio_monoio::{Cors, Dispatch, Driver, ForwardedBy, ProxyProtocol, SameSite, Transport};
 
 use super::{Group, Opt, Set};
 use crate::value::one_of;
@@ -200,6 +200,18 @@ pub(super) const ORIGINS: Group = Group {
                     ("forwarded", ForwardedBy::Forwarded),
                 ];
                 s.config = take(&mut s.config).forwarded_by(one_of(v, &values)?);
+                Ok(())
+            }),
+        },
+        Opt {
+            name: "proxy_protocol",
+            part_of: "proxy_protocol",
+            default: "off",
+            range: "off, required. Needs trusted_proxies",
+            help: "Whether connections begin with a header of the PROXY protocol, version 1 or 2",
+            set: Set::Text(|s, v| {
+                let values = [("off", ProxyProtocol::Off), ("required", ProxyProtocol::Required)];
+                s.config = take(&mut s.config).proxy_protocol(one_of(v, &values)?);
                 Ok(())
             }),
         },

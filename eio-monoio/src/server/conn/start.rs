@@ -1,0 +1,112 @@
+//! Starts to serve an accepted connection: by the PROXY protocol, TLS or HTTP.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use crate::io::permit::ConnectionPermit;
+#[cfg(feature = "tls")]
+use crate::io::stream::{Stream, TlsStream};
+use crate::metrics::RefusedConnection;
+use crate::server::cause::{Cause, Subject};
+#[cfg(feature = "tls")]
+use crate::server::conn::tls_accept;
+use crate::server::conn::{Conn, http, proxy_header};
+use crate::server::handler::Handler;
+use crate::server::shard::{Shard, ShardState};
+use crate::web::proxy::{self, ProxyProtocol};
+use crate::worker::net::Socket;
+
+/// Serves a connection. `peer` is `None` for a Unix-domain socket.
+pub(crate) fn start<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    socket: Socket,
+    peer: Option<SocketAddr>,
+    permit: ConnectionPermit,
+) {
+    let state = &shard.state;
+    if let Some(bytes) = state.config.send_buffer_size
+        && let Err(error) = socket.set_send_buffer_size(bytes)
+    {
+        crate::log::debug!(%error, "the kernel refused send_buffer_size");
+    }
+    if state.config.proxy_protocol == ProxyProtocol::Required {
+        if !proxy::contains(&state.trusted, peer) {
+            state.counters.refused_connection(RefusedConnection::UntrustedProxy);
+            state.shared.causes.write(Cause::UntrustedProxy, Subject::Peer(peer), "");
+            return close(socket);
+        }
+        let conn = Conn::new(state.clone(), socket, peer, Some(permit));
+        return proxy_header::start(shard.clone(), Box::new(conn), state.is_secure(peer));
+    }
+    #[cfg(feature = "tls")]
+    if state.is_secure(peer) {
+        return start_tls(shard, socket, peer, Some(permit), Vec::new());
+    }
+    let conn = Conn::new(state.clone(), socket, peer, Some(permit));
+    http::start(shard.clone(), Box::new(conn));
+}
+
+/// Serves a connection after the header of the PROXY protocol, whose source is its peer now. `secure`: TLS follows.
+pub(super) fn start_after_header<H: Handler>(
+    shard: Rc<Shard<H>>,
+    conn: Box<Conn<H::Session>>,
+    secure: bool,
+) {
+    #[cfg(feature = "tls")]
+    if secure {
+        let (received, peer) = (conn.rx.unread().to_vec(), conn.peer);
+        return match conn.http.into_stream() {
+            (Stream::Plain(socket), permit) => start_tls(&shard, socket, peer, permit, received),
+            // It was not TLS when the header arrived.
+            (Stream::Tls(_), _) => {}
+        };
+    }
+    debug_assert!(!secure || cfg!(feature = "tls"));
+    http::start(shard, conn);
+}
+
+/// Starts the TLS handshake. `received`: its first bytes, as far as they have arrived.
+#[cfg(feature = "tls")]
+fn start_tls<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    socket: Socket,
+    peer: Option<SocketAddr>,
+    permit: Option<ConnectionPermit>,
+    received: Vec<u8>,
+) {
+    let Some(identity) = &shard.state.shared.identity else { return };
+    match TlsStream::server(socket, identity.current(), received) {
+        Ok(tls) => {
+            let tls = Stream::Tls(Box::new(tls));
+            let conn = Box::new(Conn::new(shard.state.clone(), tls, peer, permit));
+            tls_accept::start(shard.clone(), conn, identity.options.handshake_timeout);
+        }
+        Err(error) => crate::log::error!(%error, "cannot start TLS on a connection"),
+    }
+}
+
+/// Answers a connection above a limit without waiting for its request. `secure`: the client expects TLS.
+pub(crate) fn refuse(socket: Socket, secure: bool) {
+    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
+        Content-Length: 0\r\nConnection: close\r\n\r\n";
+    // With TLS the client would parse the response as a part of the handshake.
+    if !secure {
+        // Closing with unread input sends a reset, which may discard the response.
+        let _ = socket.try_recv(&mut [0; 4096]);
+        let _ = socket.try_send(FULL);
+        socket.shutdown_write();
+    }
+    close(socket);
+}
+
+/// Closes now: io_uring closes at the end of a turn, and a batch would use up the reserve of descriptors.
+fn close(socket: Socket) {
+    drop(socket.into_fd());
+}
+
+impl<T> ShardState<T> {
+    /// Whether an accepted connection uses TLS. Those of Unix-domain sockets do not.
+    pub(crate) fn is_secure(&self, peer: Option<SocketAddr>) -> bool {
+        self.shared.is_secure() && peer.is_some()
+    }
+}

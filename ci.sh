@@ -37,7 +37,7 @@ prose() { ci/prose.py; }
 features() {
   local combination
   for combination in $(powerset std defmt cluster); do cargo check -q -p eio-core --features "$combination"; done
-  for combination in $(powerset tls json); do cargo check -q -p eio-monoio --features "$combination"; done
+  for combination in $(powerset tls json nats); do cargo check -q -p eio-monoio --features "$combination"; done
   cargo check -q -p eio-monoio --features server-bin --bin eio-server
   for combination in $(powerset embassy-net edge-nal log defmt); do
     cargo check -q -p eio-embassy --features "$combination"
@@ -88,12 +88,37 @@ tls() {
   cargo test -p eio-monoio --features tls,json --doc
 }
 
-# The program eio-server, as a process, with curl and the JavaScript and Python clients. A minute.
+# The program eio-server, as a process, with curl and the JavaScript and Python clients; the files in deploy/, by the
+# tools of Debian; the steps of the container file without an engine. Two minutes, of which one builds the image.
 deploy() {
+  local missing=()
+  command -v promtool >/dev/null || missing+=(prometheus)
+  command -v systemd-analyze >/dev/null || missing+=(systemd)
+  /usr/bin/python3 -c 'import seccomp, yaml' 2>/dev/null || missing+=(python3 python3-seccomp python3-yaml)
+  [[ ${#missing[@]} -eq 0 ]] ||
+    { apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } >&2 ||
+    skip "${missing[*]} cannot be installed"
+  promtool check rules deploy/prometheus/alerts.yml
+  promtool test rules deploy/prometheus/alerts_test.yml
+  promtool check config deploy/prometheus/prometheus.yml
   (
     ulimit -n "$(ulimit -Hn)"
     cargo test -p eio-monoio --features server-bin --bin eio-server --test serve
   )
+  deploy/check/units.sh "${CARGO_TARGET_DIR:-target}/debug/eio-server"
+  deploy/check/kubernetes.py "${CARGO_TARGET_DIR:-target}/debug/eio-server"
+  deploy/check/container.py
+}
+
+# Three nodes of a cluster with a real NATS server: messages, forwarded requests, nodes and engines that fail. Two
+# minutes with the build.
+cluster() {
+  command -v nats-server >/dev/null ||
+    { apt-get update -q && apt-get install -q -y --no-install-recommends nats-server; } >&2 ||
+    skip "nats-server cannot be installed"
+  cargo build -p eio-monoio --features nats --example cluster
+  cargo test -p eio-monoio --features nats --lib cluster
+  cargo test -p eio-monoio --features nats --test cluster
 }
 
 # The core and the microcontroller client build for a Cortex-M0+ without std.
@@ -282,7 +307,7 @@ operations() {
 }
 
 # The jobs of CI for each commit.
-ALL=(fmt prose links clippy docs features test tls deploy instructions no_std qemu mcu_size mcu_examples mcu_boards package examples apps operations)
+ALL=(fmt prose links clippy docs features test tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_boards package examples apps operations)
 
 all() {
   local job

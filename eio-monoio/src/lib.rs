@@ -105,11 +105,23 @@ pub use error::{ConfigError, SendError, ServeError, SpawnError};
 pub use io::raw_websocket::PlainSocket;
 pub use io::receipt::Receipt;
 pub use message::{AsMessage, OwnedMessage};
+#[cfg(feature = "nats")]
+pub use metrics::cluster::ClusterMetrics;
 pub use metrics::{
     DropReason, HandlerCall, Histogram, LimitMetrics, Metrics, ProcessMetrics, RefusedConnection,
     WorkerMetrics,
 };
 pub use server::async_handler::{AsyncHandler, OnMessage};
+#[cfg(feature = "nats")]
+pub use server::cluster::emitter::Emitter;
+#[cfg(feature = "nats")]
+pub use server::cluster::engine::{Answer, Delivery, Engine, Port, Publication};
+#[cfg(feature = "nats")]
+pub use server::cluster::nats::Nats;
+#[cfg(feature = "nats")]
+pub use server::cluster::node::{ClusterNode, ClusterView};
+#[cfg(feature = "nats")]
+pub use server::cluster::options::Cluster;
 pub use server::config::{Config, Dispatch};
 pub use server::connection_error::{ConnectionError, Refused};
 pub use server::handler::Handler;

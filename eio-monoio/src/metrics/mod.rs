@@ -3,6 +3,8 @@
 //! Each worker writes its own numbers, and any thread may read them: a write is one load and one store, without a lock
 //! and without an atomic read-modify-write. Only dropped messages are counted by any thread.
 
+#[cfg(feature = "nats")]
+pub(crate) mod cluster;
 mod dropped;
 pub(crate) mod histogram;
 mod process;
@@ -403,6 +405,9 @@ pub struct Metrics {
     pub workers: Vec<WorkerMetrics>,
     /// Open connections of all workers. A gauge.
     pub connections: u64,
+    /// The numbers of a node about its cluster; `None` without one. Only with the feature `nats`.
+    #[cfg(feature = "nats")]
+    pub cluster: Option<cluster::ClusterMetrics>,
     /// Limits of the server, to compare the gauges with.
     pub limits: LimitMetrics,
     /// Figures of the process. If another library writes them into the same text, set this to `None`.
@@ -493,7 +498,15 @@ mod tests {
         };
         let total = |workers| {
             let limits = LimitMetrics::default();
-            Metrics { workers, connections: 0, limits, process: None }.total().driver()
+            let metrics = Metrics {
+                workers,
+                connections: 0,
+                #[cfg(feature = "nats")]
+                cluster: None,
+                limits,
+                process: None,
+            };
+            metrics.total().driver()
         };
         assert_eq!(total(vec![Counters::default().read()]), None);
         let (ring, epoll) = (worker(Driver::IoUring), worker(Driver::Epoll));

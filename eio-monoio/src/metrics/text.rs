@@ -175,6 +175,10 @@ impl fmt::Display for Metrics {
         }
         self.write_workers(f)?;
         self.write_server(f)?;
+        #[cfg(feature = "nats")]
+        if let Some(cluster) = &self.cluster {
+            cluster.write(f)?;
+        }
         self.write_process(f)
     }
 }
@@ -349,7 +353,14 @@ mod tests {
         }
         let limits = LimitMetrics { max_handshakes_per_second: Some(3), ..LimitMetrics::default() };
         let process = Some(ProcessMetrics::read());
-        Metrics { workers: vec![counters.read()], connections: 7, limits, process }
+        Metrics {
+            workers: vec![counters.read()],
+            connections: 7,
+            #[cfg(feature = "nats")]
+            cluster: Some(crate::metrics::cluster::ClusterMetrics::default()),
+            limits,
+            process,
+        }
     }
 
     #[test]

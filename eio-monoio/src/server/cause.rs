@@ -9,20 +9,20 @@ use eio_core::sid::Sid;
 
 /// Declares the causes with their words.
 macro_rules! causes {
-    ($($cause:ident: $words:literal,)*) => {
+    ($($(#[$attribute:meta])* $cause:ident: $words:literal,)*) => {
         /// Why a request was refused, or a session or connection ended.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Cause {
-            $($cause,)*
+            $($(#[$attribute])* $cause,)*
         }
 
         impl Cause {
-            const ALL: &[Self] = &[$(Self::$cause,)*];
+            const ALL: &[Self] = &[$($(#[$attribute])* Self::$cause,)*];
 
             /// The cause, and its remedy if the operator has one.
             const fn words(self) -> &'static str {
                 match self {
-                    $(Self::$cause => $words,)*
+                    $($(#[$attribute])* Self::$cause => $words,)*
                 }
             }
         }
@@ -87,6 +87,9 @@ causes! {
     ResponseNotReceived: "session ended: the client did not receive a response within Config::write_timeout, or closed \
         the connection before",
     UpgradeFailed: "upgrade to WebSocket failed; the session continues over polling",
+    #[cfg(feature = "nats")]
+    NodeUnreachable: "request refused: the node of its session is up, but no link to it can be opened; nodes must reach \
+        each other (Cluster::link_address)",
     SlowClient: "message dropped: Config::outbound_high_water bytes wait for the client, which does not receive them",
 }
 
@@ -106,7 +109,16 @@ impl Cause {
                 | Self::MiddlewareTimeout
                 | Self::ConnectTimeout
                 | Self::RequestTimeout
-        )
+        ) || self.is_of_cluster()
+    }
+}
+
+impl Cause {
+    const fn is_of_cluster(self) -> bool {
+        #[cfg(feature = "nats")]
+        return matches!(self, Self::NodeUnreachable);
+        #[cfg(not(feature = "nats"))]
+        false
     }
 }
 

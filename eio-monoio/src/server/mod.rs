@@ -2,6 +2,8 @@
 
 pub(crate) mod async_handler;
 pub(crate) mod cause;
+#[cfg(feature = "nats")]
+pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod conn;
 pub(crate) mod connection_error;
@@ -22,6 +24,7 @@ pub(crate) mod socket;
 mod start;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+pub(crate) mod via;
 mod watch;
 
 use std::fmt;
@@ -35,6 +38,8 @@ use crate::error::ServeError;
 use crate::io::raw_websocket::PlainSocket;
 use crate::message::OwnedMessage;
 use crate::server::async_handler::OnMessage;
+#[cfg(feature = "nats")]
+use crate::server::cluster::options::Cluster;
 use crate::server::config::Config;
 use crate::server::handler::Handler;
 use crate::server::hooks::{Hooks, OnRawWebSocket};
@@ -114,6 +119,8 @@ pub struct Server<F> {
     files: Option<Files>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
+    #[cfg(feature = "nats")]
+    cluster: Option<Cluster>,
 }
 
 impl Server<()> {
@@ -164,6 +171,8 @@ where
             files: None,
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "nats")]
+            cluster: None,
         }
     }
 
@@ -215,6 +224,16 @@ where
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Makes the server a node of a cluster: each node answers requests for the sessions of all, and messages of a
+    /// [`Remote`](crate::Remote) and of handlers reach the sessions of all.
+    ///
+    /// Only with the feature `nats`.
+    #[cfg(feature = "nats")]
+    pub fn cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(cluster);
         self
     }
 

@@ -46,11 +46,30 @@ use crate::server::socket::Socket;
 #[derive(Clone)]
 pub struct Remote {
     shared: Arc<ServerShared>,
+    /// Other nodes of a cluster are left out.
+    is_local: bool,
 }
 
 impl Remote {
     pub(crate) fn new(shared: Arc<ServerShared>) -> Self {
-        Self { shared }
+        Self { shared, is_local: false }
+    }
+
+    /// The same server without the other nodes of its cluster: calls reach the sessions of this node only.
+    ///
+    /// Only with the feature `nats`.
+    #[cfg(feature = "nats")]
+    #[must_use]
+    pub fn here(&self) -> Self {
+        Self { shared: self.shared.clone(), is_local: true }
+    }
+
+    /// The other nodes of the cluster; `None` if the server is not a node of one.
+    ///
+    /// Only with the feature `nats`.
+    #[cfg(feature = "nats")]
+    pub fn cluster(&self) -> Option<crate::ClusterView> {
+        self.shared.cluster().cloned().map(crate::ClusterView)
     }
 
     /// The server of the current worker, for handlers and functions that they call. `None` on a thread that is not a
@@ -61,7 +80,7 @@ impl Remote {
 
     /// Makes this handle that of [`current`](Self::current) on this thread, until the guard is dropped.
     pub(crate) fn enter(shared: Arc<ServerShared>) -> Entered {
-        Entered(CURRENT.with(|here| here.replace(Some(Self { shared }))))
+        Entered(CURRENT.with(|here| here.replace(Some(Self::new(shared)))))
     }
 
     /// Sends to one session.
@@ -83,8 +102,14 @@ impl Remote {
             .check_separator(message.as_message())
             .inspect_err(|_| self.shared.count_dropped(shard, DropReason::Separator, 1))?;
         if route.is_none() {
-            self.shared.count_dropped(0, DropReason::UnknownSession, 1);
-            return Err(SendError::Closed);
+            let away = match self.is_local {
+                true => Err(SendError::Closed),
+                false => self.shared.send_away(sid, message.as_message()),
+            };
+            if away == Err(SendError::Closed) {
+                self.shared.count_dropped(0, DropReason::UnknownSession, 1);
+            }
+            return away;
         }
         let message = message.into_owned_message();
         let len = message.borrow().len();
@@ -101,12 +126,16 @@ impl Remote {
         message: impl AsMessage,
     ) -> Result<(), SendError> {
         let message = message.as_message();
-        let sids = sids.into_iter().map(|sid| sid.borrow().clone());
+        let mut sids: Vec<Sid> = sids.into_iter().map(|sid| sid.borrow().clone()).collect();
         if let Err(error) = self.shared.check_separator(message) {
-            self.shared.count_dropped(0, DropReason::Separator, sids.count() as u64);
+            self.shared.count_dropped(0, DropReason::Separator, sids.len() as u64);
             return Err(error);
         }
-        self.shared.offer_many(None, sids, &Encoded::new(message)).1
+        let mut away = Ok(());
+        if !self.is_local {
+            away = self.shared.send_many_away(&mut sids, message);
+        }
+        self.shared.offer_many(None, sids, &Encoded::new(message)).1.and(away)
     }
 
     /// Sends to every session of every worker. The message is encoded once. Sessions opened after this call do not
@@ -115,8 +144,10 @@ impl Remote {
     /// # Errors
     /// As [`send`](Self::send), if that applies to at least one worker. Sessions of other workers receive the message.
     pub fn broadcast(&self, message: impl AsMessage) -> Result<(), SendError> {
-        let message = self.encode_broadcast(message.as_message())?;
-        self.shared.offer_all(None, self.shared.calls.next(), &message, &Except::NONE)
+        let message = message.as_message();
+        let encoded = self.encode_broadcast(message)?;
+        let away = if self.is_local { Ok(()) } else { self.shared.broadcast_away(message, &[]) };
+        self.shared.offer_all(None, self.shared.calls.next(), &encoded, &Except::NONE).and(away)
     }
 
     /// Sends to every session as [`broadcast`](Self::broadcast), except to these.
@@ -128,20 +159,31 @@ impl Remote {
         except: impl IntoIterator<Item = impl Borrow<Sid>>,
         message: impl AsMessage,
     ) -> Result<(), SendError> {
-        let message = self.encode_broadcast(message.as_message())?;
-        let except = Except::new(except.into_iter().map(|sid| sid.borrow().clone()).collect());
-        self.shared.offer_all(None, self.shared.calls.next(), &message, &except)
+        let message = message.as_message();
+        let encoded = self.encode_broadcast(message)?;
+        let except: Vec<Sid> = except.into_iter().map(|sid| sid.borrow().clone()).collect();
+        let away =
+            if self.is_local { Ok(()) } else { self.shared.broadcast_away(message, &except) };
+        let except = Except::new(except);
+        self.shared.offer_all(None, self.shared.calls.next(), &encoded, &except).and(away)
     }
 
     /// Ends one session, as [`Socket::disconnect`](crate::Socket::disconnect). An unknown sid is ignored.
     pub fn disconnect(&self, sid: &Sid) {
-        self.route(sid, ShardMessage::Disconnect);
+        match self.shared.route(sid) {
+            Some(route) => self.shared.post(route.shard, ShardMessage::Disconnect(sid.clone())),
+            None if self.is_local => {}
+            None => self.shared.disconnect_away(sid),
+        }
     }
 
     /// Ends every session that is open now, as [`Socket::disconnect`](crate::Socket::disconnect).
     pub fn disconnect_all(&self) {
         let call = self.shared.calls.next();
         self.shared.post_all(|| ShardMessage::DisconnectAll(call));
+        if !self.is_local {
+            self.shared.disconnect_all_away();
+        }
     }
 
     /// Calls `new_future` on one of the workers, in turn, and runs its future there as [`spawn`](crate::spawn) does.
@@ -237,8 +279,15 @@ impl Remote {
     /// Blocks until the worker of the session has answered, for at most one second, after which it returns `None`. Do
     /// not call it on a worker; handlers have [`Socket::transport`](crate::Socket::transport).
     pub fn transport(&self, sid: &Sid) -> Option<Transport> {
+        let Some(route) = self.shared.route(sid) else {
+            return if self.is_local { None } else { self.shared.transport_away(sid) };
+        };
         let (reply, answer) = mpsc::sync_channel(1);
-        self.route(sid, |sid| ShardMessage::Transport(sid, reply));
+        let reply = move |transport| {
+            // This thread may have stopped waiting.
+            let _ = reply.try_send(transport);
+        };
+        self.shared.post(route.shard, ShardMessage::Transport(sid.clone(), Box::new(reply)));
         answer.recv_timeout(Duration::from_secs(1)).ok().flatten()
     }
 
@@ -291,12 +340,6 @@ impl Remote {
             .check_separator(message)
             .inspect_err(|_| self.shared.count_dropped_by_all(DropReason::Separator))?;
         Ok(Encoded::new(message))
-    }
-
-    fn route(&self, sid: &Sid, shard_message: impl FnOnce(Sid) -> ShardMessage) {
-        if let Some(route) = self.shared.route(sid) {
-            self.shared.post(route.shard, shard_message(sid.clone()));
-        }
     }
 }
 

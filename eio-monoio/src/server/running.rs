@@ -7,6 +7,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use crate::error::ServeError;
+#[cfg(feature = "nats")]
+use crate::server::cluster::node::Node;
 use crate::server::listener::{Endpoint, SocketFile};
 use crate::server::remote::Remote;
 use crate::server::shard::shared::ServerShared;
@@ -50,6 +52,9 @@ pub struct Running {
     shared: Arc<ServerShared>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     signals: Option<SignalWatch>,
+    /// The threads of the cluster. They end after the workers.
+    #[cfg(feature = "nats")]
+    node: Option<Node>,
     watch: Option<Watch>,
 }
 
@@ -61,7 +66,23 @@ impl Running {
         signals: Option<SignalWatch>,
     ) -> Self {
         let (drivers, threads) = (Vec::new(), Vec::new());
-        Self { endpoints, file, drivers, workers: 0, shared, threads, signals, watch: None }
+        Self {
+            endpoints,
+            file,
+            drivers,
+            workers: 0,
+            shared,
+            threads,
+            signals,
+            #[cfg(feature = "nats")]
+            node: None,
+            watch: None,
+        }
+    }
+
+    #[cfg(feature = "nats")]
+    pub(super) fn set_node(&mut self, node: Node) {
+        self.node = Some(node);
     }
 
     pub(super) fn add_worker(&mut self, thread: JoinHandle<io::Result<()>>) {
@@ -193,6 +214,8 @@ impl Running {
                 thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
             result = result.and(outcome);
         }
+        #[cfg(feature = "nats")]
+        drop(self.node.take());
         drop(self.file.take());
         drop((self.signals.take(), self.watch.take()));
         result.map_err(ServeError::Io)

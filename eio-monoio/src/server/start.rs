@@ -8,6 +8,10 @@ use crate::error::{ConfigError, ServeError};
 use crate::log;
 use crate::metrics::LimitMetrics;
 use crate::server::Server;
+#[cfg(feature = "nats")]
+use crate::server::cluster::local::LocalSessions;
+#[cfg(feature = "nats")]
+use crate::server::cluster::node::{Joining, random_tag};
 use crate::server::config::Config;
 use crate::server::handler::Handler;
 use crate::server::listener::{Sharing, Sockets};
@@ -29,8 +33,9 @@ where
     F: Fn() -> H + Send + Sync + 'static,
 {
     /// Starts the server on the sockets that `listen` creates for this number of workers.
+    #[cfg_attr(not(feature = "nats"), expect(unused_mut, reason = "a node gets a tag"))]
     pub(super) fn start(
-        self,
+        mut self,
         listen: impl FnOnce(&Config, usize) -> io::Result<Sockets>,
     ) -> Result<Running, ServeError> {
         self.config.check()?;
@@ -44,6 +49,18 @@ where
         let identity = self.tls.map(Identity::new).transpose()?;
         let workers = self.config.workers.unwrap_or_else(available_cpus);
         let Sockets { endpoints, listening, file } = listen(&self.config, workers)?;
+        #[cfg(feature = "nats")]
+        let mut joining = match self.cluster {
+            Some(cluster) => {
+                let tag = match self.config.sid_tag() {
+                    Some(tag) => tag,
+                    None => random_tag()?,
+                };
+                self.config.tag = Some(tag.to_string());
+                Some(Joining::new(cluster, tag, workers, self.config.backlog)?)
+            }
+            None => None,
+        };
 
         let mailboxes: io::Result<Vec<_>> = (0..workers).map(|_| Mailbox::new()).collect();
         let (mailboxes, wake_rxs): (Vec<_>, Vec<_>) = mailboxes?.into_iter().unzip();
@@ -52,6 +69,10 @@ where
         let shared = ServerShared::new(&self.config, generates_sids, session_type, mailboxes)?;
         #[cfg(feature = "tls")]
         let shared = ServerShared { identity, ..shared };
+        #[cfg(feature = "nats")]
+        let cluster = joining.as_ref().map(|joining| joining.hub.clone());
+        #[cfg(feature = "nats")]
+        let shared = ServerShared { cluster, ..shared };
         let sharing = listening.iter().flatten().map(|listening| listening.sharing);
         let shares_listeners = sharing.clone().all(|sharing| sharing != Sharing::No);
         let max_connections = self.config.max_connections.unwrap_or_else(default_max_connections);
@@ -78,12 +99,20 @@ where
                 on_raw_websocket: self.on_raw_websocket.clone(),
                 hooks: self.hooks.clone(),
                 disk: disk.clone(),
+                #[cfg(feature = "nats")]
+                links: joining.as_mut().and_then(|joining| joining.listeners.get_mut(id)?.take()),
             };
             running.add_worker(spawn_worker(plan, new_handler.clone(), started_tx.clone())?);
         }
         // Only the workers hold these now. The threads that read files end with the last worker.
         drop((started_tx, disk));
-        let running = running.wait_for_start(&started)?;
+        #[cfg_attr(not(feature = "nats"), expect(unused_mut, reason = "a node is added to it"))]
+        let mut running = running.wait_for_start(&started)?;
+        #[cfg(feature = "nats")]
+        if let Some(joining) = joining {
+            let local: Arc<dyn LocalSessions> = shared.clone();
+            running.set_node(joining.start(Arc::downgrade(&local))?);
+        }
         Ok(running.watched_by(Watch::start(&shared, &config)?))
     }
 }

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::process::Stdio;
 
 use crate::support::connection::Connection;
+use crate::support::parallel;
 use crate::support::polling::Polling;
 use crate::support::process::ServerProcess;
 use crate::support::request::{Request, WEBSOCKET};
@@ -37,29 +38,33 @@ fn start(broken: Broken, driver: &str, level: &str) -> ServerProcess {
 
 #[test]
 fn server_outlives_its_log() {
-    for broken in [Broken::ClosedPipe, Broken::FullDisk, Broken::StalledReader] {
-        for (driver, level) in
-            [("auto", "trace"), ("epoll", "debug"), ("auto", "info"), ("epoll", "warn")]
-        {
-            let mut server = start(broken, driver, level);
-            let mut sessions: Vec<_> = (0..20).map(|_| WebSocket::open(server.addr()).0).collect();
-            let mut polling = Polling::open(server.addr());
-            // At DEBUG each is a line: together more than a pipe holds.
-            let mut conn = Connection::open(server.addr());
-            for _ in 0..1500 {
-                let refused = conn.request(&Request::get("/engine.io/?EIO=3&transport=polling"));
-                assert_eq!(refused.status, 400);
-            }
-            WebSocket::open_at(server.addr(), WEBSOCKET).0.assert_alive();
-            sessions.iter_mut().for_each(WebSocket::assert_alive);
-            polling.assert_alive();
-            server.terminate();
-            for session in &mut sessions {
-                assert_eq!(session.text(), "1", "{broken:?} {level}");
-            }
-            drop((sessions, polling, conn));
-            let status = server.wait(TIMEOUT);
-            assert!(status.is_some_and(|status| status.success()), "{broken:?} {level} {status:?}");
-        }
+    let logs = [Broken::ClosedPipe, Broken::FullDisk, Broken::StalledReader];
+    let servers = [("auto", "trace"), ("epoll", "debug"), ("auto", "info"), ("epoll", "warn")];
+    let cases = logs.iter().flat_map(|log| servers.map(|(driver, level)| (*log, driver, level)));
+    let cases = cases.map(|case| (format!("{case:?}"), case));
+    parallel::for_each(cases, |(broken, driver, level)| {
+        serve_with_a_broken_log(broken, driver, level);
+    });
+}
+
+fn serve_with_a_broken_log(broken: Broken, driver: &str, level: &str) {
+    let mut server = start(broken, driver, level);
+    let mut sessions: Vec<_> = (0..20).map(|_| WebSocket::open(server.addr()).0).collect();
+    let mut polling = Polling::open(server.addr());
+    // At DEBUG each is a line: together more than a pipe holds.
+    let mut conn = Connection::open(server.addr());
+    for _ in 0..1500 {
+        let refused = conn.request(&Request::get("/engine.io/?EIO=3&transport=polling"));
+        assert_eq!(refused.status, 400);
     }
+    WebSocket::open_at(server.addr(), WEBSOCKET).0.assert_alive();
+    sessions.iter_mut().for_each(WebSocket::assert_alive);
+    polling.assert_alive();
+    server.terminate();
+    for session in &mut sessions {
+        assert_eq!(session.text(), "1", "{broken:?} {level}");
+    }
+    drop((sessions, polling, conn));
+    let status = server.wait(TIMEOUT);
+    assert!(status.is_some_and(|status| status.success()), "{broken:?} {level} {status:?}");
 }

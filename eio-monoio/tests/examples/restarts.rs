@@ -1,7 +1,7 @@
 //! Signals, and restarts during which clients open sessions without a pause: none is refused or reset.
 
 use std::net::{SocketAddr, TcpListener};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -177,13 +177,17 @@ fn signal_drains_the_server() {
 fn address_in_use_is_named_in_words() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let address = taken.local_addr().expect("an address").to_string();
-    for example in ["echo", "site", "chat", "latency", "ws_echo", "embed"] {
+    // Together: each waits for the port as long as `bind_timeout` says.
+    let started = ["echo", "site", "chat", "latency", "ws_echo", "embed"].map(|example| {
         let mut command = Command::new(example_path(example));
-        command.args(["--listen", &address]);
+        command.args(["--listen", &address]).stdout(Stdio::piped()).stderr(Stdio::piped());
         if example == "embed" {
             command.args(["--http", "127.0.0.1:0"]);
         }
-        let output = command.output().expect("the example runs");
+        (example, command.spawn().expect("the example starts"))
+    });
+    for (example, process) in started {
+        let output = process.wait_with_output().expect("the example runs");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{example}");
         let expected = format!("Error: {address}: Address already in use");

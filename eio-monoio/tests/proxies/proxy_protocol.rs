@@ -333,8 +333,9 @@ fn javascript_client_gets_every_echo_through_tcp_balancers() {
     let Some(client) = foreign::javascript(test) else { return };
     let kinds = Kind::TCP.map(|kind| (format!("{kind:?}"), kind));
     parallel::for_each(kinds, |kind| {
-        let server =
-            Server::new(Echo::<()>::new).config(brief_shutdown(required(default_config())));
+        // The client sends text with U+001E over WebSockets, too.
+        let config = required(default_config()).separator_over_websocket(true);
+        let server = Server::new(Echo::<()>::new).config(brief_shutdown(config));
         let running = server.bind("127.0.0.1:0").expect("the server starts");
         let Some(proxy) = Proxy::start(test, kind, running.local_addr(), 60) else { return };
         let scenarios = ["polling", "websocket", "upgrade"];

@@ -1,11 +1,12 @@
 //! TLS: a server from a file of ten lines, and a reload of its certificate.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use super::options::drivers;
-use super::server::{admin, end, start_with_file};
+use super::server::{admin, command, end};
 use crate::support::connection::Connection;
 use crate::support::foreign;
 use crate::support::polling::sid_of;
@@ -19,24 +20,30 @@ use crate::support::wait::{TIMEOUT, eventually};
 /// The limit for all scenarios of one client.
 const CLIENT_LIMIT: Duration = Duration::from_secs(60);
 
-/// A file of ten lines: TLS, metrics and readiness.
+/// The file of ten lines in docs/operations.md, with the files and free ports of the test.
 fn start(identity: &Identity, driver: &str) -> ServerProcess {
-    let (cert, key) = (identity.certificate.display(), identity.key.display());
-    let text = format!(
-        r#"# An Engine.IO server with TLS.
-listen = "127.0.0.1:0"
-admin = "127.0.0.1:0"
-tls_cert = "{cert}"
-tls_key = "{key}"
-driver = "{driver}"
-workers = 2
-trusted_proxies = ["127.0.0.1"]
-drain_time = "200ms"
-log_level = "info"
-"#
-    );
-    assert_eq!(text.lines().count(), 10);
-    start_with_file(&identity.directory.write("eio.toml", text))
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let document = fs::read_to_string(document).expect("the document");
+    let (_, listing) = document.split_once("```toml\n").expect("a listing");
+    let (listing, _) = listing.split_once("```").expect("its end");
+    assert_eq!(listing.lines().count(), 10);
+    let mut text = listing.to_owned();
+    for (shown, used) in [
+        ("0.0.0.0:3000", "127.0.0.1:0".to_owned()),
+        ("127.0.0.1:9600", "127.0.0.1:0".to_owned()),
+        ("/etc/ssl/app.pem", identity.certificate.display().to_string()),
+        ("/etc/ssl/private/app.key", identity.key.display().to_string()),
+        ("drain_time = \"5s\"", "drain_time = \"200ms\"".to_owned()),
+    ] {
+        assert!(text.contains(shown), "no {shown} in\n{text}");
+        text = text.replace(shown, &used);
+    }
+    let file = identity.directory.write("eio.toml", text);
+    let mut command = command(&["--config", file.to_str().expect("text"), "--workers", "2"]);
+    // The clients' scenarios send U+001E.
+    command.env("EIO_SEPARATOR_OVER_WEBSOCKET", "true");
+    command.env("EIO_DRIVER", driver).env_remove("EIO_DRAIN_TIME");
+    ServerProcess::run(command)
 }
 
 /// A foreign client that trusts the authority of the test.

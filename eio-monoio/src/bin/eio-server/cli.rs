@@ -19,6 +19,8 @@ pub(crate) struct Sources {
     pub(crate) errors: Vec<String>,
     /// Whether the program only checks its options.
     pub(crate) check: bool,
+    /// Whether the program only prints a file with all defaults.
+    pub(crate) example_config: bool,
     /// Variables named `EIO_...` that no option has.
     pub(crate) unknown: Vec<String>,
 }
@@ -55,7 +57,8 @@ pub(crate) fn read(
     }
     given.extend(variables);
     given.extend(flags(&matches));
-    Ok(Sources { given, errors, check: matches.get_flag("check"), unknown })
+    let [check, example_config] = ["check", "example_config"].map(|name| matches.get_flag(name));
+    Ok(Sources { given, errors, check, example_config, unknown })
 }
 
 fn flags(matches: &ArgMatches) -> Given {
@@ -73,6 +76,7 @@ pub(crate) fn command() -> Command {
     let config = Arg::new("config").long("config").value_name("FILE");
     let config = config.value_parser(clap::value_parser!(PathBuf));
     let check = Arg::new("check").long("check").action(ArgAction::SetTrue);
+    let example = Arg::new("example_config").long("example-config").action(ArgAction::SetTrue);
     let mut command = Command::new("eio-server")
         .version(env!("CARGO_PKG_VERSION"))
         .about("An Engine.IO server that echoes or broadcasts every message")
@@ -86,7 +90,8 @@ pub(crate) fn command() -> Command {
         )
         .next_line_help(true)
         .arg(config.help("A file with options in TOML [env: EIO_CONFIG]"))
-        .arg(check.help("Check the options and the TLS files, and end"));
+        .arg(check.help("Check the options and the TLS files, and end"))
+        .arg(example.help("Print a file with the default of every option, and end"));
     for group in options::GROUPS {
         command = command.next_help_heading(group.heading);
         for option in group.options {

@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::options;
+use crate::options::{self, GROUPS, Opt, Set};
 use crate::settings::{Given, Origin};
 
 /// Reads a file: its values, and a line for each part of it that is wrong.
@@ -65,6 +65,31 @@ fn plain(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
         DeValue::Table(_) => Err("is a table; write name = value for each option"),
         DeValue::Float(_) | DeValue::Datetime(_) => Err("is neither text nor a whole number"),
     }
+}
+
+/// A file with the default of every option, as comments.
+pub(crate) fn example() -> String {
+    let mut text = String::from(
+        "# The options of eio-server and their defaults: remove a # to set one. `eio-server --check --config FILE`\n\
+         # checks a file. A flag (--ping-interval 25s) or a variable (EIO_PING_INTERVAL=25s) counts before it.\n",
+    );
+    for group in GROUPS {
+        text.push_str(&format!("\n# {}\n", group.heading));
+        for option in group.options {
+            let Opt { name, default, range, help, .. } = option;
+            let value = match (&option.set, default.parse::<usize>(), *default) {
+                (Set::Bytes(_) | Set::Count(_), Ok(_), _) | (_, _, "true" | "false") => {
+                    (*default).to_owned()
+                }
+                (Set::List(_), ..) if default.contains(',') => {
+                    format!("[\"{}\"]", default.replace(',', "\", \""))
+                }
+                _ => format!("\"{default}\""),
+            };
+            text.push_str(&format!("\n# {help}.\n# Range: {range}.\n#{name} = {value}\n"));
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -37,6 +37,10 @@ fn main() -> ExitCode {
             return if error.use_stderr() { WRONG_OPTION.into() } else { ExitCode::SUCCESS };
         }
     };
+    if sources.example_config {
+        _ = io::stdout().write_all(file::example().as_bytes());
+        return ExitCode::SUCCESS;
+    }
     // Warnings about certificates are part of a check.
     let mut log = sources.check.then(|| log::start(Level::WARN, Format::Text));
     let code = match sources.given.check(sources.errors) {
@@ -125,6 +129,7 @@ fn start_admin(
         .workers(1)
         .driver(Driver::Epoll)
         .max_connections(32)
+        .lag_interval(Duration::ZERO)
         .shutdown_grace(Duration::ZERO)
         .shutdown_timeout(Duration::from_secs(1));
     let server = Server::new(move || Admin { server: remote.clone() }).config(config);

@@ -45,7 +45,7 @@ pub(crate) async fn answer<H: Handler>(
     let (peer, secure, certificate) = {
         let mut slots = HeaderSlots::new();
         let parsed = head.head(&bytes, &mut slots);
-        let info = shard.state.info(parsed, conn.http.stream(), conn.peer);
+        let info = shard.state.info(parsed, conn.http.stream(), conn.peer, &conn.via);
         (info.peer, info.secure, info.certificate.map(<[u8]>::to_vec))
     };
     let mut slots = HeaderSlots::new();

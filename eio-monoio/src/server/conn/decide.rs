@@ -9,15 +9,18 @@ use eio_core::transport::Transport;
 use eio_core::ws::handshake;
 
 use crate::server::cause::Cause;
-use crate::server::conn::Body;
 use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::reason::Reason;
+#[cfg(feature = "nats")]
+use crate::server::conn::relay::Away;
 use crate::server::conn::reply::{Answer, UNAVAILABLE};
 use crate::server::conn::request::Accept;
+use crate::server::conn::{Body, away};
 use crate::server::connection_error::ConnectionError;
 use crate::server::refusal::Refusal;
 use crate::server::session::Session;
 use crate::server::shard::{SessionLocation, ShardState};
+use crate::server::via::Via;
 use crate::web::cors::{self, OriginPredicate, Verdict};
 use crate::web::request::RequestInfo;
 
@@ -43,6 +46,9 @@ pub(super) enum Action<T> {
     Upgrade { session: Rc<Session<T>>, accept: Accept },
     /// A request for a session of this other worker.
     Elsewhere(u16),
+    /// A request for another node of the cluster.
+    #[cfg(feature = "nats")]
+    Away(Away),
     /// A request for a file or a route of the application.
     Application(HeadRanges),
     /// A WebSocket that is not Engine.IO's.
@@ -94,6 +100,16 @@ impl<T> Action<T> {
         }
     }
 
+    /// Whether another worker or node decides about the request.
+    pub(super) fn is_decided_elsewhere(&self) -> bool {
+        match self {
+            Self::Elsewhere(_) => true,
+            #[cfg(feature = "nats")]
+            Self::Away(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether the connection becomes a WebSocket.
     fn is_websocket(&self) -> bool {
         matches!(
@@ -118,9 +134,9 @@ impl<T> Action<T> {
     /// request.
     pub(super) fn reads_body(&self) -> bool {
         match self {
-            Self::Push(_) | Self::Elsewhere(_) | Self::Application(_) => true,
+            Self::Push(_) | Self::Application(_) => true,
             Self::Ask(ask) => ask.then.reads_body(),
-            _ => false,
+            other => other.is_decided_elsewhere(),
         }
     }
 }
@@ -133,13 +149,14 @@ pub(super) fn decide<'r, T>(
     target: Target<'r>,
     body: &Body,
     head_bytes: &[u8],
+    via: &Via,
 ) -> Decision<'r, T> {
     let refused = Cell::new(None);
     let is_engine_io = state.is_engine_path(target.path);
     let mut origin = Verdict::Silent;
     let action = if is_engine_io {
         origin = check_origin(state, request);
-        let action = engine_io(state, request, target.query, origin, head_bytes, &refused);
+        let action = engine_io(state, request, target.query, origin, head_bytes, via, &refused);
         ask_middlewares(state, request, action, head_bytes, &refused)
     } else if state.on_raw_websocket.is_some() && asks_for_websocket(&request.head) {
         raw_websocket(state, request, &refused)
@@ -160,6 +177,7 @@ fn engine_io<T>(
     query: &str,
     verdict: Verdict<'_>,
     head_bytes: &[u8],
+    via: &Via,
     refused: &Cell<Option<Reason>>,
 ) -> Action<T> {
     let refuse = |error: ConnectionError, cause, answer| {
@@ -178,10 +196,17 @@ fn engine_io<T>(
         Ok(classified) => classified,
         Err(reason) => return reject(reason, cause_of(reason, websocket)),
     };
+    let unavailable = |cause, answer| refuse(ConnectionError::Unavailable, cause, answer);
     let find = |sid| match state.find(sid) {
         SessionLocation::Here(session) => Ok(session),
         SessionLocation::Elsewhere(shard) => Err(Action::Elsewhere(shard)),
-        SessionLocation::Nowhere => Err(reject(Reject::UnknownSid, Cause::UnknownSid)),
+        SessionLocation::Nowhere => Err(match away::find(state, via, &classified.intent) {
+            away::Found::Nowhere => reject(Reject::UnknownSid, Cause::UnknownSid),
+            #[cfg(feature = "nats")]
+            away::Found::Node(away) => Action::Away(away),
+            #[cfg(feature = "nats")]
+            away::Found::Unreachable => unavailable(Cause::NodeUnreachable, UNAVAILABLE),
+        }),
     };
     // The session itself refuses the request with the same reason.
     let polling = |session: Rc<Session<T>>| {
@@ -195,7 +220,6 @@ fn engine_io<T>(
         refused.set(Some(reason));
         Action::Refused(answer)
     };
-    let unavailable = |cause, answer| refuse(ConnectionError::Unavailable, cause, answer);
     match &classified.intent {
         Intent::Preflight if state.config.cors == cors::Cors::Off => {
             reject(Reject::BadHandshakeMethod, Cause::BadHandshakeMethod)
@@ -207,8 +231,12 @@ fn engine_io<T>(
         }
         // JSONP: no current client requests it, and scripts for other origins would be a vulnerability.
         _ if classified.jsonp.is_some() => reject(Reject::BadRequest, Cause::Jsonp),
-        Intent::Handshake(_) if state.refuses_handshakes() => {
-            unavailable(Cause::ShuttingDown, UNAVAILABLE)
+        Intent::Handshake(transport) if state.refuses_handshakes() => {
+            match away::successor(state, via, *transport) {
+                #[cfg(feature = "nats")]
+                away::Found::Node(away) => Action::Away(away),
+                _ => unavailable(Cause::ShuttingDown, UNAVAILABLE),
+            }
         }
         Intent::Handshake(_) if !state.admits_handshake() => {
             unavailable(Cause::TooManyHandshakes, TOO_MANY_HANDSHAKES)
@@ -269,7 +297,8 @@ fn ask_middlewares<T>(
     head_bytes: &[u8],
     refused: &Cell<Option<Reason>>,
 ) -> Action<T> {
-    let exempt = matches!(action, Action::Elsewhere(_) | Action::Preflight(_))
+    let exempt = action.is_decided_elsewhere()
+        || matches!(action, Action::Preflight(_))
         || refused.get().is_some_and(|refused| refused.is_origin());
     if state.hooks.middlewares.is_empty() || exempt {
         return action;

@@ -30,6 +30,7 @@ use crate::server::request::{ConnectRequest, KeptRequest};
 use crate::server::session::{NewSession, Session};
 use crate::server::shard::registry::NoSid;
 use crate::server::shard::{Shard, ShardState};
+use crate::server::via::Via;
 use crate::web::persistence::Persistence;
 use crate::web::proxy;
 use crate::web::request::{Attached, RequestInfo};
@@ -185,7 +186,7 @@ async fn connect<H: Handler>(
     let mut slots = HeaderSlots::new();
     let head = head.head(conn.http.rx.unread(), &mut slots);
     let attached = std::mem::take(&mut conn.attached);
-    let info = shard.state.info(head, conn.http.stream(), conn.peer);
+    let info = shard.state.info(head, conn.http.stream(), conn.peer, &conn.via);
     let request = ConnectRequest { info: RequestInfo { attached, ..info }, transport };
     let (tasks, hooks) = (&shard.state.tasks, &shard.state.hooks);
     let started = Instant::now();
@@ -270,6 +271,7 @@ impl<T> ShardState<T> {
         head: RequestHead<'r, 'r>,
         stream: &'r Stream,
         peer: Option<SocketAddr>,
+        via: &'r Via,
     ) -> RequestInfo<'r> {
         let by = self.config.forwarded_by;
         let peer = if self.trusted.is_empty() {
@@ -277,7 +279,7 @@ impl<T> ShardState<T> {
         } else {
             proxy::client(peer, &head.headers, &self.trusted, by)
         };
-        let (secure, certificate) = (stream.is_secure(), stream.peer_certificate());
+        let (secure, certificate) = (via.is_secure(stream), via.peer_certificate(stream));
         let (attached, cookies) = (Attached::default(), OnceCell::new());
         RequestInfo { head, peer, secure, certificate, attached, cookies }
     }

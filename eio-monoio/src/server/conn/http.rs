@@ -13,6 +13,8 @@ use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
 use crate::server::conn::request::Next;
 use crate::server::conn::{Body, Conn, app_request, handshake, middleware, polling, raw_websocket};
+#[cfg(feature = "nats")]
+use crate::server::conn::{link, relay};
 use crate::server::connection_error::Refused;
 use crate::server::handler::Handler;
 use crate::server::hooks;
@@ -39,6 +41,13 @@ fn resume<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
 /// TCP handshake; a later one may begin within `idle_timeout`.
 async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>, mut first: bool) {
     loop {
+        if conn.via.is_idle_link() {
+            #[cfg(feature = "nats")]
+            if Box::pin(link::next_request(&mut conn)).await.is_err() {
+                return conn.release();
+            }
+            first = true;
+        }
         let len = match read_head(&mut conn, first).await {
             Ok(len) => len,
             Err(error) => return refuse_head(conn, error).await,
@@ -75,6 +84,13 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
                 handshake::upgrade(&shard, conn, session, &accept)
             }
             Action::Elsewhere(owner) => move_to_worker(&shard.state, *conn, owner),
+            // Boxed: this future is large, and would add to the memory of every idle connection.
+            #[cfg(feature = "nats")]
+            Action::Away(away) => {
+                let (body, persistence) = (request.body, request.persistence);
+                let state = &shard.state;
+                Box::pin(relay::forward(state, conn, away, len, body, persistence)).await
+            }
             Action::RawWebSocket(accept) => {
                 conn.rx.skip(len);
                 handshake::switch_protocols(&mut conn, &accept);
@@ -107,6 +123,13 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
         let Next::Continue(returned, persistence) = next else { return };
         conn = returned;
         conn.fresh = false;
+        #[cfg(feature = "nats")]
+        if conn.via.is_link()
+            && persistence == Persistence::KeepAlive
+            && Box::pin(link::deliver(&mut conn)).await.is_err()
+        {
+            return;
+        }
         if persistence == Persistence::Close || shard.state.has_stopped_accepting() {
             return conn.http.close_lingering().await;
         }
@@ -218,8 +241,8 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     };
     let body = Body { framing, expects_continue: head.expects_continue() };
     let keep_alive = head.keep_alive() && !state.is_shutting_down();
-    let info = state.info(head, conn.http.stream(), conn.peer);
-    let decision = decide(state, &info, target, &body, bytes);
+    let info = state.info(head, conn.http.stream(), conn.peer, &conn.via);
+    let decision = decide(state, &info, target, &body, bytes, &conn.via);
     let action = decision.action;
     let persistence = if body.is_empty() || action.reads_body() {
         Persistence::new(keep_alive)
@@ -235,7 +258,7 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     hooks::write_attached(&mut conn.extra, &info);
     if let Some(add) = &state.hooks.headers
         && decision.is_engine_io
-        && !matches!(action, Action::Elsewhere(_))
+        && !action.is_decided_elsewhere()
     {
         state.add_headers(&mut conn.extra, |headers| add(&info, headers));
     }

@@ -51,7 +51,8 @@ async fn admit<H: Handler>(
     let mut slots = HeaderSlots::new();
     let head = ask.head.head(conn.http.rx.unread(), &mut slots);
     let attached = std::mem::take(&mut conn.attached);
-    let info = RequestInfo { attached, ..state.info(head, conn.http.stream(), conn.peer) };
+    let info = state.info(head, conn.http.stream(), conn.peer, &conn.via);
+    let info = RequestInfo { attached, ..info };
     let admitting = state.tasks.start(|| state.hooks.admit_async(&info));
     let outcome = conn.limit(state.config.connect_timeout, admitting).await;
     let admitted = match outcome.unwrap_or(Err(Stopped::Aborted)) {

@@ -3,6 +3,7 @@
 //! [`http`] serves requests, [`decide`] determines what each asks for, [`polling`] and [`websocket`] carry sessions.
 
 pub(crate) mod app_request;
+mod away;
 mod decide;
 pub(crate) mod dispatch;
 pub(crate) mod file;
@@ -10,11 +11,17 @@ pub(crate) mod handshake;
 mod head_ranges;
 mod header_slots;
 pub(crate) mod http;
+#[cfg(feature = "nats")]
+mod link;
+#[cfg(feature = "nats")]
+pub(crate) mod link_accept;
 mod middleware;
 pub(crate) mod polling;
 mod proxy_header;
 pub(crate) mod raw_websocket;
 mod reason;
+#[cfg(feature = "nats")]
+pub(crate) mod relay;
 pub(crate) mod reply;
 mod request;
 pub(crate) mod start;
@@ -35,6 +42,7 @@ use crate::io::permit::ConnectionPermit;
 use crate::io::stream::Stream;
 use crate::server::shard::ShardState;
 use crate::server::shard::shared::MovedConnection;
+use crate::server::via::Via;
 use crate::web::compress::Coding;
 use crate::web::request::Attached;
 use crate::worker::context::Activity;
@@ -60,7 +68,9 @@ impl Body {
 pub(crate) struct Conn<T> {
     pub(crate) state: Rc<ShardState<T>>,
     pub(crate) http: HttpConn,
+    /// The client, also if the connection is a link.
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) via: Via,
     /// Header lines of the response to the current request: CORS, cookie, those of hooks.
     pub(crate) extra: Vec<u8>,
     /// The content coding for the response to the current request, if it is large enough.
@@ -94,12 +104,14 @@ impl<T> Conn<T> {
     ) -> Self {
         let http = HttpConn::new(state.worker.clone(), stream, state.limits.clone(), permit);
         let attached = Attached::default();
-        Self { state, http, peer, extra: Vec::new(), coding: None, attached, fresh: true }
+        let (via, extra) = (Via::default(), Vec::new());
+        Self { state, http, peer, via, extra, coding: None, attached, fresh: true }
     }
 
     /// Continues a connection of another worker.
     pub(crate) fn from_moved(state: Rc<ShardState<T>>, moved: MovedConnection) -> io::Result<Self> {
         let mut conn = Self::new(state, Stream::attach(moved.stream)?, moved.peer, moved.permit);
+        conn.via = moved.via;
         let storage = conn.state.pool.take_receive(moved.unread.len().max(SCRATCH));
         conn.rx = RecvBuffer::new(storage);
         // The storage has room for it.
@@ -112,7 +124,8 @@ impl<T> Conn<T> {
         debug_assert!(self.out.0.is_empty());
         let unread = self.rx.unread().to_vec();
         let (stream, permit) = self.http.into_stream();
-        Ok(MovedConnection { stream: stream.detach()?, unread, peer: self.peer, permit })
+        let (peer, via) = (self.peer, self.via);
+        Ok(MovedConnection { stream: stream.detach()?, unread, peer, permit, via })
     }
 
     /// Receives the whole body, which `rx` keeps then. Sends 100 (Continue) if the client expects it. A body that is

@@ -15,6 +15,8 @@ use crate::io::receipt::Confirm;
 use crate::message::OutBuf;
 use crate::server::cause::Cause;
 use crate::server::conn::Body;
+#[cfg(feature = "nats")]
+use crate::server::conn::link;
 use crate::server::conn::reply::{Answer, OK};
 use crate::server::conn::request::{Next, POOLED, Resume};
 use crate::server::conn::{Conn, dispatch};
@@ -57,7 +59,16 @@ pub(crate) async fn send<T>(
     session.detach(Lane::Get);
     // Before the await: the client may send its next GET on another connection.
     let confirms = session.take_response_confirms();
-    if conn.flush().await.is_err() {
+    #[cfg(feature = "nats")]
+    let sent = if conn.via.is_link() {
+        // Boxed: it would add to the memory of every held GET.
+        Box::pin(link::deliver(&mut conn)).await
+    } else {
+        conn.flush().await
+    };
+    #[cfg(not(feature = "nats"))]
+    let sent = conn.flush().await;
+    if sent.is_err() {
         drop(confirms);
         session.log(Cause::ResponseNotReceived, "");
         session.abort(CloseReason::TransportError);

@@ -5,6 +5,7 @@ pub(crate) mod disk;
 mod drain;
 pub(crate) mod gather;
 pub(crate) mod heartbeats;
+mod other_nodes;
 pub(crate) mod plan;
 pub(crate) mod registry;
 pub(crate) mod replies;
@@ -334,6 +335,9 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
             self.shared.count_dropped_by_all(DropReason::Separator);
             return crate::log::warn!(%error, "a broadcast is not sent");
         }
+        if let Err(error) = self.shared.broadcast_away(message, &except) {
+            crate::log::warn!(%error, "a broadcast does not reach the other nodes");
+        }
         let (message, except) = (Encoded::new(message), Except::new(except));
         let call = self.shared.calls.next();
         if let Err(error) = self.shared.offer_all(Some(self.id), call, &message, &except) {
@@ -342,10 +346,13 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
         self.broadcast_here(call, &message, &except);
     }
 
-    fn send_many(&self, sids: Vec<Sid>, message: Message<'_>) {
+    fn send_many(&self, mut sids: Vec<Sid>, message: Message<'_>) {
         if let Err(error) = self.shared.check_separator(message) {
             self.counters.dropped(DropReason::Separator, sids.len() as u64);
             return crate::log::warn!(%error, "a message is not sent");
+        }
+        if let Err(error) = self.shared.send_many_away(&mut sids, message) {
+            crate::log::warn!(%error, "a message does not reach every node");
         }
         let message = Encoded::new(message);
         let (here, others) = self.shared.offer_many(Some(self.id), sids, &message);
@@ -369,7 +376,13 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
                     crate::log::warn!(%sid, %error, "message to another worker dropped");
                 }
             }
-            SessionLocation::Nowhere => self.counters.dropped(DropReason::UnknownSession, 1),
+            SessionLocation::Nowhere => match self.shared.send_away(sid, message) {
+                Ok(()) => {}
+                Err(SendError::Closed) => self.counters.dropped(DropReason::UnknownSession, 1),
+                Err(error) => {
+                    crate::log::warn!(%sid, %error, "message to another node dropped");
+                }
+            },
         }
     }
 
@@ -379,7 +392,7 @@ impl<T: 'static> Sessions<T> for ShardState<T> {
             SessionLocation::Elsewhere(shard) => {
                 self.shared.post(shard, ShardMessage::Disconnect(sid.clone()))
             }
-            SessionLocation::Nowhere => {}
+            SessionLocation::Nowhere => self.shared.disconnect_away(sid),
         }
     }
 

@@ -20,4 +20,7 @@ pub(crate) struct Plan {
     pub(crate) on_raw_websocket: Option<OnRawWebSocket>,
     pub(crate) hooks: Hooks,
     pub(crate) disk: Option<Arc<Disk>>,
+    /// The listener for links of other nodes.
+    #[cfg(feature = "nats")]
+    pub(crate) links: Option<std::os::fd::OwnedFd>,
 }

@@ -9,11 +9,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use eio_core::time::Instant;
-use eio_core::transport::Transport;
 
 use crate::io::permit::ConnectionPermit;
 use crate::metrics::{ACCEPTED, LAG, RefusedConnection};
 use crate::server::cause::{Cause, Subject};
+#[cfg(feature = "nats")]
+use crate::server::conn::link_accept;
+#[cfg(feature = "nats")]
+use crate::server::conn::relay::{dial, pool::LinkPool};
 use crate::server::conn::{Conn, dispatch, http, start};
 use crate::server::handler::Handler;
 use crate::server::listener::{Listening, Sharing};
@@ -48,6 +51,11 @@ pub(crate) async fn run<H: Handler>(
         let listener = Listener::from_fd(fd)?;
         state.tasks.spawn(accept(shard.clone(), listener, sharing, plan.max_connections));
     }
+    #[cfg(feature = "nats")]
+    if let (Some(fd), Some(hub)) = (plan.links, state.shared.cluster()) {
+        let listener = Listener::from_fd(fd)?;
+        state.tasks.spawn(link_accept::accept(shard.clone(), hub.clone(), listener));
+    }
     state.services.spawn(call_disconnects(shard.clone()));
     state.services.spawn(run_timers(state.clone()));
     let owned = Rc::downgrade(&state);
@@ -58,6 +66,8 @@ pub(crate) async fn run<H: Handler>(
     });
     on_started();
     handle_messages(&shard, &receiver).await?;
+    #[cfg(feature = "nats")]
+    state.per_worker::<LinkPool>().close();
     state.finish();
     poll_fn(|cx| state.services.poll_none(cx)).await;
     // Drops connections that other workers were moving here, so that they close now.
@@ -117,9 +127,7 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
         ShardMessage::Barrier(asker, number) => state.reach_barrier(asker, number),
         ShardMessage::BarrierReached(number) => state.barriers.arrive(number, ()),
         ShardMessage::Transport(sid, reply) => {
-            let transport: Option<Transport> = here(&sid).map(|session| session.transport());
-            // The asking thread may have timed out.
-            let _ = reply.try_send(transport);
+            reply(here(&sid).map(|session| session.transport()));
         }
         ShardMessage::Sids(part) => part.add(state.sids()),
         ShardMessage::RunAt(sid, job) => {
@@ -135,6 +143,14 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
                 crate::log::error!("a job of another thread panicked");
             }
         }
+        #[cfg(feature = "nats")]
+        ShardMessage::PingNode(peer) => {
+            if let Some(hub) = state.shared.cluster() {
+                state.tasks.spawn(dial::ping(state.clone(), hub.clone(), peer));
+            }
+        }
+        #[cfg(feature = "nats")]
+        ShardMessage::NodeEnded(node) => state.per_worker::<LinkPool>().end(node),
         ShardMessage::Heartbeat => {
             if let Some(lag) = state.shared.heartbeats.answer(usize::from(state.id)) {
                 state.counters.observe(LAG, 0, lag);

@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::time::Instant;
 
 use eio_core::packet::Message;
@@ -23,6 +22,7 @@ use crate::server::shard::disk::Reply;
 use crate::server::shard::gather::Part;
 use crate::server::shard::heartbeats::Heartbeats;
 use crate::server::shard::registry::{Directory, Route, SidKey};
+use crate::server::via::Via;
 use crate::worker::mailbox::{Mailbox, Undelivered};
 use crate::worker::thread_pool::ThreadPool;
 
@@ -62,6 +62,9 @@ pub(crate) struct ServerShared {
     /// The certificate and options, if the server has TLS.
     #[cfg(feature = "tls")]
     pub(crate) identity: Option<crate::server::tls::Identity>,
+    /// The other nodes, if the server is one of a cluster.
+    #[cfg(feature = "nats")]
+    pub(crate) cluster: Option<Arc<crate::server::cluster::hub::Hub>>,
 }
 
 /// A message to a worker.
@@ -80,16 +83,25 @@ pub(crate) enum ShardMessage {
     /// requests that the receiver has received by now are passed on.
     Barrier(u16, u64),
     BarrierReached(u64),
-    Transport(Sid, mpsc::SyncSender<Option<Transport>>),
+    Transport(Sid, OnTransport),
     /// Adds the ids of the receiver's sessions.
     Sids(Part<Sid>),
     Run(Job),
     RunAt(Sid, SessionJob),
+    /// Finds out whether another node answers on a link.
+    #[cfg(feature = "nats")]
+    PingNode(Arc<crate::server::cluster::table::Peer>),
+    /// Another node is lost: requests that were forwarded to it end.
+    #[cfg(feature = "nats")]
+    NodeEnded(eio_core::cluster::members::NodeId),
     /// From the thread that watches the workers.
     Heartbeat,
     Drain,
     Shutdown,
 }
+
+/// Called with the transport of a session, on the worker of the session.
+pub(crate) type OnTransport = Box<dyn FnOnce(Option<Transport>) + Send>;
 
 /// A function that another thread runs on a worker.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
@@ -144,6 +156,7 @@ pub(crate) struct MovedConnection {
     pub(crate) unread: Vec<u8>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) permit: Option<ConnectionPermit>,
+    pub(crate) via: Via,
 }
 
 /// Orders broadcasts against the opening of sessions. A worker may handle a broadcast after it has opened a session
@@ -230,6 +243,8 @@ impl ServerShared {
             thread_pool: ThreadPool::new(config.blocking_threads),
             #[cfg(feature = "tls")]
             identity: None,
+            #[cfg(feature = "nats")]
+            cluster: None,
         })
     }
 
@@ -245,6 +260,8 @@ impl ServerShared {
         Metrics {
             workers: self.counters.iter().enumerate().map(worker).collect(),
             connections: self.connections.load(Ordering::Relaxed) as u64,
+            #[cfg(feature = "nats")]
+            cluster: self.cluster.as_ref().map(|hub| hub.metrics()),
             limits: self.limits.clone(),
             process: Some(ProcessMetrics::read()),
         }
@@ -364,6 +381,7 @@ impl ServerShared {
     /// Starts the shutdown of every worker, once.
     pub(crate) fn shut_down(&self) {
         if !self.shutting_down.swap(true, Ordering::AcqRel) {
+            self.leave_cluster();
             self.post_all(|| ShardMessage::Shutdown);
         }
     }
@@ -371,6 +389,7 @@ impl ServerShared {
     /// Starts the drain of every worker, once, unless the server shuts down already.
     pub(crate) fn drain(&self) {
         if !self.draining.swap(true, Ordering::AcqRel) && !self.is_shutting_down() {
+            self.leave_cluster();
             self.post_all(|| ShardMessage::Drain);
         }
     }
@@ -386,8 +405,20 @@ impl ServerShared {
         self.shutting_down.load(Ordering::Acquire)
     }
 
-    /// Neither a drain nor a shutdown has begun.
+    /// Tells the other nodes that this one takes no new sessions.
+    fn leave_cluster(&self) {
+        #[cfg(feature = "nats")]
+        if let Some(hub) = &self.cluster {
+            hub.leave();
+        }
+    }
+
+    /// Neither a drain nor a shutdown has begun, and the server has joined its cluster.
     pub(crate) fn is_ready(&self) -> bool {
+        #[cfg(feature = "nats")]
+        if self.cluster.as_ref().is_some_and(|hub| !hub.is_ready()) {
+            return false;
+        }
         !self.draining.load(Ordering::Acquire) && !self.is_shutting_down()
     }
 

@@ -38,7 +38,7 @@ fn fields(settings: &Settings) -> Vec<(String, String)> {
 }
 
 /// Values that are not the default, with the options that they need.
-const OTHER: [(&str, &str); 75] = [
+const OTHER: &[(&str, &str)] = &[
     ("listen", "127.0.0.1:0"),
     ("admin", "127.0.0.1:0"),
     ("mode", "broadcast"),
@@ -53,9 +53,11 @@ const OTHER: [(&str, &str); 75] = [
     ("connect_timeout", "1s"),
     ("close_timeout", "1s"),
     ("initial_packet", "hello"),
+    ("separator_over_websocket", "true"),
     ("dispatch", "concurrent"),
     ("handler_grace", "1s"),
     ("keep_request", "true"),
+    ("tag", "web-1"),
     ("path", "/socket.io/"),
     ("head_timeout", "1s"),
     ("body_timeout", "1s"),
@@ -78,6 +80,7 @@ const OTHER: [(&str, &str); 75] = [
     ("cors_credentials", "false"),
     ("trusted_proxies", "10.0.0.0/8, unix"),
     ("forwarded_by", "forwarded"),
+    ("proxy_protocol", "required"),
     ("http_compression", "false"),
     ("compression_threshold", "2KiB"),
     ("workers", "2"),
@@ -122,6 +125,7 @@ fn needs(name: &str) -> Vec<String> {
     match name {
         _ if name.starts_with("cookie_") => vec![given("cookie", "io")],
         _ if name.starts_with("per_message_deflate_") => vec![given("per_message_deflate", "true")],
+        "proxy_protocol" => vec![given("trusted_proxies", "10.0.0.0/8")],
         _ => Vec::new(),
     }
 }
@@ -143,7 +147,7 @@ fn every_option_changes_its_setting_by_flag_and_by_variable() {
     let tested: BTreeSet<_> = OTHER.iter().map(|(name, _)| *name).collect();
     let all: BTreeSet<_> = options::all().map(|option| option.name).collect();
     assert_eq!(tested, all);
-    for (name, value) in OTHER.into_iter().filter(|(name, _)| !name.starts_with("tls_")) {
+    for &(name, value) in OTHER.iter().filter(|(name, _)| !name.starts_with("tls_")) {
         let option = options::find(name).expect("an option");
         let needed = needs(name);
         let needed: Vec<_> = needed.iter().map(String::as_str).collect();
@@ -193,7 +197,9 @@ fn stated_ranges_are_the_ranges() {
             let arguments: Vec<_> = needed.iter().map(String::as_str).chain([&*given]).collect();
             check(&arguments, &[]).map(drop)
         };
-        if option.name.starts_with("tls_") || option.name == "unix_socket_mode" {
+        // Not a range of numbers, or one in another form.
+        let other = ["unix_socket_mode", "tag"].contains(&option.name);
+        if option.name.starts_with("tls_") || other {
             continue;
         }
         for bound in [least, most] {

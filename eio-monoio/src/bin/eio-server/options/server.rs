@@ -84,6 +84,8 @@ pub(super) const SESSIONS: Group = Group {
             "The time that the close of a session and of its WebSocket may take"),
         config!(Text initial_packet, "none", "text of at most max_payload bytes, without U+001E",
             "A message for every new session, before all others"),
+        config!(Switch separator_over_websocket, "false", "true, false",
+            "Whether text with U+001E is sent over a WebSocket; polling cannot carry it"),
         Opt {
             name: "dispatch",
             part_of: "dispatch",
@@ -99,6 +101,8 @@ pub(super) const SESSIONS: Group = Group {
         },
         config!(Time handler_grace, "5s", "0 to 24h",
             "The time that handlers have after the end of their session"),
+        config!(Text tag, "none", "1 to 16 of A-Z a-z 0-9 - _",
+            "The name of this server in its session ids, for balancers that route by it"),
         config!(Switch keep_request, "false", "true, false",
             "Whether a session keeps the request that opened it"),
     ],

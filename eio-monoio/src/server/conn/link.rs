@@ -1,0 +1,90 @@
+//! The owner's side of a link: preambles before requests, and the confirmation after a response.
+
+use eio_core::cluster::link::{DELIVERED, LinkError, PONG, Preamble};
+
+use crate::io::http_conn::RecvError;
+use crate::server::conn::Conn;
+use crate::server::via::Stage;
+use crate::worker::context::Activity;
+
+/// How many times longer than the node that opened it this node keeps an unused link, so that it is not closed while a
+/// request is on its way.
+const IDLE_FACTOR: u32 = 3;
+
+/// Receives the preamble of the next request, and answers pings before it. An error means that the link has ended.
+pub(crate) async fn next_request<T>(conn: &mut Conn<T>) -> Result<(), RecvError> {
+    let idle = match conn.state.shared.cluster() {
+        Some(hub) => hub.options.link_idle_timeout.saturating_mul(IDLE_FACTOR),
+        None => return Err(RecvError::Closed),
+    };
+    conn.rx.release();
+    conn.set_deadline(idle);
+    loop {
+        match read_preamble(conn) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) => {
+                crate::log::warn!(%error, "another node does not keep to the protocol of links");
+                return Err(RecvError::Closed);
+            }
+        }
+        conn.flush().await?;
+        let begun = !conn.rx.unread().is_empty();
+        conn.set_activity(if begun { Activity::Receiving } else { Activity::Idle });
+        if begun {
+            conn.set_deadline(conn.state.config.head_timeout);
+        }
+        conn.receive(1).await?;
+    }
+}
+
+/// Parses the received bytes. True if a request follows.
+fn read_preamble<T>(conn: &mut Conn<T>) -> Result<bool, LinkError> {
+    while let Some((preamble, len)) = Preamble::parse(conn.http.rx.unread())? {
+        let request = match preamble {
+            Preamble::Request(origin) => {
+                let certificate = origin.certificate;
+                conn.peer = origin.peer;
+                if let Some(link) = &mut conn.via.link {
+                    link.stage = Stage::Request;
+                    link.secure = origin.secure;
+                    link.certificate = (!certificate.is_empty()).then(|| certificate.to_vec());
+                }
+                true
+            }
+            Preamble::Ping => {
+                conn.out_mut().0.push(PONG);
+                false
+            }
+            _ => return Err(LinkError::Malformed),
+        };
+        conn.rx.skip(len);
+        if request {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Sends the response, and waits until the other node has handed it to the client's socket. An error means that the
+/// client may not have received it. Has no effect if that is confirmed already.
+pub(crate) async fn deliver<T>(conn: &mut Conn<T>) -> Result<(), RecvError> {
+    if conn.via.is_idle_link() {
+        return Ok(());
+    }
+    conn.flush().await?;
+    // The client's socket may take as long as one of this node, and the confirmation has a way of its own.
+    let time = conn.state.config.write_timeout.saturating_mul(2);
+    conn.set_deadline(time);
+    while conn.rx.unread().is_empty() {
+        conn.receive(1).await?;
+    }
+    if conn.rx.unread().first() != Some(&DELIVERED) {
+        return Err(RecvError::Closed);
+    }
+    conn.rx.skip(1);
+    if let Some(link) = &mut conn.via.link {
+        link.stage = Stage::Idle;
+    }
+    Ok(())
+}

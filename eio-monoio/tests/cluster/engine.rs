@@ -1,0 +1,95 @@
+//! The engine is absent, goes and returns.
+
+use std::time::Duration;
+
+use eio_monoio::{Cluster, Nats, SendError, Sid};
+
+use crate::nats_server::NatsServer;
+use crate::nodes::{options, start, start_all, start_with, wait_until_up};
+use crate::support::configs::default_config;
+use crate::support::connection::Connection;
+use crate::support::polling::Polling;
+use crate::support::wait::eventually;
+use crate::support::websocket::WebSocket;
+
+#[test]
+fn sessions_and_forwarding_outlive_the_engine_and_messages_wait_for_it() {
+    let test = "sessions_and_forwarding_outlive_the_engine_and_messages_wait_for_it";
+    let Some(mut server) = NatsServer::start(test) else { return };
+    let nodes = start_all(3, &server);
+    let (mut socket, text) = WebSocket::open(nodes[1].addr());
+    let sid = Sid::new(&text).expect("a sid");
+    let mut polling = Polling::open(nodes[2].addr());
+    polling.post = Connection::open(nodes[0].addr());
+    polling.get = Connection::open(nodes[0].addr());
+    polling.assert_alive();
+
+    server.kill();
+    eventually("the engine is gone", || !nodes[0].cluster().metrics().is_engine_up());
+    // Longer than the time without a sign of life after which a node is lost.
+    for n in 0..15 {
+        polling.assert_alive();
+        socket.assert_alive();
+        nodes[0].remote().send(&sid, format!("{n}")).expect("it waits");
+        nodes[0].remote().broadcast(format!("all {n}")).expect("it waits");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(nodes[0].state_of("n2"), Some("up"));
+    server.restart();
+    let mut lost = 0;
+    for n in 0..15 {
+        assert_eq!(socket.text(), format!("4{n}"));
+        assert_eq!(socket.text(), format!("4all {n}"));
+        lost += 1;
+    }
+    assert_eq!(lost, 15);
+    wait_until_up(&nodes);
+    nodes[2].remote().send(&sid, "again").expect("queued");
+    assert_eq!(socket.text(), "4again");
+    assert_eq!(nodes[1].cluster().metrics().lost(), 0);
+}
+
+#[test]
+fn above_the_high_water_mark_messages_are_refused() {
+    let test = "above_the_high_water_mark_messages_are_refused";
+    let Some(mut server) = NatsServer::start(test) else { return };
+    let cluster = options(&server).engine_high_water(10_000);
+    let nodes = start_with(2, &default_config(), &cluster);
+    let too_large = "a".repeat(2 << 20);
+    let refused = nodes[0].remote().broadcast(too_large.as_str());
+    assert!(matches!(refused, Err(SendError::TooLarge { .. })), "{refused:?}");
+    server.kill();
+    eventually("the engine is gone", || !nodes[0].cluster().metrics().is_engine_up());
+    let text = "a".repeat(1_000);
+    let sent = (0..100).take_while(|_| nodes[0].remote().broadcast(text.as_str()).is_ok()).count();
+    assert!((8..12).contains(&sent), "{sent}");
+    assert_eq!(nodes[0].remote().broadcast("a"), Err(SendError::Full));
+    assert_eq!(nodes[0].cluster().metrics().dropped(), 2);
+}
+
+#[test]
+fn a_node_without_an_engine_serves_and_is_not_ready() {
+    let test = "a_node_without_an_engine_serves_and_is_not_ready";
+    let Some(mut server) = NatsServer::start(test) else { return };
+    server.kill();
+    let node = start(1, default_config(), options(&server));
+    Polling::open(node.addr()).assert_alive();
+    assert!(!node.remote().is_ready());
+    server.restart();
+    eventually("the node is ready", || node.remote().is_ready());
+}
+
+#[test]
+fn an_engine_with_a_password_is_refused_without_it() {
+    let test = "an_engine_with_a_password_is_refused_without_it";
+    let args = ["--user", "node", "--pass", "secret"];
+    let Some(server) = NatsServer::start_with(test, &args) else { return };
+    let node = |host, engine| {
+        let cluster = Cluster::new("test", engine).heartbeat(Duration::from_millis(100));
+        start(host, default_config(), cluster)
+    };
+    let stranger = node(1, Nats::new(server.url()).user("node", "guess"));
+    let member = node(2, Nats::new(server.url()).user("node", "secret"));
+    eventually("the node is ready", || member.remote().is_ready());
+    assert!(!stranger.remote().is_ready() && member.states().is_empty());
+}

@@ -1,0 +1,185 @@
+//! Nodes and links that fail.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use eio_monoio::CloseReason;
+
+use crate::nats_server::NatsServer;
+use crate::nodes::{Node, start_all};
+use crate::support::connection::Connection;
+use crate::support::polling::Polling;
+use crate::support::process::{ServerProcess, example_path, signal};
+use crate::support::refusals::UNKNOWN_SID;
+use crate::support::request::{Request, target};
+use crate::support::wait::eventually;
+use crate::support::websocket::WebSocket;
+
+/// A node in a process of its own, with the times of [`options`].
+fn process(host: u8, server: &NatsServer) -> ServerProcess {
+    let mut command = Command::new(example_path("cluster"));
+    command.args(["--listen", &format!("127.0.0.{host}:0"), "--tag", &format!("n{host}")]);
+    command.args(["--link-address", &format!("127.0.0.{host}:0"), "--nats", &server.url()]);
+    command.args(["--name", "test", "--heartbeat-ms", "100", "--node-timeout-ms", "1000"]);
+    ServerProcess::run(command)
+}
+
+/// Two nodes in this process, and a third in one of its own.
+fn with_process(server: &NatsServer) -> (Vec<Node>, ServerProcess) {
+    let nodes = start_all(2, server);
+    let third = process(3, server);
+    for node in &nodes {
+        eventually("the process is up", || node.state_of("n3") == Some("up"));
+    }
+    (nodes, third)
+}
+
+#[test]
+fn a_killed_node_is_lost_at_once_and_nobody_elses_sessions_end() {
+    let test = "a_killed_node_is_lost_at_once_and_nobody_elses_sessions_end";
+    let Some(server) = NatsServer::start(test) else { return };
+    let (nodes, third) = with_process(&server);
+    let mut held = Polling::open(third.addr());
+    held.get = Connection::open(nodes[0].addr());
+    held.start_poll();
+    let (mut tunnel, polling) = (Polling::open(third.addr()), Polling::open(third.addr()));
+    tunnel.get = Connection::open(nodes[0].addr());
+    let mut socket = WebSocket::attach(nodes[1].addr(), &tunnel.sid);
+    socket.probe();
+    let mut own = Polling::open(nodes[0].addr());
+    let (mut own_socket, _) = WebSocket::open(nodes[1].addr());
+
+    signal("-KILL", &third.pid().to_string());
+    let killed = Instant::now();
+    let response = held.get.response();
+    assert!(matches!(response.status, 400 | 503), "{response:?}");
+    socket.conn.expect_closed();
+    assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+    eventually("the node is lost", || nodes[0].state_of("n3") == Some("lost"));
+    assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+    let asked = Instant::now();
+    let mut conn = Connection::open(nodes[0].addr());
+    conn.request(&Request::get(&target(&polling.sid))).assert(400, UNKNOWN_SID);
+    assert!(asked.elapsed() < Duration::from_millis(50 * 4), "{:?}", asked.elapsed());
+    own.assert_alive();
+    own_socket.assert_alive();
+
+    // The same tag again, in another process.
+    let third = process(3, &server);
+    for node in &nodes {
+        eventually("the node is back", || node.state_of("n3") == Some("up"));
+    }
+    let mut again = Polling::open(third.addr());
+    again.get = Connection::open(nodes[0].addr());
+    again.assert_alive();
+}
+
+#[test]
+fn a_stopped_node_is_lost_after_its_timeout_and_up_when_it_continues() {
+    let test = "a_stopped_node_is_lost_after_its_timeout_and_up_when_it_continues";
+    let Some(server) = NatsServer::start(test) else { return };
+    let (nodes, third) = with_process(&server);
+    let mut held = Polling::open(third.addr());
+    held.get = Connection::open(nodes[0].addr());
+    held.start_poll();
+    signal("-STOP", &third.pid().to_string());
+    eventually("the node is lost", || nodes[0].state_of("n3") == Some("lost"));
+    // A stopped process keeps its sockets: the loss of the node ends the request.
+    assert!(matches!(held.get.response().status, 400 | 503));
+    let mut conn = Connection::open(nodes[0].addr());
+    conn.request(&Request::get(&target(&held.sid))).assert(400, UNKNOWN_SID);
+    signal("-CONT", &third.pid().to_string());
+    for node in &nodes {
+        eventually("the node is up", || node.state_of("n3") == Some("up"));
+    }
+    let mut polling = Polling::open(third.addr());
+    polling.get = Connection::open(nodes[1].addr());
+    polling.assert_alive();
+}
+
+#[test]
+fn a_node_that_ends_leaves_and_its_clients_open_sessions_elsewhere() {
+    let test = "a_node_that_ends_leaves_and_its_clients_open_sessions_elsewhere";
+    let Some(server) = NatsServer::start(test) else { return };
+    let mut nodes = start_all(3, &server);
+    let last = nodes.pop().expect("three nodes");
+    let mut polling = Polling::open(last.addr());
+    polling.get = Connection::open(nodes[0].addr());
+    polling.start_poll();
+    let drained = Connection::open(last.addr());
+    last.running.drain();
+    assert!(!last.remote().is_ready());
+    for node in &nodes {
+        eventually("the node leaves", || {
+            matches!(node.state_of("n3"), Some("leaving" | "lost") | None)
+        });
+    }
+    assert_eq!(polling.poll_response(), "1");
+    drop(drained);
+    drop(last);
+    for node in &nodes {
+        eventually("the node has left", || matches!(node.state_of("n3"), Some("lost") | None));
+    }
+    wait_until_up_without(&nodes);
+}
+
+/// The nodes that are left know each other.
+fn wait_until_up_without(nodes: &[Node]) {
+    for (node, other) in nodes.iter().zip(nodes.iter().rev()) {
+        assert_eq!(node.state_of(&other.tag()), Some("up"));
+    }
+}
+
+#[test]
+fn a_response_that_does_not_reach_the_client_ends_the_session() {
+    let test = "a_response_that_does_not_reach_the_client_ends_the_session";
+    let Some(server) = NatsServer::start(test) else { return };
+    let nodes = start_all(2, &server);
+    let mut polling = Polling::open(nodes[0].addr());
+    polling.get = Connection::open(nodes[1].addr());
+    polling.start_poll();
+    // The client leaves while its poll is held at the other node.
+    polling.get.expect_silence(Duration::from_millis(50));
+    polling.get.reset_on_close();
+    polling.get = Connection::open(nodes[1].addr());
+    assert_eq!(nodes[0].log.close_reason(&polling.sid), CloseReason::TransportError);
+    polling.assert_unknown();
+}
+
+#[test]
+fn connections_that_do_not_know_the_keys_open_no_link() {
+    let test = "connections_that_do_not_know_the_keys_open_no_link";
+    let Some(server) = NatsServer::start(test) else { return };
+    let nodes = start_all(2, &server);
+    let link: SocketAddr = nodes[0].cluster().link_addresses()[0];
+    let incarnations = [[0; 8], [1; 8]];
+    let mut greeting = b"EIOL\x01".to_vec();
+    for (tag, incarnation) in ["n2", "n1"].iter().zip(incarnations) {
+        let mut field = [0; 16];
+        field[..2].copy_from_slice(tag.as_bytes());
+        greeting.extend_from_slice(&field);
+        greeting.extend_from_slice(&incarnation);
+    }
+    greeting.extend_from_slice(&[7; 16]);
+    let other_version = [&b"EIOL\x02"[..], &greeting[5..]].concat();
+    for bytes in
+        [&greeting[..], &other_version, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &greeting[..30]]
+    {
+        let mut stream = TcpStream::connect(link).expect("the node listens");
+        stream.write_all(bytes).expect("sent");
+        stream.write_all(&[0x55; 64]).ok();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        let mut answer = Vec::new();
+        std::io::Read::read_to_end(&mut stream, &mut answer).ok();
+        assert!(
+            answer.is_empty() || (answer.starts_with(b"EIOL\x01") && answer[5] != 0),
+            "{answer:?}"
+        );
+    }
+    // Links of real nodes still work.
+    let mut polling = Polling::open(nodes[0].addr());
+    polling.get = Connection::open(nodes[1].addr());
+    polling.assert_alive();
+}

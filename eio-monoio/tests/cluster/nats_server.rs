@@ -1,0 +1,112 @@
+//! A NATS server of Debian as a child process, and the text protocol of its clients.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use crate::support::skip::skip;
+use crate::support::wait::{TIMEOUT, eventually};
+
+/// A server on a port of its own; dropping it kills it.
+pub(crate) struct NatsServer {
+    port: u16,
+    args: Vec<String>,
+    child: Option<Child>,
+}
+
+impl NatsServer {
+    /// Starts a server; `None`, which is reported, if the machine has no such program.
+    pub(crate) fn start(test: &str) -> Option<Self> {
+        Self::start_with(test, &[])
+    }
+
+    /// Starts a server with further arguments.
+    pub(crate) fn start_with(test: &str, args: &[&str]) -> Option<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let port = port.expect("a free port").port();
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let mut server = Self { port, args, child: None };
+        if let Err(error) = server.spawn() {
+            skip(test, format_args!("nats-server cannot be started: {error}"));
+            return None;
+        }
+        Some(server)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    fn spawn(&mut self) -> std::io::Result<()> {
+        let mut command = Command::new("nats-server");
+        command.args(["-a", "127.0.0.1", "-p", &self.port.to_string()]).args(&self.args);
+        self.child = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        eventually("nats-server listens", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+        Ok(())
+    }
+
+    /// Ends the process without a word.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            _ = child.kill();
+            _ = child.wait();
+        }
+    }
+
+    /// Starts it again on the same port.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        self.spawn().expect("it started before");
+    }
+
+    /// A client that speaks the text protocol, as a program in any language does.
+    pub(crate) fn client(&self) -> NatsClient {
+        NatsClient::connect(self.port)
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub(crate) struct NatsClient {
+    stream: BufReader<TcpStream>,
+}
+
+impl NatsClient {
+    fn connect(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("nats-server accepts");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("a read timeout");
+        let mut client = Self { stream: BufReader::new(stream) };
+        assert!(client.line().starts_with("INFO "));
+        client.write("CONNECT {\"verbose\":false,\"headers\":true}\r\nPING\r\n");
+        assert_eq!(client.line(), "PONG");
+        client
+    }
+
+    fn write(&mut self, text: &str) {
+        self.stream.get_mut().write_all(text.as_bytes()).expect("nats-server reads");
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("a line of nats-server");
+        line.trim_end().to_owned()
+    }
+
+    /// Publishes, and waits until the server has the message.
+    pub(crate) fn publish(&mut self, subject: &str, payload: &str) {
+        self.write(&format!("PUB {subject} {}\r\n{payload}\r\nPING\r\n", payload.len()));
+        assert_eq!(self.line(), "PONG");
+    }
+
+    /// [`publish`](Self::publish) with a header field.
+    pub(crate) fn publish_with(&mut self, subject: &str, field: &str, payload: &str) {
+        let head = format!("NATS/1.0\r\n{field}\r\n\r\n");
+        let (head_len, len) = (head.len(), head.len() + payload.len());
+        self.write(&format!("HPUB {subject} {head_len} {len}\r\n{head}{payload}\r\nPING\r\n"));
+        assert_eq!(self.line(), "PONG");
+    }
+}

@@ -80,6 +80,9 @@ function install_proxies {
     echo "SKIPPED: the proxies cannot be installed" >&2
 }
 
+# More schedules of the simulator of a cluster than `test` runs; half a minute.
+schedules() { EIO_CLUSTER_SEEDS=100000 cargo test -p eio-core --test cluster; }
+
 # Tests of features that `test` is built without.
 tls() {
   cargo test -p eio-monoio --features tls,json --test tls --test client
@@ -307,7 +310,7 @@ operations() {
 }
 
 # The jobs of CI for each commit.
-ALL=(fmt prose links clippy docs features test tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_boards package examples apps operations)
+ALL=(fmt prose links clippy docs features test schedules tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_boards package examples apps operations)
 
 all() {
   local job

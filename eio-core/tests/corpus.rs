@@ -41,4 +41,7 @@ replay! {
     proxy_header_obeys_the_laws: "proxy_protocol", laws::proxy_protocol::run;
     server_session_obeys_the_laws: "server_session", laws::server_session::run;
     client_session_obeys_the_laws: "client_session", laws::client_session::run;
+    hello_of_a_node_obeys_the_laws: "cluster_hello", laws::cluster_hello::run;
+    link_between_nodes_obeys_the_laws: "cluster_link", laws::cluster_link::run;
+    message_on_the_bus_obeys_the_laws: "cluster_bus", laws::cluster_bus::run;
 }

@@ -48,6 +48,12 @@ targets! {
     server_session: laws::server_session::run;
     /// Any sequence of calls of a client session.
     client_session: laws::client_session::run;
+    /// The hello of a node of a cluster.
+    cluster_hello: laws::cluster_hello::run;
+    /// The handshake and the preamble of a link between nodes.
+    cluster_link: laws::cluster_link::run;
+    /// A message on the bus of a cluster.
+    cluster_bus: laws::cluster_bus::run;
 }
 
 #[cfg(test)]

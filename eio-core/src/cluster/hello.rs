@@ -133,15 +133,29 @@ impl<'h> Hello<'h> {
         counts.find(|&(receiver, _)| receiver == incarnation).map(|(_, sent)| sent)
     }
 
-    /// Writes a hello with `counts` of at most 65,535 receivers.
+    /// Writes the hello. What [`parse`](Self::parse) reads has one form only.
     ///
     /// # Errors
-    /// [`Overflow`], also for more receivers; a part may have been written.
-    pub(super) fn write(
+    /// [`Overflow`]; a part may have been written.
+    pub fn encode(&self, out: &mut impl Sink) -> Result<(), Overflow> {
+        self.write_front(self.counts.len() / COUNT_LEN, out)?;
+        out.put(self.counts)
+    }
+
+    /// Writes the hello with other counts, of at most 65,535 receivers.
+    pub(super) fn encode_with(
         &self,
         counts: impl Iterator<Item = (u64, u64)> + Clone,
         out: &mut impl Sink,
     ) -> Result<(), Overflow> {
+        self.write_front(counts.clone().count(), out)?;
+        for (receiver, sent) in counts {
+            out.put_all([&receiver.to_be_bytes(), &sent.to_be_bytes()])?;
+        }
+        Ok(())
+    }
+
+    fn write_front(&self, counts: usize, out: &mut impl Sink) -> Result<(), Overflow> {
         let Identity { tag, incarnation, key, links } = &self.identity;
         let state = self.state as u8 | if self.wants_answer { WANTS_ANSWER } else { 0 };
         out.put_all([&[VERSION, state][..], &tag_field(tag), &incarnation.to_be_bytes(), key])?;
@@ -150,12 +164,7 @@ impl<'h> Hello<'h> {
         for &link in links {
             put_address(Some(link), out)?;
         }
-        let number = u16::try_from(counts.clone().count()).map_err(|_| Overflow)?;
-        out.put(&number.to_be_bytes())?;
-        for (receiver, sent) in counts {
-            out.put_all([&receiver.to_be_bytes(), &sent.to_be_bytes()])?;
-        }
-        Ok(())
+        out.put(&u16::try_from(counts).map_err(|_| Overflow)?.to_be_bytes())
     }
 
     /// A hello without counts.
@@ -209,7 +218,7 @@ mod tests {
     fn written(hello: &Hello<'_>, counts: &[(u64, u64)]) -> Vec<u8> {
         let mut memory = [0; 512];
         let mut out = crate::buffer::Writer::new(&mut memory);
-        hello.write(counts.iter().copied(), &mut out).unwrap();
+        hello.encode_with(counts.iter().copied(), &mut out).unwrap();
         out.written().to_vec()
     }
 

@@ -11,7 +11,7 @@ use eio_core::time::Instant;
 use eio_core::transport::Transport;
 use eio_core::ws::{self, Decoder, Kind, Opcode, Role, Step};
 
-use crate::plan::Rng;
+use crate::seeds::Rng;
 use crate::simulation::{CLOSE_TIMEOUT, SERVER};
 
 pub(crate) type Connection = u32;

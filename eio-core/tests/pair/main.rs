@@ -7,61 +7,23 @@
 mod endpoint;
 mod event;
 mod plan;
+#[path = "../support/seeds.rs"]
+mod seeds;
 mod simulation;
-
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use eio_core::packet::{Message, Packet};
 use eio_core::session::{CloseReason, Event, Lane, ServerSession, Timing, Transmit};
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
-use plan::{Plan, Rng};
+use plan::Plan;
+use seeds::{Rng, for_each_seed};
 use simulation::Simulation;
 
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
-}
-
-/// Runs `run` for each seed on all cores, and prints the seed of a run that fails.
-fn for_each_seed(count: u64, run: impl Fn(u64, bool) + Sync) {
-    struct Replay<'n>(u64, &'n AtomicU64);
-    impl Drop for Replay<'_> {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                eprintln!("replay this run with EIO_PAIR_SEED={}", self.0);
-                // Stop after the first failure.
-                self.1.store(u64::MAX / 2, Ordering::Relaxed);
-            }
-        }
-    }
-    if let Some(seed) = setting("EIO_PAIR_SEED") {
-        return run(seed, true);
-    }
-    const SHARE: u64 = 64;
-    let count = setting("EIO_PAIR_SEEDS").unwrap_or(count);
-    let next = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let from = next.fetch_add(SHARE, Ordering::Relaxed);
-                    for seed in from..(from + SHARE).min(count) {
-                        let replay = Replay(seed, &next);
-                        run(seed, false);
-                        drop(replay);
-                    }
-                    if from >= count {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-}
+const SEED: &str = "EIO_PAIR_SEED";
 
 #[test]
 fn faults_never_lose_duplicate_or_reorder_messages_or_end_one_side_only() {
-    for_each_seed(1_000_000, |seed, trace| {
+    for_each_seed(SEED, 1_000_000, |seed, trace| {
         let mut rng = Rng::new(seed);
         let plan = Plan::random(&mut rng);
         Simulation::new(plan, rng, trace).run();
@@ -70,7 +32,7 @@ fn faults_never_lose_duplicate_or_reorder_messages_or_end_one_side_only() {
 
 #[test]
 fn without_faults_all_messages_arrive_and_the_upgrade_completes() {
-    for_each_seed(5_000, |seed, trace| {
+    for_each_seed(SEED, 5_000, |seed, trace| {
         let mut rng = Rng::new(seed);
         let plan = Plan::without_faults(&mut rng);
         let upgrade = plan.upgrade;
@@ -82,7 +44,7 @@ fn without_faults_all_messages_arrive_and_the_upgrade_completes() {
 
 #[test]
 fn silent_websocket_does_not_affect_polling() {
-    for_each_seed(5_000, |seed, trace| {
+    for_each_seed(SEED, 5_000, |seed, trace| {
         let mut rng = Rng::new(seed);
         let plan = Plan { upgrade: true, mute_websocket: true, ..Plan::without_faults(&mut rng) };
         let mut simulation = Simulation::new(Plan { direct: false, ..plan }, rng, trace);
@@ -106,7 +68,7 @@ fn server_session_accepts_calls_in_any_order() {
         Packet::Upgrade,
         Packet::Noop,
     ];
-    for_each_seed(30_000, |seed, _| {
+    for_each_seed(SEED, 30_000, |seed, _| {
         let mut rng = Rng::new(seed);
         let mut now = Instant::from_millis(0);
         let transport = *rng.pick(&[Transport::Polling, Transport::WebSocket]);

@@ -14,7 +14,8 @@ use eio_core::ws::Role;
 
 use crate::endpoint::{Connection, Endpoint, Session, Socket};
 use crate::event::SimEvent;
-use crate::plan::{Plan, Rng, Side};
+use crate::plan::{Plan, Side};
+use crate::seeds::Rng;
 
 mod checks;
 mod deliver;

@@ -2,6 +2,8 @@
 
 use std::process::Output;
 
+use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
+
 use super::server::command;
 use crate::support::configs::has_io_uring;
 use crate::support::temp_dir::TempDir;
@@ -63,6 +65,10 @@ fn wrong_options_end_a_start_too() {
         (&["--listen"], "--listen"),
         (&["--config", "/does/not/exist"], "/does/not/exist: cannot be read: No such file"),
         (&["--tls-cert", "a.pem"], "--tls-cert: tls_cert = \"a.pem\": needs tls_key"),
+        (
+            &["--listen=[::]:9", "--admin=[::]:9"],
+            "--admin: admin = \"[::]:9\": is the address of listen",
+        ),
         (&["--cookie-path", "/a"], "--cookie-path: cookie_path = \"/a\": needs cookie"),
     ] {
         let (status, stdout, stderr) = run(arguments, &[]);
@@ -92,4 +98,23 @@ fn check_reads_the_certificate() {
     let (status, _, stderr) = run(&arguments, &[]);
     assert_eq!(status, Some(2));
     assert!(stderr.contains("--tls-key: tls_key = "), "{stderr}");
+    // A file without a key.
+    let (status, _, stderr) = run(&["--check", "--tls-cert", cert, "--tls-key", cert], &[]);
+    assert_eq!(status, Some(2));
+    assert!(stderr.contains("it has no private key"), "{stderr}");
+}
+
+#[test]
+fn check_warns_of_an_expired_certificate() {
+    let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("a name");
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2020, 2, 1);
+    let signing_key = KeyPair::generate().expect("a key");
+    let cert = params.self_signed(&signing_key).expect("a certificate");
+    let directory = TempDir::new();
+    let (cert, key) = write_identity(&directory, &CertifiedKey { cert, signing_key });
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    let (status, _, stderr) = run(&["--check", "--tls-cert", cert, "--tls-key", key], &[]);
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(stderr.contains("WARN") && stderr.contains(cert), "{stderr}");
 }

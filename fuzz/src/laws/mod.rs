@@ -11,6 +11,9 @@ mod random;
 
 pub(crate) mod chunked_body;
 pub(crate) mod client_session;
+pub(crate) mod cluster_bus;
+pub(crate) mod cluster_hello;
+pub(crate) mod cluster_link;
 pub(crate) mod deflate;
 pub(crate) mod file_path;
 pub(crate) mod http;

@@ -32,8 +32,7 @@ impl<S: AsRef<[Peer]> + AsMut<[Peer]>> Members<S> {
         }
     }
 
-    /// A hello: to all, to this node, or the reply to [`Action::Ask`](super::Action::Ask). `random` spreads the answers
-    /// to a newcomer.
+    /// A hello to all or to this node. `random` spreads the answers to a newcomer.
     pub fn handle_hello(&mut self, hello: &Hello<'_>, random: u32, now: Instant) {
         if !self.is_bus_up() {
             return;
@@ -127,29 +126,38 @@ impl<S: AsRef<[Peer]> + AsMut<[Peer]>> Members<S> {
         }
     }
 
+    /// The reply of `node` to [`Action::Ask`](super::Action::Ask).
+    pub fn handle_reply(&mut self, node: NodeId, hello: &Hello<'_>, now: Instant) {
+        if let Some(known) = self.known_mut(node) {
+            known.asking = None;
+        }
+        self.handle_hello(hello, 0, now);
+    }
+
     /// The bus answered [`Action::Ask`](super::Action::Ask): no node receives messages to `node`.
     pub fn handle_no_responders(&mut self, node: NodeId, now: Instant) {
-        let bus = self.bus;
+        let (bus, timing) = (self.bus, self.timing);
         if let Some(known) = self.known_mut(node) {
-            known.handle_no_responders(&bus, now);
+            known.handle_no_responders(&bus, &timing, now);
             self.dirty = true;
         }
     }
 
     /// A link from this node proved that `node` is alive: a handshake, the answer to a ping or to a request.
     pub fn handle_link_alive(&mut self, node: NodeId, now: Instant) {
-        let heartbeat_ms = self.timing.heartbeat_ms;
+        let timing = self.timing;
         let Some(known) = self.known_mut(node).filter(|known| !known.has_left()) else { return };
-        (known.link, known.lost) = (Link::Alive, false);
-        (known.pinging, known.wants_ping) = (None, false);
-        known.next_ping = now.after(heartbeat_ms);
+        known.handle_alive(&timing, now);
         self.dirty = true;
     }
 
     /// A link from `node` proved that it is alive, but not that links to it work.
     pub fn handle_link_incoming(&mut self, node: NodeId, now: Instant) {
         let Some(known) = self.known_mut(node).filter(|known| !known.has_left()) else { return };
-        (known.heard, known.lost, known.gone) = (now, false, false);
+        if known.lost {
+            (known.lost, known.next_ping) = (false, now);
+        }
+        (known.heard, known.gone) = (now, false);
         self.dirty = true;
     }
 
@@ -165,8 +173,7 @@ impl<S: AsRef<[Peer]> + AsMut<[Peer]>> Members<S> {
     pub fn handle_link_broken(&mut self, node: NodeId, now: Instant) {
         let (bus, timing) = (self.bus, self.timing);
         let Some(known) = self.known_mut(node).filter(|known| !known.lost) else { return };
-        known.ask(&bus, &timing, now);
-        known.ping(&timing, now);
+        known.handle_broken(&bus, &timing, now);
         self.dirty = true;
     }
 

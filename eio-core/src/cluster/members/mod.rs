@@ -11,7 +11,11 @@
 //! [`Members::poll_timeout`].
 
 mod account;
+mod inputs;
+mod outputs;
 mod peer;
+#[cfg(test)]
+mod tests;
 
 pub use self::peer::Peer;
 use self::peer::{Bus, Known, Link};
@@ -52,7 +56,7 @@ impl Default for Timing {
 }
 
 /// Another node: its slot and how many nodes had it before. That of a forgotten node finds nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId {
     slot: u16,
     generation: u32,
@@ -66,8 +70,8 @@ pub enum Action {
     Hello,
     /// [`Members::write_hello`] to one node.
     HelloTo(Tag),
-    /// The question whether a node is alive, over the bus. The reply is a hello; the bus itself may answer that no node
-    /// receives it: [`Members::handle_no_responders`].
+    /// The question whether a node is alive, over the bus. The reply is a hello: [`Members::handle_reply`]. The bus itself
+    /// may answer that no node receives it: [`Members::handle_no_responders`].
     Ask(NodeId),
     /// A ping over an idle link, or over a new one. The result within [`Timing::link_timeout_ms`] is
     /// [`Members::handle_link_alive`] or [`Members::handle_link_failed`]; none counts as failed.
@@ -245,9 +249,6 @@ struct Flags {
     open_all: bool,
 }
 
-mod inputs;
-mod outputs;
-
 impl<S: AsRef<[Peer]> + AsMut<[Peer]>> Members<S> {
     /// The members as `identity` sees them, before it has a connection to the bus. At most [`NODES_MAX`] slots of `peers`
     /// are used.
@@ -398,6 +399,6 @@ impl<S: AsRef<[Peer]> + AsMut<[Peer]>> Members<S> {
         hello.wants_answer = self.wants_answer;
         (hello.sessions, hello.sent_all) = (self.sessions, self.sent_all);
         let counts = self.slots().iter().filter_map(|peer| peer.known.as_ref());
-        hello.write(counts.map(|known| (known.identity.incarnation, known.sent)), out)
+        hello.encode_with(counts.map(|known| (known.identity.incarnation, known.sent)), out)
     }
 }

@@ -1,7 +1,7 @@
 //! The outputs and timers of [`Members`].
 
 use super::peer::{Known, Peer};
-use super::{Action, Event, Members, NodeId, NodeState, State};
+use super::{Action, Event, Members, NodeId, NodeState, State, Timing};
 use crate::time::Instant;
 
 impl<S: AsRef<[Peer]> + AsMut<[Peer]>> Members<S> {
@@ -124,11 +124,16 @@ impl<S: AsRef<[Peer]> + AsMut<[Peer]>> Members<S> {
                 self.free(slot);
                 continue;
             }
-            known.direct.handle_timeout(now);
-            known.all.handle_timeout(now);
+            known.direct.handle_timeout(timing.settle_ms, now);
+            known.all.handle_timeout(timing.settle_ms, now);
             if known.pinging.is_some_and(|deadline| deadline <= now) {
-                known.wants_ping = false;
-                known.handle_failed(&bus, &timing, now);
+                if known.wants_ping || deadline_is_old(known, &timing, now) {
+                    // This node was stopped: the answer may wait to be read.
+                    known.pinging = None;
+                    known.ping(&timing, now);
+                } else {
+                    known.handle_failed(&bus, &timing, now);
+                }
             }
             if known.asking.is_some_and(|deadline| deadline <= now) {
                 (known.asking, known.wants_ask) = (None, false);
@@ -156,6 +161,11 @@ impl<S: AsRef<[Peer]> + AsMut<[Peer]>> Members<S> {
     }
 }
 
+/// Whether a ping's deadline has passed by more than the timeout: this node itself was stopped.
+fn deadline_is_old(known: &Known, timing: &Timing, now: Instant) -> bool {
+    known.pinging.is_some_and(|deadline| deadline.after(timing.link_timeout_ms) <= now)
+}
+
 /// The next event of a node.
 fn news(known: &mut Known, id: NodeId, up: bool) -> Option<Event> {
     let state = known.state();
@@ -173,6 +183,6 @@ fn news(known: &mut Known, id: NodeId, up: bool) -> Option<Event> {
         known.told_open = true;
         return Some(Event::BusOpen(id));
     }
-    let count = known.direct.take_lost() + known.all.take_lost();
+    let count = known.direct.take_lost().saturating_add(known.all.take_lost());
     (count > 0).then_some(Event::MessagesLost { node: id, count })
 }

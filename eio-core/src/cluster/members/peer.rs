@@ -30,13 +30,15 @@ pub(super) struct Known {
     pub(super) identity: Identity,
     pub(super) said: State,
     pub(super) sessions: u32,
-    /// The last hello, or the last request that the node sent over a link of its own.
+    /// The last sign of life: a hello, or anything over a link.
     pub(super) heard: Instant,
     /// It has said hello since the bus is up.
     pub(super) greeted: bool,
     /// The bus reported that no node receives messages to this one.
     pub(super) gone: bool,
     pub(super) link: Link,
+    /// When the last link failed.
+    failed_at: Instant,
     /// No sign of life from the bus, and none from a link.
     pub(super) lost: bool,
     pub(super) lost_at: Instant,
@@ -70,6 +72,7 @@ impl Known {
             greeted: false,
             gone: false,
             link: Link::Untried,
+            failed_at: now,
             lost: false,
             lost_at: now,
             told: None,
@@ -97,7 +100,7 @@ impl Known {
         self.identity = hello.identity.clone();
         (self.said, self.sessions) = (hello.state, hello.sessions);
         (self.heard, self.greeted) = (now, true);
-        (self.gone, self.asking, self.wants_ask) = (false, None, false);
+        self.gone = false;
         if let Some(sent) = hello.sent_to(here) {
             self.direct.handle_count(sent, timing.settle_ms, now);
         }
@@ -105,14 +108,15 @@ impl Known {
         if hello.state == State::Left {
             self.lose(now);
         } else if self.lost {
-            // It is back: whether links to it work is not known.
+            // It is back, or this hello was late and a ping shows that it is not.
             (self.lost, self.link, self.pinging) = (false, Link::Untried, None);
+            self.ping(timing, now);
         }
     }
 
     /// A dial or a ping failed.
     pub(super) fn handle_failed(&mut self, bus: &Bus, timing: &Timing, now: Instant) {
-        self.link = Link::Failed;
+        (self.link, self.failed_at) = (Link::Failed, now);
         if self.wants_ping {
             // This was an older attempt. The ping decides.
             return;
@@ -127,13 +131,40 @@ impl Known {
         }
     }
 
-    pub(super) fn handle_no_responders(&mut self, bus: &Bus, now: Instant) {
-        if self.asking.take().is_none() || bus.up_since.is_none() {
+    pub(super) fn handle_alive(&mut self, timing: &Timing, now: Instant) {
+        (self.link, self.lost) = (Link::Alive, false);
+        (self.heard, self.gone) = (now, false);
+        if !self.wants_ping {
+            self.pinging = None;
+            self.next_ping = now.after(timing.heartbeat_ms);
+        }
+    }
+
+    pub(super) fn handle_broken(&mut self, bus: &Bus, timing: &Timing, now: Instant) {
+        // The answers to an earlier question or ping may be of the time before. Many links break at once: one question
+        // and one ping in each millisecond are enough.
+        let fresh = Some(now.after(timing.link_timeout_ms));
+        if self.asking != fresh {
+            self.asking = None;
+            self.ask(bus, timing, now);
+        }
+        if self.pinging != fresh {
+            self.pinging = None;
+            self.ping(timing, now);
+        }
+    }
+
+    pub(super) fn handle_no_responders(&mut self, bus: &Bus, timing: &Timing, now: Instant) {
+        let Some(deadline) = self.asking.take().filter(|_| bus.up_since.is_some()) else { return };
+        self.gone = true;
+        if self.link != Link::Failed || self.pinging.is_some() {
             return;
         }
-        self.gone = true;
-        if self.link == Link::Failed && self.pinging.is_none() && !self.wants_ping {
+        // The link counts if it failed after the question was asked.
+        if self.failed_at.after(timing.link_timeout_ms) >= deadline {
             self.lose(now);
+        } else {
+            self.ping(timing, now);
         }
     }
 
@@ -185,10 +216,15 @@ impl Known {
         if self.pinging.is_some() || self.has_left() {
             return None;
         }
-        if self.lost || self.gone || self.link == Link::Failed {
-            return Some(self.next_ping);
+        let deadline = bus.deadline(self, timing);
+        match self.link {
+            _ if self.lost || self.gone => Some(self.next_ping),
+            // The first ping after the deadline decides, so it does not wait.
+            Link::Failed => {
+                Some(deadline.map_or(self.next_ping, |deadline| deadline.min(self.next_ping)))
+            }
+            _ => deadline.map(|deadline| deadline.max(self.next_ping)),
         }
-        bus.deadline(self, timing).map(|deadline| deadline.max(self.next_ping))
     }
 
     /// When the slot of a lost node is free.

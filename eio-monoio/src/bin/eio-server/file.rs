@@ -26,7 +26,10 @@ fn parse(path: &Path, text: &str) -> (Given, Vec<String>) {
         Ok(table) => table,
         Err(error) => {
             let at = error.span().map_or(0, |span| span.start);
-            return (given, vec![format!("{}: {}", place(at), error.message())]);
+            let shown = text.lines().nth(line(at) - 1).unwrap_or_default().trim();
+            let problem = error.message();
+            let hint = "a line is `name = value`, with quotes around text";
+            return (given, vec![format!("{}: {problem} in {shown:?}; {hint}", place(at))]);
         }
     };
     for (key, value) in table.get_ref() {
@@ -125,8 +128,12 @@ mod tests {
             errors("workers = 1.5\n"),
             ["f.toml:1: workers: is neither text nor a whole number (range: 1 to 1024)"]
         );
-        let syntax = errors("workers = 1\nworkers 2\n");
-        assert!(syntax[0].starts_with("f.toml:2: "), "{syntax:?}");
+        assert_eq!(
+            errors("workers = 1\nadmin = 127.0.0.1:9600\n"),
+            [
+                r#"f.toml:2: invalid float, expected nothing in "admin = 127.0.0.1:9600"; a line is `name = value`, with quotes around text"#
+            ]
+        );
         let twice = errors("workers = 1\nworkers = 2\n");
         assert!(twice[0].starts_with("f.toml:2: "), "{twice:?}");
     }

@@ -54,6 +54,11 @@ impl fmt::Display for Listen {
 }
 
 impl Listen {
+    /// Whether the kernel chooses a port.
+    pub(crate) fn has_free_port(&self) -> bool {
+        matches!(self, Self::Tcp(address) if address.ends_with(":0"))
+    }
+
     /// Checks that a host name has an address, without listening there.
     pub(crate) fn check(&self) -> io::Result<()> {
         if let Self::Tcp(address) = self

@@ -89,7 +89,11 @@ fn check(settings: &Settings) -> ExitCode {
 /// Names the option that an error of the operating system is about.
 fn of(option: &str, error: ServeError) -> ServeError {
     match error {
-        ServeError::Io(error) => io::Error::new(error.kind(), format!("{option}: {error}")).into(),
+        ServeError::Io(error) => {
+            let text = error.to_string();
+            let option = if text.starts_with("no io_uring") { "driver" } else { option };
+            io::Error::new(error.kind(), format!("{option}: {text}")).into()
+        }
         error => error,
     }
 }
@@ -115,6 +119,10 @@ fn serve(settings: Settings, tls: Option<Tls>) -> Result<(), ServeError> {
     let ended = running.join();
     // It answers to the end: the process is alive, and not ready.
     drop(admin);
+    match &ended {
+        Ok(()) => tracing::info!("the server has ended"),
+        Err(error) => tracing::error!(%error, "the server has ended"),
+    }
     ended
 }
 

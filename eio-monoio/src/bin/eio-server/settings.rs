@@ -53,6 +53,17 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Whether the two addresses cannot both be listened on.
+    fn admin_is_listen(&self) -> bool {
+        match &self.admin {
+            // The service manager divides its sockets by name.
+            None | Some(Listen::Inherited) => false,
+            Some(admin) => *admin == self.listen && !admin.has_free_port(),
+        }
+    }
+}
+
 /// The options of TLS, of which some need others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TlsFiles {
@@ -151,6 +162,11 @@ impl Given {
                     continue;
                 }
             };
+            if settings.admin_is_listen() {
+                errors.push(self.line("admin", "is the address of listen"));
+                wrong.insert("admin");
+                continue;
+            }
             let checked = settings.config.check();
             let checked = checked.and_then(|()| tls.as_ref().map_or(Ok(()), Tls::check));
             let Err(error) = checked else {

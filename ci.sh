@@ -39,7 +39,7 @@ features() {
   for combination in $(powerset std defmt cluster); do cargo check -q -p eio-core --features "$combination"; done
   for combination in $(powerset tls json nats); do cargo check -q -p eio-monoio --features "$combination"; done
   cargo check -q -p eio-monoio --features server-bin --bin eio-server
-  for combination in $(powerset embassy-net edge-nal log defmt); do
+  for combination in $(powerset embassy-net,dns edge-nal log defmt) embassy-net embassy-net,ipv6 embassy-net,dns,ipv6; do
     cargo check -q -p eio-embassy --features "$combination"
   done
 }
@@ -127,7 +127,8 @@ cluster() {
 # The core and the microcontroller client build for a Cortex-M0+ without std.
 no_std() { ./eio-embassy/ci/firmware.py no-std; }
 
-# Firmware with the client on an emulated Cortex-M, against our server and engine.io from npm.
+# Firmware with the client on an emulated Cortex-M, against our server, engine.io from npm and python-engineio, and over a
+# wire that loses frames. Under two minutes; scenarios that wait run next to the others.
 qemu() { ./eio-embassy/ci/firmware.py qemu; }
 
 # The client's size in flash and RAM, against limits.
@@ -146,8 +147,9 @@ mcu_boards() {
 # for Rust 1.95: another compiler inlines differently, so the same call has another name.
 mcu_panics() { ./eio-embassy/ci/firmware.py panics; }
 
-# Not in `all`: half an hour of traffic on the emulated Cortex-M, with twenty restarts of the server.
-mcu_soak() { ./eio-embassy/ci/firmware.py qemu 'ours soak' --soak "${SOAK:-1800}"; }
+# Not in `all`: half an hour of traffic on the emulated Cortex-M, with twenty restarts of the server; the same with a loss of
+# the access point each minute; sensors of each client; lossy wires with each server.
+mcu_soak() { ./eio-embassy/ci/firmware.py qemu 'ours (soak|radio|sensor)|lossy' --soak "${SOAK:-1800}"; }
 
 # Every crate can be packaged, and builds from its package.
 package() {
@@ -310,7 +312,7 @@ operations() {
 }
 
 # The jobs of CI for each commit.
-ALL=(fmt prose links clippy docs features test schedules tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_boards package examples apps operations)
+ALL=(fmt prose links clippy docs features test schedules tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_boards package examples apps)
 
 all() {
   local job
@@ -319,6 +321,9 @@ all() {
     "$job"
   done
 }
+
+# Last, because it builds the library with other features.
+ALL+=(operations)
 
 # The names of the jobs of `all` as JSON, for the matrix of .github/workflows/ci.yml.
 list() {

@@ -4,15 +4,19 @@ The text between the blocks (method, limits, analysis) is written by hand in BEN
 """
 
 import json
+import random
 import re
 import statistics
 
 # Floors are not Engine.IO servers: they do the least that the same traffic needs. All other servers are peers.
-FLOORS = ("fastwebsockets", "tcp-echo-monoio", "tcp-echo-tokio", "http-hello-monoio", "sends-tokio")
+FLOORS = ("fastwebsockets", "tokio-websockets", "bun-websocket", "ws-floor-epoll", "ws-floor-ring", "tcp-echo-monoio",
+          "tcp-echo-tokio", "http-hello-monoio", "sends-tokio")
 OURS = ("eio", "eio-epoll", "eio-room", "eio-epoll-room", "eio-workers-1", "eio-workers-2", "eio-workers-4")
 
 TITLES = {
     "ws-echo-1": "WebSocket echo, 64 connections, 1 in flight, 32 B",
+    "ws-echo-c2": "WebSocket echo, 2 connections, 1 in flight, 32 B",
+    "ws-echo-c8": "WebSocket echo, 8 connections, 1 in flight, 32 B",
     "ws-echo-16": "WebSocket echo, 64 connections, 16 in flight, 32 B",
     "ws-echo-1k": "WebSocket echo, 256 connections, 1 KB",
     "ws-echo-64k": "WebSocket echo, 16 connections, 64 KB",
@@ -87,11 +91,13 @@ def run(setting, root):
 
 def versions(compare):
     """The versions of the peers in their lock files."""
+    bun = json.loads((compare / "bun/package-lock.json").read_text())["packages"]
     rust = dict(re.findall(r'name = "([^"]+)"\nversion = "([^"]+)"', (compare / "peers/Cargo.lock").read_text()))
     node = json.loads((compare / "node/package-lock.json").read_text())["packages"]
     python = dict(re.findall(r"^([a-z-]+)==([^ ;\\]+)", (compare / "python/requirements.txt").read_text(), re.M))
-    named = [f"{name} {rust[name]}" for name in ("engineioxide", "fastwebsockets", "monoio")]
+    named = [f"{name} {rust[name]}" for name in ("engineioxide", "fastwebsockets", "tokio-websockets", "monoio")]
     named.append(f"engine.io {node['node_modules/engine.io']['version']}")
+    named += [f"{name} {bun[f'node_modules/{name}']['version']}" for name in ("bun", "@socket.io/bun-engine")]
     named += [f"{name} {python[name]}" for name in ("python-engineio", "uvicorn")]
     return ", ".join(named)
 
@@ -127,12 +133,11 @@ def goals(tests):
             continue
         rivals = [(rows[rival_of[what]], factor(test, rival_of[what])) for _, what in wanted]
         of_medians = [median(ours, CPU) / (median(runs, CPU) * times) for runs, times in rivals]
-        by_round = [statistics.median(own[CPU] / (other[CPU] * times) for own in ours for other in runs
-                                      if own["round"] == other["round"]) for runs, times in rivals]
-        met = [ratio <= goal + 0.005 for ratio, (goal, _) in zip(of_medians, wanted)]
+        rounds = [by_round(ours, runs, times) for runs, times in rivals]
+        met = [each is not None and each[0] <= goal + 0.005 for each, (goal, _) in zip(rounds, wanted)]
         lines.append(f"| {TITLES[test]} | {', '.join(f'{goal:.2f} x {what}' for goal, what in wanted)}"
                      f" | {', '.join(f'{ratio:.2f}' for ratio in of_medians)}"
-                     f" | {', '.join(f'{ratio:.2f}' for ratio in by_round)}"
+                     f" | {', '.join(interval(each) for each in rounds)}"
                      f" | {', '.join('met' if good else '**not met**' for good in met)} |")
     for test, goal in MEMORY_GOALS.items():
         runs = [one for one in tests.get(test, {}).get("eio", []) if "fatal" not in one]
@@ -145,6 +150,17 @@ def goals(tests):
 
 def median(runs, key):
     return statistics.median([one.get(key) or 0 for one in runs])
+
+
+def by_round(ours, theirs, factor=1):
+    """The median of the ratios of runs of the same round, and the interval of 90 % of its bootstrap samples."""
+    ratios = [own[CPU] / (other[CPU] * factor) for own in ours for other in theirs
+              if own["round"] == other["round"] and own.get(CPU) and other.get(CPU)]
+    if not ratios:
+        return None
+    chance = random.Random(1)
+    samples = sorted(statistics.median(chance.choices(ratios, k=len(ratios))) for _ in range(2000))
+    return statistics.median(ratios), samples[100], samples[1899]
 
 
 def least(runs, key):
@@ -172,6 +188,10 @@ def cheapest(test, rows):
     return min(peers, key=peers.get, default=None)
 
 
+def interval(ratios):
+    return f"{ratios[0]:.2f} [{ratios[1]:.2f}-{ratios[2]:.2f}]" if ratios else "-"
+
+
 def ratio(test, name, rows, floors):
     cells = []
     for of in (median, least):
@@ -183,16 +203,18 @@ def ratio(test, name, rows, floors):
 
 def table(test, rows):
     lines = [
-        "| server | runs | CPU µs, median (min-max) | x peer | x floor | system share | per second"
+        "| server | runs | CPU µs, median (min-max) | eio x this, by round | x peer | x floor | system share | per second"
         " | core of server, of generator | p50 / p99 / p99.9 µs | errors, lost |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
+    ours = rows.get("eio") or rows.get("eio-room") or []
     for name, runs in rows.items():
         most = max(one.get(CPU) or 0 for one in runs)
         shown = f"**{name}**" if name in OURS else name
         digits = 3 if median(runs, CPU) < 2 else 2
         lines.append(
             f"| {shown} | {len(runs)} | {median(runs, CPU):.{digits}f} ({least(runs, CPU):.{digits}f}-{most:.{digits}f})"
+            f" | {'-' if runs is ours else interval(by_round(ours, runs, factor(test, name)))}"
             f" | {ratio(test, name, rows, False)} | {ratio(test, name, rows, True)}"
             f" | {median(runs, 'server_system_share'):.2f} | {median(runs, 'per_second'):,.0f}"
             f" | {median(runs, 'server_core'):.2f}, {median(runs, 'load_core'):.2f}"

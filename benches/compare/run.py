@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Measures eio, its peers and floors, and writes BENCHMARKS.md, the plots, and the table in README.md.
 
-    benches/compare/run.py                  everything (about two hours)
+    benches/compare/run.py                  everything (several hours)
     benches/compare/run.py --quick          three rounds of a second, the peers in Rust only
     benches/compare/run.py --tests ws-echo-1,connect-ws --servers eio,engineioxide --output /tmp/part
     benches/compare/run.py --write          writes the report of the last results again
 
 Every server has one thread and one core, the load generator another core. Servers alternate: a round runs each server
-once, every second round in reverse order, so that rows next to each other were measured next to each other. A test
-leaves out the servers that do not speak its protocol (a TCP echo in a polling test). Servers are stopped by process id.
+once, in a new process, every second round in reverse order, so that rows next to each other were measured next to each
+other. CPU time is the scheduler's, in nanoseconds. A test leaves out the servers that do not speak its protocol (a TCP
+echo in a polling test). Servers are stopped by process id.
 """
 
 import argparse
@@ -30,6 +31,16 @@ import report
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SYSTEM = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Lazy:
+    """A part of a command that is known after the build."""
+
+    def __init__(self, find):
+        self.find = find
+
+    def __str__(self):
+        return str(self.find())
 
 
 class Server:
@@ -57,6 +68,17 @@ def npm():
     subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=HERE / "node", check=True)
 
 
+def bun():
+    # The package's binary comes with it: no script of a package runs.
+    command = ["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
+    subprocess.run(command, cwd=HERE / "bun", check=True)
+
+
+def bun_binary():
+    """The binary of this machine in the packages that npm installed."""
+    return next(iter(sorted((HERE / "bun/node_modules/@oven").glob("bun-linux-*/bin/bun"))), "bun")
+
+
 def pip():
     if not (HERE / "python/venv").exists():
         subprocess.run([sys.executable, "-m", "venv", HERE / "python/venv"], check=True)
@@ -77,14 +99,21 @@ def servers():
     room = [ours / "examples/broadcast", "127.0.0.1:{port}"]
     rooms = built(ROOT, "-p", "eio-benches", "--example", "broadcast")
     python = [HERE / "python/venv/bin/python", HERE / "python/server.py", "{port}"]
+    bun_server = [Lazy(bun_binary), HERE / "bun/server.js", "{port}"]
     return {
         "eio": Server("eio", [*eio, "io-uring"], example),
         "eio-epoll": Server("eio", [*eio, "epoll"], example),
         "engineioxide": Server("eio", [peers / "engineioxide", "{port}", "1"], peer),
         "engine.io": Server("eio", ["node", HERE / "node/server.js", "{port}"], npm, slow=True),
+        "bun-engine": Server("eio", bun_server, bun),
         "python-engineio-asgi": Server("eio", [*python, "asgi"], pip, slow=True),
         "python-engineio-aiohttp": Server("eio", [*python, "aiohttp"], pip, slow=True),
         "fastwebsockets": Server("ws", [peers / "fastwebsockets", "{port}"], peer),
+        "tokio-websockets": Server("ws", [peers / "tokio-websockets", "{port}"], peer),
+        # The server of Bun is uWebSockets; the handler is JavaScript.
+        "bun-websocket": Server("ws", [*bun_server, "websocket"], bun),
+        "ws-floor-epoll": Server("ws", [peers / "ws-floor", "{port}", "epoll"], peer),
+        "ws-floor-ring": Server("ws", [peers / "ws-floor", "{port}", "ring"], peer),
         "tcp-echo-monoio": Server("tcp", [peers / "monoio-tcp-echo", "{port}"], peer),
         "tcp-echo-tokio": Server("tcp", [peers / "tokio-tcp-echo", "{port}"], peer),
         "http-hello-monoio": Server("http", [peers / "monoio-http-hello", "{port}"], peer),
@@ -103,6 +132,8 @@ ECHO = {"eio": "ws-echo", "ws": "raw-ws-echo", "tcp": "tcp-echo"}
 # By name: the mode of eio-load for each kind of server, and its arguments.
 TESTS = {
     "ws-echo-1": (ECHO, "--connections 64 --size 32"),
+    "ws-echo-c2": (ECHO, "--connections 2 --size 32"),
+    "ws-echo-c8": (ECHO, "--connections 8 --size 32"),
     "ws-echo-16": (ECHO, "--connections 64 --in-flight 16 --size 32"),
     "ws-echo-1k": (ECHO, "--connections 256 --size 1024"),
     "ws-echo-64k": (ECHO, "--connections 16 --size 65536"),
@@ -114,9 +145,9 @@ TESTS = {
     "broadcast": ({"room": "broadcast"}, "--connections 1000 --size 64"),
     # About half the rate of the cheapest peer; operations begin on schedule.
     "open-loop": (ECHO, "--connections 64 --size 32 --rate 75000"),
-    "rate-64": ({"eio": "ws-echo"}, "--connections 64 --size 32 --rate 30000"),
-    "rate-1000": ({"eio": "ws-echo"}, "--connections 1000 --size 32 --rate 30000"),
-    "rate-10000": ({"eio": "ws-echo"}, "--connections 10000 --size 32 --rate 30000"),
+    "rate-64": (ECHO, "--connections 64 --size 32 --rate 30000"),
+    "rate-1000": (ECHO, "--connections 1000 --size 32 --rate 30000"),
+    "rate-10000": (ECHO, "--connections 10000 --size 32 --rate 30000"),
     "workers": ({"workers": "polling-echo"}, "--connections 64 --size 32"),
     "mixed": ({"eio": "mixed"}, "--connections 64 --size 32 --idle 5000"),
     "idle-ws": ({"eio": "idle", "ws": "idle-raw"}, "--connections 5000"),
@@ -175,7 +206,8 @@ def one(test, server, running, options):
         command[command.index("--connections") + 1] = "128"
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        return json.loads(done.stdout.splitlines()[-1])
+        result = json.loads(done.stdout.splitlines()[-1])
+        return result if is_idle(test) or result.get("operations") else {"fatal": "no operation completed"}
     except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
         return {"fatal": repr(error)}
 
@@ -186,36 +218,25 @@ def measure(options, out):
     built(ROOT, "-p", "eio-benches", "--bin", "eio-load")()
     for build in dict.fromkeys(server.build for server in chosen.values()):
         build()
-    running = {}
     with open(HERE / "servers.log", "ab") as log:
-        def record(test, name, server, at, round_number):
-            result = one(test, server, at, options)
-            result = {"test": test, "server": name, "round": round_number, "load": os.getloadavg()[0], **result}
-            out.write(json.dumps(result) + "\n")
-            out.flush()
-            shown = result.get("server_cpu_us_per_op", result.get("rss_per_session", result.get("fatal")))
-            print(f"{test:18} {round_number:2} {name:24} {shown}", flush=True)
-
-        try:
-            for test in options.tests.split(","):
-                here = [name for name in chosen if chosen[name].kind in TESTS[test][0]]
-                for round_number in range(1 if is_idle(test) else options.rounds):
-                    for name in here if round_number % 2 == 0 else here[::-1]:
-                        server = chosen[name]
-                        if server.slow and (round_number >= options.slow_rounds or test in FAST):
-                            continue
-                        if is_idle(test):
-                            # A new process, so that its memory is that of the idle sessions only.
-                            fresh = Running(name, server, options.server_core, log)
-                            record(test, name, server, fresh, round_number)
-                            fresh.stop()
-                        else:
-                            if name not in running:
-                                running[name] = Running(name, server, options.server_core, log)
-                            record(test, name, server, running[name], round_number)
-        finally:
-            for each in running.values():
-                each.stop()
+        for test in options.tests.split(","):
+            here = [name for name in chosen if chosen[name].kind in TESTS[test][0]]
+            for round_number in range(1 if is_idle(test) else options.rounds):
+                for name in here if round_number % 2 == 0 else here[::-1]:
+                    server = chosen[name]
+                    if server.slow and (round_number >= options.slow_rounds or test in FAST):
+                        continue
+                    # Each round has a new process: one that starts badly placed in memory is not measured in all.
+                    running = Running(name, server, options.server_core, log)
+                    try:
+                        result = one(test, server, running, options)
+                    finally:
+                        running.stop()
+                    result = {"test": test, "server": name, "round": round_number, "load": os.getloadavg()[0], **result}
+                    out.write(json.dumps(result) + "\n")
+                    out.flush()
+                    shown = result.get("server_cpu_us_per_op", result.get("rss_per_session", result.get("fatal")))
+                    print(f"{test:18} {round_number:2} {name:24} {shown}", flush=True)
 
 
 def first_line(*command):
@@ -241,10 +262,10 @@ def machine():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--slow-rounds", type=int, default=3, help="rounds of the servers in Node and Python")
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--warmup", type=float, default=1)
+    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--warmup", type=float, default=0.5)
     parser.add_argument("--server-core", default="0")
     parser.add_argument("--load-core", default="1")
     parser.add_argument("--tests", default=",".join(TESTS))

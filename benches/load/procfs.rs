@@ -5,26 +5,44 @@ use std::fs;
 /// CPU seconds of a process and its threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cpu {
-    pub(crate) user: f64,
-    pub(crate) system: f64,
+    /// By the scheduler, in steps of a nanosecond.
+    total: f64,
+    /// By the timer interrupt, in steps of 10 ms: for their ratio only.
+    user: f64,
+    system: f64,
 }
 
 impl Cpu {
-    /// `process` is a process id or `self`. The kernel counts in steps of 10 ms.
+    /// `process` is a process id or `self`.
     pub(crate) fn of(process: &str) -> Option<Self> {
-        /// `USER_HZ`: constant on every architecture that eio runs on.
-        const TICKS: f64 = 100.0;
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
         // The process name before it may contain parentheses and spaces.
         let (_, fields) = stat.rsplit_once(") ")?;
         let mut fields = fields.split(' ').skip(11);
-        let mut seconds = || Some(fields.next()?.parse::<f64>().ok()? / TICKS);
-        Some(Self { user: seconds()?, system: seconds()? })
+        let mut ticks = || fields.next()?.parse::<f64>().ok();
+        Some(Self { user: ticks()?, system: ticks()?, total: scheduled(process)? })
     }
 
     pub(crate) fn sum(self) -> f64 {
-        self.user + self.system
+        self.total
     }
+
+    /// The share of the kernel in the time since `earlier`.
+    pub(crate) fn system_share(self, earlier: Self) -> f64 {
+        let (user, system) = (self.user - earlier.user, self.system - earlier.system);
+        system / (user + system)
+    }
+}
+
+/// Seconds for which the threads of a process ran. A thread that has ended no longer counts.
+fn scheduled(process: &str) -> Option<f64> {
+    let mut nanoseconds = 0;
+    for task in fs::read_dir(format!("/proc/{process}/task")).ok()? {
+        // The thread may end before its file is read.
+        let Ok(stat) = fs::read_to_string(task.ok()?.path().join("schedstat")) else { continue };
+        nanoseconds += stat.split(' ').next()?.parse::<u64>().ok()?;
+    }
+    Some(nanoseconds as f64 / 1e9)
 }
 
 /// Resident memory of a process in bytes.

@@ -211,12 +211,11 @@ impl Window {
             report = report.float("rate", rate, 0);
         }
         if self.args.pid.is_some() {
-            let (all, system) =
-                (b.server.sum() - a.server.sum(), b.server.system - a.server.system);
+            let all = b.server.sum() - a.server.sum();
             report = report
                 .float("server_core", all / seconds, 3)
                 .float("server_cpu_us_per_op", all * 1e6 / operations, 3)
-                .float("server_system_share", system / all, 3);
+                .float("server_system_share", b.server.system_share(a.server), 3);
         }
         if self.errors > 0 {
             report = report.text("first_error", &self.first_error);

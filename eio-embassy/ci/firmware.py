@@ -5,7 +5,6 @@ import argparse
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,8 +16,10 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 
 import binary
-from helpers import (CI, CORTEX_M0, EXAMPLES, ROOT, TARGET, WORK, Failure, Process, build, free_port, modules, need, passed,
-                     sensor_server, serve)
+import emulator
+from emulator import SERVERS, build_for_qemu
+from helpers import (CI, CORTEX_M0, EXAMPLES, ROOT, TARGET, WORK, Failure, Process, build, compiler, free_port, modules, need,
+                     passed, sensor_server, serve)
 
 # Limits in bytes. The buffers that the firmware `size` lends to the client are not part of the client.
 LENT = 2048
@@ -26,8 +27,11 @@ CLIENT_FLASH_MAX = int(os.environ.get("CLIENT_FLASH_MAX", 25_600))
 CLIENT_RAM_MAX = 1_536
 FLASH_MAX = 98_304
 RAM_MAX = 20_480
-
-SERVERS = ("ours", "npm")
+# Three clients, of which firmware has one.
+POLLING_FLASH_MAX = 131_072
+POLLING_RAM_MAX = 28_672
+# The difference for firmware that knows its server by address.
+DNS_FLASH_MIN = 4_096
 
 
 def no_std(_):
@@ -46,39 +50,38 @@ def compile_boards(_):
     passed("ESP32-C3 with Wi-Fi")
 
 
-def build_for_qemu(*binaries, features=None):
-    only = [] if features is None else ["--no-default-features", "--features", features]
-    bins = [word for name in binaries for word in ("--bin", name)]
-    return build(EXAMPLES / "qemu", CORTEX_M0, "--locked", *bins, *only)
-
-
 # Size
 
 
 def sized_firmware(directory):
-    """The firmware `size` with the client and without, in `directory`. Panic messages and their formatting are left out, as
-    in firmware without a console."""
-    for name, features in (("with", "client"), ("bare", "")):
+    """The firmware `size` with the client, without, and with the client and DNS, in `directory`. Panic messages and their
+    formatting are left out, as in firmware without a console."""
+    for name, features in (("with", "client"), ("bare", ""), ("dns", "client,dns")):
         shutil.copy(build_for_qemu("size", features=features) / "size", directory / name)
-    return directory / "with", directory / "bare"
+    return directory / "with", directory / "bare", directory / "dns"
 
 
 def size(arguments):
     """Measures flash and RAM of the client and of the whole test firmware, and compares them with the limits."""
     need("size", "binutils")
     with tempfile.TemporaryDirectory() as directory:
-        with_client, bare = sized_firmware(Path(directory))
+        with_client, bare, with_dns = sized_firmware(Path(directory))
         with_flash, with_ram = binary.flash_and_ram(with_client)
         bare_flash, bare_ram = binary.flash_and_ram(bare)
-        whole_flash, whole_ram = binary.flash_and_ram(build_for_qemu("firmware", features="client") / "firmware")
+        dns_flash, dns_ram = binary.flash_and_ram(with_dns)
+        whole = build_for_qemu("firmware", "polling", features="client")
+        whole_flash, whole_ram = binary.flash_and_ram(whole / "firmware")
+        polling_flash, polling_ram = binary.flash_and_ram(whole / "polling")
         client_flash, client_ram = with_flash - bare_flash, with_ram - bare_ram - LENT
         table = "\n".join((
-            "| thumbv6m, opt-level s, fat LTO | flash | RAM |",
+            f"| thumbv6m, opt-level s, fat LTO, {compiler(CORTEX_M0).split(' (')[0]} | flash | RAM |",
             "|---|---|---|",
             f"| the client alone, WebSocket only | {client_flash} | {client_ram} |",
             f"| the buffers lent to it | | {LENT} |",
-            f"| firmware with it: embassy-net (TCP, DHCP, DNS), network card | {with_flash} | {with_ram} |",
-            f"| the firmware of `firmware.py qemu`: the same with seven scenarios | {whole_flash} | {whole_ram} |",
+            f"| firmware with it: embassy-net (TCP, DHCP), network card | {with_flash} | {with_ram} |",
+            f"| the same with the feature `dns` | {dns_flash} | {dns_ram} |",
+            f"| the firmware of `firmware.py qemu`: the scenarios of a WebSocket | {whole_flash} | {whole_ram} |",
+            f"| its other firmware: polling, and both kinds of upgrade | {polling_flash} | {polling_ram} |",
         ))
         print(table)
         if arguments.write:
@@ -91,6 +94,9 @@ def size(arguments):
         ("RAM of the client", client_ram, CLIENT_RAM_MAX),
         ("flash of the whole firmware", whole_flash, FLASH_MAX),
         ("RAM of the whole firmware", whole_ram, RAM_MAX),
+        ("flash of the firmware `polling`", polling_flash, POLLING_FLASH_MAX),
+        ("RAM of the firmware `polling`", polling_ram, POLLING_RAM_MAX),
+        ("flash without DNS", with_flash, dns_flash - DNS_FLASH_MIN),
     )
     exceeded = [f"{name}: {bytes_} bytes, more than {limit}" for name, bytes_, limit in limits if bytes_ > limit]
     if exceeded:
@@ -118,7 +124,7 @@ def print_table(table):
     need("size", "binutils")
     binary.need_llvm()
     with tempfile.TemporaryDirectory() as directory:
-        print(table(*sized_firmware(Path(directory))))
+        print(table(*sized_firmware(Path(directory))[:2]))
 
 
 def panics(_):
@@ -158,93 +164,9 @@ def peer(arguments):
     server.wait()
 
 
-class Qemu:
-    """The firmware of examples/qemu on an emulated lm3s6965evb. Its gateway 192.0.2.2 is 127.0.0.1 of this host."""
-
-    def __init__(self):
-        need("qemu-system-arm")
-        self.artifacts = build_for_qemu("firmware", "polling")
-
-    def boot(self, port, scenario, number, seconds=60, firmware="firmware"):
-        arguments = "".join(f",arg={word}" for word in ("firmware", port, scenario, number))
-        command = [
-            "qemu-system-arm", "-M", "lm3s6965evb", "-nographic", "-monitor", "none", "-serial", "none",
-            "-semihosting-config", f"enable=on,target=native{arguments}",
-            "-nic", "user,model=stellaris,net=192.0.2.0/24,host=192.0.2.2", "-kernel", self.artifacts / firmware,
-        ]
-        return Process(command, "guest", seconds, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def with_server(self, kind, name, scenario, number, *, ping_interval_ms=25_000, max_payload=100_000, **options):
-        """Runs one scenario against a running server."""
-        port = free_port()
-        server = serve(kind, port, ping_interval_ms, 20_000, max_payload)
-        self.boot(port, scenario, number, **options).check(f"{kind} {name}")
-        server.stop()
-
-    def gone(self, kind, name, number):
-        """A killed server's host closes the connection at once. A stopped one is as silent as a host without power."""
-        port = free_port()
-        server = serve(kind, port, 1_500, 1_000, 100_000)
-        # The announced interval and timeout, and as much again for a busy machine.
-        guest = self.boot(port, "gone", 5_000, 30)
-        guest.wait_for("open")
-        time.sleep(1)
-        server.child.send_signal(number)
-        guest.check(f"{kind} gone {name}: noticed within pingInterval + pingTimeout")
-        server.stop()
-
-    def restart(self, kind):
-        port = free_port()
-        guest = self.boot(port, "restart", 4)
-        for connection in range(1, 5):
-            time.sleep(0.5)
-            server = serve(kind, port, 500, 20_000, 100_000)
-            guest.wait_for(f"connection {connection}")
-            server.stop()
-        guest.check(f"{kind} restart: connects again, each time")
-
-    def soak(self, kind, seconds):
-        """The server restarts every 85 s."""
-        port = free_port()
-        server = serve(kind, port, 5_000, 3_000, 100_000)
-        # On a busy host the guest's clock is late, because it misses periods of its timer.
-        guest = self.boot(port, "soak", seconds, seconds + seconds // 10 + 60)
-        began, restarts = time.monotonic(), 0
-        while time.monotonic() - began + 85 < seconds:
-            time.sleep(85)
-            server.stop()
-            time.sleep(1)
-            server = serve(kind, port, 5_000, 3_000, 100_000)
-            restarts += 1
-        guest.check(f"{kind} soak: {seconds} s with {restarts} restarts")
-        server.stop()
-
-
 def qemu(arguments):
-    """Boots firmware on an emulated Cortex-M, which talks to our echo server and to engine.io from npm."""
-    machine = Qemu()
-    wanted = re.compile(arguments.scenario).search
-    for kind in SERVERS:
-        if wanted(f"{kind} echo"):
-            name = "echo: 1000 messages of either kind there and back"
-            machine.with_server(kind, name, "echo", 1000, ping_interval_ms=500)
-        for transport in ("polling", "upgrade", "any"):
-            if wanted(f"{kind} {transport}"):
-                name = f"{transport}: 1000 messages there and back"
-                machine.with_server(kind, name, transport, 1000, ping_interval_ms=500, firmware="polling")
-        if wanted(f"{kind} toobig"):
-            machine.with_server(kind, "toobig: beyond the limit of either end", "toobig", 2000, max_payload=2_000)
-        if wanted(f"{kind} refused"):
-            machine.with_server(kind, "refused: reports the status", "refused", 400)
-        for name, number in (("KILL", signal.SIGKILL), ("STOP", signal.SIGSTOP)):
-            if wanted(f"{kind} gone {name}"):
-                machine.gone(kind, name, number)
-        if wanted(f"{kind} restart"):
-            machine.restart(kind)
-        if arguments.soak and wanted(f"{kind} soak"):
-            machine.soak(kind, arguments.soak)
-    if wanted("no-server"):
-        machine.boot(free_port(), "no-server", 0).check("no-server: the connection is refused")
+    """Boots firmware on an emulated Cortex-M, which talks to our echo server, to engine.io from npm and to python-engineio."""
+    emulator.run(arguments.scenario, arguments.soak)
 
 
 def rp2040(_):
@@ -388,7 +310,7 @@ def main():
     added.add_argument("port", type=int)
     added = command("qemu", qemu)
     added.add_argument("scenario", nargs="?", default=".", help="a regular expression, for example 'ours echo'")
-    added.add_argument("--soak", type=int, metavar="SECONDS", help="also run the scenario soak")
+    added.add_argument("--soak", type=int, metavar="SECONDS", help="run the long scenarios, too, for so many seconds")
     command("rp2040", rp2040)
     command("examples", examples)
     arguments = parser.parse_args()

@@ -89,6 +89,11 @@ def has_target(target):
     return installed()
 
 
+def compiler(target):
+    """The compiler that builds for `target`."""
+    return output("rustc" if has_target(target) else "/usr/bin/rustc", "--version").strip()
+
+
 @functools.cache
 def debian_toolchain():
     """Installs Debian's toolchain, and returns a directory that contains `rust-lld`, for PATH."""
@@ -123,7 +128,8 @@ class Process:
 
     def __init__(self, command, name, seconds=None, **options):
         WORK.mkdir(parents=True, exist_ok=True)
-        self.log = WORK / name
+        # A number, because several run at the same time.
+        self.log = WORK / f"{name}-{len(Process.running)}.log"
         self.deadline = None if seconds is None else time.monotonic() + seconds
         with self.log.open("wb") as log:
             options = {"stderr": log, **options}
@@ -223,6 +229,27 @@ def modules(project):
 
 
 @functools.cache
+def python_packages():
+    """A Python with the packages of peer/requirements.txt, installed once for each content of that file."""
+    lock = CI / "peer/requirements.txt"
+    directory = WORK / f"python-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
+    python = directory / "bin/python"
+    if not (directory / "done").exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        try:
+            import ensurepip  # noqa: F401
+        except ImportError:
+            install("python3-venv")
+        subprocess.run([sys.executable, "-m", "venv", directory], stdout=sys.stderr, check=True)
+        # Wheels only: a source distribution runs code and needs a compiler.
+        options = ("--quiet", "--disable-pip-version-check", "--no-input", "--require-hashes", "--only-binary=:all:")
+        command = [python, "-m", "pip", "install", *options, "--requirement", lock]
+        subprocess.run(command, stdout=sys.stderr, check=True)
+        (directory / "done").touch()
+    return python
+
+
+@functools.cache
 def echo_example():
     """The example `echo` of eio-monoio."""
     command = ["cargo", "build", "-q", "--locked", "-p", "eio-monoio", "--example", "echo"]
@@ -230,17 +257,20 @@ def echo_example():
     return TARGET / "debug/examples/echo"
 
 
-def serve(kind, port, ping_interval_ms, ping_timeout_ms, max_payload, *tls):
-    """Starts an echo server on 127.0.0.1: ours (the example of eio-monoio) or npm (engine.io, with TLS if `tls` is files of
-    its key and certificate)."""
+def serve(kind, port, ping_interval_ms, ping_timeout_ms, max_payload, *tls, sink=False):
+    """Starts an echo server on 127.0.0.1: ours (the example of eio-monoio), npm (engine.io, with TLS if `tls` is files of its
+    key and certificate) or python (python-engineio, ASGI). A sink counts messages instead, and answers `count`."""
     figures = [ping_interval_ms, ping_timeout_ms, max_payload]
+    mode = "sink" if sink else "echo"
     if kind == "ours":
         options = ("--ping-interval-ms", "--ping-timeout-ms", "--max-payload")
-        flags = [word for pair in zip(options, figures) for word in pair]
+        flags = [word for pair in zip(options, figures) for word in pair] + ["--sink"] * sink
         command, directory = [echo_example(), "--listen", f"127.0.0.1:{port}", "--workers", 1, *flags], ROOT
+    elif kind == "npm":
+        command, directory = ["node", CI / "peer/echo.mjs", port, *figures, mode, *tls], modules("peer")
     else:
-        command, directory = ["node", CI / "peer/echo.mjs", port, *figures, *tls], modules("peer")
-    server = Process(command, "server", cwd=directory)
+        command, directory = [python_packages(), CI / "peer/echo.py", port, *figures, mode], CI
+    server = Process(command, f"server-{kind}", cwd=directory)
     wait_until_listening(port)
     return server
 

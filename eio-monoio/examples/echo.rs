@@ -4,6 +4,7 @@
 mod log;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::time::Duration;
 
 use clap::Parser;
@@ -64,26 +65,37 @@ struct Options {
     /// Echo the body of requests for other paths, which are answered 404 otherwise
     #[arg(long)]
     echo_http: bool,
+    /// Count the messages of each session instead of echoing them, and answer the text `count` with their number
+    #[arg(long)]
+    sink: bool,
 }
 
 struct Echo {
     echo_http: bool,
+    sink: bool,
 }
 
 impl Handler for Echo {
-    type Session = ();
+    /// The messages that a sink received.
+    type Session = Cell<u32>;
 
-    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
-        Ok(())
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<Cell<u32>, Refusal> {
+        Ok(Cell::new(0))
     }
 
     fn message<'s>(
         &'s self,
-        socket: &Socket<()>,
+        socket: &Socket<Cell<u32>>,
         message: Message<'_>,
     ) -> impl Future<Output = ()> + use<'s> {
         // Never full: the server does not read from a client that does not read its echoes.
-        socket.try_send(message).ok();
+        if !self.sink {
+            socket.try_send(message).ok();
+        } else if message == Message::Text("count") {
+            socket.try_send(socket.data().get().to_string().as_str()).ok();
+        } else {
+            socket.data().set(socket.data().get() + 1);
+        }
         async {}
     }
 
@@ -130,7 +142,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .client_no_context_takeover(alone);
         config = config.per_message_deflate(deflate);
     }
-    let server = Server::new(move || Echo { echo_http: options.echo_http }).config(config);
+    let server = Server::new(move || Echo { echo_http: options.echo_http, sink: options.sink })
+        .config(config);
     let running = match (options.listen.strip_prefix("unix:"), options.listen.as_str()) {
         (Some(path), _) => server.bind_unix(path)?,
         (None, "inherited") => server.listen(Listener::inherited()?)?,

@@ -7,7 +7,6 @@ use core::pin::pin;
 use core::task::Poll;
 
 use embassy_futures::select::{Either, select};
-use embassy_net::dns::DnsQueryType;
 use embassy_net::tcp::{State, TcpReader, TcpSocket, TcpWriter};
 use embassy_net::{IpAddress, IpEndpoint, Stack};
 use embassy_time::{Duration, Instant, Timer};
@@ -16,7 +15,11 @@ use crate::error::{Error, Timeout};
 use crate::net::connector::Connector;
 use crate::poll::poll_once;
 
-/// A [`Connector`] over one TCP socket of embassy-net, with names resolved by its DNS client (A records).
+/// A [`Connector`] over one TCP socket of embassy-net.
+///
+/// It connects to addresses of IPv4; with the feature `ipv6` also to those of IPv6, in brackets; with the feature `dns` to
+/// names, by A records, then (`ipv6`) AAAA records. Without `dns`, a name is [`Error::Resolve`]: the DNS client takes
+/// kilobytes of flash and RAM, which the table of the crate states.
 ///
 /// The buffers of the socket hold bytes in flight, in addition to [`Buffers`](crate::Buffers). 512 bytes each are
 /// enough for a sensor. A receive window smaller than a segment makes both peers wait for each other.
@@ -39,6 +42,7 @@ use crate::poll::poll_once;
 /// }
 /// ```
 pub struct TcpConnector<'d> {
+    #[cfg(feature = "dns")]
     stack: Stack<'d>,
     socket: TcpSocket<'d>,
     timeout: Duration,
@@ -52,7 +56,13 @@ impl<'d> TcpConnector<'d> {
         let mut socket = TcpSocket::new(stack, rx, tx);
         // Messages are small and should be sent at once.
         socket.set_nagle_enabled(false);
-        Self { stack, socket, timeout: Duration::from_secs(10), connecting: None }
+        Self {
+            #[cfg(feature = "dns")]
+            stack,
+            socket,
+            timeout: Duration::from_secs(10),
+            connecting: None,
+        }
     }
 
     /// Time for the name server, and the same time again for the connection.
@@ -66,12 +76,34 @@ impl<'d> TcpConnector<'d> {
     }
 
     async fn resolve(&self, host: &str) -> Result<IpAddress, Error> {
-        let query = self.stack.dns_query(host, DnsQueryType::A);
-        match select(query, Timer::after(self.timeout)).await {
-            Either::First(Ok(addresses)) => addresses.first().copied().ok_or(Error::Resolve),
-            Either::First(Err(_)) => Err(Error::Resolve),
-            Either::Second(()) => Err(Error::TimedOut(Timeout::Resolve)),
+        if let Ok(address) = host.parse() {
+            return Ok(IpAddress::Ipv4(address));
         }
+        #[cfg(feature = "ipv6")]
+        if let Ok(address) = host.parse() {
+            return Ok(IpAddress::Ipv6(address));
+        }
+        #[cfg(feature = "dns")]
+        return match select(self.query(host), Timer::after(self.timeout)).await {
+            Either::First(address) => address.ok_or(Error::Resolve),
+            Either::Second(()) => Err(Error::TimedOut(Timeout::Resolve)),
+        };
+        #[cfg(not(feature = "dns"))]
+        Err(Error::Resolve)
+    }
+
+    /// The first address that a name server knows.
+    #[cfg(feature = "dns")]
+    async fn query(&self, host: &str) -> Option<IpAddress> {
+        use embassy_net::dns::DnsQueryType;
+
+        let addresses = self.stack.dns_query(host, DnsQueryType::A).await;
+        #[cfg(feature = "ipv6")]
+        let addresses = match addresses {
+            Ok(addresses) if !addresses.is_empty() => Ok(addresses),
+            _ => self.stack.dns_query(host, DnsQueryType::Aaaa).await,
+        };
+        addresses.ok()?.first().copied()
     }
 
     /// Waits until the connection is established.

@@ -95,11 +95,12 @@ impl<'b, D: Connector, U: Connector> PollingClient<'b, D, U> {
         machine: PollingMachine<'b>,
         early: Early<'b>,
         (down, up): (&'b mut D, &'b mut U),
-        (host, port): (&'b str, u16),
+        config: &Config<'b>,
         open: Open,
-        close_timeout_ms: u32,
-    ) -> Self {
-        Self { machine, early, down, up, host, port, open, close_timeout_ms }
+    ) -> Result<Self, Error> {
+        let (host, port) = config.address()?;
+        let close_timeout_ms = config.timing.close_timeout_ms;
+        Ok(Self { machine, early, down, up, host, port, open, close_timeout_ms })
     }
 
     /// Receives the next message. Answers pings while it waits.

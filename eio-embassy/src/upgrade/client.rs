@@ -73,30 +73,60 @@ where
     G: FnMut() -> u32,
 {
     let address = config.address()?;
-    let close_timeout_ms = config.timing.close_timeout_ms;
     let opening = Opening::new(config, &mut receive.rx, &mut receive.tx, now())?;
     let opened = opening.drive(down, address).await?;
-    let (machine, open, early) = if opened.open.upgrades.contains(Transport::WebSocket) {
-        let mut upgrade = Upgrade::new(config, opened, &mut send.rx, &mut send.tx, &mut random)?;
-        if upgrade.run(down, up, address, &mut random).await? {
-            let (machine, open, early) = upgrade.into_websocket();
-            let (reader, writer) = up.split();
-            let mut conn = WsConn { machine, reader, writer, random };
-            // The upgrade packet does not wait for the other connection to close.
-            conn.write_now().await;
-            down.close().await;
-            return Ok(AnyClient::WebSocket(Client::resume(conn, open, early, close_timeout_ms)));
-        }
+    if !opened.open.upgrades.contains(Transport::WebSocket) {
+        let post = Exchange::new(&mut send.rx, &mut send.tx);
+        return without_upgrade(opened, post, (down, up), config);
+    }
+    let mut upgrade = Upgrade::new(config, opened, &mut send.rx, &mut send.tx, &mut random)?;
+    if !upgrade.run(down, up, address, &mut random).await? {
         // POSTs use a new connection in place of that of the WebSocket.
         up.close().await;
-        upgrade.into_polling()?
-    } else {
-        let Opened { get, session, open, early } = opened;
-        let post = Exchange::new(&mut send.rx, &mut send.tx);
-        (PollingMachine::resume(config, get, post, session, open.clone(), now())?, open, early)
-    };
-    let client = PollingClient::resume(machine, early, (down, up), address, open, close_timeout_ms);
-    Ok(AnyClient::Polling(client))
+        return not_upgraded(upgrade, (down, up), config);
+    }
+    // The upgrade packet does not wait for the other connection to close.
+    upgrade.write_now(up).await;
+    down.close().await;
+    Ok(upgraded(upgrade, up, config, random))
+}
+
+// Each of these moves a client through temporaries. Not inlined, so that they are not in the stack frame of the task while
+// it waits.
+
+#[inline(never)]
+fn without_upgrade<'b, D: Connector, U: Connector, G>(
+    opened: Opened<'b>,
+    post: Exchange<'b>,
+    connectors: (&'b mut D, &'b mut U),
+    config: &Config<'b>,
+) -> Result<AnyClient<'b, D, U, G>, Error> {
+    let Opened { get, session, open, early } = opened;
+    let machine = PollingMachine::resume(config, get, post, session, open.clone(), now())?;
+    PollingClient::resume(machine, early, connectors, config, open).map(AnyClient::Polling)
+}
+
+#[inline(never)]
+fn not_upgraded<'b, D: Connector, U: Connector, G>(
+    upgrade: Upgrade<'b>,
+    connectors: (&'b mut D, &'b mut U),
+    config: &Config<'b>,
+) -> Result<AnyClient<'b, D, U, G>, Error> {
+    let (machine, open, early) = upgrade.into_polling()?;
+    PollingClient::resume(machine, early, connectors, config, open).map(AnyClient::Polling)
+}
+
+#[inline(never)]
+fn upgraded<'b, D, U: Connector, G: FnMut() -> u32>(
+    upgrade: Upgrade<'b>,
+    up: &'b mut U,
+    config: &Config<'b>,
+    random: G,
+) -> AnyClient<'b, D, U, G> {
+    let (machine, open, early) = upgrade.into_websocket();
+    let (reader, writer) = up.split();
+    let conn = WsConn { machine, reader, writer, random };
+    AnyClient::WebSocket(Client::resume(conn, open, early, config.timing.close_timeout_ms))
 }
 
 /// A session of [`connect_any`], on the transport that the network allows. It has the methods of [`Client`], and its

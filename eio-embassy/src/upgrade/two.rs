@@ -142,6 +142,11 @@ impl<'b> Upgrade<'b> {
         Ok(self.stage)
     }
 
+    /// Writes as much to the WebSocket as its connection accepts without waiting.
+    pub(crate) async fn write_now(&mut self, up: &mut impl Connector) {
+        self.machine.io.write_now(&mut up.split().1).await;
+    }
+
     /// The WebSocket that carries the session, and the messages received by polling.
     pub(crate) fn into_websocket(self) -> (WsMachine<'b>, Open, Early<'b>) {
         (self.machine, self.open, self.requests.early)

@@ -138,8 +138,8 @@ impl<'b, R: Read, W: Write, G: FnMut() -> u32> Client<'b, R, W, G> {
     /// Sends a message: waits for room in the send buffer, queues the message, and writes as much as the connection
     /// accepts without waiting. A message larger than the buffer is sent in several frames; then it returns when the
     /// last one is queued. Bytes that have been received are processed first, without waiting, so that a program that
-    /// only sends answers pings and learns of the end; received messages stay for [`recv`](Self::recv), and while one
-    /// is unread, nothing after it is processed.
+    /// only sends answers pings and learns of the end, if it sends more often than the server's `pingTimeout`; received
+    /// messages stay for [`recv`](Self::recv), and while one is unread, nothing after it is processed.
     ///
     /// If this future is dropped, the message is not sent, unless it is larger than the buffer. A part of such a
     /// message may be sent: pass the same message to the next `send`, which continues it. Do that within the server's

@@ -2,7 +2,7 @@
 //! seed makes it deterministic. TCP repairs the stream; the client has to handle bytes at any time, in portions of any
 //! size.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::rc::Rc;
@@ -11,10 +11,16 @@ use std::task::{Context, Waker};
 use eio_core::session::{CloseReason, Timing};
 use eio_embassy::tcp::TcpConnector;
 use eio_embassy::{Backoff, Buffers, Config, Connector, Error, Message, Timeout, connect};
+use embassy_futures::join::join;
+use embassy_futures::select::{Either, select};
 use embassy_net::tcp::TcpSocket;
-use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
+use embassy_net::udp::{PacketMetadata, UdpSocket};
+use embassy_net::{
+    Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr, Stack, StackResources, StaticConfigV4,
+    StaticConfigV6,
+};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
-use embassy_time::{Duration, Instant};
+use embassy_time::{Duration, Instant, Ticker, Timer};
 
 use crate::clock::run_with;
 use crate::peer::{Peer, QUIET};
@@ -81,6 +87,24 @@ struct Nic {
     from: Rc<RefCell<Wire>>,
     to: Rc<RefCell<Wire>>,
     address: u8,
+    link: Rc<Link>,
+}
+
+/// Whether the link of a network card is up, as with a radio that has lost its access point.
+#[derive(Default)]
+struct Link {
+    down: Cell<bool>,
+    /// The task of the stack, which learns of a change.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Link {
+    fn set_up(&self, up: bool) {
+        self.down.set(!up);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
 }
 
 struct Rx(Vec<u8>);
@@ -108,15 +132,19 @@ impl Driver for Nic {
 
     fn receive(&mut self, context: &mut Context<'_>) -> Option<(Rx, Tx)> {
         let frame = self.from.borrow_mut().receive(context)?;
+        if self.link.down.get() {
+            return None;
+        }
         Some((Rx(frame), Tx(Rc::clone(&self.to))))
     }
 
     fn transmit(&mut self, _: &mut Context<'_>) -> Option<Tx> {
-        Some(Tx(Rc::clone(&self.to)))
+        (!self.link.down.get()).then(|| Tx(Rc::clone(&self.to)))
     }
 
-    fn link_state(&mut self, _: &mut Context<'_>) -> LinkState {
-        LinkState::Up
+    fn link_state(&mut self, context: &mut Context<'_>) -> LinkState {
+        self.link.waker.replace(Some(context.waker().clone()));
+        if self.link.down.get() { LinkState::Down } else { LinkState::Up }
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -130,12 +158,19 @@ impl Driver for Nic {
     }
 }
 
+/// The addresses 192.0.2.`host` and fd00::`host`, with a name server at 192.0.2.2.
 fn address(host: u8) -> embassy_net::Config {
-    embassy_net::Config::ipv4_static(StaticConfigV4 {
+    let mut config = embassy_net::Config::ipv4_static(StaticConfigV4 {
         address: Ipv4Cidr::new(Ipv4Address::new(192, 0, 2, host), 24),
         gateway: None,
+        dns_servers: [Ipv4Address::new(192, 0, 2, 2)].into_iter().collect(),
+    });
+    config.ipv6 = embassy_net::ConfigV6::Static(StaticConfigV6 {
+        address: Ipv6Cidr::new(Ipv6Address::new(0xfd00, 0, 0, 0, 0, 0, 0, host.into()), 64),
+        gateway: None,
         dns_servers: Default::default(),
-    })
+    });
+    config
 }
 
 /// Runs `near` on a stack at 192.0.2.1 and `far` on one at 192.0.2.2 until `near` is done.
@@ -146,10 +181,10 @@ fn over_network<T>(
     far: impl AsyncFnOnce(Stack<'_>),
 ) -> T {
     let (up, down) = (Wire::new(faults, seed), Wire::new(faults, !seed));
-    let (mut here, mut there) = (StackResources::<3>::new(), StackResources::<3>::new());
-    let nic = Nic { from: Rc::clone(&down), to: Rc::clone(&up), address: 1 };
+    let (mut here, mut there) = (StackResources::<5>::new(), StackResources::<5>::new());
+    let nic = Nic { from: Rc::clone(&down), to: Rc::clone(&up), address: 1, link: Rc::default() };
     let (near_stack, mut near_runner) = embassy_net::new(nic, address(1), &mut here, seed);
-    let nic = Nic { from: up, to: down, address: 2 };
+    let nic = Nic { from: up, to: down, address: 2, link: Rc::default() };
     let (far_stack, mut far_runner) = embassy_net::new(nic, address(2), &mut there, !seed);
     let near_runner = pin!(async { near_runner.run().await });
     let far_runner = pin!(async { far_runner.run().await });
@@ -222,10 +257,10 @@ fn unplugged_cable_ends_the_session_and_plugged_in_it_reconnects() {
     let timing = Timing { ping_interval_ms: 2_000, ping_timeout_ms: 1_000, ..QUIET };
     let faults = Faults { dropped: 0, duplicated: 0, delay_ms: 1 };
     let (up, down) = (Wire::new(faults, 1), Wire::new(faults, 2));
-    let (mut here, mut there) = (StackResources::<3>::new(), StackResources::<3>::new());
-    let nic = Nic { from: Rc::clone(&down), to: Rc::clone(&up), address: 1 };
+    let (mut here, mut there) = (StackResources::<5>::new(), StackResources::<5>::new());
+    let nic = Nic { from: Rc::clone(&down), to: Rc::clone(&up), address: 1, link: Rc::default() };
     let (stack, mut near_runner) = embassy_net::new(nic, address(1), &mut here, 1);
-    let nic = Nic { from: Rc::clone(&up), to: Rc::clone(&down), address: 2 };
+    let nic = Nic { from: Rc::clone(&up), to: Rc::clone(&down), address: 2, link: Rc::default() };
     let (far_stack, mut far_runner) = embassy_net::new(nic, address(2), &mut there, 2);
     let plug = |dropped| {
         up.borrow_mut().faults.dropped = dropped;
@@ -272,4 +307,127 @@ fn unplugged_cable_ends_the_session_and_plugged_in_it_reconnects() {
         run_with(&mut [near_runner, far_runner, far], near);
     }
     assert_eq!(reasons.into_inner()[..2], [CloseReason::PingTimeout; 2]);
+}
+
+/// A name server on 192.0.2.2: `four.test` has an A record, `six.test` an AAAA record; other names have none.
+async fn name_server(stack: Stack<'_>) {
+    let (mut rx_meta, mut rx) = ([PacketMetadata::EMPTY; 4], [0; 1024]);
+    let (mut tx_meta, mut tx) = ([PacketMetadata::EMPTY; 4], [0; 1024]);
+    let mut socket = UdpSocket::new(stack, &mut rx_meta, &mut rx, &mut tx_meta, &mut tx);
+    socket.bind(53).unwrap();
+    loop {
+        let mut query = [0; 512];
+        let (len, from) = socket.recv_from(&mut query).await.unwrap();
+        let query = &query[..len];
+        // A question is the name, which ends in a byte 0, the type and the class.
+        let name = &query[12..12 + query[12..].iter().position(|&byte| byte == 0).unwrap()];
+        let kind = query[12 + name.len() + 2];
+        let address: &[u8] = match (name, kind) {
+            (b"\x04four\x04test", 1) => &[192, 0, 2, 2],
+            (b"\x03six\x04test", 28) => &[0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
+            _ => &[],
+        };
+        let mut answer = query.to_vec();
+        // A response without an error, with at most one answer: the name of the question, type, class, lifetime.
+        answer[2] |= 0x80;
+        if !address.is_empty() {
+            answer[7] = 1;
+            answer.extend([0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 60, 0, address.len() as u8]);
+            answer.extend(address);
+        }
+        socket.send_to(&answer, from).await.unwrap();
+    }
+}
+
+#[test]
+fn connector_reaches_addresses_and_names_of_both_families() {
+    let faults = Faults { dropped: 0, duplicated: 0, delay_ms: 1 };
+    let dial = |host: &str| {
+        over_network(
+            faults,
+            1,
+            async |stack| {
+                let (mut rx, mut tx) = ([0; 1536], [0; 1024]);
+                let mut connector = TcpConnector::new(stack, &mut rx, &mut tx);
+                let config = Config::new(host);
+                let mut buffers = Buffers::<1536, 512>::new();
+                connect(&mut connector, &config, &mut buffers, random(1)).await.map(drop)
+            },
+            async |stack| {
+                join(name_server(stack), serve(stack, QUIET, |_| ())).await;
+            },
+        )
+    };
+    for host in ["192.0.2.2:3000", "[fd00::2]:3000", "four.test:3000", "six.test:3000"] {
+        assert_eq!(dial(host), Ok(()), "{host}");
+    }
+    for host in ["other.test:3000", "[fd00::zz]:3000"] {
+        assert_eq!(dial(host), Err(Error::Resolve), "{host}");
+    }
+}
+
+/// Half an hour in which the access point is lost once a minute, for 1 s to 20 s. A reading each second is sent in a
+/// session, or is known to be lost; none arrives twice within a session.
+#[test]
+fn sessions_continue_after_each_loss_of_the_access_point() {
+    let timing = Timing { ping_interval_ms: 5_000, ping_timeout_ms: 3_000, ..QUIET };
+    let faults = Faults { dropped: 1, duplicated: 1, delay_ms: 40 };
+    let (up, down) = (Wire::new(faults, 1), Wire::new(faults, 2));
+    let (mut here, mut there) = (StackResources::<5>::new(), StackResources::<5>::new());
+    let link = Rc::new(Link::default());
+    let nic =
+        Nic { from: Rc::clone(&down), to: Rc::clone(&up), address: 1, link: Rc::clone(&link) };
+    let (stack, mut near_runner) = embassy_net::new(nic, address(1), &mut here, 1);
+    let nic = Nic { from: up, to: down, address: 2, link: Rc::default() };
+    let (far_stack, mut far_runner) = embassy_net::new(nic, address(2), &mut there, 2);
+    let near = async {
+        let end = Instant::now() + Duration::from_secs(1_800);
+        let (mut rx, mut tx) = ([0; 1536], [0; 1024]);
+        let mut connector = TcpConnector::new(stack, &mut rx, &mut tx);
+        let config = Config::new("192.0.2.2:3000");
+        let mut buffers = Buffers::<1536, 512>::new();
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(4));
+        let mut draw = random(3);
+        let (mut sent, mut echoed, mut lost) = (0_u32, 0_u32, 0);
+        while Instant::now() < end {
+            let connected = connect(&mut connector, &config, &mut buffers, &mut draw).await;
+            if let Ok(mut client) = connected {
+                backoff.opened();
+                let (mut expected, mut pending) = (sent, 0);
+                let mut ticker = Ticker::every(Duration::from_secs(1));
+                while client.is_open() && Instant::now() < end {
+                    match select(client.recv(), ticker.next()).await {
+                        Either::First(Ok(message)) => {
+                            assert_eq!(message, Message::Binary(&expected.to_be_bytes()));
+                            (expected, echoed, pending) = (expected + 1, echoed + 1, pending - 1);
+                        }
+                        Either::First(Err(_)) => {}
+                        Either::Second(()) => {
+                            if client.send(&sent.to_be_bytes()).await.is_ok() {
+                                (sent, pending) = (sent + 1, pending + 1);
+                            }
+                        }
+                    }
+                }
+                lost += pending;
+            }
+            connector.close().await;
+            backoff.wait(&mut draw).await;
+        }
+        assert_eq!(echoed + lost, sent);
+        assert!(sent > 1_000 && lost < 300, "{sent} sent, {lost} lost");
+        assert!((20..60).contains(&backoff.reconnections()), "{}", backoff.reconnections());
+    };
+    let radio = pin!(async {
+        for minute in 0_u64.. {
+            Timer::after_secs(45).await;
+            link.set_up(false);
+            Timer::after_secs(1 + minute * 7 % 20).await;
+            link.set_up(true);
+        }
+    });
+    let far = pin!(serve(far_stack, timing, |_| ()));
+    let near_runner = pin!(async { near_runner.run().await });
+    let far_runner = pin!(async { far_runner.run().await });
+    run_with(&mut [near_runner, far_runner, far, radio], near);
 }

@@ -117,6 +117,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = Config::new()
         .driver(options.driver)
         .cors(Cors::Any)
+        .separator_over_websocket(true)
         .ping_interval(Duration::from_millis(options.ping_interval_ms))
         .drain_time(Duration::from_millis(options.drain_ms))
         .drain_on_signal(options.drain_ms > 0)

@@ -69,7 +69,7 @@ use eio_core::session::CloseReason;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
-use crate::message::AsMessage;
+use crate::message::{AsMessage, OwnedMessage};
 use crate::worker::context::WorkerContext;
 use options::Options;
 use session::Session;
@@ -135,7 +135,7 @@ pub use runtime::block_on;
 /// | [`next`](Self::next) | no event is taken |
 /// | [`run`](Self::run) | the call of the handler ends; its event is not returned again |
 /// | [`disconnect`](Self::disconnect) | the session still ends, in the same way |
-/// | [`flushed`](Self::flushed), [`ended`](Self::ended) | none |
+/// | [`flushed`](Self::flushed), [`ended`](Self::ended), [`undelivered`](Self::undelivered) | none |
 ///
 /// # Limits
 ///
@@ -241,6 +241,22 @@ impl Client {
     pub async fn flushed(&self) {
         let session = self.session();
         poll_fn(|cx| session.poll_flushed(cx)).await;
+    }
+
+    /// Waits until the session and its tasks have ended, and takes the messages that were not sent, in order: to send them
+    /// after a [reconnection](Self::reconnect), which drops them.
+    ///
+    /// Over a WebSocket a message is listed unless the kernel has accepted all of its bytes; over polling, unless the
+    /// server has answered its POST, so the server may have received it. What the kernel has accepted counts as sent:
+    /// only an answer of the server shows that it has a message. With context takeover
+    /// ([`PerMessageDeflate`](crate::PerMessageDeflate)) the first compressed message in the send buffer, and those after
+    /// it there, are not listed.
+    ///
+    /// Engine.IO: `writeBuffer` in the event `close`.
+    pub async fn undelivered(&self) -> Vec<OwnedMessage> {
+        let session = self.session();
+        poll_fn(|cx| session.poll_finished(cx)).await;
+        session.take_undelivered().into_messages()
     }
 
     /// The number of bytes that are queued, with the overhead of the queue.

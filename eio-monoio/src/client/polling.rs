@@ -48,13 +48,16 @@ pub(crate) async fn get(session: Rc<Session>) {
 }
 
 /// Sends one POST with this body.
-pub(crate) async fn post(session: Rc<Session>, body: OutBuf) {
-    match exchange(&session, Lane::Post, Some(body)).await {
+pub(crate) async fn post(session: Rc<Session>, mut body: OutBuf) {
+    match exchange(&session, Lane::Post, Some(&body)).await {
         Ok(response) => {
             response.keep_conn(&session);
             session.detach(Lane::Post);
         }
-        Err(fault) => session.lost(Lane::Post, fault),
+        Err(fault) => {
+            session.lost(Lane::Post, fault);
+            session.keep_post(&mut body.0);
+        }
     }
 }
 
@@ -62,7 +65,7 @@ pub(crate) async fn post(session: Rc<Session>, body: OutBuf) {
 async fn exchange(
     session: &Rc<Session>,
     lane: Lane,
-    body: Option<OutBuf>,
+    body: Option<&OutBuf>,
 ) -> Result<Response, Fault> {
     if session.is_cancelled(lane) {
         return Err(Fault::Lost);
@@ -73,12 +76,12 @@ async fn exchange(
         Some(conn) => conn,
         None => dial_lane(session, lane).await?,
     };
-    match exchange_on(session, lane, conn, body.as_ref()).await {
+    match exchange_on(session, lane, conn, body).await {
         // The server closed the connection before it read the request. RFC 9110 9.2.2: a GET may be repeated, a POST
         // may not; a POST is not sent on a connection that was idle for long.
         Err(Failure { fault: _, unanswered: true }) if may_repeat && session.closed().is_none() => {
             let conn = dial_lane(session, lane).await?;
-            exchange_on(session, lane, conn, body.as_ref()).await.map_err(|failure| failure.fault)
+            exchange_on(session, lane, conn, body).await.map_err(|failure| failure.fault)
         }
         outcome => outcome.map_err(|failure| failure.fault),
     }

@@ -65,6 +65,11 @@ impl Outward {
         }
     }
 
+    /// Whether messages may refer to earlier ones.
+    pub(crate) fn has_context(&self) -> bool {
+        self.owner.is_some()
+    }
+
     /// The same for a broadcast, which is compressed once for all connections without a context of their own.
     pub(crate) fn write_encoded(&self, message: &Encoded, out: &mut OutBuf) -> bool {
         let packet = Packet::Message(message.message());

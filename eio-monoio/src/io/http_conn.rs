@@ -1,5 +1,6 @@
 //! [`HttpConn`]: a buffered HTTP/1.1 connection, of a server or of a client, with deadlines for reads and writes.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -85,6 +86,11 @@ impl HttpConn {
 
     pub(crate) fn stream(&self) -> &Stream {
         &self.socket.stream
+    }
+
+    /// Keeps a permit of another limit until the connection ends.
+    pub(crate) fn hold(&mut self, permit: impl Any + Send + Sync) {
+        self.socket.permit = self.socket.permit.take().map(|own| own.with(permit));
     }
 
     /// Limits the waits from now on: they end after this time.
@@ -179,32 +185,43 @@ impl HttpConn {
     }
 
     /// Sends all written bytes. If the peer does not accept them within the write timeout, the connection is shut down.
+    /// After an error they are still in `out`.
     pub(crate) async fn flush(&mut self) -> Result<(), RecvError> {
         if self.out.0.is_empty() {
             return Ok(());
         }
         let out = std::mem::take(&mut self.out.0);
-        let sent = self.send(out).await?;
-        self.worker.pool.give_send(sent);
-        Ok(())
+        match self.send(out).await {
+            Ok(sent) => {
+                self.worker.pool.give_send(sent);
+                Ok(())
+            }
+            Err((error, unsent)) => {
+                self.out.0 = unsent;
+                Err(error)
+            }
+        }
     }
 
     /// Sends `out`, which need not be of the pool, and returns its memory. Deadline as for [`flush`](Self::flush).
     pub(crate) fn send(
         &mut self,
         out: Vec<u8>,
-    ) -> impl Future<Output = Result<Vec<u8>, RecvError>> + use<'_> {
+    ) -> impl Future<Output = Result<Vec<u8>, (RecvError, Vec<u8>)>> + use<'_> {
         // Other connections can use the memory during the write: the pool holds less than all connections that write.
         self.shrink_rx();
         self.deadline.set_millis(self.limits.write_timeout);
         let conn = &*self;
         let stream = &conn.socket.stream;
         let mut sending =
-            conn.deadline.limit_or_cut(stream.write_all(out), || stream.shutdown_both());
+            conn.deadline.limit_or_cut(stream.write_all(out, 0), || stream.shutdown_both());
         poll_fn(move |cx| {
-            let ((result, out), _) = ready!(Pin::new(&mut sending).poll(cx));
-            conn.limits.count(BYTES_SENT, out.len());
-            Poll::Ready(result.map(|()| out).map_err(|_| RecvError::Closed))
+            let (written, _) = ready!(Pin::new(&mut sending).poll(cx));
+            conn.limits.count(BYTES_SENT, written.sent);
+            Poll::Ready(match written.result {
+                Ok(()) => Ok(written.buf),
+                Err(_) => Err((RecvError::Closed, written.buf)),
+            })
         })
     }
 

@@ -3,6 +3,7 @@
 use eio_core::packet::Message;
 
 use crate::error::SendError;
+use crate::message::OwnedMessage;
 
 /// A first-in first-out queue of messages without an allocation for each: records of a five-byte head (kind, length)
 /// and the data, in one vector.
@@ -91,6 +92,25 @@ impl MessageQueue {
         }
     }
 
+    /// All messages, in order.
+    pub(crate) fn into_messages(mut self) -> Vec<OwnedMessage> {
+        let mut messages = Vec::new();
+        while let Some(message) = self.front() {
+            messages.push(message.into());
+            self.pop();
+        }
+        messages
+    }
+
+    /// Appends all messages of `later`.
+    pub(crate) fn append(&mut self, later: Self) {
+        if self.is_empty() {
+            *self = later;
+        } else if let (Some(records), Some(later)) = (&mut self.0, later.0) {
+            records.records.extend_from_slice(&later.records[later.first..]);
+        }
+    }
+
     /// Drops all messages. Small memory is kept for the next message.
     pub(crate) fn clear(&mut self) {
         if let Some(records) = &mut self.0 {
@@ -172,6 +192,24 @@ mod tests {
         assert!(queue.is_empty() && queue.front().is_none() && queue.bytes() == 0);
         assert_eq!(queue.count(), 0);
         queue.pop();
+    }
+
+    #[test]
+    fn appended_messages_are_last() {
+        let mut queues = [MessageQueue::default(), MessageQueue::default()];
+        for (queue, texts) in queues.iter_mut().zip([["a", "b"], ["c", "d"]]) {
+            texts.iter().for_each(|text| queue.push(Message::Text(text)));
+            queue.pop();
+        }
+        let [mut all, later] = queues;
+        all.append(MessageQueue::default());
+        all.append(later);
+        for text in ["b", "d"] {
+            assert_eq!(all.front(), Some(Message::Text(text)));
+            all.pop();
+        }
+        all.append(MessageQueue::default());
+        assert!(all.is_empty());
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(crate) mod send_buffer;
 pub(crate) mod stream;
 #[cfg(feature = "tls")]
 mod tls;
+pub(crate) mod unsent;
 #[cfg(feature = "tls")]
 pub(crate) mod validity;
 pub(crate) mod ws_conn;

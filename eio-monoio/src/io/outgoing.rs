@@ -5,10 +5,13 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use eio_core::packet::Message;
+use eio_core::ws::Role;
 
 use crate::io::message_queue::{Mark, MessageQueue};
 use crate::io::receipt::Confirm;
+use crate::io::unsent;
 use crate::io::ws_sender::WsSender;
+use crate::worker::context::WorkerContext;
 
 /// The sending half of a session, of a server or of a client. The state machine, an argument, decides which packet is
 /// next.
@@ -90,6 +93,37 @@ impl Outgoing {
         std::mem::take(&mut *self.queue.borrow_mut())
     }
 
+    /// Whether the WebSocket sends no more bytes.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.ws.borrow().as_ref().is_none_or(|ws| ws.has_stopped())
+    }
+
+    /// Takes the messages that `role` has not sent: those of the WebSocket, then those of the queue.
+    pub(crate) fn take_unsent(&self, role: Role, worker: &Rc<WorkerContext>) -> MessageQueue {
+        let mut unsent = MessageQueue::default();
+        if let Some(ws) = &*self.ws.borrow() {
+            let (frames, inflater) = ws.take_unsent(worker);
+            unsent::push_frames(frames, role, inflater, &mut unsent);
+        }
+        unsent.append(self.take_queue());
+        unsent
+    }
+
+    /// Drops the messages that were not sent, now and later.
+    pub(crate) fn discard_unsent(&self, worker: &WorkerContext) {
+        drop(self.take_queue());
+        if let Some(ws) = &*self.ws.borrow() {
+            ws.discard_unsent(&worker.pool);
+        }
+    }
+
+    /// Puts messages before all others.
+    pub(crate) fn put_back(&self, mut messages: MessageQueue) {
+        let mut queue = self.queue.borrow_mut();
+        messages.append(std::mem::take(&mut *queue));
+        *queue = messages;
+    }
+
     /// The message of this receipt is in the response to the held GET.
     pub(crate) fn confirm_with_response(&self, confirm: Confirm) {
         self.confirms.get_or_init(Box::default).borrow_mut().response.push(confirm);
@@ -107,6 +141,7 @@ impl Outgoing {
     }
 
     pub(crate) fn set_ws(&self, ws: Rc<WsSender>) {
+        ws.keep_unsent();
         *self.ws.borrow_mut() = Some(ws);
     }
 

@@ -52,6 +52,15 @@ impl SendBuffer {
         is_first
     }
 
+    /// Puts frames before all others.
+    pub(crate) fn put_back(&mut self, mut frames: Vec<u8>, pool: &Pool) {
+        if !self.is_empty() {
+            let later = self.take().into_bytes(pool);
+            frames.extend_from_slice(&later);
+        }
+        self.bytes.0 = frames;
+    }
+
     /// Takes all frames with their memory.
     pub(crate) fn take(&mut self) -> Batch {
         match self.shared.take() {
@@ -79,17 +88,14 @@ impl Deref for Batch {
 }
 
 impl Batch {
-    /// The bytes after the first `sent`, in memory of their own.
-    pub(crate) fn into_rest(self, sent: usize, pool: &Pool) -> Vec<u8> {
+    /// The bytes, in memory of their own.
+    pub(crate) fn into_bytes(self, pool: &Pool) -> Vec<u8> {
         match self {
-            Self::Own(mut bytes) => {
-                bytes.drain(..sent);
-                bytes
-            }
+            Self::Own(bytes) => bytes,
             Self::Shared(frame) => {
-                let mut rest = pool.take_send();
-                rest.extend_from_slice(&frame.frame()[sent..]);
-                rest
+                let mut bytes = pool.take_send();
+                bytes.extend_from_slice(frame.frame());
+                bytes
             }
         }
     }
@@ -131,11 +137,21 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_the_kernel_did_not_accept_are_copied() {
+    fn a_batch_becomes_bytes_of_its_own() {
         let (pool, mut buffer) = (Pool::default(), SendBuffer::default());
         buffer.share(&Encoded::new(Message::Text("all")));
-        assert_eq!(buffer.take().into_rest(4, &pool), b"ll");
+        assert_eq!(buffer.take().into_bytes(&pool), b"\x81\x044all");
         buffer.bytes_mut(&pool).0.extend_from_slice(b"mine");
-        assert_eq!(buffer.take().into_rest(1, &pool), b"ine");
+        assert_eq!(buffer.take().into_bytes(&pool), b"mine");
+    }
+
+    #[test]
+    fn unsent_bytes_precede_later_ones() {
+        let (pool, mut buffer) = (Pool::default(), SendBuffer::default());
+        buffer.put_back(b"first".to_vec(), &pool);
+        assert_eq!(take(&mut buffer), (b"first".to_vec(), false));
+        buffer.share(&Encoded::new(Message::Text("all")));
+        buffer.put_back(b"first".to_vec(), &pool);
+        assert_eq!(take(&mut buffer), (b"first\x81\x044all".to_vec(), false));
     }
 }

@@ -111,11 +111,11 @@ impl Stream {
 
     /// See [`Socket::write_all`].
     #[inline]
-    pub(crate) fn write_all(&self, buf: Vec<u8>) -> Write<'_> {
+    pub(crate) fn write_all(&self, buf: Vec<u8>, sent: usize) -> Write<'_> {
         match self {
-            Self::Plain(socket) => Write::Plain(socket.write_all(buf)),
+            Self::Plain(socket) => Write::Plain(socket.write_all(buf, sent)),
             #[cfg(feature = "tls")]
-            Self::Tls(tls) => Write::Tls(Box::pin(tls.write_all(buf))),
+            Self::Tls(tls) => Write::Tls(Box::pin(tls.write_all(buf, sent))),
         }
     }
 

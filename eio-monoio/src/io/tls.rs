@@ -119,7 +119,7 @@ impl TlsStream {
         if encrypted.is_empty() {
             return Ok(());
         }
-        self.socket.write_all(encrypted).await.0
+        self.socket.write_all(encrypted, 0).await.result
     }
 
     fn take_encrypted(&self, into: &mut Vec<u8>) -> io::Result<()> {
@@ -205,12 +205,16 @@ impl TlsStream {
         Ok(bytes.len())
     }
 
-    pub(crate) async fn write_all(&self, buf: Vec<u8>) -> Written {
-        let encrypted = self.state.session.borrow_mut().writer().write_all(&buf);
-        match encrypted {
-            Ok(()) => (self.flush().await, buf),
-            Err(error) => (Err(error), buf),
-        }
+    /// As [`Socket::write_all`]. After an error no further byte counts as sent: records do not end where messages do.
+    pub(crate) async fn write_all(&self, buf: Vec<u8>, sent: usize) -> Written {
+        let rest = buf.get(sent..).unwrap_or_default();
+        let encrypted = self.state.session.borrow_mut().writer().write_all(rest);
+        let result = match encrypted {
+            Ok(()) => self.flush().await,
+            Err(error) => Err(error),
+        };
+        let sent = if result.is_ok() { buf.len() } else { sent };
+        Written { result, sent, buf }
     }
 
     pub(crate) fn shutdown_write(&self) {

@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -27,7 +26,7 @@ use crate::message::{OutBuf, never_full};
 use crate::metrics::{BYTES_LOST, BYTES_RECEIVED, BYTES_SENT};
 use crate::worker::context::WorkerContext;
 use crate::worker::deadline::Deadline;
-use crate::worker::net::Socket;
+use crate::worker::net::{Socket, Written};
 use crate::worker::pool::{Pool, SCRATCH};
 
 /// A connection, except for the receive buffer and the decoder, which its reader owns.
@@ -47,7 +46,7 @@ pub(crate) struct WsConn {
 impl Drop for WsConn {
     fn drop(&mut self) {
         // The session may live longer than its connection.
-        self.sender.confirm_unsent();
+        self.sender.finish();
     }
 }
 
@@ -60,6 +59,9 @@ pub(crate) trait SendObserver {
 
     /// A write is complete.
     fn on_written(&self) {}
+
+    /// Some bytes will never be sent.
+    fn on_unsent(&self) {}
 }
 
 impl SendObserver for WsConn {
@@ -168,11 +170,7 @@ impl WsConn {
                 Writer::Idle => self.begin_write(observer),
                 Writer::Busy(write) => match Pin::new(write).poll(cx) {
                     Poll::Pending => return,
-                    Poll::Ready((result, out)) => {
-                        let len = out.len();
-                        self.pool().give_send(out);
-                        self.finish_write(result, len, observer)
-                    }
+                    Poll::Ready(written) => self.finish_write(written, observer),
                 },
             };
         }
@@ -189,10 +187,10 @@ impl WsConn {
             let sent = stream.try_send(&batch).unwrap_or(0);
             self.limits.count(BYTES_LOST, batch.len() - sent);
             // TLS may drop records that the kernel does not accept.
-            sender.confirm_sent(if stream.is_secure() { 0 } else { sent });
-            sender.confirm_unsent();
-            batch.free(self.pool());
+            let sent = if stream.is_secure() { 0 } else { sent };
+            sender.finish_with_unsent(batch.into_bytes(self.pool()), sent, self.pool());
             stream.shutdown_both();
+            observer.on_unsent();
             return Writer::Done;
         }
         if batch.is_empty() {
@@ -214,30 +212,33 @@ impl WsConn {
         let at_once = if direct { stream.send_now(&batch) } else { 0 };
         if at_once == len {
             batch.free(self.pool());
-            return self.finish_write(Ok(()), len, observer);
+            return self.finish_batch(len, observer);
         }
-        self.limits.count(BYTES_SENT, at_once);
         sender.confirm_sent(at_once);
         observer.on_write_pending();
-        Writer::Busy(stream.write_all(batch.into_rest(at_once, self.pool())))
+        Writer::Busy(stream.write_all(batch.into_bytes(self.pool()), at_once))
     }
 
-    fn finish_write(
-        &self,
-        result: io::Result<()>,
-        len: usize,
-        observer: &impl SendObserver,
-    ) -> Writer<'static> {
-        self.sender.finish_batch();
-        if result.is_err() {
-            // The number of bytes that the kernel accepted is not known.
-            self.limits.count(BYTES_LOST, len);
-            self.sender.confirm_unsent();
-            self.write_failed.set(true);
-            self.sender.abort();
-            self.socket.stream.shutdown_both();
-            return Writer::Done;
+    fn finish_write(&self, written: Written, observer: &impl SendObserver) -> Writer<'static> {
+        let Written { result, sent, buf } = written;
+        if result.is_ok() {
+            self.pool().give_send(buf);
+            return self.finish_batch(sent, observer);
         }
+        self.limits.count(BYTES_SENT, sent);
+        self.limits.count(BYTES_LOST, buf.len() - sent);
+        self.sender.finish_with_unsent(buf, sent, self.pool());
+        self.sender.finish_batch();
+        self.write_failed.set(true);
+        self.sender.abort();
+        self.socket.stream.shutdown_both();
+        observer.on_unsent();
+        Writer::Done
+    }
+
+    /// All bytes of a batch are sent.
+    fn finish_batch(&self, len: usize, observer: &impl SendObserver) -> Writer<'static> {
+        self.sender.finish_batch();
         self.limits.count(BYTES_SENT, len);
         self.sender.confirm_sent(usize::MAX);
         observer.on_written();

@@ -1,15 +1,18 @@
 //! [`WsSender`]: the sending side of a WebSocket connection, shared by its task and its session.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use eio_core::packet::{Frame, Message};
 use eio_core::ws::{Opcode, encode};
 
-use crate::deflate::Outward;
+use crate::deflate::{Inward, Outward};
 use crate::io::receipt::{Confirm, WriteConfirms};
 use crate::io::send_buffer::{Batch, SendBuffer};
+use crate::io::unsent;
 use crate::message::{Encoded, OutBuf, never_full};
+use crate::worker::context::WorkerContext;
 use crate::worker::pool::Pool;
 use crate::worker::wakers::WakerSlot;
 
@@ -27,6 +30,10 @@ pub(crate) struct WsSender {
     close_timer_started: Cell<bool>,
     /// The connection's task is being polled and looks at `out` before the poll ends: it needs no wake.
     being_polled: Cell<bool>,
+    /// Frames that cannot be sent are kept for [`take_unsent`](Self::take_unsent).
+    keeps_unsent: Cell<bool>,
+    /// Nothing is sent any more.
+    finished: Cell<bool>,
     /// The receipts, if one was ever asked for.
     confirms: OnceCell<Box<RefCell<WriteConfirms>>>,
     /// The connection's task.
@@ -169,11 +176,53 @@ impl WsSender {
     }
 
     /// No more bytes are sent.
-    pub(crate) fn confirm_unsent(&self) {
+    pub(crate) fn finish(&self) {
+        self.finished.set(true);
         if let Some(confirms) = self.confirms.get() {
             let unsent = confirms.borrow_mut().take_unsent();
             drop(unsent);
         }
+    }
+
+    /// The kernel has accepted the first `sent` bytes of a batch, and no more bytes are sent.
+    pub(crate) fn finish_with_unsent(&self, batch: Vec<u8>, sent: usize, pool: &Pool) {
+        self.in_flight.set(0);
+        self.confirm_sent(sent);
+        if self.keeps_unsent.get() {
+            let mut frames = batch;
+            frames.drain(..unsent::first_unsent(&frames, sent).min(frames.len()));
+            self.out.borrow_mut().put_back(frames, pool);
+        } else {
+            pool.give_send(batch);
+        }
+        self.finish();
+    }
+
+    /// A session asks for frames that cannot be sent.
+    pub(crate) fn keep_unsent(&self) {
+        self.keeps_unsent.set(true);
+    }
+
+    /// Drops the frames that cannot be sent, now and later.
+    pub(crate) fn discard_unsent(&self, pool: &Pool) {
+        self.keeps_unsent.set(false);
+        if self.finished.get() {
+            self.out.borrow_mut().take().free(pool);
+        }
+    }
+
+    /// Whether no byte is, or will be, in flight.
+    pub(crate) fn has_stopped(&self) -> bool {
+        !self.is_sending() && (self.finished.get() || self.out.borrow().is_empty())
+    }
+
+    /// Takes the frames that are not sent, except for those in flight. Also the decompressor for them; without one, the
+    /// first compressed frame is the end.
+    pub(crate) fn take_unsent(&self, worker: &Rc<WorkerContext>) -> (Vec<u8>, Option<Box<Inward>>) {
+        let frames = self.out.borrow_mut().take().into_bytes(&worker.pool);
+        let alone = self.deflate.as_ref().is_some_and(|deflate| !deflate.has_context());
+        let inflater = alone.then(|| Box::new(Inward::new(worker, u32::MAX as usize, None)));
+        (frames, inflater)
     }
 
     /// Whether a write operation holds bytes.

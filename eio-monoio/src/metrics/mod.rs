@@ -147,7 +147,8 @@ const OPENED: CounterRange = CounterRange::after(SESSIONS, 2);
 const CLOSED: CounterRange = CounterRange::after(OPENED, REASONS.len());
 /// Upgrades that completed, and upgrades that failed.
 pub(crate) const UPGRADES: CounterRange = CounterRange::after(CLOSED, 2);
-pub(crate) const MESSAGES_RECEIVED: CounterRange = CounterRange::after(UPGRADES, 2);
+pub(crate) const UPGRADES_STARTED: CounterRange = CounterRange::after(UPGRADES, 1);
+pub(crate) const MESSAGES_RECEIVED: CounterRange = CounterRange::after(UPGRADES_STARTED, 2);
 pub(crate) const MESSAGES_SENT: CounterRange = CounterRange::after(MESSAGES_RECEIVED, 1);
 pub(crate) const BYTES_RECEIVED: CounterRange = CounterRange::after(MESSAGES_SENT, 1);
 pub(crate) const BYTES_SENT: CounterRange = CounterRange::after(BYTES_RECEIVED, 1);
@@ -187,7 +188,7 @@ const REASONS: [CloseReason; 8] = [
     CloseReason::HandlerPanicked,
 ];
 /// Other statuses count as `other`.
-const STATUSES: [u16; 13] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 431, 500, 503];
+const STATUSES: [u16; 14] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 429, 431, 500, 503];
 /// The codes of [`Reject`](eio_core::request::Reject).
 const CODES: [u8; 6] = [0, 1, 2, 3, 4, 5];
 
@@ -243,6 +244,14 @@ impl WorkerMetrics {
         self.get(UPGRADES, 0)
     }
 
+    /// Upgrades that began: a WebSocket of a session that polling carries was connected. Each is then counted as
+    /// completed or as failed, unless its session ends before.
+    ///
+    /// Engine.IO: the event `upgrading`; for one session see [`Socket::upgrading`](crate::Socket::upgrading).
+    pub fn upgrades_started(&self) -> u64 {
+        self.get(UPGRADES_STARTED, 0)
+    }
+
     /// Upgrades that began and failed, by timeout or by the client.
     pub fn upgrades_failed(&self) -> u64 {
         self.get(UPGRADES, 1)
@@ -270,8 +279,8 @@ impl WorkerMetrics {
         REASONS.iter().position(|known| *known == reason).map_or(0, |at| self.get(UNDELIVERED, at))
     }
 
-    /// Bytes that WebSockets had taken and the kernel had not when their connection ended. The number may be too large
-    /// by what the kernel took in the last write.
+    /// Bytes that WebSockets had taken and the kernel had not when their connection ended. Over TLS the
+    /// number may be too large by what the kernel took in the last write.
     pub fn bytes_lost(&self) -> u64 {
         self.get(BYTES_LOST, 0)
     }
@@ -313,7 +322,7 @@ impl WorkerMetrics {
     }
 
     /// Requests that the server or [`Handler::connect`](crate::Handler::connect) answered with `status`, which is at least
-    /// 400. Statuses other than 400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 431, 500 and 503 share one number.
+    /// 400. Statuses other than 400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 429, 431, 500 and 503 share one number.
     /// Responses of [`Handler::request`](crate::Handler::request) are not counted.
     pub fn refusals(&self, status: u16) -> u64 {
         let index = STATUSES.iter().position(|known| *known == status);

@@ -10,7 +10,8 @@ use super::{
     ACCEPTED, BYTES_LOST, BYTES_RECEIVED, BYTES_SENT, CLOSED, CODES, CounterRange, DROPPED,
     DropReason, ERRORS, HANDLER, HANDSHAKE, HandlerCall, Histogram, LAG, MESSAGES_RECEIVED,
     MESSAGES_SENT, MOVED, Metrics, OPENED, QUEUED, REASONS, REFUSALS, REFUSED, RefusedConnection,
-    SESSIONS, STATUSES, TLS_FAILURES, TLS_HANDSHAKE, TRANSPORTS, UNDELIVERED, UPGRADES, histogram,
+    SESSIONS, STATUSES, TLS_FAILURES, TLS_HANDSHAKE, TRANSPORTS, UNDELIVERED, UPGRADES,
+    UPGRADES_STARTED, histogram,
 };
 
 /// A family of series with the numbers of each worker.
@@ -45,7 +46,7 @@ const fn family(
 }
 
 /// Counters end in `_total`; the others are gauges.
-const FAMILIES: [Family; 18] = [
+const FAMILIES: [Family; 19] = [
     family("eio_sessions", "Open sessions.", SESSIONS, Label::Transport),
     family(
         "eio_sessions_opened_total",
@@ -54,6 +55,7 @@ const FAMILIES: [Family; 18] = [
         Label::Transport,
     ),
     family("eio_sessions_closed_total", "Sessions that ended.", CLOSED, Label::Reason),
+    family("eio_upgrades_started_total", "Upgrades that began.", UPGRADES_STARTED, Label::None),
     family("eio_upgrades_total", "Upgrades from polling to WebSocket.", UPGRADES, Label::Result),
     family(
         "eio_messages_received_total",

@@ -56,6 +56,9 @@ causes! {
     MethodNotAllowed: "request refused: its method is neither GET nor POST",
     ShuttingDown: "session refused: the server is shutting down",
     TooManyHandshakes: "session refused: more handshakes than Config::max_handshakes_per_second",
+    AddressHandshakes: "session refused: more handshakes of this address than Config::max_handshakes_per_address",
+    AddressConnections: "connection refused: Config::max_connections_per_address connections of this address are open",
+    RefusedNetwork: "connection refused: its address is in one of Config::refused_networks",
     TooManyConnections: "connection refused: Config::max_connections connections are open",
     TlsFailed: "connection closed: the TLS handshake failed",
     MalformedRequest: "connection closed: not an HTTP/1.1 request",
@@ -90,6 +93,9 @@ causes! {
     #[cfg(feature = "nats")]
     NodeUnreachable: "request refused: the node of its session is up, but no link to it can be opened; nodes must reach \
         each other (Cluster::link_address)",
+    #[cfg(feature = "nats")]
+    TagTaken: "session refused: another node of the cluster has the tag of this one; give each node its own \
+        (Config::tag)",
     SlowClient: "message dropped: Config::outbound_high_water bytes wait for the client, which does not receive them",
 }
 
@@ -102,6 +108,8 @@ impl Cause {
                 | Self::NoUpgrade
                 | Self::TooManyHandshakes
                 | Self::TooManyConnections
+                | Self::AddressHandshakes
+                | Self::AddressConnections
                 | Self::TooManyHeaders
                 | Self::ProxyProtocol
                 | Self::UntrustedProxy
@@ -116,7 +124,7 @@ impl Cause {
 impl Cause {
     const fn is_of_cluster(self) -> bool {
         #[cfg(feature = "nats")]
-        return matches!(self, Self::NodeUnreachable);
+        return matches!(self, Self::NodeUnreachable | Self::TagTaken);
         #[cfg(not(feature = "nats"))]
         false
     }

@@ -304,7 +304,7 @@ impl Remote {
 
     /// The number of connections of all workers.
     pub fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::Relaxed)
+        self.shared.connections.open()
     }
 
     /// Reads the files of [`Tls`](crate::Tls) again, for connections that are accepted from now on. Open connections

@@ -116,22 +116,30 @@ impl<T> Socket<T> {
         self.session.queued()
     }
 
-    /// Takes the messages that no transport had taken when the session ended, in order: for storage until the user
-    /// connects again. Empty before the end, and after [`Handler::disconnect`](crate::Handler::disconnect).
+    /// Takes the messages that the server has not sent, in order: for storage until the user connects again. Call it in
+    /// [`Handler::disconnect`](crate::Handler::disconnect), after which they are dropped.
     ///
-    /// They are limited by [`outbound_high_water`](crate::Config::outbound_high_water). A GET takes messages with its
-    /// response, a WebSocket all messages at once: bytes that its client does not read wait in the connection. Where
-    /// those matter, ask for a [`Receipt`] for each message: it reports both.
+    /// It waits until the session has ended and its WebSocket has stopped sending: after a lost connection that is at
+    /// once, after [`disconnect`](Self::disconnect) or the client's close packet at most
+    /// [`close_timeout`](crate::Config::close_timeout), during which messages may still leave.
+    ///
+    /// A message is listed unless the kernel has accepted all of its bytes. What the kernel has accepted counts as sent,
+    /// although the client may not have read it: on Linux up to 4 MiB for each connection (`tcp_wmem`). Only an answer of
+    /// the client shows that it has a message. Not listed besides:
+    /// - over polling, the messages of a response that is being sent when the session ends for another reason than the
+    ///   loss of that response, and those of a response that was lost and compressed
+    ///   ([`http_compression`](crate::Config::http_compression));
+    /// - over a WebSocket with context takeover ([`PerMessageDeflate`](crate::PerMessageDeflate)), the first compressed
+    ///   message that waits in the send buffer, and those after it there;
+    /// - the bytes of a write that [`shutdown_timeout`](crate::Config::shutdown_timeout) cuts.
+    ///
+    /// Together they are at most [`outbound_high_water`](crate::Config::outbound_high_water) and one message. Cancel
+    /// safe.
     ///
     /// Engine.IO: `writeBuffer` in the event `close`.
-    pub fn undelivered(&self) -> Vec<OwnedMessage> {
-        let mut queue = self.session.take_undelivered();
-        let mut messages = Vec::new();
-        while let Some(message) = queue.front() {
-            messages.push(message.into());
-            queue.pop();
-        }
-        messages
+    pub async fn undelivered(&self) -> Vec<OwnedMessage> {
+        poll_fn(|cx| self.session.poll_stopped(cx)).await;
+        self.session.take_undelivered().into_messages()
     }
 
     /// Queues a message.

@@ -20,3 +20,4 @@ mod requests;
 mod retries;
 mod sigint;
 mod transcripts;
+mod undelivered;

@@ -8,21 +8,27 @@ use std::time::{Duration, Instant};
 use eio_monoio::CloseReason;
 
 use crate::nats_server::NatsServer;
-use crate::nodes::{Node, start_all};
+use crate::nodes::{Node, options, start, start_all, start_with};
+use crate::support::configs::default_config;
 use crate::support::connection::Connection;
 use crate::support::polling::Polling;
 use crate::support::process::{ServerProcess, example_path, signal};
 use crate::support::refusals::UNKNOWN_SID;
-use crate::support::request::{Request, target};
+use crate::support::request::{POLLING, Request, target};
 use crate::support::wait::eventually;
 use crate::support::websocket::WebSocket;
 
 /// A node in a process of its own, with the times of [`options`].
 fn process(host: u8, server: &NatsServer) -> ServerProcess {
+    process_with(host, server, &[])
+}
+
+pub(crate) fn process_with(host: u8, server: &NatsServer, more: &[&str]) -> ServerProcess {
     let mut command = Command::new(example_path("cluster"));
     command.args(["--listen", &format!("127.0.0.{host}:0"), "--tag", &format!("n{host}")]);
     command.args(["--link-address", &format!("127.0.0.{host}:0"), "--nats", &server.url()]);
     command.args(["--name", "test", "--heartbeat-ms", "100", "--node-timeout-ms", "1000"]);
+    command.args(more);
     ServerProcess::run(command)
 }
 
@@ -129,6 +135,75 @@ fn a_node_that_ends_leaves_and_its_clients_open_sessions_elsewhere() {
 fn wait_until_up_without(nodes: &[Node]) {
     for (node, other) in nodes.iter().zip(nodes.iter().rev()) {
         assert_eq!(node.state_of(&other.tag()), Some("up"));
+    }
+}
+
+#[test]
+fn a_node_whose_tag_is_taken_opens_no_sessions() {
+    let test = "a_node_whose_tag_is_taken_opens_no_sessions";
+    let Some(server) = NatsServer::start(test) else { return };
+    let nodes = start_all(2, &server);
+    let twin = start(2, default_config(), options(&server));
+    let refused = || Connection::open(twin.addr()).request(&Request::get(POLLING)).status == 503;
+    eventually("the twin refuses handshakes", refused);
+    assert!(!twin.remote().is_ready() && nodes[1].remote().is_ready());
+    let mut polling = Polling::open(nodes[1].addr());
+    polling.get = Connection::open(nodes[0].addr());
+    polling.assert_alive();
+    assert_eq!(nodes[0].states(), [("n2".to_owned(), "up")]);
+}
+
+#[test]
+fn a_node_that_cannot_be_dialled_is_unreachable_and_its_sessions_live() {
+    let test = "a_node_that_cannot_be_dialled_is_unreachable_and_its_sessions_live";
+    let Some(server) = NatsServer::start(test) else { return };
+    // No program listens there.
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+    let first = start(1, default_config(), options(&server).announced_address(nowhere));
+    let second = start(2, default_config(), options(&server));
+    let nodes = [first, second];
+    eventually("the nodes know each other", || {
+        nodes.iter().all(|node| node.remote().is_ready() && node.states().len() == 1)
+    });
+    let mut polling = Polling::open(nodes[0].addr());
+    let (get, post) =
+        (Request::get(&target(&polling.sid)), Request::post(&target(&polling.sid), "4a"));
+    for request in [get, post] {
+        let response = Connection::open(nodes[1].addr()).request(&request);
+        assert_eq!((response.status, response.header("Retry-After")), (503, Some("1")));
+    }
+    eventually("the node is unreachable", || nodes[1].state_of("n1") == Some("unreachable"));
+    polling.assert_alive();
+    // Messages need no link, nor do requests in the other direction.
+    nodes[1].remote().send(&polling.sid.parse().expect("a sid"), "by the engine").expect("queued");
+    assert_eq!(polling.poll(), "4by the engine");
+    let mut other = Polling::open(nodes[1].addr());
+    other.get = Connection::open(nodes[0].addr());
+    other.assert_alive();
+}
+
+#[test]
+fn too_many_forwarded_requests_and_links_are_refused() {
+    let test = "too_many_forwarded_requests_and_links_are_refused";
+    let Some(server) = NatsServer::start(test) else { return };
+    for (cluster, outcome) in [
+        (options(&server).max_forwarded(1), "too_many"),
+        (options(&server).max_links(1), "unavailable"),
+    ] {
+        let nodes = start_with(2, &default_config(), &cluster);
+        let mut held = Polling::open(nodes[0].addr());
+        held.get = Connection::open(nodes[1].addr());
+        held.start_poll();
+        eventually("the poll is forwarded", || nodes[1].cluster().metrics().forwarding() == 1);
+        let polling = Polling::open(nodes[0].addr());
+        let mut conn = Connection::open(nodes[1].addr());
+        let response = conn.request(&Request::post(&target(&polling.sid), "4a"));
+        assert_eq!((response.status, response.header("Retry-After")), (503, Some("1")));
+        let metrics = nodes[1].remote().metrics().to_string();
+        let line = format!("eio_cluster_forwarded_total{{kind=\"post\",outcome=\"{outcome}\"}} 1");
+        assert!(metrics.contains(&line), "{metrics}");
+        held.post_ok("4a");
+        assert_eq!(held.poll_response(), "4a");
     }
 }
 

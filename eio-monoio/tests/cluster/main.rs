@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balancer;
 mod engine;
 mod failures;
 mod forwarding;

@@ -70,6 +70,15 @@ fn connection_error_hook_receives_every_refusal() {
             assert!(response.status >= 400, "{request:?}");
             assert_eq!(*reported.lock().expect("no panic"), [error], "{request:?}");
         }
+        // Bytes that RFC 9110 5.5 allows in a field and that no origin has.
+        reported.lock().expect("no panic").clear();
+        let mut bytes = Request::get(POLLING).header("Origin", "http://evil").bytes();
+        let at = bytes.windows(4).position(|four| four == b"evil").expect("the origin");
+        bytes[at] = 0xe9;
+        let mut conn = Connection::open(addr);
+        conn.write(bytes);
+        conn.response().assert(400, BAD_REQUEST);
+        assert_eq!(*reported.lock().expect("no panic"), [InvalidOrigin]);
         reported.lock().expect("no panic").clear();
         socket.assert_alive();
         for request in [

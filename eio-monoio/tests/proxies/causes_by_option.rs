@@ -65,7 +65,7 @@ fn polling_with_queue(config: Config, bytes: usize) -> (TestServer, Polling) {
     (server, polling)
 }
 
-const CASES: [(Act, &[&str]); 16] = [
+const CASES: [(Act, &[&str]); 19] = [
     (
         || {
             let server = start(default_config().max_handshakes_per_second(1));
@@ -172,6 +172,30 @@ const CASES: [(Act, &[&str]); 16] = [
             Box::new(polling)
         },
         &["session refused: the server is shutting down"],
+    ),
+    (
+        || {
+            let server = start(default_config().max_connections_per_address(1));
+            let conns = [(); 2].map(|()| Connection::open(server.addr()));
+            Box::new((server, conns))
+        },
+        &["WARN", "Config::max_connections_per_address connections of this address are open"],
+    ),
+    (
+        || {
+            let server = start(default_config().max_handshakes_per_address(1));
+            let mut conns = [(); 3].map(|()| Connection::open(server.addr()));
+            conns.iter_mut().for_each(|conn| conn.send(&Request::get(POLLING)));
+            Box::new((server, conns))
+        },
+        &["WARN", "more handshakes of this address than Config::max_handshakes_per_address"],
+    ),
+    (
+        || {
+            let server = start(default_config().refused_networks(["127.0.0.0/8"]));
+            Box::new((Connection::open(server.addr()), server))
+        },
+        &["its address is in one of Config::refused_networks", "client=127.0.0.1:"],
     ),
     (
         || {

@@ -1,7 +1,7 @@
 //! The PROXY protocol: headers as bytes, our client, and HAProxy and nginx as TCP balancers.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::support::echo::Echo;
 use crate::support::foreign;
 use crate::support::parallel;
 use crate::support::request::{POLLING, Request, WEBSOCKET};
-use crate::support::wait::{TIMEOUT, eventually};
+use crate::support::wait::eventually;
 use crate::support::websocket::WebSocket;
 
 /// Echoes. The first message is the address of the client, as is the response to a request for another path.
@@ -292,11 +292,7 @@ fn our_client_sends_a_header_on_each_connection() {
 
 /// The address of the client that connects to the proxy from `local`.
 fn whoami(proxy: SocketAddr, local: Ipv4Addr) -> (String, String) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-    let socket = socket.expect("a socket");
-    socket.bind(&SocketAddr::new(IpAddr::V4(local), 0).into()).expect("a loopback address");
-    socket.connect_timeout(&proxy.into(), TIMEOUT).expect("the proxy accepts");
-    let mut conn = Connection::of(socket.into());
+    let mut conn = Connection::open_from(local, proxy);
     let own = conn.stream().local_addr().expect("an address").to_string();
     (conn.request(&Request::get("/whoami")).text().to_owned(), own)
 }

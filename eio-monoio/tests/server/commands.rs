@@ -204,10 +204,10 @@ impl Handler for Commands {
     async fn disconnect(&self, socket: &Socket<String>, _: CloseReason) {
         if socket.data() == "keeper" {
             self.log_result(socket, format!("{} queued", socket.queued()));
-            for message in socket.undelivered() {
+            for message in socket.undelivered().await {
                 self.log.push(socket, Entry::Message(message));
             }
-            self.log_result(socket, format!("and then {}", socket.undelivered().len()));
+            self.log_result(socket, format!("and then {}", socket.undelivered().await.len()));
         }
     }
 }

@@ -23,7 +23,7 @@ const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(200);
 
 /// `open` never ends with the query `stuck=1`, and `message` never does with the text `stuck`. A future that is dropped
-/// before it ends is noted.
+/// before it ends is noted. `disconnect` waits for the messages that were not sent.
 struct Stuck {
     log: Log,
 }
@@ -67,6 +67,7 @@ impl Handler for Stuck {
     }
 
     async fn disconnect(&self, socket: &Socket<bool>, reason: CloseReason) {
+        socket.undelivered().await;
         self.log.push(socket, Entry::Closed(reason));
     }
 }

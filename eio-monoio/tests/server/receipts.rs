@@ -1,15 +1,17 @@
 //! Receipts: each message is reported as handed to the kernel or not, over both transports and across an upgrade.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use eio_monoio::Sid;
+use eio_monoio::{Config, OwnedMessage, PerMessageDeflate, Sid};
 
 use crate::commands::{Commands, results};
-use crate::support::configs::for_each_config;
-use crate::support::polling::Polling;
+use crate::support::configs::{default_config, for_each_config};
+use crate::support::connection::Connection;
+use crate::support::polling::{Polling, sid_of};
+use crate::support::request::Request;
 use crate::support::test_server::TestServer;
-use crate::support::wait::eventually;
+use crate::support::wait::{TIMEOUT, eventually};
 use crate::support::websocket::{WebSocket, open_probed};
 
 /// Fails if a receipt of the session completes although nothing is sent.
@@ -70,27 +72,115 @@ fn receipt_fails_when_the_session_ends_before() {
     });
 }
 
+/// Text that compression does not make small.
+fn incompressible(len: usize) -> String {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'!' + (state >> 24) as u8 % 90)
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Fails unless a client that stops reading, and is lost by `end`, leaves exactly those messages undelivered whose receipts
+/// failed.
+fn expect_rest_undelivered(config: Config, extension: Option<&str>, end: impl FnOnce(WebSocket)) {
+    const COUNT: usize = 40;
+    let server = Commands::start(config.outbound_high_water(64 * 1024 * 1024));
+    let mut conn = Connection::open(server.addr());
+    let mut request = Request::upgrade(KEEPER);
+    if let Some(extension) = extension {
+        request = request.header("Sec-WebSocket-Extensions", extension);
+    }
+    let response = conn.request(&request);
+    assert_eq!(response.header("Sec-WebSocket-Extensions").is_some(), extension.is_some());
+    let mut socket = WebSocket { conn };
+    let sid = sid_of(&socket.text());
+    socket2::SockRef::from(socket.conn.stream()).set_recv_buffer_size(4096).expect("SO_RCVBUF");
+    // More in one write, and then in several, than the kernel's buffers hold.
+    let text = incompressible(200_000);
+    socket.send(&format!("4receipts {COUNT} {text}"));
+    assert_eq!(socket.frame().first & 0x40 != 0, extension.is_some());
+    let (remote, target) = (server.remote(), Sid::new(&sid).expect("a valid sid"));
+    assert_eq!(remote.send(&target, "the last"), Ok(()));
+    // Both go by the mailbox of the worker.
+    let has_last = remote.transport(&target).is_some();
+    end(socket);
+    eventually("the end", || {
+        let notes = server.log.messages(&sid);
+        notes.last().is_some_and(|note| *note == "and then 0".into())
+            && notes.iter().filter(|note| is_result(note)).count() == COUNT
+    });
+    let notes = server.log.messages(&sid);
+    let (results, others): (Vec<_>, Vec<_>) = notes.into_iter().partition(is_result);
+    let mut results: Vec<_> = results.iter().filter_map(OwnedMessage::text).collect();
+    results.sort_by_key(|note| note.split(' ').next().and_then(|n| n.parse::<usize>().ok()));
+    let sent = results.iter().take_while(|note| note.ends_with("Ok(())")).count();
+    assert!((1..COUNT).contains(&sent), "{sent} of {COUNT}");
+    assert!(results[sent..].iter().all(|note| note.ends_with("Err(Closed)")), "{results:?}");
+    let mut expected = vec![OwnedMessage::from("0 queued")];
+    expected.extend((sent..COUNT).map(|n| OwnedMessage::from(format!("{n} {text}"))));
+    expected.extend(has_last.then(|| OwnedMessage::from("the last")));
+    expected.push("and then 0".into());
+    assert!(others == expected, "{} messages for {sent} sent", others.len());
+}
+
+fn is_result(note: &OwnedMessage) -> bool {
+    note.text().is_some_and(|text| text.ends_with(')'))
+}
+
+const KEEPER: &str = "/engine.io/?EIO=4&transport=websocket&name=keeper";
+
 #[test]
-fn client_that_stops_reading_confirms_a_prefix() {
-    const COUNT: usize = 60;
+fn client_that_stops_reading_confirms_a_prefix_and_the_rest_is_undelivered() {
+    // The rest is not read: the connection is reset.
+    for_each_config(|config| expect_rest_undelivered(config, None, drop));
+}
+
+#[test]
+fn compressed_messages_are_undelivered_too() {
+    let config = default_config().per_message_deflate(PerMessageDeflate::new());
+    expect_rest_undelivered(config, Some("permessage-deflate"), drop);
+}
+
+#[test]
+fn ping_timeout_leaves_messages_undelivered() {
+    for_each_config(|config| {
+        let config = config
+            .ping_interval(Duration::from_millis(1000))
+            .ping_timeout(Duration::from_millis(200));
+        expect_rest_undelivered(config, None, |socket| {
+            // Its kernel acknowledges what it has room for; the server gives up in the meantime.
+            thread::sleep(Duration::from_secs(2));
+            drop(socket);
+        });
+    });
+}
+
+#[test]
+fn broadcast_and_response_that_were_not_read_are_undelivered() {
     for_each_config(|config| {
         let server = Commands::start(config.outbound_high_water(64 * 1024 * 1024));
-        let (mut socket, sid) = WebSocket::open(server.addr());
-        socket2::SockRef::from(socket.conn.stream()).set_recv_buffer_size(4096).expect("SO_RCVBUF");
-        // More in one write, and then in several, than the kernel's buffers hold.
-        let text = "x".repeat(200_000);
-        socket.send(&format!("4receipts {COUNT} {text}"));
-        assert_eq!(socket.text(), format!("40 {text}"));
-        let (remote, target) = (server.remote(), Sid::new(&sid).expect("a valid sid"));
-        assert_eq!(remote.send(&target, "the last"), Ok(()));
-        // The rest is not read: the connection is reset.
-        drop(socket);
-        eventually("all results", || server.log.messages(&sid).len() == COUNT);
-        let mut results: Vec<_> = results(&server, &sid, COUNT);
-        results.sort_by_key(|note| note.split(' ').next().and_then(|n| n.parse::<usize>().ok()));
-        let sent = results.iter().take_while(|note| note.ends_with("Ok(())")).count();
-        assert!(sent < COUNT, "all of {COUNT}");
-        assert!(results[sent..].iter().all(|note| note.ends_with("Err(Closed)")), "{results:?}");
+        let (mut socket, sid) = WebSocket::open_at(server.addr(), KEEPER);
+        let mut polling = Polling::open_with(server.addr(), "&name=keeper");
+        polling.start_poll();
+        for conn in [&socket.conn, &polling.get] {
+            socket2::SockRef::from(conn.stream()).set_recv_buffer_size(4096).expect("SO_RCVBUF");
+        }
+        let large = "x".repeat(8 << 20);
+        assert_eq!(server.remote().broadcast(&large), Ok(()));
+        // The beginning has arrived.
+        let deadline = Instant::now() + TIMEOUT;
+        socket.conn.read_bytes(10, deadline).expect("a part of the frame");
+        polling.get.read_bytes(10, deadline).expect("a part of the response");
+        assert_eq!(server.remote().broadcast("next"), Ok(()));
+        let sids = [sid, polling.sid.clone()];
+        assert!(server.remote().transport(&sids[1].parse().expect("a valid sid")).is_some());
+        drop((socket, polling));
+        let undelivered = ["0 queued", &large, "next", "and then 0"];
+        for sid in sids {
+            assert!(results(&server, &sid, 4) == undelivered, "{sid}");
+        }
     });
 }
 

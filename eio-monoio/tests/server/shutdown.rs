@@ -65,6 +65,7 @@ impl Handler for Napping {
     }
 
     async fn disconnect(&self, socket: &Socket<()>, reason: CloseReason) {
+        socket.undelivered().await;
         self.log.push(socket, Entry::Closed(reason));
     }
 }

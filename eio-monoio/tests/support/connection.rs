@@ -5,7 +5,7 @@
 //! shows the bytes received so far.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::request::Request;
@@ -23,6 +23,16 @@ impl Connection {
     #[track_caller]
     pub(crate) fn open(addr: SocketAddr) -> Self {
         Self::of(TcpStream::connect_timeout(&addr, TIMEOUT).expect("the server accepts"))
+    }
+
+    /// Connects from this loopback address.
+    #[track_caller]
+    pub(crate) fn open_from(local: Ipv4Addr, addr: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        socket.bind(&SocketAddr::from((local, 0)).into()).expect("a loopback address");
+        socket.connect_timeout(&addr.into(), TIMEOUT).expect("the server accepts");
+        Self::of(socket.into())
     }
 
     /// A stream that is connected already.

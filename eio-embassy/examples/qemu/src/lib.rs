@@ -3,6 +3,10 @@
 
 #![no_std]
 
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
 use embassy_executor::{SpawnToken, Spawner};
 use embassy_net::{Config, Stack, StackResources};
 use semihosting::process;
@@ -14,6 +18,7 @@ mod stellaris_eth;
 mod time_driver;
 
 use stellaris_eth::Stellaris;
+pub use stellaris_eth::set_link;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
@@ -86,4 +91,14 @@ pub fn toy() -> impl FnMut() -> u32 {
         state ^= state << 5;
         state
     }
+}
+
+/// Awaits `future` in a stack frame of its own. Inlined, its temporaries would be in the frame of the task for as long as the
+/// task runs, next to those of a client that connects, which moves several copies of its state.
+pub async fn apart<F: Future>(mut future: Pin<&mut F>) -> F::Output {
+    #[inline(never)]
+    fn poll<F: Future>(future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        future.poll(cx)
+    }
+    poll_fn(|cx| poll(future.as_mut(), cx)).await
 }

@@ -1,5 +1,6 @@
 //! embassy-net driver for the Ethernet MAC of the LM3S6965, which QEMU's lm3s6965evb emulates.
 use core::ptr::{read_volatile, write_volatile};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Context;
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
 use embassy_sync::waitqueue::AtomicWaker;
@@ -29,6 +30,13 @@ fn wr(r: usize, v: u32) {
 }
 
 static WAKER: AtomicWaker = AtomicWaker::new();
+static LINK_DOWN: AtomicBool = AtomicBool::new(false);
+
+/// Takes the link down or up, as a radio does that loses its access point: it neither sends nor receives.
+pub fn set_link(up: bool) {
+    LINK_DOWN.store(!up, Ordering::Relaxed);
+    WAKER.wake();
+}
 
 extern "C" fn on_irq() {
     wr(RIS, rd(RIS));
@@ -117,16 +125,20 @@ impl Driver for Stellaris {
             return None;
         }
         let n = self.pop();
-        if n > MTU {
+        if n > MTU || LINK_DOWN.load(Ordering::Relaxed) {
+            // Asks again: there may be more frames, for which there is no other interrupt.
+            cx.waker().wake_by_ref();
             return None;
         }
         Some((Rx(&mut self.rx[..n]), Tx(&mut self.tx)))
     }
-    fn transmit(&mut self, _cx: &mut Context<'_>) -> Option<Tx<'_>> {
-        Some(Tx(&mut self.tx))
+    fn transmit(&mut self, cx: &mut Context<'_>) -> Option<Tx<'_>> {
+        WAKER.register(cx.waker());
+        (!LINK_DOWN.load(Ordering::Relaxed)).then_some(Tx(&mut self.tx))
     }
-    fn link_state(&mut self, _cx: &mut Context<'_>) -> LinkState {
-        LinkState::Up
+    fn link_state(&mut self, cx: &mut Context<'_>) -> LinkState {
+        WAKER.register(cx.waker());
+        if LINK_DOWN.load(Ordering::Relaxed) { LinkState::Down } else { LinkState::Up }
     }
     fn capabilities(&self) -> Capabilities {
         let mut c = Capabilities::default();

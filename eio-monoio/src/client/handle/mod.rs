@@ -49,6 +49,7 @@ use thread::{Command, Shared};
 /// | [`reconnect`](Self::reconnect), [`reconnect_with`](Self::reconnect_with) | the attempt ends; if it has just succeeded, the new session stays |
 /// | [`send`](Self::send) | the message may be sent |
 /// | [`next`](Self::next) | no event is taken |
+/// | [`undelivered`](Self::undelivered) | the messages may be lost |
 /// | [`disconnect`](Self::disconnect) | the session still ends |
 #[must_use = "dropping a handle ends its session"]
 pub struct Handle {
@@ -124,6 +125,12 @@ impl Handle {
     /// Waits until all queued messages are sent, or the session has ended.
     pub async fn flushed(&self) {
         self.call(Command::Flush).await;
+    }
+
+    /// Waits until the session has ended, and takes the messages that were not sent; see
+    /// [`Client::undelivered`](crate::client::Client::undelivered).
+    pub async fn undelivered(&self) -> Vec<OwnedMessage> {
+        self.call(Command::Undelivered).await.unwrap_or_default()
     }
 
     /// The next event; `None` after [`Event::Closed`], until a [reconnection](Self::reconnect).

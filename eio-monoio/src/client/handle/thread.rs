@@ -28,6 +28,7 @@ pub(super) struct Shared {
 pub(super) enum Command {
     Send(OwnedMessage, Reply<Result<(), SendError>>),
     Flush(Reply<()>),
+    Undelivered(Reply<Vec<OwnedMessage>>),
     Disconnect(Reply<()>),
     Reconnect(Option<Backoff>, Reply<Result<(), ConnectError>>),
 }
@@ -123,6 +124,7 @@ async fn serve(
         match command {
             Command::Send(message, reply) => answer(reply, client.send(&message)).await,
             Command::Flush(reply) => answer(reply, client.flushed()).await,
+            Command::Undelivered(reply) => answer(reply, client.undelivered()).await,
             Command::Disconnect(reply) => answer(reply, client.disconnect()).await,
             Command::Reconnect(backoff, reply) => {
                 answer(reply, async {

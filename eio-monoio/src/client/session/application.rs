@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use eio_core::packet::{Message, Packet};
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
+use eio_core::ws::Role;
 
 use super::Session;
 use crate::client::error::{Closed, UpgradeFailed};
@@ -13,6 +14,8 @@ use crate::client::event;
 use crate::client::inbox::{Item, Notice};
 use crate::client::session::end::Stage;
 use crate::error::SendError;
+use crate::io::message_queue::MessageQueue;
+use crate::io::unsent;
 use crate::message::check_separator;
 
 /// Sending.
@@ -89,6 +92,27 @@ impl Session {
         }
         self.senders.add(cx);
         Poll::Pending
+    }
+}
+
+/// Messages that were not sent.
+impl Session {
+    /// Keeps the messages of a POST that failed, if the session has ended.
+    pub(crate) fn keep_post(&self, body: &mut [u8]) {
+        if self.closed.get().is_some() {
+            let mut messages = MessageQueue::default();
+            unsent::push_body(body, &mut messages);
+            let mut undelivered = self.undelivered.borrow_mut();
+            messages.append(std::mem::take(&mut *undelivered));
+            *undelivered = messages;
+        }
+    }
+
+    /// Takes the messages that were not sent, after [`poll_finished`](Self::poll_finished).
+    pub(crate) fn take_undelivered(&self) -> MessageQueue {
+        let mut unsent = self.outgoing.take_unsent(Role::Client, &self.worker);
+        unsent.append(self.undelivered.take());
+        unsent
     }
 }
 

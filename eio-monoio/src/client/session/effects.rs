@@ -182,7 +182,8 @@ impl Session {
     pub(super) fn on_closed(&self, reason: CloseReason) {
         self.closed.set(Some(reason));
         self.timer.clear();
-        self.outgoing.queue().borrow_mut().clear();
+        // No longer in the queue, which the state machine would send.
+        self.undelivered.borrow_mut().append(self.outgoing.take_queue());
         self.idle_conns.borrow_mut().clear();
         if reason == CloseReason::PingTimeout {
             // A peer that does not answer does not receive a close packet either.

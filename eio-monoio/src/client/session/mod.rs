@@ -31,6 +31,7 @@ use crate::client::http::IdleConn;
 use crate::client::inbox::Inbox;
 use crate::client::session::end::{End, Stage};
 use crate::client::settings::Settings;
+use crate::io::message_queue::MessageQueue;
 use crate::io::outgoing::Outgoing;
 use crate::io::ws_sender::WsSender;
 use crate::message::OutBuf;
@@ -52,6 +53,8 @@ pub(crate) struct Session {
     /// The open packet.
     opened: RefCell<Option<Open>>,
     outgoing: Outgoing,
+    /// Messages that were queued, or in a POST that failed, when the session ended.
+    undelivered: RefCell<MessageQueue>,
     inbox: RefCell<Inbox>,
     /// The WebSocket of a failed upgrade, during its closing handshake.
     closing_probe: RefCell<Option<Rc<WsSender>>>,
@@ -96,6 +99,7 @@ impl Session {
             cookies: RefCell::default(),
             opened: RefCell::default(),
             outgoing: Outgoing::default(),
+            undelivered: RefCell::default(),
             inbox: RefCell::default(),
             closing_probe: RefCell::default(),
             idle_conns: RefCell::default(),
@@ -205,7 +209,7 @@ impl Session {
 
     /// Bytes that are not sent yet.
     pub(crate) fn queued(&self) -> usize {
-        self.outgoing.queued()
+        if self.closed.get().is_some() { 0 } else { self.outgoing.queued() }
     }
 
     fn is_outbox_full(&self) -> bool {

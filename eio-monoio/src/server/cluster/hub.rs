@@ -44,6 +44,8 @@ pub(crate) struct Hub {
     changed: Condvar,
     table: RwLock<Arc<Table>>,
     is_ready: AtomicBool,
+    /// Another node has the tag of this one, which takes no part in the cluster any more.
+    is_duplicate: AtomicBool,
     max_payload: AtomicUsize,
     local: OnceLock<Weak<dyn LocalSessions>>,
 }
@@ -114,6 +116,7 @@ impl Hub {
             changed: Condvar::new(),
             table: RwLock::default(),
             is_ready: AtomicBool::new(false),
+            is_duplicate: AtomicBool::new(false),
             max_payload: AtomicUsize::new(DEFAULT_MAX_PAYLOAD),
             local: OnceLock::new(),
         })
@@ -195,8 +198,17 @@ impl Hub {
         let now = self.now();
         let result = input(&mut state.members, now);
         let effects = self.pump(&mut state, now);
-        self.is_ready.store(state.members.is_ready(), Ordering::Release);
-        if effects.table_changed {
+        if effects.tag_taken {
+            // Silence: whatever it said would be taken for the other node's.
+            state.closed = true;
+            state.urgent.clear();
+            self.is_duplicate.store(true, Ordering::Release);
+        }
+        let is_ready = state.members.is_ready() && !self.is_duplicate();
+        self.is_ready.store(is_ready, Ordering::Release);
+        if self.is_duplicate() {
+            *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        } else if effects.table_changed {
             let table = Arc::new(Table::new(&state.members));
             *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
         }
@@ -268,7 +280,10 @@ impl Hub {
         }
         if effects.tag_taken {
             let tag = &self.identity.tag;
-            crate::log::error!(%tag, "another node has this tag; give each node its own");
+            crate::log::error!(
+                %tag,
+                "another node has this tag: this one opens no sessions; give each node its own"
+            );
         }
         if effects.full {
             let max = self.options.max_nodes;
@@ -311,6 +326,11 @@ impl Hub {
     /// Whether this node has joined: it knows the others, and the engine is connected.
     pub(crate) fn is_ready(&self) -> bool {
         self.is_ready.load(Ordering::Acquire)
+    }
+
+    /// Whether another node has the tag of this one.
+    pub(crate) fn is_duplicate(&self) -> bool {
+        self.is_duplicate.load(Ordering::Acquire)
     }
 
     pub(crate) fn metrics(&self) -> ClusterMetrics {

@@ -45,7 +45,10 @@ impl Joining {
     ) -> Result<Self, ServeError> {
         cluster.check()?;
         let subjects = cluster.subjects()?;
-        let Cluster { name, engine, options } = cluster;
+        let Cluster { name, engine, mut options } = cluster;
+        let half = usize::try_from(net::descriptor_limit() / 2).unwrap_or(usize::MAX).max(1);
+        options.max_links.get_or_insert(half);
+        options.max_forwarded.get_or_insert(half);
         let address = match options.link_address {
             Some(address) => address,
             None => SocketAddr::new(route_to(&*engine)?, 0),
@@ -54,7 +57,12 @@ impl Joining {
             let problem = "other nodes cannot connect to the unspecified address".into();
             return Err(ConfigError::new("cluster.link_address", problem).into());
         }
-        let (listeners, links) = listen(address, backlog, workers)?;
+        let (listeners, mut links) = listen(address, backlog, workers)?;
+        if let Some(announced) = options.announced_address {
+            links.clear();
+            // There is room for one.
+            let _ = links.push(announced);
+        }
         let mut random = [0; 40];
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let (incarnation, key) = random.split_at(8);

@@ -44,6 +44,7 @@ pub(crate) type OnLost = Arc<dyn Fn(&str, u64) + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) link_address: Option<SocketAddr>,
+    pub(crate) announced_address: Option<SocketAddr>,
     pub(crate) heartbeat: Duration,
     pub(crate) node_timeout: Duration,
     pub(crate) link_timeout: Duration,
@@ -63,6 +64,7 @@ impl Cluster {
     pub fn new(name: impl Into<String>, engine: impl Engine) -> Self {
         let options = Options {
             link_address: None,
+            announced_address: None,
             heartbeat: Duration::from_secs(1),
             node_timeout: Duration::from_secs(5),
             link_timeout: Duration::from_secs(1),
@@ -85,6 +87,16 @@ impl Cluster {
     #[must_use]
     pub fn link_address(mut self, address: SocketAddr) -> Self {
         self.options.link_address = Some(address);
+        self
+    }
+
+    /// The address of this node's links as the other nodes see it, if that is not the one on which it accepts them: that
+    /// of a forwarded port, for example.
+    ///
+    /// **Default:** [`link_address`](Self::link_address).
+    #[must_use]
+    pub fn announced_address(mut self, address: SocketAddr) -> Self {
+        self.options.announced_address = Some(address);
         self
     }
 
@@ -243,5 +255,44 @@ impl fmt::Debug for Cluster {
             .field("name", name)
             .field("engine", engine)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::cluster::nats::Nats;
+
+    #[test]
+    fn options_outside_their_ranges_are_named() {
+        let cluster = || Cluster::new("chat", Nats::new("127.0.0.1"));
+        assert_eq!(cluster().check(), Ok(()));
+        let short = Duration::from_millis(9);
+        for (cluster, option) in [
+            (Cluster::new("a.b", Nats::new("127.0.0.1")), "cluster.name"),
+            (cluster().heartbeat(short), "cluster.heartbeat"),
+            (cluster().heartbeat(Duration::from_secs(3)), "cluster.heartbeat"),
+            (cluster().node_timeout(short), "cluster.node_timeout"),
+            (cluster().link_timeout(short), "cluster.link_timeout"),
+            (cluster().link_connect_timeout(short), "cluster.link_connect_timeout"),
+            (cluster().link_idle_timeout(short), "cluster.link_idle_timeout"),
+            (cluster().max_links(0), "cluster.max_links"),
+            (cluster().max_forwarded(0), "cluster.max_forwarded"),
+            (cluster().max_nodes(0), "cluster.max_nodes"),
+            (cluster().max_nodes(1025), "cluster.max_nodes"),
+            (cluster().engine_high_water(0), "cluster.engine_high_water"),
+        ] {
+            assert_eq!(cluster.check().map_err(|error| error.option()), Err(option));
+        }
+    }
+
+    #[test]
+    fn neither_addresses_nor_secrets_of_the_engine_are_in_debug_output() {
+        let nats = Nats::new("nats://user:secret@host").token("secret").user("node", "secret");
+        let text = format!("{:?}", Cluster::new("chat", nats));
+        assert!(
+            text.contains("chat") && !text.contains("secret") && !text.contains("host"),
+            "{text}"
+        );
     }
 }

@@ -10,7 +10,8 @@ use super::{Config, MAX_HEADERS};
 use crate::error::{ConfigError, SendError};
 use crate::message::OwnedMessage;
 use crate::range::{self, SIZE, THRESHOLD, TIME, TIMEOUT};
-use crate::web::proxy::ProxyProtocol;
+use crate::server::addresses::AddressTable;
+use crate::web::proxy::{ProxyProtocol, Trusted};
 
 /// # Check
 impl Config {
@@ -36,6 +37,7 @@ impl Config {
         check("per_message_deflate", deflate.map_or(Ok(()), |deflate| deflate.check()))?;
         let proxies = self.trusted_proxies.iter();
         check("trusted_proxies", proxies.cloned().try_for_each(|proxy| proxy.map(|_| ())))?;
+        check("refused_networks", self.check_refused_networks())?;
         check("proxy_protocol", self.check_proxy_protocol())?;
         check("initial_packet", self.check_initial_packet())
     }
@@ -75,6 +77,9 @@ impl Config {
             ("max_headers", self.max_headers, 1..=MAX_HEADERS),
             ("max_connections", self.max_connections.unwrap_or(1), SIZE),
             ("max_handshakes_per_second", self.max_handshakes_per_second.unwrap_or(1), SIZE),
+            ("max_connections_per_address", self.max_connections_per_address.unwrap_or(1), SIZE),
+            ("max_handshakes_per_address", self.max_handshakes_per_address.unwrap_or(1), SIZE),
+            ("address_table_bytes", self.address_table_bytes, AddressTable::MIN_BYTES..=1 << 31),
             ("outbound_high_water", self.outbound_high_water, SIZE),
             ("inbound_high_water", self.inbound_high_water, SIZE),
             ("mailbox_high_water", self.mailbox_high_water, SIZE),
@@ -103,6 +108,13 @@ impl Config {
             return Err("must begin with / and be visible ASCII without ?, # and %".into());
         }
         Ok(())
+    }
+
+    fn check_refused_networks(&self) -> Result<(), String> {
+        self.refused_networks.iter().cloned().try_for_each(|network| match network? {
+            Trusted::Network(..) => Ok(()),
+            Trusted::Unix => Err("\"unix\" is not an address or a network".into()),
+        })
     }
 
     fn check_proxy_protocol(&self) -> Result<(), String> {
@@ -175,6 +187,11 @@ mod tests {
             (Config::new().max_headers(129), "max_headers"),
             (Config::new().max_connections(0), "max_connections"),
             (Config::new().max_handshakes_per_second(0), "max_handshakes_per_second"),
+            (Config::new().max_connections_per_address(0), "max_connections_per_address"),
+            (Config::new().max_handshakes_per_address(0), "max_handshakes_per_address"),
+            (Config::new().address_table_bytes(3_071), "address_table_bytes"),
+            (Config::new().refused_networks(["10.0.0.0/33"]), "refused_networks"),
+            (Config::new().refused_networks(["unix"]), "refused_networks"),
             (Config::new().outbound_high_water(0), "outbound_high_water"),
             (Config::new().inbound_high_water(0), "inbound_high_water"),
             (Config::new().mailbox_high_water(0), "mailbox_high_water"),

@@ -40,6 +40,15 @@ impl Config {
         self.tag.as_deref().and_then(|tag| Tag::new(tag).ok())
     }
 
+    pub(crate) fn refused(&self) -> Vec<Trusted> {
+        self.refused_networks.iter().flatten().copied().collect()
+    }
+
+    /// Whether connections or handshakes of an address are limited.
+    pub(crate) fn limits_addresses(&self) -> bool {
+        self.max_connections_per_address.is_some() || self.max_handshakes_per_address.is_some()
+    }
+
     pub(crate) fn timing(&self) -> Timing {
         Timing {
             ping_interval_ms: millis(self.ping_interval),

@@ -9,6 +9,8 @@ mod http;
 
 mod limits;
 
+mod shares;
+
 mod origins;
 
 mod compression;
@@ -82,6 +84,10 @@ pub struct Config {
     pub(crate) max_polling_packets: usize,
     pub(crate) max_connections: Option<usize>,
     pub(crate) max_handshakes_per_second: Option<usize>,
+    pub(crate) max_connections_per_address: Option<usize>,
+    pub(crate) max_handshakes_per_address: Option<usize>,
+    pub(crate) address_table_bytes: usize,
+    pub(crate) refused_networks: Vec<Result<Trusted, String>>,
     pub(crate) outbound_high_water: usize,
     pub(crate) inbound_high_water: usize,
     pub(crate) mailbox_high_water: usize,
@@ -154,6 +160,10 @@ impl Default for Config {
             max_polling_packets: 16,
             max_connections: None,
             max_handshakes_per_second: None,
+            max_connections_per_address: None,
+            max_handshakes_per_address: None,
+            address_table_bytes: 1 << 20,
+            refused_networks: Vec::new(),
             outbound_high_water: 1 << 20,
             inbound_high_water: 1 << 20,
             mailbox_high_water: 16 << 20,

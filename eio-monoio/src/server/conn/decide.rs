@@ -13,7 +13,7 @@ use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::reason::Reason;
 #[cfg(feature = "nats")]
 use crate::server::conn::relay::Away;
-use crate::server::conn::reply::{Answer, UNAVAILABLE};
+use crate::server::conn::reply::{Answer, TOO_MANY_HANDSHAKES_OF_ADDRESS, UNAVAILABLE};
 use crate::server::conn::request::Accept;
 use crate::server::conn::{Body, away};
 use crate::server::connection_error::ConnectionError;
@@ -231,12 +231,19 @@ fn engine_io<T>(
         }
         // JSONP: no current client requests it, and scripts for other origins would be a vulnerability.
         _ if classified.jsonp.is_some() => reject(Reject::BadRequest, Cause::Jsonp),
+        #[cfg(feature = "nats")]
+        Intent::Handshake(_) if state.shared.cluster().is_some_and(|hub| hub.is_duplicate()) => {
+            unavailable(Cause::TagTaken, UNAVAILABLE)
+        }
         Intent::Handshake(transport) if state.refuses_handshakes() => {
             match away::successor(state, via, *transport) {
                 #[cfg(feature = "nats")]
                 away::Found::Node(away) => Action::Away(away),
                 _ => unavailable(Cause::ShuttingDown, UNAVAILABLE),
             }
+        }
+        Intent::Handshake(_) if !state.admits_handshake_of(request.peer) => {
+            unavailable(Cause::AddressHandshakes, TOO_MANY_HANDSHAKES_OF_ADDRESS)
         }
         Intent::Handshake(_) if !state.admits_handshake() => {
             unavailable(Cause::TooManyHandshakes, TOO_MANY_HANDSHAKES)

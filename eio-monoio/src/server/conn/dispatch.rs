@@ -160,12 +160,12 @@ pub(crate) async fn call_disconnect<H: Handler>(
     let tasks = &shard.state.tasks;
     let reason = session.closed().unwrap_or(CloseReason::TransportClose);
     log::debug!(client = %Subject::Session(&session.sid, session.peer), %reason, "session closed");
-    let socket = Socket::new(session);
+    let socket = Socket::new(session.clone());
     let started = Instant::now();
     let _ = tasks.start(|| shard.handler.disconnect(&socket, reason)).await;
     shard.state.count_time(HandlerCall::Disconnect, started);
     // A handle that the application keeps does not keep the messages.
-    socket.undelivered();
+    session.discard_undelivered();
 }
 
 /// Completes `first`, then passes the messages of the inbox to the handler, in order, [`within_grace`]. Then the session

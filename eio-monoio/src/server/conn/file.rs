@@ -89,7 +89,7 @@ pub(crate) async fn serve<T>(
         };
         match conn.send(bytes).await {
             Ok(sent) => buffer = sent,
-            Err(RecvError::Closed | RecvError::TimedOut | RecvError::Bad(_)) => {
+            Err((RecvError::Closed | RecvError::TimedOut | RecvError::Bad(_), _)) => {
                 return Served::Closed;
             }
         }

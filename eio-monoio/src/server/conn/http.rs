@@ -7,7 +7,7 @@ use eio_core::http::{Error as HttpError, Framing, HeadScanner, Target};
 
 use crate::io::http_conn::RecvError;
 use crate::metrics::MOVED;
-use crate::server::cause::Cause;
+use crate::server::cause::{Cause, Subject};
 use crate::server::conn::decide::{Action, decide};
 use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::reply::Answer;
@@ -23,6 +23,7 @@ use crate::server::shard::{Shard, ShardState};
 use crate::web::compress::Accepted;
 use crate::web::cors::{self, Verdict};
 use crate::web::persistence::Persistence;
+use crate::web::proxy;
 use crate::worker::context::Activity;
 
 /// Serves a connection that was accepted or moved here, in a task of its own.
@@ -242,6 +243,13 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     let body = Body { framing, expects_continue: head.expects_continue() };
     let keep_alive = head.keep_alive() && !state.is_shutting_down();
     let info = state.info(head, conn.http.stream(), conn.peer, &conn.via);
+    if info.peer != conn.peer && proxy::contains(&state.refused_networks, info.peer) {
+        // The connection is the proxy's, which uses it for other clients too.
+        state.shared.causes.write(Cause::RefusedNetwork, Subject::Peer(info.peer), "");
+        let keep_alive = keep_alive && body.is_empty();
+        let action = Action::Refused(Answer::empty(403));
+        return Request { action, body, persistence: Persistence::new(keep_alive) };
+    }
     let decision = decide(state, &info, target, &body, bytes, &conn.via);
     let action = decision.action;
     let persistence = if body.is_empty() || action.reads_body() {

@@ -72,6 +72,7 @@ pub(crate) async fn send<T>(
         drop(confirms);
         session.log(Cause::ResponseNotReceived, "");
         session.abort(CloseReason::TransportError);
+        session.keep_response(&mut conn.http.out.0);
         return Next::Gone;
     }
     confirms.into_iter().for_each(Confirm::sent);

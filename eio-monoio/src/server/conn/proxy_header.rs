@@ -10,9 +10,11 @@ use crate::io::http_conn::RecvError;
 use crate::metrics::RefusedConnection;
 use crate::server::cause::Cause;
 use crate::server::conn::Conn;
+use crate::server::conn::reply::TOO_MANY_CONNECTIONS;
 use crate::server::conn::start::start_after_header;
 use crate::server::handler::Handler;
 use crate::server::shard::Shard;
+use crate::web::persistence::Persistence;
 use crate::worker::context::Activity;
 
 /// Receives the header, then serves the connection of the client that it names. `secure`: TLS follows.
@@ -26,6 +28,15 @@ pub(super) fn start<H: Handler>(
         match receive(&mut conn).await {
             Ok(source) => {
                 conn.peer = source.or(conn.peer);
+                match shard.state.admit(conn.peer) {
+                    Ok(None) => {}
+                    Ok(Some(share)) => conn.hold(share),
+                    Err(RefusedConnection::AddressLimit) if !secure => {
+                        conn.reply(TOO_MANY_CONNECTIONS, Persistence::Close);
+                        return conn.http.close_lingering().await;
+                    }
+                    Err(_) => return,
+                }
                 // In a task of its own, so that the memory of this future is freed.
                 start_after_header(shard, conn, secure);
             }

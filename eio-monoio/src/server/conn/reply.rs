@@ -58,6 +58,14 @@ const RETRY: &[(&str, &str)] = &[("Retry-After", "1")];
 /// The response to a handshake that the server cannot accept now.
 pub(crate) const UNAVAILABLE: Answer<'static> = Answer { headers: RETRY, ..Answer::empty(503) };
 
+/// The response to a handshake of an address that has made as many as it may in this second.
+pub(crate) const TOO_MANY_HANDSHAKES_OF_ADDRESS: Answer<'static> =
+    Answer { headers: RETRY, ..Answer::json(429, b"\"Too Many Requests\"") };
+
+/// The response to a connection of an address that has as many as it may have.
+pub(crate) const TOO_MANY_CONNECTIONS: Answer<'static> =
+    Answer { headers: &[("Retry-After", "5")], ..Answer::empty(429) };
+
 /// The response to a POST whose packets were handled (docs/protocol.md 2.3.1).
 pub(crate) const OK: Answer<'static> =
     Answer { content_type: HTML, body: b"ok", ..Answer::empty(200) };

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::io::permit::ConnectionPermit;
 #[cfg(feature = "tls")]
 use crate::io::stream::{Stream, TlsStream};
 use crate::metrics::RefusedConnection;
+use crate::server::addresses::{AddressKey, AddressPermit, AddressTable, TooMany};
 use crate::server::cause::{Cause, Subject};
 #[cfg(feature = "tls")]
 use crate::server::conn::tls_accept;
@@ -38,6 +40,14 @@ pub(crate) fn start<H: Handler>(
         let conn = Conn::new(state.clone(), socket, peer, Some(permit));
         return proxy_header::start(shard.clone(), Box::new(conn), state.is_secure(peer));
     }
+    let permit = match state.admit(peer) {
+        Ok(None) => permit,
+        Ok(Some(share)) => permit.with(share),
+        Err(RefusedConnection::AddressLimit) => {
+            return refuse(socket, state.is_secure(peer), ADDRESS_LIMIT);
+        }
+        Err(_) => return close(socket),
+    };
     #[cfg(feature = "tls")]
     if state.is_secure(peer) {
         return start_tls(shard, socket, peer, Some(permit), Vec::new());
@@ -85,15 +95,22 @@ fn start_tls<H: Handler>(
     }
 }
 
+/// The response to a connection above [`max_connections`](crate::Config::max_connections).
+pub(crate) const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// The response to a connection above
+/// [`max_connections_per_address`](crate::Config::max_connections_per_address).
+const ADDRESS_LIMIT: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 5\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
 /// Answers a connection above a limit without waiting for its request. `secure`: the client expects TLS.
-pub(crate) fn refuse(socket: Socket, secure: bool) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
-        Content-Length: 0\r\nConnection: close\r\n\r\n";
+pub(crate) fn refuse(socket: Socket, secure: bool, response: &[u8]) {
     // With TLS the client would parse the response as a part of the handshake.
     if !secure {
         // Closing with unread input sends a reset, which may discard the response.
         let _ = socket.try_recv(&mut [0; 4096]);
-        let _ = socket.try_send(FULL);
+        let _ = socket.try_send(response);
         socket.shutdown_write();
     }
     close(socket);
@@ -102,6 +119,47 @@ pub(crate) fn refuse(socket: Socket, secure: bool) {
 /// Closes now: io_uring closes at the end of a turn, and a batch would use up the reserve of descriptors.
 fn close(socket: Socket) {
     drop(socket.into_fd());
+}
+
+/// Fair shares of addresses.
+impl<T> ShardState<T> {
+    /// Counts a connection for the client's address. An error was logged and counted.
+    pub(super) fn admit(
+        &self,
+        client: Option<SocketAddr>,
+    ) -> Result<Option<AddressPermit>, RefusedConnection> {
+        let refuse = |reason, cause| {
+            self.counters.refused_connection(reason);
+            self.shared.causes.write(cause, Subject::Peer(client), "");
+            Err(reason)
+        };
+        if proxy::contains(&self.refused_networks, client) {
+            return refuse(RefusedConnection::RefusedNetwork, Cause::RefusedNetwork);
+        }
+        let Some((table, key)) = self.share_of(client) else { return Ok(None) };
+        let Some(max) = self.config.max_connections_per_address else { return Ok(None) };
+        match table.connect(key, self.shared.handshakes.second(), max) {
+            Ok(permit) => Ok(permit),
+            Err(TooMany) => {
+                self.counters.refused(429, None);
+                refuse(RefusedConnection::AddressLimit, Cause::AddressConnections)
+            }
+        }
+    }
+
+    /// Counts a handshake for the client's address. False if it has made as many as it may in this second.
+    pub(super) fn admits_handshake_of(&self, client: Option<SocketAddr>) -> bool {
+        let Some((table, key)) = self.share_of(client) else { return true };
+        let max = self.config.max_handshakes_per_address;
+        max.is_none_or(|max| table.handshake(key, self.shared.handshakes.second(), max))
+    }
+
+    /// The table and the client's place in it; `None` if its address is not limited.
+    fn share_of(&self, client: Option<SocketAddr>) -> Option<(&Arc<AddressTable>, AddressKey)> {
+        let (table, client) = (self.shared.addresses.as_ref()?, client?);
+        let is_proxy = proxy::contains(&self.trusted, Some(client));
+        (!is_proxy).then(|| (table, AddressKey::of(client)))
+    }
 }
 
 impl<T> ShardState<T> {

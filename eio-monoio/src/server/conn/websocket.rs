@@ -72,6 +72,18 @@ impl<H: Handler> SendObserver for SessionSocket<H> {
             self.session.on_sent();
         }
     }
+
+    fn on_unsent(&self) {
+        self.session.on_unsent();
+    }
+}
+
+impl<H: Handler> Drop for SessionSocket<H> {
+    fn drop(&mut self) {
+        // The task may be dropped before it has sent its bytes.
+        self.ws.sender.finish();
+        self.session.on_unsent();
+    }
 }
 
 /// Received bytes and their decoder.

@@ -20,14 +20,16 @@ use eio_core::session::{CloseReason, Lane, ServerSession, Transmit, Violation};
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
+use eio_core::ws::Role;
 
 use crate::error::SendError;
 use crate::io::message_queue::MessageQueue;
 use crate::io::outgoing::{Next, Outgoing};
 use crate::io::receipt::{Confirm, Receipt};
+use crate::io::unsent;
 use crate::io::ws_sender::WsSender;
 use crate::message::{Encoded, check_separator};
-use crate::metrics::MESSAGES_SENT;
+use crate::metrics::{MESSAGES_SENT, UPGRADES_STARTED};
 use crate::server::request::KeptRequest;
 use crate::server::session::env::SessionEnv;
 use crate::server::session::out_message::{OutMessage, WithOptions};
@@ -190,12 +192,37 @@ impl<T> Session<T> {
         if self.closed.get().is_some() { 0 } else { self.outgoing.queued() }
     }
 
-    /// Takes the messages that no transport had taken when the session ended.
-    pub(crate) fn take_undelivered(&self) -> MessageQueue {
-        if self.closed.get().is_none() {
-            return MessageQueue::default();
+    /// Ready when the session has ended and its WebSocket sends no more bytes, or the worker drops the caller; else the
+    /// task is woken then.
+    pub(crate) fn poll_stopped(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_last_poll = self.env.worker.tasks.is_aborting();
+        if self.closed.get().is_some() && (self.outgoing.has_stopped() || is_last_poll) {
+            return Poll::Ready(());
         }
-        self.outgoing.take_queue()
+        self.waiters.add(cx);
+        Poll::Pending
+    }
+
+    /// The WebSocket has stopped sending.
+    pub(crate) fn on_unsent(&self) {
+        self.waiters.wake_all();
+    }
+
+    /// Takes the messages that were not sent, after [`poll_stopped`](Self::poll_stopped).
+    pub(crate) fn take_undelivered(&self) -> MessageQueue {
+        self.outgoing.take_unsent(Role::Server, &self.env.worker)
+    }
+
+    /// Drops the messages that were not sent, now and later.
+    pub(crate) fn discard_undelivered(&self) {
+        self.outgoing.discard_unsent(&self.env.worker);
+    }
+
+    /// Keeps the messages of a response that was not sent. The session has ended.
+    pub(crate) fn keep_response(&self, response: &mut [u8]) {
+        let mut messages = MessageQueue::default();
+        unsent::push_response(response, &mut messages);
+        self.outgoing.put_back(messages);
     }
 
     /// Whether the bytes that wait to be sent have reached the high-water mark.
@@ -380,6 +407,9 @@ impl<T> Session<T> {
         };
         self.apply_effects();
         if lane == Lane::WebSocket {
+            if result.is_ok() {
+                self.env.counters.add(UPGRADES_STARTED, 0, 1);
+            }
             // For `poll_upgrading`.
             self.waiters.wake_all();
         }

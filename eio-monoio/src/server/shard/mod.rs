@@ -80,6 +80,7 @@ pub(crate) struct ShardState<T> {
     pub(crate) on_raw_websocket: Option<OnRawWebSocket>,
     pub(crate) hooks: Hooks,
     pub(crate) trusted: Vec<Trusted>,
+    pub(crate) refused_networks: Vec<Trusted>,
     pub(crate) deflater: Deflater,
     pub(crate) keep_alive: KeepAlive,
     /// The threads that read files, if the server has static files.
@@ -139,6 +140,7 @@ impl<T: 'static> ShardState<T> {
             on_raw_websocket: plan.on_raw_websocket.clone(),
             hooks: plan.hooks.clone(),
             trusted: plan.config.trusted(),
+            refused_networks: plan.config.refused(),
             deflater: Deflater::fast(),
             keep_alive: KeepAlive::new(plan.config.idle_timeout),
             disk: plan.disk.clone(),

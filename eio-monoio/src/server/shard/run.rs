@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use eio_core::time::Instant;
 
-use crate::io::permit::ConnectionPermit;
 use crate::metrics::{ACCEPTED, LAG, RefusedConnection};
 use crate::server::cause::{Cause, Subject};
 #[cfg(feature = "nats")]
@@ -343,13 +342,13 @@ fn accept_batch<H: Handler>(
             Err(error) => return Err(error),
         };
         state.counters.add(ACCEPTED, 0, 1);
-        match ConnectionPermit::take(&state.shared.connections, max) {
+        match state.shared.connections.take(max) {
             Some(permit) => start::start(shard, socket, peer, permit),
             None => {
                 state.counters.refused(503, None);
                 state.counters.refused_connection(RefusedConnection::TooMany);
                 state.shared.causes.write(Cause::TooManyConnections, Subject::Peer(peer), "");
-                start::refuse(socket, state.is_secure(peer));
+                start::refuse(socket, state.is_secure(peer), start::FULL);
             }
         }
     }

@@ -12,10 +12,11 @@ use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::error::{ConfigError, SendError};
-use crate::io::permit::ConnectionPermit;
+use crate::io::permit::{ConnectionCount, ConnectionPermit};
 use crate::io::stream::DetachedStream;
 use crate::message::{Encoded, OwnedMessage, check_separator};
 use crate::metrics::{Counters, DropReason, LimitMetrics, Metrics, ProcessMetrics};
+use crate::server::addresses::AddressTable;
 use crate::server::cause::CauseLog;
 use crate::server::config::Config;
 use crate::server::shard::disk::Reply;
@@ -35,7 +36,9 @@ pub(crate) struct ServerShared {
     /// Open sessions of all workers.
     pub(crate) sessions: AtomicUsize,
     /// Open connections of all workers.
-    pub(crate) connections: Arc<AtomicUsize>,
+    pub(crate) connections: ConnectionCount,
+    /// Connections and handshakes of each address, if one of them is limited.
+    pub(crate) addresses: Option<Arc<AddressTable>>,
     pub(crate) shutting_down: AtomicBool,
     pub(crate) draining: AtomicBool,
     /// Workers that have closed all of their sessions in a drain.
@@ -197,6 +200,11 @@ impl Rate {
         self.admit_at(self.origin.elapsed().as_secs(), max)
     }
 
+    /// The current second.
+    pub(crate) fn second(&self) -> u32 {
+        self.origin.elapsed().as_secs() as u32
+    }
+
     fn admit_at(&self, second: u64, max: usize) -> bool {
         let max = u32::try_from(max).unwrap_or(u32::MAX);
         let count = |state: u64| {
@@ -225,7 +233,10 @@ impl ServerShared {
             key,
             directory: generates_sids.then(Arc::default),
             sessions: AtomicUsize::new(0),
-            connections: Arc::default(),
+            connections: ConnectionCount::default(),
+            addresses: config
+                .limits_addresses()
+                .then(|| Arc::new(AddressTable::new(config.address_table_bytes))),
             shutting_down: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             drained: AtomicUsize::new(0),
@@ -259,7 +270,7 @@ impl ServerShared {
         };
         Metrics {
             workers: self.counters.iter().enumerate().map(worker).collect(),
-            connections: self.connections.load(Ordering::Relaxed) as u64,
+            connections: self.connections.open() as u64,
             #[cfg(feature = "nats")]
             cluster: self.cluster.as_ref().map(|hub| hub.metrics()),
             limits: self.limits.clone(),

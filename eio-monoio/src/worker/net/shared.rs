@@ -5,11 +5,17 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+use monoio::buf::IoBuf;
+use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::UnixStream;
 
-/// The outcome of a write, and its buffer.
-pub(crate) type Written = (io::Result<()>, Vec<u8>);
+/// The outcome of a write.
+pub(crate) struct Written {
+    pub(crate) result: io::Result<()>,
+    /// How many bytes of the buffer the kernel has accepted, those before the write included.
+    pub(crate) sent: usize,
+    pub(crate) buf: Vec<u8>,
+}
 
 /// The outcome of a receive operation, and its buffer.
 pub(crate) type Received = (io::Result<usize>, Vec<u8>);
@@ -60,16 +66,28 @@ impl SharedStream {
         self.borrow_fd().try_clone_to_owned()
     }
 
-    /// Sends all of the buffer. Only for [`Socket::write_all`](super::Socket::write_all), which ensures that there is
-    /// one write at a time.
-    pub(super) async fn write_all((shared, buf): (Rc<Self>, Vec<u8>)) -> Written {
+    /// Sends all of the buffer after its first `sent` bytes. Only for [`Socket::write_all`](super::Socket::write_all),
+    /// which ensures that there is one write at a time.
+    pub(super) async fn write_all(
+        (shared, mut buf, mut sent): (Rc<Self>, Vec<u8>, usize),
+    ) -> Written {
         // SAFETY: exclusive use is only needed while the operation is submitted; `writing` rules out a
         // second writer, and a reader's shared reference is not used during that call. This is the contract
         // under which the runtime splits a stream into its own halves.
         let stream = unsafe { &mut *shared.stream.get() };
-        let (result, buf) = stream.write_all(buf).await;
+        let mut result = Ok(());
+        while result.is_ok() && sent < buf.len() {
+            let (written, rest) = stream.write(buf.slice(sent..)).await;
+            buf = rest.into_inner();
+            match written {
+                Ok(0) => result = Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => sent += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => result = Err(error),
+            }
+        }
         shared.writing.set(false);
-        (result.map(|_| ()), buf)
+        Written { result, sent, buf }
     }
 
     /// Receives into `buf`, which is returned at least as long as it was. Only for

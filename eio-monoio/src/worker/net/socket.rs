@@ -26,7 +26,7 @@ const MAX_STEPS: u8 = 8;
 /// The most idle write futures that a worker keeps.
 const MAX_IDLE_WRITES: usize = 1024;
 
-type WriteInput = (Rc<SharedStream>, Vec<u8>);
+type WriteInput = (Rc<SharedStream>, Vec<u8>, usize);
 
 /// A write operation, until it completes.
 pub(crate) type Write = Pooled<WriteInput, Written>;
@@ -221,13 +221,14 @@ impl Socket {
         usize::try_from(n).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Sends all of `buf` and returns it.
+    /// Sends all of `buf` after its first `sent` bytes, and returns it.
     ///
     /// # Panics
     /// If another write is in flight.
-    pub(crate) fn write_all(&self, buf: Vec<u8>) -> Write {
+    pub(crate) fn write_all(&self, buf: Vec<u8>, sent: usize) -> Write {
         assert!(!self.shared.writing.replace(true), "one write at a time");
-        WRITES.with(|writes| writes.run((self.shared.clone(), buf), SharedStream::write_all))
+        let input = (self.shared.clone(), buf, sent);
+        WRITES.with(|writes| writes.run(input, SharedStream::write_all))
     }
 
     /// Shuts down both directions, which completes every operation in flight. The descriptor stays open.

@@ -12,7 +12,7 @@ use eio_embassy::tcp::TcpConnector;
 use eio_embassy::{
     Backoff, Buffers, Client, Closed, Config, Connector, Error, Message, Timeout, connect,
 };
-use eio_embassy_qemu::{network, run, stack_used, toy};
+use eio_embassy_qemu::{network, run, set_link, stack_used, toy};
 use embassy_executor::Spawner;
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Ticker, Timer};
@@ -88,6 +88,8 @@ async fn scenario(spawner: Spawner) -> Result<(), Failure> {
     for (i, byte) in pattern.iter_mut().enumerate() {
         *byte = (i ^ (i >> 8)) as u8;
     }
+    // Text with U+001E cannot be sent.
+    pattern[0x1e] = 0x1f;
     let connector = TcpConnector::new(stack, TCP_RX.take(), TCP_TX.take());
     let buffers = BUFFERS.take();
     let mut board = Board { connector, buffers, pattern, host, random: toy() };
@@ -98,7 +100,13 @@ async fn scenario(spawner: Spawner) -> Result<(), Failure> {
         "restart" => board.restart(number).await,
         "refused" => board.refused(number as u16).await,
         "no-server" => board.no_server().await,
+        "sensor" => board.sensor(number).await,
+        "publish" => board.publish(number).await,
         "soak" => board.soak(number).await,
+        "radio" => {
+            spawner.spawn(radio().map_err(|_| Failure(4, None))?);
+            board.soak(number).await
+        }
         _ => Err(Failure(1, None)),
     }
 }
@@ -174,7 +182,9 @@ impl<G: FnMut() -> u32> Board<G> {
         println!("gone after {silence} ms: {error}");
         let expected = matches!(
             error,
-            Error::TimedOut(Timeout::Ping | Timeout::FirstPing) | Error::Closed(Closed::TransportClose) | Error::Io(_)
+            Error::TimedOut(Timeout::Ping | Timeout::FirstPing)
+                | Error::Closed(Closed::TransportClose)
+                | Error::Io(_)
         );
         ensure(expected, 31)?;
         ensure(silence <= u64::from(limit), 32)
@@ -223,6 +233,52 @@ impl<G: FnMut() -> u32> Board<G> {
         ensure(error == Some(Error::Connect), 60)
     }
 
+    /// Sends ten readings a second for `seconds`, as a sensor does: whichever comes first, a message or the next tick.
+    async fn sensor(&mut self, seconds: u32) -> Result<(), Failure> {
+        let config = Config::new(&self.host);
+        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.random)
+            .await
+            .map_err(failed(80))?;
+        let mut ticker = Ticker::every(Duration::from_millis(100));
+        let (mut sent, mut back) = (0_u32, 0_u32);
+        while back < seconds * 10 {
+            match select(client.recv(), ticker.next()).await {
+                Either::First(echo) => {
+                    ensure(echo.map_err(failed(81))? == Message::Binary(&back.to_be_bytes()), 82)?;
+                    back += 1;
+                }
+                Either::Second(()) if sent < seconds * 10 => {
+                    client.send(&sent.to_be_bytes()).await.map_err(failed(83))?;
+                    sent += 1;
+                }
+                Either::Second(()) => ensure(client.is_open(), 84)?,
+            }
+        }
+        println!("{back} readings and their echoes");
+        client.disconnect().await.map_err(failed(85))
+    }
+
+    /// Sends a reading each 900 ms and never receives, for `seconds`. The server counts them. A reading each second would
+    /// answer a ping just when a `pingTimeout` of 1 s expires.
+    async fn publish(&mut self, seconds: u32) -> Result<(), Failure> {
+        let config = Config::new(&self.host);
+        let mut client = connect(&mut self.connector, &config, self.buffers, &mut self.random)
+            .await
+            .map_err(failed(90))?;
+        let mut ticker = Ticker::every(Duration::from_millis(900));
+        let readings = seconds * 1_000 / 900;
+        for reading in 0..readings {
+            client.send(&reading.to_be_bytes()).await.map_err(failed(91))?;
+            ticker.next().await;
+        }
+        client.send("count").await.map_err(failed(92))?;
+        let Message::Text(count) = client.recv().await.map_err(failed(93))? else {
+            return Err(Failure(94, None));
+        };
+        println!("{count} of {readings} readings arrived");
+        ensure(count.parse() == Ok(readings), 95)
+    }
+
     /// Sends twenty messages a second for `seconds`, over each restart of the server. Within a connection each message
     /// is echoed in order, and the stack does not grow after the first minute.
     async fn soak(&mut self, seconds: u32) -> Result<(), Failure> {
@@ -249,6 +305,20 @@ impl<G: FnMut() -> u32> Board<G> {
         let (early, late) = (stack.ok_or(Failure(70, None))?, stack_used());
         println!("{connections} connections, {total} messages, stack {early} then {late} bytes");
         ensure(early == late, 71)
+    }
+}
+
+/// Loses the access point for 1 s to 20 s, once a minute.
+#[embassy_executor::task]
+async fn radio() {
+    let mut lost = 0;
+    loop {
+        Timer::after_secs(45).await;
+        set_link(false);
+        lost += 1;
+        println!("access point lost, time {lost}");
+        Timer::after_secs(1 + lost * 7 % 20).await;
+        set_link(true);
     }
 }
 

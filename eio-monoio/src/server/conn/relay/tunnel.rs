@@ -124,9 +124,9 @@ impl Tunnel {
     async fn write(&self, to: &Stream, bytes: Vec<u8>) -> io::Result<()> {
         let deadline = Deadline::new(self.worker.clone());
         deadline.set(self.write_timeout);
-        let ((result, _), _) =
-            deadline.limit_or_cut(to.write_all(bytes), || to.shutdown_both()).await;
-        result
+        let (written, _) =
+            deadline.limit_or_cut(to.write_all(bytes, 0), || to.shutdown_both()).await;
+        written.result
     }
 }
 

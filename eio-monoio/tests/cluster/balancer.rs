@@ -1,0 +1,234 @@
+//! Clients of others, and many of ours, behind HAProxy round robin over three nodes, without stickiness.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use eio_monoio::client::{self, Client};
+use eio_monoio::{Driver, OwnedMessage, Transport};
+
+use crate::failures::process_with;
+use crate::nats_server::NatsServer;
+use crate::support::client::{connect_over, next_message};
+use crate::support::configs::drivers;
+use crate::support::connection::Connection;
+use crate::support::foreign;
+use crate::support::parallel;
+use crate::support::process::{ServerProcess, signal, wait};
+use crate::support::request::Request;
+use crate::support::skip::skip;
+use crate::support::temp_dir::TempDir;
+use crate::support::wait::eventually;
+
+/// Ends a client whose own limits have failed.
+const CLIENT_LIMIT: Duration = Duration::from_secs(120);
+
+const HAPROXY: &str = "/usr/sbin/haproxy";
+
+/// Three node processes behind HAProxy.
+struct Cluster {
+    haproxy: Child,
+    addr: SocketAddr,
+    nodes: Vec<ServerProcess>,
+    _directory: TempDir,
+    _engine: NatsServer,
+}
+
+impl Cluster {
+    /// `None`, which is reported: a program is missing.
+    fn start(test: &str, driver: Driver) -> Option<Self> {
+        if !Path::new(HAPROXY).is_file() {
+            skip(test, format_args!("{HAPROXY} is not installed"));
+            return None;
+        }
+        let engine = NatsServer::start(test)?;
+        let driver = driver.to_string();
+        let more = ["--driver", &driver, "--workers", "2"];
+        let nodes: Vec<_> = (1..=3).map(|host| process_with(host, &engine, &more)).collect();
+        for node in &nodes {
+            eventually("the nodes are up", || {
+                get(node.addr(), "/nodes").matches(" up ").count() == 2
+                    && get(node.addr(), "/readyz") == "ready"
+            });
+        }
+        let addr = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let addr = addr.expect("a free port");
+        let directory = TempDir::new();
+        let config = directory.write("haproxy.cfg", config(addr, &nodes));
+        let mut command = Command::new(HAPROXY);
+        command.arg("-db").arg("-f").arg(config);
+        let haproxy = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let haproxy = haproxy.expect("HAProxy starts");
+        eventually("HAProxy listens", || TcpStream::connect(addr).is_ok());
+        Some(Self { haproxy, addr, nodes, _directory: directory, _engine: engine })
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/engine.io/", self.addr)
+    }
+
+    /// The sum of a metric of all nodes, over the labels that contain `label`.
+    fn metric(&self, name: &str, label: &str) -> u64 {
+        let values = self.nodes.iter().flat_map(|node| {
+            let text = get(node.addr(), "/metrics");
+            let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect::<Vec<u64>>()
+        });
+        values.sum()
+    }
+
+    /// Requests of sessions that HAProxy has sent to the nodes.
+    fn requests(&self) -> u64 {
+        let table = get(self.addr, "/haproxy;csv");
+        // Perhaps after the size of a chunk.
+        let names = table.lines().find_map(|line| line.strip_prefix("# ")).unwrap_or_default();
+        let column = names.split(',').position(|name| name == "req_tot");
+        let column = column.unwrap_or_else(|| panic!("no table of HAProxy: {table}"));
+        let row = table.lines().find(|line| line.starts_with("sessions,BACKEND")).expect("a row");
+        row.split(',').nth(column).and_then(|count| count.parse().ok()).expect("a number")
+    }
+
+    /// Fails unless most requests were at a node that did not have the session, and each of them was answered.
+    #[track_caller]
+    fn expect_forwarded(&self) {
+        let (all, requests) = (self.metric("eio_cluster_forwarded_total", ""), self.requests());
+        let answered = self.metric("eio_cluster_forwarded_total", "answered");
+        let gone = self.metric("eio_cluster_forwarded_total", "client_gone");
+        println!("{all} of {requests} requests were forwarded");
+        assert!(all * 10 >= requests * 6, "{all} of {requests} were forwarded");
+        assert_eq!(answered + gone, all);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        signal("-TERM", &self.haproxy.id().to_string());
+        if wait(&mut self.haproxy, Duration::from_secs(2)).is_none() {
+            _ = self.haproxy.kill();
+            _ = self.haproxy.wait();
+        }
+    }
+}
+
+/// Round robin. Requests of sessions have a backend of their own only to be counted.
+fn config(addr: SocketAddr, nodes: &[ServerProcess]) -> String {
+    let servers: String =
+        (1..).zip(nodes).map(|(n, node)| format!("    server n{n} {}\n", node.addr())).collect();
+    format!(
+        "defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    timeout tunnel 1h
+frontend clients
+    bind {addr}
+    maxconn 4000
+    stats enable
+    stats uri /haproxy
+    use_backend sessions if {{ url_param(sid) -m found }}
+    default_backend handshakes
+backend handshakes
+    balance roundrobin
+{servers}backend sessions
+    balance roundrobin
+{servers}"
+    )
+}
+
+fn get(addr: SocketAddr, target: &str) -> String {
+    let request = Request::get(target).header("Connection", "close");
+    let mut conn = Connection::open(addr);
+    conn.send(&request);
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut conn.stream(), &mut bytes).expect("a response");
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+}
+
+fn for_each_driver(test: &str, body: impl Fn(&Cluster) + Sync) {
+    let cases = drivers().map(|driver| (driver.to_string(), driver));
+    parallel::for_each(cases, |driver| {
+        if let Some(cluster) = Cluster::start(test, driver) {
+            body(&cluster);
+        }
+    });
+}
+
+#[test]
+fn javascript_client_gets_every_echo_without_stickiness() {
+    let test = "javascript_client_gets_every_echo_without_stickiness";
+    let Some(client) = foreign::javascript(test) else { return };
+    for_each_driver(test, |cluster| {
+        run(&mut client.client_command(&cluster.url(), &[]));
+        cluster.expect_forwarded();
+    });
+}
+
+#[test]
+fn python_clients_get_every_echo_without_stickiness() {
+    let test = "python_clients_get_every_echo_without_stickiness";
+    let Some(client) = foreign::python(test) else { return };
+    for_each_driver(test, |cluster| {
+        run(&mut client.client_command(&cluster.url(), &[]));
+        cluster.expect_forwarded();
+    });
+}
+
+fn run(command: &mut Command) {
+    if let Err(error) = foreign::run(command, CLIENT_LIMIT, |_| {}) {
+        panic!("{error}");
+    }
+}
+
+/// `EIO_CLIENTS` and `EIO_SECONDS` make it longer: 600 and 60 for a minute of 600 clients.
+#[test]
+fn many_clients_exchange_messages_without_loss_or_disorder() {
+    let test = "many_clients_exchange_messages_without_loss_or_disorder";
+    let number = |name: &str, default: usize| {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let (clients, seconds) = (number("EIO_CLIENTS", 60), number("EIO_SECONDS", 3));
+    let Some(driver) = drivers().next() else { return };
+    let Some(cluster) = Cluster::start(test, driver) else { return };
+    let url = cluster.url();
+    client::block_on(driver, async {
+        let until = Instant::now() + Duration::from_secs(seconds as u64);
+        let tasks: Vec<_> = (0..clients)
+            .map(|n| {
+                let transport = (n % 2 == 0).then_some(Transport::Polling);
+                let url = url.clone();
+                eio_monoio::spawn(async move {
+                    // Not all at the same time.
+                    client::sleep(Duration::from_millis(5 * n as u64)).await;
+                    let client = connect_over(&url, transport).await.expect("a session");
+                    let exchanged = exchange(&client, until).await;
+                    client.disconnect().await;
+                    exchanged
+                })
+            })
+            .collect();
+        let mut exchanged = 0;
+        for task in tasks {
+            exchanged += task.await.expect("a client that succeeds");
+        }
+        println!("{clients} clients exchanged {exchanged} messages");
+        assert!(exchanged >= clients * seconds);
+    })
+    .expect("a runtime");
+    cluster.expect_forwarded();
+    assert_eq!(cluster.metric("eio_refusals_total", ""), 0);
+}
+
+/// Sends two numbers a second, and expects each back before the next.
+async fn exchange(client: &Client, until: Instant) -> usize {
+    let mut sent = 0;
+    while Instant::now() < until {
+        client.send(sent.to_string()).await.expect("queued");
+        assert_eq!(next_message(client).await, OwnedMessage::Text(sent.to_string()));
+        sent += 1;
+        client::sleep(Duration::from_millis(500)).await;
+    }
+    sent
+}

@@ -137,6 +137,10 @@ mcu_size() { ./eio-embassy/ci/firmware.py size; }
 # The client's examples for Linux, against the same servers.
 mcu_examples() { ./eio-embassy/ci/firmware.py examples; }
 
+# The client over TLS, on Linux and on an emulated Cortex-M: with node, nginx and our server, and with certificates of every
+# kind. Two minutes.
+mcu_tls() { ./eio-embassy/ci/firmware.py tls; }
+
 # The firmware of the boards compiles, and that of an RP2040 runs on an emulated board.
 mcu_boards() {
   ./eio-embassy/ci/firmware.py compile
@@ -312,7 +316,7 @@ operations() {
 }
 
 # The jobs of CI for each commit.
-ALL=(fmt prose links clippy docs features test schedules tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_boards package examples apps)
+ALL=(fmt prose links clippy docs features test schedules tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_tls mcu_boards package examples apps)
 
 all() {
   local job

@@ -36,6 +36,7 @@ pub struct Tls {
     key: PathBuf,
     client_authorities: Option<PathBuf>,
     allow_anonymous: bool,
+    record_size: usize,
     pub(crate) handshake_timeout: Duration,
 }
 
@@ -49,6 +50,7 @@ impl Tls {
             key: key.into(),
             client_authorities: None,
             allow_anonymous: false,
+            record_size: 16_384,
             handshake_timeout: Duration::from_secs(10),
         }
     }
@@ -84,6 +86,17 @@ impl Tls {
         self
     }
 
+    /// The most bytes of plain text in a TLS record that the server sends. A smaller record costs 22 bytes more per
+    /// record. It is for clients that hold a record in little memory, such as microcontrollers; the request of such a
+    /// client for smaller records (RFC 6066 section 4) is not supported by rustls.
+    ///
+    /// **Default:** 16384, the limit of TLS. **Range:** 512 to 16384.
+    #[must_use]
+    pub fn record_size(mut self, bytes: usize) -> Self {
+        self.record_size = bytes;
+        self
+    }
+
     /// Reads the files and checks every value, as [`Server::bind`](crate::Server::bind) does.
     ///
     /// # Errors
@@ -95,6 +108,8 @@ impl Tls {
     fn load(&self) -> Result<Arc<ServerConfig>, ConfigError> {
         range::check(self.handshake_timeout, range::TIMEOUT)
             .map_err(|problem| ConfigError::new("tls.handshake_timeout", problem))?;
+        range::check(self.record_size, 512..=16_384)
+            .map_err(|problem| ConfigError::new("tls.record_size", problem))?;
         let certificate = |problem| invalid("tls.certificate", &self.certificate, problem);
         let key = |problem| invalid("tls.key", &self.key, problem);
         let chain =
@@ -118,6 +133,8 @@ impl Tls {
         let mut config =
             builder.with_single_cert(chain, private).map_err(|error| key(error.to_string()))?;
         config.alpn_protocols = pem::protocols();
+        // rustls counts the five bytes of the header.
+        config.max_fragment_size = Some(self.record_size + 5);
         // A client that opens a connection for each poll can resume its session instead of a full handshake, and the
         // server keeps no state for it.
         config.ticketer =

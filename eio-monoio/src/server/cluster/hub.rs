@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use eio_core::cluster::bus::{EXCEPT, FROM, Subjects};
-use eio_core::cluster::hello::Identity;
+use eio_core::cluster::hello::{Hello, Identity};
 use eio_core::cluster::members::{Action, Event, Members, NodeId, NodeState, Peer as Slot};
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
@@ -506,7 +506,10 @@ impl Hub {
     pub(super) fn question_answered(&self, number: u64, answer: Answer) {
         let question = self.lock().questions.remove(&number);
         match (question, answer) {
-            (Some(Question::Alive(_)), Answer::Reply(hello)) => self.handle_hello(&hello),
+            (Some(Question::Alive(node)), Answer::Reply(hello)) => match Hello::parse(&hello) {
+                Ok(hello) => self.input(|members, now| members.handle_reply(node, &hello, now)),
+                Err(error) => crate::log::warn!(?error, "a reply of another node is ignored"),
+            },
             (Some(Question::Alive(node)), Answer::NoResponders) => {
                 self.input(|members, now| members.handle_no_responders(node, now));
             }

@@ -16,6 +16,7 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use tokio::sync::mpsc;
 
 use crate::server::cluster::engine::{Answer, Delivery, Engine, Port, Publication};
+use crate::web::query;
 
 /// The engine [NATS](https://nats.io): its servers, and how a node authenticates.
 ///
@@ -120,6 +121,16 @@ impl Nats {
         Ok(servers)
     }
 
+    /// The user and password of the first URL that has them, which the client does not read itself.
+    fn user_of_url(&self) -> Option<(String, String)> {
+        // A plus sign is a space in a query, and itself here.
+        let decode = |text: &str| query::decode(&text.replace('+', "%2B")).into_owned();
+        let servers = self.servers().ok()?;
+        servers.iter().find_map(|server| {
+            Some((decode(server.username()?), decode(server.password().unwrap_or_default())))
+        })
+    }
+
     fn options(
         &self,
         name: &str,
@@ -146,8 +157,8 @@ impl Nats {
                 io::Error::new(error.kind(), format!("{}: {error}", file.display()))
             })?)?;
         }
-        if let Some((name, password)) = &self.user {
-            options = options.user_and_password(name.clone(), password.clone());
+        if let Some((name, password)) = self.user.clone().or_else(|| self.user_of_url()) {
+            options = options.user_and_password(name, password);
         }
         if let Some(token) = &self.token {
             options = options.token(token.clone());

@@ -204,7 +204,7 @@ impl ClusterView {
         self.0.peers().into_iter().map(ClusterNode).collect()
     }
 
-    /// Whether this node has joined the cluster and the engine is connected.
+    /// Whether this node has joined the cluster and is not leaving. It stays ready while the engine is away.
     /// [`Remote::is_ready`](crate::Remote::is_ready) includes it.
     pub fn is_ready(&self) -> bool {
         self.0.is_ready()

@@ -39,7 +39,7 @@ features() {
   for combination in $(powerset std defmt cluster); do cargo check -q -p eio-core --features "$combination"; done
   for combination in $(powerset tls json nats); do cargo check -q -p eio-monoio --features "$combination"; done
   cargo check -q -p eio-monoio --features server-bin --bin eio-server
-  for combination in $(powerset embassy-net,dns edge-nal log defmt) embassy-net embassy-net,ipv6 embassy-net,dns,ipv6; do
+  for combination in $(powerset embassy-net,dns edge-nal log defmt) embassy-net embassy-net,ipv6 embassy-net,dns,ipv6 tls tls-p384; do
     cargo check -q -p eio-embassy --features "$combination"
   done
 }
@@ -260,7 +260,7 @@ api() {
   # Of the auto traits, only Send and Sync are a promise.
   local noise='^impl.* core::(marker::(Freeze|Unpin|UnsafeUnpin|StructuralPartialEq)|panic::unwind_safe::[A-Za-z]+) for '
   local target="${CARGO_TARGET_DIR:-target}/api" crate features list changed=0
-  for crate in eio-core eio-monoio:tls,json eio-embassy:embassy-net,edge-nal; do
+  for crate in eio-core eio-monoio:tls,json eio-embassy:embassy-net,dns,ipv6,edge-nal,tls; do
     features=$(cut -d: -f2 -s <<<"$crate")
     crate=${crate%:*}
     # The listing of items as JSON is not stable yet: the variable permits it.

@@ -244,7 +244,7 @@ def examples(_):
     command = ["cargo", "test", "-q", "--locked", "--lib"]
     subprocess.run(command, cwd=EXAMPLES / "sensor", env=environment, check=True)
     # The supervisor of a radio on a virtual clock, and the settings of boards.
-    command = ["cargo", "test", "-q", "--locked", "--no-default-features", "--features", "wifi"]
+    command = ["cargo", "test", "-q", "--locked", "--no-default-features", "--features", "sntp,wifi"]
     subprocess.run(command, cwd=EXAMPLES / "sensor", env={**environment, **SETTINGS}, check=True)
     terminal(built / "debug/eio-embassy-host")
     port = free_port()

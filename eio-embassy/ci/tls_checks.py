@@ -1,13 +1,15 @@
 """Checks of TLS: the example `tls` on Linux and the firmware `tls` on an emulated Cortex-M, with certificates of every kind."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 
-from helpers import (CI, ROOT, TARGET, WORK, Failure, Process, free_port, modules, need, passed, serve, wait_until_listening)
+from helpers import (CI, ROOT, TARGET, WORK, Failure, Process, free_port, modules, need, passed, poll, serve,
+                     wait_until_listening)
 
 # The firmware of the emulated Cortex-M: static memory with two connections, and the deepest stack. A record buffer of 2,304
 # bytes, see examples/qemu/src/bin/tls.rs.
@@ -213,6 +215,8 @@ def linux(binary):
             program.opens(f"{kind}, {transport}, two connections", port, options=[*flags, "--times", "2"], count=2)
         stop(processes)
 
+    reconnect(program, certificates)
+
     def with_certificate(name):
         port, processes = serve_tls("npm", certificates.pem(name), certificates.key(name))
         return port, lambda: stop(processes)
@@ -248,6 +252,24 @@ def linux(binary):
             program.refuses(what, reason, port, **options)
         end()
     peers_without_tls(program, certificates)
+
+
+def reconnect(program, certificates):
+    """The server ends in the middle of a session: first with a shutdown, then without a word."""
+    pem, key = certificates.pem("chained"), certificates.key("chained")
+    port = free_port()
+    options = ("--reconnect", "3", f"127.0.0.1:{port}", "localhost", certificates.der("authority"))
+    process = Process([program.program, *options], "tls-reconnect", 60)
+    for session, number in enumerate((signal.SIGTERM, signal.SIGKILL, None), 1):
+        server = serve("npm", port, 25_000, 20_000, 100_000, key, pem)
+        if not poll(lambda: process.text().count("hello over TLS") == session, 20):
+            raise Failure(f"tls: there is no session {session}: {process.text()}")
+        if number:
+            server.child.send_signal(number)
+            server.wait()
+    if process.wait():
+        raise Failure(f"tls: {process.text()}")
+    passed("tls: connects again after the end of the server, twice")
 
 
 def peers_without_tls(program, certificates):

@@ -29,6 +29,8 @@ pub mod health;
 pub mod radio;
 #[cfg(feature = "board")]
 pub mod settings;
+#[cfg(feature = "sntp")]
+pub mod sntp;
 
 /// The memory of the client. Messages of up to 1,399 bytes can be received.
 pub type Memory = Buffers<1536, 512>;

@@ -3,6 +3,7 @@
 #![cfg(not(feature = "linux"))]
 
 #[path = "../../../tests/host/clock.rs"]
+#[allow(dead_code, reason = "the tests of eio-embassy use all of it")]
 mod clock;
 
 use std::cell::RefCell;

@@ -119,9 +119,9 @@ cluster() {
   command -v nats-server >/dev/null ||
     { apt-get update -q && apt-get install -q -y --no-install-recommends nats-server; } >&2 ||
     skip "nats-server cannot be installed"
-  cargo build -p eio-monoio --features nats --example cluster
-  cargo test -p eio-monoio --features nats --lib cluster
-  cargo test -p eio-monoio --features nats --test cluster
+  cargo build -p eio-monoio --features nats,tls --example cluster
+  cargo test -p eio-monoio --features nats,tls --lib cluster
+  cargo test -p eio-monoio --features nats,tls --test cluster
 }
 
 # The core and the microcontroller client build for a Cortex-M0+ without std.

@@ -39,7 +39,7 @@ features() {
   for combination in $(powerset std defmt cluster); do cargo check -q -p eio-core --features "$combination"; done
   for combination in $(powerset tls json nats); do cargo check -q -p eio-monoio --features "$combination"; done
   cargo check -q -p eio-monoio --features server-bin --bin eio-server
-  for combination in $(powerset embassy-net,dns edge-nal log defmt) embassy-net embassy-net,ipv6 embassy-net,dns,ipv6; do
+  for combination in $(powerset embassy-net,dns edge-nal log defmt) embassy-net embassy-net,ipv6 embassy-net,dns,ipv6 tls tls-p384; do
     cargo check -q -p eio-embassy --features "$combination"
   done
 }
@@ -119,9 +119,9 @@ cluster() {
   command -v nats-server >/dev/null ||
     { apt-get update -q && apt-get install -q -y --no-install-recommends nats-server; } >&2 ||
     skip "nats-server cannot be installed"
-  cargo build -p eio-monoio --features nats --example cluster
-  cargo test -p eio-monoio --features nats --lib cluster
-  cargo test -p eio-monoio --features nats --test cluster
+  cargo build -p eio-monoio --features nats,tls --example cluster
+  cargo test -p eio-monoio --features nats,tls --lib cluster
+  cargo test -p eio-monoio --features nats,tls --test cluster
 }
 
 # The core and the microcontroller client build for a Cortex-M0+ without std.
@@ -136,6 +136,13 @@ mcu_size() { ./eio-embassy/ci/firmware.py size; }
 
 # The client's examples for Linux, against the same servers.
 mcu_examples() { ./eio-embassy/ci/firmware.py examples; }
+
+# The client over TLS, on Linux and on an emulated Cortex-M: with node, nginx and our server, and with certificates of every
+# kind. Two minutes.
+mcu_tls() {
+  cargo test -p eio-embassy --features tls --test tls
+  ./eio-embassy/ci/firmware.py tls
+}
 
 # The firmware of the boards compiles, and that of an RP2040 runs on an emulated board.
 mcu_boards() {
@@ -256,7 +263,7 @@ api() {
   # Of the auto traits, only Send and Sync are a promise.
   local noise='^impl.* core::(marker::(Freeze|Unpin|UnsafeUnpin|StructuralPartialEq)|panic::unwind_safe::[A-Za-z]+) for '
   local target="${CARGO_TARGET_DIR:-target}/api" crate features list changed=0
-  for crate in eio-core eio-monoio:tls,json eio-embassy:embassy-net,edge-nal; do
+  for crate in eio-core eio-monoio:tls,json eio-embassy:embassy-net,dns,ipv6,edge-nal,tls; do
     features=$(cut -d: -f2 -s <<<"$crate")
     crate=${crate%:*}
     # The listing of items as JSON is not stable yet: the variable permits it.
@@ -295,8 +302,24 @@ apps() {
   )
 }
 
+# Operation at the size of a production, with the programs that operators use: memory of 19,000 sessions that left, a
+# drain of 10,000, restarts under load, `timeout`, a container's first process, `promtool`. A minute, and one more to
+# build.
+operations() {
+  local package programs=(promtool:prometheus systemd-socket-activate:systemd unshare:util-linux)
+  for package in "${programs[@]}"; do
+    command -v "${package%:*}" >/dev/null ||
+      { apt-get update -q && apt-get install -q -y --no-install-recommends "${package#*:}"; } >&2 ||
+      echo "SKIPPED: ${package#*:} cannot be installed" >&2
+  done
+  (
+    ulimit -n "$(ulimit -Hn)"
+    cargo test -p eio-monoio --features heavy-tests,server-bin --test operations
+  )
+}
+
 # The jobs of CI for each commit.
-ALL=(fmt prose links clippy docs features test schedules tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_boards package examples apps)
+ALL=(fmt prose links clippy docs features test schedules tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_tls mcu_boards package examples apps)
 
 all() {
   local job
@@ -305,6 +328,9 @@ all() {
     "$job"
   done
 }
+
+# Last, because it builds the library with other features.
+ALL+=(operations)
 
 # The names of the jobs of `all` as JSON, for the matrix of .github/workflows/ci.yml.
 list() {

@@ -17,6 +17,7 @@ sys.dont_write_bytecode = True
 
 import binary
 import emulator
+import tls_checks
 from emulator import SERVERS, build_for_qemu
 from helpers import (CI, CORTEX_M0, EXAMPLES, ROOT, TARGET, WORK, Failure, Process, build, compiler, free_port, modules, need,
                      passed, sensor_server, serve)
@@ -42,12 +43,50 @@ def no_std(_):
             print(f"ok: {package} for {CORTEX_M0}, features: {features or 'none'}")
 
 
+# The settings of a board. Without them its firmware does not compile.
+SETTINGS = {"EIO_SERVER": "192.168.1.10:3000", "WIFI_SSID": "ssid", "WIFI_PASSWORD": "password"}
+
+
+def first_firmware():
+    """Builds the README's first firmware with the README's dependencies, as pasted into a new crate."""
+    readme = (CI.parent / "README.md").read_text()
+    dependencies = re.search(r"<!-- dependencies -->\n```toml\n(.*?)```", readme, re.S)[1]
+    code = re.search(r"<!-- /dependencies -->.*?```rust,no_run\n(.*?)```", readme, re.S)[1]
+    directory = WORK / "first-firmware"
+    (directory / "src").mkdir(parents=True, exist_ok=True)
+    (directory / "src/lib.rs").write_text(f"#![no_std]\n{code.replace('async fn', 'pub async fn', 1)}")
+    patches = "".join(f'{name} = {{ path = "{ROOT / name}" }}\n' for name in ("eio-core", "eio-embassy"))
+    (directory / "Cargo.toml").write_text(
+        f'[package]\nname = "first-firmware"\nedition = "2024"\n\n{dependencies}\n[workspace]\n\n[patch.crates-io]\n{patches}')
+    # The versions and the artifacts of the example, which has the same dependencies.
+    shutil.copy(EXAMPLES / "rp2040/Cargo.lock", directory)
+    build(directory, CORTEX_M0, environment={"CARGO_TARGET_DIR": str(EXAMPLES / "rp2040/target")})
+    passed("the README's first firmware, with its dependencies")
+
+
 def compile_boards(_):
     """Builds the firmware of the boards that cannot be run here, or not completely."""
-    build(EXAMPLES / "rp2040", CORTEX_M0, "--locked", "--features", "w5500,picow", "--bins")
-    passed("RP2040 with a W5500; Pico W")
-    build(EXAMPLES / "esp32c3", "riscv32imc-unknown-none-elf", "--locked", "--bins")
-    passed("ESP32-C3 with Wi-Fi")
+    for what, directory, target, arguments in (
+        ("Pico W", "rp2040", CORTEX_M0, ("--features", "picow", "--bin", "picow")),
+        ("ESP32-C3 with Wi-Fi", "esp32c3", "riscv32imc-unknown-none-elf", ("--bins",)),
+        ("STM32H743 with Ethernet", "stm32", "thumbv7em-none-eabihf", ("--bins",)),
+    ):
+        build(EXAMPLES / directory, target, "--locked", *arguments, environment=SETTINGS)
+        passed(what)
+    first_firmware()
+    os.environ.pop("WIFI_SSID", None)
+    forgotten = {name: value for name, value in SETTINGS.items() if name != "WIFI_SSID"}
+    for what, settings in (
+        ("no WIFI_SSID", forgotten),
+        ("a short WIFI_PASSWORD", {**SETTINGS, "WIFI_PASSWORD": "short"}),
+        ("a wrong EIO_ADDRESS", {**SETTINGS, "EIO_ADDRESS": "192.168.1.300/24"}),
+    ):
+        try:
+            build(EXAMPLES / "rp2040", CORTEX_M0, "--locked", "--features", "picow", "--bin", "picow", environment=settings)
+        except subprocess.CalledProcessError:
+            passed(f"{what} does not compile")
+        else:
+            raise Failure(f"firmware compiles with {what}")
 
 
 # Size
@@ -176,7 +215,7 @@ def rp2040(_):
     """
     need("qemu-system-arm")
     port, hub, board = free_port(), free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
-    server_address = {"EIO_SERVER": f"192.0.2.2:{port}"}
+    server_address = {**SETTINGS, "EIO_SERVER": f"192.0.2.2:{port}"}
     artifacts = build(EXAMPLES / "rp2040", CORTEX_M0, "--locked", "--bin", "w5500", environment=server_address)
     server = sensor_server(port, 180)
     # A QEMU without a machine connects its network, whose gateway 192.0.2.2 is 127.0.0.1 of this host, with Ethernet
@@ -201,20 +240,27 @@ def rp2040(_):
 
 
 def examples(_):
-    """Runs the examples for Linux: the terminal against both servers, the sensor and TLS against engine.io from npm."""
+    """Runs the examples for Linux: the terminal against each server, the sensor and the outbox against engine.io from npm."""
     # A directory of their own, because the workspace builds the same crates with other features.
     built = TARGET / "embedded-host"
     environment = {**os.environ, "CARGO_TARGET_DIR": str(built)}
-    for example in ("host", "sensor", "tls"):
+    for example in ("host", "sensor", "outbox"):
         subprocess.run(["cargo", "build", "-q", "--locked"], cwd=EXAMPLES / example, env=environment, check=True)
     command = ["cargo", "test", "-q", "--locked", "--lib"]
-    subprocess.run(command, cwd=EXAMPLES / "sensor", env=environment, check=True)
+    for example in ("sensor", "outbox"):
+        subprocess.run(command, cwd=EXAMPLES / example, env=environment, check=True)
+    # The supervisor of a radio on a virtual clock, and the settings of boards.
+    command = ["cargo", "test", "-q", "--locked", "--no-default-features", "--features", "sntp,wifi"]
+    subprocess.run(command, cwd=EXAMPLES / "sensor", env={**environment, **SETTINGS}, check=True)
     terminal(built / "debug/eio-embassy-host")
     port = free_port()
     server = sensor_server(port, 60)
     Process([built / "debug/sensor", f"127.0.0.1:{port}"], "sensor")
     server.check("sensor: readings and commands, over a loss of the connection")
-    tls(built / "debug/tls")
+    port = free_port()
+    server = sensor_server(port, 60, "outbox")
+    Process([built / "debug/outbox", f"127.0.0.1:{port}"], "outbox")
+    server.check("outbox: each message once and in order, over losses of the connection and of acknowledgements")
 
 
 def terminal(program):
@@ -241,44 +287,23 @@ def terminal(program):
             server.stop()
 
 
-def tls(program):
-    certificates()
-    port = free_port()
-    serve("npm", port, 25_000, 20_000, 100_000, WORK / "server.key", WORK / "server.pem")
-
-    def attempt(name, authority):
-        command = [program, "127.0.0.1", port, name, WORK / f"{authority}.der"]
-        process = Process(command, "tls", 60)
-        return process.wait(), process.text().strip()
-
-    _, text = attempt("localhost", "authority")
-    if not text.endswith("hello over TLS"):
-        raise Failure(f"tls: it printed: {text}")
-    passed("tls: a message there and back")
-    for wrong in (("other.example", "authority"), ("localhost", "stranger")):
-        status, text = attempt(*wrong)
-        if status == 0 or "open" in text:
-            raise Failure(f"tls: it accepted a server whose certificate is not for: {' '.join(wrong)}")
-        passed(f"tls: refused ({' '.join(wrong)}): {text}")
+# TLS
 
 
-def certificates():
-    """Makes certificates of an authority, of a server that it signs, and of another authority."""
-    need("openssl")
-    WORK.mkdir(parents=True, exist_ok=True)
+def tls(_):
+    """Runs the client over TLS, on Linux and on an emulated Cortex-M: with three servers, and certificates of every kind."""
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET / "embedded-host")}
+    subprocess.run(["cargo", "build", "-q", "--locked"], cwd=EXAMPLES / "tls", env=environment, check=True)
+    tls_checks.linux(TARGET / "embedded-host/debug/tls")
+    need("qemu-system-arm")
+    need("size", "binutils")
+    firmware = build_for_qemu("tls", features="client,messages,tls") / "tls"
+    tls_checks.check_size(*binary.flash_and_ram(firmware))
 
-    def openssl(*words):
-        subprocess.run(["openssl", *words], cwd=WORK, capture_output=True, check=True)
+    def boot(port, scenario, number, authority):
+        return emulator.Qemu.start(firmware, (port, scenario, number, authority))
 
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    for name in ("authority", "stranger"):
-        openssl("req", "-x509", *key, "-sha256", "-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key",
-                "-out", f"{name}.pem")
-        openssl("x509", "-in", f"{name}.pem", "-outform", "der", "-out", f"{name}.der")
-    openssl("req", *key, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr")
-    (WORK / "server.ext").write_text("subjectAltName=DNS:localhost\n")
-    openssl("x509", "-req", "-in", "server.csr", "-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial",
-            "-sha256", "-days", "2", "-extfile", "server.ext", "-out", "server.pem")
+    tls_checks.qemu(boot)
 
 
 def build_by_hand(arguments):
@@ -313,6 +338,7 @@ def main():
     added.add_argument("--soak", type=int, metavar="SECONDS", help="run the long scenarios, too, for so many seconds")
     command("rp2040", rp2040)
     command("examples", examples)
+    command("tls", tls)
     arguments = parser.parse_args()
     try:
         arguments.function(arguments)

@@ -10,6 +10,9 @@ use eio_core::ws::{self, CloseCode};
 use eio_core::{open, packet};
 use embedded_io_async::ErrorKind;
 
+#[cfg(feature = "tls")]
+use crate::tls_error::TlsError;
+
 /// Why there is no session, why it ended, or why a message was not sent.
 ///
 /// [`TooLarge`](Self::TooLarge), [`Unfinished`](Self::Unfinished) and [`Separator`](Self::Separator) refuse one
@@ -73,6 +76,9 @@ pub enum Error {
     /// The server did not upgrade the session to a WebSocket, and without a second connection the session cannot
     /// continue by polling.
     UpgradeFailed,
+    /// TLS could not be established.
+    #[cfg(feature = "tls")]
+    Tls(TlsError),
 }
 
 /// Which timeout expired.
@@ -84,6 +90,9 @@ pub enum Timeout {
     Resolve,
     /// No connection within the connector's `connect_timeout`.
     Connect,
+    /// No TLS connection within the `timeout` of `tls::TlsConfig`.
+    #[cfg(feature = "tls")]
+    Tls,
     /// No open packet within [`Config::open_timeout`](crate::Config::open_timeout).
     Open,
     /// No ping of the server within its `pingInterval + pingTimeout`.
@@ -200,6 +209,8 @@ impl fmt::Display for Error {
             Self::Unfinished => f.write_str("another message is partly sent"),
             Self::Separator => f.write_str("text with U+001E, which polling cannot carry"),
             Self::UpgradeFailed => f.write_str("the server did not upgrade the session"),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => error.fmt(f),
         }
     }
 }
@@ -211,6 +222,8 @@ impl fmt::Display for Timeout {
         f.write_str(match self {
             Self::Resolve => "no name server answered in time",
             Self::Connect => "the connection was not established in time",
+            #[cfg(feature = "tls")]
+            Self::Tls => "the server did not complete the TLS handshake in time",
             Self::Open => "the server did not open a session in time",
             Self::Ping => "the server sent no ping in time",
             Self::FirstPing => {

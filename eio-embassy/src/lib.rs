@@ -21,6 +21,8 @@ mod fmt;
 mod poll;
 mod session;
 mod time;
+#[cfg(feature = "tls")]
+mod tls_error;
 
 pub use buffers::Buffers;
 pub use config::Config;
@@ -36,6 +38,8 @@ pub use net::connector::Connector;
 pub use net::edge;
 #[cfg(feature = "embassy-net")]
 pub use net::tcp;
+#[cfg(feature = "tls")]
+pub use net::tls;
 pub use polling::client::PollingClient;
 pub use upgrade::client::{AnyClient, connect_any};
 pub use upgrade::one::connect_and_upgrade;

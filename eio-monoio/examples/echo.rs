@@ -68,6 +68,18 @@ struct Options {
     /// Count the messages of each session instead of echoing them, and answer the text `count` with their number
     #[arg(long)]
     sink: bool,
+    /// A file with the certificate and its chain (PEM): require TLS
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<std::path::PathBuf>,
+    /// A file with the key of that certificate (PEM)
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<std::path::PathBuf>,
+    /// The most bytes of plain text in a TLS record
+    #[cfg(feature = "tls")]
+    #[arg(long, default_value_t = 16_384)]
+    tls_record_size: usize,
 }
 
 struct Echo {
@@ -144,6 +156,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let server = Server::new(move || Echo { echo_http: options.echo_http, sink: options.sink })
         .config(config);
+    #[cfg(feature = "tls")]
+    let server = match (options.tls_certificate, options.tls_key) {
+        (Some(certificate), Some(key)) => {
+            server.tls(eio_monoio::Tls::new(certificate, key).record_size(options.tls_record_size))
+        }
+        _ => server,
+    };
     let running = match (options.listen.strip_prefix("unix:"), options.listen.as_str()) {
         (Some(path), _) => server.bind_unix(path)?,
         (None, "inherited") => server.listen(Listener::inherited()?)?,

@@ -18,8 +18,18 @@ const chip = simulator.rp2040;
 const quiet = () => {};
 chip.logger = { debug: quiet, info: quiet, warn: quiet, error: (component, message) => console.error(component, message) };
 
+// The functions of the boot ROM that reading the flash's identifier uses (RP2040 datasheet, section 2.8.3): the lookup of a
+// function at 0x20, one that does nothing at 0x30, and memcpy44 at 0x34. The rest of the ROM is not needed.
+chip.loadBootrom(Uint32Array.of(
+  0x20042000, 0x00000021, 0, 0, 0, 0x001c001c, 0x00000021, 0,
+  0x42914a08, 0xa002d001, 0xa002e000, 0x47703001, // ldr r2, ="C4"; cmp r1, r2; beq; adr r0, nothing; b; adr r0, memcpy44; adds r0, #1; bx lr
+  0x46c04770, // bx lr
+  0xd0032a00, 0xc008c908, 0xe7f93a04, 0x00004770, // 1: cmp r2, #0; beq 2f; ldm r1!, {r3}; stm r0!, {r3}; subs r2, #4; b 1b; 2: bx lr
+  0x00003443,
+));
 load(readFileSync(firmware));
 boot();
+flash(Uint8Array.of(0xe6, 0x61, 0x64, 0x08, 0x43, 0x5c, 0x2a, 0x27));
 
 const wire = dgram.createSocket("udp4");
 wire.bind(Number(own), "127.0.0.1");
@@ -64,6 +74,23 @@ function boot() {
   chip.core.VTOR = FLASH + vectors;
   chip.core.SP = chip.flashView.getUint32(vectors, true);
   chip.core.PC = chip.flashView.getUint32(vectors + 4, true) & ~1;
+}
+
+/** The flash chip answers the command for its identifier: four dummy bytes, then eight bytes (W25Q16JV, section 8.2.21). */
+function flash(id) {
+  const DR0 = 0x60, READ_UNIQUE_ID = 0x4b;
+  const ssi = chip.peripherals[0x18000];
+  // The cache of the flash (XIP_CTRL): no stream is in progress.
+  chip.peripherals[0x14000] = { readUint32: () => 0, writeUint32: () => {}, writeUint32Atomic: () => {} };
+  const { readUint32, writeUint32 } = ssi;
+  let answer = [];
+  ssi.writeUint32 = function (offset, value) {
+    if (offset === DR0 && (value & 0xff) === READ_UNIQUE_ID) answer = [0, 0, 0, 0, ...id];
+    writeUint32.call(this, offset, value);
+  };
+  ssi.readUint32 = function (offset) {
+    return offset === DR0 && answer.length ? answer.shift() : readUint32.call(this, offset);
+  };
 }
 
 /** Simulated time never passes real time, because the peer on the wire is real. */

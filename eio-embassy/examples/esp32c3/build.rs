@@ -1,5 +1,6 @@
-//! Passes the linker script of esp-hal to the linker.
+//! Passes the linker scripts of esp-hal and defmt to the linker.
 
 fn main() {
     println!("cargo:rustc-link-arg-bins=-Tlinkall.x");
+    println!("cargo:rustc-link-arg-bins=-Tdefmt.x");
 }

@@ -12,20 +12,12 @@ fn main() {
     println!("cargo:rustc-link-arg-bins=--nmagic");
     println!("cargo:rerun-if-changed=memory.x");
 
-    println!("cargo:rerun-if-env-changed=CYW43_NVRAM");
-    let nvram = match env::var_os("CYW43_NVRAM") {
-        Some(path) => {
-            println!("cargo:rerun-if-changed={}", PathBuf::from(&path).display());
-            fs::read(path).expect("CYW43_NVRAM names a file")
-        }
-        None => {
-            if env::var_os("CARGO_FEATURE_PICOW").is_some() {
-                println!(
-                    "cargo:warning=CYW43_NVRAM is not set: the firmware compiles, but its radio does not start"
-                );
-            }
-            Vec::new()
-        }
-    };
+    println!("cargo:rustc-link-arg-bins=-Tdefmt.x");
+
+    // Each line ends with a zero byte, and the last one with two more.
+    println!("cargo:rerun-if-changed=nvram_rp2040.txt");
+    let lines = include_str!("nvram_rp2040.txt").lines().filter(|line| !line.starts_with('#'));
+    let mut nvram: Vec<u8> = lines.flat_map(|line| line.bytes().chain([0])).collect();
+    nvram.extend([0, 0]);
     fs::write(out.join("nvram.bin"), nvram).expect("OUT_DIR is writable");
 }

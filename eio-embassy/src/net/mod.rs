@@ -6,4 +6,6 @@ pub(crate) mod connector;
 pub mod edge;
 #[cfg(feature = "embassy-net")]
 pub mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub(crate) mod transfer;

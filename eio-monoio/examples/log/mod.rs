@@ -1,5 +1,6 @@
 //! The log of the examples.
 
+#[path = "../../src/bin/eio-server/log/writer.rs"]
 mod writer;
 
 use writer::Writer;

@@ -36,6 +36,7 @@ pub struct Tls {
     key: PathBuf,
     client_authorities: Option<PathBuf>,
     allow_anonymous: bool,
+    record_size: usize,
     pub(crate) handshake_timeout: Duration,
 }
 
@@ -49,6 +50,7 @@ impl Tls {
             key: key.into(),
             client_authorities: None,
             allow_anonymous: false,
+            record_size: 16_384,
             handshake_timeout: Duration::from_secs(10),
         }
     }
@@ -84,6 +86,17 @@ impl Tls {
         self
     }
 
+    /// The most bytes of plain text in a TLS record that the server sends. A smaller record costs 22 bytes more per
+    /// record. It is for clients that hold a record in little memory, such as microcontrollers; the request of such a
+    /// client for smaller records (RFC 6066 section 4) is not supported by rustls.
+    ///
+    /// **Default:** 16384, the limit of TLS. **Range:** 512 to 16384.
+    #[must_use]
+    pub fn record_size(mut self, bytes: usize) -> Self {
+        self.record_size = bytes;
+        self
+    }
+
     /// Reads the files and checks every value, as [`Server::bind`](crate::Server::bind) does.
     ///
     /// # Errors
@@ -95,6 +108,8 @@ impl Tls {
     fn load(&self) -> Result<Arc<ServerConfig>, ConfigError> {
         range::check(self.handshake_timeout, range::TIMEOUT)
             .map_err(|problem| ConfigError::new("tls.handshake_timeout", problem))?;
+        range::check(self.record_size, 512..=16_384)
+            .map_err(|problem| ConfigError::new("tls.record_size", problem))?;
         let certificate = |problem| invalid("tls.certificate", &self.certificate, problem);
         let key = |problem| invalid("tls.key", &self.key, problem);
         let chain =
@@ -118,11 +133,36 @@ impl Tls {
         let mut config =
             builder.with_single_cert(chain, private).map_err(|error| key(error.to_string()))?;
         config.alpn_protocols = pem::protocols();
+        // rustls counts the five bytes of the header.
+        config.max_fragment_size = Some(self.record_size + 5);
         // A client that opens a connection for each poll can resume its session instead of a full handshake, and the
         // server keeps no state for it.
         config.ticketer =
             Ticketer::new().map_err(|error| ConfigError::new("tls", error.to_string()))?;
         Ok(Arc::new(config))
+    }
+
+    /// The options with which this server connects to others that have the same options: links of a cluster. Both sides
+    /// need certificates of [`client_authorities`](Self::client_authorities).
+    #[cfg(feature = "nats")]
+    pub(crate) fn to_peers(&self) -> Result<rustls::ClientConfig, ConfigError> {
+        let Some(file) = self.client_authorities.as_ref().filter(|_| !self.allow_anonymous) else {
+            let problem = "links need Tls::client_authorities, and no anonymous clients".into();
+            return Err(ConfigError::new("cluster.tls", problem));
+        };
+        let certificate = |problem| invalid("tls.certificate", &self.certificate, problem);
+        let key = |problem| invalid("tls.key", &self.key, problem);
+        let chain =
+            read(&self.certificate).and_then(|pem| pem::chain(&pem)).map_err(certificate)?;
+        let private = read(&self.key).and_then(|pem| pem::key(&pem)).map_err(key)?;
+        let roots = read(file).and_then(|pem| pem::authorities([pem]));
+        let roots = roots.map_err(|problem| invalid("tls.client_authorities", file, problem))?;
+        rustls::ClientConfig::builder_with_provider(pem::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| ConfigError::new("cluster.tls", error.to_string()))?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, private)
+            .map_err(|error| key(error.to_string()))
     }
 
     fn client_verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, ConfigError> {

@@ -17,7 +17,7 @@ pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, 
 
 /// Decodes as `application/x-www-form-urlencoded` of the URL standard: `+` is a space, an invalid escape is kept as it
 /// is, and bytes that are not UTF-8 become U+FFFD. Text without escapes is not copied.
-fn decode(text: &str) -> Cow<'_, str> {
+pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Cow::Borrowed(text);
     }

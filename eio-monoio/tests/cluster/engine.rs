@@ -82,14 +82,18 @@ fn a_node_without_an_engine_serves_and_is_not_ready() {
 #[test]
 fn an_engine_with_a_password_is_refused_without_it() {
     let test = "an_engine_with_a_password_is_refused_without_it";
-    let args = ["--user", "node", "--pass", "secret"];
+    let args = ["--user", "node", "--pass", "secret+%/"];
     let Some(server) = NatsServer::start_with(test, &args) else { return };
     let node = |host, engine| {
         let cluster = Cluster::new("test", engine).heartbeat(Duration::from_millis(100));
         start(host, default_config(), cluster)
     };
     let stranger = node(1, Nats::new(server.url()).user("node", "guess"));
-    let member = node(2, Nats::new(server.url()).user("node", "secret"));
-    eventually("the node is ready", || member.remote().is_ready());
-    assert!(!stranger.remote().is_ready() && member.states().is_empty());
+    let member = node(2, Nats::new(server.url()).user("node", "secret+%/"));
+    // The same in the URL.
+    let url = server.url().replace("nats://", "nats://node:secret+%25%2F@");
+    let other = node(3, Nats::new(url));
+    eventually("the nodes are ready", || member.remote().is_ready() && other.remote().is_ready());
+    eventually("the nodes are up", || member.states().iter().map(|(_, state)| *state).eq(["up"]));
+    assert!(!stranger.remote().is_ready() && stranger.states().is_empty());
 }

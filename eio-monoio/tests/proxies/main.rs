@@ -14,5 +14,6 @@ mod log;
 mod odd_peers;
 mod proxy;
 mod proxy_protocol;
+mod recipes;
 mod restart;
 mod reverse_proxies;

@@ -177,6 +177,8 @@ fn invalid_tls_options_are_named() {
         (identity.tls().client_authorities(&absent), "tls.client_authorities"),
         (identity.tls().client_authorities(&empty), "tls.client_authorities"),
         (identity.tls().handshake_timeout(Duration::ZERO), "tls.handshake_timeout"),
+        (identity.tls().record_size(511), "tls.record_size"),
+        (identity.tls().record_size(16_385), "tls.record_size"),
     ] {
         match Server::new(|| Describing).config(default_config()).tls(tls).bind("127.0.0.1:0") {
             Err(ServeError::Config(error)) => assert_eq!(error.option(), option, "{error}"),

@@ -7,3 +7,4 @@ mod certificates;
 mod client;
 mod connections;
 mod foreign_clients;
+mod records;

@@ -132,11 +132,16 @@ impl Known {
     }
 
     pub(super) fn handle_alive(&mut self, timing: &Timing, now: Instant) {
-        (self.link, self.lost) = (Link::Alive, false);
+        // The answer of a node that is lost may have been late: another ping shows whether it is back.
+        let was_lost = core::mem::take(&mut self.lost);
+        self.link = Link::Alive;
         (self.heard, self.gone) = (now, false);
         if !self.wants_ping {
             self.pinging = None;
             self.next_ping = now.after(timing.heartbeat_ms);
+        }
+        if was_lost {
+            self.ping(timing, now);
         }
     }
 

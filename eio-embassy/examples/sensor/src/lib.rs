@@ -18,9 +18,19 @@ use core::fmt;
 use core::fmt::Write as _;
 use core::future::Future;
 
-use eio_embassy::{Backoff, Buffers, Config, Connector, Error, Message, connect};
-use embassy_futures::select::{Either, select};
-use embassy_time::{Duration, Instant, Ticker};
+use eio_embassy::{Backoff, Buffers, Client, Config, Connector, Error, Message, connect};
+use embassy_futures::select::{Either3, select3};
+use embassy_time::{Duration, Instant, Ticker, Timer};
+use embedded_io_async::{Read, Write};
+
+use health::Health;
+
+pub mod health;
+pub mod radio;
+#[cfg(feature = "board")]
+pub mod settings;
+#[cfg(feature = "sntp")]
+pub mod sntp;
 
 /// The memory of the client. Messages of up to 1,399 bytes can be received.
 pub type Memory = Buffers<1536, 512>;
@@ -35,20 +45,30 @@ pub trait Board {
     fn log(&mut self, what: fmt::Arguments<'_>);
 }
 
-/// Publishes forever, and reconnects after each loss of the connection.
+/// Publishes forever, and reconnects after each loss of the connection. `health` is for the supervisor of a radio and for
+/// a watchdog.
 pub async fn run(
     mut network: impl Connector,
     config: &Config<'_>,
     memory: &mut Memory,
     mut board: impl Board,
     mut random: impl FnMut() -> u32,
+    health: &Health,
 ) -> ! {
     let mut backoff = Backoff::default();
     loop {
-        let lost =
-            session(&mut network, config, memory, &mut board, &mut random, &mut backoff).await;
-        if let Err(error) = lost {
-            board.log(format_args!("lost: {error}"));
+        match connect(&mut network, config, memory, &mut random).await {
+            Ok(client) => {
+                backoff.opened();
+                health.usable();
+                if let Err(error) = session(client, &mut board, health).await {
+                    board.log(format_args!("lost: {error}"));
+                }
+            }
+            Err(error) => {
+                health.failed();
+                board.log(format_args!("no session: {error}"));
+            }
         }
         network.close().await;
         backoff.wait(&mut random).await;
@@ -56,23 +76,21 @@ pub async fn run(
 }
 
 /// Runs one session until it ends.
-async fn session(
-    network: &mut impl Connector,
-    config: &Config<'_>,
-    memory: &mut Memory,
+async fn session<R: Read, W: Write, G: FnMut() -> u32>(
+    mut client: Client<'_, R, W, G>,
     board: &mut impl Board,
-    random: &mut impl FnMut() -> u32,
-    backoff: &mut Backoff,
+    health: &Health,
 ) -> Result<(), Error> {
-    let mut client = connect(network, config, memory, random).await?;
-    backoff.opened();
     board.log(format_args!("open {}", client.sid()));
     let mut ticker = Ticker::every(Duration::from_secs(1));
     let mut number = 0_u32;
     loop {
-        // The other future is dropped, which loses nothing.
-        match select(client.recv(), ticker.next()).await {
-            Either::First(message) => {
+        // The other futures are dropped, which loses nothing. The last one is for the watchdog, because a server may send
+        // nothing for an hour.
+        let event = select3(client.recv(), ticker.next(), Timer::after_secs(30)).await;
+        health.progress();
+        match event {
+            Either3::First(message) => {
                 // The message is in the receive buffer until the next call of the client.
                 let mut answer = heapless::String::<32>::new();
                 match message? {
@@ -95,11 +113,12 @@ async fn session(
                 }
                 client.send(answer.as_str()).await?;
             }
-            Either::Second(()) => {
+            Either3::Second(()) => {
                 let reading = reading(number, Instant::now(), board.temperature().await);
                 client.send(&reading).await?;
                 number = number.wrapping_add(1);
             }
+            Either3::Third(()) => {}
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use eio_embassy::Config;
 use eio_embassy::edge::EdgeConnector;
+use eio_embassy_sensor::health::Health;
 use eio_embassy_sensor::{Board, Memory, run};
 
 struct Terminal;
@@ -33,5 +34,6 @@ fn main() {
     let stack = edge_nal_std::Stack::new();
     let network = EdgeConnector::new(&stack);
     let mut memory = Memory::new();
-    async_io::block_on(run(network, &Config::new(&host), &mut memory, Terminal, rand::random));
+    let (config, health) = (Config::new(&host), Health::new());
+    async_io::block_on(run(network, &config, &mut memory, Terminal, rand::random, &health));
 }

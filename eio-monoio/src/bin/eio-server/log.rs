@@ -1,6 +1,5 @@
 //! The log: lines of text or JSON on standard error, by a writer that neither blocks nor panics.
 
-#[path = "../../../examples/log/writer.rs"]
 mod writer;
 
 pub(crate) use writer::Writer;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use tokio::sync::mpsc;
 
 use crate::server::cluster::engine::{Answer, Delivery, Engine, Port, Publication};
+use crate::web::query;
 
 /// The engine [NATS](https://nats.io): its servers, and how a node authenticates.
 ///
@@ -120,6 +121,16 @@ impl Nats {
         Ok(servers)
     }
 
+    /// The user and password of the first URL that has them, which the client does not read itself.
+    fn user_of_url(&self) -> Option<(String, String)> {
+        // A plus sign is a space in a query, and itself here.
+        let decode = |text: &str| query::decode(&text.replace('+', "%2B")).into_owned();
+        let servers = self.servers().ok()?;
+        servers.iter().find_map(|server| {
+            Some((decode(server.username()?), decode(server.password().unwrap_or_default())))
+        })
+    }
+
     fn options(
         &self,
         name: &str,
@@ -142,12 +153,11 @@ impl Nats {
                 std::future::ready(())
             });
         if let Some(file) = &self.credentials {
-            options = options.credentials(&std::fs::read_to_string(file).map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: {error}", file.display()))
-            })?)?;
+            let text = std::fs::read_to_string(file).map_err(|error| named(file, &error))?;
+            options = options.credentials(&text).map_err(|error| named(file, &error))?;
         }
-        if let Some((name, password)) = &self.user {
-            options = options.user_and_password(name.clone(), password.clone());
+        if let Some((name, password)) = self.user.clone().or_else(|| self.user_of_url()) {
+            options = options.user_and_password(name, password);
         }
         if let Some(token) = &self.token {
             options = options.token(token.clone());
@@ -162,6 +172,11 @@ impl Nats {
     }
 }
 
+/// An error that says which file it is about.
+fn named(file: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", file.display()))
+}
+
 /// A server that does not answer two of these is given up.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -174,6 +189,17 @@ const LONGEST_DELAY: Duration = Duration::from_millis(250);
 const BATCH: usize = 4096;
 
 impl Engine for Nats {
+    fn check(&self) -> io::Result<()> {
+        self.servers()?;
+        let (events, _) = mpsc::unbounded_channel();
+        self.options("", events)?;
+        let (certificate, key) = self.certificate.clone().unzip();
+        for file in [&self.authorities, &certificate, &key].into_iter().flatten() {
+            std::fs::File::open(file).map_err(|error| named(file, &error))?;
+        }
+        Ok(())
+    }
+
     fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let servers = self.servers()?;
         let mut addresses = Vec::new();

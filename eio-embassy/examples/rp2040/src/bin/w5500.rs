@@ -3,9 +3,10 @@
 #![no_std]
 #![no_main]
 
-use eio_embassy_rp2040::{Light, Serial, Thermometer, run};
+use eio_embassy_rp2040::{Light, Thermometer, flash_id, log, open_serial, run, watchdog};
+use eio_embassy_sensor::settings;
 use embassy_executor::Spawner;
-use embassy_net::{Config, StackResources};
+use embassy_net::StackResources;
 use embassy_net_wiznet::chip::W5500;
 use embassy_net_wiznet::{Device, Runner, State};
 use embassy_rp::clocks::RoscRng;
@@ -47,8 +48,9 @@ async fn network(mut runner: embassy_net::Runner<'static, Device<'static>>) -> !
 #[embassy_executor::main(executor = "embassy_rp::executor::Executor", entry = "cortex_m_rt::entry")]
 async fn main(spawner: Spawner) {
     let p = embassy_rp::init(Default::default());
-    let mut serial = Serial::new(p.UART0, p.PIN_0);
-    serial.log(format_args!("boot"));
+    open_serial(p.UART0, p.PIN_0);
+    log(format_args!("boot"));
+    spawner.spawn(watchdog(p.WATCHDOG).expect("spawned once"));
 
     let mut config = spi::Config::default();
     config.frequency = 20_000_000;
@@ -58,13 +60,15 @@ async fn main(spawner: Spawner) {
     let Ok(bus) = ExclusiveDevice::new(bus, select, Delay);
     let interrupt = Input::new(p.PIN_21, Pull::Up);
     let reset = Output::new(p.PIN_20, Level::High);
-    // A locally administered address. It is the same on every board with this firmware: give each board its own.
-    let mac = [2, 0, 0, 0, 0, 1];
+    // A W5500 has no address of its own.
+    let [_, _, id @ ..] = flash_id(p.FLASH);
+    let mac = settings::mac(id);
+    log(format_args!("MAC {mac:02x?}"));
     let made = embassy_net_wiznet::new(mac, STATE.init(State::new()), bus, interrupt, reset).await;
     let (device, runner) = match made {
         Ok(made) => made,
         Err(_) => {
-            serial.log(format_args!("the W5500 does not answer: check the wiring"));
+            log(format_args!("the W5500 does not answer: check the wiring"));
             Timer::after_secs(5).await;
             cortex_m::peripheral::SCB::sys_reset()
         }
@@ -72,11 +76,11 @@ async fn main(spawner: Spawner) {
     spawner.spawn(ethernet(runner).expect("spawned once"));
 
     let resources = RESOURCES.init(StackResources::new());
-    let dhcp = Config::dhcpv4(Default::default());
-    let (stack, runner) = embassy_net::new(device, dhcp, resources, RoscRng.next_u64());
+    let seed = RoscRng.next_u64();
+    let (stack, runner) = embassy_net::new(device, settings::network(), resources, seed);
     spawner.spawn(network(runner).expect("spawned once"));
 
     let thermometer = Thermometer::new(p.ADC, p.ADC_TEMP_SENSOR);
     let light = Led(Output::new(p.PIN_25, Level::Low));
-    run(stack, serial, thermometer, light).await
+    run(stack, thermometer, light).await
 }

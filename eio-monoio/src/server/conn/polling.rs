@@ -17,7 +17,7 @@ use crate::server::cause::Cause;
 use crate::server::conn::Body;
 #[cfg(feature = "nats")]
 use crate::server::conn::link;
-use crate::server::conn::reply::{Answer, OK};
+use crate::server::conn::reply::{Answer, OK, UNAVAILABLE};
 use crate::server::conn::request::{Next, POOLED, Resume};
 use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
@@ -85,6 +85,8 @@ pub(crate) async fn respond<T>(
     session: &Rc<Session<T>>,
     persistence: Persistence,
 ) -> Result<(), RecvError> {
+    #[cfg(feature = "nats")]
+    let recall = link::Recall::new(conn);
     loop {
         let ready = poll_fn(|cx| {
             let extra = std::mem::take(&mut conn.extra);
@@ -93,6 +95,14 @@ pub(crate) async fn respond<T>(
             let out = conn.out_mut();
             let head = write_head(out, persistence, &state.date(), &extra);
             let body = session.poll_get(cx, out);
+            #[cfg(feature = "nats")]
+            let body = match &recall {
+                Some(recall) if body == GetBody::Held && recall.poll(cx) => {
+                    out.0.push(b'6');
+                    GetBody::Uncompressed
+                }
+                _ => body,
+            };
             let ready = body != GetBody::Held;
             if ready {
                 let Conn { state, http: HttpConn { out, .. }, coding, .. } = &mut *conn;
@@ -385,6 +395,11 @@ fn refuse<T>(mut conn: Box<Conn<T>>, session: &Session<T>, error: BodyError) -> 
             session.log(Cause::MalformedBody, error);
             session.fail(Lane::Post, CloseReason::TransportError);
             Answer::empty(error.status())
+        }
+        BodyError::Connection(RecvError::OverBudget) => {
+            session.log(Cause::MemoryBudget, "");
+            session.fail(Lane::Post, CloseReason::TransportError);
+            UNAVAILABLE
         }
         BodyError::Connection(RecvError::TimedOut) => {
             session.log(Cause::BodyTimeout, "");

@@ -24,6 +24,7 @@ use crate::server::shard::gather::Part;
 use crate::server::shard::heartbeats::Heartbeats;
 use crate::server::shard::registry::{Directory, Route, SidKey};
 use crate::server::via::Via;
+use crate::worker::budget;
 use crate::worker::mailbox::{Mailbox, Undelivered};
 use crate::worker::thread_pool::ThreadPool;
 
@@ -94,6 +95,9 @@ pub(crate) enum ShardMessage {
     /// Finds out whether another node answers on a link.
     #[cfg(feature = "nats")]
     PingNode(Arc<crate::server::cluster::table::Peer>),
+    /// Another node leaves: polls that are held for clients at it end.
+    #[cfg(feature = "nats")]
+    NodeLeaving(eio_core::cluster::members::NodeId),
     /// Another node is lost: requests that were forwarded to it end.
     #[cfg(feature = "nats")]
     NodeEnded(eio_core::cluster::members::NodeId),
@@ -273,6 +277,7 @@ impl ServerShared {
             connections: self.connections.open() as u64,
             #[cfg(feature = "nats")]
             cluster: self.cluster.as_ref().map(|hub| hub.metrics()),
+            held_bytes: budget::held() as u64,
             limits: self.limits.clone(),
             process: Some(ProcessMetrics::read()),
         }

@@ -4,9 +4,12 @@
 mod support;
 
 mod balancer;
+mod cuts;
 mod engine;
 mod failures;
 mod forwarding;
+#[cfg(feature = "tls")]
+mod link_tls;
 mod messages;
 mod nats_server;
 mod nodes;

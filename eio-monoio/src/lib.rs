@@ -102,6 +102,8 @@ pub use eio_core::session::CloseReason;
 pub use eio_core::sid::{InvalidSid, Sid};
 pub use eio_core::transport::Transport;
 pub use error::{ConfigError, SendError, ServeError, SpawnError};
+/// The version of the crate `http` whose types [`Refusal`], [`Handler::request`] and the hooks use.
+pub use http;
 pub use io::raw_websocket::PlainSocket;
 pub use io::receipt::Receipt;
 pub use message::{AsMessage, OwnedMessage};

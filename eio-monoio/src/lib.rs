@@ -37,7 +37,7 @@
 //!
 //! | folder | responsibility | public items |
 //! |---|---|---|
-//! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`AsyncHandler`], [`Handler`], [`OnMessage`], [`Config`], [`Socket`], [`Compress`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`KeptRequest`], [`RequestBody`], [`BodyError`], [`Refusal`], [`Refused`], [`ConnectionError`], [`Listener`], [`Endpoint`], `Tls` |
+//! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`AsyncHandler`], [`Handler`], [`OnMessage`], [`Config`], [`Socket`], [`Compress`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`KeptRequest`], [`RequestBody`], [`BodyError`], [`Refusal`], [`Refused`], [`ConnectionError`], [`AccessEntry`], [`Listener`], [`Endpoint`], `Tls` |
 //! | [`client`] | connecting, the session of a client, its events | [`client::Client`], [`client::Connect`] and others |
 //! | `io` | sockets and TLS, buffered HTTP connections, WebSocket connections, queues of messages | [`PlainSocket`], [`Receipt`] |
 //! | `web` | pure functions over request heads: CORS, cookies, compression, files, proxies | [`Cors`], [`OriginPredicate`], [`Cookie`], [`SameSite`], [`Files`], [`ForwardedBy`], [`ProxyProtocol`], [`RequestInfo`], [`PeerAddr`] |
@@ -111,6 +111,7 @@ pub use metrics::{
     DropReason, HandlerCall, Histogram, LimitMetrics, Metrics, ProcessMetrics, RefusedConnection,
     WorkerMetrics,
 };
+pub use server::access::AccessEntry;
 pub use server::async_handler::{AsyncHandler, OnMessage};
 #[cfg(feature = "nats")]
 pub use server::cluster::emitter::Emitter;

@@ -76,8 +76,8 @@
 //! incomplete. With the defaults that is about 10 MiB for each such client. For a server that is open to the internet,
 //! lower the three options to the application's needs and set [`max_connections`](Config::max_connections).
 //!
-//! Pooled buffers and free memory return to the operating system one second after a burst, if the allocator is
-//! glibc's. Socket buffers of the kernel, and [`PerMessageDeflate`], need memory in addition. A test compares a server
+//! Pooled buffers and free memory return to the operating system one second after a burst, or after 4,096 connections and
+//! sessions of a worker have left, if the allocator is glibc's. Socket buffers of the kernel, and [`PerMessageDeflate`], need memory in addition. A test compares a server
 //! with this table.
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -299,6 +299,22 @@ apps() {
   )
 }
 
+# Operation at the size of a production, with the programs that operators use: memory of 19,000 sessions that left, a
+# drain of 10,000, restarts under load, `timeout`, a container's first process, `promtool`. A minute, and one more to
+# build.
+operations() {
+  local package programs=(promtool:prometheus systemd-socket-activate:systemd unshare:util-linux)
+  for package in "${programs[@]}"; do
+    command -v "${package%:*}" >/dev/null ||
+      { apt-get update -q && apt-get install -q -y --no-install-recommends "${package#*:}"; } >&2 ||
+      echo "SKIPPED: ${package#*:} cannot be installed" >&2
+  done
+  (
+    ulimit -n "$(ulimit -Hn)"
+    cargo test -p eio-monoio --features heavy-tests,server-bin --test operations
+  )
+}
+
 # The jobs of CI for each commit.
 ALL=(fmt prose links clippy docs features test schedules tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_tls mcu_boards package examples apps)
 
@@ -309,6 +325,9 @@ all() {
     "$job"
   done
 }
+
+# Last, because it builds the library with other features.
+ALL+=(operations)
 
 # The names of the jobs of `all` as JSON, for the matrix of .github/workflows/ci.yml.
 list() {

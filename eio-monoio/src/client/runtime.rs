@@ -50,7 +50,7 @@ pub fn block_on<F: Future>(driver: Driver, future: F) -> io::Result<F::Output> {
         let _current = worker.enter();
         let clock = worker.clone();
         worker.services.spawn(async move { clock.keep_time(|_, _| ()).await });
-        trim_after_bursts(&worker);
+        trim_after_bursts(&worker, || {});
         if let Err(error) = spawn_yield_waker(&worker) {
             shut_down(&worker).await;
             return Err(error);

@@ -304,6 +304,13 @@ impl WorkerContext {
         }
     }
 
+    /// Frees the memory of entries of connections, timers and tasks that have ended.
+    pub(crate) fn shrink(&self) {
+        self.timers.shrink();
+        self.connections.borrow_mut().shrink_to_fit();
+        self.tasks.shrink();
+    }
+
     pub(crate) fn remove_connection(&self, id: ConnectionId) {
         self.connections.borrow_mut().try_remove(id.0 as usize);
         self.live.remove();

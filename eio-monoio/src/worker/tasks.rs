@@ -69,6 +69,11 @@ impl Tasks {
         if self.live.count.get() == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Frees the memory of entries of user futures that have ended.
+    pub(crate) fn shrink(&self) {
+        self.pending.borrow_mut().shrink_to_fit();
+    }
+
     /// Whether user futures are dropped after their next poll.
     pub(crate) fn is_aborting(&self) -> bool {
         self.aborting.get()

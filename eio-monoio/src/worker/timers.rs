@@ -181,6 +181,11 @@ impl Timers {
         inner.done = inner.done.max(now);
     }
 
+    /// Frees the memory of removed entries after the last one that is in use.
+    pub(crate) fn shrink(&self) {
+        self.inner.borrow_mut().entries.shrink_to_fit();
+    }
+
     /// The number of entries.
     #[cfg(test)]
     fn len(&self) -> usize {
@@ -320,7 +325,11 @@ mod tests {
         ids.iter().for_each(|id| timers.set(*id, at(50)));
         ids.iter().step_by(2).for_each(|id| timers.remove(*id));
         timers.clear(ids[1]);
-        assert_eq!(fired(&timers, 60), [3, 5, 7, 9]);
+        // The first entry is in use, and keeps its place.
+        timers.set(timers.insert(Target::Session(99)), at(60));
+        timers.remove(ids[9]);
+        timers.shrink();
+        assert_eq!(fired(&timers, 60), [3, 5, 7, 99]);
         assert_eq!(timers.len(), 5);
     }
 

@@ -15,16 +15,17 @@ use crate::worker::pool::TRIM_THRESHOLD;
 /// [`TRIM_AFTER`] connections and sessions have left.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Spawns the task that trims unused memory. It runs until the worker's background tasks are aborted.
-pub(crate) fn trim_after_bursts(worker: &Rc<WorkerContext>) {
+/// Spawns the task that trims unused memory, of the worker and by `shrink` of its owner. It runs until the worker's
+/// background tasks are aborted.
+pub(crate) fn trim_after_bursts(worker: &Rc<WorkerContext>, shrink: impl Fn() + 'static) {
     let owned = worker.clone();
-    worker.background.spawn(async move { _ = owned.background.run(watch(&owned)).await });
+    worker.background.spawn(async move { _ = owned.background.run(watch(&owned, shrink)).await });
 }
 
 /// Trims after each burst. The allocator keeps freed memory in pieces, and the pool keeps buffers up to its limit: after
 /// a large message on each of many connections, or after many sessions have left, that is more memory than the others
 /// need.
-async fn watch(worker: &Rc<WorkerContext>) {
+async fn watch(worker: &Rc<WorkerContext>, shrink: impl Fn()) {
     let deadline = Deadline::new(worker.clone());
     loop {
         poll_fn(|cx| {
@@ -43,6 +44,8 @@ async fn watch(worker: &Rc<WorkerContext>) {
             }
         }
         worker.live.reset();
+        shrink();
+        worker.shrink();
         worker.pool.clear();
         net::trim();
     }

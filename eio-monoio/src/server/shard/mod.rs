@@ -272,6 +272,11 @@ impl<T> ShardState<T> {
         }
     }
 
+    /// Frees the memory of slots of sessions that have ended.
+    pub(crate) fn shrink(&self) {
+        self.registry.borrow_mut().shrink();
+    }
+
     pub(crate) fn session_count(&self) -> usize {
         self.registry.borrow().len()
     }

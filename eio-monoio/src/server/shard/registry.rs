@@ -192,6 +192,11 @@ impl<S: HasSid> Registry<S> {
         }
     }
 
+    /// Frees the memory of slots after the last one that is in use.
+    pub(crate) fn shrink(&mut self) {
+        self.slots.shrink_to_fit();
+    }
+
     /// The slots in use. A copy, because calling a session may add or remove others.
     pub(crate) fn slots(&self) -> Vec<u32> {
         self.slots.iter().map(|(slot, _)| slot as u32).collect()

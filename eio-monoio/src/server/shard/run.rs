@@ -57,7 +57,12 @@ pub(crate) async fn run<H: Handler>(
     }
     state.services.spawn(call_disconnects(shard.clone()));
     state.services.spawn(run_timers(state.clone()));
-    trim_after_bursts(&state.worker);
+    let owned = Rc::downgrade(&state);
+    trim_after_bursts(&state.worker, move || {
+        if let Some(state) = owned.upgrade() {
+            state.shrink();
+        }
+    });
     on_started();
     handle_messages(&shard, &receiver).await?;
     #[cfg(feature = "nats")]

@@ -235,14 +235,15 @@ def rp2040(_):
 
 
 def examples(_):
-    """Runs the examples for Linux: the terminal against both servers, the sensor against engine.io from npm."""
+    """Runs the examples for Linux: the terminal against each server, the sensor and the outbox against engine.io from npm."""
     # A directory of their own, because the workspace builds the same crates with other features.
     built = TARGET / "embedded-host"
     environment = {**os.environ, "CARGO_TARGET_DIR": str(built)}
-    for example in ("host", "sensor"):
+    for example in ("host", "sensor", "outbox"):
         subprocess.run(["cargo", "build", "-q", "--locked"], cwd=EXAMPLES / example, env=environment, check=True)
     command = ["cargo", "test", "-q", "--locked", "--lib"]
-    subprocess.run(command, cwd=EXAMPLES / "sensor", env=environment, check=True)
+    for example in ("sensor", "outbox"):
+        subprocess.run(command, cwd=EXAMPLES / example, env=environment, check=True)
     # The supervisor of a radio on a virtual clock, and the settings of boards.
     command = ["cargo", "test", "-q", "--locked", "--no-default-features", "--features", "sntp,wifi"]
     subprocess.run(command, cwd=EXAMPLES / "sensor", env={**environment, **SETTINGS}, check=True)
@@ -251,6 +252,10 @@ def examples(_):
     server = sensor_server(port, 60)
     Process([built / "debug/sensor", f"127.0.0.1:{port}"], "sensor")
     server.check("sensor: readings and commands, over a loss of the connection")
+    port = free_port()
+    server = sensor_server(port, 60, "outbox")
+    Process([built / "debug/outbox", f"127.0.0.1:{port}"], "outbox")
+    server.check("outbox: each message once and in order, over losses of the connection and of acknowledgements")
 
 
 def terminal(program):

@@ -275,8 +275,8 @@ def serve(kind, port, ping_interval_ms, ping_timeout_ms, max_payload, *tls, sink
     return server
 
 
-def sensor_server(port, seconds):
-    """Starts the server that tests a sensor, and exits with status 0 if the sensor passes."""
-    server = Process(["node", CI / "peer/sensor.mjs", port], "sensor-server", seconds, cwd=modules("peer"))
+def sensor_server(port, seconds, name="sensor"):
+    """Starts the server that tests a sensor (or `name`), and exits with status 0 if the sensor passes."""
+    server = Process(["node", CI / f"peer/{name}.mjs", port], f"{name}-server", seconds, cwd=modules("peer"))
     wait_until_listening(port)
     return server

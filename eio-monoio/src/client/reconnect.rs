@@ -10,7 +10,8 @@ use crate::client::{Backoff, Client, ConnectError};
 impl Client {
     /// Opens another session with the same options, after the previous one has ended.
     ///
-    /// The state of the old session is discarded: queued messages, events that were not taken, and the server's cookies.
+    /// The state of the old session is discarded: messages that were not sent ([`undelivered`](Self::undelivered) takes
+    /// them before), events that were not taken, and the server's cookies.
     /// If several tasks call this at the same time, the session that opens last replaces the others.
     ///
     /// # Errors

@@ -110,7 +110,8 @@ pub trait Handler: Sized + 'static {
     /// Called on the worker that accepted the connection, after every [`middleware`](crate::Server::middleware); an
     /// accepted session stays there. It may await what [`spawn`](crate::spawn) allows, such as a look-up in a database.
     /// The future is dropped after [`connect_timeout`](crate::Config::connect_timeout),
-    /// at whichever await it is, and the client is answered 503. It is not dropped when the client disconnects.
+    /// at whichever await it is, and the client is answered 503; so it is in a shutdown 250 ms after
+    /// [`shutdown_grace`](crate::Config::shutdown_grace). It is not dropped when the client disconnects.
     ///
     /// If this panics, the client is answered 500.
     ///
@@ -132,9 +133,9 @@ pub trait Handler: Sized + 'static {
     /// Called once for a new session, before its first message.
     ///
     /// Messages that arrive before the future completes wait, up to
-    /// [`inbound_high_water`](crate::Config::inbound_high_water) bytes. There is no timeout, and the future is not
-    /// dropped when the session ends. Messages that it sends follow the open packet: in the same stream over a
-    /// WebSocket, in the response to the next GET over polling.
+    /// [`inbound_high_water`](crate::Config::inbound_high_water) bytes. There is no timeout while the session is open; the
+    /// future is dropped [`handler_grace`](crate::Config::handler_grace) after its end. Messages that it sends follow the
+    /// open packet: in the same stream over a WebSocket, in the response to the next GET over polling.
     ///
     /// **Default:** does nothing.
     fn open(&self, socket: &Socket<Self::Session>) -> impl Future<Output = ()> {

@@ -3,6 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/awaits.rs"]
+mod awaits;
+
 mod causes;
 mod connecting;
 mod deflate;

@@ -173,7 +173,7 @@ fn exchange(balancer: &Balancer, stop: &AtomicBool) -> Option<Ended> {
     let target = target(&session.sid);
     while !stop.load(Ordering::Relaxed) {
         let number = session.answered;
-        let (status, _) = balancer.request(&Request::post(&target, &format!("4{number}")));
+        let (status, _) = balancer.request(&Request::post(&target, format!("4{number}")));
         if status != 200 {
             return Some(Ended { status: Some(status), ..session });
         }

@@ -40,6 +40,10 @@ impl Handler for Stuck {
     type Session = bool;
 
     async fn connect(&self, request: &ConnectRequest<'_>) -> Result<bool, Refusal> {
+        if request.query("never").is_some() {
+            self.log.note("connecting");
+            pending::<()>().await;
+        }
         Ok(request.query("stuck").is_some())
     }
 
@@ -159,7 +163,7 @@ fn concurrent_handlers_of_an_ended_session_are_dropped_too() {
 /// A peer or a handler that never finishes; what it returns is dropped after the shutdown.
 type Case = fn(&TestServer) -> Box<dyn std::any::Any>;
 
-const CASES: [(&str, Case); 11] = [
+const CASES: [(&str, Case); 12] = [
     ("a connection without a request", |server| Box::new(Connection::open(server.addr()))),
     ("half a head", |server| {
         let mut conn = Connection::open(server.addr());
@@ -195,6 +199,12 @@ const CASES: [(&str, Case); 11] = [
         Box::new((polling, socket))
     }),
     ("a WebSocket that does not close", |server| Box::new(WebSocket::open(server.addr()))),
+    ("a handler in `connect`", |server| {
+        let mut conn = Connection::open(server.addr());
+        conn.send(&Request::get(&format!("{POLLING}&never=1")));
+        eventually("the handler", || server.log.notes() == ["connecting"]);
+        Box::new(conn)
+    }),
     ("a handler in `open`", |server| {
         Box::new(WebSocket::open_at(server.addr(), &format!("{WEBSOCKET}&stuck=1")))
     }),
@@ -245,6 +255,7 @@ fn shutdown_waits_for_its_grace_only() {
                 .handler_grace(LONG)
                 .upgrade_timeout(LONG)
                 .close_timeout(LONG)
+                .connect_timeout(LONG)
                 .head_timeout(LONG)
                 .body_timeout(LONG);
             for (name, case) in CASES {
@@ -252,6 +263,25 @@ fn shutdown_waits_for_its_grace_only() {
             }
         });
     }
+}
+
+#[test]
+fn pending_connect_is_answered_503_in_a_shutdown() {
+    for_each_config(|config| {
+        let config = config.shutdown_grace(SHORT).shutdown_timeout(LONG).connect_timeout(LONG);
+        let log = Log::default();
+        let shared = log.clone();
+        let server = Server::new(move || Stuck { log: shared.clone() }).config(config);
+        let running = server.bind("127.0.0.1:0").expect("the server starts");
+        let mut conn = Connection::open(running.local_addr());
+        conn.send(&Request::get(&format!("{POLLING}&never=1")));
+        eventually("the handler", || log.notes() == ["connecting"]);
+        running.shutdown();
+        let response = conn.response();
+        assert_eq!((response.status, response.header("Retry-After")), (503, Some("1")));
+        drop(conn);
+        running.join().expect("a clean shutdown");
+    });
 }
 
 #[test]

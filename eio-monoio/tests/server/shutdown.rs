@@ -279,6 +279,23 @@ fn pending_work_is_cancelled_at_the_timeout() {
 }
 
 #[test]
+fn shutdown_timeout_of_zero_drops_queued_messages() {
+    for_each_config(|config| {
+        let config = config.shutdown_timeout(Duration::ZERO).shutdown_grace(LONG);
+        let server = Stoppable::start(config);
+        let mut polling = Polling::open(server.addr());
+        let remote = server.running.remote();
+        assert_eq!(remote.broadcast("queued"), Ok(()));
+        assert!(remote.transport(&polling.sid.parse().expect("a valid sid")).is_some());
+        server.running.shutdown();
+        polling.get.expect_closed();
+        let sid = polling.sid.clone();
+        drop(polling);
+        assert_eq!(server.expect_end().close_reason(&sid), CloseReason::ServerDisconnect);
+    });
+}
+
+#[test]
 fn handshake_during_shutdown_opens_no_session() {
     for_each_config(|config| {
         let server = Stoppable::start(config.shutdown_timeout(LONG).shutdown_grace(LONG));

@@ -23,7 +23,11 @@ impl Config {
     ///
     /// **Default:** 1 s. **Range:** 0 to 24 h. It is over sooner when no session is left. After it nothing is accepted
     /// and idle connections are closed; 250 ms later, so are incomplete requests, sessions that only a poll or an upgrade
-    /// could close, and handlers of sessions that have ended are dropped.
+    /// could close, and handlers of sessions that have ended are dropped; a handshake whose `connect` or middleware is
+    /// pending is answered 503.
+    ///
+    /// What is complete may take longer, up to [`shutdown_timeout`](Self::shutdown_timeout): messages that a client reads
+    /// slowly, `request` and `respond`, `disconnect`, and tasks of [`spawn`](crate::spawn).
     #[must_use]
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.shutdown_grace = grace;

@@ -1,9 +1,11 @@
 //! The handshake of a session over either transport, and the upgrade of one to WebSocket.
 
 use std::cell::OnceCell;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use eio_core::http::{RequestHead, WriteError, response};
@@ -191,13 +193,13 @@ async fn connect<H: Handler>(
     let (tasks, hooks) = (&shard.state.tasks, &shard.state.hooks);
     let started = Instant::now();
     let connecting = tasks.start(|| shard.handler.connect(&request));
-    let outcome = conn.limit(shard.state.config.connect_timeout, connecting).await;
+    let outcome = before_session(&shard.state, conn, connecting).await;
     shard.state.count_time(HandlerCall::Connect, started);
     let refuse = |error, refusal: Refusal| {
         hooks.report(&request, Refused { error, refusal: Some(&refusal) });
         Err(refusal)
     };
-    let connected = match outcome.unwrap_or(Err(Stopped::Aborted)) {
+    let connected = match outcome {
         Ok(Ok(data)) => {
             let data = Guarded::new(data);
             match generate_id(&shard.state, conn, &request).await {
@@ -217,7 +219,7 @@ async fn connect<H: Handler>(
             refuse(ConnectionError::Unavailable, Refusal::broken())
         }
         Err(Stopped::Aborted) => {
-            conn.log(Cause::ConnectTimeout, "");
+            conn.log(stop_cause(&shard.state, Cause::ConnectTimeout), "");
             refuse(ConnectionError::Unavailable, Refusal::unavailable())
         }
     };
@@ -228,6 +230,29 @@ async fn connect<H: Handler>(
     }
     let kept = shard.state.config.keep_request.then(|| KeptRequest::new(&request));
     Ok(Connected { data, peer: request.info.peer, sid, request: kept })
+}
+
+/// Runs a future of the application before its session exists, for at most
+/// [`connect_timeout`](crate::Config::connect_timeout), and in a shutdown until the worker stops waiting.
+pub(super) async fn before_session<T, O>(
+    state: &ShardState<T>,
+    conn: &Conn<T>,
+    future: impl Future<Output = Result<O, Stopped>>,
+) -> Result<O, Stopped> {
+    let mut limited = pin!(conn.limit(state.config.connect_timeout, future));
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = limited.as_mut().poll(cx) {
+            state.forget_ended_handler(cx);
+            return Poll::Ready(outcome.unwrap_or(Err(Stopped::Aborted)));
+        }
+        state.poll_stopped_waiting(cx).map(|()| Err(Stopped::Aborted))
+    })
+    .await
+}
+
+/// Why [`before_session`] has not completed: `timeout`, or the shutdown.
+pub(super) fn stop_cause<T>(state: &ShardState<T>, timeout: Cause) -> Cause {
+    if state.has_stopped_waiting() { Cause::ShuttingDown } else { timeout }
 }
 
 /// The application generated a sid that is illegal or in use, or panicked.
@@ -244,8 +269,7 @@ async fn generate_id<T>(
         Some(GenerateId::Sync(generate)) => state.tasks.call(|| generate(request)),
         Some(GenerateId::Async(generate)) => {
             let generating = state.tasks.start(|| generate.generate(request));
-            let outcome = conn.limit(state.config.connect_timeout, generating).await;
-            outcome.unwrap_or(Err(Stopped::Aborted))
+            before_session(state, conn, generating).await
         }
     };
     let Ok(Ok(sid)) = generated else {

@@ -3,6 +3,7 @@
 use crate::server::cause::Cause;
 use crate::server::conn::Conn;
 use crate::server::conn::decide::{Action, Ask};
+use crate::server::conn::handshake::{before_session, stop_cause};
 use crate::server::conn::header_slots::HeaderSlots;
 use crate::server::conn::http::Request;
 use crate::server::connection_error::{ConnectionError, Refused};
@@ -54,8 +55,7 @@ async fn admit<H: Handler>(
     let info = state.info(head, conn.http.stream(), conn.peer, &conn.via);
     let info = RequestInfo { attached, ..info };
     let admitting = state.tasks.start(|| state.hooks.admit_async(&info));
-    let outcome = conn.limit(state.config.connect_timeout, admitting).await;
-    let admitted = match outcome.unwrap_or(Err(Stopped::Aborted)) {
+    let admitted = match before_session(state, conn, admitting).await {
         Ok(admitted) => admitted.map_err(|refusal| {
             conn.log(Cause::Middleware, &refusal);
             (refusal, ConnectionError::Middleware)
@@ -65,7 +65,7 @@ async fn admit<H: Handler>(
             Err((Refusal::broken(), ConnectionError::Middleware))
         }
         Err(Stopped::Aborted) => {
-            conn.log(Cause::MiddlewareTimeout, "");
+            conn.log(stop_cause(state, Cause::MiddlewareTimeout), "");
             Err((Refusal::unavailable(), ConnectionError::Unavailable))
         }
     };

@@ -183,11 +183,12 @@ impl AsyncHandler for Chat {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     log::start(tracing::Level::INFO);
     let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().ok_or("usage: chat DATABASE [ADDRESS]")?;
+    let path = arguments.next().ok_or("usage: chat DATABASE [ADDRESS [DRIVER]]")?;
     let address = arguments.next().unwrap_or("127.0.0.1:3000".into());
+    let driver = arguments.next().unwrap_or("auto".into()).parse()?; // io-uring, or epoll
     let database = Database::open(&path)?;
     let rooms = Rooms::load(&database)?;
-    let config = Config::new().workers(3).max_payload(4_000).handle_signals(true);
+    let config = Config::new().workers(3).driver(driver).max_payload(4_000).handle_signals(true);
     let new_handler = move || Chat { database: database.clone(), rooms: rooms.clone() };
     let running = Server::new(new_handler).config(config).bind(address)?;
     println!("listening on http://{}/engine.io/", running.local_addr());

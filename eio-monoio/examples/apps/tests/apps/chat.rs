@@ -34,7 +34,11 @@ impl Chat {
     }
 
     pub fn start(&mut self) {
-        let arguments = [&*self.directory.file("chat.db"), "127.0.0.1:0"];
+        self.start_on("auto");
+    }
+
+    fn start_on(&mut self, driver: &str) {
+        let arguments = [&*self.directory.file("chat.db"), "127.0.0.1:0", driver];
         self.server = Some(Program::start(env!("CARGO_BIN_EXE_chat"), &arguments));
     }
 
@@ -137,6 +141,13 @@ const MESSAGES: usize = 10;
 
 #[test]
 fn messages_of_a_thousand_clients_arrive_complete_and_in_one_order() {
+    // One after the other: each takes two cores.
+    for driver in ["auto", "epoll"] {
+        serve_a_thousand_clients(driver);
+    }
+}
+
+fn serve_a_thousand_clients(driver: &str) {
     let rooms: Vec<String> = (0..ROOMS).map(|room| format!("room{room}")).collect();
     let mut chat = Chat::new(&[]);
     // By SQL: a process for each account would take long.
@@ -151,7 +162,7 @@ fn messages_of_a_thousand_clients_arrive_complete_and_in_one_order() {
         transaction.execute("INSERT INTO accounts VALUES (?1, ?2)", row).expect("inserts");
     }
     transaction.commit().expect("commits");
-    chat.start();
+    chat.start_on(driver);
 
     let joined = Barrier::new(THREADS);
     let seen: Vec<Vec<String>> = std::thread::scope(|scope| {
@@ -176,8 +187,8 @@ fn messages_of_a_thousand_clients_arrive_complete_and_in_one_order() {
             let texts: Vec<_> =
                 lines.map(|line| line["text"].as_str().map(str::to_owned)).collect();
             let expected: Vec<_> = (0..MESSAGES).map(|n| Some(n.to_string())).collect();
-            assert_eq!(texts, expected, "{name}");
-            assert_eq!(&seen[user], first, "{name}: the order of {room} differs");
+            assert_eq!(texts, expected, "{driver}: {name}");
+            assert_eq!(&seen[user], first, "{driver}: {name}: the order of {room} differs");
         }
         let count = "SELECT count(*) FROM messages WHERE room = ?1";
         let stored: usize = database.query_row(count, [name], |row| row.get(0)).expect("counts");

@@ -64,7 +64,8 @@ pub(crate) fn recv_fault(conn: &HttpConn, error: RecvError) -> Fault {
         RecvError::TimedOut => Fault::RequestTimeout,
         RecvError::Bad(error) => http_fault(conn, error),
         RecvError::Closed if is_tls_record(conn) => Fault::TlsPort,
-        RecvError::Closed => match conn.stream().failure() {
+        // A client has no budget.
+        RecvError::Closed | RecvError::OverBudget => match conn.stream().failure() {
             Some(failure) => Fault::Tls(failure.into()),
             None => Fault::Lost,
         },

@@ -102,6 +102,7 @@ impl Settings {
                 close_timeout: millis(options.close_timeout),
                 high_water: options.outbound_high_water,
                 linger: 0,
+                budget: usize::MAX,
                 counters: None,
             }),
             proxied_origin: (proxy.is_some() && tls.is_none())

@@ -7,7 +7,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 
-use eio_core::buffer::RecvBuffer;
 use eio_core::http::{EMPTY, ResponseHead, WriteError};
 use eio_core::packet::Packet;
 use eio_core::session::{CloseReason, Lane};
@@ -30,6 +29,7 @@ use crate::io::http_conn::HttpConn;
 use crate::io::ws_conn::{self, SendObserver, WsConn};
 use crate::io::ws_reader::WsReader;
 use crate::message::OutBuf;
+use crate::worker::budget::RecvBytes;
 
 /// Opens the WebSocket of a session and runs it until it ends.
 pub(crate) async fn run(session: Rc<Session>) {
@@ -153,7 +153,7 @@ type ReadEnd = ws_conn::ReadEnd<CloseReason>;
 struct Reader<'r> {
     session: &'r Rc<Session>,
     ws: &'r WsConn,
-    rx: RecvBuffer<Vec<u8>>,
+    rx: RecvBytes,
     reader: WsReader,
     /// The cause of the end.
     fault: Option<Fault>,

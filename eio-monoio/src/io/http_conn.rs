@@ -2,29 +2,31 @@
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
+#[cfg(feature = "tls")]
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use eio_core::buffer::RecvBuffer;
 use eio_core::http::Error as HttpError;
 
 use crate::io::limits::Limits;
 use crate::io::permit::ConnectionPermit;
 use crate::io::stream::Stream;
 use crate::message::OutBuf;
-use crate::metrics::{BYTES_RECEIVED, BYTES_SENT};
+use crate::metrics::{BYTES_RECEIVED, BYTES_SENT, OVER_BUDGET};
+use crate::worker::budget::{RecvBytes, RecvStorage, SMALL_BUFFER};
 use crate::worker::context::{Activity, ConnectionId, WorkerContext};
-#[cfg(feature = "tls")]
-use crate::worker::deadline::LimitedOrCut;
 use crate::worker::deadline::{Deadline, Limited};
+#[cfg(feature = "tls")]
+use crate::worker::deadline::{Elapsed, LimitedOrCut};
 use crate::worker::pool::SCRATCH;
 
 /// A socket, its received bytes, and the bytes to be sent on it.
 pub(crate) struct HttpConn {
     pub(crate) worker: Rc<WorkerContext>,
-    pub(crate) rx: RecvBuffer<Vec<u8>>,
+    pub(crate) rx: RecvBytes,
     pub(crate) out: OutBuf,
     limits: Rc<Limits>,
     socket: RegisteredStream,
@@ -35,7 +37,7 @@ pub(crate) struct HttpConn {
 pub(crate) struct Parts {
     pub(crate) socket: RegisteredStream,
     /// Bytes received after the last HTTP message.
-    pub(crate) rx: RecvBuffer<Vec<u8>>,
+    pub(crate) rx: RecvBytes,
     /// Bytes that are not sent yet.
     pub(crate) out: OutBuf,
     pub(crate) deadline: Deadline,
@@ -50,6 +52,8 @@ pub(crate) enum RecvError {
     TimedOut,
     /// The input is not HTTP, or exceeds a limit.
     Bad(HttpError),
+    /// The process holds [`memory_budget`](crate::Config::memory_budget) bytes.
+    OverBudget,
 }
 
 impl HttpConn {
@@ -61,7 +65,7 @@ impl HttpConn {
         permit: Option<ConnectionPermit>,
     ) -> Self {
         Self {
-            rx: RecvBuffer::new(Vec::new()),
+            rx: RecvBytes::new(RecvStorage::default()),
             out: OutBuf::default(),
             limits,
             deadline: Deadline::new(worker.clone()),
@@ -120,6 +124,17 @@ impl HttpConn {
         self.deadline.limit_or_cut(future, || self.socket.stream.shutdown_both())
     }
 
+    /// Performs the TLS handshake, if the connection has TLS, within `timeout`.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn tls_handshake(&self, timeout: Duration) -> io::Result<()> {
+        let Stream::Tls(tls) = &self.socket.stream else { return Ok(()) };
+        // A write in progress owns its buffer until the kernel releases it: end the socket, not the future.
+        match self.limit_or_cut(timeout, tls.handshake()).await {
+            (_, Err(Elapsed)) => Err(io::ErrorKind::TimedOut.into()),
+            (result, Ok(())) => result,
+        }
+    }
+
     /// Records what the end of the worker means for this connection.
     pub(crate) fn set_activity(&self, activity: Activity) {
         self.socket.set_activity(activity);
@@ -152,7 +167,11 @@ impl HttpConn {
 
     /// Receives available bytes. Returns false if no bytes are available.
     pub(crate) fn try_receive(&mut self, wanted: usize) -> Result<bool, RecvError> {
-        let wanted = make_room(&self.worker, &mut self.rx, wanted);
+        let room = make_room(&self.worker, &mut self.rx, wanted, &self.limits);
+        let Some(wanted) = room else {
+            self.limits.count(OVER_BUDGET, 1);
+            return Err(RecvError::OverBudget);
+        };
         match self.socket.stream.try_recv(self.rx.spare_mut(wanted)) {
             Ok(Some(0)) | Err(_) => Err(RecvError::Closed),
             Ok(Some(n)) => {
@@ -162,6 +181,15 @@ impl HttpConn {
             }
             Ok(None) => Ok(false),
         }
+    }
+
+    /// Whether an unfinished message may not grow, which is counted.
+    pub(crate) fn is_over_budget(&self) -> bool {
+        let is_over = self.limits.is_over_budget();
+        if is_over {
+            self.limits.count(OVER_BUDGET, 1);
+        }
+        is_over
     }
 
     /// Returns the receive buffer to the pool, or shrinks it to the size of an incomplete message.
@@ -251,40 +279,47 @@ impl HttpConn {
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Makes room for `wanted` bytes and returns the number to receive at once, which is at most [`SCRATCH`]. Memory doubles
-/// as it grows, so that a message in a thousand fragments is not copied a thousand times.
+/// as it grows, so that a message in a thousand fragments is not copied a thousand times. `None`: the budget is used up.
 pub(crate) fn make_room(
     worker: &WorkerContext,
-    rx: &mut RecvBuffer<Vec<u8>>,
+    rx: &mut RecvBytes,
     wanted: usize,
-) -> usize {
+    limits: &Limits,
+) -> Option<usize> {
     const MIN: usize = 1024;
     let wanted = wanted.max(MIN);
     if rx.capacity() == 0 {
-        *rx = RecvBuffer::new(worker.pool.take_receive(wanted.max(SCRATCH)));
+        let size = if limits.is_over_budget() { SMALL_BUFFER } else { wanted.max(SCRATCH) };
+        *rx = RecvBytes::new(RecvStorage::new(worker.pool.take_receive(size)));
     } else if rx.room() < wanted.max(rx.len() / 4) {
-        move_to(worker, rx, rx.len() + wanted.max(rx.len()));
+        let size = rx.len() + wanted.max(rx.len());
+        if size <= SMALL_BUFFER || !limits.is_over_budget() {
+            move_to(worker, rx, size);
+        } else if rx.room() == 0 {
+            return None;
+        }
     }
-    wanted.min(SCRATCH)
+    Some(wanted.min(SCRATCH).min(rx.room()))
 }
 
 /// Returns an empty receive buffer to the pool, or shrinks a large one with few bytes.
-pub(crate) fn shrink_rx(worker: &WorkerContext, rx: &mut RecvBuffer<Vec<u8>>) {
+pub(crate) fn shrink_rx(worker: &WorkerContext, rx: &mut RecvBytes) {
     if rx.is_empty() {
         if rx.capacity() > 0 {
-            let empty = std::mem::replace(rx, RecvBuffer::new(Vec::new()));
-            worker.pool.give_receive(empty.into_storage());
+            let empty = std::mem::replace(rx, RecvBytes::new(RecvStorage::default()));
+            worker.pool.give_receive(empty.into_storage().into_vec());
         }
     } else if rx.capacity() >= SCRATCH && rx.len() <= SCRATCH / 8 {
         move_to(worker, rx, rx.len() * 2);
     }
 }
 
-fn move_to(worker: &WorkerContext, rx: &mut RecvBuffer<Vec<u8>>, size: usize) {
-    let old = std::mem::replace(rx, RecvBuffer::new(Vec::new()));
-    match old.transfer(worker.pool.take_receive(size)) {
+fn move_to(worker: &WorkerContext, rx: &mut RecvBytes, size: usize) {
+    let old = std::mem::replace(rx, RecvBytes::new(RecvStorage::default()));
+    match old.transfer(RecvStorage::new(worker.pool.take_receive(size))) {
         Ok((new, storage)) => {
             *rx = new;
-            worker.pool.give_receive(storage);
+            worker.pool.give_receive(storage.into_vec());
         }
         // Only storage smaller than the content is refused; `size` is not.
         Err((old, _)) => *rx = old,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::metrics::{CounterRange, Counters};
+use crate::worker::budget;
 
 /// The timeouts and sizes of a connection, and the counters for its bytes.
 #[derive(Clone, Debug)]
@@ -15,11 +16,18 @@ pub(crate) struct Limits {
     pub(crate) high_water: usize,
     /// The most bytes that are read and discarded from a refused peer before its connection is closed.
     pub(crate) linger: usize,
+    /// The number of [held bytes](crate::worker::budget::held) from which unfinished messages do not grow.
+    pub(crate) budget: usize,
     /// The counters of a server's worker. `None` for a client.
     pub(crate) counters: Option<Arc<Counters>>,
 }
 
 impl Limits {
+    #[inline]
+    pub(crate) fn is_over_budget(&self) -> bool {
+        budget::held() >= self.budget
+    }
+
     #[inline]
     pub(crate) fn count(&self, range: CounterRange, bytes: usize) {
         if let Some(counters) = &self.counters {

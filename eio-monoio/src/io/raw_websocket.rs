@@ -6,7 +6,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 
-use eio_core::buffer::RecvBuffer;
 use eio_core::packet::Message;
 use eio_core::ws::{self, CloseCode, Event, Kind, Role, encode_close};
 
@@ -16,6 +15,7 @@ use crate::io::ws_conn::{self, WsConn};
 use crate::io::ws_reader::WsReader;
 use crate::io::ws_sender::WsSender;
 use crate::message::{AsMessage, OutBuf, never_full};
+use crate::worker::budget::RecvBytes;
 use crate::worker::context::WorkerContext;
 use crate::worker::tasks::Stopped;
 
@@ -127,7 +127,7 @@ impl Drop for AbortOnDrop {
 pub(crate) struct Reader<'r> {
     pub(crate) ws: &'r WsConn,
     pub(crate) socket: &'r PlainSocket,
-    pub(crate) rx: RecvBuffer<Vec<u8>>,
+    pub(crate) rx: RecvBytes,
     pub(crate) reader: WsReader,
     pub(crate) on_message: &'r dyn Fn(&PlainSocket, Message<'_>) -> Result<(), Stopped>,
 }

@@ -1,6 +1,5 @@
 //! The messages in bytes that were encoded and not sent.
 
-use eio_core::buffer::RecvBuffer;
 use eio_core::packet::Packet;
 use eio_core::payload;
 use eio_core::ws::{Kind, Role, Step};
@@ -8,6 +7,7 @@ use eio_core::ws::{Kind, Role, Step};
 use crate::deflate::Inward;
 use crate::io::message_queue::MessageQueue;
 use crate::io::ws_reader::WsReader;
+use crate::worker::budget::{RecvBytes, RecvStorage};
 
 /// Where the first frame begins of which not all bytes are among the first `sent` ones. The head of a response may
 /// precede the frames.
@@ -53,7 +53,7 @@ pub(crate) fn push_frames(
     };
     let mut reader = WsReader::new(receiver, u32::MAX as usize, inflater);
     let len = frames.len();
-    let mut rx = RecvBuffer::with_unread(frames, len);
+    let mut rx = RecvBytes::with_unread(RecvStorage::new(frames), len);
     while let Ok(Step::Ready(ready)) = reader.poll(&mut rx) {
         let bytes = reader.payload_mut(&mut rx, ready);
         let packet = match ready.kind() {

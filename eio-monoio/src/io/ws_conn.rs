@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use eio_core::buffer::RecvBuffer;
 use eio_core::ws::{CloseCode, Opcode, Ready, Role, encode, encode_close};
 
 use crate::deflate::Outward;
@@ -23,7 +22,8 @@ use crate::io::stream::Write;
 use crate::io::ws_reader::WsReader;
 use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
-use crate::metrics::{BYTES_LOST, BYTES_RECEIVED, BYTES_SENT};
+use crate::metrics::{BYTES_LOST, BYTES_RECEIVED, BYTES_SENT, OVER_BUDGET};
+use crate::worker::budget::{RecvBytes, RecvStorage};
 use crate::worker::context::WorkerContext;
 use crate::worker::deadline::Deadline;
 use crate::worker::net::{Socket, Written};
@@ -79,6 +79,8 @@ pub(crate) enum ReadEnd<R> {
     CloseFrame(Option<CloseCode>),
     /// The peer violated the protocol. `R`: the effect on the session.
     Violation(CloseCode, R),
+    /// The process holds [`memory_budget`](crate::Config::memory_budget) bytes.
+    OverBudget,
     /// This side closed the connection.
     Local,
 }
@@ -124,7 +126,7 @@ impl WsConn {
         conn: HttpConn,
         role: Role,
         deflate: Option<Box<Outward>>,
-    ) -> (Self, RecvBuffer<Vec<u8>>) {
+    ) -> (Self, RecvBytes) {
         let Parts { socket, rx, out, deadline, limits } = conn.into_parts();
         deadline.disarm();
         let this = Self {
@@ -271,7 +273,7 @@ impl WsConn {
     /// Waits for input. Owns no buffer while it waits, unless a message is incomplete or the peer sends continuously.
     pub(crate) fn receive<'w, R>(
         &'w self,
-        rx: &'w mut RecvBuffer<Vec<u8>>,
+        rx: &'w mut RecvBytes,
         wanted: usize,
     ) -> impl Future<Output = Result<(), ReadEnd<R>>> + use<'w, R> {
         let uses_recv_op = self.uses_recv_op(rx);
@@ -291,7 +293,10 @@ impl WsConn {
                     return Poll::Ready(if n > 0 { Ok(()) } else { Err(ReadEnd::Closed) });
                 }
                 ready!(stream.poll_readable(cx)).map_err(|_| ReadEnd::Closed)?;
-                let room = make_room(worker, rx, wanted);
+                let Some(room) = make_room(worker, rx, wanted, &self.limits) else {
+                    self.limits.count(OVER_BUDGET, 1);
+                    return Poll::Ready(Err(ReadEnd::OverBudget));
+                };
                 match stream.try_recv(rx.spare_mut(room)) {
                     Ok(Some(0)) | Err(_) => return Poll::Ready(Err(ReadEnd::Closed)),
                     Ok(Some(n)) => {
@@ -311,7 +316,7 @@ impl WsConn {
     }
 
     /// Whether the next bytes are to be received by an operation.
-    fn uses_recv_op(&self, rx: &RecvBuffer<Vec<u8>>) -> bool {
+    fn uses_recv_op(&self, rx: &RecvBytes) -> bool {
         let Some(stream) = self.socket.stream.plain() else { return false };
         if stream.has_recv_op() {
             return true;
@@ -330,14 +335,16 @@ impl WsConn {
         &self,
         cx: &mut Context<'_>,
         stream: &Socket,
-        rx: &mut RecvBuffer<Vec<u8>>,
+        rx: &mut RecvBytes,
     ) -> Poll<usize> {
         /// The size of the operation's buffer in bytes.
         const SIZE: usize = 4096;
         let pool = self.pool();
         let (result, storage) = ready!(stream.poll_recv_op(cx, || {
             // Mostly the buffer of the previous operation.
-            let storage = std::mem::replace(rx, RecvBuffer::new(Vec::new())).into_storage();
+            let storage = std::mem::replace(rx, RecvBytes::new(RecvStorage::default()))
+                .into_storage()
+                .into_vec();
             if storage.len() == SIZE {
                 return storage;
             }
@@ -352,12 +359,12 @@ impl WsConn {
             // A large amount of input is received cheaper by a system call, into a large buffer.
             self.recv_mode.restart();
         }
-        *rx = RecvBuffer::with_unread(storage, n);
+        *rx = RecvBytes::with_unread(RecvStorage::new(storage), n);
         Poll::Ready(n)
     }
 
     /// RFC 6455 5.5.3: "A Pong frame sent in response to a Ping frame must have identical 'Application data'".
-    pub(crate) fn pong(&self, reader: &mut WsReader, rx: &mut RecvBuffer<Vec<u8>>, ready: Ready) {
+    pub(crate) fn pong(&self, reader: &mut WsReader, rx: &mut RecvBytes, ready: Ready) {
         let data = reader.payload_mut(rx, ready);
         let encode = |out: &mut OutBuf| encode(out, Opcode::Pong, b"", data, self.mask());
         self.sender.write(self.pool(), |out| never_full(encode(out)));
@@ -379,6 +386,7 @@ impl WsConn {
             // RFC 6455 5.5.1: "the endpoint typically echos the status code it received".
             ReadEnd::CloseFrame(code) => send_close(*code),
             ReadEnd::Violation(code, _) => send_close(Some(*code)),
+            ReadEnd::OverBudget => send_close(Some(CloseCode::TRY_AGAIN_LATER)),
         }
     }
 
@@ -387,7 +395,7 @@ impl WsConn {
     /// > After both sending and receiving a Close message, an endpoint considers the WebSocket connection closed and
     /// > MUST close the underlying TCP connection.  The server MUST close the underlying TCP connection immediately;
     /// > the client SHOULD wait for the server to close the connection (RFC 6455 5.5.1)
-    pub(crate) async fn complete_close<R>(&self, end: &ReadEnd<R>, rx: &mut RecvBuffer<Vec<u8>>) {
+    pub(crate) async fn complete_close<R>(&self, end: &ReadEnd<R>, rx: &mut RecvBytes) {
         rx.clear();
         shrink_rx(self.worker(), rx);
         match end {

@@ -1,9 +1,9 @@
 //! [`WsReader`]: decodes frames and inflates compressed messages.
 
-use eio_core::buffer::RecvBuffer;
 use eio_core::ws::{CloseCode, Decoder, Error, Event, Kind, Ready, Role, Step};
 
 use crate::deflate::Inward;
+use crate::worker::budget::RecvBytes;
 
 /// A [`Decoder`] with decompression, if that was negotiated. It has the methods of [`Decoder`].
 pub(crate) struct WsReader {
@@ -20,7 +20,7 @@ impl WsReader {
     }
 
     #[inline]
-    pub(crate) fn poll(&mut self, rx: &mut RecvBuffer<Vec<u8>>) -> Result<Step, Error> {
+    pub(crate) fn poll(&mut self, rx: &mut RecvBytes) -> Result<Step, Error> {
         let Some(deflate) = &mut self.deflate else { return self.decoder.poll(rx) };
         deflate.release();
         let step = self.decoder.poll(rx)?;
@@ -35,7 +35,7 @@ impl WsReader {
     #[inline]
     pub(crate) fn payload_mut<'b>(
         &'b mut self,
-        rx: &'b mut RecvBuffer<Vec<u8>>,
+        rx: &'b mut RecvBytes,
         ready: Ready,
     ) -> &'b mut [u8] {
         match &mut self.deflate {
@@ -44,11 +44,7 @@ impl WsReader {
         }
     }
 
-    pub(crate) fn event<'b>(
-        &'b self,
-        rx: &'b RecvBuffer<Vec<u8>>,
-        ready: Ready,
-    ) -> Result<Event<'b>, Error> {
+    pub(crate) fn event<'b>(&'b self, rx: &'b RecvBytes, ready: Ready) -> Result<Event<'b>, Error> {
         match &self.deflate {
             Some(deflate) if ready.is_compressed() => match ready.kind() {
                 // RFC 6455 8.1 applies to the inflated data: RFC 7692 6.2.
@@ -63,7 +59,7 @@ impl WsReader {
     }
 
     /// The code of a close frame, if it has one.
-    pub(crate) fn close_code(&self, rx: &RecvBuffer<Vec<u8>>, ready: Ready) -> Option<CloseCode> {
+    pub(crate) fn close_code(&self, rx: &RecvBytes, ready: Ready) -> Option<CloseCode> {
         match self.event(rx, ready) {
             Ok(Event::Close(code, _)) => code,
             Ok(_) | Err(_) => None,

@@ -156,7 +156,8 @@ pub(crate) const QUEUED: CounterRange = CounterRange::after(BYTES_SENT, 1);
 pub(crate) const ACCEPTED: CounterRange = CounterRange::after(QUEUED, 1);
 pub(crate) const MOVED: CounterRange = CounterRange::after(ACCEPTED, 1);
 pub(crate) const TLS_FAILURES: CounterRange = CounterRange::after(MOVED, 1);
-const REFUSED: CounterRange = CounterRange::after(TLS_FAILURES, RefusedConnection::ALL.len());
+pub(crate) const OVER_BUDGET: CounterRange = CounterRange::after(TLS_FAILURES, 1);
+const REFUSED: CounterRange = CounterRange::after(OVER_BUDGET, RefusedConnection::ALL.len());
 const REFUSALS: CounterRange = CounterRange::after(REFUSED, STATUSES.len() + 1);
 const ERRORS: CounterRange = CounterRange::after(REFUSALS, CODES.len());
 const DROPPED: CounterRange = CounterRange::after(ERRORS, DropReason::ALL.len());
@@ -315,6 +316,11 @@ impl WorkerMetrics {
         self.get(TLS_FAILURES, 0)
     }
 
+    /// Unfinished messages and requests that were refused for [`memory_budget`](crate::Config::memory_budget).
+    pub fn over_budget(&self) -> u64 {
+        self.get(OVER_BUDGET, 0)
+    }
+
     /// Connections that were closed before their first request for this reason.
     pub fn connections_refused(&self, reason: RefusedConnection) -> u64 {
         let index = RefusedConnection::ALL.iter().position(|known| *known == reason);
@@ -417,6 +423,9 @@ pub struct Metrics {
     /// The numbers of a node about its cluster; `None` without one. Only with the feature `nats`.
     #[cfg(feature = "nats")]
     pub cluster: Option<cluster::ClusterMetrics>,
+    /// The bytes that count for [`memory_budget`](crate::Config::memory_budget), of the whole process, to 256 KiB for each
+    /// worker. A gauge.
+    pub held_bytes: u64,
     /// Limits of the server, to compare the gauges with.
     pub limits: LimitMetrics,
     /// Figures of the process. If another library writes them into the same text, set this to `None`.
@@ -439,6 +448,8 @@ pub struct LimitMetrics {
     pub inbound_high_water: u64,
     /// [`mailbox_high_water`](crate::Config::mailbox_high_water).
     pub mailbox_high_water: u64,
+    /// [`memory_budget`](crate::Config::memory_budget), if it is set.
+    pub memory_budget: Option<u64>,
 }
 
 impl Metrics {
@@ -512,6 +523,7 @@ mod tests {
                 connections: 0,
                 #[cfg(feature = "nats")]
                 cluster: None,
+                held_bytes: 0,
                 limits,
                 process: None,
             };

@@ -9,9 +9,9 @@ use eio_core::session::CloseReason;
 use super::{
     ACCEPTED, BYTES_LOST, BYTES_RECEIVED, BYTES_SENT, CLOSED, CODES, CounterRange, DROPPED,
     DropReason, ERRORS, HANDLER, HANDSHAKE, HandlerCall, Histogram, LAG, MESSAGES_RECEIVED,
-    MESSAGES_SENT, MOVED, Metrics, OPENED, QUEUED, REASONS, REFUSALS, REFUSED, RefusedConnection,
-    SESSIONS, STATUSES, TLS_FAILURES, TLS_HANDSHAKE, TRANSPORTS, UNDELIVERED, UPGRADES,
-    UPGRADES_STARTED, histogram,
+    MESSAGES_SENT, MOVED, Metrics, OPENED, OVER_BUDGET, QUEUED, REASONS, REFUSALS, REFUSED,
+    RefusedConnection, SESSIONS, STATUSES, TLS_FAILURES, TLS_HANDSHAKE, TRANSPORTS, UNDELIVERED,
+    UPGRADES, UPGRADES_STARTED, histogram,
 };
 
 /// A family of series with the numbers of each worker.
@@ -46,7 +46,7 @@ const fn family(
 }
 
 /// Counters end in `_total`; the others are gauges.
-const FAMILIES: [Family; 19] = [
+const FAMILIES: [Family; 20] = [
     family("eio_sessions", "Open sessions.", SESSIONS, Label::Transport),
     family(
         "eio_sessions_opened_total",
@@ -106,6 +106,12 @@ const FAMILIES: [Family; 19] = [
         "eio_tls_failures_total",
         "Connections whose TLS handshake failed.",
         TLS_FAILURES,
+        Label::None,
+    ),
+    family(
+        "eio_over_budget_total",
+        "Unfinished messages and requests refused for the memory budget.",
+        OVER_BUDGET,
         Label::None,
     ),
     family(
@@ -230,6 +236,11 @@ impl Metrics {
             ),
         ] {
             gauge(f, name, help, bytes)?;
+        }
+        let help = "Bytes of unfinished messages and queues of the process.";
+        gauge(f, "eio_held_bytes", help, self.held_bytes)?;
+        if let Some(budget) = limits.memory_budget {
+            gauge(f, "eio_memory_budget_bytes", "Limit on held bytes.", budget)?;
         }
         head(f, "eio_build_info", "The version of the library, and its features.", "gauge")?;
         let (version, tls) = (env!("CARGO_PKG_VERSION"), cfg!(feature = "tls"));
@@ -360,6 +371,7 @@ mod tests {
             connections: 7,
             #[cfg(feature = "nats")]
             cluster: Some(crate::metrics::cluster::ClusterMetrics::default()),
+            held_bytes: 0,
             limits,
             process,
         }

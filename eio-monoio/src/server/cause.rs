@@ -58,6 +58,8 @@ causes! {
     TooManyHandshakes: "session refused: more handshakes than Config::max_handshakes_per_second",
     AddressHandshakes: "session refused: more handshakes of this address than Config::max_handshakes_per_address",
     AddressConnections: "connection refused: Config::max_connections_per_address connections of this address are open",
+    MemoryBudget: "message refused: Config::memory_budget bytes are held for clients, which send or do not receive large \
+        messages",
     RefusedNetwork: "connection refused: its address is in one of Config::refused_networks",
     TooManyConnections: "connection refused: Config::max_connections connections are open",
     TlsFailed: "connection closed: the TLS handshake failed",
@@ -108,6 +110,7 @@ impl Cause {
                 | Self::NoUpgrade
                 | Self::TooManyHandshakes
                 | Self::TooManyConnections
+                | Self::MemoryBudget
                 | Self::AddressHandshakes
                 | Self::AddressConnections
                 | Self::TooManyHeaders

@@ -8,6 +8,7 @@ use eio_core::http::{BodyDecoder, Framing, Step};
 
 use crate::io::http_conn::{HttpConn, RecvError};
 use crate::web::request::{PeerAddr, RequestInfo};
+use crate::worker::budget::{Held, SMALL_BUFFER};
 use crate::worker::context::Activity;
 use crate::worker::deadline::Deadline;
 use crate::worker::pool::SCRATCH;
@@ -128,6 +129,7 @@ impl RequestBody<'_> {
         match self.progress.get() {
             Progress::Failed(413) => return Err(BodyError::TooLarge),
             Progress::Failed(408) => return Err(BodyError::TimedOut),
+            Progress::Failed(503) => return Err(BodyError::OverBudget),
             Progress::Failed(_) => return Err(BodyError::Malformed),
             Progress::Closed => return Err(BodyError::Closed),
             Progress::Unread | Progress::Complete => {}
@@ -147,6 +149,7 @@ impl RequestBody<'_> {
                     RecvError::Bad(error) => {
                         (Progress::Failed(error.status()), BodyError::Malformed)
                     }
+                    RecvError::OverBudget => (Progress::Failed(503), BodyError::OverBudget),
                     RecvError::TimedOut => (Progress::Failed(408), BodyError::TimedOut),
                     RecvError::Closed => (Progress::Closed, BodyError::Closed),
                 };
@@ -161,9 +164,17 @@ impl RequestBody<'_> {
     /// # Errors
     /// As [`chunk`](Self::chunk).
     pub async fn read_to_end(&mut self) -> Result<Vec<u8>, BodyError> {
-        let mut body = Vec::new();
+        let (mut body, mut held) = (Vec::new(), Held::default());
         while let Some(chunk) = self.chunk().await? {
             body.extend_from_slice(chunk);
+            held.set(body.capacity());
+            if body.len() > SMALL_BUFFER
+                && self.progress.get() == Progress::Unread
+                && self.http.is_over_budget()
+            {
+                self.progress.set(Progress::Failed(503));
+                return Err(BodyError::OverBudget);
+            }
         }
         Ok(body)
     }
@@ -235,6 +246,8 @@ pub enum BodyError {
     TimedOut,
     /// Its framing is not HTTP/1.1.
     Malformed,
+    /// [`memory_budget`](crate::Config::memory_budget) bytes are held for clients.
+    OverBudget,
     /// The connection has ended.
     Closed,
 }
@@ -245,6 +258,7 @@ impl fmt::Display for BodyError {
             Self::TooLarge => "the body is larger than its limit",
             Self::TimedOut => "the body was not complete in time",
             Self::Malformed => "the framing of the body is not HTTP/1.1",
+            Self::OverBudget => "the server holds as many bytes for clients as it may",
             Self::Closed => "the connection has ended",
         })
     }

@@ -24,6 +24,7 @@ use crate::server::signals::SignalWatch;
 #[cfg(feature = "tls")]
 use crate::server::tls::Identity;
 use crate::server::watch::Watch;
+use crate::worker::budget::FlushOnDrop;
 use crate::worker::mailbox::Mailbox;
 use crate::worker::net::{self, Runtime};
 
@@ -125,6 +126,7 @@ fn spawn_worker<H: Handler>(
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let thread = std::thread::Builder::new().name(format!("eio-{}", plan.id));
     thread.spawn(move || {
+        let _held = FlushOnDrop;
         // A worker that ends for any reason ends the others too: its part of the sessions is lost.
         let _guard = ShutdownOnDrop(plan.shared.clone());
         let (mut runtime, refused) = Runtime::build(plan.config.driver)?;

@@ -14,6 +14,7 @@
 //! | [`random`], [`signal`] | random bytes; SIGINT |
 
 pub(crate) mod blocking;
+pub(crate) mod budget;
 pub(crate) mod context;
 pub(crate) mod deadline;
 pub(crate) mod future_pool;

@@ -6,6 +6,7 @@ mod support;
 mod addresses;
 mod attack;
 mod backpressure;
+mod budget;
 mod busy;
 mod descriptors;
 mod fairness;

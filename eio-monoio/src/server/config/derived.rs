@@ -28,6 +28,7 @@ impl Config {
             outbound_high_water: self.outbound_high_water as u64,
             inbound_high_water: self.inbound_high_water as u64,
             mailbox_high_water: self.mailbox_high_water as u64,
+            memory_budget: self.memory_budget.map(|max| max as u64),
         }
     }
 
@@ -64,6 +65,7 @@ impl Config {
             close_timeout: millis(self.close_timeout),
             high_water: self.outbound_high_water,
             linger: self.max_payload.saturating_mul(4).max(1 << 20),
+            budget: self.memory_budget.unwrap_or(usize::MAX),
             counters: Some(counters),
         }
     }

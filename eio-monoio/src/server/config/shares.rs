@@ -57,4 +57,20 @@ impl Config {
         self.refused_networks = networks.into_iter().map(|net| net.as_ref().parse()).collect();
         self
     }
+
+    /// The number of bytes that the process may hold for its peers: receive buffers of unfinished messages and requests,
+    /// and queues in both directions, of all servers and clients of the process together. It is exact to 256 KiB for each
+    /// worker. Not counted are buffers of at most 8 KiB, messages in mailboxes
+    /// ([`mailbox_high_water`](Self::mailbox_high_water)) and the memory of the application.
+    ///
+    /// **Default:** no budget: each client may use what its own limits permit. **Range:** 4 MiB to 1 TiB. While that many
+    /// bytes are held, what would grow is refused and the rest is served: a request above 8 KiB that is not complete is
+    /// answered 503 with `Retry-After: 1` and its session ends; a WebSocket whose message is above 8 KiB and not complete
+    /// is closed with code 1013 (try again later); and the high-water marks of sessions are 64 KiB, so that sending
+    /// returns [`SendError::Full`](crate::SendError::Full) there. Messages up to 8 KiB are received and sent as before.
+    #[must_use]
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.memory_budget = Some(bytes);
+        self
+    }
 }

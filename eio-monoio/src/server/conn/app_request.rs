@@ -13,7 +13,7 @@ use crate::server::cause::Cause;
 use crate::server::conn::Body;
 use crate::server::conn::head_ranges::HeadRanges;
 use crate::server::conn::header_slots::HeaderSlots;
-use crate::server::conn::reply::Answer;
+use crate::server::conn::reply::{Answer, UNAVAILABLE};
 use crate::server::conn::request::Next;
 use crate::server::conn::{Conn, file};
 use crate::server::handler::Handler;
@@ -67,11 +67,13 @@ pub(crate) async fn answer<H: Handler>(
                 match status {
                     408 => Cause::BodyTimeout,
                     413 => Cause::BodyTooLarge,
+                    503 => Cause::MemoryBudget,
                     _ => Cause::MalformedBody,
                 },
                 "",
             );
-            conn.reply(Answer::empty(status), Persistence::Close);
+            let answer = if status == 503 { UNAVAILABLE } else { Answer::empty(status) };
+            conn.reply(answer, Persistence::Close);
             return Next::Continue(conn, Persistence::Close);
         }
         // The rest would be parsed as the next request.

@@ -2,7 +2,6 @@
 
 use eio_core::http::{Target, WriteError, response};
 
-use crate::io::http_conn::RecvError;
 use crate::message::OutBuf;
 use crate::server::conn::Body;
 use crate::server::conn::Conn;
@@ -89,7 +88,7 @@ pub(crate) async fn serve<T>(
         };
         match conn.send(bytes).await {
             Ok(sent) => buffer = sent,
-            Err((RecvError::Closed | RecvError::TimedOut | RecvError::Bad(_), _)) => {
+            Err(_) => {
                 return Served::Closed;
             }
         }

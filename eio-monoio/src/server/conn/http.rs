@@ -10,7 +10,7 @@ use crate::metrics::MOVED;
 use crate::server::cause::{Cause, Subject};
 use crate::server::conn::decide::{Action, decide};
 use crate::server::conn::header_slots::HeaderSlots;
-use crate::server::conn::reply::Answer;
+use crate::server::conn::reply::{Answer, UNAVAILABLE};
 use crate::server::conn::request::Next;
 use crate::server::conn::{Body, Conn, app_request, handshake, middleware, polling, raw_websocket};
 #[cfg(feature = "nats")]
@@ -194,6 +194,10 @@ async fn refuse_head<T>(mut conn: Box<Conn<T>>, error: RecvError) {
             conn.log_malformed(error);
             error.status()
         }
+        RecvError::OverBudget => {
+            conn.log(Cause::MemoryBudget, "");
+            503
+        }
         RecvError::TimedOut if !conn.rx.unread().is_empty() => {
             conn.log(Cause::HeadTimeout, "");
             408
@@ -204,7 +208,8 @@ async fn refuse_head<T>(mut conn: Box<Conn<T>>, error: RecvError) {
     conn.set_activity(Activity::Busy);
     // The origin of this input is not known: no CORS lines of an earlier request.
     conn.extra.clear();
-    conn.reply(Answer::empty(status), Persistence::Close);
+    let answer = if status == 503 { UNAVAILABLE } else { Answer::empty(status) };
+    conn.reply(answer, Persistence::Close);
     conn.http.close_lingering().await;
 }
 

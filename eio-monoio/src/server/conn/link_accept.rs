@@ -15,8 +15,6 @@ use crate::io::http_conn::RecvError;
 use crate::io::permit::ConnectionPermit;
 use crate::io::stream::Stream;
 use crate::server::cluster::hub::Hub;
-#[cfg(feature = "tls")]
-use crate::server::conn::tls_accept;
 use crate::server::conn::{Conn, http};
 use crate::server::handler::Handler;
 use crate::server::shard::Shard;
@@ -123,8 +121,8 @@ impl From<RecvError> for Refused {
 
 async fn shake_hands<T>(conn: &mut Conn<T>, hub: &Hub, is_full: bool) -> Result<NodeId, Refused> {
     #[cfg(feature = "tls")]
-    if let (Stream::Tls(tls), Some(options)) = (conn.http.stream(), &hub.link_tls)
-        && let Err(error) = tls_accept::handshake(&conn.http, tls, options.timeout).await
+    if let Some(options) = &hub.link_tls
+        && let Err(error) = conn.tls_handshake(options.timeout).await
     {
         crate::log::warn!(%error, "a link is refused: its TLS handshake failed");
         return Err(Refused::Connection);

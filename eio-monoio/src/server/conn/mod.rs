@@ -34,7 +34,6 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use eio_core::buffer::RecvBuffer;
 use eio_core::http::{BodyDecoder, Framing, Step};
 
 use crate::io::http_conn::{HttpConn, RecvError};
@@ -45,6 +44,7 @@ use crate::server::shard::shared::MovedConnection;
 use crate::server::via::Via;
 use crate::web::compress::Coding;
 use crate::web::request::Attached;
+use crate::worker::budget::{RecvBytes, RecvStorage};
 use crate::worker::context::Activity;
 use crate::worker::pool::SCRATCH;
 
@@ -113,7 +113,7 @@ impl<T> Conn<T> {
         let mut conn = Self::new(state, Stream::attach(moved.stream)?, moved.peer, moved.permit);
         conn.via = moved.via;
         let storage = conn.state.pool.take_receive(moved.unread.len().max(SCRATCH));
-        conn.rx = RecvBuffer::new(storage);
+        conn.rx = RecvBytes::new(RecvStorage::new(storage));
         // The storage has room for it.
         let _ = conn.rx.append(&moved.unread);
         Ok(conn)

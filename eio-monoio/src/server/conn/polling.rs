@@ -17,7 +17,7 @@ use crate::server::cause::Cause;
 use crate::server::conn::Body;
 #[cfg(feature = "nats")]
 use crate::server::conn::link;
-use crate::server::conn::reply::{Answer, OK};
+use crate::server::conn::reply::{Answer, OK, UNAVAILABLE};
 use crate::server::conn::request::{Next, POOLED, Resume};
 use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
@@ -395,6 +395,11 @@ fn refuse<T>(mut conn: Box<Conn<T>>, session: &Session<T>, error: BodyError) -> 
             session.log(Cause::MalformedBody, error);
             session.fail(Lane::Post, CloseReason::TransportError);
             Answer::empty(error.status())
+        }
+        BodyError::Connection(RecvError::OverBudget) => {
+            session.log(Cause::MemoryBudget, "");
+            session.fail(Lane::Post, CloseReason::TransportError);
+            UNAVAILABLE
         }
         BodyError::Connection(RecvError::TimedOut) => {
             session.log(Cause::BodyTimeout, "");

@@ -62,7 +62,7 @@ impl From<RecvError> for Fault {
     fn from(error: RecvError) -> Self {
         match error {
             RecvError::TimedOut => Self::TimedOut,
-            RecvError::Closed | RecvError::Bad(_) => Self::Closed,
+            RecvError::Closed | RecvError::Bad(_) | RecvError::OverBudget => Self::Closed,
         }
     }
 }

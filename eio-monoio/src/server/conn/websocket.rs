@@ -6,7 +6,6 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, ready};
 
-use eio_core::buffer::RecvBuffer;
 use eio_core::packet::{Message, Packet};
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
@@ -20,6 +19,7 @@ use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
 use crate::server::session::Session;
 use crate::server::shard::Shard;
+use crate::worker::budget::RecvBytes;
 
 /// How a WebSocket starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl<H: Handler> Drop for SessionSocket<H> {
 
 /// Received bytes and their decoder.
 struct Incoming {
-    rx: RecvBuffer<Vec<u8>>,
+    rx: RecvBytes,
     reader: WsReader,
 }
 
@@ -306,7 +306,13 @@ impl<H: Handler> SessionSocket<H> {
         if matches!(end, ReadEnd::Closed) && current && self.session.closed().is_none() {
             self.session.log(Cause::WebSocketLost, "");
         }
+        if matches!(end, ReadEnd::OverBudget) {
+            self.session.log(Cause::MemoryBudget, "");
+        }
         match end {
+            ReadEnd::OverBudget if current => {
+                self.session.fail(Lane::WebSocket, CloseReason::TransportError);
+            }
             ReadEnd::Closed | ReadEnd::CloseFrame(_) if current => {
                 self.session.lost(Lane::WebSocket)
             }

@@ -6,6 +6,7 @@ use eio_core::transport::Transport;
 use crate::error::SendError;
 use crate::metrics::{DropReason, MESSAGES_RECEIVED, QUEUED, by};
 use crate::server::session::Session;
+use crate::worker::budget;
 
 impl<T> Session<T> {
     pub(super) fn count_received(&self, lane: Lane) {
@@ -18,6 +19,8 @@ impl<T> Session<T> {
         let before = self.counted_queued.get();
         if queued != before {
             self.counted_queued.set(queued);
+            budget::hold(queued);
+            budget::release(before);
             self.env.counters.add(QUEUED, 0, (queued as u64).wrapping_sub(before as u64));
         }
     }

@@ -6,6 +6,7 @@ use eio_core::packet::Message;
 
 use crate::io::message_queue::MessageQueue;
 use crate::server::session::Session;
+use crate::worker::budget;
 
 impl<T> Session<T> {
     /// Whether the handler has not finished with an earlier message.
@@ -39,29 +40,37 @@ impl<T> Session<T> {
 
     /// Queues a copy of a message for the handler.
     pub(crate) fn push_inbox(&self, message: Message<'_>) {
-        self.inbox.borrow_mut().push(message);
+        let mut inbox = self.inbox.borrow_mut();
+        let before = inbox.bytes();
+        inbox.push(message);
+        budget::hold(inbox.bytes() - before);
     }
 
     /// Whether the bytes that wait for the handler have reached the high-water mark.
     pub(crate) fn is_inbox_full(&self) -> bool {
-        self.inbox.borrow().bytes() + self.in_progress.get() >= self.env.config.inbound_high_water
+        self.inbox.borrow().bytes() + self.in_progress.get()
+            >= self.high_water(self.env.config.inbound_high_water)
     }
 
     /// Takes all messages. Their bytes count until [`remove_in_progress`](Self::remove_in_progress).
     pub(crate) fn take_inbox(&self) -> MessageQueue {
         let inbox = std::mem::take(&mut *self.inbox.borrow_mut());
+        budget::release(inbox.bytes());
         self.add_in_progress(inbox.bytes());
         inbox
     }
 
     /// Counts bytes that wait for the handler outside of the inbox.
     pub(crate) fn add_in_progress(&self, bytes: usize) {
+        budget::hold(bytes);
         self.in_progress.set(self.in_progress.get() + bytes);
     }
 
     /// Counts bytes that wait no more.
     pub(crate) fn remove_in_progress(&self, bytes: usize) {
-        self.in_progress.set(self.in_progress.get().saturating_sub(bytes));
+        let bytes = bytes.min(self.in_progress.get());
+        budget::release(bytes);
+        self.in_progress.set(self.in_progress.get() - bytes);
         if !self.is_inbox_full() {
             self.waiters.wake_all();
         }

@@ -35,6 +35,7 @@ use crate::server::session::env::SessionEnv;
 use crate::server::session::out_message::{OutMessage, WithOptions};
 use crate::server::shard::registry::HasSid;
 use crate::server::shard::shared::CallNumber;
+use crate::worker::budget;
 use crate::worker::context::WorkerContext;
 use crate::worker::task;
 use crate::worker::tasks::Guarded;
@@ -225,9 +226,23 @@ impl<T> Session<T> {
         self.outgoing.put_back(messages);
     }
 
+    /// A high-water mark: lower while the process holds its budget of bytes.
+    fn high_water(&self, configured: usize) -> usize {
+        match self.env.config.memory_budget {
+            Some(max) if budget::held() >= max => configured.min(budget::SMALL_QUEUE),
+            _ => configured,
+        }
+    }
+
     /// Whether the bytes that wait to be sent have reached the high-water mark.
     pub(crate) fn is_slow(&self) -> bool {
-        self.queued() >= self.env.config.outbound_high_water
+        self.queued() >= self.high_water(self.env.config.outbound_high_water)
+    }
+}
+
+impl<T> Drop for Session<T> {
+    fn drop(&mut self) {
+        budget::release(self.inbox.get_mut().bytes() + self.in_progress.get());
     }
 }
 
@@ -304,7 +319,7 @@ impl<T> Session<T> {
         }
         MessageQueue::check(message.len())?;
         let queued = self.outgoing.queued();
-        if queued >= self.env.config.outbound_high_water {
+        if queued >= self.high_water(self.env.config.outbound_high_water) {
             return Err(SendError::Full);
         }
         let sent = self.outgoing.is_queue_empty()

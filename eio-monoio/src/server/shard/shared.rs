@@ -24,6 +24,7 @@ use crate::server::shard::gather::Part;
 use crate::server::shard::heartbeats::Heartbeats;
 use crate::server::shard::registry::{Directory, Route, SidKey};
 use crate::server::via::Via;
+use crate::worker::budget;
 use crate::worker::mailbox::{Mailbox, Undelivered};
 use crate::worker::thread_pool::ThreadPool;
 
@@ -276,6 +277,7 @@ impl ServerShared {
             connections: self.connections.open() as u64,
             #[cfg(feature = "nats")]
             cluster: self.cluster.as_ref().map(|hub| hub.metrics()),
+            held_bytes: budget::held() as u64,
             limits: self.limits.clone(),
             process: Some(ProcessMetrics::read()),
         }

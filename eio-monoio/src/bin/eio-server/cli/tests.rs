@@ -85,6 +85,7 @@ const OTHER: &[(&str, &str)] = &[
     ("trusted_proxies", "10.0.0.0/8, unix"),
     ("forwarded_by", "forwarded"),
     ("proxy_protocol", "required"),
+    ("memory_budget", "64MiB"),
     ("max_connections_per_address", "7"),
     ("max_handshakes_per_address", "7"),
     ("address_table_bytes", "2MiB"),

@@ -145,6 +145,8 @@ pub(super) const LIMITS: Group = Group {
             "The largest number of connections; by default the limit on descriptors, less 64"),
         config!(Count max_handshakes_per_second, "none", "1 to 2147483648",
             "The largest number of handshakes in each second"),
+        config!(Bytes memory_budget, "none", "4MiB to 1024GiB",
+            "The bytes of unfinished messages and queues that the process holds for its peers"),
         config!(Count max_connections_per_address, "none", "1 to 2147483648",
             "The largest number of connections of one address (IPv4) or /64 network (IPv6)"),
         config!(Count max_handshakes_per_address, "none", "1 to 2147483648",

@@ -15,8 +15,6 @@ use crate::message::never_full;
 use crate::server::cluster::hub::Hub;
 use crate::server::cluster::table::Peer;
 use crate::server::conn::relay::pool::{LinkPool, UsedLink};
-#[cfg(feature = "tls")]
-use crate::server::conn::tls_accept;
 use crate::server::shard::ShardState;
 use crate::worker::context::Activity;
 use crate::worker::deadline::{Deadline, Elapsed};
@@ -83,9 +81,9 @@ async fn dial<T>(
     let mut link = HttpConn::new(state.worker.clone(), stream, limits, permit);
     link.set_activity(Activity::Busy);
     #[cfg(feature = "tls")]
-    if let (Stream::Tls(tls), Some(options)) = (link.stream(), &hub.link_tls) {
+    if let Some(options) = &hub.link_tls {
         let time = options.timeout.min(hub.options.link_timeout);
-        tls_accept::handshake(&link, tls, time).await.map_err(failed)?;
+        link.tls_handshake(time).await.map_err(failed)?;
     }
     shake_hands(hub, peer, &mut link).await?;
     link.clear_deadline();

@@ -212,6 +212,10 @@ fn answer_to<T>(conn: &Conn<T>, error: &RecvError) -> Option<Answer<'static>> {
             conn.log(Cause::BodyTimeout, "");
             Some(Answer::empty(408))
         }
+        RecvError::OverBudget => {
+            conn.log(Cause::MemoryBudget, "");
+            Some(UNAVAILABLE)
+        }
         RecvError::Closed => None,
     }
 }

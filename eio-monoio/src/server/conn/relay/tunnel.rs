@@ -46,7 +46,7 @@ impl Tunnel {
         let (client, link) = (client.into_parts(), link.into_parts());
         let received = [&client.rx, &link.rx].map(|rx| rx.unread().to_vec());
         for parts in [client.rx, link.rx] {
-            worker.pool.give_receive(parts.into_storage());
+            worker.pool.give_receive(parts.into_storage().into_vec());
         }
         let (client, link) = (client.socket, link.socket);
         (Self { client, link, _used: used, _permits: permits, worker, write_timeout }, received)

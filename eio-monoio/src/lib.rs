@@ -52,6 +52,7 @@
 //! None is enabled by default.
 //!
 //! - `tls`: `https` and `wss` for the client and the server, with rustls.
+//! - `nats`: several servers as one, by NATS: `Server::cluster`, `Cluster`, `Emitter`.
 //! - `json`: messages from and to types of serde, in the module `json`; `Client::send_json`, `Received::json`.
 //! - `server-bin`: the program `eio-server`, with its dependencies.
 //!

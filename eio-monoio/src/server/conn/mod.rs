@@ -12,7 +12,7 @@ mod head_ranges;
 mod header_slots;
 pub(crate) mod http;
 #[cfg(feature = "nats")]
-mod link;
+pub(crate) mod link;
 #[cfg(feature = "nats")]
 pub(crate) mod link_accept;
 mod middleware;

@@ -85,6 +85,8 @@ pub(crate) async fn respond<T>(
     session: &Rc<Session<T>>,
     persistence: Persistence,
 ) -> Result<(), RecvError> {
+    #[cfg(feature = "nats")]
+    let recall = link::Recall::new(conn);
     loop {
         let ready = poll_fn(|cx| {
             let extra = std::mem::take(&mut conn.extra);
@@ -93,6 +95,14 @@ pub(crate) async fn respond<T>(
             let out = conn.out_mut();
             let head = write_head(out, persistence, &state.date(), &extra);
             let body = session.poll_get(cx, out);
+            #[cfg(feature = "nats")]
+            let body = match &recall {
+                Some(recall) if body == GetBody::Held && recall.poll(cx) => {
+                    out.0.push(b'6');
+                    GetBody::Uncompressed
+                }
+                _ => body,
+            };
             let ready = body != GetBody::Held;
             if ready {
                 let Conn { state, http: HttpConn { out, .. }, coding, .. } = &mut *conn;

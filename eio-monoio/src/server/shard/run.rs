@@ -13,10 +13,10 @@ use eio_core::time::Instant;
 use crate::metrics::{ACCEPTED, LAG, RefusedConnection};
 use crate::server::cause::{Cause, Subject};
 #[cfg(feature = "nats")]
-use crate::server::conn::link_accept;
-#[cfg(feature = "nats")]
 use crate::server::conn::relay::{dial, pool::LinkPool};
 use crate::server::conn::{Conn, dispatch, http, start};
+#[cfg(feature = "nats")]
+use crate::server::conn::{link::HeldPolls, link_accept};
 use crate::server::handler::Handler;
 use crate::server::listener::{Listening, Sharing};
 use crate::server::remote::Remote;
@@ -148,6 +148,8 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
                 state.tasks.spawn(dial::ping(state.clone(), hub.clone(), peer));
             }
         }
+        #[cfg(feature = "nats")]
+        ShardMessage::NodeLeaving(node) => state.per_worker::<HeldPolls>().recall(node),
         #[cfg(feature = "nats")]
         ShardMessage::NodeEnded(node) => state.per_worker::<LinkPool>().end(node),
         ShardMessage::Heartbeat => {

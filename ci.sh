@@ -119,9 +119,9 @@ cluster() {
   command -v nats-server >/dev/null ||
     { apt-get update -q && apt-get install -q -y --no-install-recommends nats-server; } >&2 ||
     skip "nats-server cannot be installed"
-  cargo build -p eio-monoio --features nats --example cluster
-  cargo test -p eio-monoio --features nats --lib cluster
-  cargo test -p eio-monoio --features nats --test cluster
+  cargo build -p eio-monoio --features nats,tls --example cluster
+  cargo test -p eio-monoio --features nats,tls --lib cluster
+  cargo test -p eio-monoio --features nats,tls --test cluster
 }
 
 # The core and the microcontroller client build for a Cortex-M0+ without std.
@@ -139,7 +139,10 @@ mcu_examples() { ./eio-embassy/ci/firmware.py examples; }
 
 # The client over TLS, on Linux and on an emulated Cortex-M: with node, nginx and our server, and with certificates of every
 # kind. Two minutes.
-mcu_tls() { ./eio-embassy/ci/firmware.py tls; }
+mcu_tls() {
+  cargo test -p eio-embassy --features tls --test tls
+  ./eio-embassy/ci/firmware.py tls
+}
 
 # The firmware of the boards compiles, and that of an RP2040 runs on an emulated board.
 mcu_boards() {

@@ -2,6 +2,8 @@
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
+#[cfg(feature = "tls")]
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -16,9 +18,9 @@ use crate::message::OutBuf;
 use crate::metrics::{BYTES_RECEIVED, BYTES_SENT, OVER_BUDGET};
 use crate::worker::budget::{RecvBytes, RecvStorage, SMALL_BUFFER};
 use crate::worker::context::{Activity, ConnectionId, WorkerContext};
-#[cfg(feature = "tls")]
-use crate::worker::deadline::LimitedOrCut;
 use crate::worker::deadline::{Deadline, Limited};
+#[cfg(feature = "tls")]
+use crate::worker::deadline::{Elapsed, LimitedOrCut};
 use crate::worker::pool::SCRATCH;
 
 /// A socket, its received bytes, and the bytes to be sent on it.
@@ -120,6 +122,17 @@ impl HttpConn {
     ) -> LimitedOrCut<'_, F, impl FnOnce()> {
         self.deadline.set(time);
         self.deadline.limit_or_cut(future, || self.socket.stream.shutdown_both())
+    }
+
+    /// Performs the TLS handshake, if the connection has TLS, within `timeout`.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn tls_handshake(&self, timeout: Duration) -> io::Result<()> {
+        let Stream::Tls(tls) = &self.socket.stream else { return Ok(()) };
+        // A write in progress owns its buffer until the kernel releases it: end the socket, not the future.
+        match self.limit_or_cut(timeout, tls.handshake()).await {
+            (_, Err(Elapsed)) => Err(io::ErrorKind::TimedOut.into()),
+            (result, Ok(())) => result,
+        }
     }
 
     /// Records what the end of the worker means for this connection.

@@ -23,6 +23,11 @@ use crate::server::socket::Socket;
 
 /// A handle to a server for any thread: it is `Send`, `Sync` and cheap to clone.
 ///
+/// With `Server::cluster`, messages, `disconnect` and [`transport`](Self::transport) reach the sessions of every node, and
+/// `here` returns a handle for those of this node only; lists, counts and [`spawn_at`](Self::spawn_at) are always about
+/// this node. For sessions of other nodes, [`SendError::Full`] is about `Cluster::engine_high_water`, and
+/// [`SendError::TooLarge`] about the engine's limit.
+///
 /// A call puts its request into the mailbox of the worker that owns the session and returns without waiting, except
 /// [`transport`](Self::transport) and `reload_tls`. The request is ignored if the session has ended by then. Messages
 /// in a mailbox are limited by [`mailbox_high_water`](crate::Config::mailbox_high_water); other requests are not.

@@ -17,6 +17,9 @@ use crate::server::socket::Socket;
 /// Calls take effect at once for sessions of this worker. For sessions of others they are passed to their workers'
 /// mailboxes, and take effect soon. After the server has ended they have no effect.
 ///
+/// With `Server::cluster`, messages and [`disconnect`](Self::disconnect) reach the sessions of every node; the engine
+/// carries those for other nodes. `remote().here()` reaches this node only.
+///
 /// A session receives the messages of one handler in the order of the calls, whether they were sent by its [`Socket`], to
 /// its sid or by a broadcast. A [`Remote`] always uses the mailboxes: at a session of the same worker, a message that
 /// the handler sends later by another way may arrive before.

@@ -142,6 +142,29 @@ impl Tls {
         Ok(Arc::new(config))
     }
 
+    /// The options with which this server connects to others that have the same options: links of a cluster. Both sides
+    /// need certificates of [`client_authorities`](Self::client_authorities).
+    #[cfg(feature = "nats")]
+    pub(crate) fn to_peers(&self) -> Result<rustls::ClientConfig, ConfigError> {
+        let Some(file) = self.client_authorities.as_ref().filter(|_| !self.allow_anonymous) else {
+            let problem = "links need Tls::client_authorities, and no anonymous clients".into();
+            return Err(ConfigError::new("cluster.tls", problem));
+        };
+        let certificate = |problem| invalid("tls.certificate", &self.certificate, problem);
+        let key = |problem| invalid("tls.key", &self.key, problem);
+        let chain =
+            read(&self.certificate).and_then(|pem| pem::chain(&pem)).map_err(certificate)?;
+        let private = read(&self.key).and_then(|pem| pem::key(&pem)).map_err(key)?;
+        let roots = read(file).and_then(|pem| pem::authorities([pem]));
+        let roots = roots.map_err(|problem| invalid("tls.client_authorities", file, problem))?;
+        rustls::ClientConfig::builder_with_provider(pem::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| ConfigError::new("cluster.tls", error.to_string()))?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, private)
+            .map_err(|error| key(error.to_string()))
+    }
+
     fn client_verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, ConfigError> {
         let Some(file) = &self.client_authorities else { return Ok(None) };
         let verifier = || {

@@ -13,6 +13,8 @@ pub(crate) struct Via {
 /// The state of a link that another node opened.
 #[cfg(feature = "nats")]
 pub(crate) struct Link {
+    /// The node that has opened it.
+    pub(crate) from: eio_core::cluster::members::NodeId,
     pub(crate) stage: Stage,
     /// Whether the client of the current request uses TLS.
     pub(crate) secure: bool,

@@ -14,7 +14,7 @@ use crate::support::connection::Connection;
 use crate::support::polling::Polling;
 use crate::support::process::{ServerProcess, example_path, signal};
 use crate::support::refusals::UNKNOWN_SID;
-use crate::support::request::{POLLING, Request, target};
+use crate::support::request::{POLLING, Request, WEBSOCKET, target};
 use crate::support::wait::eventually;
 use crate::support::websocket::WebSocket;
 
@@ -129,6 +129,30 @@ fn a_node_that_ends_leaves_and_its_clients_open_sessions_elsewhere() {
         eventually("the node has left", || matches!(node.state_of("n3"), Some("lost") | None));
     }
     wait_until_up_without(&nodes);
+}
+
+#[test]
+fn polls_through_a_node_that_leaves_end_and_their_sessions_continue() {
+    let test = "polls_through_a_node_that_leaves_end_and_their_sessions_continue";
+    let Some(server) = NatsServer::start(test) else { return };
+    let config = default_config().drain_time(Duration::from_secs(5));
+    let nodes = start_with(2, &config, &options(&server));
+    // It leaves as long as it has a session.
+    let _own = [Polling::open(nodes[1].addr()), Polling::open(nodes[1].addr())];
+    let mut polling = Polling::open(nodes[0].addr());
+    polling.get = Connection::open(nodes[1].addr());
+    polling.start_poll();
+    eventually("the poll is forwarded", || nodes[1].cluster().metrics().forwarding() == 1);
+    polling.get.expect_silence(Duration::from_millis(50));
+    nodes[1].running.drain();
+    assert_eq!(polling.poll_response(), "6");
+    polling.get = Connection::open(nodes[0].addr());
+    polling.assert_alive();
+    // A handshake of polling is passed on.
+    let opened = Connection::open(nodes[1].addr()).request(&Request::get(POLLING));
+    assert!(opened.status == 200 && opened.text().contains("\"sid\":\"n1."), "{opened:?}");
+    let websocket = Connection::open(nodes[1].addr()).request(&Request::upgrade(WEBSOCKET));
+    assert_eq!(websocket.status, 503);
 }
 
 /// The nodes that are left know each other.

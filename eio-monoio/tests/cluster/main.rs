@@ -4,9 +4,13 @@
 mod support;
 
 mod balancer;
+mod cuts;
 mod engine;
 mod failures;
 mod forwarding;
+#[cfg(feature = "tls")]
+mod link_tls;
+mod load;
 mod messages;
 mod nats_server;
 mod nodes;

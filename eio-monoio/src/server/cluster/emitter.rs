@@ -64,10 +64,11 @@ impl Emitter {
     /// connection, which is made, and made again after a failure, without limit.
     ///
     /// # Errors
-    /// The name is not one of a cluster, or the operating system gives no thread or random number.
+    /// The name is not one of a cluster, an option of the engine is unusable, or the operating system gives no thread or random number.
     pub fn connect(name: &str, engine: impl Engine) -> Result<Self, ServeError> {
         let subjects = Subjects::new(name)
             .map_err(|error| ConfigError::new("cluster.name", error.to_string()))?;
+        engine.check().map_err(|error| ConfigError::new("cluster.engine", error.to_string()))?;
         let mut sender = [0; 8];
         getrandom::fill(&mut sender).map_err(|error| std::io::Error::other(error.to_string()))?;
         let shared = Arc::new(Shared {

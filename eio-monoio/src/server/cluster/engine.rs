@@ -22,6 +22,14 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// The name of a server cannot be resolved.
     fn addresses(&self) -> io::Result<Vec<SocketAddr>>;
 
+    /// Checks the options, before a server or an [`Emitter`](crate::Emitter) starts.
+    ///
+    /// # Errors
+    /// An option that makes every attempt to connect fail, such as a file of credentials that cannot be read.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Connects, and carries messages until [`Port::next`] returns `None`. It is called once, on a thread of its own, and
     /// connects again after a failure, without limit.
     ///

@@ -5,23 +5,28 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use eio_core::cluster::bus::{EXCEPT, FROM, Subjects};
+use eio_core::cluster::bus::{EXCEPT, FROM, Stamp, Subjects};
 use eio_core::cluster::hello::{Hello, Identity};
-use eio_core::cluster::members::{Action, Event, Members, NodeId, NodeState, Peer as Slot};
+use eio_core::cluster::members::{
+    Action, Channel, Event, Members, NodeId, NodeState, Peer as Slot,
+};
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
 use eio_core::transport::Transport;
 
-use crate::error::SendError;
+use crate::error::{ConfigError, SendError};
 use crate::message::OutBuf;
 use crate::metrics::cluster::{ClusterCounters, ClusterMetrics, by_state};
 use crate::server::cluster::engine::{Answer, Publication};
+#[cfg(feature = "tls")]
+use crate::server::cluster::link_tls::LinkTls;
 use crate::server::cluster::local::LocalSessions;
 use crate::server::cluster::options::Options;
 use crate::server::cluster::outbox::{Gate, Outbox, To};
@@ -38,6 +43,10 @@ pub(crate) struct Hub {
     pub(crate) options: Options,
     pub(crate) subjects: Subjects,
     pub(crate) counters: ClusterCounters,
+    /// The addresses of the listeners for links.
+    pub(crate) accepting: Vec<SocketAddr>,
+    #[cfg(feature = "tls")]
+    pub(crate) link_tls: Option<LinkTls>,
     origin: std::time::Instant,
     state: Mutex<HubState>,
     /// Notified when a deadline may have changed.
@@ -92,16 +101,26 @@ pub(crate) enum Content<'m> {
 
 /// Construction and end.
 impl Hub {
-    pub(crate) fn new(identity: Identity, options: Options, subjects: Subjects) -> Arc<Self> {
+    pub(crate) fn new(
+        identity: Identity,
+        options: Options,
+        subjects: Subjects,
+        accepting: Vec<SocketAddr>,
+    ) -> Result<Arc<Self>, ConfigError> {
+        #[cfg(feature = "tls")]
+        let tls = options.tls.clone().map(|(tls, name)| LinkTls::new(tls, &name)).transpose()?;
         let slots: Box<[Slot]> = (0..options.max_nodes).map(|_| Slot::default()).collect();
         let timing = options.timing();
         let members = Members::new(identity.clone(), timing, slots, Instant::default());
-        Arc::new_cyclic(|this| Self {
+        Ok(Arc::new_cyclic(|this| Self {
             this: this.clone(),
             identity,
             options,
             subjects,
             counters: ClusterCounters::default(),
+            accepting,
+            #[cfg(feature = "tls")]
+            link_tls: tls,
             origin: std::time::Instant::now(),
             state: Mutex::new(HubState {
                 members,
@@ -119,7 +138,7 @@ impl Hub {
             is_duplicate: AtomicBool::new(false),
             max_payload: AtomicUsize::new(DEFAULT_MAX_PAYLOAD),
             local: OnceLock::new(),
-        })
+        }))
     }
 
     pub(super) fn weak(&self) -> Weak<Self> {
@@ -217,6 +236,11 @@ impl Hub {
         self.changed.notify_all();
         self.apply(effects);
         result
+    }
+
+    /// Counts a message of another node. What is missing is noticed later, by the timing thread.
+    pub(super) fn count(&self, channel: Channel, stamp: &Stamp) {
+        self.lock().members.handle_stamp(channel, stamp);
     }
 
     fn pump(&self, state: &mut HubState, now: Instant) -> Effects {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use eio_core::cluster::bus::{EXCEPT, FROM, Many, MessageKind, Received, Stamp, parse_except};
-use eio_core::cluster::hello::Hello;
+use eio_core::cluster::hello::{Hello, State};
 use eio_core::cluster::members::Channel;
 use eio_core::packet::Message;
 use eio_core::sid::Sid;
@@ -78,7 +78,7 @@ impl Hub {
         };
         ClusterCounters::add(&self.counters.received, 1);
         if let Some(stamp) = delivery.header(FROM).and_then(Stamp::parse) {
-            self.input(|members, _| members.handle_stamp(channel, &stamp));
+            self.count(channel, &stamp);
         }
         if let Err(dropped) = deliver(&**local, received, delivery) {
             ClusterCounters::add(&self.counters.dropped, 1);
@@ -98,9 +98,18 @@ impl Hub {
             random = [0; 4];
         }
         match Hello::parse(bytes) {
-            Ok(hello) => self.input(|members, now| {
-                members.handle_hello(&hello, u32::from_le_bytes(random), now);
-            }),
+            Ok(hello) => {
+                self.input(|members, now| {
+                    members.handle_hello(&hello, u32::from_le_bytes(random), now);
+                });
+                // With each hello until the end: clients may poll through that node again.
+                if hello.state == State::Leaving
+                    && let Some(peer) = self.find(hello.identity.tag.as_str())
+                    && let Some(local) = self.local()
+                {
+                    local.node_leaving(peer.id);
+                }
+            }
             Err(error) => crate::log::warn!(?error, "a hello of another node is ignored"),
         }
     }

@@ -28,6 +28,8 @@ pub(crate) trait LocalSessions: Send + Sync {
     fn sessions(&self) -> usize;
     /// Asks a worker to find out whether a node answers on a link.
     fn ping(&self, peer: Arc<Peer>);
+    /// A node leaves: polls that are held for clients at it end.
+    fn node_leaving(&self, node: NodeId);
     /// A node is lost: requests that were forwarded to it end.
     fn node_ended(&self, node: NodeId);
 }

@@ -9,6 +9,8 @@ pub(crate) mod emitter;
 pub(crate) mod engine;
 pub(crate) mod hub;
 mod incoming;
+#[cfg(feature = "tls")]
+pub(crate) mod link_tls;
 pub(crate) mod local;
 pub(crate) mod nats;
 pub(crate) mod node;

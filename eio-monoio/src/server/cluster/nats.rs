@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -153,9 +153,8 @@ impl Nats {
                 std::future::ready(())
             });
         if let Some(file) = &self.credentials {
-            options = options.credentials(&std::fs::read_to_string(file).map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: {error}", file.display()))
-            })?)?;
+            let text = std::fs::read_to_string(file).map_err(|error| named(file, &error))?;
+            options = options.credentials(&text).map_err(|error| named(file, &error))?;
         }
         if let Some((name, password)) = self.user.clone().or_else(|| self.user_of_url()) {
             options = options.user_and_password(name, password);
@@ -173,6 +172,11 @@ impl Nats {
     }
 }
 
+/// An error that says which file it is about.
+fn named(file: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", file.display()))
+}
+
 /// A server that does not answer two of these is given up.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -185,6 +189,17 @@ const LONGEST_DELAY: Duration = Duration::from_millis(250);
 const BATCH: usize = 4096;
 
 impl Engine for Nats {
+    fn check(&self) -> io::Result<()> {
+        self.servers()?;
+        let (events, _) = mpsc::unbounded_channel();
+        self.options("", events)?;
+        let (certificate, key) = self.certificate.clone().unzip();
+        for file in [&self.authorities, &certificate, &key].into_iter().flatten() {
+            std::fs::File::open(file).map_err(|error| named(file, &error))?;
+        }
+        Ok(())
+    }
+
     fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let servers = self.servers()?;
         let mut addresses = Vec::new();

@@ -58,6 +58,7 @@ impl Joining {
             return Err(ConfigError::new("cluster.link_address", problem).into());
         }
         let (listeners, mut links) = listen(address, backlog, workers)?;
+        let accepting = links.to_vec();
         if let Some(announced) = options.announced_address {
             links.clear();
             // There is room for one.
@@ -70,7 +71,8 @@ impl Joining {
         identity.key.copy_from_slice(key);
         identity.incarnation =
             incarnation.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-        Ok(Self { hub: Hub::new(identity, options, subjects), engine, name, listeners })
+        let hub = Hub::new(identity, options, subjects, accepting)?;
+        Ok(Self { hub, engine, name, listeners })
     }
 
     /// Starts the threads, when the workers can take messages.
@@ -194,9 +196,15 @@ impl ClusterView {
         self.0.identity.tag.as_str()
     }
 
-    /// The addresses on which this node accepts links.
+    /// The addresses of links that this node tells the others.
     pub fn link_addresses(&self) -> &[SocketAddr] {
         &self.0.identity.links
+    }
+
+    /// The addresses on which this node accepts links. Those that it tells the others may
+    /// [differ](crate::Cluster::announced_address).
+    pub fn accepting_links(&self) -> &[SocketAddr] {
+        &self.0.accepting
     }
 
     /// The other nodes that are known, in the order of their tags. A node that is lost is listed for a while.

@@ -45,6 +45,8 @@ pub(crate) type OnLost = Arc<dyn Fn(&str, u64) + Send + Sync>;
 pub(crate) struct Options {
     pub(crate) link_address: Option<SocketAddr>,
     pub(crate) announced_address: Option<SocketAddr>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<(crate::Tls, String)>,
     pub(crate) heartbeat: Duration,
     pub(crate) node_timeout: Duration,
     pub(crate) link_timeout: Duration,
@@ -65,6 +67,8 @@ impl Cluster {
         let options = Options {
             link_address: None,
             announced_address: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             heartbeat: Duration::from_secs(1),
             node_timeout: Duration::from_secs(5),
             link_timeout: Duration::from_secs(1),
@@ -87,6 +91,20 @@ impl Cluster {
     #[must_use]
     pub fn link_address(mut self, address: SocketAddr) -> Self {
         self.options.link_address = Some(address);
+        self
+    }
+
+    /// Requires TLS on links, in both directions: each node shows its certificate, which one of
+    /// [`Tls::client_authorities`](crate::Tls::client_authorities) has signed for `name`. It is the same name for all
+    /// nodes, since their addresses may change.
+    ///
+    /// **Default:** links without TLS. They prove that both ends know keys that are announced over the engine, but
+    /// between networks that others can read or change they need TLS. Only with the feature `tls`. The files are read at
+    /// the start.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: crate::Tls, name: impl Into<String>) -> Self {
+        self.options.tls = Some((tls, name.into()));
         self
     }
 
@@ -228,6 +246,9 @@ impl Cluster {
             let problem = format!("{:?} is more than half of node_timeout", options.heartbeat);
             return Err(ConfigError::new("cluster.heartbeat", problem));
         }
+        self.engine
+            .check()
+            .map_err(|error| ConfigError::new("cluster.engine", error.to_string()))?;
         self.subjects().map(|_| ())
     }
 
@@ -270,6 +291,9 @@ mod tests {
         let short = Duration::from_millis(9);
         for (cluster, option) in [
             (Cluster::new("a.b", Nats::new("127.0.0.1")), "cluster.name"),
+            (Cluster::new("chat", Nats::new("")), "cluster.engine"),
+            (Cluster::new("chat", Nats::new("a").credentials("/missing")), "cluster.engine"),
+            (Cluster::new("chat", Nats::new("a").authorities("/missing")), "cluster.engine"),
             (cluster().heartbeat(short), "cluster.heartbeat"),
             (cluster().heartbeat(Duration::from_secs(3)), "cluster.heartbeat"),
             (cluster().node_timeout(short), "cluster.node_timeout"),

@@ -1,6 +1,13 @@
-//! The owner's side of a link: preambles before requests, and the confirmation after a response.
+//! The owner's side of a link: preambles before requests, the confirmation after a response, and polls that are held for
+//! clients at another node.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Waker};
 
 use eio_core::cluster::link::{DELIVERED, LinkError, PONG, Preamble};
+use eio_core::cluster::members::NodeId;
+use slab::Slab;
 
 use crate::io::http_conn::RecvError;
 use crate::server::conn::Conn;
@@ -87,4 +94,57 @@ pub(crate) async fn deliver<T>(conn: &mut Conn<T>) -> Result<(), RecvError> {
         link.stage = Stage::Idle;
     }
     Ok(())
+}
+
+/// The polls of this worker's sessions that arrived over links and are held.
+#[derive(Default)]
+pub(crate) struct HeldPolls(RefCell<Slab<Held>>);
+
+struct Held {
+    /// The node that has the client's connection.
+    from: NodeId,
+    recalled: bool,
+    waker: Option<Waker>,
+}
+
+impl HeldPolls {
+    /// Ends the polls through a node that leaves: their clients poll at another one, and their sessions continue.
+    pub(crate) fn recall(&self, from: NodeId) {
+        let mut wakers = Vec::new();
+        for (_, held) in self.0.borrow_mut().iter_mut().filter(|(_, held)| held.from == from) {
+            held.recalled = true;
+            wakers.extend(held.waker.take());
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// One held poll.
+pub(crate) struct Recall {
+    polls: Rc<HeldPolls>,
+    entry: usize,
+}
+
+impl Recall {
+    /// `None` if the connection is that of a client. Boxed: it would add to the memory of every held poll.
+    pub(crate) fn new<T>(conn: &Conn<T>) -> Option<Box<Self>> {
+        let from = conn.via.link.as_ref()?.from;
+        let polls = conn.state.per_worker::<HeldPolls>();
+        let entry = polls.0.borrow_mut().insert(Held { from, recalled: false, waker: None });
+        Some(Box::new(Self { polls, entry }))
+    }
+
+    /// Whether the poll ends now. If not, the task is woken when it does.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> bool {
+        let mut polls = self.polls.0.borrow_mut();
+        let Some(held) = polls.get_mut(self.entry) else { return false };
+        held.waker = Some(cx.waker().clone());
+        held.recalled
+    }
+}
+
+impl Drop for Recall {
+    fn drop(&mut self) {
+        self.polls.0.borrow_mut().try_remove(self.entry);
+    }
 }

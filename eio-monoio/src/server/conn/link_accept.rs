@@ -13,6 +13,7 @@ use eio_core::cluster::members::NodeId;
 
 use crate::io::http_conn::RecvError;
 use crate::io::permit::ConnectionPermit;
+use crate::io::stream::Stream;
 use crate::server::cluster::hub::Hub;
 use crate::server::conn::{Conn, http};
 use crate::server::handler::Handler;
@@ -65,7 +66,11 @@ fn start<H: Handler>(shard: &Rc<Shard<H>>, hub: &Arc<Hub>, socket: Socket) {
     let max = hub.options.max_links.unwrap_or(usize::MAX);
     let permit = ConnectionPermit::take(&hub.counters.links_accepted, max);
     let is_full = permit.is_none();
-    let mut conn = Box::new(Conn::new(state, socket, None, permit));
+    let stream = match secure(hub, socket) {
+        Ok(stream) => stream,
+        Err(error) => return crate::log::error!(%error, "cannot start TLS on a link"),
+    };
+    let mut conn = Box::new(Conn::new(state, stream, None, permit));
     let (shard, hub) = (shard.clone(), hub.clone());
     let tasks = shard.clone();
     tasks.state.tasks.spawn(async move {
@@ -74,7 +79,8 @@ fn start<H: Handler>(shard: &Rc<Shard<H>>, hub: &Arc<Hub>, socket: Socket) {
         match handshake {
             Ok(node) => {
                 hub.input(|members, now| members.handle_link_incoming(node, now));
-                let link = Link { stage: Stage::Idle, secure: false, certificate: None };
+                let link =
+                    Link { from: node, stage: Stage::Idle, secure: false, certificate: None };
                 conn.via = Via { link: Some(Box::new(link)) };
                 // In a task of its own, so that the memory of the handshake is freed.
                 http::start(shard, conn);
@@ -88,6 +94,16 @@ fn start<H: Handler>(shard: &Rc<Shard<H>>, hub: &Arc<Hub>, socket: Socket) {
             }
         }
     });
+}
+
+/// The stream of an accepted connection: TLS, before its handshake, if links need it.
+fn secure(hub: &Hub, socket: Socket) -> io::Result<Stream> {
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &hub.link_tls {
+        return tls.accept(socket);
+    }
+    let _ = hub;
+    Ok(socket.into())
 }
 
 /// Why a link was not accepted.
@@ -104,6 +120,13 @@ impl From<RecvError> for Refused {
 }
 
 async fn shake_hands<T>(conn: &mut Conn<T>, hub: &Hub, is_full: bool) -> Result<NodeId, Refused> {
+    #[cfg(feature = "tls")]
+    if let Some(options) = &hub.link_tls
+        && let Err(error) = conn.tls_handshake(options.timeout).await
+    {
+        crate::log::warn!(%error, "a link is refused: its TLS handshake failed");
+        return Err(Refused::Connection);
+    }
     conn.set_deadline(hub.options.link_timeout);
     let greeting = Greeting::parse(&receive::<T, GREETING_LEN>(conn).await?);
     let accepted = greeting.and_then(|greeting| answer(hub, &greeting, is_full));

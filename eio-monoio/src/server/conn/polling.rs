@@ -85,6 +85,8 @@ pub(crate) async fn respond<T>(
     session: &Rc<Session<T>>,
     persistence: Persistence,
 ) -> Result<(), RecvError> {
+    #[cfg(feature = "nats")]
+    let recall = link::Recall::new(conn);
     loop {
         let ready = poll_fn(|cx| {
             let extra = std::mem::take(&mut conn.extra);
@@ -93,6 +95,14 @@ pub(crate) async fn respond<T>(
             let out = conn.out_mut();
             let head = write_head(out, persistence, &state.date(), &extra);
             let body = session.poll_get(cx, out);
+            #[cfg(feature = "nats")]
+            let body = match &recall {
+                Some(recall) if body == GetBody::Held && recall.poll(cx) => {
+                    out.0.push(b'6');
+                    GetBody::Uncompressed
+                }
+                _ => body,
+            };
             let ready = body != GetBody::Held;
             if ready {
                 let Conn { state, http: HttpConn { out, .. }, coding, .. } = &mut *conn;
@@ -109,6 +119,7 @@ pub(crate) async fn respond<T>(
             Poll::Ready(ready)
         });
         if ready.await {
+            conn.set_status(200);
             return Ok(());
         }
         conn.shrink_rx();
@@ -345,7 +356,7 @@ async fn answer<H: Handler>(
     conn.rx.release();
     conn.reply(outcome, persistence);
     if persistence == Persistence::Close {
-        conn.http.close_lingering().await;
+        conn.close_lingering().await;
     } else if conn.flush().await.is_ok() {
         resume(shard, conn);
     }

@@ -192,6 +192,10 @@ mod with_cluster {
             self.post(shard as u16, ShardMessage::PingNode(peer));
         }
 
+        fn node_leaving(&self, node: NodeId) {
+            self.post_all(|| ShardMessage::NodeLeaving(node));
+        }
+
         fn node_ended(&self, node: NodeId) {
             self.post_all(|| ShardMessage::NodeEnded(node));
         }

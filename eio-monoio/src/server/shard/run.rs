@@ -13,10 +13,10 @@ use eio_core::time::Instant;
 use crate::metrics::{ACCEPTED, LAG, RefusedConnection};
 use crate::server::cause::{Cause, Subject};
 #[cfg(feature = "nats")]
-use crate::server::conn::link_accept;
-#[cfg(feature = "nats")]
 use crate::server::conn::relay::{dial, pool::LinkPool};
 use crate::server::conn::{Conn, dispatch, http, start};
+#[cfg(feature = "nats")]
+use crate::server::conn::{link::HeldPolls, link_accept};
 use crate::server::handler::Handler;
 use crate::server::listener::{Listening, Sharing};
 use crate::server::remote::Remote;
@@ -149,6 +149,8 @@ fn handle_message<H: Handler>(shard: &Rc<Shard<H>>, message: ShardMessage) {
             }
         }
         #[cfg(feature = "nats")]
+        ShardMessage::NodeLeaving(node) => state.per_worker::<HeldPolls>().recall(node),
+        #[cfg(feature = "nats")]
         ShardMessage::NodeEnded(node) => state.per_worker::<LinkPool>().end(node),
         ShardMessage::Heartbeat => {
             if let Some(lag) = state.shared.heartbeats.answer(usize::from(state.id)) {
@@ -226,7 +228,12 @@ impl<'a, T> ShutdownWait<'a, T> {
             crate::log::error!("a task did not end; its sockets stay open until the process ends");
             return Poll::Ready(());
         }
-        crate::log::warn!(sessions = state.session_count(), "shutdown timeout; cutting off");
+        crate::log::warn!(
+            sessions = state.session_count(),
+            connections = state.connection_count(),
+            handlers = state.tasks.pending(),
+            "shutdown timeout; cutting off"
+        );
         self.stage = Stage::CutOff;
         state.cut_off();
         state.timers.set(self.timer, state.now().after(CUT_OFF_MS));

@@ -95,6 +95,9 @@ pub(crate) enum ShardMessage {
     /// Finds out whether another node answers on a link.
     #[cfg(feature = "nats")]
     PingNode(Arc<crate::server::cluster::table::Peer>),
+    /// Another node leaves: polls that are held for clients at it end.
+    #[cfg(feature = "nats")]
+    NodeLeaving(eio_core::cluster::members::NodeId),
     /// Another node is lost: requests that were forwarded to it end.
     #[cfg(feature = "nats")]
     NodeEnded(eio_core::cluster::members::NodeId),

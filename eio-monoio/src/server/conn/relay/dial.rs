@@ -10,6 +10,7 @@ use eio_core::cluster::link::{CHALLENGE_LEN, Dial, LinkError, NONCE_LEN, PONG, P
 use crate::io::http_conn::HttpConn;
 use crate::io::limits::Limits;
 use crate::io::permit::ConnectionPermit;
+use crate::io::stream::Stream;
 use crate::message::never_full;
 use crate::server::cluster::hub::Hub;
 use crate::server::cluster::table::Peer;
@@ -76,11 +77,27 @@ async fn dial<T>(
     // Bytes of links are not those of clients.
     let limits = Rc::new(Limits { counters: None, ..(*state.limits).clone() });
     let permit = ConnectionPermit::take(&hub.counters.links_opened, usize::MAX);
-    let mut link = HttpConn::new(state.worker.clone(), socket, limits, permit);
+    let stream = secure(hub, socket).map_err(failed)?;
+    let mut link = HttpConn::new(state.worker.clone(), stream, limits, permit);
     link.set_activity(Activity::Busy);
+    #[cfg(feature = "tls")]
+    if let Some(options) = &hub.link_tls {
+        let time = options.timeout.min(hub.options.link_timeout);
+        link.tls_handshake(time).await.map_err(failed)?;
+    }
     shake_hands(hub, peer, &mut link).await?;
     link.clear_deadline();
     Ok(link)
+}
+
+/// The stream of a new connection: TLS, before its handshake, if links need it.
+fn secure(hub: &Hub, socket: Socket) -> io::Result<Stream> {
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &hub.link_tls {
+        return tls.dial(socket);
+    }
+    let _ = hub;
+    Ok(socket.into())
 }
 
 async fn shake_hands(hub: &Hub, peer: &Peer, link: &mut HttpConn) -> Result<(), DialError> {

@@ -139,7 +139,10 @@ mcu_examples() { ./eio-embassy/ci/firmware.py examples; }
 
 # The client over TLS, on Linux and on an emulated Cortex-M: with node, nginx and our server, and with certificates of every
 # kind. Two minutes.
-mcu_tls() { ./eio-embassy/ci/firmware.py tls; }
+mcu_tls() {
+  cargo test -p eio-embassy --features tls --test tls
+  ./eio-embassy/ci/firmware.py tls
+}
 
 # The firmware of the boards compiles, and that of an RP2040 runs on an emulated board.
 mcu_boards() {

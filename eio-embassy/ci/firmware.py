@@ -74,14 +74,19 @@ def compile_boards(_):
         build(EXAMPLES / directory, target, "--locked", *arguments, environment=SETTINGS)
         passed(what)
     first_firmware()
-    forgotten = {name: value for name, value in SETTINGS.items() if name != "WIFI_SSID"}
     os.environ.pop("WIFI_SSID", None)
-    try:
-        build(EXAMPLES / "rp2040", CORTEX_M0, "--locked", "--features", "picow", "--bin", "picow", environment=forgotten)
-    except subprocess.CalledProcessError:
-        passed("a forgotten WIFI_SSID does not compile")
-    else:
-        raise Failure("firmware without WIFI_SSID compiles")
+    forgotten = {name: value for name, value in SETTINGS.items() if name != "WIFI_SSID"}
+    for what, settings in (
+        ("no WIFI_SSID", forgotten),
+        ("a short WIFI_PASSWORD", {**SETTINGS, "WIFI_PASSWORD": "short"}),
+        ("a wrong EIO_ADDRESS", {**SETTINGS, "EIO_ADDRESS": "192.168.1.300/24"}),
+    ):
+        try:
+            build(EXAMPLES / "rp2040", CORTEX_M0, "--locked", "--features", "picow", "--bin", "picow", environment=settings)
+        except subprocess.CalledProcessError:
+            passed(f"{what} does not compile")
+        else:
+            raise Failure(f"firmware compiles with {what}")
 
 
 # Size

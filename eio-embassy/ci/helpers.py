@@ -229,9 +229,9 @@ def modules(project):
 
 
 @functools.cache
-def python_packages():
-    """A Python with the packages of peer/requirements.txt, installed once for each content of that file."""
-    lock = CI / "peer/requirements.txt"
+def python_packages(project="peer"):
+    """A Python with the packages of a project's requirements.txt, installed once for each content of that file."""
+    lock = CI / project / "requirements.txt"
     directory = WORK / f"python-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
     python = directory / "bin/python"
     if not (directory / "done").exists():

@@ -8,8 +8,8 @@ import sys
 import threading
 import time
 
-from helpers import (CI, ROOT, TARGET, WORK, Failure, Process, free_port, modules, need, passed, poll, serve,
-                     wait_until_listening)
+from helpers import (CI, ROOT, TARGET, WORK, Failure, Process, free_port, modules, need, passed, poll,
+                     python_packages, serve, wait_until_listening)
 
 # The firmware of the emulated Cortex-M: static memory with two connections, and the deepest stack. A record buffer of 2,304
 # bytes, see examples/qemu/src/bin/tls.rs.
@@ -165,17 +165,6 @@ def silent_server():
     return listener, listener.getsockname()[1]
 
 
-def python(package):
-    """A Python with a package of PyPI."""
-    directory = WORK / "venv-tls"
-    program = directory / "bin/python"
-    if not (directory / "done").exists():
-        subprocess.run(["python3", "-m", "venv", "--clear", directory], check=True)
-        subprocess.run([program, "-m", "pip", "install", "-q", package], stdout=sys.stderr, check=True)
-        (directory / "done").touch()
-    return program
-
-
 # Linux
 
 
@@ -290,7 +279,7 @@ def peers_without_tls(program, certificates):
     wait_until_listening(port)
     program.refuses("TLS 1.2 alone", "refused with alert 70", port)
     old.stop()
-    interpreter = python("tlslite-ng==0.8.2")
+    interpreter = python_packages("tls")
     for omitted in ([], ["Certificate", "CertificateVerify"], ["Certificate"], ["CertificateVerify"]):
         port = free_port()
         server = Process([interpreter, CI / "tls/unproved.py", port, pem, key, *omitted], "unproved", 60)

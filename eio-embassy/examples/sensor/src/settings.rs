@@ -18,6 +18,19 @@ pub const SSID: &str = env!("WIFI_SSID", "set WIFI_SSID to the name of the acces
 pub const PASSWORD: &str =
     env!("WIFI_PASSWORD", "set WIFI_PASSWORD to the password of the access point, or to nothing");
 
+const _: () = assert!(!SERVER.is_empty(), "EIO_SERVER is empty");
+
+/// The limits of IEEE 802.11 for a name and for a password of WPA.
+#[cfg(feature = "wifi")]
+const _: () = {
+    assert!(!SSID.is_empty() && SSID.len() <= 32, "WIFI_SSID has 1 to 32 bytes");
+    let length = PASSWORD.len();
+    assert!(
+        length == 0 || (length >= 8 && length <= 64),
+        "WIFI_PASSWORD has 8 to 64 bytes, or none"
+    );
+};
+
 /// `EIO_ADDRESS`: an address and the length of its prefix, such as `192.168.1.23/24`. Without it DHCP assigns one.
 const ADDRESS: Option<(Ipv4Addr, u8)> = match option_env!("EIO_ADDRESS") {
     Some(text) => Some(address(text.as_bytes())),

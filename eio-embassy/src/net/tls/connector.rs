@@ -125,8 +125,7 @@ impl<'m> TlsConnector<'m> {
         shared.port.set(port);
         shared.deadline.set(Instant::now() + self.timeout);
         shared.connecting.set(true);
-        shared.open.set(false);
-        shared.undecide();
+        shared.begin();
         shared.command.signal(Command::Connect);
         Ok(())
     }

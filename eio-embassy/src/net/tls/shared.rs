@@ -111,8 +111,6 @@ impl Shared {
 
     /// The handshake is complete.
     pub(super) fn opened(&self) {
-        self.received.clear();
-        self.sent.clear();
         self.accepted.set(0);
         self.flushed.set(0);
         self.closing.reset();
@@ -132,10 +130,15 @@ impl Shared {
         self.decided.signal(());
     }
 
-    /// Another attempt begins.
-    pub(super) fn undecide(&self) {
+    /// Another attempt begins. Nothing of the connection before is received any more.
+    pub(super) fn begin(&self) {
         self.outcome.set(Outcome::Unknown);
         self.decided.reset();
+        self.open.set(false);
+        self.read.set(Half::Unconnected);
+        self.write.set(Half::Unconnected);
+        self.received.clear();
+        self.sent.clear();
     }
 
     /// The result of the attempt.
@@ -185,6 +188,9 @@ impl ErrorType for TlsReader<'_> {
 impl Read for TlsReader<'_> {
     async fn read(&mut self, into: &mut [u8]) -> Result<usize, ErrorKind> {
         let shared = self.0;
+        if into.is_empty() {
+            return Ok(0);
+        }
         loop {
             if let Ok(n) = shared.received.try_read(into) {
                 return Ok(n);

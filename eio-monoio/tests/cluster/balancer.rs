@@ -203,20 +203,6 @@ fn run(command: &mut Command) {
     }
 }
 
-#[test]
-fn the_page_of_the_example_works_in_chromium_without_stickiness() {
-    let test = "the_page_of_the_example_works_in_chromium_without_stickiness";
-    let Some(browser) = foreign::browser(test) else { return };
-    let Some(driver) = drivers().next() else { return };
-    let Some(cluster) = Cluster::start(test, driver) else { return };
-    // All requests go to HAProxy, which sends each to another node.
-    let page = format!("http://{}/?ports={}", cluster.addr, cluster.addr.port());
-    let screenshots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
-    let screenshots = screenshots.to_string_lossy();
-    run(&mut browser.with_script("cluster.mjs").client_command(&page, &[&*screenshots]));
-    assert!(cluster.metric("eio_cluster_forwarded_total", "answered") > 5);
-}
-
 /// `EIO_CLIENTS` and `EIO_SECONDS` make it longer: 600 and 60 for a minute of 600 clients.
 #[test]
 fn many_clients_exchange_messages_without_loss_or_disorder() {

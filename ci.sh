@@ -119,7 +119,8 @@ cluster() {
   command -v nats-server >/dev/null ||
     { apt-get update -q && apt-get install -q -y --no-install-recommends nats-server; } >&2 ||
     skip "nats-server cannot be installed"
-  cargo build -p eio-monoio --features nats,tls --example cluster
+  install_proxies
+  cargo build -p eio-monoio --features nats,tls --example cluster --example latency
   cargo test -p eio-monoio --features nats,tls --lib cluster
   cargo test -p eio-monoio --features nats,tls --test cluster
 }

@@ -37,7 +37,7 @@
 //!
 //! | folder | responsibility | public items |
 //! |---|---|---|
-//! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`AsyncHandler`], [`Handler`], [`OnMessage`], [`Config`], [`Socket`], [`Compress`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`KeptRequest`], [`RequestBody`], [`BodyError`], [`Refusal`], [`Refused`], [`ConnectionError`], [`Listener`], [`Endpoint`], `Tls` |
+//! | `server` | the application, its options, start and shutdown; below it the sessions of a worker and its connections | [`Server`], [`Running`], [`AsyncHandler`], [`Handler`], [`OnMessage`], [`Config`], [`Socket`], [`Compress`], [`ServerRef`], [`Remote`], [`ConnectRequest`], [`KeptRequest`], [`RequestBody`], [`BodyError`], [`Refusal`], [`Refused`], [`ConnectionError`], [`AccessEntry`], [`Listener`], [`Endpoint`], `Tls` |
 //! | [`client`] | connecting, the session of a client, its events | [`client::Client`], [`client::Connect`] and others |
 //! | `io` | sockets and TLS, buffered HTTP connections, WebSocket connections, queues of messages | [`PlainSocket`], [`Receipt`] |
 //! | `web` | pure functions over request heads: CORS, cookies, compression, files, proxies | [`Cors`], [`OriginPredicate`], [`Cookie`], [`SameSite`], [`Files`], [`ForwardedBy`], [`ProxyProtocol`], [`RequestInfo`], [`PeerAddr`] |
@@ -77,8 +77,8 @@
 //! incomplete. With the defaults that is about 10 MiB for each such client. For a server that is open to the internet,
 //! lower the three options to the application's needs and set [`max_connections`](Config::max_connections).
 //!
-//! Pooled buffers and free memory return to the operating system one second after a burst, if the allocator is
-//! glibc's. Socket buffers of the kernel, and [`PerMessageDeflate`], need memory in addition. A test compares a server
+//! Pooled buffers and free memory return to the operating system one second after a burst, or after 4,096 connections and
+//! sessions of a worker have left, if the allocator is glibc's. Socket buffers of the kernel, and [`PerMessageDeflate`], need memory in addition. A test compares a server
 //! with this table.
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -103,6 +103,8 @@ pub use eio_core::session::CloseReason;
 pub use eio_core::sid::{InvalidSid, Sid};
 pub use eio_core::transport::Transport;
 pub use error::{ConfigError, SendError, ServeError, SpawnError};
+/// The version of the crate `http` whose types [`Refusal`], [`Handler::request`] and the hooks use.
+pub use http;
 pub use io::raw_websocket::PlainSocket;
 pub use io::receipt::Receipt;
 pub use message::{AsMessage, OwnedMessage};
@@ -112,6 +114,7 @@ pub use metrics::{
     DropReason, HandlerCall, Histogram, LimitMetrics, Metrics, ProcessMetrics, RefusedConnection,
     WorkerMetrics,
 };
+pub use server::access::AccessEntry;
 pub use server::async_handler::{AsyncHandler, OnMessage};
 #[cfg(feature = "nats")]
 pub use server::cluster::emitter::Emitter;

@@ -13,6 +13,27 @@ use crate::net::connector::Connector;
 
 /// A [`Connector`] over a network stack that implements `TcpConnect` and `Dns` of edge-nal.
 ///
+/// A program with threads instead of an executor blocks on it: a thread of its own runs `block_on` of any executor, and other
+/// threads send to a channel, as in `examples/host`.
+///
+/// ```no_run
+/// # use eio_embassy::edge::EdgeConnector;
+/// # use eio_embassy::{Buffers, Config, Error, connect};
+/// # use edge_nal::{Dns, TcpConnect};
+/// fn report<N: TcpConnect + Dns>(stack: &N, random: impl FnMut() -> u32, text: &str) -> Result<(), Error> {
+///     let mut connector = EdgeConnector::new(stack);
+///     let mut buffers = Buffers::<1536, 512>::new();
+///     embassy_futures::block_on(async {
+///         let config = Config::new("engine.example:3000");
+///         let mut client = connect(&mut connector, &config, &mut buffers, random).await?;
+///         client.send(text).await?;
+///         client.disconnect().await
+///     })
+/// }
+/// ```
+///
+/// `embassy_futures::block_on` polls without a pause; that of `async-io` or `futures-lite` sleeps until the stack wakes it.
+///
 /// A `connect` that is dropped starts again with the next call, unless the stack continues it.
 ///
 /// ```no_run

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 
-use eio_core::http::{EMPTY, ResponseHead, WriteError};
+use eio_core::http::{EMPTY, ResponseHead, ResponseLines, WriteError};
 use eio_core::packet::Packet;
 use eio_core::session::{CloseReason, Lane};
 use eio_core::transport::Transport;
@@ -71,7 +71,7 @@ pub(crate) async fn handshake(
     write_request(settings, &cookies.borrow(), conn.out_mut(), target, &key, deflate.as_ref());
     flush(&mut conn).await?;
     conn.set_deadline(settings.options.request_timeout);
-    let len = scan_head(&mut conn).await?;
+    let len = scan_final_head(&mut conn).await?;
     let outcome = {
         let mut slots = [EMPTY; 100];
         let bytes = conn.rx.unread().get(..len).unwrap_or_default();
@@ -99,6 +99,18 @@ pub(crate) async fn handshake(
         Err((status, refusal, mut decoder)) => {
             let body = read_error_body(&mut conn, &mut decoder).await;
             Err(refusal.fault(status, body))
+        }
+    }
+}
+
+/// Waits for the head of the final response, after interim ones (RFC 9110 section 15.2), and returns its length.
+async fn scan_final_head(conn: &mut HttpConn) -> Result<usize, Fault> {
+    loop {
+        let len = scan_head(conn).await?;
+        let head = ResponseLines::parse(conn.rx.unread().get(..len).unwrap_or_default());
+        match head.map_err(Fault::Http)?.status {
+            101 | 200.. => return Ok(len),
+            _ => conn.rx.skip(len),
         }
     }
 }

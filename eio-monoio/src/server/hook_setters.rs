@@ -5,6 +5,7 @@ use std::sync::Arc;
 use eio_core::sid::{InvalidSid, Sid};
 
 use crate::server::Server;
+use crate::server::access::AccessEntry;
 use crate::server::connection_error::Refused;
 use crate::server::handler::Handler;
 use crate::server::hooks::{GenerateId, Middleware};
@@ -156,6 +157,27 @@ where
         report: impl Fn(&RequestInfo<'_>, &Refused<'_>) + Send + Sync + 'static,
     ) -> Self {
         self.hooks.refused = Some(Arc::new(report));
+        self
+    }
+
+    /// Sets a function that is called after each HTTP request, for Engine.IO's path and all others, with its response: for
+    /// an access log. Requests without a response, and input that is not a request, are among them. See
+    /// [Hooks](Server#hooks): it must not block, so it hands the entry to a queue or a writer that does not wait.
+    ///
+    /// Messages over a WebSocket are no requests. A connection that is refused when it is accepted, above
+    /// [`max_connections`](crate::Config::max_connections), has none either. A panic is logged and has no other effect.
+    ///
+    /// ```
+    /// # use eio_monoio::Server;
+    /// # fn server<H: eio_monoio::Handler>(new_handler: impl Fn() -> H + Send + Sync + 'static) {
+    /// Server::new(new_handler).access_log(|entry| {
+    ///     let (peer, status) = (entry.peer_addr(), entry.status());
+    ///     println!("{peer:?} {} {} {status:?} {:?}", entry.method(), entry.path(), entry.duration());
+    /// });
+    /// # }
+    /// ```
+    pub fn access_log(mut self, log: impl Fn(&AccessEntry) + Send + Sync + 'static) -> Self {
+        self.hooks.access = Some(Arc::new(log));
         self
     }
 

@@ -13,6 +13,7 @@ use http::HeaderMap;
 
 use crate::io::raw_websocket::PlainSocket;
 use crate::message::OutBuf;
+use crate::server::access::OnAccess;
 use crate::server::cause::Subject;
 use crate::server::connection_error::Refused;
 use crate::server::refusal::Refusal;
@@ -28,6 +29,7 @@ pub(crate) struct Hooks {
     pub(crate) middlewares: Vec<Middleware>,
     pub(crate) refused: Option<Arc<OnRefused>>,
     pub(crate) ids: Option<GenerateId>,
+    pub(crate) access: Option<Arc<OnAccess>>,
 }
 
 /// A function that admits or refuses requests.
@@ -144,6 +146,7 @@ impl fmt::Debug for Hooks {
             .field("middlewares", &self.middlewares.len())
             .field("refused", &self.refused.is_some())
             .field("ids", &self.ids.is_some())
+            .field("access", &self.access.is_some())
             .finish()
     }
 }

@@ -1,5 +1,6 @@
 //! [`Server`]: an application and its options, and how a server is started.
 
+pub(crate) mod access;
 pub(crate) mod addresses;
 pub(crate) mod async_handler;
 pub(crate) mod cause;

@@ -304,6 +304,11 @@ impl WorkerContext {
         }
     }
 
+    /// The number of open connections.
+    pub(crate) fn connection_count(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
     /// Frees the memory of entries of connections, timers and tasks that have ended.
     pub(crate) fn shrink(&self) {
         self.timers.shrink();

@@ -69,6 +69,11 @@ impl Tasks {
         if self.live.count.get() == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// The number of user futures that are pending.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.borrow().len()
+    }
+
     /// Frees the memory of entries of user futures that have ended.
     pub(crate) fn shrink(&self) {
         self.pending.borrow_mut().shrink_to_fit();

@@ -78,6 +78,10 @@ fn legal_handshakes() -> Vec<(&'static str, String)> {
             with_head("HTTP/1.1 200 OK\r\nX-Name: \t \u{fc}\t "),
         ),
         (
+            "RFC 9112 section 5: any number of fields",
+            with_head(&format!("HTTP/1.1 200 OK{}", "\r\nX-Served-By: cache-1".repeat(30))),
+        ),
+        (
             "protocol.md 2.3.6: any Content-Type",
             with_head("HTTP/1.1 200 OK\r\nContent-Type: text/html"),
         ),
@@ -190,6 +194,30 @@ fn legal_websocket_servers_open_a_session() {
             assert_eq!(next_message(&client).await, OwnedMessage::Text("hi".into()), "{rule}");
         });
     }
+}
+
+/// RFC 9110 section 15.2: interim responses; and the header fields of a content delivery network.
+#[test]
+fn interim_responses_and_thirty_fields_precede_a_websocket() {
+    let url = scripted::start(move |mut request| {
+        let key = request.head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
+        let accept = handshake::accept_key(key.expect("a key"));
+        let accept = str::from_utf8(&accept).expect("base64");
+        let hints = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".repeat(2);
+        let fields: String = (0..30).map(|n| format!("X-Served-By-{n}: cache-{n}\r\n")).collect();
+        let head = format!(
+            "HTTP/1.1 100 Continue\r\n\r\n{hints}HTTP/1.1 101 Switching Protocols\r\n{fields}\
+             Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        let open = scripted::open_packet("", 25_000, 20_000);
+        let frame = |text: &str| scripted::frame(Opcode::Text, text.as_bytes(), None);
+        request.send([head.as_bytes(), &frame(&open), &frame("4hi")].concat());
+        request.hold();
+    });
+    block_on(Driver::Epoll, async {
+        let client = websocket(&url).await.expect("connects");
+        assert_eq!(next_message(&client).await, OwnedMessage::Text("hi".into()));
+    });
 }
 
 /// RFC 6455 section 7.1.5: a close frame without a code is legal.

@@ -10,6 +10,7 @@ mod failures;
 mod forwarding;
 #[cfg(feature = "tls")]
 mod link_tls;
+mod load;
 mod messages;
 mod nats_server;
 mod nodes;

@@ -115,22 +115,25 @@ fn assert_no_leak(name: &str, running: &Running, count: usize, cycle: impl Fn(us
 
 /// Servers that end with clients on them. The first allocates once for the process.
 fn assert_servers_leak_nothing(driver: Driver) {
+    let open = descriptors();
     let serve_once = || {
         let running = start(driver, Duration::from_secs(20));
         let addr = running.local_addr();
         let clients = (WebSocket::open(addr), Polling::open(addr));
         drop(clients);
         drop(running);
-        (descriptors(), allocator::live_bytes())
     };
-    let before = serve_once();
-    let mut after = before;
-    for _ in 0..10 {
-        after = serve_once();
-    }
-    println!("{driver}, 10 servers: {before:?} before, {after:?} after");
-    assert_eq!(after.0, before.0, "servers leak descriptors");
-    assert!(after.1 <= before.1 + TOLERANCE, "servers leak {} bytes", after.1 - before.1);
+    serve_once();
+    // The thread that waits for signals ends after its server, which does not wait for it: a log may block it.
+    thread::sleep(Duration::from_millis(300));
+    let before = allocator::live_bytes();
+    (0..10).for_each(|_| serve_once());
+    let mut after = (0, 0);
+    eventually("the memory and the descriptors before ten servers", || {
+        after = (descriptors(), allocator::live_bytes());
+        after.0 <= open && after.1 <= before + TOLERANCE
+    });
+    println!("{driver}, 10 servers: {before} bytes before, {} after", after.1);
 }
 
 #[test]

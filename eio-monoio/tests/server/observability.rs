@@ -237,3 +237,20 @@ fn each_refusal_is_logged_at_debug_with_its_peer() {
         eventually("its end", || log.lines(&[&client, "session closed"]).len() == 1);
     });
 }
+
+#[test]
+fn shutdown_timeout_names_what_is_cut_off() {
+    let test = "shutdown_timeout_names_what_is_cut_off";
+    own_process::for_each_driver(module_path!(), test, |driver: Driver| {
+        let log = DebugLog::start();
+        let server = TestServer::run(default_config().driver(driver).workers(1), |_| Slow);
+        let (mut socket, _) = WebSocket::open(server.addr());
+        socket.send("4wait 60000");
+        let received = || server.remote().metrics().total().messages_received(Transport::WebSocket);
+        eventually("the message", || received() == 1);
+        drop(server);
+        let lines = log.lines(&["WARN", "shutdown timeout; cutting off", "handlers=1"]);
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].contains("connections=1"), "{lines:?}");
+    });
+}

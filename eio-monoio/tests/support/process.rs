@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::wait::TIMEOUT;
+
 /// A running server; dropping it kills it.
 pub(crate) struct ServerProcess {
     child: Child,
@@ -227,7 +229,7 @@ pub(crate) fn example_path(name: &str) -> PathBuf {
 
 /// Parses the ready line: `listening on http://ADDR/PATH`, or https, perhaps with more text.
 fn wait_until_ready(lines: &Receiver<String>) -> Option<(String, SocketAddr)> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let line = lines.recv_timeout(left).ok()?;

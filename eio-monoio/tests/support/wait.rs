@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The limit for any single step on a busy machine. Only a test that fails waits this long.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Polls a condition that another thread brings about; fails after [`TIMEOUT`].
 #[track_caller]

@@ -162,11 +162,12 @@ impl Known {
     pub(super) fn handle_no_responders(&mut self, bus: &Bus, timing: &Timing, now: Instant) {
         let Some(deadline) = self.asking.take().filter(|_| bus.up_since.is_some()) else { return };
         self.gone = true;
-        if self.link != Link::Failed || self.pinging.is_some() {
+        if self.pinging.is_some() {
             return;
         }
-        // The link counts if it failed after the question was asked.
-        if self.failed_at.after(timing.link_timeout_ms) >= deadline {
+        // A link that failed after the question was asked counts. Another result may be older than the break.
+        let failed_since = self.failed_at.after(timing.link_timeout_ms) >= deadline;
+        if self.link == Link::Failed && failed_since {
             self.lose(now);
         } else {
             self.ping(timing, now);

@@ -139,6 +139,7 @@ fn write<T>(
     let state = conn.state.clone();
     let (date, persistence_lines) = (state.date(), persistence.lines(&state.keep_alive));
     let status = answer.status().as_u16();
+    conn.set_status(status);
     let may_code = is_worth_coding(&conn.state, answer);
     let mut coded = Vec::new();
     let coding = conn.coding.filter(|coding| {

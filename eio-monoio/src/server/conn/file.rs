@@ -73,6 +73,7 @@ pub(crate) async fn serve<T>(
         return Served::Answered(persistence);
     }
     out.0.extend_from_slice(&opened.first);
+    conn.set_status(status(&opened.decision));
     let mut buffer = std::mem::take(&mut opened.first);
     let mut rest = opened.rest.take();
     // The next piece is read after the peer has received this one, so that only one is in memory.
@@ -146,6 +147,16 @@ async fn ask<T>(conn: &Conn<T>, disk: &Disk, task: Task) -> Option<Reply> {
     conn.limit(state.config.connect_timeout, asking).await.ok()?.ok()
 }
 
+fn status(decision: &Decision) -> u16 {
+    match decision {
+        Decision::Whole => 200,
+        Decision::Part(_) => 206,
+        Decision::NotModified => 304,
+        Decision::Failed => 412,
+        Decision::NotSatisfiable => 416,
+    }
+}
+
 fn write_head(
     out: &mut OutBuf,
     opened: &Opened,
@@ -153,13 +164,13 @@ fn write_head(
     date: &[u8],
     persistence: &[u8],
 ) -> Result<(), WriteError> {
-    let (status, length) = match &opened.decision {
-        Decision::Whole => (200, Some(opened.len)),
-        Decision::Part(range) => (206, Some(range.end - range.start)),
+    let status = status(&opened.decision);
+    let length = match &opened.decision {
+        Decision::Whole => Some(opened.len),
+        Decision::Part(range) => Some(range.end - range.start),
         // RFC 9110 section 15.4.5: no content, and no length of the full response.
-        Decision::NotModified => (304, None),
-        Decision::Failed => (412, Some(0)),
-        Decision::NotSatisfiable => (416, Some(0)),
+        Decision::NotModified => None,
+        Decision::Failed | Decision::NotSatisfiable => Some(0),
     };
     let mut head = response(out, status)?.raw(date)?;
     match &opened.decision {
@@ -197,6 +208,7 @@ fn write_head(
 
 /// Redirects to the path with a final slash: relative links of the page resolve against it.
 fn redirect<T>(conn: &mut Conn<T>, location: &str, persistence: Persistence) {
+    conn.set_status(301);
     let state = conn.state.clone();
     let (date, persistence) = (state.date(), persistence.lines(&state.keep_alive));
     let out = conn.out_mut();

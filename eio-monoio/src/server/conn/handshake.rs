@@ -157,7 +157,7 @@ async fn open_polling<H: Handler>(
         let (shard, session) = (shard.clone(), session.clone());
         async move {
             match polling::send(conn, session, persistence).await {
-                Next::Continue(mut conn, Persistence::Close) => conn.http.close_lingering().await,
+                Next::Continue(mut conn, Persistence::Close) => conn.close_lingering().await,
                 Next::Continue(conn, _) => resume(shard, conn),
                 Next::Gone => {}
             }
@@ -338,6 +338,7 @@ pub(crate) fn upgrade<H: Handler>(
 
 /// Writes the server's opening handshake (RFC 6455 section 4.2.2).
 pub(crate) fn switch_protocols<T>(conn: &mut Conn<T>, accept: &Accept) {
+    conn.set_status(101);
     let extra = std::mem::take(&mut conn.extra);
     let key = str::from_utf8(&accept.key).unwrap_or_default();
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {

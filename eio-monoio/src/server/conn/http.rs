@@ -33,7 +33,8 @@ pub(crate) fn start<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>
 }
 
 /// Continues a connection whose last request was answered, in a task of its own.
-fn resume<H: Handler>(shard: Rc<Shard<H>>, conn: Box<Conn<H::Session>>) {
+fn resume<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>) {
+    conn.end_request();
     let tasks = shard.clone();
     tasks.state.tasks.spawn(serve(shard, conn, false));
 }
@@ -132,11 +133,12 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
             return;
         }
         if persistence == Persistence::Close || shard.state.has_stopped_accepting() {
-            return conn.http.close_lingering().await;
+            return conn.close_lingering().await;
         }
         if conn.flush().await.is_err() {
             return;
         }
+        conn.end_request();
         conn.stream().count_step();
         poll_fn(|cx| conn.stream().poll_budget(cx)).await;
     }
@@ -208,9 +210,10 @@ async fn refuse_head<T>(mut conn: Box<Conn<T>>, error: RecvError) {
     conn.set_activity(Activity::Busy);
     // The origin of this input is not known: no CORS lines of an earlier request.
     conn.extra.clear();
+    conn.begin_request();
     let answer = if status == 503 { UNAVAILABLE } else { Answer::empty(status) };
     conn.reply(answer, Persistence::Close);
-    conn.http.close_lingering().await;
+    conn.close_lingering().await;
 }
 
 /// A request that was decided about.
@@ -225,6 +228,7 @@ pub(super) struct Request<T> {
 fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Request<T> {
     conn.extra.clear();
     conn.coding = None;
+    conn.begin_request();
     let mut slots = HeaderSlots::new();
     let refused = |error: HttpError| {
         conn.log_malformed(error);
@@ -248,6 +252,9 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     let body = Body { framing, expects_continue: head.expects_continue() };
     let keep_alive = head.keep_alive() && !state.is_shutting_down();
     let info = state.info(head, conn.http.stream(), conn.peer, &conn.via);
+    if let Some(access) = &mut conn.access {
+        access.set_request(info.peer, head.method, head.target);
+    }
     if info.peer != conn.peer && proxy::contains(&state.refused_networks, info.peer) {
         // The connection is the proxy's, which uses it for other clients too.
         state.shared.causes.write(Cause::RefusedNetwork, Subject::Peer(info.peer), "");
@@ -257,6 +264,11 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
     }
     let decision = decide(state, &info, target, &body, bytes, &conn.via);
     let action = decision.action;
+    if let Some(access) = &mut conn.access
+        && action.is_decided_elsewhere()
+    {
+        access.cancel();
+    }
     let persistence = if body.is_empty() || action.reads_body() {
         Persistence::new(keep_alive)
     } else {

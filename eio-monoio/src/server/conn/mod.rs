@@ -39,6 +39,7 @@ use eio_core::http::{BodyDecoder, Framing, Step};
 use crate::io::http_conn::{HttpConn, RecvError};
 use crate::io::permit::ConnectionPermit;
 use crate::io::stream::Stream;
+use crate::server::access::Access;
 use crate::server::shard::ShardState;
 use crate::server::shard::shared::MovedConnection;
 use crate::server::via::Via;
@@ -77,6 +78,8 @@ pub(crate) struct Conn<T> {
     pub(crate) coding: Option<Coding>,
     /// Values and header fields that the application has attached to the current request.
     pub(crate) attached: Attached,
+    /// The entry of the current request in the access log, if the application has one.
+    pub(crate) access: Option<Box<Access>>,
     /// This worker has not answered a request on it yet.
     pub(crate) fresh: bool,
 }
@@ -105,7 +108,7 @@ impl<T> Conn<T> {
         let http = HttpConn::new(state.worker.clone(), stream, state.limits.clone(), permit);
         let attached = Attached::default();
         let (via, extra) = (Via::default(), Vec::new());
-        Self { state, http, peer, via, extra, coding: None, attached, fresh: true }
+        Self { state, http, peer, via, extra, coding: None, attached, access: None, fresh: true }
     }
 
     /// Continues a connection of another worker.
@@ -120,12 +123,43 @@ impl<T> Conn<T> {
     }
 
     /// Detaches the connection from this worker. No bytes may wait to be sent.
-    pub(crate) fn into_moved(self) -> io::Result<MovedConnection> {
+    pub(crate) fn into_moved(mut self) -> io::Result<MovedConnection> {
         debug_assert!(self.out.0.is_empty());
+        if let Some(access) = &mut self.access {
+            access.cancel();
+        }
         let unread = self.rx.unread().to_vec();
         let (stream, permit) = self.http.into_stream();
         let (peer, via) = (self.peer, self.via);
         Ok(MovedConnection { stream: stream.detach()?, unread, peer, permit, via })
+    }
+
+    /// Begins the entry of a request in the access log, if the application has one.
+    fn begin_request(&mut self) {
+        let log = self.state.hooks.access.clone();
+        self.access = log.map(|log| Box::new(Access::new(log, self.peer)));
+    }
+
+    /// The status of the response to the current request, for the access log.
+    pub(crate) fn set_status(&mut self, status: u16) {
+        if let Some(access) = &mut self.access {
+            access.set_status(status);
+        }
+    }
+
+    /// The response to the current request is sent.
+    pub(crate) fn end_request(&mut self) {
+        self.access = None;
+    }
+
+    /// Closes the connection after the response; see [`HttpConn::close_lingering`].
+    pub(crate) async fn close_lingering(&mut self) {
+        // The peer may take long to close.
+        if self.access.is_some() {
+            _ = self.flush().await;
+            self.end_request();
+        }
+        self.http.close_lingering().await;
     }
 
     /// Receives the whole body, which `rx` keeps then. Sends 100 (Continue) if the client expects it. A body that is

@@ -119,6 +119,7 @@ pub(crate) async fn respond<T>(
             Poll::Ready(ready)
         });
         if ready.await {
+            conn.set_status(200);
             return Ok(());
         }
         conn.shrink_rx();
@@ -355,7 +356,7 @@ async fn answer<H: Handler>(
     conn.rx.release();
     conn.reply(outcome, persistence);
     if persistence == Persistence::Close {
-        conn.http.close_lingering().await;
+        conn.close_lingering().await;
     } else if conn.flush().await.is_ok() {
         resume(shard, conn);
     }

@@ -76,6 +76,7 @@ impl<T> Conn<T> {
         if answer.status >= 400 {
             self.state.counters.refused(answer.status, Reject::code_in(answer.body));
         }
+        self.set_status(answer.status);
         let extra = std::mem::take(&mut self.extra);
         let state = self.state.clone();
         let persistence = persistence.lines(&state.keep_alive);
@@ -123,6 +124,7 @@ impl<T> Conn<T> {
 
     /// Writes the response to a preflight that asks for the headers `wanted`; `None` if its origin is not allowed.
     pub(crate) fn reply_preflight(&mut self, wanted: Option<&[u8]>, persistence: Persistence) {
+        self.set_status(204);
         let extra = std::mem::take(&mut self.extra);
         let state = self.state.clone();
         let persistence = persistence.lines(&state.keep_alive);

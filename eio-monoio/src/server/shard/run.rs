@@ -228,7 +228,12 @@ impl<'a, T> ShutdownWait<'a, T> {
             crate::log::error!("a task did not end; its sockets stay open until the process ends");
             return Poll::Ready(());
         }
-        crate::log::warn!(sessions = state.session_count(), "shutdown timeout; cutting off");
+        crate::log::warn!(
+            sessions = state.session_count(),
+            connections = state.connection_count(),
+            handlers = state.tasks.pending(),
+            "shutdown timeout; cutting off"
+        );
         self.stage = Stage::CutOff;
         state.cut_off();
         state.timers.set(self.timer, state.now().after(CUT_OFF_MS));

@@ -83,7 +83,12 @@ impl LinkPool {
         }
         drop(idle);
         if !self.sweeping.replace(true) {
-            worker.background.spawn(sweep(self.clone(), worker.clone(), idle_timeout));
+            let (pool, owned) = (self.clone(), worker.clone());
+            // A shutdown aborts it.
+            worker.background.spawn(async move {
+                let sweeping = sweep(pool, owned.clone(), idle_timeout);
+                _ = owned.background.run(sweeping).await;
+            });
         }
     }
 

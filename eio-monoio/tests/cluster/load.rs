@@ -1,0 +1,264 @@
+//! Many messages while the engine fails, nodes restart, or a client does not read.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use eio_monoio::Sid;
+
+use crate::nats_server::NatsServer;
+use crate::nodes::{start_all, wait_until_up};
+use crate::support::connection::Connection;
+use crate::support::polling::sid_of;
+use crate::support::process::{ServerProcess, example_path};
+use crate::support::request::{POLLING, Request, target};
+use crate::support::wait::eventually;
+use crate::support::websocket::{WebSocket, frame};
+
+/// `EIO_SECONDS` makes the absence of the engine longer.
+#[test]
+fn messages_that_the_engine_loses_are_counted_to_the_last() {
+    let test = "messages_that_the_engine_loses_are_counted_to_the_last";
+    let Some(mut server) = NatsServer::start(test) else { return };
+    let seconds = std::env::var("EIO_SECONDS").ok().and_then(|text| text.parse().ok());
+    let absence = Duration::from_secs(seconds.unwrap_or(1));
+    let nodes = start_all(3, &server);
+    // A heartbeat after which each node counts the messages of the others.
+    thread::sleep(Duration::from_millis(500));
+    let (mut socket, text) = WebSocket::open(nodes[1].addr());
+    let sid = Sid::new(&text).expect("a sid");
+    let remote = nodes[0].remote();
+    let stop = AtomicBool::new(false);
+    let (sent, received) = thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut sent = 0;
+            while !stop.load(Ordering::Relaxed) {
+                sent += usize::from(remote.send(&sid, sent.to_string()).is_ok());
+                thread::sleep(Duration::from_millis(1));
+            }
+            sent
+        });
+        let reader = scope.spawn(|| {
+            let mut numbers = Vec::new();
+            loop {
+                match socket.text() {
+                    end if end == "4end" => return numbers,
+                    number => numbers.push(number[1..].parse::<usize>().expect("a number")),
+                }
+            }
+        });
+        thread::sleep(Duration::from_millis(300));
+        server.kill();
+        thread::sleep(absence);
+        server.restart();
+        wait_until_up(&nodes);
+        thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+        let sent = sender.join().expect("the sender");
+        remote.send(&sid, "end").expect("the engine is back");
+        (sent, reader.join().expect("the reader"))
+    });
+    assert!(received.windows(2).all(|pair| pair[0] < pair[1]), "out of order or twice");
+    let lost = (sent - received.len()) as u64;
+    println!("{sent} sent, {lost} lost");
+    eventually("every loss is counted", || nodes[1].cluster().metrics().lost() == lost);
+    assert_eq!(nodes[2].cluster().metrics().lost(), 0);
+}
+
+/// A client that sends and never reads, at another node than its session.
+#[test]
+fn a_client_behind_another_node_that_does_not_read_slows_its_owner() {
+    let test = "a_client_behind_another_node_that_does_not_read_slows_its_owner";
+    let Some(engine) = NatsServer::start(test) else { return };
+    let nodes = [1, 2].map(|host| node(host, 0, &engine));
+    wait_until_known(&nodes);
+    let opened = Connection::open(nodes[0].addr()).request(&Request::get(POLLING));
+    let mut socket = WebSocket::attach(nodes[1].addr(), &sid_of(opened.text()));
+    socket.probe();
+    socket.send("5");
+    socket.assert_alive();
+    let before = nodes.each_ref().map(memory);
+    let mut stream = socket.conn.stream();
+    stream.set_write_timeout(Some(Duration::from_millis(500))).expect("an open socket");
+    let message = frame(0x81, format!("4{}", "a".repeat(60_000)).as_bytes());
+    let mut written = 0;
+    let started = Instant::now();
+    while stream.write_all(&message).is_ok() {
+        written += message.len();
+        assert!(written < 256 << 20 && started.elapsed().as_secs() < 60, "nothing slows it");
+    }
+    let after = nodes.each_ref().map(memory);
+    println!("{written} bytes written, memory {before:?} to {after:?} KiB");
+    for (before, after) in before.into_iter().zip(after) {
+        // The queue of the session, some buffers, and memory that the allocator keeps.
+        assert!(after < before + 4096, "{before} to {after} KiB");
+    }
+    // Others are served all the time.
+    for node in &nodes {
+        let response = Connection::open(node.addr()).request(&Request::get(POLLING));
+        assert_eq!(response.status, 200, "{response:?}");
+    }
+}
+
+/// The resident memory of a process, in KiB.
+fn memory(process: &ServerProcess) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// A node in a process of its own; port 0: a free one.
+fn node(host: u8, port: u16, engine: &NatsServer) -> ServerProcess {
+    let mut command = Command::new(example_path("cluster"));
+    command.args(["--listen", &format!("127.0.0.{host}:{port}"), "--tag", &format!("n{host}")]);
+    command.args(["--link-address", &format!("127.0.0.{host}:0"), "--nats", &engine.url()]);
+    command.args(["--name", "test", "--heartbeat-ms", "100", "--node-timeout-ms", "1000"]);
+    command.args(["--workers", "2", "--drain-ms", "400"]);
+    ServerProcess::run(command)
+}
+
+fn wait_until_known(nodes: &[ServerProcess]) {
+    for node in nodes {
+        eventually("the nodes are up", || {
+            let states = Connection::open(node.addr()).request(&Request::get("/nodes"));
+            states.text().matches(" up ").count() == nodes.len() - 1
+        });
+    }
+}
+
+/// The nodes as a balancer sees them: requests go to those that are ready, in turn.
+struct Balancer {
+    addresses: Vec<SocketAddr>,
+    ready: Vec<AtomicBool>,
+    turn: AtomicUsize,
+}
+
+impl Balancer {
+    fn next(&self) -> SocketAddr {
+        loop {
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.addresses.len();
+            if self.ready[turn].load(Ordering::Relaxed) {
+                return self.addresses[turn];
+            }
+        }
+    }
+
+    fn request(&self, request: &Request) -> (u16, String) {
+        let response = Connection::open(self.next()).request(request);
+        (response.status, response.text().to_owned())
+    }
+}
+
+/// How a session ended, and what its client had received.
+#[derive(Debug)]
+struct Ended {
+    sid: String,
+    /// Answered POSTs, each with one number.
+    answered: usize,
+    echoed: usize,
+    /// By a close packet; otherwise the last status.
+    status: Option<u16>,
+}
+
+/// Exchanges numbers over one session, one at a time, until it ends or `stop` is set.
+fn exchange(balancer: &Balancer, stop: &AtomicBool) -> Option<Ended> {
+    let (status, open) = balancer.request(&Request::get(POLLING));
+    assert_eq!(status, 200, "{open}");
+    let mut session = Ended { sid: sid_of(&open), answered: 0, echoed: 0, status: None };
+    let target = target(&session.sid);
+    while !stop.load(Ordering::Relaxed) {
+        let number = session.answered;
+        let (status, _) = balancer.request(&Request::post(&target, format!("4{number}")));
+        if status != 200 {
+            return Some(Ended { status: Some(status), ..session });
+        }
+        session.answered += 1;
+        while session.echoed < session.answered {
+            let (status, packets) = balancer.request(&Request::get(&target));
+            if status != 200 {
+                return Some(Ended { status: Some(status), ..session });
+            }
+            for packet in packets.split('\u{1e}') {
+                match packet {
+                    "1" => return Some(session),
+                    "6" => {}
+                    "2" => assert_eq!(balancer.request(&Request::post(&target, "3")).0, 200),
+                    echo => {
+                        assert_eq!(echo, format!("4{}", session.echoed), "{session:?}");
+                        session.echoed += 1;
+                    }
+                }
+            }
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let (status, _) = balancer.request(&Request::post(&target, "1"));
+    assert_eq!(status, 200);
+    None
+}
+
+#[test]
+fn nodes_that_restart_in_turn_end_their_own_sessions_and_lose_no_message() {
+    let test = "nodes_that_restart_in_turn_end_their_own_sessions_and_lose_no_message";
+    let Some(engine) = NatsServer::start(test) else { return };
+    let mut nodes: Vec<_> = (1..=3).map(|host| node(host, 0, &engine)).collect();
+    wait_until_known(&nodes);
+    let balancer = Balancer {
+        addresses: nodes.iter().map(ServerProcess::addr).collect(),
+        ready: nodes.iter().map(|_| AtomicBool::new(true)).collect(),
+        turn: AtomicUsize::new(0),
+    };
+    let (stop, restarting) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut ended: Vec<(usize, Ended)> = Vec::new();
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..24)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut ended = Vec::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        if let Some(session) = exchange(&balancer, &stop) {
+                            ended.push((restarting.load(Ordering::Relaxed), session));
+                        }
+                    }
+                    ended
+                })
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(500));
+        for host in 1..=3 {
+            let number = host - 1;
+            restarting.store(host, Ordering::Relaxed);
+            // A balancer notices that it is not ready before it ends.
+            balancer.ready[number].store(false, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(200));
+            nodes[number].terminate();
+            let begun = Instant::now();
+            assert!(nodes[number].wait(Duration::from_secs(20)).is_some(), "n{host} does not end");
+            // Nothing of it waits for shutdown_timeout.
+            assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", nodes[number].log());
+            nodes[number] = node(host as u8, balancer.addresses[number].port(), &engine);
+            wait_until_known(&nodes);
+            balancer.ready[number].store(true, Ordering::Relaxed);
+        }
+        thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+        for client in clients {
+            ended.extend(client.join().expect("a client"));
+        }
+    });
+    let mut by_node: BTreeMap<usize, usize> = BTreeMap::new();
+    for (host, session) in &ended {
+        assert!(session.sid.starts_with(&format!("n{host}.")), "n{host} restarts: {session:?}");
+        assert!(matches!(session.status, None | Some(400)), "{session:?}");
+        // One message at most was answered while the session was closing.
+        assert!(session.echoed + 1 >= session.answered, "{session:?}");
+        *by_node.entry(*host).or_default() += 1;
+    }
+    println!("sessions that ended by the restart of their node: {by_node:?}");
+    assert_eq!(by_node.len(), 3, "each node had sessions");
+}

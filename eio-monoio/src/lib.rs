@@ -76,6 +76,7 @@
 //! max_payload))`, even if every client keeps its handler busy, reads nothing and leaves its largest message
 //! incomplete. With the defaults that is about 10 MiB for each such client. For a server that is open to the internet,
 //! lower the three options to the application's needs and set [`max_connections`](Config::max_connections).
+//! [`memory_budget`](Config::memory_budget) bounds what all clients together may hold.
 //!
 //! Pooled buffers and free memory return to the operating system one second after a burst, or after 4,096 connections and
 //! sessions of a worker have left, if the allocator is glibc's. Socket buffers of the kernel, and [`PerMessageDeflate`], need memory in addition. A test compares a server

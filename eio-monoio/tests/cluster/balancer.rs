@@ -31,7 +31,8 @@ struct Cluster {
     haproxy: Child,
     addr: SocketAddr,
     nodes: Vec<ServerProcess>,
-    /// The page of the `latency` example, for a browser.
+    /// As `addr`, but with the page of the `latency` example.
+    browsers: SocketAddr,
     _pages: ServerProcess,
     _directory: TempDir,
     _engine: NatsServer,
@@ -54,17 +55,25 @@ impl Cluster {
                     && get(node.addr(), "/readyz") == "ready"
             });
         }
-        let addr = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-        let addr = addr.expect("a free port");
+        let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let [addr, browsers] = free.map(|free| free.local_addr().expect("an address"));
         let directory = TempDir::new();
         let pages = ServerProcess::run(ServerProcess::command("latency"));
-        let config = directory.write("haproxy.cfg", config(addr, &nodes, pages.addr()));
+        let config = directory.write("haproxy.cfg", config(addr, &nodes, browsers, pages.addr()));
         let mut command = Command::new(HAPROXY);
         command.arg("-db").arg("-f").arg(config);
         let haproxy = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let haproxy = haproxy.expect("HAProxy starts");
         eventually("HAProxy listens", || TcpStream::connect(addr).is_ok());
-        Some(Self { haproxy, addr, nodes, _pages: pages, _directory: directory, _engine: engine })
+        Some(Self {
+            haproxy,
+            addr,
+            nodes,
+            browsers,
+            _pages: pages,
+            _directory: directory,
+            _engine: engine,
+        })
     }
 
     fn url(&self) -> String {
@@ -116,7 +125,12 @@ impl Drop for Cluster {
 }
 
 /// Round robin. Requests of sessions have a backend of their own only to be counted.
-fn config(addr: SocketAddr, nodes: &[ServerProcess], pages: SocketAddr) -> String {
+fn config(
+    addr: SocketAddr,
+    nodes: &[ServerProcess],
+    browsers: SocketAddr,
+    pages: SocketAddr,
+) -> String {
     let servers: String =
         (1..).zip(nodes).map(|(n, node)| format!("    server n{n} {}\n", node.addr())).collect();
     format!(
@@ -131,6 +145,10 @@ frontend clients
     maxconn 4000
     stats enable
     stats uri /haproxy
+    use_backend sessions if {{ url_param(sid) -m found }}
+    default_backend handshakes
+frontend browsers
+    bind {browsers}
     use_backend sessions if {{ url_param(sid) -m found }}
     use_backend handshakes if {{ path_beg /engine.io/ }}
     default_backend pages
@@ -190,7 +208,7 @@ fn chromium_upgrades_and_gets_every_echo_without_stickiness() {
     let Some(driver) = drivers().next() else { return };
     let Some(cluster) = Cluster::start(test, driver) else { return };
     let screenshots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots-cluster");
-    let page = format!("http://{}", cluster.addr);
+    let page = format!("http://{}", cluster.browsers);
     let script = browser.with_script("latency.mjs");
     run(&mut script.client_command(&page, &[&screenshots.to_string_lossy()]));
     // Of some dozens.

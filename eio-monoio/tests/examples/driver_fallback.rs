@@ -81,6 +81,10 @@ fn epoll_replaces_a_refused_io_uring() {
         eventually("the ready line", || server.log().contains("listening on"));
         let log = server.log();
         assert!(log.contains(" driver=epoll workers=2"), "{refused:?}: {log}");
+        eventually("the warning", || {
+            let log = server.log();
+            log.contains("WARN") && log.contains("io_uring refused") && log.contains("epoll=2")
+        });
         WebSocket::open(server.addr()).0.assert_alive();
         let mut polling = Polling::open(server.addr());
         polling.assert_alive();

@@ -7,7 +7,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 fmt() {
   local example
   cargo fmt --all --check
-  for example in eio-embassy/examples/*/ eio-monoio/examples/apps/; do (cd "$example" && cargo fmt --check); done
+  for example in eio-embassy/examples/*/Cargo.toml eio-monoio/examples/apps/Cargo.toml; do
+    cargo fmt --check --manifest-path "$example"
+  done
 }
 
 # No warning, in any target, without features and with all of them.
@@ -320,7 +322,7 @@ operations() {
 }
 
 # The jobs of CI for each commit.
-ALL=(fmt prose links clippy docs features test schedules tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_tls mcu_boards package examples apps)
+ALL=(fmt prose links clippy docs features test schedules tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_tls mcu_boards package examples apps operations)
 
 all() {
   local job
@@ -329,9 +331,6 @@ all() {
     "$job"
   done
 }
-
-# Last, because it builds the library with other features.
-ALL+=(operations)
 
 # The names of the jobs of `all` as JSON, for the matrix of .github/workflows/ci.yml.
 list() {

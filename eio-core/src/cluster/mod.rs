@@ -7,7 +7,7 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`members`] | [`Members`](members::Members): the state machine of membership, routes of sids, accounts of lost messages |
+//! | [`members`] | [`Members`]: the state machine of membership, routes of sids, accounts of lost messages |
 //! | [`hello`] | the message by which a node says that it is there |
 //! | [`bus`] | subjects and bodies of messages between nodes, and from other programs |
 //! | [`link`] | the handshake of a link with its proof of a key, and the preamble of a request |

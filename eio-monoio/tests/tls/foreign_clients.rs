@@ -17,7 +17,9 @@ fn client_gets_every_echo(client: &foreign::Program, scenarios: &[&str]) {
         let workers = if driver == Driver::IoUring { 3 } else { 1 };
         let identity = Identity::new();
         let authority = identity.directory.write("authority.pem", identity.pki.pem());
-        let config = default_config().driver(driver).workers(workers);
+        // The JavaScript client sends text with U+001E over WebSockets, too.
+        let config =
+            default_config().driver(driver).workers(workers).separator_over_websocket(true);
         let server = Server::new(Echo::<()>::new).config(config).tls(identity.tls());
         let running = server.bind("127.0.0.1:0").expect("the server starts");
         let url = format!("https://{}/engine.io/", running.local_addr());

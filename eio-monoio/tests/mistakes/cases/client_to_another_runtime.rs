@@ -1,6 +1,6 @@
 // A client belongs to its worker.
 //~ error
-//: has type `Client` which is not `Send`
+//: Client` which is not `Send`
 //~ explained by src/client/mod.rs
 //= Other threads use a [`RemoteClient`].
 

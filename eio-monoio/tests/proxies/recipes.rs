@@ -133,20 +133,15 @@ fn tag_of(sid: &str) -> String {
     sid.split('.').next().unwrap_or_default().to_owned()
 }
 
-/// The scenario is 100 sessions at a time, over polling, WebSocket and upgrades.
+/// The scenario is 100 sessions at a time, over polling, WebSocket and upgrades. A server that does not know the sid of a
+/// request answers 400, which ends the client's session and fails the scenario. A line of the server's log would prove
+/// less: a poll that crosses the end of its session is refused at the right server, too.
 #[test]
 fn balancers_that_route_by_tag_send_every_request_to_the_server_of_its_session() {
     let test = "balancers_that_route_by_tag_send_every_request_to_the_server_of_its_session";
     let Some(client) = foreign::javascript(test) else { return };
-    for_each_balancer(test, |balancer, servers| {
+    for_each_balancer(test, |balancer, _| {
         run(client.client_command(&balancer.url(), &["crowd", "upgrade"]));
-        for server in &*servers {
-            let log = server.log();
-            assert!(
-                !log.contains("there is no session with this sid"),
-                "a request at the wrong server:\n{log}"
-            );
-        }
         let opened = (0..9).map(|_| Polling::open(balancer.addr)).collect::<Vec<_>>();
         let tags: BTreeSet<_> = opened.iter().map(|session| tag_of(&session.sid)).collect();
         assert!(tags.len() > 1, "the handshakes of {tags:?}");

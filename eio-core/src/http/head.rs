@@ -139,18 +139,22 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
 }
 
 /// RFC 9112 section 9.3.
+#[inline]
 pub(super) fn keep_alive<'b>(
     headers: impl Iterator<Item = (&'b str, &'b [u8])>,
     minor_version: u8,
 ) -> bool {
-    let (mut close, mut keep) = (false, minor_version > 0);
+    let mut keep = minor_version > 0;
     for (name, value) in headers {
-        if eq_ignore_case(name.as_bytes(), b"connection") {
-            close |= has_token(value, "close");
+        // Few names have its length: most need no comparison.
+        if name.len() == 10 && eq_ignore_case(name.as_bytes(), b"connection") {
+            if has_token(value, "close") {
+                return false;
+            }
             keep = keep || has_token(value, "keep-alive");
         }
     }
-    keep && !close
+    keep
 }
 
 /// The framing that the headers announce, if any: RFC 9112 section 6.3, rules 3 to 6. Where these leave a choice, the

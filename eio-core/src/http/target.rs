@@ -6,6 +6,7 @@ use nom::bytes::complete::{tag, tag_no_case};
 
 use super::Error;
 use super::url::{after_authority, is_authority};
+use crate::bytes::find;
 
 /// The target of a request (RFC 9112 section 3.2). No part is percent-decoded.
 ///
@@ -45,7 +46,10 @@ impl<'b> Target<'b> {
                 .map(|(authority, rest)| (Some(authority), rest))
                 .ok_or(Error::BadTarget)?,
         };
-        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        // As bytes: for `str` it is a search for any character.
+        let at = find(b'?', rest.as_bytes()).unwrap_or(rest.len());
+        let (path, query) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        let query = query.get(1..).unwrap_or_default();
         // An absolute target may have no path: "an empty path component is equivalent to an absolute
         // path of "/"" (RFC 9110 section 4.2.3).
         let path = if path.is_empty() { "/" } else { path };

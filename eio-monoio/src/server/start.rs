@@ -24,6 +24,7 @@ use crate::server::signals::SignalWatch;
 #[cfg(feature = "tls")]
 use crate::server::tls::Identity;
 use crate::server::watch::Watch;
+use crate::web::files::Files;
 use crate::worker::budget::FlushOnDrop;
 use crate::worker::mailbox::Mailbox;
 use crate::worker::net::{self, Runtime};
@@ -40,12 +41,7 @@ where
         listen: impl FnOnce(&Config, usize) -> io::Result<Sockets>,
     ) -> Result<Running, ServeError> {
         self.config.check()?;
-        if let Some(files) = &self.files {
-            files.check().map_err(|problem| ConfigError::new("files", problem))?;
-            for (path, error) in files.missing() {
-                log::warn!(path = %path.display(), %error, "static files cannot be read; requests get 404");
-            }
-        }
+        self.files.as_ref().map(check_files).transpose()?;
         #[cfg(feature = "tls")]
         let identity = self.tls.map(Identity::new).transpose()?;
         let workers = self.config.workers.unwrap_or_else(available_cpus);
@@ -116,6 +112,15 @@ where
         }
         Ok(running.watched_by(Watch::start(&shared, &config)?))
     }
+}
+
+/// A path that is missing is reported now, and served when it exists.
+fn check_files(files: &Files) -> Result<(), ServeError> {
+    files.check().map_err(|problem| ConfigError::new("files", problem))?;
+    for (path, error) in files.missing() {
+        log::warn!(path = %path.display(), %error, "static files cannot be read; requests get 404");
+    }
+    Ok(())
 }
 
 /// Starts the thread of a worker. It sends a message when it accepts connections.

@@ -1,6 +1,7 @@
 //! [`decide`]: what a request asks for, and whether it is refused. It writes nothing; the loop of the connection acts.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use eio_core::http::{RequestHead, Target};
@@ -231,26 +232,13 @@ fn engine_io<T>(
         }
         // JSONP: no current client requests it, and scripts for other origins would be a vulnerability.
         _ if classified.jsonp.is_some() => reject(Reject::BadRequest, Cause::Jsonp),
-        #[cfg(feature = "nats")]
-        Intent::Handshake(_) if state.shared.cluster().is_some_and(|hub| hub.is_duplicate()) => {
-            unavailable(Cause::TagTaken, UNAVAILABLE)
-        }
-        Intent::Handshake(transport) if state.refuses_handshakes() => {
-            match away::successor(state, via, *transport) {
-                #[cfg(feature = "nats")]
-                away::Found::Node(away) => Action::Away(away),
-                _ => unavailable(Cause::ShuttingDown, UNAVAILABLE),
-            }
-        }
-        Intent::Handshake(_) if !state.admits_handshake_of(request.peer) => {
-            unavailable(Cause::AddressHandshakes, TOO_MANY_HANDSHAKES_OF_ADDRESS)
-        }
-        Intent::Handshake(_) if !state.admits_handshake() => {
-            unavailable(Cause::TooManyHandshakes, TOO_MANY_HANDSHAKES)
-        }
         Intent::Handshake(transport) => {
-            open(state, *transport, classified.base64, head, head_bytes)
-                .unwrap_or_else(bad_handshake)
+            match instead_of_handshake(state, request.peer, via, *transport) {
+                Some(Ok(action)) => action,
+                Some(Err((cause, answer))) => unavailable(cause, answer),
+                None => open(state, *transport, classified.base64, head, head_bytes)
+                    .unwrap_or_else(bad_handshake),
+            }
         }
         Intent::Poll(sid) => find(sid).map(polling).map_or_else(|other| other, Action::Poll),
         Intent::Push(sid) => find(sid).map(polling).map_or_else(|other| other, Action::Push),
@@ -263,6 +251,33 @@ fn engine_io<T>(
             (Err(other), _) => other,
         },
     }
+}
+
+/// What happens to a handshake that this server does not accept now: another node opens the session, or it is refused.
+fn instead_of_handshake<T>(
+    state: &Rc<ShardState<T>>,
+    peer: Option<SocketAddr>,
+    via: &Via,
+    transport: Transport,
+) -> Option<Result<Action<T>, (Cause, Answer<'static>)>> {
+    #[cfg(feature = "nats")]
+    if state.shared.cluster().is_some_and(|hub| hub.is_duplicate()) {
+        return Some(Err((Cause::TagTaken, UNAVAILABLE)));
+    }
+    if state.refuses_handshakes() {
+        return Some(match away::successor(state, via, transport) {
+            #[cfg(feature = "nats")]
+            away::Found::Node(away) => Ok(Action::Away(away)),
+            _ => Err((Cause::ShuttingDown, UNAVAILABLE)),
+        });
+    }
+    if !state.admits_handshake_of(peer) {
+        return Some(Err((Cause::AddressHandshakes, TOO_MANY_HANDSHAKES_OF_ADDRESS)));
+    }
+    if !state.admits_handshake() {
+        return Some(Err((Cause::TooManyHandshakes, TOO_MANY_HANDSHAKES)));
+    }
+    None
 }
 
 /// A handshake, whose opening handshake of a WebSocket is checked.

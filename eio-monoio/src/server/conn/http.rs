@@ -81,10 +81,6 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
                 };
                 handshake::open(&shard, conn, request).await
             }
-            Action::Upgrade { session, accept } => {
-                conn.rx.skip(len);
-                handshake::upgrade(&shard, conn, session, &accept)
-            }
             Action::Elsewhere(owner) => move_to_worker(&shard.state, *conn, owner),
             // Boxed: this future is large, and would add to the memory of every idle connection.
             #[cfg(feature = "nats")]
@@ -93,33 +89,13 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
                 let state = &shard.state;
                 Box::pin(relay::forward(state, conn, away, len, body, persistence)).await
             }
-            Action::RawWebSocket(accept) => {
-                conn.rx.skip(len);
-                handshake::switch_protocols(&mut conn, &accept);
-                if let Some(on_message) = shard.state.on_raw_websocket.clone() {
-                    raw_websocket::start(&shard.state, conn, accept.deflate, on_message);
-                }
-                Next::Gone
-            }
             // Boxed: this future is rare and large, and would add to the memory of every idle connection.
             Action::Application(head) => {
                 Box::pin(app_request::answer(&shard, conn, head, request.body, persistence)).await
             }
-            Action::Refused(answer) => {
+            action => {
                 conn.rx.skip(len);
-                conn.reply(answer, persistence);
-                Next::Continue(conn, persistence)
-            }
-            Action::Denied { refusal, head_only } => {
-                conn.rx.skip(len);
-                conn.reply_refusal(&refusal, head_only, persistence);
-                Next::Continue(conn, persistence)
-            }
-            Action::Ask(_) => unreachable!("was replaced above"),
-            Action::Preflight(requested) => {
-                conn.rx.skip(len);
-                conn.reply_preflight(requested.as_deref(), persistence);
-                Next::Continue(conn, persistence)
+                act_at_once(&shard, conn, action, persistence)
             }
         };
         let Next::Continue(returned, persistence) = next else { return };
@@ -142,6 +118,34 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
         conn.stream().count_step();
         poll_fn(|cx| conn.stream().poll_budget(cx)).await;
     }
+}
+
+/// The actions that wait for nothing.
+fn act_at_once<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    mut conn: Box<Conn<H::Session>>,
+    action: Action<H::Session>,
+    persistence: Persistence,
+) -> Next<H::Session> {
+    match action {
+        Action::Upgrade { session, accept } => {
+            return handshake::upgrade(shard, conn, session, &accept);
+        }
+        Action::RawWebSocket(accept) => {
+            handshake::switch_protocols(&mut conn, &accept);
+            if let Some(on_message) = shard.state.on_raw_websocket.clone() {
+                raw_websocket::start(&shard.state, conn, accept.deflate, on_message);
+            }
+            return Next::Gone;
+        }
+        Action::Refused(answer) => conn.reply(answer, persistence),
+        Action::Denied { refusal, head_only } => {
+            conn.reply_refusal(&refusal, head_only, persistence);
+        }
+        Action::Preflight(requested) => conn.reply_preflight(requested.as_deref(), persistence),
+        _ => unreachable!("`serve` awaits these, and replaces `Ask` before"),
+    }
+    Next::Continue(conn, persistence)
 }
 
 /// Passes a connection, and the request that it has received, to another worker.

@@ -10,7 +10,7 @@ use eio_core::buffer::{Overflow, Sink};
 /// | a received message | [`MAX_MESSAGE`](Self::MAX_MESSAGE) bytes with its type; a larger one is refused with close code 1009 |
 /// | a sent message | none: a message larger than [`MAX_FRAME`](Self::MAX_FRAME) is sent in several frames |
 /// | the request (path, query, headers) | `TX` bytes |
-/// | the head of the response | `RX` bytes, with any number of fields: 1024 are enough behind a content delivery network |
+/// | the head of the response | `RX` bytes, with any number of fields: 1024 bytes are enough for responses of a content delivery network |
 ///
 /// `RX` below 512 or `TX` below 384 does not compile.
 ///

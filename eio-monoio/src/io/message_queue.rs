@@ -8,7 +8,7 @@ use crate::message::OwnedMessage;
 /// A first-in first-out queue of messages without an allocation for each: records of a five-byte head (kind, length)
 /// and the data, in one vector.
 ///
-/// The vector is behind a box, because each session has two queues and most sessions never use them.
+/// The vector is in a box, because each session has two queues and most sessions never use them.
 #[derive(Debug, Default)]
 pub(crate) struct MessageQueue(Option<Box<Records>>);
 

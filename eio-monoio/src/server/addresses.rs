@@ -43,8 +43,8 @@ const PARTS: usize = 16;
 /// Connections and handshakes of each address. All workers share it.
 ///
 /// Its size is fixed: an address without room takes the entry of one that has no connection and the fewest handshakes in
-/// this second, and is not limited if there is none. A limit is therefore missed under a flood of addresses, and never
-/// applied to an address that has not reached it.
+/// this second, and is not limited if there is none. Under a flood of addresses, some may thus exceed
+/// a limit; no limit applies to an address that has not reached it.
 pub(crate) struct AddressTable {
     parts: [Mutex<Box<[[Entry; WAYS]]>>; PARTS],
     hasher: RandomState,

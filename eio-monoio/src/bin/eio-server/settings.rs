@@ -44,7 +44,7 @@ impl Default for Settings {
             log_level: Level::INFO,
             log_format: Format::Text,
             tls: TlsFiles::default(),
-            // A process of its own handles signals, and behind a balancer it drains.
+            // A separate process handles signals, and drains its sessions if a balancer is in front of it.
             config: Config::new().handle_signals(true).drain_on_signal(true),
             path: "/engine.io/".into(),
             cookie: None,

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 /// A messaging system that connects the nodes of a cluster.
 ///
-/// At most once is enough: the nodes count what is lost. Within one subject, the messages of one sender must arrive in the
+/// At most once is enough: the nodes count lost messages. Within one subject, the messages of one sender must arrive in the
 /// order in which it published them, and a sender must not receive its own.
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// The addresses of its servers. The local address of the route to the first one is where the other nodes open

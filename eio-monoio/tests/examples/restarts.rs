@@ -1,68 +1,20 @@
 //! Signals, and restarts during which clients open sessions without a pause: none is refused or reset.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use super::socket_activation::activated;
 use crate::support::configs::has_io_uring;
-use crate::support::connection::Connection;
-use crate::support::polling::{Polling, sid_of};
+use crate::support::polling::Polling;
 use crate::support::process::{ServerProcess, example_path, signal};
-use crate::support::request::{POLLING, Request};
+use crate::support::restarts::{end, open_sessions_during, wait_for_sessions};
 use crate::support::wait::{TIMEOUT, eventually};
 use crate::support::websocket::WebSocket;
 
 fn drivers() -> impl Iterator<Item = &'static str> {
     ["io-uring", "epoll"].into_iter().filter(|driver| *driver == "epoll" || has_io_uring())
-}
-
-/// Opens sessions by four clients while `restart` runs. A client that is refused or reset panics.
-fn open_sessions_during(addr: SocketAddr, restart: impl FnOnce(&AtomicUsize)) {
-    let (opened, done) = (AtomicUsize::new(0), AtomicBool::new(false));
-    thread::scope(|scope| {
-        for client in 0..4 {
-            let (opened, done) = (&opened, &done);
-            scope.spawn(move || {
-                for n in client.. {
-                    if done.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    if n % 2 == 0 {
-                        let response = Connection::open(addr).request(&Request::get(POLLING));
-                        assert_eq!(response.status, 200, "{response:?}");
-                        sid_of(response.text());
-                    } else {
-                        WebSocket::open(addr);
-                    }
-                    opened.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        // Also if `restart` panics: the clients end.
-        struct Done<'a>(&'a AtomicBool);
-        impl Drop for Done<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
-        let _done = Done(&done);
-        restart(&opened);
-    });
-}
-
-/// Waits until the clients have opened `more` sessions.
-fn wait_for_sessions(opened: &AtomicUsize, more: usize) {
-    let target = opened.load(Ordering::Relaxed) + more;
-    eventually("sessions", || opened.load(Ordering::Relaxed) >= target);
-}
-
-fn end(mut server: ServerProcess) {
-    server.terminate();
-    let status = server.wait(TIMEOUT).expect("SIGTERM ends the server");
-    assert!(status.success(), "{status}");
 }
 
 #[test]

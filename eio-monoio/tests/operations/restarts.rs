@@ -1,19 +1,16 @@
 //! Restarts of `eio-server` during which clients open sessions without a pause: none is refused or reset. A service
 //! manager holds the socket, or the processes share the port.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::support::configs::drivers;
-use crate::support::connection::Connection;
-use crate::support::polling::sid_of;
 use crate::support::process::ServerProcess;
-use crate::support::request::{POLLING, Request};
+use crate::support::restarts::{end, open_sessions_during, wait_for_sessions};
 use crate::support::skip::skip;
-use crate::support::wait::{TIMEOUT, eventually};
+use crate::support::wait::eventually;
 use crate::support::websocket::WebSocket;
 
 /// The restarts of each kind.
@@ -21,51 +18,6 @@ const RESTARTS: usize = 4;
 
 /// A drain as in production, and shorter.
 const DRAIN: [&str; 4] = ["--drain-time", "300ms", "--drain-wait", "100ms"];
-
-/// Four clients that open sessions until they are dropped. One that is refused or reset panics.
-fn open_sessions_during(addr: SocketAddr, restart: impl FnOnce(&AtomicUsize)) {
-    let (opened, done) = (AtomicUsize::new(0), AtomicBool::new(false));
-    thread::scope(|scope| {
-        for client in 0..4 {
-            let (opened, done) = (&opened, &done);
-            scope.spawn(move || {
-                for n in client.. {
-                    if done.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    if n % 2 == 0 {
-                        let response = Connection::open(addr).request(&Request::get(POLLING));
-                        assert_eq!(response.status, 200, "{response:?}");
-                        sid_of(response.text());
-                    } else {
-                        WebSocket::open(addr);
-                    }
-                    opened.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        // Also if `restart` panics: the clients end.
-        struct Done<'a>(&'a AtomicBool);
-        impl Drop for Done<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
-        let _done = Done(&done);
-        restart(&opened);
-    });
-}
-
-fn wait_for_sessions(opened: &AtomicUsize, more: usize) {
-    let target = opened.load(Ordering::Relaxed) + more;
-    eventually("sessions", || opened.load(Ordering::Relaxed) >= target);
-}
-
-fn end(mut server: ServerProcess) {
-    server.terminate();
-    let status = server.wait(TIMEOUT).expect("SIGTERM ends the server");
-    assert!(status.success(), "{status}: {}", server.log());
-}
 
 /// The server as systemd starts it: with the socket as descriptor 3, and the process id that it is for.
 fn activated(socket: &TcpListener, driver: &str) -> ServerProcess {

@@ -20,6 +20,7 @@ pub(crate) mod proxy;
 pub(crate) mod refusals;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod restarts;
 pub(crate) mod scripted;
 pub(crate) mod skip;
 pub(crate) mod temp_dir;

@@ -9,9 +9,9 @@ import time
 from helpers import CORTEX_M0, EXAMPLES, Failure, Process, build, compiler, free_port, need, passed, serve
 from relay import Relay
 
-SERVERS = ("ours", "npm", "python")
+SERVERS = ("ours", "npm", "python", "aiohttp")
 # The status with which each refuses an unknown session over a WebSocket.
-REFUSES_WITH = {"ours": 400, "npm": 400, "python": 403}
+REFUSES_WITH = {"ours": 400, "npm": 400, "python": 403, "aiohttp": 400}
 # The most stack of a scenario in bytes. It depends on the compiler, which is printed with it.
 STACK_MAX = int(os.environ.get("STACK_MAX", 8_704))
 
@@ -176,9 +176,12 @@ def scenarios(machine, kind, wanted):
         machine.with_server(kind, name, "echo", 1000, ping_interval_ms=500)
     for transport in ("polling", "upgrade", "any"):
         if wanted(f"{kind} {transport}"):
-            name = f"{transport}: 1000 messages there and back"
-            machine.with_server(kind, name, transport, 1000, ping_interval_ms=500, firmware="polling")
-    if wanted(f"{kind} toobig"):
+            # On aiohttp, python-engineio reads one TCP segment of a POST, and answers 200. These messages fit.
+            count = 16 if (kind, transport) == ("aiohttp", "polling") else 1000
+            name = f"{transport}: {count} messages there and back"
+            machine.with_server(kind, name, transport, count, ping_interval_ms=500, firmware="polling")
+    # aiohttp itself refuses a message of exactly its limit, which this scenario sends.
+    if kind != "aiohttp" and wanted(f"{kind} toobig"):
         machine.with_server(kind, "toobig: beyond the limit of either end", "toobig", 2000, max_payload=2_000)
     if wanted(f"{kind} refused"):
         machine.with_server(kind, "refused: reports the status", "refused", REFUSES_WITH[kind])

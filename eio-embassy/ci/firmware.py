@@ -204,7 +204,8 @@ def peer(arguments):
 
 
 def qemu(arguments):
-    """Boots firmware on an emulated Cortex-M, which talks to our echo server, to engine.io from npm and to python-engineio."""
+    """Boots firmware on an emulated Cortex-M, which talks to our echo server, to engine.io from npm and to python-engineio
+    on ASGI and aiohttp."""
     emulator.run(arguments.scenario, arguments.soak)
 
 

@@ -63,12 +63,23 @@ fn a_killed_node_is_lost_at_once_and_nobody_elses_sessions_end() {
     assert!(matches!(response.status, 400 | 503), "{response:?}");
     socket.conn.expect_closed();
     assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
-    eventually("the node is lost", || nodes[0].state_of("n3") == Some("lost"));
+    for node in &nodes {
+        eventually("the node is lost", || node.state_of("n3") == Some("lost"));
+    }
     assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
-    let asked = Instant::now();
-    let mut conn = Connection::open(nodes[0].addr());
-    conn.request(&Request::get(&target(&polling.sid))).assert(400, UNKNOWN_SID);
-    assert!(asked.elapsed() < Duration::from_millis(50 * 4), "{:?}", asked.elapsed());
+    println!("{:?} after the kill its clients know and the node is lost", killed.elapsed());
+    let mut times: Vec<_> = (0..20)
+        .map(|n| {
+            let asked = Instant::now();
+            let mut conn = Connection::open(nodes[n % 2].addr());
+            conn.request(&Request::get(&target(&polling.sid))).assert(400, UNKNOWN_SID);
+            asked.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    println!("a later request takes {:?}, and {:?} at most", times[10], times[19]);
+    // One may wait for the processor of a busy host.
+    assert!(times[10] < Duration::from_millis(50), "{times:?}");
     own.assert_alive();
     own_socket.assert_alive();
 

@@ -14,3 +14,4 @@ mod load;
 mod messages;
 mod nats_server;
 mod nodes;
+mod recordings;

@@ -86,8 +86,7 @@ impl Recorder {
         while let Ok(n @ 1..) = from.read(&mut buffer) {
             self.with(|state| {
                 let recording = &mut state.recordings[number];
-                let side =
-                    if dialled { &mut recording.dialled } else { &mut recording.accepted };
+                let side = if dialled { &mut recording.dialled } else { &mut recording.accepted };
                 side.extend_from_slice(&buffer[..n]);
             });
             if to.as_mut().is_some_and(|to| to.write_all(&buffer[..n]).is_err()) {

@@ -44,7 +44,7 @@ struct Options {
     link_address: Option<SocketAddr>,
     #[arg(long, default_value_t = 1_000)]
     heartbeat_ms: u64,
-    #[arg(long, default_value_t = 5_000)]
+    #[arg(long, default_value_t = 4_500)]
     node_timeout_ms: u64,
     /// Threads, each with its share of the sessions [default: the machine's cores]
     #[arg(long)]

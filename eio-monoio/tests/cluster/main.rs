@@ -6,6 +6,7 @@ mod support;
 mod balancer;
 mod cuts;
 mod engine;
+mod exchanges;
 mod failures;
 mod forwarding;
 #[cfg(feature = "tls")]
@@ -14,4 +15,6 @@ mod load;
 mod messages;
 mod nats_server;
 mod nodes;
+mod processes;
+mod recipes;
 mod recordings;

@@ -34,7 +34,7 @@ struct Recorder {
 #[derive(Default)]
 struct State {
     target: Option<SocketAddr>,
-    recordings: Vec<Recording>,
+    recordings: Vec<Arc<Mutex<Recording>>>,
     streams: Vec<TcpStream>,
     /// What each dialling node receives in place of the bytes of `target`.
     replay: Option<Vec<u8>>,
@@ -59,16 +59,15 @@ impl Recorder {
     }
 
     fn serve(&self, client: TcpStream) {
-        let number = self.with(|state| {
-            state.recordings.push(Recording::default());
+        let recording = Arc::<Mutex<Recording>>::default();
+        self.with(|state| {
+            state.recordings.push(recording.clone());
             state.streams.extend(client.try_clone());
-            state.recordings.len() - 1
         });
         let copy = client.try_clone().expect("a copy");
         if let Some(bytes) = self.with(|state| state.replay.clone()) {
-            let recorder = self.clone();
             _ = (&client).write_all(&bytes);
-            thread::spawn(move || recorder.copy(number, true, copy, None));
+            thread::spawn(move || record(&recording, true, copy, None));
             return;
         }
         let target = self.with(|state| state.target);
@@ -76,27 +75,9 @@ impl Recorder {
             return;
         };
         let (from, to) = (server.try_clone().expect("a copy"), server);
-        let (recorder, other) = (self.clone(), self.clone());
-        thread::spawn(move || recorder.copy(number, true, copy, Some(to)));
-        thread::spawn(move || other.copy(number, false, from, Some(client)));
-    }
-
-    fn copy(&self, number: usize, dialled: bool, mut from: TcpStream, mut to: Option<TcpStream>) {
-        let mut buffer = [0; 4096];
-        while let Ok(n @ 1..) = from.read(&mut buffer) {
-            self.with(|state| {
-                let recording = &mut state.recordings[number];
-                let side = if dialled { &mut recording.dialled } else { &mut recording.accepted };
-                side.extend_from_slice(&buffer[..n]);
-            });
-            if to.as_mut().is_some_and(|to| to.write_all(&buffer[..n]).is_err()) {
-                break;
-            }
-        }
-        from.shutdown(Shutdown::Both).ok();
-        if let Some(to) = to {
-            to.shutdown(Shutdown::Both).ok();
-        }
+        let other = recording.clone();
+        thread::spawn(move || record(&recording, true, copy, Some(to)));
+        thread::spawn(move || record(&other, false, from, Some(client)));
     }
 
     /// Ends all links. The next ones receive `replay`, if there is one.
@@ -114,8 +95,38 @@ impl Recorder {
         let has = |recording: &Recording| {
             recording.dialled.windows(text.len()).any(|part| part == text.as_bytes())
         };
-        let found = self.with(|state| state.recordings.iter().find(|of| has(of)).cloned());
-        found.expect("a link with the request")
+        self.recordings().into_iter().find(has).expect("a link with the request")
+    }
+
+    fn recordings(&self) -> Vec<Recording> {
+        let copies = |state: &mut State| {
+            let recordings = state.recordings.iter();
+            recordings.map(|of| of.lock().expect("no panic").clone()).collect()
+        };
+        self.with(copies)
+    }
+}
+
+/// Copies bytes in one direction, and notes them.
+fn record(
+    recording: &Mutex<Recording>,
+    dialled: bool,
+    mut from: TcpStream,
+    mut to: Option<TcpStream>,
+) {
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
+        let mut recording = recording.lock().expect("no panic");
+        let side = if dialled { &mut recording.dialled } else { &mut recording.accepted };
+        side.extend_from_slice(&buffer[..n]);
+        drop(recording);
+        if to.as_mut().is_some_and(|to| to.write_all(&buffer[..n]).is_err()) {
+            break;
+        }
+    }
+    from.shutdown(Shutdown::Both).ok();
+    if let Some(to) = to {
+        to.shutdown(Shutdown::Both).ok();
     }
 }
 
@@ -198,9 +209,8 @@ fn a_replayed_challenge_receives_no_request() {
         recorder.cut(Some(accepted.to_vec()));
         let post = Request::post(&target(&polling.sid), "4secret");
         assert_eq!(Connection::open(nodes[1].addr()).request(&post).status, 503);
-        let lengths = || -> Vec<_> {
-            recorder.with(|state| state.recordings.iter().map(|of| of.dialled.len()).collect())
-        };
+        let lengths =
+            || -> Vec<_> { recorder.recordings().iter().map(|of| of.dialled.len()).collect() };
         eventually("a greeting", || lengths().contains(&GREETING_LEN));
         assert!(lengths().iter().all(|len| *len <= GREETING_LEN), "{:?}", lengths());
     }

@@ -9,6 +9,7 @@ mod engine;
 mod exchanges;
 mod failures;
 mod forwarding;
+mod leaving;
 #[cfg(feature = "tls")]
 mod link_tls;
 mod load;

@@ -18,9 +18,11 @@ pub(crate) const HEARTBEAT: [&str; 4] = ["--ping-interval-ms", "2000", "--ping-t
 
 const INTERVAL: Duration = Duration::from_millis(2000);
 
+type Exchange = fn(SocketAddr);
+
 /// All of them at the same time.
 pub(crate) fn all(addr: SocketAddr) {
-    let cases: [(&str, fn(SocketAddr)); 12] = [
+    let cases: [(&str, Exchange); 12] = [
         ("handshakes", handshakes),
         ("refused handshakes", refused_handshakes),
         ("polled messages", polled_messages),

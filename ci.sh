@@ -105,6 +105,8 @@ deploy() {
     skip "${missing[*]} cannot be installed"
   promtool check rules deploy/prometheus/alerts.yml
   promtool test rules deploy/prometheus/alerts_test.yml
+  promtool check rules deploy/prometheus/alerts_cluster.yml
+  promtool test rules deploy/prometheus/alerts_cluster_test.yml
   promtool check config deploy/prometheus/prometheus.yml
   (
     ulimit -n "$(ulimit -Hn)"

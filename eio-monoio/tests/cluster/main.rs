@@ -4,6 +4,8 @@
 mod support;
 
 mod balancer;
+#[cfg(feature = "tls")]
+mod credentials;
 mod cuts;
 mod engine;
 mod failures;

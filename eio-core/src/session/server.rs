@@ -143,7 +143,8 @@ pub struct ServerSession {
     heartbeat: Heartbeat,
     socket: ServerSocket,
     /// When a graceful close gives up on messages that are still queued.
-    closing: Option<Instant>,
+    /// [`NOT_CLOSING`] before.
+    closing_by: Instant,
     upgrade_timeout_ms: u32,
     close_timeout_ms: u32,
     transport: Transport,
@@ -153,6 +154,9 @@ pub struct ServerSession {
     events: Events,
     last_seen: ShortInstant,
 }
+
+/// A time that never comes, in less memory than an option.
+const NOT_CLOSING: Instant = Instant::from_millis(u64::MAX);
 
 /// Creation and getters.
 impl ServerSession {
@@ -166,7 +170,7 @@ impl ServerSession {
         Self {
             heartbeat: Heartbeat::new(timing.ping_interval_ms, timing.ping_timeout_ms, now),
             socket,
-            closing: None,
+            closing_by: NOT_CLOSING,
             upgrade_timeout_ms: timing.upgrade_timeout_ms,
             close_timeout_ms: timing.close_timeout_ms,
             transport,
@@ -203,7 +207,7 @@ impl ServerSession {
 
     /// Whether [`close`](Self::close) was called and the session has not ended yet.
     pub const fn is_closing(&self) -> bool {
-        self.closing.is_some()
+        self.closing_by.as_millis() != NOT_CLOSING.as_millis()
     }
 
     /// Why the session ended; `None` while it has not.
@@ -302,7 +306,7 @@ impl ServerSession {
             Lane::Post => {
                 if core::mem::replace(&mut self.post, false) {
                     // The server closes the session already, and the client need not finish its request.
-                    let closing = self.closing.is_some();
+                    let closing = self.is_closing();
                     let reason = if closing {
                         CloseReason::ServerDisconnect
                     } else {
@@ -354,7 +358,7 @@ impl ServerSession {
         match packet {
             // docs/protocol.md 2.5.3: only a pong counts, on either lane.
             Packet::Pong(_) => self.heartbeat.handle_pong(now),
-            Packet::Message(message) if self.closing.is_none() => return Ok(Some(message)),
+            Packet::Message(message) if !self.is_closing() => return Ok(Some(message)),
             Packet::Message(_) => {}
             // docs/protocol.md 2.3.8, 2.6.2: the session ends at once.
             Packet::Close => self.end(CloseReason::ClientDisconnect),
@@ -390,7 +394,7 @@ impl ServerSession {
         if self.ended().is_some() {
             return;
         }
-        if self.closing.is_some_and(|at| now >= at) {
+        if now >= self.closing_by {
             return self.end(CloseReason::ServerDisconnect);
         }
         // docs/protocol.md 2.7.7: the WebSocket closes, polling continues.
@@ -416,8 +420,8 @@ impl ServerSession {
     /// Closes gracefully: queued messages go first, then a close packet, on the transport that is current at that
     /// time. The session ends with the close packet, at the latest `close_timeout_ms` from `now`.
     pub fn close(&mut self, now: Instant) {
-        if self.ended().is_none() && self.closing.is_none() {
-            self.closing = Some(now.after(self.close_timeout_ms));
+        if self.ended().is_none() && !self.is_closing() {
+            self.closing_by = now.after(self.close_timeout_ms);
         }
     }
 
@@ -457,8 +461,8 @@ impl ServerSession {
         if self.ended().is_some() {
             return None;
         }
-        let others = [self.socket.deadline(), self.closing];
-        others.into_iter().flatten().chain([self.heartbeat.deadline()]).min()
+        let due = self.heartbeat.deadline().min(self.closing_by);
+        Some(self.socket.deadline().map_or(due, |until| until.min(due)))
     }
 }
 
@@ -495,7 +499,7 @@ impl ServerSession {
         if !self.events.end(reason) {
             return;
         }
-        self.closing = None;
+        self.closing_by = NOT_CLOSING;
         self.socket = match self.socket {
             ServerSocket::Detached => ServerSocket::Detached,
             // Only a peer that is reachable and broke no rule gets a close packet. Others learn of the end from the

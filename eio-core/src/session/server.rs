@@ -14,6 +14,11 @@
 //! | state | input | next state | effect |
 //! |---|---|---|---|
 //! | Alive | [`close`](ServerSession::close) | Closing | deadline `close_timeout_ms` from now |
+//! | Alive | [`drain`](ServerSession::drain) | Draining | deadline `close_timeout_ms` from now |
+//! | Draining | [`close`](ServerSession::close) | Closing | same deadline |
+//! | Draining | message on a lane that carries | Draining | the message is returned |
+//! | Draining | POST attached when a GET is polled | Draining | no close packet yet: the POST is handled first |
+//! | Draining | any other input of Closing | as Closing | |
 //! | Alive | message on a lane that carries | Alive | the message is returned |
 //! | Closing | message on a lane that carries | Closing | the message is dropped |
 //! | Closing | no message queued when the current transport is polled | Ended (`ServerDisconnect`) | close packet |
@@ -62,7 +67,7 @@
 //! | polling, handshake not answered | Empty | open packet | Complete |
 //! | polling, ping due | Empty, Started | ping | Started |
 //! | polling, message queued | Empty, Started | message | Started |
-//! | polling, Closing | Empty, Started | close packet, and the session ends | Complete |
+//! | polling, Closing, or Draining without a POST | Empty, Started | close packet, and the session ends | Complete |
 //! | polling, WebSocket in state Probed | Empty | noop | Complete |
 //! | polling | Started | none | Complete |
 //! | polling | Empty | none: the GET is held | Empty |
@@ -145,6 +150,8 @@ pub struct ServerSession {
     /// When a graceful close gives up on messages that are still queued.
     /// [`NOT_CLOSING`] before.
     closing_by: Instant,
+    /// Messages are received until the end of a graceful close.
+    draining: bool,
     upgrade_timeout_ms: u32,
     close_timeout_ms: u32,
     transport: Transport,
@@ -171,6 +178,7 @@ impl ServerSession {
             heartbeat: Heartbeat::new(timing.ping_interval_ms, timing.ping_timeout_ms, now),
             socket,
             closing_by: NOT_CLOSING,
+            draining: false,
             upgrade_timeout_ms: timing.upgrade_timeout_ms,
             close_timeout_ms: timing.close_timeout_ms,
             transport,
@@ -208,6 +216,11 @@ impl ServerSession {
     /// Whether [`close`](Self::close) was called and the session has not ended yet.
     pub const fn is_closing(&self) -> bool {
         self.closing_by.as_millis() != NOT_CLOSING.as_millis()
+    }
+
+    /// Whether [`drain`](Self::drain) closes or has closed the session, and not the application.
+    pub const fn is_draining(&self) -> bool {
+        self.draining
     }
 
     /// Why the session ended; `None` while it has not.
@@ -328,7 +341,8 @@ impl ServerSession {
         }
     }
 
-    /// A packet arrived on `lane`. A message is returned for the application, unless the session is closing.
+    /// A packet arrived on `lane`. A message is returned for the application, unless the
+    /// application closes the session.
     ///
     /// # Errors
     /// - [`Violation::WrongDirection`]: the session ends.
@@ -358,7 +372,9 @@ impl ServerSession {
         match packet {
             // docs/protocol.md 2.5.3: only a pong counts, on either lane.
             Packet::Pong(_) => self.heartbeat.handle_pong(now),
-            Packet::Message(message) if !self.is_closing() => return Ok(Some(message)),
+            Packet::Message(message) if !self.is_closing() || self.draining => {
+                return Ok(Some(message));
+            }
             Packet::Message(_) => {}
             // docs/protocol.md 2.3.8, 2.6.2: the session ends at once.
             Packet::Close => self.end(CloseReason::ClientDisconnect),
@@ -420,7 +436,19 @@ impl ServerSession {
     /// Closes gracefully: queued messages go first, then a close packet, on the transport that is current at that
     /// time. The session ends with the close packet, at the latest `close_timeout_ms` from `now`.
     pub fn close(&mut self, now: Instant) {
+        if self.ended().is_none() {
+            self.draining = false;
+            if !self.is_closing() {
+                self.closing_by = now.after(self.close_timeout_ms);
+            }
+        }
+    }
+
+    /// As [`close`](Self::close), because the server ends: messages of the client are received until the session ends,
+    /// and a POST that has begun is handled before. Has no effect on a session that the application closes.
+    pub fn drain(&mut self, now: Instant) {
         if self.ended().is_none() && !self.is_closing() {
+            self.draining = true;
             self.closing_by = now.after(self.close_timeout_ms);
         }
     }

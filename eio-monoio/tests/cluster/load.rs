@@ -254,8 +254,9 @@ fn nodes_that_restart_in_turn_end_their_own_sessions_and_lose_no_message() {
     let mut by_node: BTreeMap<usize, usize> = BTreeMap::new();
     for (host, session) in &ended {
         assert!(session.sid.starts_with(&format!("n{host}.")), "n{host} restarts: {session:?}");
-        assert!(matches!(session.status, None | Some(400)), "{session:?}");
-        // One message at most was answered while the session was closing.
+        // A request that was on its way to the node when it ended is answered 503.
+        assert!(matches!(session.status, None | Some(400 | 503)), "{session:?}");
+        // A session that closes receives, and sends no more.
         assert!(session.echoed + 1 >= session.answered, "{session:?}");
         *by_node.entry(*host).or_default() += 1;
     }

@@ -8,6 +8,7 @@ mod cuts;
 mod engine;
 mod failures;
 mod forwarding;
+mod leaving;
 #[cfg(feature = "tls")]
 mod link_tls;
 mod load;

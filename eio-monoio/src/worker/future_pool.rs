@@ -12,6 +12,10 @@ use std::task::{Context, Poll, ready};
 
 /// Idle futures for one kind of job, `I` to `O`.
 pub(crate) struct FuturePool<I, O> {
+    #[expect(
+        clippy::vec_box,
+        reason = "a job in progress is one pointer, and begins without an allocation"
+    )]
     idle: RefCell<Vec<Box<ReusableFuture<I, O>>>>,
     max_idle: usize,
 }

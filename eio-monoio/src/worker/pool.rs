@@ -35,6 +35,7 @@ pub(crate) struct Pool {
     receive: RefCell<[Vec<Vec<u8>>; CLASSES]>,
     send: RefCell<SendBuffers>,
     /// Inputs of WebSockets, without memory for received bytes.
+    #[expect(clippy::vec_box, reason = "a connection owns one pointer")]
     inputs: RefCell<Vec<Box<FrameInput>>>,
     /// Bytes of buffers that were freed, because the pool was full or they were too large.
     freed: Cell<usize>,

@@ -105,6 +105,8 @@ deploy() {
     skip "${missing[*]} cannot be installed"
   promtool check rules deploy/prometheus/alerts.yml
   promtool test rules deploy/prometheus/alerts_test.yml
+  promtool check rules deploy/prometheus/alerts_cluster.yml
+  promtool test rules deploy/prometheus/alerts_cluster_test.yml
   promtool check config deploy/prometheus/prometheus.yml
   (
     ulimit -n "$(ulimit -Hn)"
@@ -115,8 +117,8 @@ deploy() {
   deploy/check/container.py
 }
 
-# Three nodes of a cluster with a real NATS server: messages, forwarded requests, nodes and engines that fail. Two
-# minutes with the build.
+# Three nodes of a cluster with a real NATS server: messages, forwarded requests, nodes and engines that fail; clients of
+# others behind balancers. The tests take a minute and a half, and the build another.
 cluster() {
   command -v nats-server >/dev/null ||
     { apt-get update -q && apt-get install -q -y --no-install-recommends nats-server; } >&2 ||

@@ -4,8 +4,11 @@
 mod support;
 
 mod balancer;
+#[cfg(feature = "tls")]
+mod credentials;
 mod cuts;
 mod engine;
+mod exchanges;
 mod failures;
 mod forwarding;
 mod leaving;
@@ -15,3 +18,6 @@ mod load;
 mod messages;
 mod nats_server;
 mod nodes;
+mod processes;
+mod recipes;
+mod recordings;

@@ -147,15 +147,25 @@ impl Socket {
             };
             if let Ok(n) = usize::try_from(n) {
                 self.count_step();
+                self.shared.drained.set(n < into.len());
                 return Ok(Some(n));
             }
             let error = io::Error::last_os_error();
             match error.kind() {
-                io::ErrorKind::WouldBlock => return Ok(None),
+                io::ErrorKind::WouldBlock => {
+                    self.shared.drained.set(true);
+                    return Ok(None);
+                }
                 io::ErrorKind::Interrupted => {}
                 _ => return Err(error),
             }
         }
+    }
+
+    /// Whether the last receive found less than it had room for: the next one would block, unless bytes have arrived since
+    /// then, and then [`poll_readable`](Self::poll_readable) is ready at once.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.shared.drained.get()
     }
 
     /// Counts a step besides a receive: one receive may bring many requests.

@@ -366,6 +366,26 @@ mod tests {
     }
 
     #[test]
+    fn scanned_head_is_parsed_alike() {
+        for lines in
+            ["", "A: b\r\nC:d\r\n", "A : b\r\n", "A: b\x7f\r\n", " A: b\r\n", "Host: b\r\n"]
+        {
+            let head = with(lines);
+            let scanned = super::super::HeadScanner::new().poll(head.as_bytes(), 1000);
+            assert_eq!(scanned, Ok(Some(head.len())));
+            let (mut slots, mut uninit) = ([EMPTY; 3], [const { MaybeUninit::uninit() }; 3]);
+            let text = |head: RequestHead<'_, '_>| std::format!("{head:?}");
+            let parsed = RequestHead::parse(head.as_bytes(), &mut slots).map(text);
+            let scanned = RequestHead::parse_scanned(head.as_bytes(), &mut uninit).map(text);
+            assert_eq!(parsed, scanned, "{lines:?}");
+        }
+        let many = with(&"A: b\r\n".repeat(3));
+        let mut few = [MaybeUninit::uninit(); 3];
+        let parsed = RequestHead::parse_scanned(many.as_bytes(), &mut few);
+        assert_eq!(parsed.err(), Some(Error::TooManyHeaders));
+    }
+
+    #[test]
     fn invalid_header_lines_are_rejected() {
         for (line, error) in [
             ("A : b", Error::SpaceBeforeColon),

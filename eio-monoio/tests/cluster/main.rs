@@ -4,10 +4,13 @@
 mod support;
 
 mod balancer;
+#[cfg(feature = "tls")]
+mod credentials;
 mod cuts;
 mod engine;
 mod failures;
 mod forwarding;
+mod leaving;
 #[cfg(feature = "tls")]
 mod link_tls;
 mod load;

@@ -38,13 +38,15 @@ use crate::web::persistence::Persistence;
 pub(crate) struct Away {
     pub(crate) peer: Arc<Peer>,
     pub(crate) kind: Forwarded,
+    /// Of a WebSocket.
+    pub(crate) sid: Option<Box<str>>,
 }
 
 /// Forwards the request whose head is the first `len` received bytes, and relays the response.
 pub(crate) async fn forward<T: 'static>(
     state: &Rc<ShardState<T>>,
     mut conn: Box<Conn<T>>,
-    Away { peer, kind }: Away,
+    Away { peer, kind, sid }: Away,
     len: usize,
     body: Body,
     persistence: Persistence,
@@ -57,6 +59,12 @@ pub(crate) async fn forward<T: 'static>(
         conn.rx.skip(len);
         return refuse(conn, UNAVAILABLE);
     };
+    if kind == Forwarded::WebSocket && state.is_leaving() {
+        // This node would end it in a moment. The session continues over polling, and may upgrade over another node.
+        counters.forwarded(kind, Outcome::Unavailable);
+        conn.rx.skip(len);
+        return refuse(conn, UNAVAILABLE);
+    }
     let (mut request, method) = match receive(&mut conn, kind, len, body).await {
         Ok(request) => request,
         Err(answer) => {
@@ -83,13 +91,15 @@ pub(crate) async fn forward<T: 'static>(
         Ok(()) => response::forward(&mut conn, link, &method).await,
         Err(_) => Response::NotBegun,
     };
-    finish(state, &hub, conn, Forwarding { peer, kind, used, permit }, response, persistence)
+    let forwarding = Forwarding { peer, kind, sid, used, permit };
+    finish(state, &hub, conn, forwarding, response, persistence)
 }
 
 /// A request that was sent to another node.
 struct Forwarding {
     peer: Arc<Peer>,
     kind: Forwarded,
+    sid: Option<Box<str>>,
     used: UsedLink,
     permit: ConnectionPermit,
 }
@@ -102,7 +112,7 @@ fn finish<T: 'static>(
     response: Response,
     persistence: Persistence,
 ) -> Next<T> {
-    let Forwarding { peer, kind, mut used, permit } = forwarding;
+    let Forwarding { peer, kind, sid, mut used, permit } = forwarding;
     let counters = &hub.counters;
     match response {
         Response::Complete { keep_alive } => {
@@ -118,6 +128,7 @@ fn finish<T: 'static>(
         Response::Switched => {
             counters.forwarded(kind, Outcome::Answered);
             if let Some(link) = used.take() {
+                used.set_sid(sid);
                 let tunnels = ConnectionPermit::take(&counters.tunnels, usize::MAX);
                 let permits = [Some(permit), tunnels];
                 let time = state.config.write_timeout;
@@ -174,6 +185,7 @@ async fn receive<T>(
     body: Body,
 ) -> Result<(Vec<u8>, String), Option<Answer<'static>>> {
     let has_body = kind == Forwarded::Post;
+    let closes = conn.state.is_leaving();
     let bytes = conn.rx.unread().get(..len).unwrap_or_default().to_vec();
     conn.rx.skip(len);
     if !body.is_empty() {
@@ -193,7 +205,7 @@ async fn receive<T>(
     let written = Preamble::Request(origin).write(&mut out);
     // Only a certificate of more than 16 KiB does not fit.
     written.map_err(|_| Some(Answer::empty(431)))?;
-    head::write(&mut out.0, &bytes, &head, has_body.then_some(content.len() as u64));
+    head::write(&mut out.0, &bytes, &head, has_body.then_some(content.len() as u64), closes);
     out.0.extend_from_slice(content);
     let method = head.method.to_owned();
     conn.rx.release();

@@ -117,8 +117,8 @@ deploy() {
   deploy/check/container.py
 }
 
-# Three nodes of a cluster with a real NATS server: messages, forwarded requests, nodes and engines that fail. Two
-# minutes with the build.
+# Three nodes of a cluster with a real NATS server: messages, forwarded requests, nodes and engines that fail; clients of
+# others behind balancers. The tests take a minute and a half, and the build another.
 cluster() {
   command -v nats-server >/dev/null ||
     { apt-get update -q && apt-get install -q -y --no-install-recommends nats-server; } >&2 ||

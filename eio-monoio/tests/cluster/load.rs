@@ -9,65 +9,140 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use eio_monoio::Sid;
+use eio_monoio::{Cluster, Nats, Remote, Sid};
 
 use crate::nats_server::NatsServer;
-use crate::nodes::{start_all, wait_until_up};
+use crate::nodes::start_with;
+use crate::support::configs::default_config;
 use crate::support::connection::Connection;
-use crate::support::polling::sid_of;
+use crate::support::log::Entry;
+use crate::support::polling::{Polling, sid_of};
 use crate::support::process::{ServerProcess, example_path};
-use crate::support::request::{POLLING, Request, target};
+use crate::support::request::{POLLING, Request, target, upgrade_target};
 use crate::support::wait::eventually;
-use crate::support::websocket::{WebSocket, frame};
+use crate::support::websocket::{CLOSE, TEXT, WebSocket, frame};
 
-/// `EIO_SECONDS` makes the absence of the engine longer.
+/// A session, and the numbers of the messages that it has received.
+struct Reader {
+    socket: WebSocket,
+    direct: Vec<usize>,
+    all: Vec<usize>,
+    /// When each direct message arrived.
+    times: Vec<Instant>,
+}
+
+impl Reader {
+    fn open(addr: SocketAddr) -> (Self, Sid) {
+        let (socket, sid) = WebSocket::open(addr);
+        let reader = Self { socket, direct: Vec::new(), all: Vec::new(), times: Vec::new() };
+        (reader, Sid::new(&sid).expect("a sid"))
+    }
+
+    /// Reads until the last broadcast.
+    fn run(mut self) -> Self {
+        loop {
+            let text = self.socket.text();
+            match (text.strip_prefix("4all "), text.strip_prefix('4')) {
+                (Some("end"), _) => return self,
+                (Some(number), _) => self.all.push(number.parse().expect("a number")),
+                (None, Some(number)) => {
+                    self.direct.push(number.parse().expect("a number"));
+                    self.times.push(Instant::now());
+                }
+                _ => panic!("{text}"),
+            }
+        }
+    }
+
+    fn expect_in_order(&self) {
+        for numbers in [&self.direct, &self.all] {
+            assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "out of order or twice");
+        }
+    }
+}
+
+/// Sends to one session each millisecond, and to all every ten, until `stop`. Returns how many were accepted of both.
+fn send_all(remote: &Remote, sid: &Sid, stop: &AtomicBool) -> (usize, usize) {
+    let (mut direct, mut all) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        direct += usize::from(remote.send(sid, direct.to_string()).is_ok());
+        if direct % 10 == 0 {
+            all += usize::from(remote.broadcast(format!("all {all}")).is_ok());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    remote.broadcast("all end").expect("the engine is back");
+    (direct, all)
+}
+
+/// Exchanges messages over a session at another node, until `stop`. Returns their number and the longest exchange.
+fn exchange_forwarded(mut polling: Polling, stop: &AtomicBool) -> (usize, Duration) {
+    let (mut count, mut longest) = (0, Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        let message = format!("4forwarded {count}");
+        polling.post_ok(&message);
+        // Broadcasts reach it, too.
+        while !polling.poll().split('\u{1e}').any(|packet| packet == message) {}
+        longest = longest.max(begun.elapsed());
+        count += 1;
+        thread::sleep(Duration::from_millis(20));
+    }
+    (count, longest)
+}
+
+/// With the default options. `EIO_ABSENCE` is the time without the engine in seconds.
 #[test]
 fn messages_that_the_engine_loses_are_counted_to_the_last() {
     let test = "messages_that_the_engine_loses_are_counted_to_the_last";
     let Some(mut server) = NatsServer::start(test) else { return };
-    let seconds = std::env::var("EIO_SECONDS").ok().and_then(|text| text.parse().ok());
-    let absence = Duration::from_secs(seconds.unwrap_or(1));
-    let nodes = start_all(3, &server);
+    let seconds = std::env::var("EIO_ABSENCE").ok().and_then(|text| text.parse().ok());
+    let absence = Duration::from_secs(seconds.unwrap_or(10));
+    let nodes = start_with(3, &default_config(), &Cluster::new("test", Nats::new(server.url())));
     // A heartbeat after which each node counts the messages of the others.
-    thread::sleep(Duration::from_millis(500));
-    let (mut socket, text) = WebSocket::open(nodes[1].addr());
-    let sid = Sid::new(&text).expect("a sid");
-    let remote = nodes[0].remote();
-    let stop = AtomicBool::new(false);
-    let (sent, received) = thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            let mut sent = 0;
-            while !stop.load(Ordering::Relaxed) {
-                sent += usize::from(remote.send(&sid, sent.to_string()).is_ok());
-                thread::sleep(Duration::from_millis(1));
-            }
-            sent
-        });
-        let reader = scope.spawn(|| {
-            let mut numbers = Vec::new();
-            loop {
-                match socket.text() {
-                    end if end == "4end" => return numbers,
-                    number => numbers.push(number[1..].parse::<usize>().expect("a number")),
-                }
-            }
-        });
+    thread::sleep(Duration::from_millis(1_500));
+    let (reader, sid) = Reader::open(nodes[1].addr());
+    let (other, _) = Reader::open(nodes[2].addr());
+    let (own, _) = Reader::open(nodes[0].addr());
+    let mut polling = Polling::open(nodes[2].addr());
+    (polling.get, polling.post) =
+        (Connection::open(nodes[1].addr()), Connection::open(nodes[1].addr()));
+    let (remote, stop) = (nodes[0].remote(), AtomicBool::new(false));
+    let mut returned = Instant::now();
+    let (sent, readers, forwarded) = thread::scope(|scope| {
+        let readers = [reader, other, own].map(|reader| scope.spawn(|| reader.run()));
+        let sender = scope.spawn(|| send_all(&remote, &sid, &stop));
+        let forwarder = scope.spawn(|| exchange_forwarded(polling, &stop));
         thread::sleep(Duration::from_millis(300));
         server.kill();
         thread::sleep(absence);
+        returned = Instant::now();
         server.restart();
-        wait_until_up(&nodes);
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_secs(3));
         stop.store(true, Ordering::Relaxed);
         let sent = sender.join().expect("the sender");
-        remote.send(&sid, "end").expect("the engine is back");
-        (sent, reader.join().expect("the reader"))
+        let readers = readers.map(|reader| reader.join().expect("a reader"));
+        (sent, readers, forwarder.join().expect("the forwarder"))
     });
-    assert!(received.windows(2).all(|pair| pair[0] < pair[1]), "out of order or twice");
-    let lost = (sent - received.len()) as u64;
-    println!("{sent} sent, {lost} lost");
-    eventually("every loss is counted", || nodes[1].cluster().metrics().lost() == lost);
-    assert_eq!(nodes[2].cluster().metrics().lost(), 0);
+    readers.iter().for_each(Reader::expect_in_order);
+    let [reader, other, own] = &readers;
+    assert_eq!(own.all.len(), sent.1, "broadcasts at their own node");
+    let lost = [sent.0 - reader.direct.len() + sent.1 - reader.all.len(), sent.1 - other.all.len()];
+    println!(
+        "{sent:?} sent, {lost:?} lost; {} exchanges forwarded, {:?} at most",
+        forwarded.0, forwarded.1
+    );
+    for (node, lost) in nodes[1..].iter().zip(lost) {
+        eventually("every loss is counted", || node.cluster().metrics().lost() == lost as u64);
+    }
+    let works = reader.times.iter().find(|time| **time > returned).expect("messages after it");
+    println!("the first message arrives {:?} after the return of the engine", *works - returned);
+    assert!(*works - returned < Duration::from_secs(2));
+    assert!(forwarded.1 < absence / 4, "requests wait for the engine");
+    for node in &nodes {
+        let ended = |(_, entry): &(String, Entry)| matches!(entry, Entry::Closed(_));
+        assert!(!node.log.all().iter().any(ended), "a session has ended");
+    }
 }
 
 /// Clients that send and never read, at another node than their sessions: over WebSockets, and over polling.
@@ -279,6 +354,61 @@ fn exchange(balancer: &Balancer, stop: &AtomicBool) -> Option<Ended> {
     None
 }
 
+/// Exchanges numbers over a WebSocket, of which most pass through another node than that of their session, until the
+/// session ends or `stop` is set. A session ends with a close packet and a close frame, after each echo that was due: a
+/// WebSocket that is cut fails.
+fn converse(balancer: &Balancer, stop: &AtomicBool) -> usize {
+    let (status, open) = balancer.request(&Request::get(POLLING));
+    assert_eq!(status, 200, "{open}");
+    let sid = sid_of(&open);
+    let mut conn = Connection::open(balancer.next());
+    if conn.request(&Request::upgrade(&upgrade_target(&sid))).status != 101 {
+        // The node leaves, or that of the session has just ended. The session continues over polling, if it lives.
+        _ = balancer.request(&Request::post(&target(&sid), "1"));
+        return 0;
+    }
+    let mut socket = WebSocket { conn };
+    for packet in ["2probe", "5"] {
+        _ = socket.conn.stream().write_all(&frame(TEXT, packet.as_bytes()));
+    }
+    let (mut sent, mut echoed) = (0, 0);
+    let mut is_closed = false;
+    loop {
+        let frame = match socket.try_frame(Duration::from_secs(10)) {
+            Ok(frame) => frame,
+            // An upgrade that was not complete when the node left.
+            Err(_) if sent == 0 => return 0,
+            Err(error) => panic!("{sid}: cut after {echoed} of {sent} echoes: {error}"),
+        };
+        match &*frame.payload {
+            b"3probe" => {}
+            b"1" => {
+                is_closed = true;
+                continue;
+            }
+            _ if frame.first == CLOSE => {
+                assert!(is_closed || sent == 0, "{sid}: a close frame without a close packet");
+                return 1;
+            }
+            payload => {
+                assert_eq!(payload, format!("4{echoed}").as_bytes(), "{sid}");
+                echoed += 1;
+            }
+        }
+        if stop.load(Ordering::Relaxed) && echoed == sent {
+            return 0;
+        }
+        thread::sleep(Duration::from_millis(2));
+        // The node may have closed it.
+        _ = socket.conn.stream().write_all(&message(sent));
+        sent += 1;
+    }
+}
+
+fn message(number: usize) -> Vec<u8> {
+    frame(TEXT, format!("4{number}").as_bytes())
+}
+
 #[test]
 fn nodes_that_restart_in_turn_end_their_own_sessions_and_lose_no_message() {
     let test = "nodes_that_restart_in_turn_end_their_own_sessions_and_lose_no_message";
@@ -306,6 +436,17 @@ fn nodes_that_restart_in_turn_end_their_own_sessions_and_lose_no_message() {
                 })
             })
             .collect();
+        let sockets: Vec<_> = (0..12)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut closed = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        closed += converse(&balancer, &stop);
+                    }
+                    closed
+                })
+            })
+            .collect();
         thread::sleep(Duration::from_millis(500));
         for host in 1..=3 {
             let number = host - 1;
@@ -327,6 +468,11 @@ fn nodes_that_restart_in_turn_end_their_own_sessions_and_lose_no_message() {
         for client in clients {
             ended.extend(client.join().expect("a client"));
         }
+        let closed = sockets.into_iter().map(|socket| socket.join().expect("a WebSocket"));
+        let closed: usize = closed.sum();
+        println!("{closed} WebSockets closed in order");
+        // Each restart ends those of its own sessions, and those that pass through it.
+        assert!(closed >= 12, "{closed}");
     });
     let mut by_node: BTreeMap<usize, usize> = BTreeMap::new();
     for (host, session) in &ended {

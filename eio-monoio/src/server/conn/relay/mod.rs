@@ -12,9 +12,12 @@ mod tunnel;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use eio_core::cluster::link::{DELIVERED, Origin, Preamble};
+use eio_core::cluster::members::NodeState;
 use eio_core::http::Error as HttpError;
+use eio_core::request::Reject;
 
 use crate::io::http_conn::RecvError;
 use crate::io::permit::ConnectionPermit;
@@ -33,6 +36,8 @@ use crate::server::conn::request::Next;
 use crate::server::conn::{Body, Conn};
 use crate::server::shard::ShardState;
 use crate::web::persistence::Persistence;
+use crate::worker::deadline::millis;
+use crate::worker::task::sleep_on;
 
 /// A request for another node.
 pub(crate) struct Away {
@@ -75,12 +80,19 @@ pub(crate) async fn forward<T: 'static>(
         }
     };
     let pool = state.per_worker::<LinkPool>();
-    let mut used = match open(state, &hub, &pool, &peer).await {
+    let mut used = match dial::open(state, &hub, &pool, &peer).await {
         Ok(used) => used,
-        Err(outcome) => {
-            counters.forwarded(kind, outcome);
+        Err(error) => {
+            counters.forwarded(kind, Outcome::Unavailable);
             conn.rx.release();
-            conn.reply(UNAVAILABLE, persistence);
+            let answer = match error {
+                DialError::Failed(_) => Box::pin(verdict(state, &hub, &peer)).await,
+                DialError::Refused(status) => {
+                    crate::log::debug!(node = %peer.identity.tag, ?status, "a link is refused");
+                    UNAVAILABLE
+                }
+            };
+            conn.reply(answer, persistence);
             return Next::Continue(conn, persistence);
         }
     };
@@ -92,7 +104,7 @@ pub(crate) async fn forward<T: 'static>(
         Err(_) => Response::NotBegun,
     };
     let forwarding = Forwarding { peer, kind, sid, used, permit };
-    finish(state, &hub, conn, forwarding, response, persistence)
+    finish(state, hub, conn, forwarding, response, persistence).await
 }
 
 /// A request that was sent to another node.
@@ -104,9 +116,9 @@ struct Forwarding {
     permit: ConnectionPermit,
 }
 
-fn finish<T: 'static>(
+async fn finish<T: 'static>(
     state: &Rc<ShardState<T>>,
-    hub: &Hub,
+    hub: Arc<Hub>,
     mut conn: Box<Conn<T>>,
     forwarding: Forwarding,
     response: Response,
@@ -132,7 +144,7 @@ fn finish<T: 'static>(
                 let tunnels = ConnectionPermit::take(&counters.tunnels, usize::MAX);
                 let permits = [Some(permit), tunnels];
                 let time = state.config.write_timeout;
-                let tunnel = Tunnel::new(conn.http, link, used, permits, time);
+                let tunnel = Tunnel::new(hub, conn.http, link, used, permits, time);
                 tunnel::start(&state.worker, tunnel);
             }
             Next::Gone
@@ -142,7 +154,8 @@ fn finish<T: 'static>(
             drop(used);
             hub.input(|members, now| members.handle_link_broken(peer.id, now));
             conn.out.0.clear();
-            conn.reply(UNAVAILABLE, Persistence::Close);
+            let answer = Box::pin(verdict(state, &hub, &peer)).await;
+            conn.reply(answer, Persistence::Close);
             Next::Continue(conn, Persistence::Close)
         }
         Response::Broken => {
@@ -160,19 +173,26 @@ fn finish<T: 'static>(
     }
 }
 
-async fn open<T>(
-    state: &Rc<ShardState<T>>,
-    hub: &Hub,
-    pool: &Rc<LinkPool>,
-    peer: &Peer,
-) -> Result<UsedLink, Outcome> {
-    match dial::open(state, hub, pool, peer).await {
-        Ok(used) => Ok(used),
-        Err(DialError::Failed(_)) => Err(Outcome::Unavailable),
-        Err(DialError::Refused(status)) => {
-            crate::log::debug!(node = %peer.identity.tag, ?status, "a link is refused");
-            Err(Outcome::Unavailable)
+/// The answer to a request that did not reach the node of its session: the session has ended if the node has. The engine
+/// says so within a round trip; without its word the client may try again.
+async fn verdict<T>(state: &ShardState<T>, hub: &Hub, peer: &Peer) -> Answer<'static> {
+    /// A new session is better for the client than a longer wait.
+    const LIMIT: Duration = Duration::from_millis(40);
+    const PAUSE: Duration = Duration::from_millis(2);
+    let since = state.worker.now();
+    loop {
+        match hub.find(peer.identity.tag.as_str()) {
+            Some(found) if found.id == peer.id => match found.state {
+                NodeState::Lost => return Answer::reject(Reject::UnknownSid),
+                NodeState::Unreachable => return UNAVAILABLE,
+                NodeState::Joining | NodeState::Up | NodeState::Leaving => {}
+            },
+            _ => return Answer::reject(Reject::UnknownSid),
         }
+        if state.worker.now() >= since.after(millis(LIMIT)) {
+            return UNAVAILABLE;
+        }
+        sleep_on(&state.worker, PAUSE).await;
     }
 }
 

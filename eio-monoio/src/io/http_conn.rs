@@ -221,7 +221,7 @@ impl HttpConn {
         let sent = self.socket.stream.send_now(&self.out.0);
         let out = std::mem::take(&mut self.out.0);
         if sent == out.len() {
-            self.limits.count(BYTES_SENT, sent);
+            self.socket.entry.env.count(BYTES_SENT, sent);
             self.worker.pool.give_send(out);
             return Ok(());
         }

@@ -15,7 +15,7 @@ use crate::buffer::{Overflow, Sink};
 use crate::sid::Tag;
 
 /// The version of hellos and links. Nodes of different versions do not see each other.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The length of a node's key.
 pub const KEY_LEN: usize = 32;

@@ -16,9 +16,9 @@
 //! packets.
 //!
 //! Then requests follow, one at a time. Each begins with a [`Preamble`]. After a request's preamble come its bytes of
-//! HTTP, and the answer's in the other direction. The dialling node confirms each answer with [`DELIVERED`] when it is in
-//! the client's socket; an upgraded connection carries the client's bytes in both directions until one end closes it. A
-//! ping is answered with [`PONG`].
+//! HTTP, and the answer's in the other direction. The dialling node confirms an answer that [may carry
+//! packets](is_confirmed) with [`DELIVERED`] when it is in the client's socket; an upgraded connection carries the client's
+//! bytes in both directions until one end closes it. A ping is answered with [`PONG`].
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -42,9 +42,15 @@ pub const PROOF_LEN: usize = 32;
 /// The length of a nonce, which has to be random and used once.
 pub const NONCE_LEN: usize = 16;
 
-/// The dialling node sends this byte when the answer to a request is in the client's socket. A link that ends before it
-/// means that the answer may be lost.
+/// The dialling node sends this byte when an answer that [is confirmed](is_confirmed) is in the client's socket. A link
+/// that ends before it means that the answer may be lost.
 pub const DELIVERED: u8 = 0x06;
+
+/// Whether the answer to a request of this method is confirmed: only that of a GET carries packets of a session. That of
+/// a POST says what became of the request; if it is lost, no message is.
+pub fn is_confirmed(method: &str) -> bool {
+    method == "GET"
+}
 
 /// The answer to a ping.
 pub const PONG: u8 = 0x16;
@@ -474,6 +480,14 @@ mod tests {
         // The acceptor's proof is not that of the dialling end.
         let reflected = accepted.challenge()[TERMS_LEN..].try_into().unwrap();
         assert_eq!(accepted.verify(reflected), Err(LinkError::Proof));
+    }
+
+    #[test]
+    fn only_answers_that_carry_packets_are_confirmed() {
+        assert!(is_confirmed("GET"));
+        for other in ["POST", "OPTIONS", "HEAD", "get", ""] {
+            assert!(!is_confirmed(other), "{other}");
+        }
     }
 
     #[test]

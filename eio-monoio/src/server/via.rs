@@ -29,7 +29,10 @@ pub(crate) enum Stage {
     /// A preamble.
     Idle,
     /// The request, and then its response.
-    Request,
+    Request {
+        /// Whether the other node confirms the response.
+        is_confirmed: bool,
+    },
 }
 
 impl Via {
@@ -39,13 +42,24 @@ impl Via {
         self.link.is_some()
     }
 
-    /// Whether the next bytes are those of a link between two requests.
+    /// Whether the next bytes are a preamble. `first`: no request was received yet, but one may have arrived with the
+    /// connection from another worker.
+    #[cfg(feature = "nats")]
     #[inline]
-    pub(crate) fn is_idle_link(&self) -> bool {
+    pub(crate) fn is_between_requests(&self, first: bool) -> bool {
+        self.link.as_ref().is_some_and(|link| !first || link.stage == Stage::Idle)
+    }
+
+    /// Notes the method of the current request, by which the other node confirms the response or does not.
+    #[inline]
+    pub(crate) fn set_method(&mut self, method: &str) {
         #[cfg(feature = "nats")]
-        return self.link.as_ref().is_some_and(|link| link.stage == Stage::Idle);
+        if let Some(link) = &mut self.link {
+            let is_confirmed = eio_core::cluster::link::is_confirmed(method);
+            link.stage = Stage::Request { is_confirmed };
+        }
         #[cfg(not(feature = "nats"))]
-        false
+        let _ = method;
     }
 
     /// Whether the client's connection is encrypted.

@@ -355,7 +355,7 @@ fn connections_that_do_not_know_the_keys_open_no_link() {
     let nodes = start_all(2, &server);
     let link: SocketAddr = nodes[0].cluster().link_addresses()[0];
     let incarnations = [[0; 8], [1; 8]];
-    let mut greeting = b"EIOL\x01".to_vec();
+    let mut greeting = b"EIOL\x02".to_vec();
     for (tag, incarnation) in ["n2", "n1"].iter().zip(incarnations) {
         let mut field = [0; 16];
         field[..2].copy_from_slice(tag.as_bytes());
@@ -363,7 +363,7 @@ fn connections_that_do_not_know_the_keys_open_no_link() {
         greeting.extend_from_slice(&incarnation);
     }
     greeting.extend_from_slice(&[7; 16]);
-    let other_version = [&b"EIOL\x02"[..], &greeting[5..]].concat();
+    let other_version = [&b"EIOL\x03"[..], &greeting[5..]].concat();
     for bytes in
         [&greeting[..], &other_version, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &greeting[..30]]
     {
@@ -374,7 +374,7 @@ fn connections_that_do_not_know_the_keys_open_no_link() {
         let mut answer = Vec::new();
         std::io::Read::read_to_end(&mut stream, &mut answer).ok();
         assert!(
-            answer.is_empty() || (answer.starts_with(b"EIOL\x01") && answer[5] != 0),
+            answer.is_empty() || (answer.starts_with(b"EIOL\x02") && answer[5] != 0),
             "{answer:?}"
         );
     }

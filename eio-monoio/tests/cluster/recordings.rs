@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
-use eio_core::cluster::link::{CHALLENGE_LEN, GREETING_LEN};
-use eio_monoio::OwnedMessage;
+use eio_core::cluster::link::{CHALLENGE_LEN, DELIVERED, GREETING_LEN};
+use eio_monoio::{Handler, Message, OwnedMessage, Server, Socket, sleep};
 
 use crate::nats_server::NatsServer;
 use crate::nodes::{Node, options, start};
@@ -29,6 +31,8 @@ struct Recording {
 struct Recorder {
     addr: SocketAddr,
     state: Arc<Mutex<State>>,
+    /// The link over which the next bytes of a dialling node arrive ends, and they are lost.
+    ends_next: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -44,7 +48,7 @@ impl Recorder {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
         let addr = listener.local_addr().expect("an address");
-        let recorder = Self { addr, state: Arc::default() };
+        let recorder = Self { addr, state: Arc::default(), ends_next: Arc::default() };
         let accepting = recorder.clone();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -67,7 +71,7 @@ impl Recorder {
         let copy = client.try_clone().expect("a copy");
         if let Some(bytes) = self.with(|state| state.replay.clone()) {
             _ = (&client).write_all(&bytes);
-            thread::spawn(move || record(&recording, true, copy, None));
+            thread::spawn(move || record(&recording, true, copy, None, None));
             return;
         }
         let target = self.with(|state| state.target);
@@ -76,8 +80,9 @@ impl Recorder {
         };
         let (from, to) = (server.try_clone().expect("a copy"), server);
         let other = recording.clone();
-        thread::spawn(move || record(&recording, true, copy, Some(to)));
-        thread::spawn(move || record(&other, false, from, Some(client)));
+        let ends = self.ends_next.clone();
+        thread::spawn(move || record(&other, false, from, Some(client), None));
+        thread::spawn(move || record(&recording, true, copy, Some(to), Some(&ends)));
     }
 
     /// Ends all links. The next ones receive `replay`, if there is one.
@@ -113,9 +118,13 @@ fn record(
     dialled: bool,
     mut from: TcpStream,
     mut to: Option<TcpStream>,
+    ends_next: Option<&AtomicBool>,
 ) {
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = from.read(&mut buffer) {
+        if ends_next.is_some_and(|ends| ends.swap(false, Ordering::SeqCst)) {
+            break;
+        }
         let mut recording = recording.lock().expect("no panic");
         let side = if dialled { &mut recording.dialled } else { &mut recording.accepted };
         side.extend_from_slice(&buffer[..n]);
@@ -220,6 +229,89 @@ fn a_replayed_challenge_receives_no_request() {
     polling.post = Connection::open(nodes[1].addr());
     assert_eq!(polling.poll(), "4once");
     polling.assert_alive();
+}
+
+#[test]
+fn the_response_to_a_get_is_confirmed_and_that_to_a_post_is_not() {
+    const PREAMBLE_OF_A_REQUEST: u8 = 1;
+    let test = "the_response_to_a_get_is_confirmed_and_that_to_a_post_is_not";
+    let Some(server) = NatsServer::start(test) else { return };
+    let (nodes, recorder, mut polling, _) = recorded(&server);
+    polling.post_ok("4again");
+    let dialled = recorder.recording_with("4again").dialled;
+    let first = dialled.windows(5).position(|part| part == b"4once").expect("over the same link");
+    assert_eq!(dialled[first + 5], PREAMBLE_OF_A_REQUEST);
+    assert!(dialled.ends_with(b"4again"));
+    // The worker that has the link has this connection, too.
+    let response = polling.post.request(&Request::get(&target(&polling.sid)));
+    assert_eq!((response.status, response.text()), (200, "4once\u{1e}4again"));
+    let dialled = || recorder.recording_with("4again").dialled;
+    eventually("the confirmation", || dialled().ends_with(&[DELIVERED]));
+    let get = Request::get(&target(&polling.sid));
+    polling.post_ok("4last");
+    assert_eq!(polling.post.request(&get).text(), "4last");
+    let dialled = || recorder.recording_with("4last").dialled;
+    eventually("one confirmation", || dialled().ends_with(&[DELIVERED]));
+    let confirmations = dialled()[first..].windows(2).filter(|two| *two == [DELIVERED, 1]).count();
+    assert_eq!(confirmations, 1, "before the POST between both GETs");
+    drop(nodes);
+}
+
+#[test]
+fn a_get_whose_link_ends_unanswered_is_sent_again_and_a_post_is_not() {
+    let test = "a_get_whose_link_ends_unanswered_is_sent_again_and_a_post_is_not";
+    let Some(server) = NatsServer::start(test) else { return };
+    let (nodes, recorder, mut polling, _) = recorded(&server);
+    recorder.ends_next.store(true, Ordering::SeqCst);
+    // The worker that has the link has this connection, too.
+    let response = polling.post.request(&Request::get(&target(&polling.sid)));
+    assert_eq!((response.status, response.text()), (200, "4once"));
+    assert!(!recorder.ends_next.load(Ordering::SeqCst), "the link has ended");
+    let confirmed = |of: &Recording| of.dialled.ends_with(&[DELIVERED]);
+    eventually("the confirmation", || recorder.recordings().iter().any(confirmed));
+    recorder.ends_next.store(true, Ordering::SeqCst);
+    let response = polling.post.request(&Request::post(&target(&polling.sid), "4twice"));
+    assert_eq!(response.status, 503);
+    assert!(!recorder.ends_next.load(Ordering::SeqCst), "the link has ended");
+    polling.post = Connection::open(nodes[0].addr());
+    polling.post_ok("4next");
+    let handled = ["once", "next"].map(|text| OwnedMessage::Text(text.into()));
+    assert_eq!(nodes[0].log.messages(&polling.sid), handled);
+}
+
+/// A handler that handles a message after its POST was answered.
+struct Slow;
+
+impl Handler for Slow {
+    type Session = ();
+
+    fn message<'s>(&'s self, _: &Socket<()>, _: Message<'_>) -> impl Future<Output = ()> + use<'s> {
+        sleep(Duration::from_millis(20))
+    }
+}
+
+#[test]
+fn a_link_continues_after_a_post_that_is_answered_before_it_is_handled() {
+    let test = "a_link_continues_after_a_post_that_is_answered_before_it_is_handled";
+    let Some(server) = NatsServer::start(test) else { return };
+    let recorder = Recorder::start();
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let cluster = options(&server).link_address(address).announced_address(recorder.addr);
+    let owner = Server::new(|| Slow).config(default_config().tag("n1")).cluster(cluster);
+    let owner = owner.bind("127.0.0.1:0").expect("the node starts");
+    let cluster = owner.remote().cluster().expect("a node of a cluster");
+    recorder.with(|state| state.target = Some(cluster.accepting_links()[0]));
+    let other = start(2, default_config(), options(&server));
+    eventually("the nodes know each other", || {
+        other.state_of("n1") == Some("up") && owner.remote().is_ready()
+    });
+    let mut polling = Polling::open(owner.local_addr());
+    polling.post = Connection::open(other.addr());
+    for message in ["4first", "4second", "4third"] {
+        polling.post_ok(message);
+    }
+    let dialled = recorder.recording_with("4first").dialled;
+    assert!(dialled.ends_with(b"4third"), "all over one link");
 }
 
 #[test]

@@ -43,8 +43,9 @@ fn resume<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>) {
 /// TCP handshake; a later one may begin within `idle_timeout`.
 async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>, mut first: bool) {
     loop {
-        if conn.via.is_idle_link() {
-            #[cfg(feature = "nats")]
+        #[cfg(feature = "nats")]
+        if conn.via.is_between_requests(first) {
+            // Boxed: it would add to the memory of every idle connection.
             if Box::pin(link::next_request(&mut conn)).await.is_err() {
                 return conn.release();
             }
@@ -101,13 +102,6 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
         let Next::Continue(returned, persistence) = next else { return };
         conn = returned;
         conn.fresh = false;
-        #[cfg(feature = "nats")]
-        if conn.via.is_link()
-            && persistence == Persistence::KeepAlive
-            && Box::pin(link::deliver(&mut conn)).await.is_err()
-        {
-            return;
-        }
         if persistence == Persistence::Close || shard.state.has_stopped_accepting() {
             return conn.close_lingering().await;
         }
@@ -253,6 +247,7 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
         (Ok(framing), Ok(target)) => (framing, target),
         (Err(error), _) | (_, Err(error)) => return refused(error),
     };
+    conn.via.set_method(head.method);
     let mut body = Body { framing, expects_continue: false };
     body.expects_continue = !body.is_empty() && head.expects_continue();
     let keep_alive = head.keep_alive() && !state.is_shutting_down();

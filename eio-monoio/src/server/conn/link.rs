@@ -18,8 +18,10 @@ use crate::worker::context::Activity;
 /// request is on its way.
 const IDLE_FACTOR: u32 = 3;
 
-/// Receives the preamble of the next request, and answers pings before it. An error means that the link has ended.
+/// Completes the last request, then receives the preamble of the next one and answers pings before it. An error means that
+/// the link has ended.
 pub(crate) async fn next_request<T>(conn: &mut Conn<T>) -> Result<(), RecvError> {
+    deliver(conn).await?;
     let idle = match conn.state.shared.cluster() {
         Some(hub) => hub.options.link_idle_timeout.saturating_mul(IDLE_FACTOR),
         None => return Err(RecvError::Closed),
@@ -53,7 +55,7 @@ fn read_preamble<T>(conn: &mut Conn<T>) -> Result<bool, LinkError> {
                 let certificate = origin.certificate;
                 conn.peer = origin.peer;
                 if let Some(link) = &mut conn.via.link {
-                    link.stage = Stage::Request;
+                    link.stage = Stage::Request { is_confirmed: false };
                     link.secure = origin.secure;
                     link.certificate = (!certificate.is_empty()).then(|| certificate.to_vec());
                 }
@@ -73,23 +75,23 @@ fn read_preamble<T>(conn: &mut Conn<T>) -> Result<bool, LinkError> {
     Ok(false)
 }
 
-/// Sends the response, and waits until the other node has handed it to the client's socket. An error means that the
-/// client may not have received it. Has no effect if that is confirmed already.
+/// Sends the response. If it is one that the other node confirms, waits until that has handed it to the client's socket:
+/// an error means that the client may not have received it. Has no effect if that is confirmed already.
 pub(crate) async fn deliver<T>(conn: &mut Conn<T>) -> Result<(), RecvError> {
-    if conn.via.is_idle_link() {
-        return Ok(());
-    }
     conn.flush().await?;
-    // The client's socket may take as long as one of this node, and the confirmation has a way of its own.
-    let time = conn.state.config.write_timeout.saturating_mul(2);
-    conn.set_deadline(time);
-    while conn.rx.unread().is_empty() {
-        conn.receive(1).await?;
+    let stage = conn.via.link.as_ref().map(|link| link.stage);
+    if let Some(Stage::Request { is_confirmed: true }) = stage {
+        // The client's socket may take as long as one of this node, and the confirmation has a way of its own.
+        let time = conn.state.config.write_timeout.saturating_mul(2);
+        conn.set_deadline(time);
+        while conn.rx.unread().is_empty() {
+            conn.receive(1).await?;
+        }
+        if conn.rx.unread().first() != Some(&DELIVERED) {
+            return Err(RecvError::Closed);
+        }
+        conn.rx.skip(1);
     }
-    if conn.rx.unread().first() != Some(&DELIVERED) {
-        return Err(RecvError::Closed);
-    }
-    conn.rx.skip(1);
     if let Some(link) = &mut conn.via.link {
         link.stage = Stage::Idle;
     }

@@ -36,13 +36,23 @@ pub(super) async fn open<T>(
     pool: &Rc<LinkPool>,
     peer: &Peer,
 ) -> Result<UsedLink, DialError> {
-    if let Some(link) = pool.take(peer.id) {
-        return Ok(link);
+    match pool.take(peer.id) {
+        Some(link) => Ok(link),
+        None => open_new(state, hub, pool, peer).await,
     }
+}
+
+/// A new link to `peer`.
+pub(super) async fn open_new<T>(
+    state: &Rc<ShardState<T>>,
+    hub: &Hub,
+    pool: &Rc<LinkPool>,
+    peer: &Peer,
+) -> Result<UsedLink, DialError> {
     match dial(state, hub, pool, peer).await {
         Ok(link) => {
             hub.input(|members, now| members.handle_link_alive(peer.id, now));
-            Ok(pool.begin(peer.id, link))
+            Ok(pool.begin(peer.id, link, false))
         }
         Err(error) => {
             if let DialError::Failed(reason) = &error {

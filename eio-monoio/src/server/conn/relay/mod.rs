@@ -1,8 +1,9 @@
 //! Forwards requests for sessions of other nodes, each over one link, and relays the responses.
 //!
 //! A link carries one request at a time, so that neither framing nor flow control is needed besides that of TCP. The
-//! node that has the session decides about everything. It is notified when the response is in the client's socket; if
-//! that fails, the link ends without that notice, and the other node ends the session instead of leaving a gap in it.
+//! node that has the session decides about everything. It is notified when a response that may carry packets is in the
+//! client's socket; if that fails, the link ends without that notice, and the other node ends the session instead of leaving
+//! a gap in it.
 
 pub(crate) mod dial;
 mod head;
@@ -10,16 +11,17 @@ pub(crate) mod pool;
 mod response;
 mod tunnel;
 
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eio_core::cluster::link::{DELIVERED, Origin, Preamble};
+use eio_core::cluster::link::{DELIVERED, Origin, Preamble, is_confirmed};
 use eio_core::cluster::members::NodeState;
 use eio_core::http::Error as HttpError;
 use eio_core::request::Reject;
 
-use crate::io::http_conn::RecvError;
+use crate::io::http_conn::{HttpConn, RecvError};
 use crate::io::permit::ConnectionPermit;
 use crate::message::OutBuf;
 use crate::metrics::cluster::{Forwarded, Outcome};
@@ -80,8 +82,35 @@ pub(crate) async fn forward<T: 'static>(
         }
     };
     let pool = state.per_worker::<LinkPool>();
-    let mut used = match dial::open(state, &hub, &pool, &peer).await {
-        Ok(used) => used,
+    let mut opened = dial::open(state, &hub, &pool, &peer).await;
+    let exchanged = loop {
+        let mut used = match opened {
+            Ok(used) => used,
+            Err(error) => break Err(error),
+        };
+        let Some(link) = used.conn() else { return Next::Gone };
+        let response = match send(link, &mut request).await {
+            Ok(()) => response::forward(&mut conn, link, &method).await,
+            Err(response) => response,
+        };
+        // The other node may have closed the unused link while the request was on its way: a new one decides. It may also
+        // have received the request, so that only a GET is sent again: no message is handled twice.
+        let again = match response {
+            Response::NotSent => true,
+            Response::NotBegun => kind == Forwarded::Get,
+            _ => false,
+        };
+        if !(again && used.was_idle) {
+            break Ok((used, response));
+        }
+        drop(used);
+        opened = Box::pin(dial::open_new(state, &hub, &pool, &peer)).await;
+    };
+    match exchanged {
+        Ok((used, response)) => {
+            let forwarding = Forwarding { peer, kind, sid, method, used, permit };
+            finish(state, hub, conn, forwarding, response, persistence).await
+        }
         Err(error) => {
             counters.forwarded(kind, Outcome::Unavailable);
             conn.rx.release();
@@ -93,18 +122,34 @@ pub(crate) async fn forward<T: 'static>(
                 }
             };
             conn.reply(answer, persistence);
-            return Next::Continue(conn, persistence);
+            Next::Continue(conn, persistence)
         }
+    }
+}
+
+/// Sends a request, which stays in `request` if it may be sent again: over a link that was unused.
+async fn send(link: &mut HttpConn, request: &mut Vec<u8>) -> Result<(), Response> {
+    if !link.out.0.is_empty() {
+        // The proof of a new link leaves with it.
+        link.out_mut().0.append(request);
+        return link.flush().await.map_err(|_| Response::NotBegun);
+    }
+    let sent = match link.stream().plain().map(|socket| socket.try_send(request)) {
+        Some(Ok(sent)) => sent,
+        Some(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+            return Err(Response::NotSent);
+        }
+        Some(Err(_)) | None => 0,
     };
-    let Some(link) = used.conn() else { return Next::Gone };
-    link.out_mut().0.append(&mut request);
-    let sent = link.flush().await;
-    let response = match sent {
-        Ok(()) => response::forward(&mut conn, link, &method).await,
-        Err(_) => Response::NotBegun,
+    if sent == request.len() {
+        return Ok(());
+    }
+    let (result, bytes) = match Box::pin(link.send(std::mem::take(request), sent)).await {
+        Ok(bytes) => (Ok(()), bytes),
+        Err((_, bytes)) => (Err(Response::NotBegun), bytes),
     };
-    let forwarding = Forwarding { peer, kind, sid, used, permit };
-    finish(state, hub, conn, forwarding, response, persistence).await
+    *request = bytes;
+    result
 }
 
 /// A request that was sent to another node.
@@ -112,6 +157,7 @@ struct Forwarding {
     peer: Arc<Peer>,
     kind: Forwarded,
     sid: Option<Box<str>>,
+    method: String,
     used: UsedLink,
     permit: ConnectionPermit,
 }
@@ -124,14 +170,15 @@ async fn finish<T: 'static>(
     response: Response,
     persistence: Persistence,
 ) -> Next<T> {
-    let Forwarding { peer, kind, sid, mut used, permit } = forwarding;
+    let Forwarding { peer, kind, sid, method, mut used, permit } = forwarding;
     let counters = &hub.counters;
     match response {
         Response::Complete { keep_alive } => {
             counters.forwarded(kind, Outcome::Answered);
-            let confirmed =
-                used.conn().is_some_and(|link| link.stream().try_send(&[DELIVERED]).is_ok());
-            if keep_alive && confirmed {
+            let confirms = is_confirmed(&method);
+            let is_open = !confirms
+                || used.conn().is_some_and(|link| link.stream().try_send(&[DELIVERED]).is_ok());
+            if keep_alive && is_open {
                 state.per_worker::<LinkPool>().give(used, hub.options.link_idle_timeout);
             }
             let persistence = if keep_alive { persistence } else { Persistence::Close };
@@ -149,7 +196,7 @@ async fn finish<T: 'static>(
             }
             Next::Gone
         }
-        Response::NotBegun => {
+        Response::NotSent | Response::NotBegun => {
             counters.forwarded(kind, Outcome::Broken);
             drop(used);
             hub.input(|members, now| members.handle_link_broken(peer.id, now));

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use eio_core::cluster::members::NodeId;
@@ -17,8 +18,9 @@ use crate::worker::deadline::millis;
 use crate::worker::net;
 use crate::worker::task::sleep_on;
 
-/// The most unused links to one node.
-const MAX_IDLE: usize = 64;
+/// The most unused links to one node: as many as a worker with 128 busy polling sessions of that node uses, since a
+/// handshake costs as much as ten requests. Unused ones close after `link_idle_timeout`.
+const MAX_IDLE: usize = 256;
 
 /// The links of one worker: unused ones, and the sockets of those in use.
 #[derive(Default)]
@@ -47,6 +49,8 @@ struct Idle {
 /// A link in use. Dropping it closes the link, unless it was [given](LinkPool::give) back.
 pub(super) struct UsedLink {
     pub(super) node: NodeId,
+    /// It may have ended before the request reached the other node.
+    pub(super) was_idle: bool,
     /// Always `Some` until it is taken out.
     link: Option<HttpConn>,
     pool: Rc<LinkPool>,
@@ -59,20 +63,18 @@ impl LinkPool {
         loop {
             let idle = self.idle.borrow_mut().get_mut(&node)?.pop()?;
             let mut link = idle.link;
-            // No bytes may arrive between two requests; the end may.
-            if matches!(link.try_receive(1), Ok(false)) {
-                link.shrink_rx();
-                return Some(self.begin(node, link));
+            if is_open(&mut link) {
+                return Some(self.begin(node, link, true));
             }
         }
     }
 
-    /// Registers a link as used.
-    pub(super) fn begin(self: &Rc<Self>, node: NodeId, link: HttpConn) -> UsedLink {
+    /// Registers a link as used. `was_idle`: requests have passed over it.
+    pub(super) fn begin(self: &Rc<Self>, node: NodeId, link: HttpConn, was_idle: bool) -> UsedLink {
         link.set_activity(Activity::Busy);
         let used = Used { node, fd: link.stream().raw(), sid: None };
         let entry = self.used.borrow_mut().insert(used);
-        UsedLink { node, link: Some(link), pool: self.clone(), entry }
+        UsedLink { node, was_idle, link: Some(link), pool: self.clone(), entry }
     }
 
     /// Returns a link whose exchange is complete.
@@ -83,6 +85,10 @@ impl LinkPool {
             return;
         }
         link.release();
+        // From now on the driver notices the end.
+        if !is_open(&mut link) {
+            return;
+        }
         link.clear_deadline();
         link.set_activity(Activity::Idle);
         let since = worker.cached_now();
@@ -138,6 +144,22 @@ impl LinkPool {
         let is_empty = idle.is_empty();
         drop(idle);
         is_empty
+    }
+}
+
+/// Whether an unused link has not ended, as far as the driver knows: a receive would be a system call for each request. No
+/// bytes may arrive between two requests; the end may, and records of TLS.
+fn is_open(link: &mut HttpConn) -> bool {
+    // No task waits: the next call asks again. The wait is that for the next response.
+    let readable = link.stream().poll_readable(&mut Context::from_waker(Waker::noop()));
+    match readable {
+        Poll::Pending => true,
+        Poll::Ready(Ok(())) => {
+            let is_open = matches!(link.try_receive(1), Ok(false));
+            link.shrink_rx();
+            is_open
+        }
+        Poll::Ready(Err(_)) => false,
     }
 }
 

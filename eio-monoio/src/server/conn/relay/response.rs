@@ -25,6 +25,8 @@ pub(super) enum Response {
     },
     /// The connections speak another protocol from now on.
     Switched,
+    /// The link had ended before a byte of the request was sent.
+    NotSent,
     /// The link ended before the response began: the client can still be answered.
     NotBegun,
     /// The link ended in the response.
@@ -86,6 +88,8 @@ async fn receive_head<T>(
     method: &str,
 ) -> Result<Head, Response> {
     let mut scanner = HeadScanner::new();
+    // Right after the request was sent there is no response yet.
+    let mut may_receive = !link.stream().is_drained();
     loop {
         let begun = !link.rx.unread().is_empty();
         if begun {
@@ -98,10 +102,15 @@ async fn receive_head<T>(
             }
         }
         let ended = if begun { Response::Broken } else { Response::NotBegun };
-        match link.try_receive(1) {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(_) => return Err(ended),
+        if may_receive {
+            match link.try_receive(1) {
+                Ok(true) => {
+                    may_receive = !link.stream().is_drained();
+                    continue;
+                }
+                Ok(false) => {}
+                Err(_) => return Err(ended),
+            }
         }
         // A forwarded GET waits here, and owns no buffer.
         link.shrink_rx();
@@ -117,7 +126,8 @@ async fn receive_head<T>(
             }
             Poll::Pending
         });
-        if from_client.await && conn.try_receive(1).is_err() {
+        may_receive = !from_client.await;
+        if !may_receive && conn.try_receive(1).is_err() {
             return Err(Response::ClientGone);
         }
     }

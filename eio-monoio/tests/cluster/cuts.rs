@@ -127,6 +127,20 @@ impl Nodes {
         counts
     }
 
+    /// A WebSocket through the node that does not have the session. It may learn only now that a dial of the last cut has
+    /// failed, and answers 503 until it has dialled again.
+    fn attach(&self, sid: &str) -> WebSocket {
+        let mut attached = None;
+        eventually("the WebSocket opens", || {
+            let mut conn = Connection::open(self.relay.addr());
+            let status = conn.request(&Request::upgrade(&upgrade_target(sid))).status;
+            assert!(status == 101 || status == 503, "{status}");
+            attached = (status == 101).then_some(WebSocket { conn });
+            attached.is_some()
+        });
+        attached.expect("it is open")
+    }
+
     /// The texts that the handler has received from a session.
     fn handled(&self, sid: &str) -> Vec<OwnedMessage> {
         self.owner.log.messages(sid)
@@ -222,7 +236,7 @@ fn a_tunnel_cut_at_any_byte_ends_its_session() {
     let nodes = Nodes::start(&server);
     let expected: Vec<String> = (0..MESSAGES).map(|n| format!("message {n}")).collect();
     let [whole, cut] = nodes.cut([330, 250], |polling, cut| {
-        let mut socket = WebSocket::attach(nodes.relay.addr(), &polling.sid);
+        let mut socket = nodes.attach(&polling.sid);
         socket.probe();
         socket.send("5");
         socket.assert_alive();

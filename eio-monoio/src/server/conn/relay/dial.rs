@@ -158,7 +158,7 @@ pub(crate) async fn ping<T>(state: Rc<ShardState<T>>, hub: Arc<Hub>, peer: Arc<P
         let Some(link) = used.conn() else { return };
         if ask(link, time).await {
             hub.input(|members, now| members.handle_link_alive(peer.id, now));
-            return pool.give(used, hub.options.link_idle_timeout);
+            return pool.give(used, false, hub.options.link_idle_timeout);
         }
         // The node may have closed the unused link a moment ago: a new one decides.
         if !was_unused {

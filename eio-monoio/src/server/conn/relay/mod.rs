@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eio_core::cluster::link::{DELIVERED, Origin, Preamble, is_confirmed};
+use eio_core::cluster::link::{Origin, Preamble, is_confirmed};
 use eio_core::cluster::members::NodeState;
 use eio_core::http::Error as HttpError;
 use eio_core::request::Reject;
@@ -130,8 +130,8 @@ pub(crate) async fn forward<T: 'static>(
 /// Sends a request, which stays in `request` if it may be sent again: over a link that was unused.
 async fn send(link: &mut HttpConn, request: &mut Vec<u8>) -> Result<(), Response> {
     if !link.out.0.is_empty() {
-        // The proof of a new link leaves with it.
-        link.out_mut().0.append(request);
+        // The proof of a new link leaves with it, or the confirmation of the last response.
+        link.out.0.extend_from_slice(request);
         return link.flush().await.map_err(|_| Response::NotBegun);
     }
     let sent = match link.stream().plain().map(|socket| socket.try_send(request)) {
@@ -176,10 +176,11 @@ async fn finish<T: 'static>(
         Response::Complete { keep_alive } => {
             counters.forwarded(kind, Outcome::Answered);
             let confirms = is_confirmed(&method);
-            let is_open = !confirms
-                || used.conn().is_some_and(|link| link.stream().try_send(&[DELIVERED]).is_ok());
-            if keep_alive && is_open {
-                state.per_worker::<LinkPool>().give(used, hub.options.link_idle_timeout);
+            if keep_alive {
+                let pool = state.per_worker::<LinkPool>();
+                pool.give(used, confirms, hub.options.link_idle_timeout);
+            } else if confirms && let Some(link) = used.conn() {
+                pool::confirm(link);
             }
             let persistence = if keep_alive { persistence } else { Persistence::Close };
             Next::Continue(conn, persistence)

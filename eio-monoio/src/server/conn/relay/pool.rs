@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use eio_core::cluster::link::DELIVERED;
 use eio_core::cluster::members::NodeId;
 use eio_core::sid::Sid;
 use eio_core::time::Instant;
@@ -27,6 +28,10 @@ const MAX_IDLE: usize = 256;
 pub(crate) struct LinkPool {
     idle: RefCell<HashMap<NodeId, Vec<Idle>>>,
     used: RefCell<Slab<Used>>,
+    /// Unused links whose last response is not confirmed yet.
+    unconfirmed: Cell<usize>,
+    /// A task confirms them at the end of this turn of the worker.
+    confirming: Cell<bool>,
     /// A task closes links that nobody uses.
     sweeping: Cell<bool>,
     /// Spreads links over the addresses of a node.
@@ -44,6 +49,8 @@ struct Used {
 struct Idle {
     link: HttpConn,
     since: Instant,
+    /// [`DELIVERED`] is not sent yet.
+    confirms: bool,
 }
 
 /// A link in use. Dropping it closes the link, unless it was [given](LinkPool::give) back.
@@ -58,12 +65,17 @@ pub(super) struct UsedLink {
 }
 
 impl LinkPool {
-    /// An unused link, if there is one that is still open.
+    /// An unused link, if there is one that is still open. The confirmation of its last response leaves with the next
+    /// request.
     pub(super) fn take(self: &Rc<Self>, node: NodeId) -> Option<UsedLink> {
         loop {
             let idle = self.idle.borrow_mut().get_mut(&node)?.pop()?;
             let mut link = idle.link;
+            self.unconfirmed.update(|count| count - usize::from(idle.confirms));
             if is_open(&mut link) {
+                if idle.confirms {
+                    link.out_mut().0.push(DELIVERED);
+                }
                 return Some(self.begin(node, link, true));
             }
         }
@@ -77,16 +89,23 @@ impl LinkPool {
         UsedLink { node, was_idle, link: Some(link), pool: self.clone(), entry }
     }
 
-    /// Returns a link whose exchange is complete.
-    pub(super) fn give(self: &Rc<Self>, mut used: UsedLink, idle_timeout: Duration) {
+    /// Returns a link whose exchange is complete. `confirms`: the response is confirmed, with the next request if one
+    /// follows in this turn of the worker, else at its end.
+    pub(super) fn give(
+        self: &Rc<Self>,
+        mut used: UsedLink,
+        confirms: bool,
+        idle_timeout: Duration,
+    ) {
         let Some(mut link) = used.link.take() else { return };
         let worker = link.worker.clone();
-        if worker.is_shutting_down() {
-            return;
-        }
+        let count = self.idle.borrow().get(&used.node).map_or(0, Vec::len);
         link.release();
         // From now on the driver notices the end.
-        if !is_open(&mut link) {
+        if worker.is_shutting_down() || count >= MAX_IDLE || !is_open(&mut link) {
+            if confirms {
+                confirm(&link);
+            }
             return;
         }
         link.clear_deadline();
@@ -94,10 +113,14 @@ impl LinkPool {
         let since = worker.cached_now();
         let mut idle = self.idle.borrow_mut();
         let links = idle.entry(used.node).or_default();
-        if links.len() < MAX_IDLE {
-            links.push(Idle { link, since });
-        }
+        links.push(Idle { link, since, confirms });
         drop(idle);
+        self.unconfirmed.update(|count| count + usize::from(confirms));
+        if confirms && !self.confirming.replace(true) {
+            let pool = self.clone();
+            // It runs after the tasks that are ready now.
+            worker.tasks.spawn(async move { pool.confirm_all() });
+        }
         if !self.sweeping.replace(true) {
             let (pool, owned) = (self.clone(), worker.clone());
             // A shutdown aborts it.
@@ -108,14 +131,38 @@ impl LinkPool {
         }
     }
 
+    /// Confirms the responses that have reached the sockets of their clients.
+    fn confirm_all(&self) {
+        self.confirming.set(false);
+        let mut left = self.unconfirmed.take();
+        // Dropped after the borrow.
+        let mut ended = Vec::new();
+        for links in self.idle.borrow_mut().values_mut() {
+            // The newest are at the end.
+            for at in (0..links.len()).rev() {
+                if left == 0 {
+                    break;
+                }
+                if std::mem::take(&mut links[at].confirms) {
+                    left -= 1;
+                    if !confirm(&links[at].link) {
+                        ended.push(links.remove(at));
+                    }
+                }
+            }
+        }
+    }
+
     /// Closes every unused link: the worker ends.
     pub(crate) fn close(&self) {
+        self.confirm_all();
         let idle = self.idle.take();
         drop(idle);
     }
 
     /// A node is lost: its unused links close, and those in use end.
     pub(crate) fn end(&self, node: NodeId) {
+        self.confirm_all();
         let idle = self.idle.borrow_mut().remove(&node);
         drop(idle);
         for (_, used) in self.used.borrow().iter() {
@@ -133,6 +180,7 @@ impl LinkPool {
 
     /// Closes links that have been unused since `until`. True if none is left.
     fn close_unused(&self, until: Instant) -> bool {
+        self.confirm_all();
         let mut closing = Vec::new();
         let mut idle = self.idle.borrow_mut();
         for links in idle.values_mut() {
@@ -161,6 +209,11 @@ fn is_open(link: &mut HttpConn) -> bool {
         }
         Poll::Ready(Err(_)) => false,
     }
+}
+
+/// Confirms a response. False: the link has ended, and the other node ends the session.
+pub(super) fn confirm(link: &HttpConn) -> bool {
+    link.stream().try_send(&[DELIVERED]).is_ok()
 }
 
 async fn sweep(pool: Rc<LinkPool>, worker: Rc<WorkerContext>, idle_timeout: Duration) {

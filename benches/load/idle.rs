@@ -10,7 +10,7 @@ use crate::report::Report;
 use crate::ws::{Event, Ramp, Ws};
 
 pub(crate) fn run(args: Args) {
-    let mut net = Net::new(args.url.address);
+    let mut net = Net::new(&args);
     if args.touch.is_some() && (args.transport == Transport::Polling || args.mode == Mode::IdleRaw)
     {
         die("--touch is for WebSocket sessions");
@@ -28,7 +28,7 @@ pub(crate) fn run(args: Args) {
         after_setup: Reading::default(),
     };
     net.run(&mut idle);
-    println!("{}", idle.report(&net));
+    println!("{}", idle.report(&net).tls(&net));
 }
 
 /// The resources that the server uses.

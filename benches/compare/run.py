@@ -200,24 +200,25 @@ TESTS = {
 # Rates that the servers in Node and Python do not reach.
 FAST = ("open-loop", "half", "rate-64", "rate-1000", "rate-10000")
 
-# The rows that have a goal, and the servers that the goals and README.md's table need.
+# The rows that have a goal, and the servers that the goals and README.md's table need. A server with a number and no
+# goal runs in as many rounds only.
 PLAN = {
-    "ws-echo-1": "eio bun-websocket bun-engine engineioxide ws-floor-epoll engine.io python-engineio-asgi",
-    "ws-echo-16": "eio bun-websocket bun-engine engineioxide ws-floor-epoll engine.io python-engineio-asgi",
-    "ws-echo-1k": "eio bun-websocket bun-engine engineioxide",
-    "ws-echo-64k": "eio bun-websocket bun-engine engineioxide",
+    "ws-echo-1": "eio bun-websocket bun-engine engineioxide:6 ws-floor-epoll:6 engine.io python-engineio-asgi",
+    "ws-echo-16": "eio bun-websocket bun-engine engineioxide:6 ws-floor-epoll:6 engine.io python-engineio-asgi",
+    "ws-echo-1k": "eio bun-websocket bun-engine engineioxide:6",
+    "ws-echo-64k": "eio bun-websocket bun-engine engineioxide:6",
     "ws-echo-c2": "eio bun-websocket",
     "ws-echo-c8": "eio bun-websocket",
-    "rate-1000": "eio bun-websocket ws-floor-epoll",
-    "rate-10000": "eio bun-websocket ws-floor-epoll",
+    "rate-1000": "eio bun-websocket ws-floor-epoll:6",
+    "rate-10000": "eio bun-websocket ws-floor-epoll:6",
     "half": "eio bun-websocket bun-engine engineioxide",
     "polling-1": "eio engineioxide bun-engine engine.io python-engineio-asgi",
     "polling-10": "eio engineioxide bun-engine",
     "connect-ws": "eio engineioxide bun-engine",
     "connect-polling": "eio engineioxide bun-engine",
     "upgrade": "eio engineioxide bun-engine engine.io python-engineio-asgi",
-    "tls-echo": "eio-tls tls-floor engineioxide-tls bun-websocket-tls",
-    "tls-echo-64k": "eio-tls tls-floor engineioxide-tls bun-websocket-tls",
+    "tls-echo": "eio-tls tls-floor engineioxide-tls:6 bun-websocket-tls:6",
+    "tls-echo-64k": "eio-tls tls-floor engineioxide-tls:6 bun-websocket-tls:6",
     "tls-connect": "eio-tls engineioxide-tls bun-engine-tls",
     "tls-resume": "eio-tls engineioxide-tls bun-engine-tls",
     "idle-tls": "eio-tls tls-floor engineioxide-tls bun-websocket-tls",
@@ -326,36 +327,41 @@ def record(out, result):
     out.flush()
 
 
-def rounds(test, name, server, options):
+def rounds(test, server, most, options):
     """The number of runs of a server in a test."""
     if is_idle(test):
         return 1
     if server.slow:
         return 0 if test in FAST else min(options.slow_rounds, options.rounds)
-    return options.rounds
+    return min(most, options.rounds)
 
 
 def schedule(known, options):
-    """The servers of each test."""
+    """The servers of each test, with their number of runs."""
     if options.goals:
         plan = {test: names.split() for test, names in PLAN.items()}
     else:
-        plan = {test: options.servers.split(",") for test in options.tests.split(",")}
-    if options.goals and options.tests != ",".join(TESTS):
-        plan = {test: plan[test] for test in options.tests.split(",")}
-    return {test: [name for name in names if known[name].kind in TESTS[test][0]] for test, names in plan.items()}
+        plan = {test: options.servers.split(",") for test in TESTS}
+    result = {}
+    for test in options.tests.split(",") if options.tests else list(plan):
+        result[test] = {}
+        for entry in plan[test]:
+            name, _, most = entry.partition(":")
+            if known[name].kind in TESTS[test][0]:
+                result[test][name] = rounds(test, known[name], int(most or options.rounds), options)
+    return result
 
 
 def duration(known, plan, options):
     """The expected time of the runs in seconds."""
     total = 0
     for test, names in plan.items():
-        for name in names:
+        for name, count in names.items():
             connections = int(TESTS[test][1].split("--connections ")[1].split()[0])
             # To start and stop a server, and to open the connections.
             around = 0.45 + connections * (1e-3 if known[name].slow else 1e-4)
             once = 8 if is_idle(test) else options.warmup + options.seconds
-            total += rounds(test, name, known[name], options) * (around + once)
+            total += count * (around + once)
     return total
 
 
@@ -374,7 +380,7 @@ def measure(known, plan, options, out):
             for round_number in range(1 if is_idle(test) else options.rounds):
                 for name in here if round_number % 2 == 0 else here[::-1]:
                     server = chosen.get(name)
-                    if not server or round_number >= rounds(test, name, server, options):
+                    if not server or round_number >= names[name]:
                         continue
                     # Each round has a new process: one that starts badly placed in memory is not measured in all.
                     try:
@@ -423,7 +429,7 @@ def main():
     parser.add_argument("--warmup", type=float, default=0.5)
     parser.add_argument("--server-core", default="0")
     parser.add_argument("--load-core", default="1")
-    parser.add_argument("--tests", default=",".join(TESTS))
+    parser.add_argument("--tests", default="")
     parser.add_argument("--servers", default="")
     parser.add_argument("--results", default=str(HERE / "results.jsonl"))
     parser.add_argument("--quick", action="store_true")
@@ -443,8 +449,7 @@ def main():
     plan = schedule(known, options)
     if options.plan:
         for test, names in plan.items():
-            each = (f"{name} {rounds(test, name, known[name], options)}" for name in names)
-            print(f"{test:18} {', '.join(each)}")
+            print(f"{test:18} {', '.join(f'{name} {count}' for name, count in names.items())}")
         return print(f"{duration(known, plan, options) / 60:.1f} minutes, without building")
     if not options.write:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

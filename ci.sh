@@ -105,6 +105,8 @@ deploy() {
     skip "${missing[*]} cannot be installed"
   promtool check rules deploy/prometheus/alerts.yml
   promtool test rules deploy/prometheus/alerts_test.yml
+  promtool check rules deploy/prometheus/alerts_cluster.yml
+  promtool test rules deploy/prometheus/alerts_cluster_test.yml
   promtool check config deploy/prometheus/prometheus.yml
   (
     ulimit -n "$(ulimit -Hn)"
@@ -115,8 +117,8 @@ deploy() {
   deploy/check/container.py
 }
 
-# Three nodes of a cluster with a real NATS server: messages, forwarded requests, nodes and engines that fail. Two
-# minutes with the build.
+# Three nodes of a cluster with a real NATS server: messages, forwarded requests, nodes and engines that fail; clients of
+# others behind balancers. The tests take a minute and a half, and the build another.
 cluster() {
   command -v nats-server >/dev/null ||
     { apt-get update -q && apt-get install -q -y --no-install-recommends nats-server; } >&2 ||
@@ -130,8 +132,8 @@ cluster() {
 # The core and the microcontroller client build for a Cortex-M0+ without std.
 no_std() { ./eio-embassy/ci/firmware.py no-std; }
 
-# Firmware with the client on an emulated Cortex-M, against our server, engine.io from npm and python-engineio, and over a
-# wire that loses frames. Under two minutes; scenarios that wait run next to the others.
+# Firmware with the client on an emulated Cortex-M, against our server, engine.io from npm, python-engineio on ASGI and on
+# aiohttp, and over a wire that loses frames. Two minutes; scenarios that wait run next to the others.
 qemu() { ./eio-embassy/ci/firmware.py qemu; }
 
 # The client's size in flash and RAM, against limits.

@@ -10,8 +10,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 seconds=${1:-60}
-all=(packet payload ws_server ws_client deflate http_request http_response chunked_body query file_path open_json
-    proxy_protocol server_session client_session
+all=(packet payload ws_server ws_client deflate http_request http_response response_lines chunked_body query file_path
+    open_json proxy_protocol server_session client_session
     cluster_hello cluster_link cluster_bus)
 targets=("${@:2}")
 [ ${#targets[@]} -gt 0 ] || targets=("${all[@]}")

@@ -17,6 +17,10 @@ pub(crate) struct Args {
     /// The server; an IPv4 address
     #[arg(long, default_value = "http://127.0.0.1:3000/engine.io/")]
     pub(crate) url: Url,
+    /// `ws-echo`, `polling-echo` and `idle`: open the sessions at this server over polling, and use them at --url. A
+    /// WebSocket begins with an upgrade then
+    #[arg(long)]
+    pub(crate) open: Option<Url>,
     /// Number of connections, of sessions, or of sessions at a time
     #[arg(long, default_value_t = 64, value_parser = at_least_one)]
     pub(crate) connections: usize,
@@ -63,6 +67,9 @@ pub(crate) struct Args {
     /// Process id of the server, to read its CPU time and memory
     #[arg(long)]
     pub(crate) pid: Option<u32>,
+    /// Process ids of others, whose CPU time is reported, too
+    #[arg(long)]
+    pub(crate) other_pid: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

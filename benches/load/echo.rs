@@ -6,9 +6,9 @@ use crate::args::{Args, Mode};
 use crate::die;
 use crate::net::{App, Id, Net};
 use crate::payload::{Framed, Payload};
-use crate::proto::{self, Opcode};
+use crate::proto::Opcode;
 use crate::window::{Phase, Tick, Window};
-use crate::ws::{Event, Ramp, Ws};
+use crate::ws::{self, Event, Ramp, Ws};
 
 pub(crate) fn run(args: Args) {
     let mut net = Net::new(&args);
@@ -116,7 +116,7 @@ impl App for Echo {
             self.ramp.ready += 1;
             return;
         }
-        net.out(id).extend_from_slice(&proto::upgrade(&self.args, ""));
+        ws::begin(&self.args, net, id);
     }
 
     fn received(&mut self, net: &mut Net, id: Id, data: &[u8]) -> usize {
@@ -144,7 +144,7 @@ impl App for Echo {
         if self.window.phase() == Phase::Setup {
             while let Some(index) = self.ramp.next(self.all) {
                 let id = net.connect();
-                self.sockets.push(Ws::new(self.args.mode != Mode::RawWsEcho));
+                self.sockets.push(Ws::of(&self.args, self.args.mode != Mode::RawWsEcho));
                 if let Some(sender) = self.senders.get_mut(index) {
                     sender.id = id;
                 }

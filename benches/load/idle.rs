@@ -7,10 +7,13 @@ use crate::payload::{Framed, Payload};
 use crate::procfs::{self, Cpu};
 use crate::proto::{self, Response};
 use crate::report::Report;
-use crate::ws::{Event, Ramp, Ws};
+use crate::ws::{self, Event, Ramp, Ws};
 
 pub(crate) fn run(args: Args) {
     let mut net = Net::new(&args);
+    if args.open.is_some() && args.transport == Transport::Polling {
+        die("--open is for WebSocket sessions in this mode");
+    }
     if args.touch.is_some() && (args.transport == Transport::Polling || args.mode == Mode::IdleRaw)
     {
         die("--touch is for WebSocket sessions");
@@ -134,11 +137,13 @@ impl Idle {
 
 impl App for Idle {
     fn opened(&mut self, net: &mut Net, id: Id) {
-        let request = match self.connections[id] {
-            Connection::WebSocket(_) => proto::upgrade(&self.args, ""),
-            Connection::Polling { .. } => proto::request(&self.args, "GET", "transport=polling"),
-        };
-        net.out(id).extend_from_slice(&request);
+        match self.connections[id] {
+            Connection::WebSocket(_) => ws::begin(&self.args, net, id),
+            Connection::Polling { .. } => {
+                let request = proto::request(&self.args, "GET", "transport=polling");
+                net.out(id).extend_from_slice(&request);
+            }
+        }
     }
 
     fn received(&mut self, net: &mut Net, id: Id, data: &[u8]) -> usize {
@@ -169,7 +174,7 @@ impl App for Idle {
             self.connections.push(match self.args.transport {
                 Transport::Polling => Connection::Polling { request: Vec::new(), pong: Vec::new() },
                 Transport::Websocket => {
-                    Connection::WebSocket(Ws::new(self.args.mode == Mode::Idle))
+                    Connection::WebSocket(Ws::of(&self.args, self.args.mode == Mode::Idle))
                 }
             });
         }

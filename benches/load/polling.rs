@@ -175,6 +175,11 @@ impl Polling {
 
     fn opened_session(&mut self, net: &mut Net, index: usize, open: &[u8]) {
         let sid = proto::sid(open).unwrap_or_else(|error| die(&error));
+        self.use_session(net, index, &sid);
+    }
+
+    /// Prepares the requests of a session, and opens its connection for POSTs.
+    fn use_session(&mut self, net: &mut Net, index: usize, sid: &str) {
         let query = format!("transport=polling&sid={sid}");
         let post = net.connect();
         self.set_owner(post, (index, true));
@@ -243,6 +248,9 @@ impl App for Polling {
                 url.path, url.host
             )
             .into_bytes();
+        } else if let (false, Some(url)) = (is_post, &self.args.open) {
+            let sid = proto::open_session(url).unwrap_or_else(|error| die(&error));
+            return self.use_session(net, index, &sid);
         } else if !is_post {
             let request = proto::request(&self.args, "GET", "transport=polling");
             return net.out(id).extend_from_slice(&request);

@@ -3,10 +3,12 @@
 //! It does not use eio-core, because a defect there would then hide itself.
 
 use std::borrow::Cow;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use memchr::memmem;
 
-use crate::args::Args;
+use crate::args::{Args, Url};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// The accept value of that key, from RFC 6455 section 1.3.
@@ -180,6 +182,24 @@ pub(crate) fn client_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], ma
 /// A packet as a text frame.
 pub(crate) fn client_packet(out: &mut Vec<u8>, packet: &[u8]) {
     client_frame(out, Opcode::Text, packet, [0x5a, 0x11, 0xc3, 0x7e]);
+}
+
+/// Opens a session over polling, with a blocking request on a connection of its own.
+pub(crate) fn open_session(url: &Url) -> Result<String, String> {
+    let request = format!(
+        "GET {}?EIO=4&transport=polling HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        url.path, url.host
+    );
+    let exchange = || {
+        let mut stream = TcpStream::connect(url.address)?;
+        stream.write_all(request.as_bytes())?;
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response)?;
+        std::io::Result::Ok(response)
+    };
+    let bytes = exchange().map_err(|error| format!("{}: {error}", url.host))?;
+    let response = Response::parse(&bytes)?.ok_or("half a response to a handshake")?;
+    sid(&response.body)
 }
 
 /// The sid in an open packet.

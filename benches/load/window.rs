@@ -54,6 +54,7 @@ pub(crate) struct Window {
 struct Snapshot {
     time: u64,
     server: Cpu,
+    others: f64,
     own: Cpu,
     receives: u64,
     sends: u64,
@@ -132,6 +133,14 @@ impl Window {
         }
     }
 
+    /// CPU seconds of the other processes.
+    fn others(&self) -> f64 {
+        let others = self.args.other_pid.iter().map(|pid| {
+            Cpu::of(&pid.to_string()).unwrap_or_else(|| die("a process has exited")).sum()
+        });
+        others.sum()
+    }
+
     fn snapshot(&self, net: &Net) -> Snapshot {
         let server = self.args.pid.map(|pid| {
             Cpu::of(&pid.to_string()).unwrap_or_else(|| die("the server's process has exited"))
@@ -139,6 +148,7 @@ impl Window {
         Snapshot {
             time: net.now,
             server: server.unwrap_or_default(),
+            others: self.others(),
             own: Cpu::of("self").unwrap_or_default(),
             receives: net.receives,
             sends: net.sends,
@@ -216,6 +226,10 @@ impl Window {
                 .float("server_core", all / seconds, 3)
                 .float("server_cpu_us_per_op", all * 1e6 / operations, 3)
                 .float("server_system_share", b.server.system_share(a.server), 3);
+        }
+        if !self.args.other_pid.is_empty() {
+            let all = b.others - a.others;
+            report = report.float("other_cpu_us_per_op", all * 1e6 / operations, 3);
         }
         if self.errors > 0 {
             report = report.text("first_error", &self.first_error);

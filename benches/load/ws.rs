@@ -1,5 +1,6 @@
 //! One WebSocket: its handshake, its messages, and automatic pongs.
 
+use crate::args::Args;
 use crate::die;
 use crate::net::{Id, Net};
 use crate::proto::{self, Frame, Opcode, Response};
@@ -8,13 +9,26 @@ pub(crate) struct Ws {
     stage: Stage,
     /// The first message is an open packet.
     session: bool,
+    /// It probes, and takes a session over.
+    upgrades: bool,
     pub(crate) pings: u64,
+}
+
+/// A WebSocket for a session that is opened elsewhere, if the arguments say so; its request.
+pub(crate) fn begin(args: &Args, net: &mut Net, id: Id) {
+    let sid = match &args.open {
+        Some(url) => proto::open_session(url).unwrap_or_else(|error| die(&error)),
+        None => String::new(),
+    };
+    net.out(id).extend_from_slice(&proto::upgrade(args, &sid));
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Head,
     OpenPacket,
+    /// The answer to the probe of an upgrade.
+    Probe,
     Running,
 }
 
@@ -30,7 +44,12 @@ pub(crate) enum Event<'a> {
 impl Ws {
     /// `session`: the server begins with an open packet. The caller sends the upgrade request.
     pub(crate) fn new(session: bool) -> Self {
-        Self { stage: Stage::Head, session, pings: 0 }
+        Self { stage: Stage::Head, session, upgrades: false, pings: 0 }
+    }
+
+    /// The WebSocket of [`begin`].
+    pub(crate) fn of(args: &Args, session: bool) -> Self {
+        Self { upgrades: session && args.open.is_some(), ..Self::new(session) }
     }
 
     /// Parses the next event of `data`, and moves `at` after it. `None` if there is no complete event. A violation of
@@ -49,8 +68,13 @@ impl Ws {
                 die(&format!("the WebSocket was refused: {}", response.shown()));
             }
             *at += response.len;
-            self.stage = if self.session { Stage::OpenPacket } else { Stage::Running };
-            if !self.session {
+            if self.upgrades {
+                proto::client_packet(net.out(id), b"2probe");
+                self.stage = Stage::Probe;
+            } else if self.session {
+                self.stage = Stage::OpenPacket;
+            } else {
+                self.stage = Stage::Running;
                 return Some(Event::Opened);
             }
         }
@@ -60,6 +84,11 @@ impl Ws {
             match (frame.opcode, frame.payload) {
                 (Opcode::Text, open) if self.stage == Stage::OpenPacket => {
                     proto::sid(open).unwrap_or_else(|error| die(&error));
+                    self.stage = Stage::Running;
+                    return Some(Event::Opened);
+                }
+                (Opcode::Text, b"3probe") if self.stage == Stage::Probe => {
+                    proto::client_packet(net.out(id), b"5");
                     self.stage = Stage::Running;
                     return Some(Event::Opened);
                 }

@@ -34,6 +34,7 @@ replay! {
     compressed_message_obeys_the_laws: "deflate", laws::deflate::run;
     request_obeys_the_laws: "http_request", laws::http::requests;
     response_obeys_the_laws: "http_response", laws::http::responses;
+    lines_of_a_response_obey_the_laws: "response_lines", laws::response_lines::run;
     body_obeys_the_laws: "chunked_body", laws::chunked_body::run;
     query_obeys_the_laws: "query", laws::query::run;
     path_stays_inside_the_root: "file_path", laws::file_path::run;

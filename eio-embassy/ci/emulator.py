@@ -9,9 +9,9 @@ import time
 from helpers import CORTEX_M0, EXAMPLES, Failure, Process, build, compiler, free_port, need, passed, serve
 from relay import Relay
 
-SERVERS = ("ours", "npm", "python")
+SERVERS = ("ours", "npm", "python", "aiohttp")
 # The status with which each refuses an unknown session over a WebSocket.
-REFUSES_WITH = {"ours": 400, "npm": 400, "python": 403}
+REFUSES_WITH = {"ours": 400, "npm": 400, "python": 403, "aiohttp": 400}
 # The most stack of a scenario in bytes. It depends on the compiler, which is printed with it.
 STACK_MAX = int(os.environ.get("STACK_MAX", 8_704))
 
@@ -140,10 +140,10 @@ class Qemu:
 
         return check
 
-    def lossy(self, kind, seed, seconds=65, most=2, **faults):
+    def lossy(self, kind, seed, heartbeat_ms, seconds=65, most=2, **faults):
         """Twenty messages a second over a wire with faults, in at most `most` connections."""
         port = free_port()
-        server = serve(kind, port, 5_000, 5_000, 100_000)
+        server = serve(kind, port, *heartbeat_ms, 100_000)
         guest = self.boot(port, "soak", seconds, seconds * 2 + 60, relay=Relay(seed, **faults))
 
         def check():
@@ -176,9 +176,12 @@ def scenarios(machine, kind, wanted):
         machine.with_server(kind, name, "echo", 1000, ping_interval_ms=500)
     for transport in ("polling", "upgrade", "any"):
         if wanted(f"{kind} {transport}"):
-            name = f"{transport}: 1000 messages there and back"
-            machine.with_server(kind, name, transport, 1000, ping_interval_ms=500, firmware="polling")
-    if wanted(f"{kind} toobig"):
+            # On aiohttp, python-engineio reads one TCP segment of a POST, and answers 200. These messages fit.
+            count = 16 if (kind, transport) == ("aiohttp", "polling") else 1000
+            name = f"{transport}: {count} messages there and back"
+            machine.with_server(kind, name, transport, count, ping_interval_ms=500, firmware="polling")
+    # aiohttp itself refuses a message of exactly its limit, which this scenario sends.
+    if kind != "aiohttp" and wanted(f"{kind} toobig"):
         machine.with_server(kind, "toobig: beyond the limit of either end", "toobig", 2000, max_payload=2_000)
     if wanted(f"{kind} refused"):
         machine.with_server(kind, "refused: reports the status", "refused", REFUSES_WITH[kind])
@@ -203,8 +206,10 @@ def run(pattern, soak):
                 waiting.append(machine.sensor(kind, transport, soak or 10))
     for kind in SERVERS if soak else ("ours",):
         if wanted(f"{kind} lossy"):
-            waiting.append(machine.lossy(kind, 1, dropped=0.05, delay_ms=(100, 100)))
-            waiting.append(machine.lossy(kind, 2, dropped=0.02, doubled=0.05, delay_ms=(20, 170)))
+            # The default of servers. Both stacks of TCP resend after 1, 2 and 4 s, so a heartbeat of 5 s and 5 s would
+            # end the sessions in which a frame is lost three times: one in two runs, and a second one in one of six.
+            waiting.append(machine.lossy(kind, 1, (25_000, 20_000), dropped=0.05, delay_ms=(100, 100)))
+            waiting.append(machine.lossy(kind, 2, (5_000, 5_000), dropped=0.02, doubled=0.05, delay_ms=(20, 170)))
     if soak and wanted("ours radio"):
         waiting.append(machine.radio("ours", soak))
     for kind in SERVERS:

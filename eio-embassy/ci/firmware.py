@@ -47,6 +47,17 @@ def no_std(_):
 SETTINGS = {"EIO_SERVER": "192.168.1.10:3000", "WIFI_SSID": "ssid", "WIFI_PASSWORD": "password"}
 
 
+def authority():
+    """The certificate of an authority, in DER."""
+    need("openssl")
+    WORK.mkdir(parents=True, exist_ok=True)
+    file = WORK / "authority.der"
+    command = ["openssl", "req", "-x509", *tls_checks.P256, "-subj", "/CN=authority", "-keyout", "/dev/null", "-outform", "der",
+               "-out", file]
+    subprocess.run(command, capture_output=True, check=True)
+    return file
+
+
 def first_firmware():
     """Builds the README's first firmware with the README's dependencies, as pasted into a new crate."""
     readme = (CI.parent / "README.md").read_text()
@@ -66,12 +77,14 @@ def first_firmware():
 
 def compile_boards(_):
     """Builds the firmware of the boards that cannot be run here, or not completely."""
+    settings = {**SETTINGS, "EIO_AUTHORITY": str(authority())}
     for what, directory, target, arguments in (
         ("Pico W", "rp2040", CORTEX_M0, ("--features", "picow", "--bin", "picow")),
         ("ESP32-C3 with Wi-Fi", "esp32c3", "riscv32imc-unknown-none-elf", ("--bins",)),
         ("STM32H743 with Ethernet", "stm32", "thumbv7em-none-eabihf", ("--bins",)),
+        ("STM32H743 with Ethernet and TLS", "stm32", "thumbv7em-none-eabihf", ("--bins", "--features", "tls")),
     ):
-        build(EXAMPLES / directory, target, "--locked", *arguments, environment=SETTINGS)
+        build(EXAMPLES / directory, target, "--locked", *arguments, environment=settings)
         passed(what)
     first_firmware()
     os.environ.pop("WIFI_SSID", None)
@@ -204,7 +217,8 @@ def peer(arguments):
 
 
 def qemu(arguments):
-    """Boots firmware on an emulated Cortex-M, which talks to our echo server, to engine.io from npm and to python-engineio."""
+    """Boots firmware on an emulated Cortex-M, which talks to our echo server, to engine.io from npm and to python-engineio
+    on ASGI and aiohttp."""
     emulator.run(arguments.scenario, arguments.soak)
 
 

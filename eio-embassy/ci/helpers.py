@@ -259,7 +259,8 @@ def echo_example():
 
 def serve(kind, port, ping_interval_ms, ping_timeout_ms, max_payload, *tls, sink=False):
     """Starts an echo server on 127.0.0.1: ours (the example of eio-monoio), npm (engine.io, with TLS if `tls` is files of its
-    key and certificate) or python (python-engineio, ASGI). A sink counts messages instead, and answers `count`."""
+    key and certificate), or python-engineio on ASGI (python) or on aiohttp. A sink counts messages instead, and answers
+    `count`."""
     figures = [ping_interval_ms, ping_timeout_ms, max_payload]
     mode = "sink" if sink else "echo"
     if kind == "ours":
@@ -269,7 +270,8 @@ def serve(kind, port, ping_interval_ms, ping_timeout_ms, max_payload, *tls, sink
     elif kind == "npm":
         command, directory = ["node", CI / "peer/echo.mjs", port, *figures, mode, *tls], modules("peer")
     else:
-        command, directory = [python_packages(), CI / "peer/echo.py", port, *figures, mode], CI
+        python = "aiohttp" if kind == "aiohttp" else "asgi"
+        command, directory = [python_packages(), CI / "peer/echo.py", port, *figures, mode, python], CI
     server = Process(command, f"server-{kind}", cwd=directory)
     wait_until_listening(port)
     return server

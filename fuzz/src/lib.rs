@@ -34,6 +34,8 @@ targets! {
     http_request: laws::http::requests, peers::picohttpparser::request;
     /// HTTP responses on one connection.
     http_response: laws::http::responses, peers::picohttpparser::response;
+    /// A response head with any number of lines.
+    response_lines: laws::response_lines::run, peers::picohttpparser::response;
     /// A body without its head.
     chunked_body: laws::chunked_body::run, peers::picohttpparser::chunked;
     /// A query, a request target and a URL.

@@ -14,6 +14,11 @@
 //! | state | input | next state | effect |
 //! |---|---|---|---|
 //! | Alive | [`close`](ServerSession::close) | Closing | deadline `close_timeout_ms` from now |
+//! | Alive | [`drain`](ServerSession::drain) | Draining | deadline `close_timeout_ms` from now |
+//! | Draining | [`close`](ServerSession::close) | Closing | same deadline |
+//! | Draining | message on a lane that carries | Draining | the message is returned |
+//! | Draining | POST attached when a GET is polled | Draining | no close packet yet: the POST is handled first |
+//! | Draining | any other input of Closing | as Closing | |
 //! | Alive | message on a lane that carries | Alive | the message is returned |
 //! | Closing | message on a lane that carries | Closing | the message is dropped |
 //! | Closing | no message queued when the current transport is polled | Ended (`ServerDisconnect`) | close packet |
@@ -62,7 +67,7 @@
 //! | polling, handshake not answered | Empty | open packet | Complete |
 //! | polling, ping due | Empty, Started | ping | Started |
 //! | polling, message queued | Empty, Started | message | Started |
-//! | polling, Closing | Empty, Started | close packet, and the session ends | Complete |
+//! | polling, Closing, or Draining without a POST | Empty, Started | close packet, and the session ends | Complete |
 //! | polling, WebSocket in state Probed | Empty | noop | Complete |
 //! | polling | Started | none | Complete |
 //! | polling | Empty | none: the GET is held | Empty |
@@ -144,6 +149,8 @@ pub struct ServerSession {
     socket: ServerSocket,
     /// When a graceful close gives up on messages that are still queued.
     closing: Option<Instant>,
+    /// Messages are received until the end of a graceful close.
+    draining: bool,
     upgrade_timeout_ms: u32,
     close_timeout_ms: u32,
     transport: Transport,
@@ -167,6 +174,7 @@ impl ServerSession {
             heartbeat: Heartbeat::new(timing.ping_interval_ms, timing.ping_timeout_ms, now),
             socket,
             closing: None,
+            draining: false,
             upgrade_timeout_ms: timing.upgrade_timeout_ms,
             close_timeout_ms: timing.close_timeout_ms,
             transport,
@@ -204,6 +212,11 @@ impl ServerSession {
     /// Whether [`close`](Self::close) was called and the session has not ended yet.
     pub const fn is_closing(&self) -> bool {
         self.closing.is_some()
+    }
+
+    /// Whether [`drain`](Self::drain) closes or has closed the session, and not the application.
+    pub const fn is_draining(&self) -> bool {
+        self.draining
     }
 
     /// Why the session ended; `None` while it has not.
@@ -324,7 +337,8 @@ impl ServerSession {
         }
     }
 
-    /// A packet arrived on `lane`. A message is returned for the application, unless the session is closing.
+    /// A packet arrived on `lane`. A message is returned for the application, unless the
+    /// application closes the session.
     ///
     /// # Errors
     /// - [`Violation::WrongDirection`]: the session ends.
@@ -354,7 +368,9 @@ impl ServerSession {
         match packet {
             // docs/protocol.md 2.5.3: only a pong counts, on either lane.
             Packet::Pong(_) => self.heartbeat.handle_pong(now),
-            Packet::Message(message) if self.closing.is_none() => return Ok(Some(message)),
+            Packet::Message(message) if self.closing.is_none() || self.draining => {
+                return Ok(Some(message));
+            }
             Packet::Message(_) => {}
             // docs/protocol.md 2.3.8, 2.6.2: the session ends at once.
             Packet::Close => self.end(CloseReason::ClientDisconnect),
@@ -416,7 +432,17 @@ impl ServerSession {
     /// Closes gracefully: queued messages go first, then a close packet, on the transport that is current at that
     /// time. The session ends with the close packet, at the latest `close_timeout_ms` from `now`.
     pub fn close(&mut self, now: Instant) {
+        if self.ended().is_none() {
+            self.draining = false;
+            self.closing.get_or_insert(now.after(self.close_timeout_ms));
+        }
+    }
+
+    /// As [`close`](Self::close), because the server ends: messages of the client are received until the session ends,
+    /// and a POST that has begun is handled before. Has no effect on a session that the application closes.
+    pub fn drain(&mut self, now: Instant) {
         if self.ended().is_none() && self.closing.is_none() {
+            self.draining = true;
             self.closing = Some(now.after(self.close_timeout_ms));
         }
     }

@@ -1,16 +1,15 @@
-"""An echo server on python-engineio (ASGI, uvicorn), with the arguments of echo.mjs, but without TLS."""
+"""An echo server on python-engineio, with the arguments of echo.mjs, but `asgi` (uvicorn) or `aiohttp` in place of TLS."""
 
 import collections
 import sys
 
 import engineio
-import uvicorn
 
 port, ping_interval_ms, ping_timeout_ms, max_payload = map(int, sys.argv[1:5])
-sink = sys.argv[5] == "sink"
+sink, mode = sys.argv[5] == "sink", sys.argv[6]
 
 server = engineio.AsyncServer(
-    async_mode="asgi",
+    async_mode=mode,
     # In the order of the messages.
     async_handlers=False,
     ping_interval=ping_interval_ms / 1000,
@@ -31,4 +30,13 @@ async def message(sid, data):
         counts[sid] += 1
 
 
-uvicorn.run(engineio.ASGIApp(server), host="127.0.0.1", port=port, log_level="warning", ws="wsproto")
+if mode == "asgi":
+    import uvicorn
+
+    uvicorn.run(engineio.ASGIApp(server), host="127.0.0.1", port=port, log_level="warning", ws="wsproto")
+else:
+    from aiohttp import web
+
+    application = web.Application()
+    server.attach(application)
+    web.run_app(application, host="127.0.0.1", port=port, print=None)

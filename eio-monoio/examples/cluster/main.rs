@@ -44,7 +44,7 @@ struct Options {
     link_address: Option<SocketAddr>,
     #[arg(long, default_value_t = 1_000)]
     heartbeat_ms: u64,
-    #[arg(long, default_value_t = 5_000)]
+    #[arg(long, default_value_t = 4_500)]
     node_timeout_ms: u64,
     /// Threads, each with its share of the sessions [default: the machine's cores]
     #[arg(long)]
@@ -54,6 +54,8 @@ struct Options {
     driver: Driver,
     #[arg(long, default_value_t = 25_000)]
     ping_interval_ms: u64,
+    #[arg(long, default_value_t = 20_000)]
+    ping_timeout_ms: u64,
     /// The first SIGTERM closes sessions evenly over this time, before the shutdown
     #[arg(long, default_value_t = 0)]
     drain_ms: u64,
@@ -119,6 +121,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .cors(Cors::Any)
         .separator_over_websocket(true)
         .ping_interval(Duration::from_millis(options.ping_interval_ms))
+        .ping_timeout(Duration::from_millis(options.ping_timeout_ms))
         .drain_time(Duration::from_millis(options.drain_ms))
         .drain_on_signal(options.drain_ms > 0)
         .handle_signals(true);

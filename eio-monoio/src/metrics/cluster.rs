@@ -20,7 +20,7 @@ pub(crate) enum Forwarded {
 pub(crate) enum Outcome {
     /// The answer of the owner is in the client's socket; of a WebSocket, the tunnel was open.
     Answered,
-    /// No link could be opened: 503.
+    /// No link could be opened: 503, or 400 if the node is lost.
     Unavailable,
     /// The link ended before the answer was complete.
     Broken,

@@ -193,7 +193,8 @@ impl Running {
     ///    share are left to them.
     /// 2. For [`drain_wait`](crate::Config::drain_wait) everything else continues as before.
     /// 3. The sessions close evenly over [`drain_time`](crate::Config::drain_time), each after its queued messages: over
-    ///    polling at the next poll, over WebSocket with code 1001. Handshakes are refused as in a shutdown.
+    ///    polling at the next poll, over WebSocket with code 1001. Handshakes are refused as in a shutdown. Until a
+    ///    session has ended its messages are received; sends to it return [`SendError::Closed`](crate::SendError).
     /// 4. The server shuts down.
     pub fn drain(&self) {
         self.shared.drain();

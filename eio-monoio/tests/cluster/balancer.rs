@@ -8,15 +8,13 @@ use std::time::{Duration, Instant};
 use eio_monoio::client::{self, Client};
 use eio_monoio::{Driver, OwnedMessage, Transport};
 
-use crate::failures::process_with;
-use crate::nats_server::NatsServer;
+use crate::exchanges;
+use crate::processes::{Processes, get};
 use crate::support::client::{connect_over, next_message};
 use crate::support::configs::drivers;
-use crate::support::connection::Connection;
 use crate::support::foreign;
 use crate::support::parallel;
 use crate::support::process::{ServerProcess, signal, wait};
-use crate::support::request::Request;
 use crate::support::skip::skip;
 use crate::support::temp_dir::TempDir;
 use crate::support::wait::eventually;
@@ -30,64 +28,37 @@ const HAPROXY: &str = "/usr/sbin/haproxy";
 struct Cluster {
     haproxy: Child,
     addr: SocketAddr,
-    nodes: Vec<ServerProcess>,
+    processes: Processes,
     /// As `addr`, but with the page of the `latency` example.
     browsers: SocketAddr,
     _pages: ServerProcess,
     _directory: TempDir,
-    _engine: NatsServer,
 }
 
 impl Cluster {
     /// `None`, which is reported: a program is missing.
-    fn start(test: &str, driver: Driver) -> Option<Self> {
+    fn start(test: &str, driver: Driver, more: &[&str]) -> Option<Self> {
         if !Path::new(HAPROXY).is_file() {
             skip(test, format_args!("{HAPROXY} is not installed"));
             return None;
         }
-        let engine = NatsServer::start(test)?;
-        let driver = driver.to_string();
-        let more = ["--driver", &driver, "--workers", "2"];
-        let nodes: Vec<_> = (1..=3).map(|host| process_with(host, &engine, &more)).collect();
-        for node in &nodes {
-            eventually("the nodes are up", || {
-                get(node.addr(), "/nodes").matches(" up ").count() == 2
-                    && get(node.addr(), "/readyz") == "ready"
-            });
-        }
+        let processes = Processes::start(test, driver, ["n1", "n2", "n3"], more)?;
         let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let [addr, browsers] = free.map(|free| free.local_addr().expect("an address"));
         let directory = TempDir::new();
         let pages = ServerProcess::run(ServerProcess::command("latency"));
-        let config = directory.write("haproxy.cfg", config(addr, &nodes, browsers, pages.addr()));
+        let config =
+            directory.write("haproxy.cfg", config(addr, &processes.nodes, browsers, pages.addr()));
         let mut command = Command::new(HAPROXY);
         command.arg("-db").arg("-f").arg(config);
         let haproxy = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let haproxy = haproxy.expect("HAProxy starts");
         eventually("HAProxy listens", || TcpStream::connect(addr).is_ok());
-        Some(Self {
-            haproxy,
-            addr,
-            nodes,
-            browsers,
-            _pages: pages,
-            _directory: directory,
-            _engine: engine,
-        })
+        Some(Self { haproxy, addr, processes, browsers, _pages: pages, _directory: directory })
     }
 
     fn url(&self) -> String {
         format!("http://{}/engine.io/", self.addr)
-    }
-
-    /// The sum of a metric of all nodes, over the labels that contain `label`.
-    fn metric(&self, name: &str, label: &str) -> u64 {
-        let values = self.nodes.iter().flat_map(|node| {
-            let text = get(node.addr(), "/metrics");
-            let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
-            lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect::<Vec<u64>>()
-        });
-        values.sum()
     }
 
     /// Requests of sessions that HAProxy has sent to the nodes.
@@ -105,9 +76,9 @@ impl Cluster {
     /// answered. Two thirds are expected.
     #[track_caller]
     fn expect_forwarded(&self, percent: u64) {
-        let (all, requests) = (self.metric("eio_cluster_forwarded_total", ""), self.requests());
-        let answered = self.metric("eio_cluster_forwarded_total", "answered");
-        let gone = self.metric("eio_cluster_forwarded_total", "client_gone");
+        let forwarded = |label| self.processes.metric("eio_cluster_forwarded_total", label);
+        let (all, requests) = (forwarded(""), self.requests());
+        let (answered, gone) = (forwarded("answered"), forwarded("client_gone"));
         println!("{all} of {requests} requests were forwarded");
         assert!(all * 100 >= requests * percent, "{all} of {requests} were forwarded");
         assert_eq!(answered + gone, all);
@@ -162,22 +133,21 @@ backend handshakes
     )
 }
 
-fn get(addr: SocketAddr, target: &str) -> String {
-    let request = Request::get(target).header("Connection", "close");
-    let mut conn = Connection::open(addr);
-    conn.send(&request);
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut conn.stream(), &mut bytes).expect("a response");
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
-}
-
-fn for_each_driver(test: &str, body: impl Fn(&Cluster) + Sync) {
+fn for_each_driver(test: &str, more: &[&str], body: impl Fn(&Cluster) + Sync) {
     let cases = drivers().map(|driver| (driver.to_string(), driver));
     parallel::for_each(cases, |driver| {
-        if let Some(cluster) = Cluster::start(test, driver) {
+        if let Some(cluster) = Cluster::start(test, driver, more) {
             body(&cluster);
         }
+    });
+}
+
+#[test]
+fn every_exchange_of_the_protocol_works_without_stickiness() {
+    let test = "every_exchange_of_the_protocol_works_without_stickiness";
+    for_each_driver(test, &exchanges::HEARTBEAT, |cluster| {
+        exchanges::all(cluster.addr);
+        cluster.expect_forwarded(60);
     });
 }
 
@@ -185,7 +155,7 @@ fn for_each_driver(test: &str, body: impl Fn(&Cluster) + Sync) {
 fn javascript_client_gets_every_echo_without_stickiness() {
     let test = "javascript_client_gets_every_echo_without_stickiness";
     let Some(client) = foreign::javascript(test) else { return };
-    for_each_driver(test, |cluster| {
+    for_each_driver(test, &[], |cluster| {
         run(&mut client.client_command(&cluster.url(), &[]));
         cluster.expect_forwarded(60);
     });
@@ -195,7 +165,7 @@ fn javascript_client_gets_every_echo_without_stickiness() {
 fn python_clients_get_every_echo_without_stickiness() {
     let test = "python_clients_get_every_echo_without_stickiness";
     let Some(client) = foreign::python(test) else { return };
-    for_each_driver(test, |cluster| {
+    for_each_driver(test, &[], |cluster| {
         run(&mut client.client_command(&cluster.url(), &[]));
         cluster.expect_forwarded(60);
     });
@@ -206,16 +176,16 @@ fn chromium_upgrades_and_gets_every_echo_without_stickiness() {
     let test = "chromium_upgrades_and_gets_every_echo_without_stickiness";
     let Some(browser) = foreign::browser(test) else { return };
     let Some(driver) = drivers().next() else { return };
-    let Some(cluster) = Cluster::start(test, driver) else { return };
+    let Some(cluster) = Cluster::start(test, driver, &[]) else { return };
     let screenshots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots-cluster");
     let page = format!("http://{}", cluster.browsers);
     let script = browser.with_script("latency.mjs");
-    run(&mut script.client_command(&page, &[&screenshots.to_string_lossy()]));
+    run(&mut script.client_command(&page, &[&screenshots.to_string_lossy(), "polls-cross-closes"]));
     // Of some dozens.
     cluster.expect_forwarded(45);
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     if let Err(error) = foreign::run(command, CLIENT_LIMIT, |_| {}) {
         panic!("{error}");
     }
@@ -229,8 +199,16 @@ fn many_clients_exchange_messages_without_loss_or_disorder() {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
     };
     let (clients, seconds) = (number("EIO_CLIENTS", 60), number("EIO_SECONDS", 3));
-    let Some(driver) = drivers().next() else { return };
-    let Some(cluster) = Cluster::start(test, driver) else { return };
+    // One after the other: many clients need the whole machine.
+    for driver in drivers() {
+        let Some(cluster) = Cluster::start(test, driver, &[]) else { return };
+        exchange_with_many(&cluster, driver, clients, seconds);
+        cluster.expect_forwarded(60);
+        assert_eq!(cluster.processes.metric("eio_refusals_total", ""), 0);
+    }
+}
+
+fn exchange_with_many(cluster: &Cluster, driver: Driver, clients: usize, seconds: usize) {
     let url = cluster.url();
     client::block_on(driver, async {
         let until = Instant::now() + Duration::from_secs(seconds as u64);
@@ -252,12 +230,10 @@ fn many_clients_exchange_messages_without_loss_or_disorder() {
         for task in tasks {
             exchanged += task.await.expect("a client that succeeds");
         }
-        println!("{clients} clients exchanged {exchanged} messages");
+        println!("{driver}: {clients} clients exchanged {exchanged} messages");
         assert!(exchanged >= clients * seconds);
     })
     .expect("a runtime");
-    cluster.expect_forwarded(60);
-    assert_eq!(cluster.metric("eio_refusals_total", ""), 0);
 }
 
 /// Sends two numbers a second, and expects each back before the next.

@@ -96,4 +96,7 @@ fn an_engine_with_a_password_is_refused_without_it() {
     eventually("the nodes are ready", || member.remote().is_ready() && other.remote().is_ready());
     eventually("the nodes are up", || member.states().iter().map(|(_, state)| *state).eq(["up"]));
     assert!(!stranger.remote().is_ready() && stranger.states().is_empty());
+    let error = stranger.cluster().engine_error().expect("it is refused");
+    assert_eq!(error, "authorization violation: see `Nats::user`");
+    assert_eq!(member.cluster().engine_error(), None);
 }

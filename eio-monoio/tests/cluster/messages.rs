@@ -1,5 +1,8 @@
 //! Messages to the sessions of every node.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use eio_monoio::{Emitter, Nats, SendError, Sid, Transport};
 
 use crate::nats_server::NatsServer;
@@ -85,6 +88,43 @@ fn an_emitter_and_any_client_of_the_engine_reach_sessions() {
     client.publish("eio.test.all.close", "");
     for (socket, _) in &mut sessions {
         assert_eq!(socket.text(), "1");
+    }
+}
+
+/// The dashboard, the alerts and the documents name the metrics of a cluster, and no others.
+#[test]
+fn metrics_of_the_dashboard_the_alerts_and_the_documents_exist() {
+    let test = "metrics_of_the_dashboard_the_alerts_and_the_documents_exist";
+    let Some(server) = NatsServer::start(test) else { return };
+    let nodes = start_all(1, &server);
+    let text = nodes[0].remote().metrics().to_string();
+    let names = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        words.filter(|word| word.starts_with("eio_cluster_")).map(str::to_owned).collect()
+    };
+    let published = names(&text);
+    assert!(published.len() >= 12, "{published:?}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for file in [
+        "docs/cluster.md",
+        "deploy/grafana/dashboard.json",
+        "deploy/prometheus/alerts_cluster.yml",
+        "docs/operations.md",
+    ] {
+        let named = names(&std::fs::read_to_string(root.join(file)).expect("a document"));
+        let unknown: Vec<_> = named.difference(&published).collect();
+        assert!(!named.is_empty() && unknown.is_empty(), "{file} names {unknown:?}");
+        if file == "docs/cluster.md" {
+            assert_eq!(named, published, "{file}");
+        }
+    }
+    let alerts = std::fs::read_to_string(root.join("deploy/prometheus/alerts_cluster.yml"));
+    for label in ["state=\"unreachable\"", "state=\"lost\""] {
+        assert!(alerts.as_ref().is_ok_and(|alerts| alerts.contains(label)), "{label}");
+        assert!(text.contains(label), "no series has {label}");
+    }
+    for outcome in ["too_many", "unavailable", "broken"] {
+        assert!(text.contains(&format!("outcome=\"{outcome}\"")), "no series has {outcome}");
     }
 }
 

@@ -61,7 +61,13 @@ impl NatsServer {
 
     /// A client that speaks the text protocol, as a program in any language does.
     pub(crate) fn client(&self) -> NatsClient {
-        NatsClient::connect(self.port)
+        NatsClient::connect(self.port, "")
+    }
+
+    /// [`client`](Self::client) as a user of the server.
+    #[cfg(feature = "tls")]
+    pub(crate) fn client_as(&self, user: &str, password: &str) -> NatsClient {
+        NatsClient::connect(self.port, &format!(",\"user\":\"{user}\",\"pass\":\"{password}\""))
     }
 }
 
@@ -76,12 +82,12 @@ pub(crate) struct NatsClient {
 }
 
 impl NatsClient {
-    fn connect(port: u16) -> Self {
+    fn connect(port: u16, more: &str) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("nats-server accepts");
         stream.set_read_timeout(Some(TIMEOUT)).expect("a read timeout");
         let mut client = Self { stream: BufReader::new(stream) };
         assert!(client.line().starts_with("INFO "));
-        client.write("CONNECT {\"verbose\":false,\"headers\":true}\r\nPING\r\n");
+        client.write(&format!("CONNECT {{\"verbose\":false,\"headers\":true{more}}}\r\nPING\r\n"));
         assert_eq!(client.line(), "PONG");
         client
     }
@@ -94,6 +100,15 @@ impl NatsClient {
         let mut line = String::new();
         self.stream.read_line(&mut line).expect("a line of nats-server");
         line.trim_end().to_owned()
+    }
+
+    /// Sends a command that the server must refuse, and returns its error.
+    #[cfg(feature = "tls")]
+    pub(crate) fn refused(&mut self, command: &str) -> String {
+        self.write(&format!("{command}\r\nPING\r\n"));
+        let error = self.line();
+        assert_eq!(self.line(), "PONG", "{error}");
+        error
     }
 
     /// Publishes, and waits until the server has the message.

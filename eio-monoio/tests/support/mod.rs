@@ -17,6 +17,7 @@ pub(crate) mod polling;
 pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;
+pub(crate) mod recipes;
 pub(crate) mod refusals;
 pub(crate) mod request;
 pub(crate) mod response;

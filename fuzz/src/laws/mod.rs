@@ -22,6 +22,7 @@ pub(crate) mod packet;
 pub(crate) mod payload;
 pub(crate) mod proxy_protocol;
 pub(crate) mod query;
+pub(crate) mod response_lines;
 pub(crate) mod server_session;
 pub(crate) mod ws;
 

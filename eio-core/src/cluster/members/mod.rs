@@ -33,7 +33,7 @@ pub const NODES_MAX: usize = 1024;
 pub struct Timing {
     /// Between two hellos. **Default:** 1,000.
     pub heartbeat_ms: u32,
-    /// Without a hello, after which a node is pinged, and is lost if the ping fails. **Default:** 5,000.
+    /// Without a hello, after which a node is pinged, and is lost if the ping fails. **Default:** 4,500.
     pub node_timeout_ms: u32,
     /// For the answer to a ping, or to a question on the bus. **Default:** 1,000.
     pub link_timeout_ms: u32,
@@ -47,7 +47,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             heartbeat_ms: 1_000,
-            node_timeout_ms: 5_000,
+            node_timeout_ms: 4_500,
             link_timeout_ms: 1_000,
             answer_jitter_ms: 100,
             settle_ms: 200,

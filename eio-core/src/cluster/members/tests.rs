@@ -33,8 +33,11 @@ struct Here {
 impl Here {
     /// The node `here` with its bus up since 0, joined at 1 s.
     fn joined() -> Self {
-        let members =
-            Members::new(identity("here", 10), TIMING, [Peer::default(), Peer::default()], at(0));
+        Self::joined_as(identity("here", 10), TIMING)
+    }
+
+    fn joined_as(identity: Identity, timing: Timing) -> Self {
+        let members = Members::new(identity, timing, [Peer::default(), Peer::default()], at(0));
         let mut here = Self { members, events: Vec::new(), actions: Vec::new() };
         here.does(0, |members, now| members.handle_bus(true, now));
         here.until(1_000);
@@ -387,4 +390,33 @@ fn a_node_that_was_stopped_pings_again_before_it_gives_up_another() {
     // It was stopped: the answer to the ping may wait in its socket.
     here.does(20_000, |members, now| members.handle_timeout(now));
     assert_eq!((here.actions(), here.route()), ([Action::Ping(node)].into(), Route::Node(node)));
+}
+
+/// A stopped process keeps its sockets: pings are sent and not answered.
+#[test]
+fn by_default_a_stopped_node_is_lost_within_6_s_and_up_within_2_s_of_its_return() {
+    let joined = |identity| Here::joined_as(identity, Timing::default());
+    // Of a hello, in the network.
+    const DELAY: u64 = 3;
+    for (phase, pause) in (0..=1_000).step_by(25).zip([7_000, 10_000, 50_000].into_iter().cycle()) {
+        let (mut here, mut there) = (joined(identity("here", 10)), joined(n1()));
+        let says_hello = |there: &mut Here, now| {
+            there.until(now);
+            there.actions.drain(..).any(|action| action == Action::Hello)
+        };
+        here.hears(1_000 + DELAY, n1(), State::Up);
+        let stop = 5_000 + phase;
+        for now in 1_001..=stop {
+            if says_hello(&mut there, now) {
+                here.hears(now + DELAY, n1(), State::Up);
+            }
+        }
+        let continues = stop + pause;
+        let lost = (stop + DELAY..continues).find(|&now| here.until(now).route() == Route::Lost);
+        let after = lost.expect("it is lost") - stop;
+        assert!((4_500..5_600).contains(&after), "lost {after} ms after the stop");
+        let hello = (continues..continues + 2_000).find(|&now| says_hello(&mut there, now));
+        here.hears(hello.expect("a hello") + DELAY, n1(), State::Up);
+        assert_eq!(here.route(), Route::Node(here.id()));
+    }
 }

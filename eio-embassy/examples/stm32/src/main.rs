@@ -3,15 +3,23 @@
 #![no_std]
 #![no_main]
 
+#[cfg(feature = "tls")]
+mod tls;
+
+use core::cell::RefCell;
 use core::fmt;
 
 use defmt_rtt as _;
 use eio_embassy::tcp::TcpConnector;
+#[cfg(feature = "tls")]
+use eio_embassy::tls::TlsConnector;
 use eio_embassy::{Buffers, Config};
 use eio_embassy_sensor::health::{Health, watch};
 use eio_embassy_sensor::settings::{self, SERVER};
 use eio_embassy_sensor::{Board, Memory};
 use embassy_executor::Spawner;
+#[cfg(feature = "tls")]
+use embassy_futures::select::{Either3, select3};
 use embassy_net::StackResources;
 use embassy_stm32::adc::{Adc, SampleTime, Temperature};
 use embassy_stm32::eth::{self, Ethernet, GenericPhy, PacketQueue, Sma};
@@ -33,7 +41,7 @@ type Device = Ethernet<'static, ETH, GenericPhy<Sma<'static, ETH_SMA>>>;
 static TCP_RX: ConstStaticCell<[u8; 1536]> = ConstStaticCell::new([0; 1536]);
 static TCP_TX: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
 static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Buffers::new());
-static RESOURCES: StaticCell<StackResources<3>> = StaticCell::new();
+static RESOURCES: StaticCell<StackResources<4>> = StaticCell::new();
 static PACKETS: StaticCell<PacketQueue<4, 4>> = StaticCell::new();
 
 static HEALTH: Health = Health::new();
@@ -151,8 +159,21 @@ async fn main(spawner: Spawner) -> ! {
     let light = Output::new(p.PB0, Level::Low, Speed::Low);
     let board = Nucleo { adc, thermometer, light };
     let connector = TcpConnector::new(stack, TCP_RX.take(), TCP_TX.take());
-    let (config, random) = (Config::new(SERVER), move || rng.next_u32());
-    eio_embassy_sensor::run(connector, &config, MEMORY.take(), board, random, &HEALTH).await
+    let rng = RefCell::new(rng);
+    let random = || rng.borrow_mut().next_u32();
+    #[cfg(feature = "tls")]
+    let (connector, mut runner) =
+        TlsConnector::new(connector, tls::MEMORY.take(), tls::CONFIG, random);
+    let config = Config::new(SERVER);
+    let sensor = eio_embassy_sensor::run(connector, &config, MEMORY.take(), board, random, &HEALTH);
+    #[cfg(feature = "tls")]
+    let sensor = async {
+        // All of them run forever.
+        match select3(sensor, runner.run(), tls::clock(stack, random)).await {
+            Either3::First(never) | Either3::Second(never) | Either3::Third(never) => never,
+        }
+    };
+    sensor.await
 }
 
 /// A panic is a bug of the program: it is logged, and the board restarts.

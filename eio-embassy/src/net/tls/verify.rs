@@ -226,56 +226,36 @@ const ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
     &P384,
 ];
 
-/// ECDSA on P-256 with SHA-256.
-#[derive(Debug)]
-struct P256;
+/// An algorithm of a signature: ECDSA on a curve, with the hash that the library of this curve uses.
+macro_rules! ecdsa {
+    ($name:ident, $curve:ident, $key:ident, $signature:ident) => {
+        #[derive(Debug)]
+        struct $name;
 
-impl SignatureVerificationAlgorithm for P256 {
-    fn verify_signature(
-        &self,
-        key: &[u8],
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), InvalidSignature> {
-        use p256::ecdsa::{Signature, VerifyingKey};
-        let key = VerifyingKey::from_sec1_bytes(key).map_err(|_| InvalidSignature)?;
-        let signature = Signature::from_der(signature).map_err(|_| InvalidSignature)?;
-        key.verify(message, &signature).map_err(|_| InvalidSignature)
-    }
+        impl SignatureVerificationAlgorithm for $name {
+            fn verify_signature(
+                &self,
+                key: &[u8],
+                message: &[u8],
+                signature: &[u8],
+            ) -> Result<(), InvalidSignature> {
+                use $curve::ecdsa::{Signature, VerifyingKey};
+                let key = VerifyingKey::from_sec1_bytes(key).map_err(|_| InvalidSignature)?;
+                let signature = Signature::from_der(signature).map_err(|_| InvalidSignature)?;
+                key.verify(message, &signature).map_err(|_| InvalidSignature)
+            }
 
-    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::ECDSA_P256
-    }
+            fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+                alg_id::$key
+            }
 
-    fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::ECDSA_SHA256
-    }
+            fn signature_alg_id(&self) -> AlgorithmIdentifier {
+                alg_id::$signature
+            }
+        }
+    };
 }
 
-/// ECDSA on P-384 with SHA-384.
+ecdsa!(P256, p256, ECDSA_P256, ECDSA_SHA256);
 #[cfg(feature = "tls-p384")]
-#[derive(Debug)]
-struct P384;
-
-#[cfg(feature = "tls-p384")]
-impl SignatureVerificationAlgorithm for P384 {
-    fn verify_signature(
-        &self,
-        key: &[u8],
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), InvalidSignature> {
-        use p384::ecdsa::{Signature, VerifyingKey};
-        let key = VerifyingKey::from_sec1_bytes(key).map_err(|_| InvalidSignature)?;
-        let signature = Signature::from_der(signature).map_err(|_| InvalidSignature)?;
-        key.verify(message, &signature).map_err(|_| InvalidSignature)
-    }
-
-    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::ECDSA_P384
-    }
-
-    fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::ECDSA_SHA384
-    }
-}
+ecdsa!(P384, p384, ECDSA_P384, ECDSA_SHA384);

@@ -55,6 +55,7 @@ struct State {
     bytes: usize,
     order: u64,
     connected: bool,
+    error: Option<String>,
     closed: bool,
     engine: Option<Waker>,
 }
@@ -89,6 +90,11 @@ impl Emitter {
     /// Whether the engine is connected. Messages may be sent before.
     pub fn is_connected(&self) -> bool {
         self.shared.lock().connected
+    }
+
+    /// Why the engine is not connected, as its client says; see [`ClusterView::engine_error`](crate::ClusterView).
+    pub fn engine_error(&self) -> Option<String> {
+        self.shared.lock().error.clone()
     }
 
     /// Messages that the engine's client refused.
@@ -267,14 +273,22 @@ impl Exchange for Shared {
         self.max_payload.store(max_payload, Ordering::Relaxed);
         let mut state = self.lock();
         state.connected = true;
+        state.error = None;
         if let Some(engine) = state.engine.take() {
             engine.wake();
         }
     }
 
     fn disconnected(&self, reason: &dyn fmt::Display) {
-        self.lock().connected = false;
-        crate::log::warn!(%reason, "no engine; messages wait");
+        let text = reason.to_string();
+        let mut state = self.lock();
+        state.connected = false;
+        let is_news = state.error.as_ref() != Some(&text);
+        state.error = Some(text);
+        drop(state);
+        if is_news {
+            crate::log::warn!(%reason, "no engine; messages wait");
+        }
     }
 
     fn receive(&self, deliveries: &mut Vec<Delivery>) {

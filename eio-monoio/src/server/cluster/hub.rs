@@ -70,6 +70,8 @@ struct HubState {
     order: u64,
     /// The task of the engine that waits for messages.
     engine: Option<Waker>,
+    /// Why the engine is not connected.
+    engine_error: Option<String>,
     /// The server ends: the engine stops after the last messages.
     closed: bool,
 }
@@ -130,6 +132,7 @@ impl Hub {
                 last_question: 0,
                 order: 0,
                 engine: None,
+                engine_error: None,
                 closed: false,
             }),
             changed: Condvar::new(),
@@ -503,7 +506,13 @@ impl Hub {
     pub(super) fn engine_connected(&self, max_payload: usize) {
         self.max_payload.store(max_payload, Ordering::Relaxed);
         crate::log::info!(tag = %self.identity.tag, max_payload, "the engine is connected");
+        self.lock().engine_error = None;
         self.input(|members, now| members.handle_bus(true, now));
+    }
+
+    /// Why the engine is not connected.
+    pub(super) fn engine_error(&self) -> Option<String> {
+        self.lock().engine_error.clone()
     }
 
     pub(super) fn engine_lost(&self, reason: &dyn fmt::Display) {
@@ -513,15 +522,20 @@ impl Hub {
             was_up
         });
         // Hellos are made again when it has returned.
-        let questions = {
+        let text = reason.to_string();
+        let (questions, is_news) = {
             let mut state = self.lock();
             state.urgent.clear();
-            std::mem::take(&mut state.questions)
+            let is_news = state.engine_error.as_ref() != Some(&text);
+            state.engine_error = Some(text);
+            (std::mem::take(&mut state.questions), is_news)
         };
         // Those who wait for an answer get none, without a wait.
         drop(questions);
         if was_up {
             crate::log::warn!(%reason, "the engine is lost; links and sessions continue");
+        } else if is_news {
+            crate::log::warn!(%reason, "no engine; it is tried again");
         } else {
             crate::log::debug!(%reason, "no engine yet");
         }

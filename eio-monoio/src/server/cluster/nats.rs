@@ -9,6 +9,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use async_nats::rustls::pki_types::pem::PemObject;
+use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::{
     Client, ConnectOptions, Event, HeaderMap, Message, Request, ServerAddr, Subscriber,
 };
@@ -134,8 +136,9 @@ impl Nats {
     fn options(
         &self,
         name: &str,
-        events: mpsc::UnboundedSender<Event>,
+        notices: mpsc::UnboundedSender<Notice>,
     ) -> io::Result<ConnectOptions> {
+        let failures = notices.clone();
         let mut options = ConnectOptions::new()
             .name(name)
             .no_echo()
@@ -149,12 +152,23 @@ impl Nats {
             })
             .event_callback(move |event| {
                 // The receiver is gone if the server ends.
-                let _ = events.send(event);
+                let _ = notices.send(Notice::Event(event));
                 std::future::ready(())
+            })
+            // Called before each attempt. It leaves the choice of the server to the client, and learns why the last attempt
+            // failed, of which an event has only the kind.
+            .reconnect_to_server_callback(move |servers, _| {
+                for server in servers {
+                    if let Some(cause) = server.last_error {
+                        let _ = failures.send(Notice::Failed(cause));
+                    }
+                }
+                std::future::ready(None)
             });
         if let Some(file) = &self.credentials {
-            let text = std::fs::read_to_string(file).map_err(|error| named(file, &error))?;
-            options = options.credentials(&text).map_err(|error| named(file, &error))?;
+            let named = |error: io::Error| named("credentials", file, &error);
+            let text = std::fs::read_to_string(file).map_err(named)?;
+            options = options.credentials(&text).map_err(named)?;
         }
         if let Some((name, password)) = self.user.clone().or_else(|| self.user_of_url()) {
             options = options.user_and_password(name, password);
@@ -170,11 +184,59 @@ impl Nats {
         }
         Ok(options.require_tls(self.require_tls))
     }
+
+    /// The cause of a failure, with the option that decides about it.
+    fn explain(&self, cause: &str) -> String {
+        let lower = cause.to_ascii_lowercase();
+        let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+        let option = if has(&["authorization", "authentication"]) {
+            if self.credentials.is_some() {
+                "`Nats::credentials`"
+            } else if self.token.is_some() {
+                "`Nats::token`"
+            } else if self.user.is_some() {
+                "`Nats::user`"
+            } else if self.user_of_url().is_some() {
+                "the user and password of the URL"
+            } else {
+                "`Nats::user`, `Nats::token` or `Nats::credentials`, of which none is set"
+            }
+        } else if has(&["alert", "certificate required"]) {
+            // Sent by the server, about the certificate of this end.
+            "`Nats::certificate`"
+        } else if has(&["peer certificate", "unknownissuer"]) {
+            "`Nats::authorities`, and the name of the server in the URL"
+        } else if has(&["corrupt message", "tls"]) {
+            // The server may not speak TLS.
+            "`Nats::require_tls` and `tls://` in the URL"
+        } else {
+            return cause.to_owned();
+        };
+        format!("{cause}: see {option}")
+    }
 }
 
-/// An error that says which file it is about.
-fn named(file: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", file.display()))
+/// What the client reports.
+enum Notice {
+    Event(Event),
+    /// Why an attempt to connect has failed.
+    Failed(String),
+}
+
+/// An error that says which option and which file it is about.
+fn named(option: &str, file: &Path, error: &dyn fmt::Display) -> io::Error {
+    let text = format!("Nats::{option}: {}: {error}", file.display());
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+/// Fails unless the file has at least one certificate, as PEM.
+fn check_certificates(option: &str, file: &Path) -> io::Result<()> {
+    let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    let certificates: Vec<_> = certificates.map_err(|error| named(option, file, &error))?;
+    if certificates.is_empty() {
+        return Err(named(option, file, &"it has no certificate"));
+    }
+    Ok(())
 }
 
 /// A server that does not answer two of these is given up.
@@ -193,9 +255,12 @@ impl Engine for Nats {
         self.servers()?;
         let (events, _) = mpsc::unbounded_channel();
         self.options("", events)?;
-        let (certificate, key) = self.certificate.clone().unzip();
-        for file in [&self.authorities, &certificate, &key].into_iter().flatten() {
-            std::fs::File::open(file).map_err(|error| named(file, &error))?;
+        if let Some(file) = &self.authorities {
+            check_certificates("authorities", file)?;
+        }
+        if let Some((certificate, key)) = &self.certificate {
+            check_certificates("certificate", certificate)?;
+            PrivateKeyDer::from_pem_file(key).map_err(|error| named("certificate", key, &error))?;
         }
         Ok(())
     }
@@ -230,7 +295,18 @@ impl Engine for Nats {
                 subscribers.push(subscribed.map_err(io::Error::other)?);
             }
             let questions = FuturesUnordered::new();
-            Carrier { port, client, subscribers, events, questions, connected: false }.run().await;
+            let engine = self.clone();
+            let carrier = Carrier {
+                engine,
+                port,
+                client,
+                subscribers,
+                events,
+                questions,
+                connected: false,
+                failure: String::new(),
+            };
+            carrier.run().await;
             Ok(())
         });
         runtime.shutdown_timeout(CONNECT_TIMEOUT);
@@ -249,12 +325,15 @@ type Question = Pin<Box<dyn Future<Output = (u64, Answer)> + Send>>;
 
 /// The client with everything that waits for it.
 struct Carrier {
+    engine: Nats,
     port: Port,
     client: Client,
     subscribers: Vec<Subscriber>,
-    events: mpsc::UnboundedReceiver<Event>,
+    events: mpsc::UnboundedReceiver<Notice>,
     questions: FuturesUnordered<Question>,
     connected: bool,
+    /// Why the last attempt to connect has failed.
+    failure: String,
 }
 
 impl Carrier {
@@ -274,8 +353,13 @@ impl Carrier {
 
     /// Handles everything that has arrived, and returns the next message to publish, or `None` at the end.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Publication>> {
-        while let Poll::Ready(Some(event)) = self.events.poll_recv(cx) {
-            self.handle_event(&event);
+        while let Poll::Ready(Some(notice)) = self.events.poll_recv(cx) {
+            match notice {
+                Notice::Event(event) => self.handle_event(&event),
+                // Of an attempt before the one that succeeded, otherwise.
+                Notice::Failed(cause) if !self.connected => self.fail(cause),
+                Notice::Failed(_) => {}
+            }
         }
         let mut deliveries = Vec::new();
         loop {
@@ -311,13 +395,24 @@ impl Carrier {
             Event::SlowConsumer(_) => self.port.dropped(1),
             // An attempt to connect has failed.
             Event::ClientError(_) | Event::ServerError(_) if !self.connected => {
-                self.port.disconnected(event);
+                let text = event.to_string();
+                let kind = text.trim_start_matches("client error: nats: ");
+                // Unless more than the kind is known.
+                if !self.failure.starts_with(kind) {
+                    self.fail(kind.to_owned());
+                }
             }
             Event::ClientError(_) | Event::ServerError(_) => {
                 crate::log::warn!(%event, "the engine reports an error");
             }
             Event::LameDuckMode | Event::Draining => {}
         }
+    }
+
+    /// An attempt to connect has failed.
+    fn fail(&mut self, cause: String) {
+        self.port.disconnected(&self.engine.explain(&cause));
+        self.failure = cause;
     }
 
     async fn publish(&mut self, publication: Publication) {

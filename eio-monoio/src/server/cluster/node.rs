@@ -218,6 +218,12 @@ impl ClusterView {
         self.0.is_ready()
     }
 
+    /// Why the engine is not connected, as its client says: for [`Nats`](crate::Nats) with the option that decides about
+    /// it. `None` if it is connected, or was not tried yet.
+    pub fn engine_error(&self) -> Option<String> {
+        self.0.engine_error()
+    }
+
     /// The numbers of this node about the cluster. [`Remote::metrics`](crate::Remote::metrics) has them, too.
     pub fn metrics(&self) -> ClusterMetrics {
         self.0.metrics()

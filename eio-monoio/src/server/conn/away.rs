@@ -41,7 +41,10 @@ pub(super) fn find<T>(state: &Rc<ShardState<T>>, via: &Via, intent: &Intent) -> 
         return match hub.place(sid) {
             Place::Here | Place::Gone => Found::Nowhere,
             Place::Unreachable(_) => Found::Unreachable,
-            Place::Node(peer) => Found::Node(Away { peer, kind }),
+            Place::Node(peer) => {
+                let sid = (kind == Forwarded::WebSocket).then(|| sid.as_str().into());
+                Found::Node(Away { peer, kind, sid })
+            }
         };
     }
     let _ = (state, via, intent);
@@ -60,7 +63,7 @@ pub(super) fn successor<T>(state: &Rc<ShardState<T>>, via: &Via, transport: Tran
         // Without a random number the first node is as good.
         let _ = getrandom::fill(&mut random);
         let peer = hub.successor(u32::from_le_bytes(random));
-        let away = peer.map(|peer| Away { peer, kind: Forwarded::Handshake });
+        let away = peer.map(|peer| Away { peer, kind: Forwarded::Handshake, sid: None });
         return away.map_or(Found::Nowhere, Found::Node);
     }
     let _ = (state, via, transport);

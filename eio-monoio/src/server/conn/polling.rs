@@ -321,7 +321,7 @@ fn next<'b, T>(session: &Session<T>, records: &mut payload::Decoder<'b>) -> Step
         Ok(Some(message)) => Step::Message(message),
         Ok(None) => Step::Handled,
         // Packets after a close packet are ignored; the close itself was valid.
-        Err(Violation::Ended) => Step::End(OK),
+        Err(Violation::Ended) if session.ignores_later_packets() => Step::End(OK),
         Err(violation) => {
             session.log_violation(violation);
             Step::End(Answer::violation(violation))

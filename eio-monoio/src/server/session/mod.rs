@@ -397,6 +397,24 @@ impl<T> Session<T> {
         self.apply_effects();
     }
 
+    /// Ends the session after its queued messages, because the server ends. Messages of the client are received until
+    /// then.
+    pub(crate) fn drain(&self) {
+        let now = self.env.now();
+        self.machine.borrow_mut().drain(now);
+        self.apply_effects();
+    }
+
+    /// Whether packets after the end of the session belong to the request that ended it, or are dropped on the wish of
+    /// the application. Otherwise their request must not be answered as if they were handled.
+    pub(crate) fn ignores_later_packets(&self) -> bool {
+        match self.closed.get() {
+            Some(CloseReason::ClientDisconnect | CloseReason::HandlerPanicked) => true,
+            Some(CloseReason::ServerDisconnect) => !self.machine.borrow().is_draining(),
+            _ => false,
+        }
+    }
+
     /// Ends the session now.
     pub(crate) fn abort(&self, reason: CloseReason) {
         self.machine.borrow_mut().abort(reason);

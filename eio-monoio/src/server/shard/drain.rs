@@ -12,7 +12,8 @@ use crate::worker::task::sleep_on;
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits for [`drain_wait`](crate::Config::drain_wait), then closes the sessions over
-/// [`drain_time`](crate::Config::drain_time). Clients whose sessions close connect again, and not all at once.
+/// [`drain_time`](crate::Config::drain_time), and those of other nodes whose WebSockets pass through this worker. Clients
+/// whose sessions close connect again, and not all at once.
 pub(super) fn drain<T: 'static>(state: &Rc<ShardState<T>>) {
     if state.is_shutting_down() {
         return;
@@ -32,18 +33,26 @@ pub(super) fn drain<T: 'static>(state: &Rc<ShardState<T>>) {
 
 async fn close_sessions<T: 'static>(state: &Rc<ShardState<T>>) {
     state.begin_leaving();
-    let slots = state.slots();
+    let (slots, tunnels) = (state.slots(), state.tunnels());
+    let all = slots.len() + tunnels.len();
     let (begun, time) = (state.now(), u64::from(millis(state.config.drain_time)));
     let mut closed = 0;
     loop {
         let elapsed = state.now().millis_since(begun);
-        let due = match (slots.len() as u64).saturating_mul(elapsed).checked_div(time) {
+        let due = match (all as u64).saturating_mul(elapsed).checked_div(time) {
             Some(due) if elapsed < time => due as usize,
-            _ => slots.len(),
+            _ => all,
         };
-        slots[closed..due].iter().for_each(|slot| state.close_slot(*slot));
+        for place in closed..due {
+            match slots.get(place) {
+                Some(slot) => state.close_slot(*slot),
+                // Its owner sends its queued messages and closes the WebSocket, which ends the tunnel.
+                None => state.shared.disconnect_away(&tunnels[place - slots.len()]),
+            }
+        }
         closed = due;
-        let none_left = state.shared.sessions.load(Ordering::Relaxed) == 0;
+        let none_left = state.shared.sessions.load(Ordering::Relaxed) == 0
+            && (tunnels.is_empty() || state.tunnels().is_empty());
         if elapsed >= time || none_left || state.is_shutting_down() {
             return;
         }

@@ -268,7 +268,7 @@ impl<T> ShardState<T> {
     pub(crate) fn close_slot(&self, slot: u32) {
         let session = self.registry.borrow().in_slot(slot).cloned();
         if let Some(session) = session {
-            session.close();
+            session.drain();
         }
     }
 
@@ -431,7 +431,7 @@ impl<T> ShardState<T> {
     /// Starts the shutdown: no session is opened any more, and all sessions and WebSockets close.
     pub(crate) fn begin_shutdown(&self) {
         self.worker.begin_shutdown();
-        self.for_each(Session::close);
+        self.for_each(Session::drain);
         let raw_websockets = self.raw_websockets.borrow();
         raw_websockets.iter().for_each(|(_, socket)| socket.end(CloseCode::GOING_AWAY));
     }

@@ -5,6 +5,7 @@ use eio_core::sid::Sid;
 use eio_core::transport::Transport;
 
 use crate::error::SendError;
+use crate::server::shard::ShardState;
 use crate::server::shard::shared::ServerShared;
 
 /// Sessions of other nodes. A server that is not a node of a cluster has none: a sid that is not its own is unknown.
@@ -31,6 +32,13 @@ impl ServerShared {
     }
 }
 
+#[cfg(not(feature = "nats"))]
+impl<T> ShardState<T> {
+    pub(crate) fn tunnels(&self) -> Vec<Sid> {
+        Vec::new()
+    }
+}
+
 #[cfg(feature = "nats")]
 mod with_cluster {
     use std::sync::Arc;
@@ -48,6 +56,7 @@ mod with_cluster {
     use crate::server::cluster::local::{LocalSessions, OnTransport};
     use crate::server::cluster::outbox::To;
     use crate::server::cluster::table::{Peer, Place};
+    use crate::server::conn::relay::pool::LinkPool;
     use crate::server::shard::shared::{Except, ShardMessage};
 
     /// Sessions of other nodes.
@@ -132,6 +141,13 @@ mod with_cluster {
             let (reply, answer) = mpsc::sync_channel(1);
             hub.ask_transport(&peer, sid, reply);
             answer.recv_timeout(Duration::from_secs(1)).ok().flatten()
+        }
+    }
+
+    impl<T: 'static> ShardState<T> {
+        /// The sessions of other nodes whose WebSockets pass through this worker.
+        pub(crate) fn tunnels(&self) -> Vec<Sid> {
+            self.per_worker::<LinkPool>().tunnels()
         }
     }
 

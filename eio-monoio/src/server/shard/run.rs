@@ -251,6 +251,8 @@ fn shut_down<T: 'static>(state: &Rc<ShardState<T>>) {
         return;
     }
     state.begin_shutdown();
+    // Those that a drain has not ended: all of them, without a drain.
+    state.tunnels().iter().for_each(|sid| state.shared.disconnect_away(sid));
     state.leave_listeners();
     let state = state.clone();
     let tasks = state.clone();

@@ -63,6 +63,54 @@ fn close_packet_is_sent_after_queued_messages() {
     assert_over(&mut session, CloseReason::ServerDisconnect);
 }
 
+/// docs/protocol.md 2.8.7
+#[test]
+fn a_draining_session_receives_messages_until_it_ends() {
+    let mut session = polling();
+    session.drain(at(1));
+    assert!(session.is_closing() && session.is_draining());
+    session.attach(Lane::Post, at(2)).unwrap();
+    assert!(session.handle_packet(Lane::Post, TEXT, at(2)).unwrap().is_some());
+    session.attach(Lane::Get, at(3)).unwrap();
+    assert_eq!(transmits(&mut session, Lane::Get, 0), [], "the POST is handled first");
+    assert!(session.handle_packet(Lane::Post, TEXT, at(4)).unwrap().is_some());
+    session.detach(Lane::Post);
+    assert_eq!(transmits(&mut session, Lane::Get, 1), [Transmit::Message, CLOSE]);
+    assert_over(&mut session, CloseReason::ServerDisconnect);
+
+    let mut session = websocket();
+    session.drain(at(1));
+    assert!(session.handle_packet(Lane::WebSocket, TEXT, at(2)).unwrap().is_some());
+    assert_eq!(transmits(&mut session, Lane::WebSocket, 0), [CLOSE, Transmit::Hangup]);
+}
+
+#[test]
+fn a_draining_session_ends_at_its_deadline_although_a_post_has_begun() {
+    let mut session = held();
+    session.attach(Lane::Post, at(0)).unwrap();
+    session.drain(at(1));
+    assert_eq!(session.poll_timeout(), Some(at(300)), "a ping is due before");
+    session.handle_timeout(at(401));
+    assert_eq!(session.ended(), Some(CloseReason::ServerDisconnect));
+}
+
+/// docs/protocol.md 2.8.3
+#[test]
+fn messages_after_close_are_dropped_also_while_the_session_drains() {
+    let mut session = polling();
+    session.drain(at(1));
+    session.close(at(2));
+    assert!(!session.is_draining());
+    session.attach(Lane::Post, at(3)).unwrap();
+    assert_eq!(session.handle_packet(Lane::Post, TEXT, at(3)), Ok(None));
+    session.drain(at(4));
+    assert_eq!(session.handle_packet(Lane::Post, TEXT, at(5)), Ok(None));
+    let mut session = held();
+    session.attach(Lane::Post, at(0)).unwrap();
+    session.close(at(1));
+    assert_eq!(transmits(&mut session, Lane::Get, 0), [CLOSE]);
+}
+
 #[test]
 fn closing_session_ends_at_its_deadline_on_a_full_websocket() {
     let timing = Timing { ping_interval_ms: 1_000, ..TIMING };

@@ -12,9 +12,12 @@ mod tunnel;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use eio_core::cluster::link::{DELIVERED, Origin, Preamble};
+use eio_core::cluster::members::NodeState;
 use eio_core::http::Error as HttpError;
+use eio_core::request::Reject;
 
 use crate::io::http_conn::RecvError;
 use crate::io::permit::ConnectionPermit;
@@ -33,18 +36,22 @@ use crate::server::conn::request::Next;
 use crate::server::conn::{Body, Conn};
 use crate::server::shard::ShardState;
 use crate::web::persistence::Persistence;
+use crate::worker::deadline::millis;
+use crate::worker::task::sleep_on;
 
 /// A request for another node.
 pub(crate) struct Away {
     pub(crate) peer: Arc<Peer>,
     pub(crate) kind: Forwarded,
+    /// Of a WebSocket.
+    pub(crate) sid: Option<Box<str>>,
 }
 
 /// Forwards the request whose head is the first `len` received bytes, and relays the response.
 pub(crate) async fn forward<T: 'static>(
     state: &Rc<ShardState<T>>,
     mut conn: Box<Conn<T>>,
-    Away { peer, kind }: Away,
+    Away { peer, kind, sid }: Away,
     len: usize,
     body: Body,
     persistence: Persistence,
@@ -57,6 +64,12 @@ pub(crate) async fn forward<T: 'static>(
         conn.rx.skip(len);
         return refuse(conn, UNAVAILABLE);
     };
+    if kind == Forwarded::WebSocket && state.is_leaving() {
+        // This node would end it in a moment. The session continues over polling, and may upgrade over another node.
+        counters.forwarded(kind, Outcome::Unavailable);
+        conn.rx.skip(len);
+        return refuse(conn, UNAVAILABLE);
+    }
     let (mut request, method) = match receive(&mut conn, kind, len, body).await {
         Ok(request) => request,
         Err(answer) => {
@@ -67,12 +80,19 @@ pub(crate) async fn forward<T: 'static>(
         }
     };
     let pool = state.per_worker::<LinkPool>();
-    let mut used = match open(state, &hub, &pool, &peer).await {
+    let mut used = match dial::open(state, &hub, &pool, &peer).await {
         Ok(used) => used,
-        Err(outcome) => {
-            counters.forwarded(kind, outcome);
+        Err(error) => {
+            counters.forwarded(kind, Outcome::Unavailable);
             conn.rx.release();
-            conn.reply(UNAVAILABLE, persistence);
+            let answer = match error {
+                DialError::Failed(_) => Box::pin(verdict(state, &hub, &peer)).await,
+                DialError::Refused(status) => {
+                    crate::log::debug!(node = %peer.identity.tag, ?status, "a link is refused");
+                    UNAVAILABLE
+                }
+            };
+            conn.reply(answer, persistence);
             return Next::Continue(conn, persistence);
         }
     };
@@ -83,26 +103,28 @@ pub(crate) async fn forward<T: 'static>(
         Ok(()) => response::forward(&mut conn, link, &method).await,
         Err(_) => Response::NotBegun,
     };
-    finish(state, &hub, conn, Forwarding { peer, kind, used, permit }, response, persistence)
+    let forwarding = Forwarding { peer, kind, sid, used, permit };
+    finish(state, hub, conn, forwarding, response, persistence).await
 }
 
 /// A request that was sent to another node.
 struct Forwarding {
     peer: Arc<Peer>,
     kind: Forwarded,
+    sid: Option<Box<str>>,
     used: UsedLink,
     permit: ConnectionPermit,
 }
 
-fn finish<T: 'static>(
+async fn finish<T: 'static>(
     state: &Rc<ShardState<T>>,
-    hub: &Hub,
+    hub: Arc<Hub>,
     mut conn: Box<Conn<T>>,
     forwarding: Forwarding,
     response: Response,
     persistence: Persistence,
 ) -> Next<T> {
-    let Forwarding { peer, kind, mut used, permit } = forwarding;
+    let Forwarding { peer, kind, sid, mut used, permit } = forwarding;
     let counters = &hub.counters;
     match response {
         Response::Complete { keep_alive } => {
@@ -118,10 +140,11 @@ fn finish<T: 'static>(
         Response::Switched => {
             counters.forwarded(kind, Outcome::Answered);
             if let Some(link) = used.take() {
+                used.set_sid(sid);
                 let tunnels = ConnectionPermit::take(&counters.tunnels, usize::MAX);
                 let permits = [Some(permit), tunnels];
                 let time = state.config.write_timeout;
-                let tunnel = Tunnel::new(conn.http, link, used, permits, time);
+                let tunnel = Tunnel::new(hub, conn.http, link, used, permits, time);
                 tunnel::start(&state.worker, tunnel);
             }
             Next::Gone
@@ -131,7 +154,8 @@ fn finish<T: 'static>(
             drop(used);
             hub.input(|members, now| members.handle_link_broken(peer.id, now));
             conn.out.0.clear();
-            conn.reply(UNAVAILABLE, Persistence::Close);
+            let answer = Box::pin(verdict(state, &hub, &peer)).await;
+            conn.reply(answer, Persistence::Close);
             Next::Continue(conn, Persistence::Close)
         }
         Response::Broken => {
@@ -149,19 +173,26 @@ fn finish<T: 'static>(
     }
 }
 
-async fn open<T>(
-    state: &Rc<ShardState<T>>,
-    hub: &Hub,
-    pool: &Rc<LinkPool>,
-    peer: &Peer,
-) -> Result<UsedLink, Outcome> {
-    match dial::open(state, hub, pool, peer).await {
-        Ok(used) => Ok(used),
-        Err(DialError::Failed(_)) => Err(Outcome::Unavailable),
-        Err(DialError::Refused(status)) => {
-            crate::log::debug!(node = %peer.identity.tag, ?status, "a link is refused");
-            Err(Outcome::Unavailable)
+/// The answer to a request that did not reach the node of its session: the session has ended if the node has. The engine
+/// says so within a round trip; without its word the client may try again.
+async fn verdict<T>(state: &ShardState<T>, hub: &Hub, peer: &Peer) -> Answer<'static> {
+    /// A new session is better for the client than a longer wait.
+    const LIMIT: Duration = Duration::from_millis(40);
+    const PAUSE: Duration = Duration::from_millis(2);
+    let since = state.worker.now();
+    loop {
+        match hub.find(peer.identity.tag.as_str()) {
+            Some(found) if found.id == peer.id => match found.state {
+                NodeState::Lost => return Answer::reject(Reject::UnknownSid),
+                NodeState::Unreachable => return UNAVAILABLE,
+                NodeState::Joining | NodeState::Up | NodeState::Leaving => {}
+            },
+            _ => return Answer::reject(Reject::UnknownSid),
         }
+        if state.worker.now() >= since.after(millis(LIMIT)) {
+            return UNAVAILABLE;
+        }
+        sleep_on(&state.worker, PAUSE).await;
     }
 }
 
@@ -174,6 +205,7 @@ async fn receive<T>(
     body: Body,
 ) -> Result<(Vec<u8>, String), Option<Answer<'static>>> {
     let has_body = kind == Forwarded::Post;
+    let closes = conn.state.is_leaving();
     let bytes = conn.rx.unread().get(..len).unwrap_or_default().to_vec();
     conn.rx.skip(len);
     if !body.is_empty() {
@@ -193,7 +225,7 @@ async fn receive<T>(
     let written = Preamble::Request(origin).write(&mut out);
     // Only a certificate of more than 16 KiB does not fit.
     written.map_err(|_| Some(Answer::empty(431)))?;
-    head::write(&mut out.0, &bytes, &head, has_body.then_some(content.len() as u64));
+    head::write(&mut out.0, &bytes, &head, has_body.then_some(content.len() as u64), closes);
     out.0.extend_from_slice(content);
     let method = head.method.to_owned();
     conn.rx.release();

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use eio_core::cluster::members::NodeId;
+use eio_core::sid::Sid;
 use eio_core::time::Instant;
 use slab::Slab;
 
@@ -23,11 +24,19 @@ const MAX_IDLE: usize = 64;
 #[derive(Default)]
 pub(crate) struct LinkPool {
     idle: RefCell<HashMap<NodeId, Vec<Idle>>>,
-    used: RefCell<Slab<(NodeId, RawFd)>>,
+    used: RefCell<Slab<Used>>,
     /// A task closes links that nobody uses.
     sweeping: Cell<bool>,
     /// Spreads links over the addresses of a node.
     pub(super) turn: Cell<usize>,
+}
+
+/// The entry of a link in use.
+struct Used {
+    node: NodeId,
+    fd: RawFd,
+    /// Of the session whose WebSocket is a tunnel over this link.
+    sid: Option<Box<str>>,
 }
 
 struct Idle {
@@ -61,7 +70,8 @@ impl LinkPool {
     /// Registers a link as used.
     pub(super) fn begin(self: &Rc<Self>, node: NodeId, link: HttpConn) -> UsedLink {
         link.set_activity(Activity::Busy);
-        let entry = self.used.borrow_mut().insert((node, link.stream().raw()));
+        let used = Used { node, fd: link.stream().raw(), sid: None };
+        let entry = self.used.borrow_mut().insert(used);
         UsedLink { node, link: Some(link), pool: self.clone(), entry }
     }
 
@@ -102,11 +112,17 @@ impl LinkPool {
     pub(crate) fn end(&self, node: NodeId) {
         let idle = self.idle.borrow_mut().remove(&node);
         drop(idle);
-        for (_, (used, fd)) in self.used.borrow().iter() {
-            if *used == node {
-                net::abort(*fd);
+        for (_, used) in self.used.borrow().iter() {
+            if used.node == node {
+                net::abort(used.fd);
             }
         }
+    }
+
+    /// The sids of the sessions whose WebSockets are tunnels of this worker.
+    pub(crate) fn tunnels(&self) -> Vec<Sid> {
+        let used = self.used.borrow();
+        used.iter().filter_map(|(_, used)| Sid::new(used.sid.as_deref()?).ok()).collect()
     }
 
     /// Closes links that have been unused since `until`. True if none is left.
@@ -140,6 +156,13 @@ impl UsedLink {
     /// Takes the connection out, which another protocol uses from now on. `UsedLink` keeps it registered.
     pub(super) fn take(&mut self) -> Option<HttpConn> {
         self.link.take()
+    }
+
+    /// Registers the session of a tunnel.
+    pub(super) fn set_sid(&self, sid: Option<Box<str>>) {
+        if let Some(used) = self.pool.used.borrow_mut().get_mut(self.entry) {
+            used.sid = sid;
+        }
     }
 
     pub(super) fn conn(&mut self) -> Option<&mut HttpConn> {

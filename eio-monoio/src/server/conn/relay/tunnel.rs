@@ -4,12 +4,14 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use crate::io::http_conn::{HttpConn, RegisteredStream};
 use crate::io::permit::ConnectionPermit;
 use crate::io::stream::Stream;
+use crate::server::cluster::hub::Hub;
 use crate::server::conn::relay::pool::UsedLink;
 use crate::worker::context::{Activity, WorkerContext};
 use crate::worker::deadline::Deadline;
@@ -22,7 +24,8 @@ pub(super) struct Tunnel {
     client: RegisteredStream,
     link: RegisteredStream,
     /// Keeps the link registered, so that the loss of its node ends it.
-    _used: UsedLink,
+    used: UsedLink,
+    hub: Arc<Hub>,
     _permits: [Option<ConnectionPermit>; 2],
     worker: Rc<WorkerContext>,
     /// See [`write_timeout`](crate::Config::write_timeout).
@@ -33,6 +36,7 @@ impl Tunnel {
     /// The connections of a client and of a link, which have switched protocols. Bytes that each has received already are
     /// for the other.
     pub(super) fn new(
+        hub: Arc<Hub>,
         client: HttpConn,
         link: HttpConn,
         used: UsedLink,
@@ -49,7 +53,7 @@ impl Tunnel {
             worker.pool.give_receive(parts.into_storage().into_vec());
         }
         let (client, link) = (client.socket, link.socket);
-        (Self { client, link, _used: used, _permits: permits, worker, write_timeout }, received)
+        (Self { client, link, used, hub, _permits: permits, worker, write_timeout }, received)
     }
 
     /// Copies until both directions have ended, or one fails.
@@ -67,6 +71,11 @@ impl Tunnel {
             if ended[1].is_none()
                 && let Poll::Ready(result) = down.as_mut().poll(cx)
             {
+                if ended[0].is_none() && !matches!(result, Ok(true)) {
+                    // Not by the session: perhaps the process of its node has ended.
+                    let node = self.used.node;
+                    self.hub.input(|members, now| members.handle_link_broken(node, now));
+                }
                 ended[1] = Some(result.is_ok());
             }
             let failed = ended.contains(&Some(false));
@@ -83,8 +92,10 @@ impl Tunnel {
 }
 
 impl Tunnel {
-    /// Copies in one direction until its end, which is passed on. It owns a buffer only while it has bytes.
-    async fn copy(&self, from: &Stream, to: &Stream, received: Vec<u8>) -> io::Result<()> {
+    /// Copies in one direction until its end, which is passed on: true if it came after a close frame. It owns a buffer
+    /// only while it has bytes.
+    async fn copy(&self, from: &Stream, to: &Stream, received: Vec<u8>) -> io::Result<bool> {
+        let mut is_closing = ends_with_close(&received);
         if !received.is_empty() {
             Box::pin(self.write(to, received)).await?;
         }
@@ -97,9 +108,10 @@ impl Tunnel {
                 Ok(Some(0)) => {
                     pool.give_receive(buffer);
                     to.shutdown_write();
-                    return Ok(());
+                    return Ok(is_closing);
                 }
                 Ok(Some(n)) => {
+                    is_closing = ends_with_close(&buffer[..n]);
                     let sent = to.send_now(&buffer[..n]);
                     let rest = (sent < n).then(|| buffer[sent..n].to_vec());
                     pool.give_receive(buffer);
@@ -130,8 +142,30 @@ impl Tunnel {
     }
 }
 
+/// Whether the last bytes are a close frame of a server, without a code or with a code alone (RFC 6455 5.5.1). It may be
+/// the end of a message that looks like one, or be split: then the end of the link is taken for another reason.
+fn ends_with_close(bytes: &[u8]) -> bool {
+    matches!(bytes, [.., 0x88, 0] | [.., 0x88, 2, _, _])
+}
+
 /// Starts a tunnel in a task of its own, so that the memory of the HTTP loop is freed.
 pub(super) fn start(worker: &Rc<WorkerContext>, (tunnel, received): (Tunnel, [Vec<u8>; 2])) {
     // Boxed parts are gone by then: the future holds two sockets and two waits.
     worker.tasks.spawn(tunnel.run(received));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_frame_is_known_at_the_end_of_the_bytes() {
+        for closing in [&b"\x88\x00"[..], b"\x88\x02\x03\xe8", b"\x81\x01a\x88\x02\x03\xe9"] {
+            assert!(ends_with_close(closing), "{closing:?}");
+        }
+        for other in [&b""[..], b"\x88", b"\x88\x02\x03", b"\x81\x014", b"\x88\x02\x03\xe8\x81\x00"]
+        {
+            assert!(!ends_with_close(other), "{other:?}");
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! The WebSocket of a session: packets are parsed in the receive buffer.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -19,7 +18,6 @@ use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
 use crate::server::session::Session;
 use crate::server::shard::Shard;
-use crate::worker::budget::RecvBytes;
 
 /// How a WebSocket starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +39,12 @@ pub(crate) fn start<H: Handler>(
     let (outward, inward) = shard.state.deflate(deflate);
     let (ws, rx) = WsConn::new(conn.http, Role::Server, outward);
     session.set_ws(ws.sender.clone());
-    let reader = WsReader::new(Role::Server, shard.state.config.max_payload, inward);
-    let mut incoming = Incoming { rx, reader };
+    let mut reader = WsReader::new(Role::Server, shard.state.config.max_payload, inward, rx);
     let tasks = shard.clone();
     let socket = SessionSocket { shard, session, ws };
     tasks.state.tasks.spawn(async move {
         // Borrowed: a future has room twice for a value that moves into another future.
-        ws_conn::run(&socket, pin!(socket.run(&mut incoming, start))).await;
+        ws_conn::run(&socket, pin!(socket.run(&mut reader, start))).await;
     });
 }
 
@@ -86,12 +83,6 @@ impl<H: Handler> Drop for SessionSocket<H> {
     }
 }
 
-/// Received bytes and their decoder.
-struct Incoming {
-    rx: RecvBytes,
-    reader: WsReader,
-}
-
 /// Why reading ended, with the close reason of a violation.
 type ReadEnd = ws_conn::ReadEnd<CloseReason>;
 
@@ -109,74 +100,65 @@ impl<H: Handler> SessionSocket<H> {
     #[expect(clippy::manual_async_fn, reason = "an async fn has room for its arguments twice")]
     fn run<'r>(
         &'r self,
-        incoming: &'r mut Incoming,
+        reader: &'r mut WsReader,
         start: Start,
     ) -> impl Future<Output = ()> + use<'r, H> {
+        // One future, and none for reading within it: each has room for the references to its arguments.
         async move {
-            let end = match self.read(incoming, start).await {
-                Ok(never) => match never {},
-                Err(end) => end,
+            let end = 'reading: {
+                // Boxed: futures that wait for a handler would add to the memory of every idle connection.
+                if start == Start::Session {
+                    let mut opening = Box::pin(dispatch::call_open(&self.shard, &self.session));
+                    let polled =
+                        dispatch::poll_once(&self.shard, &self.session, opening.as_mut()).await;
+                    if polled.is_pending()
+                        && let Err(end) =
+                            Box::pin(self.read_while_busy(reader, opening.as_mut())).await
+                    {
+                        break 'reading end;
+                    }
+                }
+                loop {
+                    if !self.has_no_backlog()
+                        && let Err(end) = self.wait_for_room().await
+                    {
+                        break 'reading end;
+                    }
+                    let handling = match self.next(reader) {
+                        Ok(Input::Need(wanted)) => match self.ws.receive(reader, wanted).await {
+                            Ok(()) => continue,
+                            Err(end) => break 'reading end,
+                        },
+                        Ok(Input::Handled) => continue,
+                        Ok(Input::Message(message)) => {
+                            dispatch::deliver(&self.shard, &self.session, message)
+                        }
+                        Err(end) => break 'reading end,
+                    };
+                    // In this scope only: the memory of the handler's future is that of the wait for input.
+                    let mut handling = pin!(handling);
+                    let Some(mut handling) = handling.as_mut().as_pin_mut() else { continue };
+                    let polled = dispatch::poll_once(&self.shard, &self.session, handling.as_mut());
+                    if polled.await.is_pending()
+                        && let Err(end) = Box::pin(self.read_while_busy(reader, handling)).await
+                    {
+                        break 'reading end;
+                    }
+                }
             };
             self.begin_close(end);
-            self.ws.complete_close(&end, &mut incoming.rx).await;
-        }
-    }
-
-    #[expect(clippy::manual_async_fn, reason = "an async fn has room for its arguments twice")]
-    fn read<'r>(
-        &'r self,
-        incoming: &'r mut Incoming,
-        start: Start,
-    ) -> impl Future<Output = Result<Infallible, ReadEnd>> + use<'r, H> {
-        async move {
-            // Boxed: futures that wait for a handler would add to the memory of every idle connection.
-            if start == Start::Session {
-                let mut opening = Box::pin(dispatch::call_open(&self.shard, &self.session));
-                if dispatch::poll_once(&self.shard, &self.session, opening.as_mut())
-                    .await
-                    .is_pending()
-                {
-                    Box::pin(self.read_while_busy(incoming, opening.as_mut())).await?;
-                }
-            }
-            // Declared outside the loop: a future has room twice for a value that moves between awaits.
-            let mut handler_future = pin!(None);
-            loop {
-                if !self.has_no_backlog() {
-                    self.wait_for_room().await?;
-                }
-                let wanted = match self.next(incoming)? {
-                    Input::Need(n) => n,
-                    Input::Handled => continue,
-                    Input::Message(message) => {
-                        handler_future.set(dispatch::deliver(&self.shard, &self.session, message));
-                        if handler_future.is_none() {
-                            continue;
-                        }
-                        0
-                    }
-                };
-                let Some(mut handling) = handler_future.as_mut().as_pin_mut() else {
-                    self.ws.receive(&mut incoming.rx, wanted).await?;
-                    continue;
-                };
-                let polled = dispatch::poll_once(&self.shard, &self.session, handling.as_mut());
-                if polled.await.is_pending() {
-                    Box::pin(self.read_while_busy(incoming, handling)).await?;
-                }
-                handler_future.set(None);
-            }
+            self.ws.complete_close(&end, reader).await;
         }
     }
 
     /// Continues to read while the handler is busy: heartbeats are answered, messages wait in the inbox.
     async fn read_while_busy(
         &self,
-        incoming: &mut Incoming,
+        reader: &mut WsReader,
         handling: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), ReadEnd> {
         let mut draining = pin!(dispatch::drain_inbox(&self.shard, &self.session, handling));
-        let mut reading = pin!(self.read_to_inbox(incoming));
+        let mut reading = pin!(self.read_to_inbox(reader));
         let mut end = None;
         poll_fn(|cx| {
             // From then on messages are passed to the handler directly, and would overtake those in the inbox.
@@ -195,9 +177,9 @@ impl<H: Handler> SessionSocket<H> {
     }
 
     /// Reads messages into the inbox until reading ends.
-    async fn read_to_inbox(&self, incoming: &mut Incoming) -> ReadEnd {
+    async fn read_to_inbox(&self, reader: &mut WsReader) -> ReadEnd {
         let end = loop {
-            if let Err(end) = self.read_one_to_inbox(incoming).await {
+            if let Err(end) = self.read_one_to_inbox(reader).await {
                 break end;
             }
         };
@@ -206,13 +188,13 @@ impl<H: Handler> SessionSocket<H> {
         end
     }
 
-    async fn read_one_to_inbox(&self, incoming: &mut Incoming) -> Result<(), ReadEnd> {
+    async fn read_one_to_inbox(&self, reader: &mut WsReader) -> Result<(), ReadEnd> {
         poll_fn(|cx| {
             ready!(self.session.poll_inbox(cx));
             self.poll_ws()
         })
         .await?;
-        let wanted = match self.next(incoming)? {
+        let wanted = match self.next(reader)? {
             Input::Message(message) => {
                 self.session.push_inbox(message);
                 return Ok(());
@@ -220,7 +202,7 @@ impl<H: Handler> SessionSocket<H> {
             Input::Handled => return Ok(()),
             Input::Need(n) => n,
         };
-        self.ws.receive(&mut incoming.rx, wanted).await
+        self.ws.receive(reader, wanted).await
     }
 
     /// Backpressure: waits while the client does not receive its messages, or the handler does not keep up.
@@ -258,9 +240,8 @@ impl<H: Handler> SessionSocket<H> {
 
     /// Decodes the next frame, and handles all but messages.
     #[inline]
-    fn next<'b>(&self, incoming: &'b mut Incoming) -> Result<Input<'b>, ReadEnd> {
-        let Incoming { rx, reader } = incoming;
-        let ready = match reader.poll(rx) {
+    fn next<'b>(&self, reader: &'b mut WsReader) -> Result<Input<'b>, ReadEnd> {
+        let ready = match reader.poll() {
             Ok(ws::Step::Ready(ready)) => ready,
             Ok(ws::Step::Need(n)) => return Ok(Input::Need(n)),
             Err(error) => {
@@ -269,17 +250,17 @@ impl<H: Handler> SessionSocket<H> {
             }
         };
         match ready.kind() {
-            Kind::Text | Kind::Binary => return self.handle(incoming, ready),
-            Kind::Ping => self.ws.pong(reader, rx, ready),
+            Kind::Text | Kind::Binary => return self.handle(reader, ready),
+            Kind::Ping => self.ws.pong(reader, ready),
             Kind::Pong => {}
-            Kind::Close => return Err(ReadEnd::CloseFrame(reader.close_code(rx, ready))),
+            Kind::Close => return Err(ReadEnd::CloseFrame(reader.close_code(ready))),
         }
         Ok(Input::Handled)
     }
 
     /// One packet per WebSocket message (docs/protocol.md 2.6).
-    fn handle<'b>(&self, incoming: &'b mut Incoming, ready: Ready) -> Result<Input<'b>, ReadEnd> {
-        let payload = incoming.reader.payload_mut(&mut incoming.rx, ready);
+    fn handle<'b>(&self, reader: &'b mut WsReader, ready: Ready) -> Result<Input<'b>, ReadEnd> {
+        let payload = reader.payload_mut(ready);
         let packet = if ready.kind() == Kind::Binary {
             Packet::parse_binary(payload)
         } else {

@@ -129,8 +129,8 @@ impl Socket {
     /// Ready when a receive would not block. The wait is kept between calls: polling again costs nothing, and a caller
     /// that stops polling loses nothing.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut readiness = self.readiness.take().unwrap_or_else(|| readable(self.shared.clone()));
-        let ready = readiness.as_mut().poll(cx);
+        let mut readiness = self.readiness.take().unwrap_or_else(readable);
+        let ready = readiness.as_mut().poll(cx, &self.shared);
         self.readiness.set(Some(readiness));
         if ready.is_pending() {
             self.shared.steps.set(0);

@@ -140,26 +140,12 @@ impl Socket {
 
     /// Receives available bytes: `None` if a receive would block, `Some(0)` at the end of the stream.
     pub(crate) fn try_recv(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
-        loop {
-            // SAFETY: the pointer and length are those of a live, exclusively borrowed slice.
-            let n = unsafe {
-                libc::recv(self.raw(), into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT)
-            };
-            if let Ok(n) = usize::try_from(n) {
-                self.count_step();
-                self.shared.drained.set(n < into.len());
-                return Ok(Some(n));
-            }
-            let error = io::Error::last_os_error();
-            match error.kind() {
-                io::ErrorKind::WouldBlock => {
-                    self.shared.drained.set(true);
-                    return Ok(None);
-                }
-                io::ErrorKind::Interrupted => {}
-                _ => return Err(error),
-            }
+        let received = recv(self.raw(), into)?;
+        if received.is_some() {
+            self.count_step();
         }
+        self.shared.drained.set(received.is_none_or(|n| n < into.len()));
+        Ok(received)
     }
 
     /// Whether the last receive found less than it had room for: the next one would block, unless bytes have arrived since
@@ -225,10 +211,7 @@ impl Socket {
 impl Socket {
     /// Sends as many bytes as the kernel accepts without blocking.
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: the pointer and length are those of a live slice.
-        let n = unsafe { libc::send(self.raw(), bytes.as_ptr().cast(), bytes.len(), flags) };
-        usize::try_from(n).map_err(|_| io::Error::last_os_error())
+        send(self.raw(), bytes)
     }
 
     /// Sends all of `buf` after its first `sent` bytes, and returns it.
@@ -250,4 +233,31 @@ impl Socket {
     pub(crate) fn shutdown_write(&self) {
         sys::shutdown(self.raw(), libc::SHUT_WR);
     }
+}
+
+/// Receives available bytes; see [`Socket::try_recv`].
+#[inline]
+pub(super) fn recv(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        // SAFETY: the pointer and length are those of a live, exclusively borrowed slice.
+        let n = unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) };
+        if let Ok(n) = usize::try_from(n) {
+            return Ok(Some(n));
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::WouldBlock => return Ok(None),
+            io::ErrorKind::Interrupted => {}
+            _ => return Err(error),
+        }
+    }
+}
+
+/// Sends as many bytes as the kernel accepts; see [`Socket::try_send`].
+#[inline]
+pub(super) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the pointer and length are those of a live slice.
+    let n = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }

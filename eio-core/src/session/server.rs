@@ -148,7 +148,8 @@ pub struct ServerSession {
     heartbeat: Heartbeat,
     socket: ServerSocket,
     /// When a graceful close gives up on messages that are still queued.
-    closing: Option<Instant>,
+    /// [`NOT_CLOSING`] before.
+    closing_by: Instant,
     /// Messages are received until the end of a graceful close.
     draining: bool,
     upgrade_timeout_ms: u32,
@@ -160,6 +161,9 @@ pub struct ServerSession {
     events: Events,
     last_seen: ShortInstant,
 }
+
+/// A time that never comes, in less memory than an option.
+const NOT_CLOSING: Instant = Instant::from_millis(u64::MAX);
 
 /// Creation and getters.
 impl ServerSession {
@@ -173,7 +177,7 @@ impl ServerSession {
         Self {
             heartbeat: Heartbeat::new(timing.ping_interval_ms, timing.ping_timeout_ms, now),
             socket,
-            closing: None,
+            closing_by: NOT_CLOSING,
             draining: false,
             upgrade_timeout_ms: timing.upgrade_timeout_ms,
             close_timeout_ms: timing.close_timeout_ms,
@@ -211,7 +215,7 @@ impl ServerSession {
 
     /// Whether [`close`](Self::close) was called and the session has not ended yet.
     pub const fn is_closing(&self) -> bool {
-        self.closing.is_some()
+        self.closing_by.as_millis() != NOT_CLOSING.as_millis()
     }
 
     /// Whether [`drain`](Self::drain) closes or has closed the session, and not the application.
@@ -315,7 +319,7 @@ impl ServerSession {
             Lane::Post => {
                 if core::mem::replace(&mut self.post, false) {
                     // The server closes the session already, and the client need not finish its request.
-                    let closing = self.closing.is_some();
+                    let closing = self.is_closing();
                     let reason = if closing {
                         CloseReason::ServerDisconnect
                     } else {
@@ -368,7 +372,7 @@ impl ServerSession {
         match packet {
             // docs/protocol.md 2.5.3: only a pong counts, on either lane.
             Packet::Pong(_) => self.heartbeat.handle_pong(now),
-            Packet::Message(message) if self.closing.is_none() || self.draining => {
+            Packet::Message(message) if !self.is_closing() || self.draining => {
                 return Ok(Some(message));
             }
             Packet::Message(_) => {}
@@ -406,7 +410,7 @@ impl ServerSession {
         if self.ended().is_some() {
             return;
         }
-        if self.closing.is_some_and(|at| now >= at) {
+        if now >= self.closing_by {
             return self.end(CloseReason::ServerDisconnect);
         }
         // docs/protocol.md 2.7.7: the WebSocket closes, polling continues.
@@ -434,16 +438,18 @@ impl ServerSession {
     pub fn close(&mut self, now: Instant) {
         if self.ended().is_none() {
             self.draining = false;
-            self.closing.get_or_insert(now.after(self.close_timeout_ms));
+            if !self.is_closing() {
+                self.closing_by = now.after(self.close_timeout_ms);
+            }
         }
     }
 
     /// As [`close`](Self::close), because the server ends: messages of the client are received until the session ends,
     /// and a POST that has begun is handled before. Has no effect on a session that the application closes.
     pub fn drain(&mut self, now: Instant) {
-        if self.ended().is_none() && self.closing.is_none() {
+        if self.ended().is_none() && !self.is_closing() {
             self.draining = true;
-            self.closing = Some(now.after(self.close_timeout_ms));
+            self.closing_by = now.after(self.close_timeout_ms);
         }
     }
 
@@ -483,8 +489,8 @@ impl ServerSession {
         if self.ended().is_some() {
             return None;
         }
-        let others = [self.socket.deadline(), self.closing];
-        others.into_iter().flatten().chain([self.heartbeat.deadline()]).min()
+        let due = self.heartbeat.deadline().min(self.closing_by);
+        Some(self.socket.deadline().map_or(due, |until| until.min(due)))
     }
 }
 
@@ -521,7 +527,7 @@ impl ServerSession {
         if !self.events.end(reason) {
             return;
         }
-        self.closing = None;
+        self.closing_by = NOT_CLOSING;
         self.socket = match self.socket {
             ServerSocket::Detached => ServerSocket::Detached,
             // Only a peer that is reachable and broke no rule gets a close packet. Others learn of the end from the

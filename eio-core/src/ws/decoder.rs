@@ -159,6 +159,13 @@ impl Decoder {
         }
     }
 
+    /// Whether the next byte is the first of a message or of a control frame between messages, as it is for a new
+    /// decoder. A driver then needs no memory for this decoder until more is received.
+    #[inline]
+    pub const fn is_between_messages(&self) -> bool {
+        matches!(self.state, State::Head) && self.partial.is_none() && self.lent == 0
+    }
+
     /// Borrows the event from the buffer in which [`poll`](Self::poll) found it. A compressed message of either kind is
     /// returned as [`Event::Binary`], not inflated.
     ///

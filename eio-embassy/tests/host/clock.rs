@@ -42,6 +42,11 @@ impl Driver for VirtualClock {
     }
 }
 
+/// Time passes while a task is busy.
+pub(crate) fn pass(time: embassy_time::Duration) {
+    CLOCK.with_borrow_mut(|(now, _)| *now += time.as_micros());
+}
+
 /// Runs `future` to completion. Panics if it is pending without a timer.
 pub(crate) fn run<F: Future>(future: F) -> F::Output {
     run_with(&mut [], future)

@@ -5,6 +5,7 @@ mod any;
 mod cancel;
 mod clock;
 mod errors;
+mod flood;
 mod net;
 mod peer;
 mod pipe;

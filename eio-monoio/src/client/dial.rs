@@ -20,6 +20,7 @@ use crate::client::session::Session;
 use crate::client::settings::{HostPort, Proxy, Settings};
 use crate::client::tls::tls_connect;
 use crate::io::http_conn::HttpConn;
+use crate::io::limits::ConnEnv;
 use crate::io::stream::Stream;
 use crate::worker::context::{Activity, WorkerContext};
 use crate::worker::deadline::Deadline;
@@ -73,7 +74,8 @@ async fn open(
     let socket = connect_any(resolve(&place.host, place.port).await?).await?;
     let set = socket.set_options(options.nodelay, options.keepalive);
     set.map_err(|error| Fault::Connect(error.into()))?;
-    let new_conn = |stream| HttpConn::new(worker.clone(), stream, settings.limits.clone(), None);
+    let env = ConnEnv::new(worker.clone(), settings.limits.clone());
+    let new_conn = |stream| HttpConn::new(env.clone(), stream, None);
     let mut stream = Stream::from(socket);
     if let Some(source) = options.proxy_protocol {
         let mut conn = new_conn(stream);

@@ -27,7 +27,7 @@ pub(crate) struct Settings {
     pub(crate) proxy: Option<Proxy>,
     /// The configuration of TLS, if the URL's scheme asks for TLS.
     pub(crate) tls: Option<TlsConnector>,
-    pub(crate) limits: Rc<Limits>,
+    pub(crate) limits: Limits,
     pub(crate) fields: Fields,
     /// `http://` and the authority of the URL, if a proxy forwards polling requests: RFC 9112 section 3.2.2.
     proxied_origin: Option<String>,
@@ -97,14 +97,14 @@ impl Settings {
         let tls = url.secure().then(|| TlsConnector::new(&options.tls, url.host)).transpose()?;
         Ok(Self {
             server: HostPort::of(&url),
-            limits: Rc::new(Limits {
+            limits: Limits {
                 write_timeout: millis(options.request_timeout),
                 close_timeout: millis(options.close_timeout),
                 high_water: options.outbound_high_water,
                 linger: 0,
                 budget: usize::MAX,
                 counters: None,
-            }),
+            },
             proxied_origin: (proxy.is_some() && tls.is_none())
                 .then(|| format!("http://{}", url.authority)),
             proxy,

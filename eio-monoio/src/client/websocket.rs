@@ -29,7 +29,6 @@ use crate::io::http_conn::HttpConn;
 use crate::io::ws_conn::{self, SendObserver, WsConn};
 use crate::io::ws_reader::WsReader;
 use crate::message::OutBuf;
-use crate::worker::budget::RecvBytes;
 
 /// Opens the WebSocket of a session and runs it until it ends.
 pub(crate) async fn run(session: Rc<Session>) {
@@ -43,8 +42,8 @@ pub(crate) async fn run(session: Rc<Session>) {
     if !session.handle_connected(&ws.sender) {
         return;
     }
-    let reader = WsReader::new(Role::Client, session.settings.options.max_payload, inward);
-    let reader = Reader { session: &session, ws: &ws, rx, reader, fault: None };
+    let reader = WsReader::new(Role::Client, session.settings.options.max_payload, inward, rx);
+    let reader = Reader { session: &session, ws: &ws, reader, fault: None };
     let observer = SessionObserver { session: &session, ws: &ws };
     ws_conn::run(&observer, pin!(reader.run())).await;
 }
@@ -165,7 +164,6 @@ type ReadEnd = ws_conn::ReadEnd<CloseReason>;
 struct Reader<'r> {
     session: &'r Rc<Session>,
     ws: &'r WsConn,
-    rx: RecvBytes,
     reader: WsReader,
     /// The cause of the end.
     fault: Option<Fault>,
@@ -180,7 +178,7 @@ impl Reader<'_> {
         self.begin_close(end);
         // For a WebSocket that the session does not use any more.
         self.ws.sender.close();
-        self.ws.complete_close(&end, &mut self.rx).await;
+        self.ws.complete_close(&end, &mut self.reader).await;
     }
 
     async fn read(&mut self) -> Result<Infallible, ReadEnd> {
@@ -188,7 +186,7 @@ impl Reader<'_> {
             self.wait_for_room().await?;
             let wanted = self.next()?;
             if wanted > 0 {
-                self.ws.receive(&mut self.rx, wanted).await?;
+                self.ws.receive(&mut self.reader, wanted).await?;
             }
         }
     }
@@ -211,13 +209,13 @@ impl Reader<'_> {
         if !self.ws.sender.is_open() {
             return Err(ReadEnd::Local);
         }
-        let ready = match self.reader.poll(&mut self.rx) {
+        let ready = match self.reader.poll() {
             Ok(ws::Step::Ready(ready)) => ready,
             Ok(ws::Step::Need(n)) => return Ok(n),
             Err(error) => return Err(self.violation(error)),
         };
         match ready.kind() {
-            Kind::Ping => self.ws.pong(&mut self.reader, &mut self.rx, ready),
+            Kind::Ping => self.ws.pong(&mut self.reader, ready),
             Kind::Pong => {}
             Kind::Close => return Err(self.close_frame(ready)),
             Kind::Text | Kind::Binary => self.handle(ready)?,
@@ -227,7 +225,7 @@ impl Reader<'_> {
 
     /// Handles a message, which is one packet (docs/protocol.md 1.2).
     fn handle(&mut self, ready: Ready) -> Result<(), ReadEnd> {
-        let payload = self.reader.payload_mut(&mut self.rx, ready);
+        let payload = self.reader.payload_mut(ready);
         let packet = if ready.kind() == Kind::Binary {
             Packet::parse_binary(payload)
         } else {
@@ -254,7 +252,7 @@ impl Reader<'_> {
     }
 
     fn close_frame(&mut self, ready: Ready) -> ReadEnd {
-        let (code, reason) = match self.reader.event(&self.rx, ready) {
+        let (code, reason) = match self.reader.event(ready) {
             Ok(Event::Close(code, reason)) => (code, reason.to_owned()),
             Ok(_) | Err(_) => (None, String::new()),
         };

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use eio_core::http::Error as HttpError;
 
-use crate::io::limits::Limits;
+use crate::io::limits::{ConnEnv, Limits};
 use crate::io::permit::ConnectionPermit;
 use crate::io::stream::Stream;
 use crate::message::OutBuf;
@@ -28,7 +28,6 @@ pub(crate) struct HttpConn {
     pub(crate) worker: Rc<WorkerContext>,
     pub(crate) rx: RecvBytes,
     pub(crate) out: OutBuf,
-    limits: Rc<Limits>,
     socket: RegisteredStream,
     deadline: Deadline,
 }
@@ -40,8 +39,6 @@ pub(crate) struct Parts {
     pub(crate) rx: RecvBytes,
     /// Bytes that are not sent yet.
     pub(crate) out: OutBuf,
-    pub(crate) deadline: Deadline,
-    pub(crate) limits: Rc<Limits>,
 }
 
 /// Why no input was received.
@@ -59,18 +56,16 @@ pub(crate) enum RecvError {
 impl HttpConn {
     /// `permit`: counts a connection of a server against its limit.
     pub(crate) fn new(
-        worker: Rc<WorkerContext>,
+        env: Rc<ConnEnv>,
         stream: impl Into<Stream>,
-        limits: Rc<Limits>,
         permit: Option<ConnectionPermit>,
     ) -> Self {
         Self {
             rx: RecvBytes::new(RecvStorage::default()),
             out: OutBuf::default(),
-            limits,
-            deadline: Deadline::new(worker.clone()),
-            socket: RegisteredStream::new(worker.clone(), stream.into(), permit),
-            worker,
+            deadline: Deadline::new(env.worker.clone()),
+            worker: env.worker.clone(),
+            socket: RegisteredStream::new(env, stream.into(), permit),
         }
     }
 
@@ -78,8 +73,8 @@ impl HttpConn {
     pub(crate) fn into_parts(mut self) -> Parts {
         // Many connections may be handed over before their new tasks run: none of them keeps an empty buffer until then.
         self.shrink_rx();
-        let Self { socket, rx, out, deadline, limits, .. } = self;
-        Parts { socket, rx, out, deadline, limits }
+        let Self { socket, rx, out, .. } = self;
+        Parts { socket, rx, out }
     }
 
     /// Takes the socket out. All written bytes must be sent; received bytes are discarded.
@@ -167,15 +162,15 @@ impl HttpConn {
 
     /// Receives available bytes. Returns false if no bytes are available.
     pub(crate) fn try_receive(&mut self, wanted: usize) -> Result<bool, RecvError> {
-        let room = make_room(&self.worker, &mut self.rx, wanted, &self.limits);
+        let room = make_room(&self.worker, &mut self.rx, wanted, &self.socket.entry.env);
         let Some(wanted) = room else {
-            self.limits.count(OVER_BUDGET, 1);
+            self.socket.entry.env.count(OVER_BUDGET, 1);
             return Err(RecvError::OverBudget);
         };
         match self.socket.stream.try_recv(self.rx.spare_mut(wanted)) {
             Ok(Some(0)) | Err(_) => Err(RecvError::Closed),
             Ok(Some(n)) => {
-                self.limits.count(BYTES_RECEIVED, n);
+                self.socket.entry.env.count(BYTES_RECEIVED, n);
                 self.rx.fill(n);
                 Ok(true)
             }
@@ -185,9 +180,9 @@ impl HttpConn {
 
     /// Whether an unfinished message may not grow, which is counted.
     pub(crate) fn is_over_budget(&self) -> bool {
-        let is_over = self.limits.is_over_budget();
+        let is_over = self.socket.entry.env.is_over_budget();
         if is_over {
-            self.limits.count(OVER_BUDGET, 1);
+            self.socket.entry.env.count(OVER_BUDGET, 1);
         }
         is_over
     }
@@ -238,14 +233,14 @@ impl HttpConn {
     ) -> impl Future<Output = Result<Vec<u8>, (RecvError, Vec<u8>)>> + use<'_> {
         // Other connections can use the memory during the write: the pool holds less than all connections that write.
         self.shrink_rx();
-        self.deadline.set_millis(self.limits.write_timeout);
+        self.deadline.set_millis(self.socket.entry.env.write_timeout);
         let conn = &*self;
         let stream = &conn.socket.stream;
         let mut sending =
             conn.deadline.limit_or_cut(stream.write_all(out, 0), || stream.shutdown_both());
         poll_fn(move |cx| {
             let (written, _) = ready!(Pin::new(&mut sending).poll(cx));
-            conn.limits.count(BYTES_SENT, written.sent);
+            conn.socket.entry.env.count(BYTES_SENT, written.sent);
             Poll::Ready(match written.result {
                 Ok(()) => Ok(written.buf),
                 Err(_) => Err((RecvError::Closed, written.buf)),
@@ -261,7 +256,7 @@ impl HttpConn {
         }
         self.socket.stream.shutdown_write();
         self.set_deadline(self.socket.begin_linger(LINGER));
-        let mut remaining = self.limits.linger;
+        let mut remaining = self.socket.entry.env.linger;
         loop {
             self.rx.clear();
             if self.receive(SCRATCH).await.is_err() {
@@ -335,28 +330,32 @@ pub(crate) struct RegisteredStream {
 
 /// An entry in the worker's list of connections, removed when dropped.
 struct Entry {
-    worker: Rc<WorkerContext>,
+    env: Rc<ConnEnv>,
     id: ConnectionId,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.worker.remove_connection(self.id);
+        self.env.worker.remove_connection(self.id);
     }
 }
 
 impl RegisteredStream {
-    fn new(worker: Rc<WorkerContext>, stream: Stream, permit: Option<ConnectionPermit>) -> Self {
-        let entry = Entry { id: worker.add_connection(stream.raw()), worker };
+    fn new(env: Rc<ConnEnv>, stream: Stream, permit: Option<ConnectionPermit>) -> Self {
+        let entry = Entry { id: env.worker.add_connection(stream.raw()), env };
         Self { stream, entry, permit }
     }
 
     pub(crate) fn worker(&self) -> &WorkerContext {
-        &self.entry.worker
+        &self.entry.env.worker
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.entry.env
     }
 
     fn set_activity(&self, activity: Activity) {
-        self.entry.worker.set_activity(self.entry.id, activity);
+        self.worker().set_activity(self.entry.id, activity);
     }
 
     /// Everything was sent, and the peer has to close. Returns the time for that: `usual`, but a shutdown that has

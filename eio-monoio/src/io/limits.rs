@@ -1,9 +1,12 @@
-//! [`Limits`]: timeouts and sizes of a connection.
+//! [`Limits`]: timeouts and sizes of a connection; [`ConnEnv`]: the limits with the worker.
 
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::metrics::{CounterRange, Counters};
 use crate::worker::budget;
+use crate::worker::context::WorkerContext;
 
 /// The timeouts and sizes of a connection, and the counters for its bytes.
 #[derive(Clone, Debug)]
@@ -20,6 +23,27 @@ pub(crate) struct Limits {
     pub(crate) budget: usize,
     /// The counters of a server's worker. `None` for a client.
     pub(crate) counters: Option<Arc<Counters>>,
+}
+
+/// The limits and the worker of many connections, of which each has one pointer.
+pub(crate) struct ConnEnv {
+    pub(crate) worker: Rc<WorkerContext>,
+    limits: Limits,
+}
+
+impl ConnEnv {
+    pub(crate) fn new(worker: Rc<WorkerContext>, limits: Limits) -> Rc<Self> {
+        Rc::new(Self { worker, limits })
+    }
+}
+
+impl Deref for ConnEnv {
+    type Target = Limits;
+
+    #[inline]
+    fn deref(&self) -> &Limits {
+        &self.limits
+    }
 }
 
 impl Limits {

@@ -1,6 +1,6 @@
 //! [`Outgoing`]: the outbox of a session, and the WebSocket that takes its messages.
 
-use std::cell::{OnceCell, Ref, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -20,7 +20,7 @@ pub(crate) struct Outgoing {
     /// Messages that no transport has taken yet.
     queue: RefCell<MessageQueue>,
     /// The WebSocket, from its 101 on, also while it is only probed.
-    ws: RefCell<Option<Rc<WsSender>>>,
+    ws: Cell<Option<Rc<WsSender>>>,
     /// The receipts, if one was ever asked for.
     confirms: OnceCell<Box<RefCell<QueueConfirms>>>,
 }
@@ -46,7 +46,7 @@ impl Outgoing {
     /// Bytes that are not sent yet.
     #[inline]
     pub(crate) fn queued(&self) -> usize {
-        self.queue.borrow().bytes() + self.ws.borrow().as_ref().map_or(0, |ws| ws.queued())
+        self.queue.borrow().bytes() + self.with_ws(|ws| ws.map_or(0, |ws| ws.queued()))
     }
 
     /// Messages that no transport has taken yet.
@@ -95,13 +95,13 @@ impl Outgoing {
 
     /// Whether the WebSocket sends no more bytes.
     pub(crate) fn has_stopped(&self) -> bool {
-        self.ws.borrow().as_ref().is_none_or(|ws| ws.has_stopped())
+        self.with_ws(|ws| ws.is_none_or(|ws| ws.has_stopped()))
     }
 
     /// Takes the messages that `role` has not sent: those of the WebSocket, then those of the queue.
     pub(crate) fn take_unsent(&self, role: Role, worker: &Rc<WorkerContext>) -> MessageQueue {
         let mut unsent = MessageQueue::default();
-        if let Some(ws) = &*self.ws.borrow() {
+        if let Some(ws) = self.ws() {
             let (frames, inflater) = ws.take_unsent(worker);
             unsent::push_frames(frames, role, inflater, &mut unsent);
         }
@@ -112,7 +112,7 @@ impl Outgoing {
     /// Drops the messages that were not sent, now and later.
     pub(crate) fn discard_unsent(&self, worker: &WorkerContext) {
         drop(self.take_queue());
-        if let Some(ws) = &*self.ws.borrow() {
+        if let Some(ws) = self.ws() {
             ws.discard_unsent(&worker.pool);
         }
     }
@@ -136,22 +136,34 @@ impl Outgoing {
         self.confirms.get().map(|confirms| take(confirms)).unwrap_or_default()
     }
 
-    pub(crate) fn ws(&self) -> Ref<'_, Option<Rc<WsSender>>> {
-        self.ws.borrow()
+    #[inline]
+    pub(crate) fn ws(&self) -> Option<Rc<WsSender>> {
+        let ws = self.ws.take();
+        self.ws.set(ws.clone());
+        ws
+    }
+
+    /// Looks at the WebSocket, by a function that does not use this outbox.
+    #[inline]
+    fn with_ws<R>(&self, look: impl FnOnce(Option<&Rc<WsSender>>) -> R) -> R {
+        let ws = self.ws.take();
+        let result = look(ws.as_ref());
+        self.ws.set(ws);
+        result
     }
 
     pub(crate) fn set_ws(&self, ws: Rc<WsSender>) {
         ws.keep_unsent();
-        *self.ws.borrow_mut() = Some(ws);
+        self.ws.set(Some(ws));
     }
 
     pub(crate) fn take_ws(&self) -> Option<Rc<WsSender>> {
-        self.ws.borrow_mut().take()
+        self.ws.take()
     }
 
     /// Whether `ws` is still the WebSocket of this session: one whose probe failed is not.
     pub(crate) fn is_current(&self, ws: &Rc<WsSender>) -> bool {
-        self.ws.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, ws))
+        self.with_ws(|current| current.is_some_and(|current| Rc::ptr_eq(current, ws)))
     }
 
     /// Sends one message past the empty queue, if the state machine allows a message `next`. Control packets that are
@@ -163,15 +175,14 @@ impl Outgoing {
         message: impl FnOnce(&WsSender),
         control: impl Fn(&Rc<WsSender>, C),
     ) -> bool {
-        let ws = self.ws.borrow();
-        let Some(ws) = &*ws else { return false };
+        let Some(ws) = self.ws() else { return false };
         loop {
             match next() {
                 Some(Next::Message) => {
-                    message(ws);
+                    message(&ws);
                     return true;
                 }
-                Some(Next::Control(packet)) => control(ws, packet),
+                Some(Next::Control(packet)) => control(&ws, packet),
                 None => return false,
             }
         }
@@ -185,12 +196,12 @@ impl Outgoing {
         message: impl Fn(&WsSender, Message<'_>, Mark),
         control: impl Fn(Option<&Rc<WsSender>>, C),
     ) {
-        let ws = self.ws.borrow();
+        let ws = self.ws();
         loop {
             let mut queue = self.queue.borrow_mut();
             match next(!queue.is_empty()) {
                 Some(Next::Message) => {
-                    let (Some(ws), Some(front)) = (&*ws, queue.front()) else { return };
+                    let (Some(ws), Some(front)) = (&ws, queue.front()) else { return };
                     let mark = queue.front_mark();
                     message(ws, front, mark);
                     queue.pop();

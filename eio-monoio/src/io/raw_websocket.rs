@@ -15,7 +15,6 @@ use crate::io::ws_conn::{self, WsConn};
 use crate::io::ws_reader::WsReader;
 use crate::io::ws_sender::WsSender;
 use crate::message::{AsMessage, OutBuf, never_full};
-use crate::worker::budget::RecvBytes;
 use crate::worker::context::WorkerContext;
 use crate::worker::tasks::Stopped;
 
@@ -102,8 +101,8 @@ pub(crate) async fn run_client(
         on_message(socket, message);
         Ok(())
     };
-    let reader = WsReader::new(Role::Client, max_message, inward);
-    let reader = Reader { ws: &ws, socket: &socket, rx, reader, on_message: &on_message };
+    let reader = WsReader::new(Role::Client, max_message, inward, rx);
+    let reader = Reader { ws: &ws, socket: &socket, reader, on_message: &on_message };
     let received_code = Cell::new(None);
     let reading = async {
         if let ReadEnd::CloseFrame(code) = reader.run().await {
@@ -127,7 +126,6 @@ impl Drop for AbortOnDrop {
 pub(crate) struct Reader<'r> {
     pub(crate) ws: &'r WsConn,
     pub(crate) socket: &'r PlainSocket,
-    pub(crate) rx: RecvBytes,
     pub(crate) reader: WsReader,
     pub(crate) on_message: &'r dyn Fn(&PlainSocket, Message<'_>) -> Result<(), Stopped>,
 }
@@ -142,7 +140,7 @@ impl Reader<'_> {
             match self.next() {
                 Ok(0) => {}
                 Ok(wanted) => {
-                    if let Err(end) = self.ws.receive(&mut self.rx, wanted).await {
+                    if let Err(end) = self.ws.receive(&mut self.reader, wanted).await {
                         break end;
                     }
                 }
@@ -150,7 +148,7 @@ impl Reader<'_> {
             }
         };
         self.ws.begin_close(&end);
-        self.ws.complete_close(&end, &mut self.rx).await;
+        self.ws.complete_close(&end, &mut self.reader).await;
         end
     }
 
@@ -160,18 +158,18 @@ impl Reader<'_> {
             return Err(ReadEnd::Local);
         }
         let violation = |error: ws::Error| ReadEnd::Violation(error.close_code(), ());
-        let ready = match self.reader.poll(&mut self.rx).map_err(violation)? {
+        let ready = match self.reader.poll().map_err(violation)? {
             ws::Step::Ready(ready) => ready,
             ws::Step::Need(n) => return Ok(n),
         };
         match ready.kind() {
-            Kind::Ping => self.ws.pong(&mut self.reader, &mut self.rx, ready),
+            Kind::Ping => self.ws.pong(&mut self.reader, ready),
             Kind::Pong => {}
             Kind::Close => {
-                return Err(ReadEnd::CloseFrame(self.reader.close_code(&self.rx, ready)));
+                return Err(ReadEnd::CloseFrame(self.reader.close_code(ready)));
             }
             Kind::Text | Kind::Binary => {
-                let message = match self.reader.event(&self.rx, ready).map_err(violation)? {
+                let message = match self.reader.event(ready).map_err(violation)? {
                     Event::Text(text) => Message::Text(text),
                     Event::Binary(bytes) => Message::Binary(bytes),
                     Event::Ping(_) | Event::Pong(_) | Event::Close(..) => return Ok(0),

@@ -6,48 +6,58 @@ use crate::message::{Encoded, OutBuf};
 use crate::worker::pool::Pool;
 
 /// Encoded frames in order.
-#[derive(Default)]
-pub(crate) struct SendBuffer {
+pub(crate) enum SendBuffer {
     /// Owns no memory while it is empty.
-    bytes: OutBuf,
+    Own(OutBuf),
     /// A frame of a broadcast, as long as it is the only frame here: it is sent from the shared memory, so that a
-    /// broadcast needs no memory for each connection. Only while `bytes` owns no memory.
-    shared: Option<Encoded>,
+    /// broadcast needs no memory for each connection.
+    Shared(Encoded),
+}
+
+impl Default for SendBuffer {
+    fn default() -> Self {
+        Self::Own(OutBuf::default())
+    }
 }
 
 impl SendBuffer {
     pub(crate) fn new(bytes: OutBuf) -> Self {
-        Self { bytes, shared: None }
+        Self::Own(bytes)
     }
 
     /// The number of bytes of all frames.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.bytes.0.len() + self.shared.as_ref().map_or(0, |frame| frame.frame().len())
+        match self {
+            Self::Own(bytes) => bytes.0.len(),
+            Self::Shared(frame) => frame.frame().len(),
+        }
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.0.is_empty() && self.shared.is_none()
+        self.len() == 0
     }
 
     /// The buffer to append to, in memory of the pool.
     #[inline]
     pub(crate) fn bytes_mut(&mut self, pool: &Pool) -> &mut OutBuf {
-        if self.bytes.0.capacity() == 0 {
-            self.bytes.0 = pool.take_send();
-            if let Some(frame) = self.shared.take() {
-                self.bytes.0.extend_from_slice(frame.frame());
-            }
+        if !matches!(self, Self::Own(bytes) if bytes.0.capacity() > 0) {
+            let bytes = self.take().into_bytes(pool);
+            let bytes = if bytes.capacity() == 0 { pool.take_send() } else { bytes };
+            *self = Self::Own(OutBuf(bytes));
         }
-        &mut self.bytes
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(_) => unreachable!("it was replaced"),
+        }
     }
 
     /// Queues a frame without copying it. Returns false if other frames are queued, to which it is to be appended.
     pub(crate) fn share(&mut self, frame: &Encoded) -> bool {
-        let is_first = self.bytes.0.capacity() == 0 && self.shared.is_none();
+        let is_first = matches!(self, Self::Own(bytes) if bytes.0.capacity() == 0);
         if is_first {
-            self.shared = Some(frame.clone());
+            *self = Self::Shared(frame.clone());
         }
         is_first
     }
@@ -58,14 +68,15 @@ impl SendBuffer {
             let later = self.take().into_bytes(pool);
             frames.extend_from_slice(&later);
         }
-        self.bytes.0 = frames;
+        *self = Self::Own(OutBuf(frames));
     }
 
     /// Takes all frames with their memory.
+    #[inline]
     pub(crate) fn take(&mut self) -> Batch {
-        match self.shared.take() {
-            Some(frame) => Batch::Shared(frame),
-            None => Batch::Own(std::mem::take(&mut self.bytes.0)),
+        match std::mem::take(self) {
+            Self::Own(bytes) => Batch::Own(bytes.0),
+            Self::Shared(frame) => Batch::Shared(frame),
         }
     }
 }

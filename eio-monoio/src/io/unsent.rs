@@ -51,11 +51,11 @@ pub(crate) fn push_frames(
         Role::Server => Role::Client,
         Role::Client => Role::Server,
     };
-    let mut reader = WsReader::new(receiver, u32::MAX as usize, inflater);
     let len = frames.len();
-    let mut rx = RecvBytes::with_unread(RecvStorage::new(frames), len);
-    while let Ok(Step::Ready(ready)) = reader.poll(&mut rx) {
-        let bytes = reader.payload_mut(&mut rx, ready);
+    let rx = RecvBytes::with_unread(RecvStorage::new(frames), len);
+    let mut reader = WsReader::new(receiver, u32::MAX as usize, inflater, rx);
+    while let Ok(Step::Ready(ready)) = reader.poll() {
+        let bytes = reader.payload_mut(ready);
         let packet = match ready.kind() {
             Kind::Binary => Ok(Packet::parse_binary(bytes)),
             Kind::Text => Packet::parse_text(bytes),

@@ -14,8 +14,7 @@ use std::time::Duration;
 use eio_core::ws::{CloseCode, Opcode, Ready, Role, encode, encode_close};
 
 use crate::deflate::Outward;
-use crate::io::http_conn::{HttpConn, Parts, RegisteredStream, make_room, shrink_rx};
-use crate::io::limits::Limits;
+use crate::io::http_conn::{HttpConn, Parts, RegisteredStream, make_room};
 use crate::io::recv_mode::RecvMode;
 use crate::io::send_buffer::Batch;
 use crate::io::stream::Write;
@@ -25,7 +24,7 @@ use crate::message::{OutBuf, never_full};
 use crate::metrics::{BYTES_LOST, BYTES_RECEIVED, BYTES_SENT, OVER_BUDGET};
 use crate::worker::budget::{RecvBytes, RecvStorage};
 use crate::worker::context::WorkerContext;
-use crate::worker::deadline::Deadline;
+use crate::worker::deadline::{BareDeadline, millis};
 use crate::worker::net::{Socket, Written};
 use crate::worker::pool::{Pool, SCRATCH};
 
@@ -33,13 +32,14 @@ use crate::worker::pool::{Pool, SCRATCH};
 pub(crate) struct WsConn {
     socket: RegisteredStream,
     pub(crate) sender: Rc<WsSender>,
-    deadline: Deadline,
-    limits: Rc<Limits>,
+    /// The deadline of the closing handshake.
+    deadline: BareDeadline,
     role: Role,
     /// A write has failed: the peer is gone.
     write_failed: Cell<bool>,
     /// The closing handshake is complete, and the peer need not close TCP first.
     closes_tcp: Cell<bool>,
+    reader_ended: Cell<bool>,
     recv_mode: RecvMode,
 }
 
@@ -47,6 +47,7 @@ impl Drop for WsConn {
     fn drop(&mut self) {
         // The session may live longer than its connection.
         self.sender.finish();
+        self.deadline.disarm(self.worker());
     }
 }
 
@@ -92,14 +93,15 @@ pub(crate) fn run<'w, O: SendObserver>(
     mut reading: Pin<&'w mut impl Future<Output = ()>>,
 ) -> impl Future<Output = ()> {
     let mut writer = Writer::Idle;
-    let mut read = false;
     poll_fn(move |cx| {
         let ws = observer.ws();
         ws.sender.poll_task(cx, |cx| {
-            read = read || reading.as_mut().poll(cx).is_ready();
+            if !ws.reader_ended.get() {
+                ws.reader_ended.set(reading.as_mut().poll(cx).is_ready());
+            }
             ws.poll_write(cx, &mut writer, observer);
         });
-        if read && matches!(writer, Writer::Done) {
+        if ws.reader_ended.get() && matches!(writer, Writer::Done) {
             return Poll::Ready(());
         }
         ws.poll_close_timeout(cx);
@@ -127,16 +129,15 @@ impl WsConn {
         role: Role,
         deflate: Option<Box<Outward>>,
     ) -> (Self, RecvBytes) {
-        let Parts { socket, rx, out, deadline, limits } = conn.into_parts();
-        deadline.disarm();
+        let Parts { socket, rx, out } = conn.into_parts();
         let this = Self {
             socket,
             sender: Rc::new(WsSender::new(out, deflate)),
-            deadline,
-            limits,
+            deadline: BareDeadline::default(),
             role,
             write_failed: Cell::new(false),
             closes_tcp: Cell::new(false),
+            reader_ended: Cell::new(false),
             recv_mode: RecvMode::default(),
         };
         (this, rx)
@@ -187,7 +188,7 @@ impl WsConn {
         let batch = sender.take();
         if sender.is_aborted() {
             let sent = stream.try_send(&batch).unwrap_or(0);
-            self.limits.count(BYTES_LOST, batch.len() - sent);
+            self.socket.limits().count(BYTES_LOST, batch.len() - sent);
             // TLS may drop records that the kernel does not accept.
             let sent = if stream.is_secure() { 0 } else { sent };
             sender.finish_with_unsent(batch.into_bytes(self.pool()), sent, self.pool());
@@ -201,11 +202,11 @@ impl WsConn {
             if self.role == Role::Server && !self.closes_tcp.get() {
                 stream.shutdown_write();
             }
-            let usual = Duration::from_millis(self.limits.close_timeout.into());
+            let usual = Duration::from_millis(self.socket.limits().close_timeout.into());
             let linger = self.socket.begin_linger(usual);
             if linger < usual {
                 self.sender.start_close_timer();
-                self.deadline.set(linger);
+                self.deadline.set(self.worker(), millis(linger));
             }
             return Writer::Done;
         }
@@ -227,8 +228,8 @@ impl WsConn {
             self.pool().give_send(buf);
             return self.finish_batch(sent, observer);
         }
-        self.limits.count(BYTES_SENT, sent);
-        self.limits.count(BYTES_LOST, buf.len() - sent);
+        self.socket.limits().count(BYTES_SENT, sent);
+        self.socket.limits().count(BYTES_LOST, buf.len() - sent);
         self.sender.finish_with_unsent(buf, sent, self.pool());
         self.sender.finish_batch();
         self.write_failed.set(true);
@@ -241,7 +242,7 @@ impl WsConn {
     /// All bytes of a batch are sent.
     fn finish_batch(&self, len: usize, observer: &impl SendObserver) -> Writer<'static> {
         self.sender.finish_batch();
-        self.limits.count(BYTES_SENT, len);
+        self.socket.limits().count(BYTES_SENT, len);
         self.sender.confirm_sent(usize::MAX);
         observer.on_written();
         Writer::Idle
@@ -253,11 +254,11 @@ impl WsConn {
             return;
         }
         if self.sender.start_close_timer() {
-            self.deadline.set_millis(self.limits.close_timeout);
+            self.deadline.set(self.worker(), self.socket.limits().close_timeout);
         }
-        if self.sender.is_aborted() || self.deadline.poll(cx).is_ready() {
+        if self.sender.is_aborted() || self.deadline.poll(self.worker(), cx).is_ready() {
             self.socket.stream.shutdown_both();
-            self.deadline.clear();
+            self.deadline.clear(self.worker());
         }
     }
 }
@@ -267,18 +268,18 @@ impl WsConn {
     /// Ready when there is room for the frames that the peer causes: its pings alone must not fill the send buffer.
     /// Only the reader may call it.
     pub(crate) fn poll_room(&self) -> Poll<()> {
-        self.sender.poll_room(self.limits.high_water)
+        self.sender.poll_room(self.socket.limits().high_water)
     }
 
     /// Waits for input. Owns no buffer while it waits, unless a message is incomplete or the peer sends continuously.
     pub(crate) fn receive<'w, R>(
         &'w self,
-        rx: &'w mut RecvBytes,
+        reader: &'w mut WsReader,
         wanted: usize,
     ) -> impl Future<Output = Result<(), ReadEnd<R>>> + use<'w, R> {
-        let uses_recv_op = self.uses_recv_op(rx);
+        let uses_recv_op = self.uses_recv_op(reader);
         if !uses_recv_op {
-            shrink_rx(self.worker(), rx);
+            reader.shrink(self.worker());
         }
         // Each captured variable is memory of each idle session.
         poll_fn(move |cx| {
@@ -289,22 +290,23 @@ impl WsConn {
                     return Poll::Ready(Err(self.read_end()));
                 }
                 if uses_recv_op && let Some(stream) = stream.plain() {
-                    let n = ready!(self.poll_recv_op(cx, stream, rx));
+                    let n = ready!(self.poll_recv_op(cx, stream, reader));
                     return Poll::Ready(if n > 0 { Ok(()) } else { Err(ReadEnd::Closed) });
                 }
                 ready!(stream.poll_readable(cx)).map_err(|_| ReadEnd::Closed)?;
-                let Some(room) = make_room(worker, rx, wanted, &self.limits) else {
-                    self.limits.count(OVER_BUDGET, 1);
+                let rx = reader.rx_mut(worker);
+                let Some(room) = make_room(worker, rx, wanted, self.socket.limits()) else {
+                    self.socket.limits().count(OVER_BUDGET, 1);
                     return Poll::Ready(Err(ReadEnd::OverBudget));
                 };
                 match stream.try_recv(rx.spare_mut(room)) {
                     Ok(Some(0)) | Err(_) => return Poll::Ready(Err(ReadEnd::Closed)),
                     Ok(Some(n)) => {
-                        self.limits.count(BYTES_RECEIVED, n);
+                        self.socket.limits().count(BYTES_RECEIVED, n);
                         rx.fill(n);
                         return Poll::Ready(Ok(()));
                     }
-                    Ok(None) => shrink_rx(worker, rx),
+                    Ok(None) => reader.shrink(worker),
                 }
             }
         })
@@ -316,13 +318,13 @@ impl WsConn {
     }
 
     /// Whether the next bytes are to be received by an operation.
-    fn uses_recv_op(&self, rx: &RecvBytes) -> bool {
+    fn uses_recv_op(&self, reader: &WsReader) -> bool {
         let Some(stream) = self.socket.stream.plain() else { return false };
         if stream.has_recv_op() {
             return true;
         }
         if self.recv_mode.is_continuous(self.worker().cached_now()) {
-            return rx.is_empty() && stream.may_recv_op();
+            return reader.is_empty() && stream.may_recv_op();
         }
         if self.recv_mode.has_paused() {
             stream.drop_recv_op();
@@ -335,11 +337,12 @@ impl WsConn {
         &self,
         cx: &mut Context<'_>,
         stream: &Socket,
-        rx: &mut RecvBytes,
+        reader: &mut WsReader,
     ) -> Poll<usize> {
         /// The size of the operation's buffer in bytes.
         const SIZE: usize = 4096;
         let pool = self.pool();
+        let rx = reader.rx_mut(self.worker());
         let (result, storage) = ready!(stream.poll_recv_op(cx, || {
             // Mostly the buffer of the previous operation.
             let storage = std::mem::replace(rx, RecvBytes::new(RecvStorage::default()))
@@ -354,7 +357,7 @@ impl WsConn {
             pool.take_receive(SIZE)
         }));
         let n = result.unwrap_or(0);
-        self.limits.count(BYTES_RECEIVED, n);
+        self.socket.limits().count(BYTES_RECEIVED, n);
         if n == storage.len() {
             // A large amount of input is received cheaper by a system call, into a large buffer.
             self.recv_mode.restart();
@@ -364,8 +367,8 @@ impl WsConn {
     }
 
     /// RFC 6455 5.5.3: "A Pong frame sent in response to a Ping frame must have identical 'Application data'".
-    pub(crate) fn pong(&self, reader: &mut WsReader, rx: &mut RecvBytes, ready: Ready) {
-        let data = reader.payload_mut(rx, ready);
+    pub(crate) fn pong(&self, reader: &mut WsReader, ready: Ready) {
+        let data = reader.payload_mut(ready);
         let encode = |out: &mut OutBuf| encode(out, Opcode::Pong, b"", data, self.mask());
         self.sender.write(self.pool(), |out| never_full(encode(out)));
     }
@@ -395,9 +398,8 @@ impl WsConn {
     /// > After both sending and receiving a Close message, an endpoint considers the WebSocket connection closed and
     /// > MUST close the underlying TCP connection.  The server MUST close the underlying TCP connection immediately;
     /// > the client SHOULD wait for the server to close the connection (RFC 6455 5.5.1)
-    pub(crate) async fn complete_close<R>(&self, end: &ReadEnd<R>, rx: &mut RecvBytes) {
-        rx.clear();
-        shrink_rx(self.worker(), rx);
+    pub(crate) async fn complete_close<R>(&self, end: &ReadEnd<R>, reader: &mut WsReader) {
+        reader.discard(self.worker());
         match end {
             ReadEnd::Closed => {}
             // Over TLS, close_notify is sent first, and the peer may answer it.

@@ -20,8 +20,8 @@ use crate::worker::wakers::WakerSlot;
 #[derive(Default)]
 pub(crate) struct WsSender {
     out: RefCell<SendBuffer>,
-    /// The compressor of messages, if compression was negotiated.
-    deflate: Option<Box<Outward>>,
+    /// Made when one of them is first needed.
+    extras: OnceCell<Box<Extras>>,
     /// Bytes that the running write operation holds.
     in_flight: Cell<usize>,
     /// The connection's reader waits until fewer bytes are queued.
@@ -34,10 +34,17 @@ pub(crate) struct WsSender {
     keeps_unsent: Cell<bool>,
     /// Nothing is sent any more.
     finished: Cell<bool>,
-    /// The receipts, if one was ever asked for.
-    confirms: OnceCell<Box<RefCell<WriteConfirms>>>,
     /// The connection's task.
     task: WakerSlot,
+}
+
+/// Memory that most connections never need.
+#[derive(Default)]
+struct Extras {
+    /// The compressor of messages, if compression was negotiated.
+    deflate: Option<Box<Outward>>,
+    /// The receipts.
+    confirms: RefCell<WriteConfirms>,
 }
 
 /// Whether frames can be appended, and how the connection ends.
@@ -55,7 +62,21 @@ enum SendState {
 impl WsSender {
     /// A sender that first sends `out`.
     pub(crate) fn new(out: OutBuf, deflate: Option<Box<Outward>>) -> Self {
-        Self { out: RefCell::new(SendBuffer::new(out)), deflate, ..Self::default() }
+        let this = Self { out: RefCell::new(SendBuffer::new(out)), ..Self::default() };
+        if deflate.is_some() {
+            this.extras.get_or_init(|| Box::new(Extras { deflate, ..Extras::default() }));
+        }
+        this
+    }
+
+    #[inline]
+    fn deflate(&self) -> Option<&Outward> {
+        self.extras.get()?.deflate.as_deref()
+    }
+
+    #[inline]
+    fn confirms(&self) -> Option<&RefCell<WriteConfirms>> {
+        self.extras.get().map(|extras| &extras.confirms)
     }
 }
 
@@ -64,7 +85,7 @@ impl WsSender {
     /// Appends a message, compressed if that was negotiated and makes it smaller.
     #[inline]
     pub(crate) fn message(&self, pool: &Pool, frame: Frame<'_>, mask: Option<[u8; 4]>) {
-        self.write(pool, |out| match &self.deflate {
+        self.write(pool, |out| match self.deflate() {
             Some(deflate) if deflate.write(frame, mask, out) => {}
             _ => out.frame(frame, mask),
         });
@@ -79,16 +100,16 @@ impl WsSender {
     pub(crate) fn confirm(&self, confirm: Confirm) {
         if self.is_open() {
             let end = self.out.borrow().len();
-            self.confirms.get_or_init(Box::default).borrow_mut().add(end, confirm);
+            self.extras.get_or_init(Box::default).confirms.borrow_mut().add(end, confirm);
         }
     }
 
     /// Appends a message that is encoded already.
     pub(crate) fn encoded(&self, pool: &Pool, message: &Encoded) {
-        if self.is_open() && self.deflate.is_none() && self.out.borrow_mut().share(message) {
+        if self.is_open() && self.deflate().is_none() && self.out.borrow_mut().share(message) {
             return self.wake();
         }
-        self.write(pool, |out| match &self.deflate {
+        self.write(pool, |out| match self.deflate() {
             Some(deflate) if deflate.write_encoded(message, out) => {}
             _ => out.0.extend_from_slice(message.frame()),
         });
@@ -101,7 +122,7 @@ impl WsSender {
             Message::Binary(bytes) => (true, bytes),
         };
         let opcode = if binary { Opcode::Binary } else { Opcode::Text };
-        self.write(pool, |out| match &self.deflate {
+        self.write(pool, |out| match self.deflate() {
             Some(deflate) if deflate.write(Frame { binary, prefix: b"", data }, mask, out) => {}
             _ => never_full(encode(out, opcode, b"", data, mask)),
         });
@@ -160,7 +181,7 @@ impl WsSender {
     pub(crate) fn take(&self) -> Batch {
         let batch = self.out.borrow_mut().take();
         self.in_flight.set(batch.len());
-        if let Some(confirms) = self.confirms.get() {
+        if let Some(confirms) = self.confirms() {
             confirms.borrow_mut().begin();
         }
         batch
@@ -168,7 +189,7 @@ impl WsSender {
 
     /// The kernel has accepted the first `sent` bytes of the batch.
     pub(crate) fn confirm_sent(&self, sent: usize) {
-        if let Some(confirms) = self.confirms.get() {
+        if let Some(confirms) = self.confirms() {
             // Each without a borrow: it wakes tasks of the application.
             let next = || confirms.borrow_mut().pop(sent);
             std::iter::from_fn(next).for_each(Confirm::sent);
@@ -178,7 +199,7 @@ impl WsSender {
     /// No more bytes are sent.
     pub(crate) fn finish(&self) {
         self.finished.set(true);
-        if let Some(confirms) = self.confirms.get() {
+        if let Some(confirms) = self.confirms() {
             let unsent = confirms.borrow_mut().take_unsent();
             drop(unsent);
         }
@@ -220,7 +241,7 @@ impl WsSender {
     /// first compressed frame is the end.
     pub(crate) fn take_unsent(&self, worker: &Rc<WorkerContext>) -> (Vec<u8>, Option<Box<Inward>>) {
         let frames = self.out.borrow_mut().take().into_bytes(&worker.pool);
-        let alone = self.deflate.as_ref().is_some_and(|deflate| !deflate.has_context());
+        let alone = self.deflate().is_some_and(|deflate| !deflate.has_context());
         let inflater = alone.then(|| Box::new(Inward::new(worker, u32::MAX as usize, None)));
         (frames, inflater)
     }

@@ -62,6 +62,9 @@ fn hang_up(shared: &Arc<ServerShared>, reloads: bool) {
     if !reloads {
         return log::info!("SIGHUP ignored");
     }
+    if !shared.is_secure() {
+        return log::info!("SIGHUP ignored: the server has no certificate");
+    }
     let shared = shared.clone();
     let thread = std::thread::Builder::new().name("eio-reload".into());
     let started = thread.spawn(move || match shared.reload_tls() {

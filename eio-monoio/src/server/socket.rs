@@ -96,14 +96,14 @@ impl<T> Socket<T> {
     /// The address of the client that opened the session, as [`RequestInfo::peer_addr`](crate::RequestInfo::peer_addr)
     /// returned it; `None` for a Unix-domain socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.session.peer
+        self.session.peer()
     }
 
     /// The request that opened the session, if [`keep_request`](crate::Config::keep_request) is set.
     ///
     /// Engine.IO: `socket.request`. python-engineio: `environ`.
     pub fn request(&self) -> Option<&KeptRequest> {
-        self.session.request.as_deref()
+        self.session.kept_request()
     }
 
     /// The close reason, if the session has ended.

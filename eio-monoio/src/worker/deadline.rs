@@ -18,13 +18,13 @@ use crate::worker::timers::{Target, TimerId};
 /// the next `set`.
 pub(crate) struct Deadline {
     worker: Rc<WorkerContext>,
-    id: Cell<Option<TimerId>>,
+    bare: BareDeadline,
 }
 
 impl Deadline {
     pub(crate) fn new(worker: Rc<WorkerContext>) -> Self {
         let id = worker.timers.insert(Target::Task(None));
-        Self { worker, id: Cell::new(Some(id)) }
+        Self { worker, bare: BareDeadline(Cell::new(Some(id))) }
     }
 
     pub(crate) fn set(&self, after: Duration) {
@@ -32,14 +32,11 @@ impl Deadline {
     }
 
     pub(crate) fn set_millis(&self, after: u32) {
-        self.set_at(self.worker.now().after(after));
+        self.bare.set(&self.worker, after);
     }
 
     pub(crate) fn set_at(&self, due: Instant) {
-        let timers = &self.worker.timers;
-        let id = self.id.get().unwrap_or_else(|| timers.insert(Target::Task(None)));
-        self.id.set(Some(id));
-        timers.set(id, due);
+        self.bare.set_at(&self.worker, due);
     }
 
     /// Completes when the deadline has passed.
@@ -49,20 +46,52 @@ impl Deadline {
 
     /// Clears the time. The entry keeps the waker of the task that last polled.
     pub(crate) fn clear(&self) {
-        if let Some(id) = self.id.get() {
-            self.worker.timers.clear(id);
-        }
+        self.bare.clear(&self.worker);
     }
 
-    /// Clears the time and removes the entry with its waker. A waker keeps the memory of its task alive.
+    /// Clears the time and removes the entry with its waker, until the next `set`. A waker keeps the memory of its task
+    /// alive.
     pub(crate) fn disarm(&self) {
-        if let Some(id) = self.id.take() {
-            self.worker.timers.remove(id);
-        }
+        self.bare.disarm(&self.worker);
     }
 
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.id.get().map_or(Poll::Pending, |id| self.worker.timers.poll_expired(id, cx))
+        self.bare.poll(&self.worker, cx)
+    }
+}
+
+/// A [`Deadline`] whose owner has the worker, and calls [`disarm`](Self::disarm) when it is dropped. It has an entry in
+/// the timer wheel from the first `set` on.
+#[derive(Default)]
+pub(crate) struct BareDeadline(Cell<Option<TimerId>>);
+
+impl BareDeadline {
+    /// Sets the time to `after` milliseconds from now.
+    pub(crate) fn set(&self, worker: &WorkerContext, after: u32) {
+        self.set_at(worker, worker.now().after(after));
+    }
+
+    fn set_at(&self, worker: &WorkerContext, due: Instant) {
+        let id = self.0.get().unwrap_or_else(|| worker.timers.insert(Target::Task(None)));
+        self.0.set(Some(id));
+        worker.timers.set(id, due);
+    }
+
+    pub(crate) fn clear(&self, worker: &WorkerContext) {
+        if let Some(id) = self.0.get() {
+            worker.timers.clear(id);
+        }
+    }
+
+    /// See [`Deadline::disarm`].
+    pub(crate) fn disarm(&self, worker: &WorkerContext) {
+        if let Some(id) = self.0.take() {
+            worker.timers.remove(id);
+        }
+    }
+
+    pub(crate) fn poll(&self, worker: &WorkerContext, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.get().map_or(Poll::Pending, |id| worker.timers.poll_expired(id, cx))
     }
 }
 
@@ -154,7 +183,7 @@ impl<F: Future, C: FnOnce()> Future for LimitedOrCut<'_, F, C> {
 
 impl Drop for Deadline {
     fn drop(&mut self) {
-        self.disarm();
+        self.bare.disarm(&self.worker);
     }
 }
 

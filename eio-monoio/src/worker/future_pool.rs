@@ -12,7 +12,11 @@ use std::task::{Context, Poll, ready};
 
 /// Idle futures for one kind of job, `I` to `O`.
 pub(crate) struct FuturePool<I, O> {
-    idle: RefCell<Vec<ReusableFuture<I, O>>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a job in progress is one pointer, and begins without an allocation"
+    )]
+    idle: RefCell<Vec<Box<ReusableFuture<I, O>>>>,
     max_idle: usize,
 }
 
@@ -27,9 +31,10 @@ impl<I: 'static, O: 'static> FuturePool<I, O> {
         F: Future<Output = O> + 'static,
     {
         let idle = self.idle.borrow_mut().pop();
-        let future = idle.unwrap_or_else(|| ReusableFuture::new(work));
+        let mut future = idle.unwrap_or_else(|| Box::new(ReusableFuture::new(work)));
         future.job.input.set(Some(input));
-        Pooled { future: Some(future), pool: self.clone() }
+        future.pool = Some(self.clone());
+        Pooled(Some(future))
     }
 
     /// Frees the idle futures.
@@ -39,27 +44,30 @@ impl<I: 'static, O: 'static> FuturePool<I, O> {
 }
 
 /// A job in progress. When it completes, its future returns to the pool; when this is dropped before, it is freed.
-pub(crate) struct Pooled<I, O> {
-    future: Option<ReusableFuture<I, O>>,
-    pool: Rc<FuturePool<I, O>>,
-}
+///
+/// One pointer: each connection has room for one.
+pub(crate) struct Pooled<I, O>(Option<Box<ReusableFuture<I, O>>>);
 
 impl<I, O> Future for Pooled<I, O> {
     type Output = O;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O> {
-        let Some(future) = &mut self.future else { return Poll::Pending };
+        let Some(future) = &mut self.0 else { return Poll::Pending };
         let output = ready!(future.poll(cx));
-        let future = self.future.take();
-        let mut idle = self.pool.idle.borrow_mut();
-        if idle.len() < self.pool.max_idle {
-            idle.extend(future);
+        if let Some(mut future) = self.0.take()
+            && let Some(pool) = future.pool.take()
+            && let mut idle = pool.idle.borrow_mut()
+            && idle.len() < pool.max_idle
+        {
+            idle.push(future);
         }
         Poll::Ready(output)
     }
 }
 
 struct ReusableFuture<I, O> {
+    /// The pool to return to, while a job is in progress.
+    pool: Option<Rc<FuturePool<I, O>>>,
     job: Rc<Job<I, O>>,
     running: Pin<Box<dyn Future<Output = Infallible>>>,
 }
@@ -75,7 +83,7 @@ impl<I: 'static, O: 'static> ReusableFuture<I, O> {
         F: Future<Output = O> + 'static,
     {
         let job = Rc::new(Job { input: Cell::new(None), output: Cell::new(None) });
-        Self { running: Box::pin(run_jobs(job.clone(), work)), job }
+        Self { pool: None, running: Box::pin(run_jobs(job.clone(), work)), job }
     }
 }
 

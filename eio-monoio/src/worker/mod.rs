@@ -17,6 +17,7 @@ pub(crate) mod blocking;
 pub(crate) mod budget;
 pub(crate) mod context;
 pub(crate) mod deadline;
+pub(crate) mod frame_input;
 pub(crate) mod future_pool;
 pub(crate) mod live_count;
 pub(crate) mod mailbox;

@@ -3,6 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll};
 
+use eio_core::ws::Decoder;
+
+use crate::worker::budget::{RecvBytes, RecvStorage};
+use crate::worker::frame_input::FrameInput;
 use crate::worker::wakers::WakerSlot;
 
 /// The most bytes of one receive, and the size of a scratch buffer. It holds a message of 64 KiB with its framing, which
@@ -18,6 +22,8 @@ const LARGEST_SEND: usize = 128 * 1024;
 const MAX_KEPT_PER_CLASS: usize = 1 << 20;
 /// The most bytes kept in all send buffers.
 const MAX_KEPT_SEND: usize = 2 << 20;
+/// The most inputs of WebSockets that are kept.
+const MAX_KEPT_INPUTS: usize = 1024;
 
 /// The number of freed bytes after which memory is trimmed.
 pub(crate) const TRIM_THRESHOLD: usize = 4 << 20;
@@ -28,6 +34,9 @@ pub(crate) struct Pool {
     /// Receive buffers by size class, fully initialised: `len` is the size.
     receive: RefCell<[Vec<Vec<u8>>; CLASSES]>,
     send: RefCell<SendBuffers>,
+    /// Inputs of WebSockets, without memory for received bytes.
+    #[expect(clippy::vec_box, reason = "a connection owns one pointer")]
+    inputs: RefCell<Vec<Box<FrameInput>>>,
     /// Bytes of buffers that were freed, because the pool was full or they were too large.
     freed: Cell<usize>,
     /// Woken when `freed` reaches [`TRIM_THRESHOLD`].
@@ -88,6 +97,31 @@ impl Pool {
         }
     }
 
+    /// The input of a WebSocket, without memory for received bytes.
+    #[inline]
+    pub(crate) fn take_input(&self, decoder: Decoder) -> Box<FrameInput> {
+        match self.inputs.borrow_mut().pop() {
+            Some(mut input) => {
+                input.decoder = decoder;
+                input
+            }
+            None => Box::new(FrameInput::new(decoder)),
+        }
+    }
+
+    /// Returns an input to the pool. Received bytes are discarded.
+    #[inline]
+    pub(crate) fn give_input(&self, mut input: Box<FrameInput>) {
+        if input.rx.capacity() > 0 {
+            let rx = std::mem::replace(&mut input.rx, RecvBytes::new(RecvStorage::default()));
+            self.give_receive(rx.into_storage().into_vec());
+        }
+        let mut inputs = self.inputs.borrow_mut();
+        if inputs.len() < MAX_KEPT_INPUTS {
+            inputs.push(input);
+        }
+    }
+
     fn count_freed(&self, bytes: usize) {
         self.freed.set(self.freed.get() + bytes);
         if self.freed.get() >= TRIM_THRESHOLD {
@@ -113,6 +147,7 @@ impl Pool {
     pub(crate) fn clear(&self) {
         self.receive.take();
         self.send.take();
+        self.inputs.take();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -203,16 +204,30 @@ impl<T> Drop for Guarded<T> {
 
 struct AbortRegistration<'a> {
     tasks: &'a Tasks,
-    key: Option<usize>,
+    key: Option<PendingKey>,
+}
+
+/// An index in [`Tasks::pending`], plus one.
+#[derive(Clone, Copy)]
+struct PendingKey(NonZeroU32);
+
+impl PendingKey {
+    fn new(index: usize) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(index as u32))
+    }
+
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
 }
 
 impl AbortRegistration<'_> {
     fn set(&mut self, waker: &Waker) {
         let mut pending = self.tasks.pending.borrow_mut();
-        match self.key.and_then(|key| pending.get_mut(key)) {
+        match self.key.and_then(|key| pending.get_mut(key.index())) {
             Some(known) if known.will_wake(waker) => {}
             Some(known) => *known = waker.clone(),
-            None => self.key = Some(pending.insert(waker.clone())),
+            None => self.key = Some(PendingKey::new(pending.insert(waker.clone()))),
         }
     }
 }
@@ -220,7 +235,7 @@ impl AbortRegistration<'_> {
 impl Drop for AbortRegistration<'_> {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            self.tasks.pending.borrow_mut().try_remove(key);
+            self.tasks.pending.borrow_mut().try_remove(key.index());
         }
     }
 }

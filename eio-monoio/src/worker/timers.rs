@@ -5,7 +5,7 @@
 //! relinked when its old slot is processed.
 
 use std::cell::RefCell;
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 use std::task::{Context, Poll, Waker};
 
 use eio_core::time::Instant;
@@ -18,7 +18,18 @@ const NONE: u32 = u32::MAX;
 
 /// Identifies a deadline in [`Timers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TimerId(u32);
+pub(crate) struct TimerId(NonZeroU32);
+
+impl TimerId {
+    /// Of the entry with this index.
+    fn new(index: usize) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(index as u32))
+    }
+
+    fn index(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 /// The receiver of an expired deadline.
 #[derive(Debug)]
@@ -47,15 +58,25 @@ struct Inner {
     driver: Option<Waker>,
 }
 
+/// Ticks are kept as their lower 32 bits: two of the times here are less than 2^31 ticks, or 248 days, apart.
 struct Entry {
-    /// The tick of the deadline. Invariant: `due >= linked` while linked.
-    due: u64,
-    /// The tick whose slot the entry is linked into, if any.
-    linked: Option<NonZeroU64>,
+    /// The tick of the deadline. Invariant: not before `linked` while `is_linked`.
+    due: u32,
+    /// The tick whose slot the entry is linked into.
+    linked: u32,
     prev: u32,
     next: u32,
+    /// Of [`Target::Task`].
+    waker: Option<Waker>,
+    /// Of [`Target::Session`], or [`NONE`].
+    session: u32,
+    is_linked: bool,
     expired: bool,
-    target: Target,
+}
+
+/// Whether the tick `a` is not after `b`.
+fn is_not_after(a: u32, b: u32) -> bool {
+    b.wrapping_sub(a) as i32 >= 0
 }
 
 impl Timers {
@@ -74,24 +95,38 @@ impl Timers {
 
     /// A new entry without a deadline.
     pub(crate) fn insert(&self, target: Target) -> TimerId {
-        let entry = Entry { due: 0, linked: None, prev: NONE, next: NONE, expired: false, target };
-        TimerId(self.inner.borrow_mut().entries.insert(entry) as u32)
+        let (session, waker) = match target {
+            Target::Session(session) => (session, None),
+            Target::Task(waker) => (NONE, waker),
+        };
+        let entry = Entry {
+            due: 0,
+            linked: 0,
+            prev: NONE,
+            next: NONE,
+            waker,
+            session,
+            is_linked: false,
+            expired: false,
+        };
+        TimerId::new(self.inner.borrow_mut().entries.insert(entry))
     }
 
     /// Sets or moves the deadline.
     pub(crate) fn set(&self, id: TimerId, at: Instant) {
         let inner = &mut *self.inner.borrow_mut();
         // Rounded up: a deadline never fires early.
-        let due = at.as_millis().div_ceil(TICK).max(inner.done + 1);
-        let Some(entry) = inner.entries.get_mut(id.0 as usize) else { return };
+        let due_at = at.as_millis().div_ceil(TICK).max(inner.done + 1);
+        let due = due_at as u32;
+        let Some(entry) = inner.entries.get_mut(id.index() as usize) else { return };
         entry.expired = false;
         entry.due = due;
-        if entry.linked.is_some_and(|linked| linked.get() <= due) {
+        if entry.is_linked && is_not_after(entry.linked, due) {
             return;
         }
-        inner.unlink(id.0);
-        inner.link(id.0);
-        if due < inner.armed
+        inner.unlink(id.index());
+        inner.link(id.index());
+        if due_at < inner.armed
             && let Some(driver) = inner.driver.take()
         {
             driver.wake();
@@ -101,30 +136,28 @@ impl Timers {
     /// Clears the deadline and keeps the entry.
     pub(crate) fn clear(&self, id: TimerId) {
         let inner = &mut *self.inner.borrow_mut();
-        inner.unlink(id.0);
-        if let Some(entry) = inner.entries.get_mut(id.0 as usize) {
+        inner.unlink(id.index());
+        if let Some(entry) = inner.entries.get_mut(id.index() as usize) {
             entry.expired = false;
         }
     }
 
     pub(crate) fn remove(&self, id: TimerId) {
         let inner = &mut *self.inner.borrow_mut();
-        inner.unlink(id.0);
-        inner.entries.try_remove(id.0 as usize);
+        inner.unlink(id.index());
+        inner.entries.try_remove(id.index() as usize);
     }
 
     /// Ready when the deadline of a [`Target::Task`] has passed.
     pub(crate) fn poll_expired(&self, id: TimerId, cx: &mut Context<'_>) -> Poll<()> {
         let inner = &mut *self.inner.borrow_mut();
-        let Some(entry) = inner.entries.get_mut(id.0 as usize) else { return Poll::Pending };
+        let Some(entry) = inner.entries.get_mut(id.index() as usize) else { return Poll::Pending };
         if entry.expired {
             return Poll::Ready(());
         }
-        if let Target::Task(waker) = &mut entry.target {
-            match waker {
-                Some(waker) if waker.will_wake(cx.waker()) => {}
-                _ => *waker = Some(cx.waker().clone()),
-            }
+        match &entry.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => entry.waker = Some(cx.waker().clone()),
         }
         Poll::Pending
     }
@@ -156,22 +189,19 @@ impl Timers {
         let first = (inner.done + 1).max(now.saturating_sub(SLOTS as u64 - 1));
         for tick in first..=now {
             inner.done = tick;
-            let mut id = inner.heads[slot(tick)];
+            let mut id = inner.heads[slot(tick as u32)];
             while id != NONE {
                 let Some(entry) = inner.entries.get_mut(id as usize) else { break };
                 let (next, due) = (entry.next, entry.due);
-                if due <= now {
+                if is_not_after(due, now as u32) {
                     entry.expired = true;
-                    match &mut entry.target {
-                        Target::Session(session) => sessions.push(*session),
-                        Target::Task(waker) => {
-                            if let Some(waker) = waker.take() {
-                                waker.wake();
-                            }
-                        }
+                    if entry.session != NONE {
+                        sessions.push(entry.session);
+                    } else if let Some(waker) = entry.waker.take() {
+                        waker.wake();
                     }
                     inner.unlink(id);
-                } else if slot(due) != slot(tick) {
+                } else if slot(due) != slot(tick as u32) {
                     inner.unlink(id);
                     inner.link(id);
                 }
@@ -198,8 +228,8 @@ impl Inner {
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
         let slot = slot(entry.due);
         let next = std::mem::replace(&mut self.heads[slot], id);
-        // Never `None`: `due` is greater than `done`, so it is not zero.
-        (entry.linked, entry.prev, entry.next) = (NonZeroU64::new(entry.due), NONE, next);
+        (entry.linked, entry.prev, entry.next) = (entry.due, NONE, next);
+        entry.is_linked = true;
         if let Some(next) = self.entries.get_mut(next as usize) {
             next.prev = id;
         }
@@ -208,8 +238,10 @@ impl Inner {
 
     fn unlink(&mut self, id: u32) {
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
-        let Some(linked) = entry.linked.take() else { return };
-        let (slot, prev, next) = (slot(linked.get()), entry.prev, entry.next);
+        if !std::mem::take(&mut entry.is_linked) {
+            return;
+        }
+        let (slot, prev, next) = (slot(entry.linked), entry.prev, entry.next);
         match self.entries.get_mut(prev as usize) {
             Some(prev) => prev.next = next,
             None => self.heads[slot] = next,
@@ -226,7 +258,7 @@ impl Inner {
     /// per revolution.
     fn next_occupied(&self) -> Option<u64> {
         let first = self.done + 1;
-        let start = slot(first);
+        let start = slot(first as u32);
         let words = SLOTS / 64;
         for step in 0..=words {
             let word = (start / 64 + step) % words;
@@ -245,8 +277,8 @@ impl Inner {
     }
 }
 
-fn slot(tick: u64) -> usize {
-    (tick % SLOTS as u64) as usize
+fn slot(tick: u32) -> usize {
+    tick as usize % SLOTS
 }
 
 #[cfg(test)]

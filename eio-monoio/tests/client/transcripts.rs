@@ -112,6 +112,18 @@ fn legal_handshakes() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "RFC 8259 section 6: an exponent with a sign, a fraction of zeros",
+            with_body(
+                r#"0{"sid":"abc","upgrades":[],"pingInterval":2.5E+4,"pingTimeout":20000.00,"maxPayload":1e6}"#,
+            ),
+        ),
+        (
+            "protocol.md 3.3: a number beyond 64 bits",
+            with_body(
+                r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":99999999999999999999}"#,
+            ),
+        ),
+        (
             "protocol.md 3.3: numbers as strings of digits",
             with_body(
                 r#"0{"sid":"abc","upgrades":[],"pingInterval":"15000","pingTimeout":"5000","maxPayload":null}"#,
@@ -309,7 +321,7 @@ fn deleted_cookie_is_not_sent_again() {
         let mut next = Some(request);
         while let Some(request) = next {
             heads.send(request.head.clone()).ok();
-            let cookies = "Set-Cookie: a=1\r\nSet-Cookie: b=2";
+            let cookies = "Set-Cookie: a=1\r\nSet-Cookie: b=2; Path=/\r\nSet-Cookie: c=\"x y\"";
             let deletes = "Set-Cookie: a=; Path=/; Expires=Thu, 01-Jan-1970 00:00:01 GMT";
             let open = scripted::open_packet("", 25_000, 20_000);
             next = match (request.is_handshake(), request.head.contains("a=1")) {
@@ -323,7 +335,7 @@ fn deleted_cookie_is_not_sent_again() {
         let client = polling(&url).await.expect("connects");
         assert_eq!(next_message(&client).await, OwnedMessage::Text("hi".into()));
         let heads = recv_heads(&received, 3).await;
-        assert!(heads[1].contains("\r\nCookie: a=1; b=2\r\n"), "{heads:?}");
-        assert!(heads[2].contains("\r\nCookie: b=2\r\n"), "{heads:?}");
+        assert!(heads[1].contains("\r\nCookie: a=1; b=2; c=\"x y\"\r\n"), "{heads:?}");
+        assert!(heads[2].contains("\r\nCookie: b=2; c=\"x y\"\r\n"), "{heads:?}");
     });
 }

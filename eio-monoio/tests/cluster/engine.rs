@@ -1,6 +1,6 @@
 //! The engine is absent, goes and returns.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eio_monoio::{Cluster, Nats, SendError, Sid};
 
@@ -65,6 +65,63 @@ fn above_the_high_water_mark_messages_are_refused() {
     assert!((8..12).contains(&sent), "{sent}");
     assert_eq!(nodes[0].remote().broadcast("a"), Err(SendError::Full));
     assert_eq!(nodes[0].cluster().metrics().dropped(), 2);
+}
+
+/// An engine that is there and takes nothing.
+#[test]
+fn a_slow_engine_holds_messages_within_its_limit_and_no_request_waits_for_it() {
+    let test = "a_slow_engine_holds_messages_within_its_limit_and_no_request_waits_for_it";
+    let Some(server) = NatsServer::start(test) else { return };
+    let cluster = options(&server).engine_high_water(1 << 20);
+    let nodes = start_with(2, &default_config(), &cluster);
+    let (mut socket, text) = WebSocket::open(nodes[1].addr());
+    let sid = Sid::new(&text).expect("a sid");
+    let mut polling = Polling::open(nodes[1].addr());
+    polling.get = Connection::open(nodes[0].addr());
+    server.signal("-STOP");
+    let message = |n: usize| format!("{n} {}", "a".repeat(10_000));
+    let mut sent = 0;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match nodes[0].remote().send(&sid, message(sent)) {
+            Ok(()) => sent += 1,
+            // The engine's thread may be about to take some.
+            Err(SendError::Full) if nodes[0].remote().send(&sid, message(sent)).is_err() => break,
+            Err(SendError::Full) => sent += 1,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(sent < 5_000 && Instant::now() < deadline, "{sent} messages of 10 KB");
+    }
+    assert!(nodes[0].cluster().metrics().bytes_waiting() <= (1 << 20) + 20_000);
+    for _ in 0..5 {
+        polling.assert_alive();
+        socket.assert_alive();
+    }
+    server.signal("-CONT");
+    wait_until_up(&nodes);
+    // In order; what is missing is counted.
+    nodes[0]
+        .remote()
+        .send(&sid, "end")
+        .or_else(|_| {
+            eventually("there is room", || nodes[0].remote().send(&sid, "end").is_ok());
+            Ok::<(), SendError>(())
+        })
+        .expect("queued");
+    let mut received = Vec::new();
+    loop {
+        let text = socket.text();
+        if text == "4end" {
+            break;
+        }
+        received.push(
+            text[1..].split(' ').next().and_then(|n| n.parse::<usize>().ok()).expect("a number"),
+        );
+    }
+    assert!(received.is_sorted() && received.windows(2).all(|pair| pair[0] != pair[1]));
+    let lost = (sent - received.len()) as u64;
+    println!("{sent} sent, {lost} lost");
+    eventually("every loss is counted", || nodes[1].cluster().metrics().lost() == lost);
 }
 
 #[test]

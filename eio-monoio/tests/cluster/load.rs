@@ -18,9 +18,9 @@ use crate::support::connection::Connection;
 use crate::support::log::Entry;
 use crate::support::polling::{Polling, sid_of};
 use crate::support::process::{ServerProcess, example_path};
-use crate::support::request::{POLLING, Request, target};
+use crate::support::request::{POLLING, Request, target, upgrade_target};
 use crate::support::wait::eventually;
-use crate::support::websocket::{WebSocket, frame};
+use crate::support::websocket::{CLOSE, TEXT, WebSocket, frame};
 
 /// A session, and the numbers of the messages that it has received.
 struct Reader {
@@ -354,6 +354,61 @@ fn exchange(balancer: &Balancer, stop: &AtomicBool) -> Option<Ended> {
     None
 }
 
+/// Exchanges numbers over a WebSocket, of which most pass through another node than that of their session, until the
+/// session ends or `stop` is set. A session ends with a close packet and a close frame, after each echo that was due: a
+/// WebSocket that is cut fails.
+fn converse(balancer: &Balancer, stop: &AtomicBool) -> usize {
+    let (status, open) = balancer.request(&Request::get(POLLING));
+    assert_eq!(status, 200, "{open}");
+    let sid = sid_of(&open);
+    let mut conn = Connection::open(balancer.next());
+    if conn.request(&Request::upgrade(&upgrade_target(&sid))).status != 101 {
+        // The node leaves, or that of the session has just ended. The session continues over polling, if it lives.
+        _ = balancer.request(&Request::post(&target(&sid), "1"));
+        return 0;
+    }
+    let mut socket = WebSocket { conn };
+    for packet in ["2probe", "5"] {
+        _ = socket.conn.stream().write_all(&frame(TEXT, packet.as_bytes()));
+    }
+    let (mut sent, mut echoed) = (0, 0);
+    let mut is_closed = false;
+    loop {
+        let frame = match socket.try_frame(Duration::from_secs(10)) {
+            Ok(frame) => frame,
+            // An upgrade that was not complete when the node left.
+            Err(_) if sent == 0 => return 0,
+            Err(error) => panic!("{sid}: cut after {echoed} of {sent} echoes: {error}"),
+        };
+        match &*frame.payload {
+            b"3probe" => {}
+            b"1" => {
+                is_closed = true;
+                continue;
+            }
+            _ if frame.first == CLOSE => {
+                assert!(is_closed || sent == 0, "{sid}: a close frame without a close packet");
+                return 1;
+            }
+            payload => {
+                assert_eq!(payload, format!("4{echoed}").as_bytes(), "{sid}");
+                echoed += 1;
+            }
+        }
+        if stop.load(Ordering::Relaxed) && echoed == sent {
+            return 0;
+        }
+        thread::sleep(Duration::from_millis(2));
+        // The node may have closed it.
+        _ = socket.conn.stream().write_all(&message(sent));
+        sent += 1;
+    }
+}
+
+fn message(number: usize) -> Vec<u8> {
+    frame(TEXT, format!("4{number}").as_bytes())
+}
+
 #[test]
 fn nodes_that_restart_in_turn_end_their_own_sessions_and_lose_no_message() {
     let test = "nodes_that_restart_in_turn_end_their_own_sessions_and_lose_no_message";
@@ -381,6 +436,17 @@ fn nodes_that_restart_in_turn_end_their_own_sessions_and_lose_no_message() {
                 })
             })
             .collect();
+        let sockets: Vec<_> = (0..12)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut closed = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        closed += converse(&balancer, &stop);
+                    }
+                    closed
+                })
+            })
+            .collect();
         thread::sleep(Duration::from_millis(500));
         for host in 1..=3 {
             let number = host - 1;
@@ -402,6 +468,11 @@ fn nodes_that_restart_in_turn_end_their_own_sessions_and_lose_no_message() {
         for client in clients {
             ended.extend(client.join().expect("a client"));
         }
+        let closed = sockets.into_iter().map(|socket| socket.join().expect("a WebSocket"));
+        let closed: usize = closed.sum();
+        println!("{closed} WebSockets closed in order");
+        // Each restart ends those of its own sessions, and those that pass through it.
+        assert!(closed >= 12, "{closed}");
     });
     let mut by_node: BTreeMap<usize, usize> = BTreeMap::new();
     for (host, session) in &ended {

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use crate::support::process::signal;
 use crate::support::skip::skip;
 use crate::support::wait::{TIMEOUT, eventually};
 
@@ -51,6 +52,12 @@ impl NatsServer {
             _ = child.kill();
             _ = child.wait();
         }
+    }
+
+    /// Sends a signal: `-STOP` makes it silent without an end of its connections, until `-CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let child = self.child.as_ref().expect("it runs");
+        signal(name, &child.id().to_string());
     }
 
     /// Starts it again on the same port.

@@ -1,18 +1,23 @@
 //! Fair shares: limits for each address, and refused networks.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use eio_monoio::{Config, ProxyProtocol, RefusedConnection, Transport};
+use eio_monoio::{
+    Config, ConnectRequest, Handler, Message, ProxyProtocol, Refusal, RefusedConnection, Socket,
+    Transport,
+};
 
-use crate::support::configs::{default_config, for_each_config};
+use crate::support::configs::{default_config, drivers, for_each_config};
 use crate::support::connection::Connection;
 use crate::support::polling::sid_of;
 use crate::support::request::{POLLING, Request, WEBSOCKET};
 use crate::support::test_server::TestServer;
-use crate::support::wait::eventually;
+use crate::support::wait::{TIMEOUT, eventually};
 use crate::support::websocket::WebSocket;
 
 const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
@@ -199,4 +204,71 @@ fn one_address_at_its_limit_leaves_the_others_their_service() {
     });
     let sessions = server.remote().metrics().total().sessions(Transport::WebSocket);
     assert_eq!(sessions, u64::from(OTHERS));
+}
+
+/// For `block`, blocks its worker until the sender sends; for other messages, notes how many connections are refused.
+struct Notes {
+    unblock: Mutex<Receiver<()>>,
+    notes: Sender<u64>,
+}
+
+impl Handler for Notes {
+    type Session = ();
+
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn message<'s>(
+        &'s self,
+        socket: &Socket<()>,
+        message: Message<'_>,
+    ) -> impl Future<Output = ()> + use<'s> {
+        let metrics = socket.server().remote().metrics().total();
+        if message == Message::Text("block") {
+            self.notes.send(0).expect("the test waits");
+            _ = self.unblock.lock().expect("one worker").recv_timeout(TIMEOUT);
+        } else {
+            let refused = metrics.connections_refused(RefusedConnection::AddressLimit);
+            self.notes.send(refused).expect("the test waits");
+        }
+        async {}
+    }
+}
+
+/// A worker with a full backlog refuses only a few connections before its sessions are served again.
+#[test]
+fn sessions_are_served_between_refused_connections() {
+    const WAITING: usize = 200;
+    for driver in drivers() {
+        let (unblock, blocked) = mpsc::channel();
+        let (notes, noted) = mpsc::channel();
+        let handler = Mutex::new(Some(Notes { unblock: Mutex::new(blocked), notes }));
+        let config = default_config().driver(driver).workers(1).max_connections_per_address(1);
+        let server = TestServer::run(config, move |_| {
+            handler.lock().expect("one worker").take().expect("one worker")
+        });
+        let mut sessions: Vec<_> = (1..=20)
+            .map(|n| {
+                let local = Ipv4Addr::new(127, 0, 1, n);
+                let conn = Connection::open_from(local, server.addr());
+                WebSocket::over(conn, WEBSOCKET)
+            })
+            .collect();
+        sessions.iter_mut().for_each(|session| assert!(session.text().starts_with('0')));
+        let _held = connected(OTHER, server.addr());
+        sessions[0].send("4block");
+        assert_eq!(noted.recv_timeout(TIMEOUT), Ok(0));
+        let waiting: Vec<_> =
+            (0..WAITING).map(|_| Connection::open_from(OTHER, server.addr())).collect();
+        sessions[1..].iter_mut().for_each(|session| session.send("4note"));
+        unblock.send(()).expect("the worker waits");
+        let noted: Vec<_> =
+            sessions[1..].iter().map(|_| noted.recv_timeout(TIMEOUT).expect("a note")).collect();
+        // The tasks of sessions that were ready at the same time run before the next connections are accepted.
+        assert!(noted.iter().all(|refused| *refused <= 8), "{driver}: {noted:?} of {WAITING}");
+        let all = || refused(&server, RefusedConnection::AddressLimit) == WAITING as u64;
+        eventually("the end of the backlog", all);
+        drop(waiting);
+    }
 }

@@ -1,4 +1,4 @@
-//! Allocations of the server for each message: none for an echo over WebSocket, and few for a broadcast.
+//! Allocations of the server: none for an echo over WebSocket or a refused connection, and few for a broadcast.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ const WARM_UP: usize = 500;
 
 /// The number of allocations of the process in `run`, the least of three runs; the client must have its memory before.
 /// On a busy machine a queue may reach its length after the warm-up, but an allocation for a message occurs in each run.
-fn allocations(mut run: impl FnMut()) -> usize {
+pub(crate) fn allocations(mut run: impl FnMut()) -> usize {
     let mut least = usize::MAX;
     for _ in 0..3 {
         let before = allocator::calls();
@@ -171,4 +171,29 @@ fn echoes_do_not_allocate(driver: Driver) {
 #[test]
 fn echo_does_not_allocate() {
     own_process::for_each_driver(module_path!(), "echo_does_not_allocate", echoes_do_not_allocate);
+}
+
+/// Connections that a limit refuses cost no memory: an address may repeat them without a pause.
+fn refused_connections_do_not_allocate(driver: Driver) {
+    const REFUSED: usize = 200;
+    let config = default_config().driver(driver).workers(1).max_connections_per_address(1);
+    let server = Server::new(Echo::<()>::new).config(config);
+    let running = server.bind("127.0.0.1:0").expect("the server starts");
+    let _held = open(&running, &Request::upgrade(WEBSOCKET));
+    let refuse = |count: usize| {
+        for _ in 0..count {
+            let mut response = [0; 256];
+            let n = connect(&running).read(&mut response).expect("the server answers");
+            assert!(response[..n].starts_with(b"HTTP/1.1 429 "), "{:?}", &response[..n]);
+        }
+    };
+    refuse(WARM_UP);
+    let count = allocations(|| refuse(REFUSED));
+    assert_eq!(count, 0, "allocations for {REFUSED} refused connections on {driver}");
+}
+
+#[test]
+fn refused_connection_does_not_allocate() {
+    let test = "refused_connection_does_not_allocate";
+    own_process::for_each_driver(module_path!(), test, refused_connections_do_not_allocate);
 }

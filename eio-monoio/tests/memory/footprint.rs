@@ -49,7 +49,7 @@ impl Handler for Stuck {
 /// The figures of the crate's documentation, in bytes.
 const IDLE_CONNECTION: usize = 3 * 1024;
 const IDLE_SESSION: usize = 2 * 1024;
-const IDLE_WEBSOCKET: usize = 2 * 1024;
+const IDLE_WEBSOCKET: usize = 1280;
 const BUSY: usize = 512;
 const BUSY_WEBSOCKET: usize = 5 * 1024;
 /// The buffers of one size that a worker keeps.

@@ -1,36 +1,17 @@
 //! Requests for proxies that cannot run here: Traefik, and the balancers of clouds. They are written by hand, in the
 //! forms of header fields that these proxies are known for; none is a captured request.
 
-use eio_monoio::{ConnectRequest, Handler, Message, Refusal, Socket};
+use eio_monoio::ConnectRequest;
 
 use crate::support::configs::default_config;
 use crate::support::connection::Connection;
+use crate::support::describing::Describing;
 use crate::support::polling::sid_of;
 use crate::support::request::{POLLING, WEBSOCKET, target};
 use crate::support::test_server::TestServer;
 
-/// The first message is the address of the client.
-struct Addresses;
-
-impl Handler for Addresses {
-    type Session = String;
-
-    async fn connect(&self, request: &ConnectRequest<'_>) -> Result<String, Refusal> {
-        Ok(request.peer_addr().map_or_else(String::new, |peer| peer.ip().to_string()))
-    }
-
-    async fn open(&self, socket: &Socket<String>) {
-        socket.try_send(socket.data().as_str()).expect("the queue has room");
-    }
-
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<String>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        socket.try_send(message).ok();
-        async {}
-    }
+fn address(request: &ConnectRequest<'_>) -> String {
+    request.peer_addr().map_or_else(String::new, |peer| peer.ip().to_string())
 }
 
 struct Forwarded {
@@ -130,7 +111,8 @@ impl Forwarded {
 fn pages_behind_proxies_reach_polling_and_websocket_with_their_address() {
     for forwarded in &PROXIES {
         let trusted = ["127.0.0.0/8"].iter().chain(forwarded.trusted);
-        let server = TestServer::run(default_config().trusted_proxies(trusted), |_| Addresses);
+        let server =
+            TestServer::run(default_config().trusted_proxies(trusted), |_| Describing(address));
         let mut conn = Connection::open(server.addr());
         let mut ask = |method, target: &str, body| {
             conn.write(forwarded.request(method, target, &[], body));

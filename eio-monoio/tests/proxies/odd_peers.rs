@@ -5,41 +5,22 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use eio_monoio::{ConnectRequest, Handler, Message, Refusal, Server, Socket};
+use eio_monoio::{ConnectRequest, Server};
 
 use crate::support::configs::{brief_shutdown, default_config};
+use crate::support::describing::Describing;
 use crate::support::polling::Polling;
 use crate::support::test_server::TestServer;
 use crate::support::wait::TIMEOUT;
 
-/// Echoes. The first message is the cookie of the client and its address, without the port.
-struct Describing;
-
-impl Handler for Describing {
-    type Session = String;
-
-    async fn connect(&self, request: &ConnectRequest<'_>) -> Result<String, Refusal> {
-        let peer = request.peer_addr().map(|peer| peer.ip().to_string());
-        let cookie = request.header("cookie").unwrap_or("no cookie");
-        let copy = request.to_http();
-        let same =
-            copy.headers().get("cookie").map_or("no cookie", |value| value.to_str().unwrap());
-        assert_eq!(cookie, same, "the http crate shows the same");
-        Ok(format!("{cookie} from {}", peer.unwrap_or_default()))
-    }
-
-    async fn open(&self, socket: &Socket<String>) {
-        socket.try_send(socket.data().as_str()).expect("the queue has room");
-    }
-
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<String>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        socket.try_send(message).ok();
-        async {}
-    }
+/// The cookie of the client and its address, without the port.
+fn cookie_and_address(request: &ConnectRequest<'_>) -> String {
+    let peer = request.peer_addr().map(|peer| peer.ip().to_string());
+    let cookie = request.header("cookie").unwrap_or("no cookie");
+    let copy = request.to_http();
+    let same = copy.headers().get("cookie").map_or("no cookie", |value| value.to_str().unwrap());
+    assert_eq!(cookie, same, "the http crate shows the same");
+    format!("{cookie} from {}", peer.unwrap_or_default())
 }
 
 struct Transcript {
@@ -352,7 +333,7 @@ impl Transcript {
 
 #[test]
 fn every_transcript_is_answered_by_its_rule() {
-    let server = TestServer::run(default_config(), |_| Describing);
+    let server = TestServer::run(default_config(), |_| Describing(cookie_and_address));
     for transcript in &TRANSCRIPTS {
         transcript.play(&server);
     }
@@ -361,7 +342,7 @@ fn every_transcript_is_answered_by_its_rule() {
 /// A browser through two proxies has 70 fields; Node.js accepts 2,000.
 #[test]
 fn a_hundred_header_fields_are_accepted() {
-    let server = TestServer::run(default_config(), |_| Describing);
+    let server = TestServer::run(default_config(), |_| Describing(cookie_and_address));
     let mut conn = crate::support::connection::Connection::open(server.addr());
     for (more, status) in [(99, 200), (100, 431)] {
         let fields = "X-Trace: 1\r\n".repeat(more);
@@ -373,7 +354,8 @@ fn a_hundred_header_fields_are_accepted() {
 /// RFC 4291 section 2.5.5.2: a listener on `[::]` gets IPv4 peers as IPv6 addresses.
 #[test]
 fn an_ipv4_peer_of_an_ipv6_listener_is_shown_as_ipv4() {
-    let server = Server::new(|| Describing).config(brief_shutdown(default_config()));
+    let server =
+        Server::new(|| Describing(cookie_and_address)).config(brief_shutdown(default_config()));
     let running = match server.bind("[::]:0") {
         Ok(running) => running,
         Err(error) => {

@@ -122,6 +122,13 @@ fn metrics_of_the_dashboard_and_the_alerts_exist() {
         for label in equals {
             assert!(text.contains(label.trim()), "no series has {label}");
         }
+        // One of several values: `reason=~"a|b"`.
+        for (name, values) in selector.split(',').filter_map(|label| label.split_once("=~")) {
+            for value in values.trim_matches('"').split('|') {
+                let label = format!("{}=\"{value}\"", name.trim());
+                assert!(text.contains(&label), "no series has {label}");
+            }
+        }
     }
     end(server);
 }

@@ -9,43 +9,17 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-use eio_monoio::{
-    Config, ConnectRequest, Endpoint, Handler, Listener, Message, Refusal, Running, ServeError,
-    Server, Socket,
-};
+use eio_monoio::{Config, Endpoint, Listener, Running, ServeError, Server};
 
 use crate::support::configs::{default_config, for_each_config};
+use crate::support::describing::Describing;
 use crate::support::polling::{Polling, sid_of};
 use crate::support::request::{POLLING, Request, target};
 use crate::support::temp_dir::TempDir;
 use crate::support::wait::{TIMEOUT, eventually};
 
-/// Echoes; the first message is the peer address of the client.
-struct Describing;
-
-impl Handler for Describing {
-    type Session = String;
-
-    async fn connect(&self, request: &ConnectRequest<'_>) -> Result<String, Refusal> {
-        Ok(format!("{:?}", request.peer_addr()))
-    }
-
-    async fn open(&self, socket: &Socket<String>) {
-        socket.try_send(socket.data().as_str()).expect("the queue has room");
-    }
-
-    fn message<'s>(
-        &'s self,
-        socket: &Socket<String>,
-        message: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        socket.try_send(message).ok();
-        async {}
-    }
-}
-
 fn server(config: Config) -> Server<impl Fn() -> Describing + Send + Sync + 'static> {
-    Server::new(|| Describing).config(config)
+    Server::new(|| Describing(|request| format!("{:?}", request.peer_addr()))).config(config)
 }
 
 fn connect(path: &Path) -> UnixStream {

@@ -8,6 +8,7 @@ pub(crate) mod configs;
 pub(crate) mod connection;
 pub(crate) mod counting_relay;
 pub(crate) mod deflate;
+pub(crate) mod describing;
 pub(crate) mod echo;
 pub(crate) mod foreign;
 pub(crate) mod log;

@@ -6,13 +6,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use eio_monoio::{
-    Config, ConnectRequest, Handler, Message, Refusal, Running, ServeError, Server, Socket, Tls,
-};
+use eio_monoio::{Config, ConnectRequest, Running, ServeError, Server, Tls};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 
 use crate::support::configs::default_config;
 use crate::support::connection::Connection;
+use crate::support::describing::Describing;
 use crate::support::polling::sid_of;
 use crate::support::process::signal;
 use crate::support::request::{POLLING, Request, target};
@@ -20,33 +19,15 @@ use crate::support::temp_dir::TempDir;
 use crate::support::tls::{Identity, Pki, originate, write_identity};
 use crate::support::wait::{TIMEOUT, eventually};
 
-/// Sends a description of the client as the first message of a session.
-struct Describing;
-
-impl Handler for Describing {
-    type Session = String;
-
-    async fn connect(&self, request: &ConnectRequest<'_>) -> Result<String, Refusal> {
-        let certificate = request.client_certificate().map_or(0, <[u8]>::len);
-        Ok(format!("secure: {}, certificate: {certificate}", request.is_secure()))
-    }
-
-    async fn open(&self, socket: &Socket<String>) {
-        socket.try_send(socket.data().as_str()).expect("the queue has room");
-    }
-
-    fn message<'s>(
-        &'s self,
-        _: &Socket<String>,
-        _: Message<'_>,
-    ) -> impl Future<Output = ()> + use<'s> {
-        async {}
-    }
+/// Whether the connection has TLS, and the length of the client's certificate.
+fn security(request: &ConnectRequest<'_>) -> String {
+    let certificate = request.client_certificate().map_or(0, <[u8]>::len);
+    format!("secure: {}, certificate: {certificate}", request.is_secure())
 }
 
 fn serve(config: Config, tls: Tls) -> Running {
     let config = config.shutdown_timeout(Duration::from_millis(100));
-    Server::new(|| Describing)
+    Server::new(|| Describing(security))
         .config(config)
         .tls(tls)
         .bind("127.0.0.1:0")
@@ -180,7 +161,11 @@ fn invalid_tls_options_are_named() {
         (identity.tls().record_size(511), "tls.record_size"),
         (identity.tls().record_size(16_385), "tls.record_size"),
     ] {
-        match Server::new(|| Describing).config(default_config()).tls(tls).bind("127.0.0.1:0") {
+        match Server::new(|| Describing(security))
+            .config(default_config())
+            .tls(tls)
+            .bind("127.0.0.1:0")
+        {
             Err(ServeError::Config(error)) => assert_eq!(error.option(), option, "{error}"),
             other => panic!("{option}: {other:?}"),
         }

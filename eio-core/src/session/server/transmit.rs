@@ -49,7 +49,7 @@ impl ServerSession {
             // does not wait for an empty queue.
             self.get.push();
             return Some(Transmit::Message);
-        } else if self.closing.is_some() && !(self.draining && self.post) {
+        } else if self.is_closing() && !(self.draining && self.post) {
             self.get.push_last();
             self.end(CloseReason::ServerDisconnect);
             return Some(CLOSE);
@@ -77,7 +77,7 @@ impl ServerSession {
                     Some(Transmit::Control(Packet::Ping("")))
                 } else if queued {
                     Some(Transmit::Message)
-                } else if self.closing.is_some() {
+                } else if self.is_closing() {
                     self.end(CloseReason::ServerDisconnect);
                     self.poll_websocket(false)
                 } else {

@@ -115,6 +115,26 @@ fn buffer_is_empty_between_frames() {
 }
 
 #[test]
+fn a_decoder_between_messages_is_as_a_new_one() {
+    let mut wire = Vec::new();
+    for (head, payload) in [(0x01, "a"), (0x89, "ping"), (0x80, "b"), (0x8a, ""), (0x82, "c")] {
+        wire.extend([head, 0x80 | payload.len() as u8, 0, 0, 0, 0]);
+        wire.extend(payload.as_bytes());
+    }
+    // After the first fragment, and after the ping within the message, the message is incomplete.
+    let ends = [0, 7 + 10 + 7, 7 + 10 + 7 + 6, wire.len()];
+    let mut decoder = Decoder::new(Role::Server, 100);
+    let mut rx = RecvBuffer::new([0; 64]);
+    assert!(decoder.is_between_messages());
+    for (at, &byte) in wire.iter().enumerate() {
+        rx.append(&[byte]).unwrap();
+        while let Ok(Step::Ready(_)) = decoder.poll(&mut rx) {}
+        let between = ends.contains(&(at + 1));
+        assert_eq!(decoder.is_between_messages() && rx.is_empty(), between, "{}", at + 1);
+    }
+}
+
+#[test]
 fn reserved_bits_are_rejected() {
     for bit in [0x40, 0x20, 0x10] {
         assert_eq!(client(&[0x81 | bit, 0]), [Got::Error(Error::ReservedBits)]);

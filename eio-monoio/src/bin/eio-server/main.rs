@@ -1,6 +1,7 @@
 //! `eio-server`: an echo and broadcast server for load tests, with every option of the library, and the template of a
 //! server of one's own. See `--help` and `docs/operations.md`.
 
+mod access;
 mod app;
 mod cli;
 mod file;
@@ -42,11 +43,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Warnings about certificates are part of a check.
-    let mut log = sources.check.then(|| log::start(Level::WARN, Format::Text));
+    let mut log = sources.check.then(|| log::start(Level::WARN, Format::Text, false));
     let code = match sources.given.check(sources.errors) {
         Ok((settings, _)) if sources.check => check(&settings),
         Ok((settings, tls)) => {
-            log = Some(log::start(settings.log_level, settings.log_format));
+            log = Some(log::start(settings.log_level, settings.log_format, settings.access_log));
             for name in &sources.unknown {
                 tracing::warn!(name, "no option has this variable");
             }
@@ -100,7 +101,7 @@ fn of(option: &str, error: ServeError) -> ServeError {
 
 /// Runs the server, and the admin address for as long.
 fn serve(settings: Settings, tls: Option<Tls>) -> Result<(), ServeError> {
-    let Settings { listen, admin, mode, config, path, .. } = settings;
+    let Settings { listen, admin, mode, config, path, access_log, .. } = settings;
     let inherited = Inherited::take()?;
     inherited.warn_of_unused(&listen, admin.as_ref());
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -109,6 +110,7 @@ fn serve(settings: Settings, tls: Option<Tls>) -> Result<(), ServeError> {
         Some(tls) => server.tls(tls),
         None => server,
     };
+    let server = if access_log { server.access_log(access::log) } else { server };
     let running = listen.start(server, inherited.listen).map_err(|error| of("listen", error))?;
     let admin = match admin {
         Some(admin) => Some(start_admin(&admin, &running, inherited.admin)?),

@@ -27,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) mode: Mode,
     pub(crate) log_level: Level,
     pub(crate) log_format: Format,
+    pub(crate) access_log: bool,
     pub(crate) tls: TlsFiles,
     pub(crate) config: Config,
     /// The path of Engine.IO, which `config` has too.
@@ -43,6 +44,7 @@ impl Default for Settings {
             mode: Mode::Echo,
             log_level: Level::INFO,
             log_format: Format::Text,
+            access_log: false,
             tls: TlsFiles::default(),
             // A separate process handles signals, and drains its sessions if a balancer is in front of it.
             config: Config::new().handle_signals(true).drain_on_signal(true),

@@ -190,11 +190,8 @@ impl Session {
         self.end.advance(Stage::Aborted);
         self.machine.borrow_mut().abort(CloseReason::ClientDisconnect);
         self.apply_effects();
-        for ws in [self.outgoing.ws(), self.closing_probe.borrow()] {
-            if let Some(ws) = &*ws {
-                ws.abort();
-            }
-        }
+        let probe = self.closing_probe.borrow().clone();
+        self.outgoing.ws().into_iter().chain(probe).for_each(|ws| ws.abort());
     }
 
     /// Ends the session and its tasks when they are polled next.

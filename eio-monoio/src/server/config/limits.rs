@@ -36,7 +36,8 @@ impl Config {
     ///
     /// **Default:** the limit on open descriptors, which the server raises as far as it may, less 64. **Range:** 1 to
     /// 2^31. One more connection is answered 503 with `Retry-After: 5` and closed; over TLS it is closed without an
-    /// answer.
+    /// answer. If it exceeds the default, the start is logged with a warning, and accepting pauses while no descriptor is
+    /// left.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = Some(connections);

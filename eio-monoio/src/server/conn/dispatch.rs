@@ -159,7 +159,7 @@ pub(crate) async fn call_disconnect<H: Handler>(
 ) {
     let tasks = &shard.state.tasks;
     let reason = session.closed().unwrap_or(CloseReason::TransportClose);
-    log::debug!(client = %Subject::Session(&session.sid, session.peer), %reason, "session closed");
+    log::debug!(client = %Subject::Session(&session.sid, session.peer()), %reason, "session closed");
     let socket = Socket::new(session.clone());
     let started = Instant::now();
     let _ = tasks.start(|| shard.handler.disconnect(&socket, reason)).await;
@@ -210,7 +210,7 @@ async fn within_grace<H: Handler>(
         Poll::Ready(true)
     });
     if given_up.await {
-        let client = Subject::Session(&session.sid, session.peer);
+        let client = Subject::Session(&session.sid, session.peer());
         log::debug!(%client, "handler dropped: its session has ended");
     }
 }

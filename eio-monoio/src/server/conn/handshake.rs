@@ -119,7 +119,7 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
         session.close();
     }
     shard.state.counters.observe(HANDSHAKE, by(transport), started.elapsed());
-    crate::log::debug!(client = %Subject::Session(&session.sid, session.peer), %transport, "session opened");
+    crate::log::debug!(client = %Subject::Session(&session.sid, session.peer()), %transport, "session opened");
     match transport {
         Transport::Polling => open_polling(shard, conn, session, persistence, request.resume).await,
         Transport::WebSocket => {

@@ -20,7 +20,7 @@ use crate::server::handler::Handler;
 use crate::server::shard::Shard;
 use crate::server::via::{Link, Stage, Via};
 use crate::worker::context::Activity;
-use crate::worker::net::{Listener, Socket};
+use crate::worker::net::{Accepted, Listener, Socket};
 use crate::worker::task::sleep_on;
 use crate::worker::yield_now;
 
@@ -43,8 +43,11 @@ pub(crate) async fn accept<H: Handler>(shard: Rc<Shard<H>>, hub: Arc<Hub>, liste
             return;
         }
         for _ in 0..BATCH {
-            match listener.try_accept() {
-                Ok(Some((socket, _))) => start(&shard, &hub, socket),
+            let accepted = listener
+                .try_accept()
+                .and_then(|accepted| accepted.map(Accepted::into_socket).transpose());
+            match accepted {
+                Ok(Some(socket)) => start(&shard, &hub, socket),
                 Ok(None) => break,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {

@@ -105,7 +105,7 @@ impl<T> Conn<T> {
         peer: Option<SocketAddr>,
         permit: Option<ConnectionPermit>,
     ) -> Self {
-        let http = HttpConn::new(state.worker.clone(), stream, state.limits.clone(), permit);
+        let http = HttpConn::new(state.conn_env.clone(), stream, permit);
         let attached = Attached::default();
         let (via, extra) = (Via::default(), Vec::new());
         Self { state, http, peer, via, extra, coding: None, attached, access: None, fresh: true }

@@ -28,11 +28,11 @@ pub(crate) fn start<T: 'static>(
     tasks.tasks.spawn(async move {
         let socket = PlainSocket::new(&ws, &state.worker, Role::Server);
         let entry = state.add_raw_websocket(socket.clone());
-        let reader = WsReader::new(Role::Server, state.config.max_payload, inward);
+        let reader = WsReader::new(Role::Server, state.config.max_payload, inward, rx);
         let on_message = |socket: &PlainSocket, message: Message<'_>| {
             state.tasks.call(|| on_message(socket, message))
         };
-        let reader = Reader { ws: &ws, socket: &socket, rx, reader, on_message: &on_message };
+        let reader = Reader { ws: &ws, socket: &socket, reader, on_message: &on_message };
         ws_conn::run(&ws, pin!(async { _ = reader.run().await })).await;
         state.remove_raw_websocket(entry);
     });

@@ -1,5 +1,6 @@
 //! Starts to serve an accepted connection: by the PROXY protocol, TLS or HTTP.
 
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,44 +17,79 @@ use crate::server::conn::{Conn, http, proxy_header};
 use crate::server::handler::Handler;
 use crate::server::shard::{Shard, ShardState};
 use crate::web::proxy::{self, ProxyProtocol};
-use crate::worker::net::Socket;
+use crate::worker::net::{Accepted, Socket};
 
-/// Serves a connection. `peer` is `None` for a Unix-domain socket.
+/// What became of an accepted connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Served,
+    Refused,
+}
+
+/// Serves a connection, unless a limit refuses it. An error is one of the kernel, and the connection is closed.
 pub(crate) fn start<H: Handler>(
     shard: &Rc<Shard<H>>,
-    socket: Socket,
-    peer: Option<SocketAddr>,
-    permit: ConnectionPermit,
-) {
+    accepted: Accepted,
+    max_connections: usize,
+) -> io::Result<Outcome> {
     let state = &shard.state;
+    let peer = accepted.peer;
+    let Some(permit) = state.shared.connections.take(max_connections) else {
+        state.counters.refused(503, None);
+        state.counters.refused_connection(RefusedConnection::TooMany);
+        state.shared.causes.write(Cause::TooManyConnections, Subject::Peer(peer), "");
+        return Ok(refuse(accepted, state.is_secure(peer), FULL));
+    };
+    let expects_header = state.config.proxy_protocol == ProxyProtocol::Required;
+    let share = if expects_header {
+        if !proxy::contains(&state.trusted, peer) {
+            state.counters.refused_connection(RefusedConnection::UntrustedProxy);
+            state.shared.causes.write(Cause::UntrustedProxy, Subject::Peer(peer), "");
+            return Ok(Outcome::Refused);
+        }
+        None
+    } else {
+        match state.admit(peer) {
+            Ok(share) => share,
+            Err(RefusedConnection::AddressLimit) => {
+                return Ok(refuse(accepted, state.is_secure(peer), ADDRESS_LIMIT));
+            }
+            Err(_) => return Ok(Outcome::Refused),
+        }
+    };
+    let permit = match share {
+        Some(share) => permit.with(share),
+        None => permit,
+    };
+    let socket = accepted.into_socket()?;
     if let Some(bytes) = state.config.send_buffer_size
         && let Err(error) = socket.set_send_buffer_size(bytes)
     {
         crate::log::debug!(%error, "the kernel refused send_buffer_size");
     }
-    if state.config.proxy_protocol == ProxyProtocol::Required {
-        if !proxy::contains(&state.trusted, peer) {
-            state.counters.refused_connection(RefusedConnection::UntrustedProxy);
-            state.shared.causes.write(Cause::UntrustedProxy, Subject::Peer(peer), "");
-            return close(socket);
-        }
-        let conn = Conn::new(state.clone(), socket, peer, Some(permit));
-        return proxy_header::start(shard.clone(), Box::new(conn), state.is_secure(peer));
-    }
-    let permit = match state.admit(peer) {
-        Ok(None) => permit,
-        Ok(Some(share)) => permit.with(share),
-        Err(RefusedConnection::AddressLimit) => {
-            return refuse(socket, state.is_secure(peer), ADDRESS_LIMIT);
-        }
-        Err(_) => return close(socket),
-    };
+    serve(shard, socket, peer, permit, expects_header);
+    Ok(Outcome::Served)
+}
+
+/// Serves a connection that no limit refuses. `peer` is `None` for a Unix-domain socket.
+fn serve<H: Handler>(
+    shard: &Rc<Shard<H>>,
+    socket: Socket,
+    peer: Option<SocketAddr>,
+    permit: ConnectionPermit,
+    expects_header: bool,
+) {
+    let state = &shard.state;
     #[cfg(feature = "tls")]
-    if state.is_secure(peer) {
+    if state.is_secure(peer) && !expects_header {
         return start_tls(shard, socket, peer, Some(permit), Vec::new());
     }
-    let conn = Conn::new(state.clone(), socket, peer, Some(permit));
-    http::start(shard.clone(), Box::new(conn));
+    let conn = Box::new(Conn::new(state.clone(), socket, peer, Some(permit)));
+    if expects_header {
+        proxy_header::start(shard.clone(), conn, state.is_secure(peer));
+    } else {
+        http::start(shard.clone(), conn);
+    }
 }
 
 /// Serves a connection after the header of the PROXY protocol, whose source is its peer now. `secure`: TLS follows.
@@ -96,7 +132,7 @@ fn start_tls<H: Handler>(
 }
 
 /// The response to a connection above [`max_connections`](crate::Config::max_connections).
-pub(crate) const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
     Content-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// The response to a connection above
@@ -104,21 +140,13 @@ pub(crate) const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After
 const ADDRESS_LIMIT: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 5\r\n\
     Content-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// Answers a connection above a limit without waiting for its request. `secure`: the client expects TLS.
-pub(crate) fn refuse(socket: Socket, secure: bool, response: &[u8]) {
-    // With TLS the client would parse the response as a part of the handshake.
+/// Answers a connection above a limit, and closes it. `secure`: the client expects TLS, and would parse the response as a
+/// part of its handshake.
+fn refuse(accepted: Accepted, secure: bool, response: &[u8]) -> Outcome {
     if !secure {
-        // Closing with unread input sends a reset, which may discard the response.
-        let _ = socket.try_recv(&mut [0; 4096]);
-        let _ = socket.try_send(response);
-        socket.shutdown_write();
+        accepted.refuse(response);
     }
-    close(socket);
-}
-
-/// Closes now: io_uring closes at the end of a turn, and a batch would use up the reserve of descriptors.
-fn close(socket: Socket) {
-    drop(socket.into_fd());
+    Outcome::Refused
 }
 
 /// Fair shares of addresses.

@@ -19,7 +19,6 @@ use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
 use crate::server::session::Session;
 use crate::server::shard::Shard;
-use crate::worker::budget::RecvBytes;
 
 /// How a WebSocket starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +40,12 @@ pub(crate) fn start<H: Handler>(
     let (outward, inward) = shard.state.deflate(deflate);
     let (ws, rx) = WsConn::new(conn.http, Role::Server, outward);
     session.set_ws(ws.sender.clone());
-    let reader = WsReader::new(Role::Server, shard.state.config.max_payload, inward);
-    let mut incoming = Incoming { rx, reader };
+    let mut reader = WsReader::new(Role::Server, shard.state.config.max_payload, inward, rx);
     let tasks = shard.clone();
     let socket = SessionSocket { shard, session, ws };
     tasks.state.tasks.spawn(async move {
         // Borrowed: a future has room twice for a value that moves into another future.
-        ws_conn::run(&socket, pin!(socket.run(&mut incoming, start))).await;
+        ws_conn::run(&socket, pin!(socket.run(&mut reader, start))).await;
     });
 }
 
@@ -86,12 +84,6 @@ impl<H: Handler> Drop for SessionSocket<H> {
     }
 }
 
-/// Received bytes and their decoder.
-struct Incoming {
-    rx: RecvBytes,
-    reader: WsReader,
-}
-
 /// Why reading ended, with the close reason of a violation.
 type ReadEnd = ws_conn::ReadEnd<CloseReason>;
 
@@ -109,23 +101,23 @@ impl<H: Handler> SessionSocket<H> {
     #[expect(clippy::manual_async_fn, reason = "an async fn has room for its arguments twice")]
     fn run<'r>(
         &'r self,
-        incoming: &'r mut Incoming,
+        reader: &'r mut WsReader,
         start: Start,
     ) -> impl Future<Output = ()> + use<'r, H> {
         async move {
-            let end = match self.read(incoming, start).await {
+            let end = match self.read(reader, start).await {
                 Ok(never) => match never {},
                 Err(end) => end,
             };
             self.begin_close(end);
-            self.ws.complete_close(&end, &mut incoming.rx).await;
+            self.ws.complete_close(&end, reader).await;
         }
     }
 
     #[expect(clippy::manual_async_fn, reason = "an async fn has room for its arguments twice")]
     fn read<'r>(
         &'r self,
-        incoming: &'r mut Incoming,
+        reader: &'r mut WsReader,
         start: Start,
     ) -> impl Future<Output = Result<Infallible, ReadEnd>> + use<'r, H> {
         async move {
@@ -136,35 +128,31 @@ impl<H: Handler> SessionSocket<H> {
                     .await
                     .is_pending()
                 {
-                    Box::pin(self.read_while_busy(incoming, opening.as_mut())).await?;
+                    Box::pin(self.read_while_busy(reader, opening.as_mut())).await?;
                 }
             }
-            // Declared outside the loop: a future has room twice for a value that moves between awaits.
-            let mut handler_future = pin!(None);
             loop {
                 if !self.has_no_backlog() {
                     self.wait_for_room().await?;
                 }
-                let wanted = match self.next(incoming)? {
-                    Input::Need(n) => n,
+                let handling = match self.next(reader)? {
+                    Input::Need(wanted) => {
+                        self.ws.receive(reader, wanted).await?;
+                        continue;
+                    }
                     Input::Handled => continue,
                     Input::Message(message) => {
-                        handler_future.set(dispatch::deliver(&self.shard, &self.session, message));
-                        if handler_future.is_none() {
-                            continue;
-                        }
-                        0
+                        dispatch::deliver(&self.shard, &self.session, message)
                     }
                 };
-                let Some(mut handling) = handler_future.as_mut().as_pin_mut() else {
-                    self.ws.receive(&mut incoming.rx, wanted).await?;
-                    continue;
-                };
-                let polled = dispatch::poll_once(&self.shard, &self.session, handling.as_mut());
-                if polled.await.is_pending() {
-                    Box::pin(self.read_while_busy(incoming, handling)).await?;
+                // In this scope only: the memory of the handler's future is that of the wait for input.
+                let mut handling = pin!(handling);
+                if let Some(mut handling) = handling.as_mut().as_pin_mut() {
+                    let polled = dispatch::poll_once(&self.shard, &self.session, handling.as_mut());
+                    if polled.await.is_pending() {
+                        Box::pin(self.read_while_busy(reader, handling)).await?;
+                    }
                 }
-                handler_future.set(None);
             }
         }
     }
@@ -172,11 +160,11 @@ impl<H: Handler> SessionSocket<H> {
     /// Continues to read while the handler is busy: heartbeats are answered, messages wait in the inbox.
     async fn read_while_busy(
         &self,
-        incoming: &mut Incoming,
+        reader: &mut WsReader,
         handling: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), ReadEnd> {
         let mut draining = pin!(dispatch::drain_inbox(&self.shard, &self.session, handling));
-        let mut reading = pin!(self.read_to_inbox(incoming));
+        let mut reading = pin!(self.read_to_inbox(reader));
         let mut end = None;
         poll_fn(|cx| {
             // From then on messages are passed to the handler directly, and would overtake those in the inbox.
@@ -195,9 +183,9 @@ impl<H: Handler> SessionSocket<H> {
     }
 
     /// Reads messages into the inbox until reading ends.
-    async fn read_to_inbox(&self, incoming: &mut Incoming) -> ReadEnd {
+    async fn read_to_inbox(&self, reader: &mut WsReader) -> ReadEnd {
         let end = loop {
-            if let Err(end) = self.read_one_to_inbox(incoming).await {
+            if let Err(end) = self.read_one_to_inbox(reader).await {
                 break end;
             }
         };
@@ -206,13 +194,13 @@ impl<H: Handler> SessionSocket<H> {
         end
     }
 
-    async fn read_one_to_inbox(&self, incoming: &mut Incoming) -> Result<(), ReadEnd> {
+    async fn read_one_to_inbox(&self, reader: &mut WsReader) -> Result<(), ReadEnd> {
         poll_fn(|cx| {
             ready!(self.session.poll_inbox(cx));
             self.poll_ws()
         })
         .await?;
-        let wanted = match self.next(incoming)? {
+        let wanted = match self.next(reader)? {
             Input::Message(message) => {
                 self.session.push_inbox(message);
                 return Ok(());
@@ -220,7 +208,7 @@ impl<H: Handler> SessionSocket<H> {
             Input::Handled => return Ok(()),
             Input::Need(n) => n,
         };
-        self.ws.receive(&mut incoming.rx, wanted).await
+        self.ws.receive(reader, wanted).await
     }
 
     /// Backpressure: waits while the client does not receive its messages, or the handler does not keep up.
@@ -258,9 +246,8 @@ impl<H: Handler> SessionSocket<H> {
 
     /// Decodes the next frame, and handles all but messages.
     #[inline]
-    fn next<'b>(&self, incoming: &'b mut Incoming) -> Result<Input<'b>, ReadEnd> {
-        let Incoming { rx, reader } = incoming;
-        let ready = match reader.poll(rx) {
+    fn next<'b>(&self, reader: &'b mut WsReader) -> Result<Input<'b>, ReadEnd> {
+        let ready = match reader.poll() {
             Ok(ws::Step::Ready(ready)) => ready,
             Ok(ws::Step::Need(n)) => return Ok(Input::Need(n)),
             Err(error) => {
@@ -269,17 +256,17 @@ impl<H: Handler> SessionSocket<H> {
             }
         };
         match ready.kind() {
-            Kind::Text | Kind::Binary => return self.handle(incoming, ready),
-            Kind::Ping => self.ws.pong(reader, rx, ready),
+            Kind::Text | Kind::Binary => return self.handle(reader, ready),
+            Kind::Ping => self.ws.pong(reader, ready),
             Kind::Pong => {}
-            Kind::Close => return Err(ReadEnd::CloseFrame(reader.close_code(rx, ready))),
+            Kind::Close => return Err(ReadEnd::CloseFrame(reader.close_code(ready))),
         }
         Ok(Input::Handled)
     }
 
     /// One packet per WebSocket message (docs/protocol.md 2.6).
-    fn handle<'b>(&self, incoming: &'b mut Incoming, ready: Ready) -> Result<Input<'b>, ReadEnd> {
-        let payload = incoming.reader.payload_mut(&mut incoming.rx, ready);
+    fn handle<'b>(&self, reader: &'b mut WsReader, ready: Ready) -> Result<Input<'b>, ReadEnd> {
+        let payload = reader.payload_mut(ready);
         let packet = if ready.kind() == Kind::Binary {
             Packet::parse_binary(payload)
         } else {

@@ -9,7 +9,7 @@ use crate::server::session::Session;
 
 impl<T> Session<T> {
     pub(crate) fn log(&self, cause: Cause, detail: impl Display) {
-        let client = Subject::Session(&self.sid, self.peer);
+        let client = Subject::Session(&self.sid, self.peer());
         self.env.shared.causes.write(cause, client, detail);
     }
 

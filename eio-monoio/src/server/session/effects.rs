@@ -40,7 +40,7 @@ impl<T> Session<T> {
                 Some(Event::Upgraded) => {
                     self.count_upgrade();
                     crate::log::trace!(sid = %self.sid, "upgraded");
-                    self.waiters.wake_all();
+                    self.wake_waiters();
                 }
                 Some(Event::UpgradeFailed(reason)) => {
                     self.env.counters.add(UPGRADES, 1, 1);
@@ -120,7 +120,7 @@ impl<T> Session<T> {
             self.close_ws(&ws);
         }
         // Its bytes are not part of the session's queue any more.
-        self.waiters.wake_all();
+        self.wake_waiters();
     }
 
     fn on_closed(&self, reason: CloseReason) {
@@ -131,8 +131,10 @@ impl<T> Session<T> {
         self.count_closed(reason);
         self.env.timers.remove(self.timer);
         self.outgoing.stop();
-        self.waiters.wake_all();
-        self.handlers.wake_all();
+        self.wake_waiters();
+        if let Some(extras) = self.extras.get() {
+            extras.handlers.wake_all();
+        }
         if let Some(server) = self.env.server.upgrade() {
             server.session_closed(self.slot, self.busy.get());
         }
@@ -147,8 +149,11 @@ impl<T> Session<T> {
         if self.counted_queued.get() > 0 {
             self.recount_queued();
         }
-        if !self.waiters.is_empty() && !self.is_slow() {
-            self.waiters.wake_all();
+        if let Some(extras) = self.extras.get()
+            && !extras.waiters.is_empty()
+            && !self.is_slow()
+        {
+            extras.waiters.wake_all();
         }
     }
 

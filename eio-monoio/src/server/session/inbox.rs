@@ -29,32 +29,36 @@ impl<T> Session<T> {
         if self.closed.get().is_some() {
             return Poll::Ready(());
         }
-        self.handlers.add(cx);
+        self.make_extras().handlers.add(cx);
         Poll::Pending
     }
 
     /// The handler of this task is not pending any more.
     pub(crate) fn forget_handler(&self, cx: &Context<'_>) {
-        self.handlers.remove(cx);
+        if let Some(extras) = self.extras.get() {
+            extras.handlers.remove(cx);
+        }
     }
 
     /// Queues a copy of a message for the handler.
     pub(crate) fn push_inbox(&self, message: Message<'_>) {
-        let mut inbox = self.inbox.borrow_mut();
-        let before = inbox.bytes();
-        inbox.push(message);
-        budget::hold(inbox.bytes() - before);
+        self.make_extras().with_inbox(|inbox| {
+            let before = inbox.bytes();
+            inbox.push(message);
+            budget::hold(inbox.bytes() - before);
+        });
     }
 
     /// Whether the bytes that wait for the handler have reached the high-water mark.
     pub(crate) fn is_inbox_full(&self) -> bool {
-        self.inbox.borrow().bytes() + self.in_progress.get()
-            >= self.high_water(self.env.config.inbound_high_water)
+        let unhandled = self.unhandled();
+        unhandled > 0 && unhandled >= self.high_water(self.env.config.inbound_high_water)
     }
 
     /// Takes all messages. Their bytes count until [`remove_in_progress`](Self::remove_in_progress).
     pub(crate) fn take_inbox(&self) -> MessageQueue {
-        let inbox = std::mem::take(&mut *self.inbox.borrow_mut());
+        let Some(extras) = self.extras.get() else { return MessageQueue::default() };
+        let inbox = extras.inbox.take();
         budget::release(inbox.bytes());
         self.add_in_progress(inbox.bytes());
         inbox
@@ -63,16 +67,20 @@ impl<T> Session<T> {
     /// Counts bytes that wait for the handler outside of the inbox.
     pub(crate) fn add_in_progress(&self, bytes: usize) {
         budget::hold(bytes);
-        self.in_progress.set(self.in_progress.get() + bytes);
+        if bytes > 0 {
+            let in_progress = &self.make_extras().in_progress;
+            in_progress.set(in_progress.get() + bytes);
+        }
     }
 
     /// Counts bytes that wait no more.
     pub(crate) fn remove_in_progress(&self, bytes: usize) {
-        let bytes = bytes.min(self.in_progress.get());
+        let Some(extras) = self.extras.get() else { return };
+        let bytes = bytes.min(extras.in_progress.get());
         budget::release(bytes);
-        self.in_progress.set(self.in_progress.get() - bytes);
+        extras.in_progress.set(extras.in_progress.get() - bytes);
         if !self.is_inbox_full() {
-            self.waiters.wake_all();
+            extras.waiters.wake_all();
         }
     }
 
@@ -81,7 +89,7 @@ impl<T> Session<T> {
         if self.closed.get().is_some() || !self.is_inbox_full() {
             return Poll::Ready(());
         }
-        self.waiters.add(cx);
+        self.make_extras().waiters.add(cx);
         Poll::Pending
     }
 }

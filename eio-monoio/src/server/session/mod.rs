@@ -6,10 +6,12 @@ mod causes;
 mod counters;
 pub(crate) mod effects;
 pub(crate) mod env;
+mod extras;
 mod inbox;
 mod out_message;
+mod peer;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -32,7 +34,9 @@ use crate::message::{Encoded, check_separator};
 use crate::metrics::{MESSAGES_SENT, UPGRADES_STARTED};
 use crate::server::request::KeptRequest;
 use crate::server::session::env::SessionEnv;
+use crate::server::session::extras::Extras;
 use crate::server::session::out_message::{OutMessage, WithOptions};
+use crate::server::session::peer::Peer;
 use crate::server::shard::registry::HasSid;
 use crate::server::shard::shared::CallNumber;
 use crate::worker::budget;
@@ -40,14 +44,14 @@ use crate::worker::context::WorkerContext;
 use crate::worker::task;
 use crate::worker::tasks::Guarded;
 use crate::worker::timers::TimerId;
-use crate::worker::wakers::{WakerSlot, Wakers};
+use crate::worker::wakers::WakerSlot;
 
 /// One session. It stays on its worker.
 pub(crate) struct Session<T> {
     pub(crate) env: Rc<SessionEnv<T>>,
     pub(crate) sid: Sid,
     pub(crate) slot: u32,
-    pub(crate) peer: Option<SocketAddr>,
+    peer: Peer,
     pub(crate) data: Guarded<T>,
     /// Broadcasts with a later number are for this session too.
     pub(crate) opened_at: CallNumber,
@@ -55,15 +59,8 @@ pub(crate) struct Session<T> {
     outgoing: Outgoing,
     /// The task that holds the GET.
     poller: WakerSlot,
-    /// Tasks that wait for room in a queue, for the upgrade or for the end.
-    waiters: Wakers,
-    /// Messages that arrived while the handler was busy.
-    inbox: RefCell<MessageQueue>,
-    /// Bytes of messages that wait for the handler outside of the inbox.
-    in_progress: Cell<usize>,
+    extras: OnceCell<Box<Extras>>,
     busy: Cell<bool>,
-    /// Tasks whose handler is pending, which the end of the session concerns.
-    handlers: Wakers,
     /// The client cannot take binary frames (`b64=1`).
     base64: bool,
     closed: Cell<Option<CloseReason>>,
@@ -72,8 +69,6 @@ pub(crate) struct Session<T> {
     /// The transport under which the worker's counters count this session.
     counted_transport: Cell<Transport>,
     timer: TimerId,
-    /// With [`keep_request`](crate::Config::keep_request).
-    pub(crate) request: Option<Box<KeptRequest>>,
 }
 
 /// The parameters of [`Session::new`].
@@ -104,29 +99,32 @@ impl<T> Session<T> {
         timer: TimerId,
     ) -> Self {
         let machine = ServerSession::new(new.transport, env.timing, env.now());
+        let kept = new.request.map(|kept| Extras { request: Some(kept), ..Extras::default() });
+        let extras = kept.map_or_else(OnceCell::new, |extras| OnceCell::from(Box::new(extras)));
         Self {
             sid,
             slot,
-            peer: new.peer,
+            peer: Peer::new(new.peer),
             data: new.data,
             opened_at,
             machine: RefCell::new(machine),
             outgoing: Outgoing::default(),
             poller: WakerSlot::default(),
-            waiters: Wakers::default(),
-            inbox: RefCell::default(),
-            in_progress: Cell::new(0),
+            extras,
             // Until `Handler::open` is complete: the disconnect callback must come after it.
             busy: Cell::new(true),
-            handlers: Wakers::default(),
             base64: new.base64,
             closed: Cell::new(None),
             counted_queued: Cell::new(0),
             counted_transport: Cell::new(new.transport),
             timer,
-            request: new.request,
             env,
         }
+    }
+
+    /// The address of the client that opened the session.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.peer.get()
     }
 
     /// The transport that carries the session now.
@@ -184,7 +182,7 @@ impl<T> Session<T> {
         if self.closed.get().is_some() {
             return Poll::Ready(());
         }
-        self.waiters.add(cx);
+        self.make_extras().waiters.add(cx);
         Poll::Pending
     }
 
@@ -200,13 +198,13 @@ impl<T> Session<T> {
         if self.closed.get().is_some() && (self.outgoing.has_stopped() || is_last_poll) {
             return Poll::Ready(());
         }
-        self.waiters.add(cx);
+        self.make_extras().waiters.add(cx);
         Poll::Pending
     }
 
     /// The WebSocket has stopped sending.
     pub(crate) fn on_unsent(&self) {
-        self.waiters.wake_all();
+        self.wake_waiters();
     }
 
     /// Takes the messages that were not sent, after [`poll_stopped`](Self::poll_stopped).
@@ -242,7 +240,7 @@ impl<T> Session<T> {
 
 impl<T> Drop for Session<T> {
     fn drop(&mut self) {
-        budget::release(self.inbox.get_mut().bytes() + self.in_progress.get());
+        budget::release(self.unhandled());
     }
 }
 
@@ -360,7 +358,7 @@ impl<T> Session<T> {
         if self.closed.get().is_some() || !self.is_slow() {
             return Poll::Ready(());
         }
-        self.waiters.add(cx);
+        self.make_extras().waiters.add(cx);
         Poll::Pending
     }
 
@@ -369,7 +367,7 @@ impl<T> Session<T> {
         if self.closed.get().is_some() || self.queued() == 0 {
             return Poll::Ready(());
         }
-        self.waiters.add(cx);
+        self.make_extras().waiters.add(cx);
         Poll::Pending
     }
 
@@ -386,7 +384,7 @@ impl<T> Session<T> {
         if self.closed.get().is_some() || self.transport() == Transport::WebSocket {
             return Poll::Ready(());
         }
-        self.waiters.add(cx);
+        self.make_extras().waiters.add(cx);
         Poll::Pending
     }
 
@@ -444,7 +442,7 @@ impl<T> Session<T> {
                 self.env.counters.add(UPGRADES_STARTED, 0, 1);
             }
             // For `poll_upgrading`.
-            self.waiters.wake_all();
+            self.wake_waiters();
         }
         result
     }
@@ -513,9 +511,7 @@ impl<T> Session<T> {
     /// Whether no message is queued in either direction, except in the send buffer of the WebSocket.
     #[inline]
     pub(crate) fn has_no_backlog(&self) -> bool {
-        self.in_progress.get() == 0
-            && self.inbox.borrow().is_empty()
-            && self.outgoing.is_queue_empty()
+        self.unhandled() == 0 && self.outgoing.is_queue_empty()
     }
 
     /// Makes `ws` the WebSocket of this session.

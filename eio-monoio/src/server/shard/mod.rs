@@ -31,7 +31,7 @@ use slab::Slab;
 
 use crate::deflate::{Inward, Outward, PerMessageDeflate};
 use crate::error::SendError;
-use crate::io::limits::Limits;
+use crate::io::limits::ConnEnv;
 use crate::io::raw_websocket::PlainSocket;
 use crate::message::Encoded;
 use crate::metrics::{Counters, DropReason, HANDLER, HandlerCall};
@@ -72,7 +72,7 @@ pub(crate) struct ShardState<T> {
     env: Rc<SessionEnv<T>>,
     pub(crate) id: u16,
     pub(crate) config: Arc<Config>,
-    pub(crate) limits: Rc<Limits>,
+    pub(crate) conn_env: Rc<ConnEnv>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) timing: MessageTiming,
     pub(crate) shared: Arc<ServerShared>,
@@ -125,9 +125,9 @@ impl<T: 'static> ShardState<T> {
                 shared: plan.shared.clone(),
                 server: this.clone(),
             }),
+            conn_env: ConnEnv::new(worker.clone(), plan.config.limits(counters.clone())),
             worker,
             id: plan.id,
-            limits: Rc::new(plan.config.limits(counters.clone())),
             counters,
             timing: MessageTiming::new(plan.config.time_messages),
             registry: RefCell::new(Registry::new(

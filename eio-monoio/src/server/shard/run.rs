@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use eio_core::time::Instant;
 
-use crate::metrics::{ACCEPTED, LAG, RefusedConnection};
-use crate::server::cause::{Cause, Subject};
+use crate::metrics::{ACCEPTED, LAG};
 #[cfg(feature = "nats")]
 use crate::server::conn::relay::{dial, pool::LinkPool};
-use crate::server::conn::{Conn, dispatch, http, start};
+use crate::server::conn::start::{self, Outcome};
+use crate::server::conn::{Conn, dispatch, http};
 #[cfg(feature = "nats")]
 use crate::server::conn::{link::HeldPolls, link_accept};
 use crate::server::handler::Handler;
@@ -268,8 +268,6 @@ fn shut_down<T: 'static>(state: &Rc<ShardState<T>>) {
 
 /// Accepts connections until the worker stops accepting, or leaves a listener that other processes share.
 async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, sharing: Sharing, max: usize) {
-    /// Connections accepted in one turn, before other tasks run.
-    const BATCH: usize = 64;
     const FIRST_DELAY: Duration = Duration::from_millis(50);
     const LONGEST_DELAY: Duration = Duration::from_secs(1);
     let state = &shard.state;
@@ -291,14 +289,12 @@ async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, sharing: Sh
             _ => {}
         }
         // A listener that closes resets the connections in its backlog.
-        let batch = if stopping { usize::MAX } else { BATCH };
-        let result = accept_batch(&shard, &listener, max, batch);
-        match result {
-            Ok(accepted) => {
+        let turn = if stopping { Turn::UNLIMITED } else { Turn::LIMITED };
+        match accept_batch(&shard, &listener, max, turn) {
+            Ok(Backlog::Empty) => delay = FIRST_DELAY,
+            Ok(Backlog::Remains) => {
                 delay = FIRST_DELAY;
-                if accepted == BATCH {
-                    yield_now::yield_now().await;
-                }
+                yield_now::yield_now().await;
             }
             Err(error) => {
                 if delay == FIRST_DELAY {
@@ -328,40 +324,61 @@ async fn leave_port<H: Handler>(shard: &Rc<Shard<H>>, listener: &Listener, max: 
     let until = state.now().after(IN_PROGRESS_MS);
     while state.now() < until {
         // An error such as EMFILE may be over at the next attempt.
-        let _ = accept_batch(shard, listener, max, usize::MAX);
+        let _ = accept_batch(shard, listener, max, Turn::UNLIMITED);
         sleep_on(&state.worker, INTERVAL).await;
     }
-    let _ = accept_batch(shard, listener, max, usize::MAX);
+    let _ = accept_batch(shard, listener, max, Turn::UNLIMITED);
 }
 
-/// Accepts at most `batch` connections of the backlog, and returns their number.
+/// The connections that are still accepted before other tasks run. The time of a turn is added to the latency of every
+/// session of the worker.
+struct Turn {
+    accepted: usize,
+    /// Those that a limit refuses: few, because an address at its limit may connect again without a pause.
+    refused: usize,
+}
+
+impl Turn {
+    const LIMITED: Self = Self { accepted: 32, refused: 2 };
+    const UNLIMITED: Self = Self { accepted: usize::MAX, refused: usize::MAX };
+
+    fn count(&mut self, outcome: Outcome) {
+        self.accepted -= 1;
+        self.refused -= usize::from(outcome == Outcome::Refused);
+    }
+
+    fn is_over(&self) -> bool {
+        self.accepted == 0 || self.refused == 0
+    }
+}
+
+/// What a turn has left in the backlog.
+#[derive(PartialEq, Eq)]
+enum Backlog {
+    Empty,
+    /// As far as is known.
+    Remains,
+}
+
+/// Accepts the connections of the backlog, as far as the turn permits.
 fn accept_batch<H: Handler>(
     shard: &Rc<Shard<H>>,
     listener: &Listener,
     max: usize,
-    batch: usize,
-) -> io::Result<usize> {
-    let state = &shard.state;
-    for count in 0..batch {
-        let (socket, peer) = match listener.try_accept() {
+    mut turn: Turn,
+) -> io::Result<Backlog> {
+    while !turn.is_over() {
+        let accepted = match listener.try_accept() {
             Ok(Some(accepted)) => accepted,
-            Ok(None) => return Ok(count),
+            Ok(None) => return Ok(Backlog::Empty),
             // The client has closed the connection already.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => return Err(error),
         };
-        state.counters.add(ACCEPTED, 0, 1);
-        match state.shared.connections.take(max) {
-            Some(permit) => start::start(shard, socket, peer, permit),
-            None => {
-                state.counters.refused(503, None);
-                state.counters.refused_connection(RefusedConnection::TooMany);
-                state.shared.causes.write(Cause::TooManyConnections, Subject::Peer(peer), "");
-                start::refuse(socket, state.is_secure(peer), start::FULL);
-            }
-        }
+        shard.state.counters.add(ACCEPTED, 0, 1);
+        turn.count(start::start(shard, accepted, max)?);
     }
-    Ok(batch)
+    Ok(Backlog::Remains)
 }
 
 /// Calls the disconnect callback of sessions that have ended.

@@ -1,13 +1,13 @@
-//! [`Listener`]: a listening socket, bound here or inherited.
+//! [`Listener`]: a listening socket, bound here or inherited, and the connections that it [accepts](Accepted).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll};
 
 use socket2::{Domain, Protocol, Type};
 
-use super::socket::Socket;
+use super::socket::{self, Socket};
 
 /// A listening socket.
 pub(crate) struct Listener {
@@ -41,7 +41,7 @@ impl Listener {
     }
 
     /// Accepts one connection; `None` if the backlog is empty.
-    pub(crate) fn try_accept(&self) -> io::Result<Option<(Socket, Option<SocketAddr>)>> {
+    pub(crate) fn try_accept(&self) -> io::Result<Option<Accepted>> {
         let mut flags = libc::SOCK_CLOEXEC;
         if monoio::utils::is_legacy() {
             flags |= libc::SOCK_NONBLOCK;
@@ -57,10 +57,34 @@ impl Listener {
         };
         // SAFETY: on success accept4 has written an address of the length it stored.
         match unsafe { socket2::SockAddr::try_init(accept) } {
-            Ok((fd, address)) => Ok(Some((Socket::adopt(fd)?, address.as_socket().map(canonical)))),
+            Ok((fd, address)) => {
+                Ok(Some(Accepted { fd, peer: address.as_socket().map(canonical) }))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// A connection that the runtime does not know yet, so that refusing it costs no allocation and no registration.
+/// Dropping it closes it at once; with io_uring, a [`Socket`] is closed at the end of a turn, and a batch of them would
+/// use up the reserve of descriptors.
+pub(crate) struct Accepted {
+    fd: OwnedFd,
+    /// `None` for a Unix-domain socket.
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+impl Accepted {
+    pub(crate) fn into_socket(self) -> io::Result<Socket> {
+        Socket::adopt(self.fd)
+    }
+
+    /// Sends a response without waiting for the request, and closes the connection.
+    pub(crate) fn refuse(self, response: &[u8]) {
+        // Closing with unread input sends a reset, which may discard the response.
+        let _ = socket::recv(self.fd.as_raw_fd(), &mut [0; 4096]);
+        let _ = socket::send(self.fd.as_raw_fd(), response);
     }
 }
 

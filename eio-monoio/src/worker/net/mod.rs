@@ -15,7 +15,7 @@
 //! | `shared` | the runtime's stream, shared by a socket and its operations in flight |
 //! | `readiness` | waiting for readiness repeatedly, in one allocation |
 //! | `recv_op` | receive operations, one at a time, in one allocation |
-//! | `listener` | [`Listener`], [`listen`] and [`inherited`] |
+//! | `listener` | [`Listener`], [`Accepted`], [`listen`] and [`inherited`] |
 //! | `sys` | descriptor limit, signal dispositions, `shutdown(2)` and the allocator |
 #![allow(unsafe_code)]
 
@@ -27,7 +27,7 @@ mod shared;
 mod socket;
 mod sys;
 
-pub(crate) use listener::{Listener, inherited, listen};
+pub(crate) use listener::{Accepted, Listener, inherited, listen};
 pub use runtime::Driver;
 pub(crate) use runtime::{Runtime, sleep, spawn};
 pub(crate) use socket::{Socket, Write, Written};

@@ -12,7 +12,11 @@ use super::shared::SharedStream;
 
 /// A wait for readability that can be repeated after it completes.
 pub(super) trait Readiness {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        shared: &Rc<SharedStream>,
+    ) -> Poll<io::Result<()>>;
 
     /// Whether a wait has begun and not completed: the runtime holds the descriptor then.
     fn is_armed(&self) -> bool;
@@ -26,10 +30,9 @@ pin_project! {
     }
 }
 
-/// Waits until a receive on `shared` would not block.
-pub(super) fn readable(shared: Rc<SharedStream>) -> Pin<Box<dyn Readiness>> {
-    let make = move || {
-        let shared = shared.clone();
+/// Waits until a receive on a stream would not block. Each poll passes the same stream.
+pub(super) fn readable() -> Pin<Box<dyn Readiness>> {
+    let make = |shared: Rc<SharedStream>| {
         // The strict form on epoll asks poll(2) and clears stale readiness: the runtime does not learn that
         // `try_recv` returned WouldBlock.
         async move { shared.get().readable(!monoio::utils::is_legacy()).await }
@@ -37,11 +40,17 @@ pub(super) fn readable(shared: Rc<SharedStream>) -> Pin<Box<dyn Readiness>> {
     Box::pin(Repeated { make, waiting: None })
 }
 
-impl<M: Fn() -> F, F: Future<Output = io::Result<()>>> Readiness for Repeated<M, F> {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+impl<M: Fn(Rc<SharedStream>) -> F, F: Future<Output = io::Result<()>>> Readiness
+    for Repeated<M, F>
+{
+    fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        shared: &Rc<SharedStream>,
+    ) -> Poll<io::Result<()>> {
         let mut this = self.project();
         if this.waiting.is_none() {
-            this.waiting.set(Some((this.make)()));
+            this.waiting.set(Some((this.make)(shared.clone())));
         }
         let Some(waiting) = this.waiting.as_mut().as_pin_mut() else { return Poll::Pending };
         let result = waiting.poll(cx);

@@ -129,8 +129,8 @@ impl Socket {
     /// Ready when a receive would not block. The wait is kept between calls: polling again costs nothing, and a caller
     /// that stops polling loses nothing.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut readiness = self.readiness.take().unwrap_or_else(|| readable(self.shared.clone()));
-        let ready = readiness.as_mut().poll(cx);
+        let mut readiness = self.readiness.take().unwrap_or_else(readable);
+        let ready = readiness.as_mut().poll(cx, &self.shared);
         self.readiness.set(Some(readiness));
         if ready.is_pending() {
             self.shared.steps.set(0);
@@ -140,22 +140,11 @@ impl Socket {
 
     /// Receives available bytes: `None` if a receive would block, `Some(0)` at the end of the stream.
     pub(crate) fn try_recv(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
-        loop {
-            // SAFETY: the pointer and length are those of a live, exclusively borrowed slice.
-            let n = unsafe {
-                libc::recv(self.raw(), into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT)
-            };
-            if let Ok(n) = usize::try_from(n) {
-                self.count_step();
-                return Ok(Some(n));
-            }
-            let error = io::Error::last_os_error();
-            match error.kind() {
-                io::ErrorKind::WouldBlock => return Ok(None),
-                io::ErrorKind::Interrupted => {}
-                _ => return Err(error),
-            }
+        let received = recv(self.raw(), into)?;
+        if received.is_some() {
+            self.count_step();
         }
+        Ok(received)
     }
 
     /// Counts a step besides a receive: one receive may bring many requests.
@@ -215,10 +204,7 @@ impl Socket {
 impl Socket {
     /// Sends as many bytes as the kernel accepts without blocking.
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: the pointer and length are those of a live slice.
-        let n = unsafe { libc::send(self.raw(), bytes.as_ptr().cast(), bytes.len(), flags) };
-        usize::try_from(n).map_err(|_| io::Error::last_os_error())
+        send(self.raw(), bytes)
     }
 
     /// Sends all of `buf` after its first `sent` bytes, and returns it.
@@ -240,4 +226,31 @@ impl Socket {
     pub(crate) fn shutdown_write(&self) {
         sys::shutdown(self.raw(), libc::SHUT_WR);
     }
+}
+
+/// Receives available bytes; see [`Socket::try_recv`].
+#[inline]
+pub(super) fn recv(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        // SAFETY: the pointer and length are those of a live, exclusively borrowed slice.
+        let n = unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) };
+        if let Ok(n) = usize::try_from(n) {
+            return Ok(Some(n));
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::WouldBlock => return Ok(None),
+            io::ErrorKind::Interrupted => {}
+            _ => return Err(error),
+        }
+    }
+}
+
+/// Sends as many bytes as the kernel accepts; see [`Socket::try_send`].
+#[inline]
+pub(super) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the pointer and length are those of a live slice.
+    let n = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }

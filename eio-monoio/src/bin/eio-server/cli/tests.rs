@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::options::GROUPS;
@@ -37,6 +38,30 @@ fn fields(settings: &Settings) -> Vec<(String, String)> {
     fields
 }
 
+/// A file of options, for as long as it lives.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(text: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("eio-server-{}-{number}.toml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).expect("a file");
+        Self(path)
+    }
+
+    fn flag(&self) -> String {
+        format!("--config={}", self.0.display())
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// Values that are not the default, with the options that they need.
 const OTHER: &[(&str, &str)] = &[
     ("listen", "127.0.0.1:0"),
@@ -44,6 +69,7 @@ const OTHER: &[(&str, &str)] = &[
     ("mode", "broadcast"),
     ("log_level", "debug"),
     ("log_format", "json"),
+    ("access_log", "true"),
     ("ping_interval", "1s"),
     ("ping_grace", "1s"),
     ("ping_timeout", "1s"),
@@ -86,10 +112,6 @@ const OTHER: &[(&str, &str)] = &[
     ("forwarded_by", "forwarded"),
     ("proxy_protocol", "required"),
     ("memory_budget", "64MiB"),
-    ("max_connections_per_address", "7"),
-    ("max_handshakes_per_address", "7"),
-    ("address_table_bytes", "2MiB"),
-    ("refused_networks", "192.0.2.0/24"),
     ("http_compression", "false"),
     ("compression_threshold", "2KiB"),
     ("workers", "2"),
@@ -153,7 +175,7 @@ fn every_option_of_the_library_is_an_option_of_the_program() {
 }
 
 #[test]
-fn every_option_changes_its_setting_by_flag_and_by_variable() {
+fn every_option_changes_its_setting_by_flag_variable_and_file() {
     let tested: BTreeSet<_> = OTHER.iter().map(|(name, _)| *name).collect();
     let all: BTreeSet<_> = options::all().map(|option| option.name).collect();
     let missing: Vec<_> = all.symmetric_difference(&tested).collect();
@@ -167,6 +189,9 @@ fn every_option_changes_its_setting_by_flag_and_by_variable() {
         let by_variable = check(&needed, &[(&option.variable(), value)]).expect(name);
         assert_ne!(format!("{before:?}"), format!("{by_flag:?}"), "{name}");
         assert_eq!(format!("{by_flag:?}"), format!("{by_variable:?}"), "{name}");
+        let file = TempFile::new(&format!("{name} = \"{value}\"\n"));
+        let by_file = check(&[&needed[..], &[&file.flag()]].concat(), &[]).expect(name);
+        assert_eq!(format!("{by_flag:?}"), format!("{by_file:?}"), "{name}");
         let changed: Vec<_> = fields(&before)
             .into_iter()
             .zip(fields(&by_flag))
@@ -237,25 +262,20 @@ fn stated_ranges_are_the_ranges() {
 
 #[test]
 fn sources_have_a_rank() {
-    let file = std::env::temp_dir().join(format!("eio-server-rank-{}.toml", std::process::id()));
-    std::fs::write(&file, "workers = 2\nbacklog = 2\nmax_headers = 2\n").expect("a file");
-    let config = flag_of_config(&file);
+    let file = TempFile::new("workers = 2\nbacklog = 2\nmax_headers = 2\n");
+    let config = file.flag();
     let settings = check(&[&config, "--workers=4"], &[("EIO_WORKERS", "3"), ("EIO_BACKLOG", "3")]);
     // By variable, too; the flag has the higher rank.
-    let path = file.to_str().expect("text");
+    let path = file.0.to_str().expect("text");
     assert!(check(&[], &[("EIO_CONFIG", path), ("EIO_WORKERS", "0")]).is_err());
     assert!(check(&[&config], &[("EIO_CONFIG", "/does/not/exist")]).is_ok());
-    std::fs::remove_file(&file).expect("the file");
+    drop(file);
     let debug = format!("{:?}", settings.expect("valid"));
     for part in ["workers: Some(4)", "backlog: 3", "max_headers: 2"] {
         assert!(debug.contains(part), "no {part} in {debug}");
     }
     let missing = check(&[&config], &[]).expect_err("no file");
     assert!(missing[0].contains("cannot be read: No such file"), "{missing:?}");
-}
-
-fn flag_of_config(file: &std::path::Path) -> String {
-    format!("--config={}", file.display())
 }
 
 #[test]

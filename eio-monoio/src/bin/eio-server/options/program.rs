@@ -60,6 +60,17 @@ pub(super) const PROGRAM: Group = Group {
                 one_of(v, &formats).map(|format| s.log_format = format)
             }),
         },
+        Opt {
+            name: "access_log",
+            part_of: "access_log",
+            default: "false",
+            range: "true, false",
+            help: "Whether the log gets a line for each HTTP request, whatever log_level is",
+            set: Set::Switch(|s, v| {
+                s.access_log = v;
+                Ok(())
+            }),
+        },
     ],
 };
 

@@ -61,19 +61,8 @@ pub(super) const HEARTBEAT: Group = Group {
 pub(super) const SESSIONS: Group = Group {
     heading: "Sessions",
     options: &[
-        Opt {
-            name: "transports",
-            part_of: "transports",
-            default: "polling,websocket",
-            range: "polling, websocket or both",
-            help: "The transports that are served",
-            set: Set::List(|s, names| {
-                let transports: Option<Vec<_>> =
-                    names.iter().map(|name| Transport::from_name(name)).collect();
-                s.config = take(&mut s.config).transports(transports.ok_or("no such transport")?);
-                Ok(())
-            }),
-        },
+        config!(List transports |config, names| config.transports(transports(names)?),
+            "polling,websocket", "polling, websocket or both", "The transports that are served"),
         config!(Switch allow_upgrades, "true", "true, false",
             "Whether a polling session may upgrade to WebSocket"),
         config!(Time upgrade_timeout, "10s", "10ms to 24h",
@@ -86,19 +75,10 @@ pub(super) const SESSIONS: Group = Group {
             "A message for every new session, before all others"),
         config!(Switch separator_over_websocket, "false", "true, false",
             "Whether text with U+001E is sent over a WebSocket; polling cannot carry it"),
-        Opt {
-            name: "dispatch",
-            part_of: "dispatch",
-            default: "in-order",
-            range: "in-order, concurrent",
-            help: "Whether a message waits until the previous one is handled",
-            set: Set::Text(|s, v| {
-                let values =
-                    [("in-order", Dispatch::InOrder), ("concurrent", Dispatch::Concurrent)];
-                s.config = take(&mut s.config).dispatch(one_of(v, &values)?);
-                Ok(())
-            }),
-        },
+        config!(Text dispatch |config, name| config.dispatch(one_of(
+                name, &[("in-order", Dispatch::InOrder), ("concurrent", Dispatch::Concurrent)])?),
+            "in-order", "in-order, concurrent",
+            "Whether a message waits until the previous one is handled"),
         config!(Time handler_grace, "5s", "0 to 24h",
             "The time that handlers have after the end of their session"),
         config!(Text tag, "none", "1 to 16 of A-Z a-z 0-9 - _",
@@ -182,54 +162,28 @@ pub(super) const OBSERVABILITY: Group = Group {
 pub(super) const ORIGINS: Group = Group {
     heading: "Origins and proxies",
     options: &[
-        Opt {
-            name: "cors",
-            part_of: "cors",
-            default: "same-origin",
-            range: "same-origin, any, off, or origins such as https://example.org",
-            help: "The origins whose pages may connect; same-origin is implied by a list",
-            set: Set::List(|s, values| {
-                let cors = match values {
-                    ["any"] => Cors::Any,
-                    ["off"] => Cors::Off,
-                    origins => Cors::origins(origins.iter().copied()),
-                };
-                s.config = take(&mut s.config).cors(cors);
-                Ok(())
+        config!(List cors |config, origins| config.cors(match origins {
+                ["any"] => Cors::Any,
+                ["off"] => Cors::Off,
+                origins => Cors::origins(origins.iter().copied()),
             }),
-        },
+            "same-origin", "same-origin, any, off, or origins such as https://example.org",
+            "The origins whose pages may connect; same-origin is implied by a list"),
         config!(Switch cors_credentials, "true", "true, false",
             "Whether pages of other origins may send the user's cookies"),
         config!(List trusted_proxies |config, proxies| config.trusted_proxies(proxies),
             "none", "addresses, networks such as 10.0.0.0/8, unix",
             "The proxies whose header about the client's address is believed"),
-        Opt {
-            name: "forwarded_by",
-            part_of: "forwarded_by",
-            default: "x-forwarded-for",
-            range: "x-forwarded-for, forwarded (RFC 7239)",
-            help: "The header in which trusted proxies name the client",
-            set: Set::Text(|s, v| {
-                let values = [
-                    ("x-forwarded-for", ForwardedBy::XForwardedFor),
-                    ("forwarded", ForwardedBy::Forwarded),
-                ];
-                s.config = take(&mut s.config).forwarded_by(one_of(v, &values)?);
-                Ok(())
-            }),
-        },
-        Opt {
-            name: "proxy_protocol",
-            part_of: "proxy_protocol",
-            default: "off",
-            range: "off, required. Needs trusted_proxies",
-            help: "Whether connections begin with a header of the PROXY protocol, version 1 or 2",
-            set: Set::Text(|s, v| {
-                let values = [("off", ProxyProtocol::Off), ("required", ProxyProtocol::Required)];
-                s.config = take(&mut s.config).proxy_protocol(one_of(v, &values)?);
-                Ok(())
-            }),
-        },
+        config!(Text forwarded_by |config, name| config.forwarded_by(one_of(name, &[
+                ("x-forwarded-for", ForwardedBy::XForwardedFor),
+                ("forwarded", ForwardedBy::Forwarded),
+            ])?),
+            "x-forwarded-for", "x-forwarded-for, forwarded (RFC 7239)",
+            "The header in which trusted proxies name the client"),
+        config!(Text proxy_protocol |config, name| config.proxy_protocol(one_of(
+                name, &[("off", ProxyProtocol::Off), ("required", ProxyProtocol::Required)])?),
+            "off", "off, required. Needs trusted_proxies",
+            "Whether connections begin with a header of the PROXY protocol, version 1 or 2"),
     ],
 };
 
@@ -322,36 +276,17 @@ pub(super) const RUNTIME: Group = Group {
         config!(Count workers, "cores", "1 to 1024",
             "The number of workers: threads with a part of the sessions; by default one for each core"),
         config!(Count blocking_threads, "8", "1 to 1024", "The number of threads for blocking work"),
-        Opt {
-            name: "driver",
-            part_of: "driver",
-            default: "auto",
-            range: "auto, io-uring, epoll",
-            help: "The kernel interface; auto is io_uring where the kernel permits it",
-            set: Set::Text(|s, v| {
-                s.config = take(&mut s.config).driver(v.parse::<Driver>()?);
-                Ok(())
-            }),
-        },
+        config!(Text driver |config, name| config.driver(name.parse::<Driver>()?),
+            "auto", "auto, io-uring, epoll",
+            "The kernel interface; auto is io_uring where the kernel permits it"),
         config!(Count backlog |config, n| config.backlog(u32::try_from(n).unwrap_or(u32::MAX)),
             "1024", "1 to 65535", "The connections that the kernel queues for each worker"),
         config!(Switch share_port, "false", "true, false",
             "Whether another process may listen on the same port (SO_REUSEPORT)"),
         config!(Time bind_timeout, "5s", "0 to 24h",
             "The time to wait for an address that is in use"),
-        Opt {
-            name: "unix_socket_mode",
-            part_of: "unix_socket_mode",
-            default: "umask",
-            range: "octal, 0 to 777",
-            help: "The permissions of a Unix-domain socket",
-            set: Set::Text(|s, v| {
-                let digits = v.trim_start_matches("0o");
-                let mode = u32::from_str_radix(digits, 8).map_err(|_| "not an octal number")?;
-                s.config = take(&mut s.config).unix_socket_mode(mode);
-                Ok(())
-            }),
-        },
+        config!(Text unix_socket_mode |config, digits| config.unix_socket_mode(octal(digits)?),
+            "umask", "octal, 0 to 777", "The permissions of a Unix-domain socket"),
     ],
 };
 
@@ -376,3 +311,12 @@ pub(super) const SHUTDOWN: Group = Group {
             "The time that a shutdown waits for clients and handlers"),
     ],
 };
+
+fn transports(names: &[&str]) -> Result<Vec<Transport>, &'static str> {
+    let transports = names.iter().map(|name| Transport::from_name(name));
+    transports.collect::<Option<_>>().ok_or("no such transport")
+}
+
+fn octal(digits: &str) -> Result<u32, &'static str> {
+    u32::from_str_radix(digits.trim_start_matches("0o"), 8).map_err(|_| "not an octal number")
+}

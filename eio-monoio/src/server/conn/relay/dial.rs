@@ -8,7 +8,7 @@ use std::time::Duration;
 use eio_core::cluster::link::{CHALLENGE_LEN, Dial, LinkError, NONCE_LEN, PONG, Preamble, Status};
 
 use crate::io::http_conn::HttpConn;
-use crate::io::limits::Limits;
+use crate::io::limits::{ConnEnv, Limits};
 use crate::io::permit::ConnectionPermit;
 use crate::io::stream::Stream;
 use crate::message::never_full;
@@ -75,10 +75,11 @@ async fn dial<T>(
     let socket = deadline.limit(connecting).await.map_err(timed_out)?.map_err(failed)?;
     socket.set_options(true, None).map_err(failed)?;
     // Bytes of links are not those of clients.
-    let limits = Rc::new(Limits { counters: None, ..(*state.limits).clone() });
+    let limits = Limits { counters: None, ..Limits::clone(&state.conn_env) };
+    let env = ConnEnv::new(state.worker.clone(), limits);
     let permit = ConnectionPermit::take(&hub.counters.links_opened, usize::MAX);
     let stream = secure(hub, socket).map_err(failed)?;
-    let mut link = HttpConn::new(state.worker.clone(), stream, limits, permit);
+    let mut link = HttpConn::new(env, stream, permit);
     link.set_activity(Activity::Busy);
     #[cfg(feature = "tls")]
     if let Some(options) = &hub.link_tls {

@@ -4,9 +4,10 @@
 //! takes the difference, and compares it with the recorded baseline. `--list` prints the names of the rows.
 
 use std::hint::black_box;
+use std::mem::MaybeUninit;
 
 use eio_core::buffer::{RecvBuffer, Writer};
-use eio_core::http::{EMPTY, HeadScanner, RequestHead, Target, response};
+use eio_core::http::{HeadScanner, RequestHead, Target, response};
 use eio_core::open::{OPEN_MAX, Open};
 use eio_core::packet::{Message, Packet};
 use eio_core::payload;
@@ -165,9 +166,9 @@ const HEAD: &[u8] =
 
 /// Parses a request head, from its bytes to its meaning.
 fn parse_request(input: &[u8]) -> bool {
-    let mut slots = [EMPTY; 64];
+    let mut slots = [const { MaybeUninit::uninit() }; 24];
     let Ok(Some(len)) = HeadScanner::new().poll(input, 8192) else { return false };
-    let Ok(head) = RequestHead::parse(&input[..len], &mut slots) else { return false };
+    let Ok(head) = RequestHead::parse_scanned(&input[..len], &mut slots) else { return false };
     let Ok(target) = Target::parse(head.target) else { return false };
     let known = classify(head.method, target.query, head.is_upgrade(), TransportSet::ALL).is_ok();
     known && head.framing().is_ok() && head.keep_alive()

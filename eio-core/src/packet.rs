@@ -23,6 +23,19 @@ pub enum Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// A text message; `None` if `bytes` are not UTF-8 (RFC 3629).
+    ///
+    /// ```
+    /// use eio_core::packet::Message;
+    ///
+    /// assert_eq!(Message::text(b"hello"), Some(Message::Text("hello")));
+    /// assert_eq!(Message::text(b"\xff"), None);
+    /// ```
+    #[inline]
+    pub fn text(bytes: &'a [u8]) -> Option<Self> {
+        text::utf8(bytes).map(Self::Text)
+    }
+
     /// The message as a WebSocket frame, without base64.
     #[inline(always)]
     pub const fn frame(&self) -> Frame<'a> {

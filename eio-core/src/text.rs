@@ -20,8 +20,39 @@ pub(crate) fn utf8(bytes: &[u8]) -> Option<&str> {
 }
 
 /// A set of ASCII characters, one bit each.
+#[cfg(not(feature = "std"))]
 pub(crate) struct AsciiSet([u32; 4]);
 
+/// A set of ASCII characters: a table of all bytes, whose lookup takes half as many instructions as that of a bit.
+#[cfg(feature = "std")]
+pub(crate) struct AsciiSet([bool; 256]);
+
+#[cfg(feature = "std")]
+impl AsciiSet {
+    /// ASCII letters, digits and `others`.
+    pub(crate) const fn alphanumeric_and(others: &[u8]) -> Self {
+        let mut set = [false; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            set[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let mut at = 0;
+        while at < others.len() {
+            set[others[at] as usize] = true;
+            at += 1;
+        }
+        Self(set)
+    }
+
+    /// Whether `byte` is in the set.
+    #[inline]
+    pub(crate) const fn contains(&self, byte: u8) -> bool {
+        self.0[byte as usize]
+    }
+}
+
+#[cfg(not(feature = "std"))]
 impl AsciiSet {
     /// ASCII letters, digits and `others`.
     pub(crate) const fn alphanumeric_and(others: &[u8]) -> Self {

@@ -1,5 +1,7 @@
 //! [`RequestHead`] and [`ResponseHead`]: parsed heads and the rules about their headers.
 
+use core::mem::MaybeUninit;
+
 use nom::Parser;
 use nom::character::complete::u64 as decimal;
 use nom::combinator::all_consuming;
@@ -31,7 +33,32 @@ impl<'h, 'b> RequestHead<'h, 'b> {
     pub fn parse(head: &'b [u8], slots: &'h mut [Header<'b>]) -> Result<Self, Error> {
         check_line_ends(head)?;
         let mut parsed = httparse::Request::new(slots);
-        let len = parsed.parse(head).map_err(|e| classify_error(e, head, Error::BadRequestLine))?;
+        let len = parsed.parse(head);
+        Self::accept(head, len, parsed)
+    }
+
+    /// As [`parse`](Self::parse), for a head in which [`HeadScanner`](super::HeadScanner) found no error: that no LF is
+    /// without its CR is not checked again. The slots need not be initialised, which takes as long as to parse a short
+    /// head.
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse), except [`Error::BareLf`].
+    pub fn parse_scanned(
+        head: &'b [u8],
+        slots: &'h mut [MaybeUninit<Header<'b>>],
+    ) -> Result<Self, Error> {
+        debug_assert!(check_line_ends(head).is_ok(), "the scanner rejects it");
+        let mut parsed = httparse::Request::new(&mut []);
+        let len = parsed.parse_with_uninit_headers(head, slots);
+        Self::accept(head, len, parsed)
+    }
+
+    fn accept(
+        head: &'b [u8],
+        len: httparse::Result<usize>,
+        parsed: httparse::Request<'h, 'b>,
+    ) -> Result<Self, Error> {
+        let len = len.map_err(|e| classify_error(e, head, Error::BadRequestLine))?;
         let httparse::Request {
             method: Some(method),
             path: Some(target),
@@ -148,6 +175,10 @@ pub(super) fn keep_alive<'b>(
     for (name, value) in headers {
         // Few names have its length: most need no comparison.
         if name.len() == 10 && eq_ignore_case(name.as_bytes(), b"connection") {
+            if eq_ignore_case(value, b"keep-alive") {
+                keep = true;
+                continue;
+            }
             if has_token(value, "close") {
                 return false;
             }
@@ -332,6 +363,26 @@ mod tests {
             assert!(request_error(&head[..len]).is_some(), "{len}");
         }
         assert_eq!(request_error(&(head + "G")), Some(Error::NotOneHead));
+    }
+
+    #[test]
+    fn scanned_head_is_parsed_alike() {
+        for lines in
+            ["", "A: b\r\nC:d\r\n", "A : b\r\n", "A: b\x7f\r\n", " A: b\r\n", "Host: b\r\n"]
+        {
+            let head = with(lines);
+            let scanned = super::super::HeadScanner::new().poll(head.as_bytes(), 1000);
+            assert_eq!(scanned, Ok(Some(head.len())));
+            let (mut slots, mut uninit) = ([EMPTY; 3], [const { MaybeUninit::uninit() }; 3]);
+            let text = |head: RequestHead<'_, '_>| std::format!("{head:?}");
+            let parsed = RequestHead::parse(head.as_bytes(), &mut slots).map(text);
+            let scanned = RequestHead::parse_scanned(head.as_bytes(), &mut uninit).map(text);
+            assert_eq!(parsed, scanned, "{lines:?}");
+        }
+        let many = with(&"A: b\r\n".repeat(3));
+        let mut few = [MaybeUninit::uninit(); 3];
+        let parsed = RequestHead::parse_scanned(many.as_bytes(), &mut few);
+        assert_eq!(parsed.err(), Some(Error::TooManyHeaders));
     }
 
     #[test]

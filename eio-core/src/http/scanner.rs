@@ -7,6 +7,14 @@ use crate::bytes::find3;
 /// SHOULD ignore at least one empty line (CRLF) received prior to the request-line" (RFC 9112 section 2.2).
 const LEADING_EMPTY_LINES: u8 = 2;
 
+#[cfg(feature = "std")]
+const END: &[u8] = b"\r\n\r\n";
+
+/// To prepare the search would take longer than the search.
+#[cfg(feature = "std")]
+static HEAD_END: std::sync::LazyLock<memchr::memmem::Finder<'static>> =
+    std::sync::LazyLock::new(|| memchr::memmem::Finder::new(END));
+
 /// Finds the end of a head that arrives in pieces.
 ///
 /// It remembers the position of the search, so a head costs the same in many pieces as in one.
@@ -54,8 +62,15 @@ impl HeadScanner {
         // Bytes beyond the limit are not searched, or the outcome would depend on how many arrive at once.
         let window = unread.get(..max).unwrap_or(unread);
         #[cfg(feature = "std")]
-        if self.searched == 0 && is_single_head(window) {
-            return Ok(Some(window.len()));
+        if self.searched == 0 {
+            if is_single_head(window) {
+                return Ok(Some(window.len()));
+            }
+            // The head of a request with a body, or the first of several.
+            let head = HEAD_END.find(window).and_then(|at| window.get(..at + END.len()));
+            if let Some(head) = head.filter(|head| is_single_head(head)) {
+                return Ok(Some(head.len()));
+            }
         }
         while let Some(found) =
             window.get(self.searched..).and_then(|rest| find3(b'\r', b'\n', 0, rest))
@@ -103,7 +118,7 @@ impl HeadScanner {
 /// of their lines takes three times as long.
 #[cfg(feature = "std")]
 fn is_single_head(window: &[u8]) -> bool {
-    let Some(lines) = window.strip_suffix(b"\r\n\r\n") else { return false };
+    let Some(lines) = window.strip_suffix(END) else { return false };
     // CR and LF occur only in pairs, NUL does not occur, and a CR two bytes after another would be an earlier end.
     let wrong = |byte: u8, next: u8, third: u8| {
         ((byte == b'\r') != (next == b'\n')) | (byte == 0) | ((byte == b'\r') & (third == b'\r'))

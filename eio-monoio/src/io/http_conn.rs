@@ -138,8 +138,12 @@ impl HttpConn {
     /// Receives at least one byte, until the deadline. Owns no empty buffer while it waits. `wanted`: the number of bytes
     /// that are missing.
     pub(crate) async fn receive(&mut self, wanted: usize) -> Result<(), RecvError> {
-        // A wait continues until the socket is readable: a socket with a pending wait cannot move to another worker.
-        let mut waiting = false;
+        // A wait continues until the socket is readable: a socket with a pending wait cannot move to another worker. A
+        // socket that was just emptied is not asked before it is readable: mostly there would be nothing.
+        let mut waiting = self.socket.stream.is_drained();
+        if waiting {
+            self.shrink_rx();
+        }
         poll_fn(|cx| {
             ready!(self.socket.stream.poll_budget(cx));
             loop {
@@ -213,10 +217,17 @@ impl HttpConn {
         if self.out.0.is_empty() {
             return Ok(());
         }
+        // Most messages fit into the send buffer of the socket: they need neither an operation nor a deadline.
+        let sent = self.socket.stream.send_now(&self.out.0);
         let out = std::mem::take(&mut self.out.0);
-        match self.send(out).await {
-            Ok(sent) => {
-                self.worker.pool.give_send(sent);
+        if sent == out.len() {
+            self.socket.entry.env.count(BYTES_SENT, sent);
+            self.worker.pool.give_send(out);
+            return Ok(());
+        }
+        match self.send(out, sent).await {
+            Ok(out) => {
+                self.worker.pool.give_send(out);
                 Ok(())
             }
             Err((error, unsent)) => {
@@ -226,10 +237,12 @@ impl HttpConn {
         }
     }
 
-    /// Sends `out`, which need not be of the pool, and returns its memory. Deadline as for [`flush`](Self::flush).
+    /// Sends `out` after its first `sent` bytes, and returns its memory. It need not be of the pool. Deadline as for
+    /// [`flush`](Self::flush).
     pub(crate) fn send(
         &mut self,
         out: Vec<u8>,
+        sent: usize,
     ) -> impl Future<Output = Result<Vec<u8>, (RecvError, Vec<u8>)>> + use<'_> {
         // Other connections can use the memory during the write: the pool holds less than all connections that write.
         self.shrink_rx();
@@ -237,7 +250,7 @@ impl HttpConn {
         let conn = &*self;
         let stream = &conn.socket.stream;
         let mut sending =
-            conn.deadline.limit_or_cut(stream.write_all(out, 0), || stream.shutdown_both());
+            conn.deadline.limit_or_cut(stream.write_all(out, sent), || stream.shutdown_both());
         poll_fn(move |cx| {
             let (written, _) = ready!(Pin::new(&mut sending).poll(cx));
             conn.socket.entry.env.count(BYTES_SENT, written.sent);

@@ -70,10 +70,10 @@ impl MessageQueue {
     /// The oldest message.
     pub(crate) fn front(&self) -> Option<Message<'_>> {
         let (kind, data) = self.0.as_ref()?.front()?;
-        Some(match std::str::from_utf8(data) {
-            Ok(string) if kind & Mark::TEXT != 0 => Message::Text(string),
-            _ => Message::Binary(data),
-        })
+        if kind & Mark::TEXT == 0 {
+            return Some(Message::Binary(data));
+        }
+        Some(Message::text(data).unwrap_or(Message::Binary(data)))
     }
 
     /// The mark of the oldest message.

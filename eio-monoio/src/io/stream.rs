@@ -80,6 +80,12 @@ impl Stream {
         }
     }
 
+    /// See [`Socket::is_drained`]. TLS may hold records that were received and not decrypted.
+    #[inline]
+    pub(crate) fn is_drained(&self) -> bool {
+        self.plain().is_some_and(Socket::is_drained)
+    }
+
     /// The error of TLS that ended the connection, if one did.
     pub(crate) fn failure(&self) -> Option<&str> {
         match self {

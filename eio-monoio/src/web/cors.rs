@@ -111,7 +111,7 @@ impl Cors {
         secure: bool,
         allows: impl FnOnce(&OriginPredicate, &str) -> bool,
     ) -> Verdict<'b> {
-        if *self == Self::Off {
+        if matches!(self, Self::Off) {
             return Verdict::Silent;
         }
         let mut origins = headers.all("origin");

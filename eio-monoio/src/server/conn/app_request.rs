@@ -12,7 +12,7 @@ use crate::metrics::HandlerCall;
 use crate::server::cause::Cause;
 use crate::server::conn::Body;
 use crate::server::conn::head_ranges::HeadRanges;
-use crate::server::conn::header_slots::HeaderSlots;
+use crate::server::conn::header_slots::FieldSlots;
 use crate::server::conn::reply::{Answer, UNAVAILABLE};
 use crate::server::conn::request::Next;
 use crate::server::conn::{Conn, file};
@@ -43,12 +43,12 @@ pub(crate) async fn answer<H: Handler>(
     // Copies, because the handler receives the body into the buffer in which the head is.
     let bytes = conn.rx.unread().get(..head.len()).unwrap_or_default().to_vec();
     let (peer, secure, certificate) = {
-        let mut slots = HeaderSlots::new();
+        let mut slots = FieldSlots::new();
         let parsed = head.head(&bytes, &mut slots);
         let info = shard.state.info(parsed, conn.http.stream(), conn.peer, &conn.via);
         (info.peer, info.secure, info.certificate.map(<[u8]>::to_vec))
     };
-    let mut slots = HeaderSlots::new();
+    let mut slots = FieldSlots::new();
     let attached = std::mem::take(&mut conn.attached);
     let certificate = certificate.as_deref();
     let parsed = head.head(&bytes, &mut slots);

@@ -6,7 +6,7 @@ use crate::message::OutBuf;
 use crate::server::conn::Body;
 use crate::server::conn::Conn;
 use crate::server::conn::head_ranges::HeadRanges;
-use crate::server::conn::header_slots::HeaderSlots;
+use crate::server::conn::header_slots::FieldSlots;
 use crate::server::conn::reply::Answer;
 use crate::server::shard::disk::{Disk, Found, Opened, Reply, Task, Wanted};
 use crate::web::compress::Accepted;
@@ -87,7 +87,7 @@ pub(crate) async fn serve<T>(
             crate::log::warn!("a file could not be read to its end");
             return Served::Closed;
         };
-        match conn.send(bytes).await {
+        match conn.send(bytes, 0).await {
             Ok(sent) => buffer = sent,
             Err(_) => {
                 return Served::Closed;
@@ -115,7 +115,7 @@ struct Request {
 /// Reads the request. `None` if no rule maps its path to a file.
 fn decide<T>(conn: &Conn<T>, disk: &Disk, head: &HeadRanges) -> Option<Request> {
     let config = &conn.state.config;
-    let mut slots = HeaderSlots::new();
+    let mut slots = FieldSlots::new();
     let head = head.head(conn.rx.unread(), &mut slots);
     let target = Target::parse(head.target).ok()?;
     let candidate = disk.files.resolve(target.path)?;

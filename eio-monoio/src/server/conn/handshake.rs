@@ -20,7 +20,7 @@ use crate::message::{OutBuf, never_full};
 use crate::metrics::{HANDSHAKE, HandlerCall, by};
 use crate::server::cause::{Cause, Subject};
 use crate::server::conn::head_ranges::HeadRanges;
-use crate::server::conn::header_slots::HeaderSlots;
+use crate::server::conn::header_slots::FieldSlots;
 use crate::server::conn::reply::UNAVAILABLE;
 use crate::server::conn::request::{Accept, Next, POOLED, Resume};
 use crate::server::conn::{Conn, dispatch, polling, websocket};
@@ -185,7 +185,7 @@ async fn connect<H: Handler>(
     head: &HeadRanges,
     transport: Transport,
 ) -> Result<Connected<H::Session>, Refusal> {
-    let mut slots = HeaderSlots::new();
+    let mut slots = FieldSlots::new();
     let head = head.head(conn.http.rx.unread(), &mut slots);
     let attached = std::mem::take(&mut conn.attached);
     let info = shard.state.info(head, conn.http.stream(), conn.peer, &conn.via);

@@ -2,7 +2,7 @@
 
 use eio_core::http::{Header, Headers, RequestHead};
 
-use crate::server::conn::header_slots::HeaderSlots;
+use crate::server::conn::header_slots::FieldSlots;
 
 /// A parsed request head that borrows nothing, so that it can be passed on together with the connection that owns the
 /// bytes. The head is parsed once only.
@@ -67,7 +67,7 @@ impl HeadRanges {
     pub(crate) fn head<'h, 'b>(
         &self,
         unread: &'b [u8],
-        slots: &'h mut HeaderSlots<'b>,
+        slots: &'h mut FieldSlots<'b>,
     ) -> RequestHead<'h, 'b> {
         let fields = self
             .fields
@@ -85,6 +85,7 @@ impl HeadRanges {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::conn::header_slots::HeaderSlots;
 
     #[test]
     fn head_is_equal_after_its_bytes_have_moved() {
@@ -95,7 +96,7 @@ mod tests {
         let (ranges, headers) = (HeadRanges::new(&bytes, &parsed), parsed.headers.iter());
         let expected: Vec<_> = headers.map(|(n, v)| (n.to_owned(), v.to_vec())).collect();
         let moved = [&*bytes, b"POST / HTTP/1.1"].concat();
-        let mut slots = HeaderSlots::new();
+        let mut slots = FieldSlots::new();
         let head = ranges.head(&moved, &mut slots);
         assert_eq!((head.method, head.target, head.minor_version), ("GET", "/a?b=c", 1));
         let headers: Vec<_> =

@@ -1,4 +1,6 @@
-//! [`HeaderSlots`]: storage for the header fields of a request.
+//! [`HeaderSlots`] and [`FieldSlots`]: storage for the header fields of a request.
+
+use std::mem::MaybeUninit;
 
 use eio_core::http::{EMPTY, Error, Header, RequestHead};
 
@@ -7,33 +9,45 @@ use crate::server::config::MAX_HEADERS;
 /// Most requests have no more header fields.
 const FEW: usize = 24;
 
-/// Storage for a parsed head, small at first: to initialise [`MAX_HEADERS`] slots would take half as long as to parse a
-/// head.
+/// Storage for a parsed head. It is not initialised, which would take as long as to parse a short head.
 pub(crate) struct HeaderSlots<'b> {
-    few: [Header<'b>; FEW],
-    many: Option<[Header<'b>; MAX_HEADERS]>,
+    few: [MaybeUninit<Header<'b>>; FEW],
+    many: Option<[MaybeUninit<Header<'b>>; MAX_HEADERS]>,
 }
 
 impl<'b> HeaderSlots<'b> {
     #[inline]
     pub(crate) const fn new() -> Self {
-        Self { few: [EMPTY; FEW], many: None }
+        Self { few: [const { MaybeUninit::uninit() }; FEW], many: None }
     }
 
-    /// As [`RequestHead::parse`], with at most `max` fields; `max` is at most [`MAX_HEADERS`].
+    /// As [`RequestHead::parse_scanned`], with at most `max` fields; `max` is at most [`MAX_HEADERS`].
     #[inline]
     pub(crate) fn parse<'h>(
         &'h mut self,
         head: &'b [u8],
         max: usize,
     ) -> Result<RequestHead<'h, 'b>, Error> {
-        match RequestHead::parse(head, &mut self.few[..max.min(FEW)]) {
+        match RequestHead::parse_scanned(head, &mut self.few[..max.min(FEW)]) {
             Err(Error::TooManyHeaders) if max > FEW => {
-                let many = self.many.insert([EMPTY; MAX_HEADERS]);
-                RequestHead::parse(head, &mut many[..max])
+                let many = self.many.insert([const { MaybeUninit::uninit() }; MAX_HEADERS]);
+                RequestHead::parse_scanned(head, &mut many[..max])
             }
             parsed => parsed,
         }
+    }
+}
+
+/// Storage for the fields of a head that was parsed before.
+pub(crate) struct FieldSlots<'b> {
+    few: [Header<'b>; FEW],
+    many: Option<[Header<'b>; MAX_HEADERS]>,
+}
+
+impl<'b> FieldSlots<'b> {
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        Self { few: [EMPTY; FEW], many: None }
     }
 
     /// Stores the fields, at most [`MAX_HEADERS`].

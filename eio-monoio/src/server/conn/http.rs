@@ -253,7 +253,8 @@ fn prepare<T>(state: &Rc<ShardState<T>>, conn: &mut Conn<T>, len: usize) -> Requ
         (Ok(framing), Ok(target)) => (framing, target),
         (Err(error), _) | (_, Err(error)) => return refused(error),
     };
-    let body = Body { framing, expects_continue: head.expects_continue() };
+    let mut body = Body { framing, expects_continue: false };
+    body.expects_continue = !body.is_empty() && head.expects_continue();
     let keep_alive = head.keep_alive() && !state.is_shutting_down();
     let info = state.info(head, conn.http.stream(), conn.peer, &conn.via);
     if let Some(access) = &mut conn.access {

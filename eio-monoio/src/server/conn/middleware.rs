@@ -4,7 +4,7 @@ use crate::server::cause::Cause;
 use crate::server::conn::Conn;
 use crate::server::conn::decide::{Action, Ask};
 use crate::server::conn::handshake::{before_session, stop_cause};
-use crate::server::conn::header_slots::HeaderSlots;
+use crate::server::conn::header_slots::FieldSlots;
 use crate::server::conn::http::Request;
 use crate::server::connection_error::{ConnectionError, Refused};
 use crate::server::handler::Handler;
@@ -28,7 +28,7 @@ pub(super) async fn ask<H: Handler>(
     };
     // A middleware may await for long, and the head is mostly much smaller than the receive buffer.
     conn.shrink_rx();
-    let head_only = ask.head.head(conn.rx.unread(), &mut HeaderSlots::new()).method == "HEAD";
+    let head_only = ask.head.head(conn.rx.unread(), &mut FieldSlots::new()).method == "HEAD";
     let refusal = admit(shard, &mut conn, &ask).await.err();
     let action = match refusal {
         None => *ask.then,
@@ -49,7 +49,7 @@ async fn admit<H: Handler>(
     ask: &Ask<H::Session>,
 ) -> Result<(), Refusal> {
     let state = &shard.state;
-    let mut slots = HeaderSlots::new();
+    let mut slots = FieldSlots::new();
     let head = ask.head.head(conn.http.rx.unread(), &mut slots);
     let attached = std::mem::take(&mut conn.attached);
     let info = state.info(head, conn.http.stream(), conn.peer, &conn.via);

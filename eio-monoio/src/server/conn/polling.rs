@@ -17,7 +17,7 @@ use crate::server::cause::Cause;
 use crate::server::conn::Body;
 #[cfg(feature = "nats")]
 use crate::server::conn::link;
-use crate::server::conn::reply::{Answer, OK, UNAVAILABLE};
+use crate::server::conn::reply::{Answer, UNAVAILABLE};
 use crate::server::conn::request::{Next, POOLED, Resume};
 use crate::server::conn::{Conn, dispatch};
 use crate::server::handler::Handler;
@@ -89,53 +89,46 @@ pub(crate) async fn respond<T>(
     let recall = link::Recall::new(conn);
     loop {
         let ready = poll_fn(|cx| {
-            let extra = std::mem::take(&mut conn.extra);
-            let state = conn.state.clone();
+            let Conn { state, http: HttpConn { out, .. }, extra, coding, .. } = &mut *conn;
             let persistence = persistence.lines(&state.keep_alive);
-            let out = conn.out_mut();
-            let head = write_head(out, persistence, &state.date(), &extra);
-            let body = session.poll_get(cx, out);
+            let begin = |out: &mut OutBuf| {
+                if out.0.capacity() == 0 {
+                    out.0 = state.pool.take_send();
+                }
+                write_head(out, persistence, &state.date(), extra)
+            };
+            let mut head = None;
+            let body = session.poll_get(cx, out, |out| head = Some(begin(out)));
             #[cfg(feature = "nats")]
             let body = match &recall {
                 Some(recall) if body == GetBody::Held && recall.poll(cx) => {
+                    head = Some(begin(out));
                     out.0.push(b'6');
                     GetBody::Uncompressed
                 }
                 _ => body,
             };
-            let ready = body != GetBody::Held;
-            if ready {
-                let Conn { state, http: HttpConn { out, .. }, coding, .. } = &mut *conn;
+            if let Some(head) = head {
                 let coding = coding.filter(|_| body != GetBody::Uncompressed);
                 if !coding.is_some_and(|coding| head.compress(out, coding, state)) {
                     head.finish(out);
                 }
-            } else {
-                // A held GET owns no buffer.
-                out.0.clear();
-                conn.state.pool.give_send(std::mem::take(&mut conn.http.out.0));
+                return Poll::Ready(true);
             }
-            conn.extra = extra;
-            Poll::Ready(ready)
+            // `poll_get` has registered this task with the session, which wakes it, or input does. Pipelined requests
+            // are received and kept up to this limit, so that the end of the connection is noticed.
+            conn.shrink_rx();
+            let watch = conn.rx.unread().len() <= conn.state.config.max_head_size;
+            if watch && conn.stream().poll_readable(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            Poll::Pending
         });
         if ready.await {
             conn.set_status(200);
             return Ok(());
         }
-        conn.shrink_rx();
-        // Pipelined requests are received and kept up to this limit, so that the end of the connection is noticed.
-        let watch = conn.rx.unread().len() <= conn.state.config.max_head_size;
-        // `poll_get` has registered this task with the session, which wakes it, or input does.
-        let mut polled = false;
-        let readable = poll_fn(|cx| {
-            if watch && conn.stream().poll_readable(cx).is_ready() {
-                return Poll::Ready(true);
-            }
-            if std::mem::replace(&mut polled, true) { Poll::Ready(false) } else { Poll::Pending }
-        });
-        if readable.await {
-            conn.try_receive(1)?;
-        }
+        conn.try_receive(1)?;
     }
 }
 
@@ -290,10 +283,20 @@ async fn handle_post<H: Handler>(args: PostArgs<H>) -> Next<H::Session> {
                 }
                 session.detach(Lane::Post);
                 conn.rx.release();
-                conn.reply(outcome, persistence);
+                reply(&mut conn, outcome, persistence);
                 return Next::Continue(conn, persistence);
             }
         }
+    }
+}
+
+/// The response to a POST: `ok`, or a refusal.
+type Outcome = Result<(), Answer<'static>>;
+
+fn reply<T>(conn: &mut Conn<T>, outcome: Outcome, persistence: Persistence) {
+    match outcome {
+        Ok(()) => conn.reply_ok(persistence),
+        Err(answer) => conn.reply(answer, persistence),
     }
 }
 
@@ -303,42 +306,39 @@ enum Step<'b> {
     /// Another packet, which was handled.
     Handled,
     /// The end of the body, or of the session. The response is known.
-    End(Answer<'static>),
+    End(Outcome),
 }
 
 /// Handles the next record. One that does not parse ends the session.
 fn next<'b, T>(session: &Session<T>, records: &mut payload::Decoder<'b>) -> Step<'b> {
     let packet = match records.next() {
-        None => return Step::End(OK),
+        None => return Step::End(Ok(())),
         Some(Ok(packet)) => packet,
         Some(Err(error)) => {
             session.log(Cause::InvalidPacket, error);
             session.fail(Lane::Post, CloseReason::ParseError);
-            return Step::End(Answer::empty(400));
+            return Step::End(Err(Answer::empty(400)));
         }
     };
     match session.handle_packet(Lane::Post, packet) {
         Ok(Some(message)) => Step::Message(message),
         Ok(None) => Step::Handled,
         // Packets after a close packet are ignored; the close itself was valid.
-        Err(Violation::Ended) if session.ignores_later_packets() => Step::End(OK),
+        Err(Violation::Ended) if session.ignores_later_packets() => Step::End(Ok(())),
         Err(violation) => {
             session.log_violation(violation);
-            Step::End(Answer::violation(violation))
+            Step::End(Err(Answer::violation(violation)))
         }
     }
 }
 
 /// Handles the remaining records while the handler is busy, and returns the response.
-fn push_rest_to_inbox<T>(
-    session: &Session<T>,
-    records: &mut payload::Decoder<'_>,
-) -> Answer<'static> {
+fn push_rest_to_inbox<T>(session: &Session<T>, records: &mut payload::Decoder<'_>) -> Outcome {
     loop {
         match next(session, records) {
             Step::Message(message) => session.push_inbox(message),
             Step::Handled => {}
-            Step::End(answer) => return answer,
+            Step::End(outcome) => return outcome,
         }
     }
 }
@@ -348,13 +348,13 @@ async fn answer<H: Handler>(
     shard: Rc<Shard<H>>,
     mut conn: Box<Conn<H::Session>>,
     session: Rc<Session<H::Session>>,
-    outcome: Answer<'static>,
+    outcome: Outcome,
     persistence: Persistence,
     resume: Resume<H>,
 ) {
     session.detach(Lane::Post);
     conn.rx.release();
-    conn.reply(outcome, persistence);
+    reply(&mut conn, outcome, persistence);
     if persistence == Persistence::Close {
         conn.close_lingering().await;
     } else if conn.flush().await.is_ok() {
@@ -373,10 +373,11 @@ enum BodyError {
 async fn receive<T>(conn: &mut Conn<T>, session: &Session<T>, body: Body) -> Result<(), BodyError> {
     let mut receiving = pin!(conn.receive_body(body));
     poll_fn(|cx| {
-        let received = receiving.as_mut().poll(cx);
-        match session.poll_closed(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(BodyError::SessionEnded)),
-            Poll::Pending => received.map_err(BodyError::Connection),
+        match receiving.as_mut().poll(cx) {
+            _ if session.closed().is_some() => Poll::Ready(Err(BodyError::SessionEnded)),
+            Poll::Ready(received) => Poll::Ready(received.map_err(BodyError::Connection)),
+            // Registered only while the body is incomplete: mostly it arrives with the head.
+            Poll::Pending => session.poll_closed(cx).map(|()| Err(BodyError::SessionEnded)),
         }
     })
     .await

@@ -25,7 +25,6 @@ pub(crate) struct Answer<'a> {
 
 const JSON: &[u8] = b"Content-Type: application/json\r\n";
 const TEXT: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\n";
-const HTML: &[u8] = b"Content-Type: text/html\r\n";
 
 impl<'a> Answer<'a> {
     pub(crate) const fn empty(status: u16) -> Self {
@@ -66,10 +65,6 @@ pub(crate) const TOO_MANY_HANDSHAKES_OF_ADDRESS: Answer<'static> =
 pub(crate) const TOO_MANY_CONNECTIONS: Answer<'static> =
     Answer { headers: &[("Retry-After", "5")], ..Answer::empty(429) };
 
-/// The response to a POST whose packets were handled (docs/protocol.md 2.3.1).
-pub(crate) const OK: Answer<'static> =
-    Answer { content_type: HTML, body: b"ok", ..Answer::empty(200) };
-
 impl<T> Conn<T> {
     /// Writes a response into the send buffer.
     pub(crate) fn reply(&mut self, answer: Answer<'_>, persistence: Persistence) {
@@ -77,16 +72,29 @@ impl<T> Conn<T> {
             self.state.counters.refused(answer.status, Reject::code_in(answer.body));
         }
         self.set_status(answer.status);
-        let extra = std::mem::take(&mut self.extra);
-        let state = self.state.clone();
+        let Self { state, http, extra, .. } = self;
         let persistence = persistence.lines(&state.keep_alive);
-        let out = self.out_mut();
+        let out = http.out_mut();
         let start = out.0.len();
-        if write(out, answer, persistence, &state.date(), &extra).is_err() {
+        if write(out, answer, persistence, &state.date(), extra).is_err() {
             // All parts are constants, except the extra lines, which were checked when they were written.
             out.0.truncate(start);
         }
-        self.extra = extra;
+    }
+
+    /// Writes the response to a POST whose packets were handled (docs/protocol.md 2.3.1), as [`reply`](Self::reply) does.
+    pub(crate) fn reply_ok(&mut self, persistence: Persistence) {
+        const START: &[u8] = b"HTTP/1.1 200 OK\r\n\
+            Content-Type: text/html\r\n\
+            Content-Length: 2\r\n\
+            Cache-Control: no-store\r\n";
+        self.set_status(200);
+        let Self { state, http, extra, .. } = self;
+        let (date, persistence) = (state.date(), persistence.lines(&state.keep_alive));
+        let out = http.out_mut();
+        for lines in [START, &date, persistence, extra, b"\r\nok"] {
+            out.0.extend_from_slice(lines);
+        }
     }
 
     /// Writes the answer of the application to a request that it refuses.

@@ -157,10 +157,17 @@ impl<T> Session<T> {
         }
     }
 
-    /// Appends the packets for the held GET to `body`.
-    pub(crate) fn poll_get(&self, cx: &mut Context<'_>, body: &mut OutBuf) -> GetBody {
+    /// Appends the packets for the held GET to `body`, after `begin` has written the bytes before them. It is not called
+    /// while no packet is due.
+    pub(crate) fn poll_get(
+        &self,
+        cx: &mut Context<'_>,
+        body: &mut OutBuf,
+        begin: impl FnOnce(&mut OutBuf),
+    ) -> GetBody {
         let config = &self.env.config;
         let mut ready = GetBody::Ready;
+        let mut begin = Some(begin);
         let mut encoder = payload::Encoder::new(config.max_payload, config.max_polling_packets);
         loop {
             let queue = self.outgoing.queue().borrow();
@@ -174,6 +181,9 @@ impl<T> Session<T> {
                 Some(Transmit::Control(packet)) => Some(packet),
                 Some(Transmit::Open) => {
                     drop(queue);
+                    if let Some(begin) = begin.take() {
+                        begin(body);
+                    }
                     body.0.push(b'0');
                     self.write_open(body);
                     if let Some(message) = &config.initial_packet {
@@ -186,6 +196,9 @@ impl<T> Session<T> {
                 Some(Transmit::Hangup) | None => None,
             };
             let Some(packet) = packet else { break };
+            if let Some(begin) = begin.take() {
+                begin(body);
+            }
             let pushed = encoder.push(body, &packet);
             if next == Some(Transmit::Message) && queue.front_mark().is_plain() {
                 ready = GetBody::Uncompressed;

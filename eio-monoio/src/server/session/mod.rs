@@ -426,17 +426,21 @@ impl<T> Session<T> {
         /// A worker that handles a deadline later than this was blocked; in milliseconds.
         const BLOCKED_MS: u64 = 100;
         let now = self.env.now();
-        let result = {
+        let (result, is_overdue) = {
             let mut machine = self.machine.borrow_mut();
             // The timer wheel is up to one tick late, and a request must not enter a session that has timed out. If it
             // is later than that, this worker was blocked, and packets that arrived in time must be handled first.
             let is_overdue = |due| due <= now && now.millis_since(due) < BLOCKED_MS;
-            if machine.poll_timeout().is_some_and(is_overdue) {
+            let is_overdue = machine.poll_timeout().is_some_and(is_overdue);
+            if is_overdue {
                 machine.handle_timeout(now);
             }
-            machine.attach(lane, now)
+            (machine.attach(lane, now), is_overdue)
         };
-        self.apply_effects();
+        // A request that is accepted has no effects.
+        if is_overdue || result.is_err() || lane == Lane::WebSocket {
+            self.apply_effects();
+        }
         if lane == Lane::WebSocket {
             if result.is_ok() {
                 self.env.counters.add(UPGRADES_STARTED, 0, 1);
@@ -449,7 +453,10 @@ impl<T> Session<T> {
 
     pub(crate) fn detach(&self, lane: Lane) {
         self.machine.borrow_mut().detach(lane);
-        self.apply_effects();
+        // A request that was answered has no effects.
+        if lane == Lane::WebSocket {
+            self.apply_effects();
+        }
     }
 
     pub(crate) fn lost(&self, lane: Lane) {

@@ -81,6 +81,20 @@ pub(crate) struct Route {
 const RAW: usize = 18;
 const RANDOM: usize = 12;
 
+const NOT_BASE64URL: u8 = u8::MAX;
+
+/// The value of each character of base64url. Eight characters are too few for a vectorized decoder.
+const BASE64URL: [u8; 256] = {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut values = [NOT_BASE64URL; 256];
+    let mut value = 0;
+    while value < alphabet.len() {
+        values[alphabet[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+
 impl SidKey {
     pub(crate) fn new(shards: u16, tag: Option<Tag>) -> Result<Self, getrandom::Error> {
         let mut mask = [0; 6];
@@ -113,7 +127,6 @@ impl SidKey {
 
     /// Parses the routing part; `None` for a sid that this server cannot have issued.
     pub(crate) fn route(&self, sid: &Sid) -> Option<Route> {
-        let mut raw = [0; RAW];
         let text = match &self.tag {
             Some(tag) => sid.as_str().strip_prefix(tag.as_str())?.strip_prefix('.')?,
             None => sid.as_str(),
@@ -121,8 +134,16 @@ impl SidKey {
         if text.len() != 24 {
             return None;
         }
-        let out = base64_simd::Out::from_slice(&mut raw);
-        base64_simd::URL_SAFE_NO_PAD.decode(text.as_bytes(), out).ok()?;
+        // The first 8 characters are the routing part. The comparison with the sid of the session checks all others.
+        let mut bits = 0;
+        for byte in text.get(..8)?.bytes() {
+            let value = BASE64URL[usize::from(byte)];
+            if value == NOT_BASE64URL {
+                return None;
+            }
+            bits = bits << 6 | u64::from(value);
+        }
+        let [_, _, mut raw @ ..] = bits.to_be_bytes();
         raw.iter_mut().zip(self.mask).for_each(|(byte, mask)| *byte ^= mask);
         let shard = u16::from_be_bytes([raw[0], raw[1]]);
         let slot = u32::from_be_bytes([raw[2], raw[3], raw[4], raw[5]]);

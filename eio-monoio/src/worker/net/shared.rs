@@ -29,6 +29,8 @@ pub(crate) struct SharedStream {
     pub(super) writing: Cell<bool>,
     /// A receive operation is in flight.
     pub(super) receiving: Cell<bool>,
+    /// The last receive returned fewer bytes than it had room for.
+    pub(super) drained: Cell<bool>,
     /// Receives, and the requests counted with them, since the last wait.
     pub(super) steps: Cell<u8>,
 }
@@ -39,6 +41,7 @@ impl SharedStream {
             stream: UnsafeCell::new(stream),
             writing: Cell::new(false),
             receiving: Cell::new(false),
+            drained: Cell::new(false),
             steps: Cell::new(0),
         })
     }

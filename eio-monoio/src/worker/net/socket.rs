@@ -144,7 +144,14 @@ impl Socket {
         if received.is_some() {
             self.count_step();
         }
+        self.shared.drained.set(received.is_none_or(|n| n < into.len()));
         Ok(received)
+    }
+
+    /// Whether the last receive found less than it had room for: the next one would block, unless bytes have arrived since
+    /// then, and then [`poll_readable`](Self::poll_readable) is ready at once.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.shared.drained.get()
     }
 
     /// Counts a step besides a receive: one receive may bring many requests.

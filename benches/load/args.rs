@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddrV4;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Parser, ValueEnum};
@@ -57,6 +58,12 @@ pub(crate) struct Args {
     /// Time in seconds before the measured time
     #[arg(long, default_value_t = 1.0)]
     pub(crate) warmup: f64,
+    /// The certificate of an https server (PEM)
+    #[arg(long)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Resume TLS sessions: without it every connection makes a full handshake
+    #[arg(long)]
+    pub(crate) resume: bool,
     /// Process id of the server, to read its CPU time and memory
     #[arg(long)]
     pub(crate) pid: Option<u32>,
@@ -105,6 +112,8 @@ pub(crate) enum Transport {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Url {
+    /// https
+    pub(crate) secure: bool,
     pub(crate) host: String,
     pub(crate) address: SocketAddrV4,
     pub(crate) path: String,
@@ -114,10 +123,14 @@ impl FromStr for Url {
     type Err = String;
 
     fn from_str(url: &str) -> Result<Self, String> {
-        let rest = url.strip_prefix("http://").ok_or("only http:// is supported")?;
+        let (secure, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Err("neither http:// nor https://".into()),
+        };
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         let address = host.parse().map_err(|error| format!("{host}: {error}"))?;
-        Ok(Self { host: host.to_owned(), address, path: format!("/{path}") })
+        Ok(Self { secure, host: host.to_owned(), address, path: format!("/{path}") })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::window::{Phase, Tick, Window};
 use crate::ws::{Event, Ramp, Ws};
 
 pub(crate) fn run(args: Args) {
-    let mut net = Net::new(args.url.address);
+    let mut net = Net::new(&args);
     let payload = Payload::new(args.binary, args.size, 1);
     let mut broadcast = Broadcast {
         window: Window::new(args.clone()),

@@ -8,7 +8,7 @@ use crate::window::{Tick, Window};
 use crate::ws::{Event, Ws};
 
 pub(crate) fn run(args: Args) {
-    let mut net = Net::new(args.url.address);
+    let mut net = Net::new(&args);
     let mut cycle = Cycle {
         window: Window::new(args.clone()),
         slots: (0..args.connections).map(|_| Slot::default()).collect(),
@@ -19,7 +19,8 @@ pub(crate) fn run(args: Args) {
     };
     net.run(&mut cycle);
     let report = cycle.window.report().number("echoes_total", cycle.echoes);
-    println!("{}", report.number("slow_closes", cycle.slow_closes));
+    let report = report.number("slow_closes", cycle.slow_closes);
+    println!("{}", report.tls(&net));
 }
 
 const HELLO: &[u8] = b"4hello after upgrade";

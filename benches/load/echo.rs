@@ -11,7 +11,7 @@ use crate::window::{Phase, Tick, Window};
 use crate::ws::{self, Event, Ramp, Ws};
 
 pub(crate) fn run(args: Args) {
-    let mut net = Net::new(args.url.address);
+    let mut net = Net::new(&args);
     net.spin = args.rate.is_some();
     let idle = if args.mode == Mode::Mixed { args.idle } else { 0 };
     let senders = (0..args.connections).map(|i| Sender::new(&args, i)).collect();
@@ -25,7 +25,7 @@ pub(crate) fn run(args: Args) {
         next: 0,
     };
     net.run(&mut echo);
-    println!("{}", echo.window.report().number("idle", idle));
+    println!("{}", echo.window.report().number("idle", idle).tls(&net));
 }
 
 /// A connection that sends messages.

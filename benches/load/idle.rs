@@ -10,7 +10,7 @@ use crate::report::Report;
 use crate::ws::{self, Event, Ramp, Ws};
 
 pub(crate) fn run(args: Args) {
-    let mut net = Net::new(args.url.address);
+    let mut net = Net::new(&args);
     if args.open.is_some() && args.transport == Transport::Polling {
         die("--open is for WebSocket sessions in this mode");
     }
@@ -31,7 +31,7 @@ pub(crate) fn run(args: Args) {
         after_setup: Reading::default(),
     };
     net.run(&mut idle);
-    println!("{}", idle.report(&net));
+    println!("{}", idle.report(&net).tls(&net));
 }
 
 /// The resources that the server uses.

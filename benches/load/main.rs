@@ -14,6 +14,7 @@ mod polling;
 mod procfs;
 mod proto;
 mod report;
+mod tls;
 mod window;
 mod ws;
 

@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use rustls::ClientConnection;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::args::Args;
 use crate::die;
+use crate::tls::Connector;
 
 /// Identifies a connection; reused after the connection is closed.
 pub(crate) type Id = usize;
@@ -34,6 +37,9 @@ pub(crate) struct Net {
     /// Connections with pending bytes.
     dirty: Vec<Id>,
     scratch: Vec<u8>,
+    /// The options of TLS, and room for decrypted bytes.
+    pub(crate) tls: Option<Connector>,
+    plain: Vec<u8>,
     origin: Instant,
     /// Nanoseconds since the start.
     pub(crate) now: u64,
@@ -49,10 +55,14 @@ struct Connection {
     stream: Option<TcpStream>,
     /// Counts the connections with this id: events of earlier ones are stale.
     generation: u32,
+    /// The application may send: over TLS, after the handshake.
     open: bool,
     dirty: bool,
     out: Vec<u8>,
     sent: usize,
+    tls: Option<Box<ClientConnection>>,
+    /// TLS records to be sent, in the place of `out`.
+    records: Vec<u8>,
     /// Received and not consumed.
     unread: Vec<u8>,
 }
@@ -62,14 +72,17 @@ const TICK: u64 = 1_000_000;
 const RECEIVE: usize = 256 * 1024;
 
 impl Net {
-    pub(crate) fn new(server: SocketAddrV4) -> Self {
+    pub(crate) fn new(args: &Args) -> Self {
+        let tls = args.url.secure.then(|| Connector::new(args).unwrap_or_else(|error| die(&error)));
         Self {
             poll: Poll::new().unwrap_or_else(|error| die(&format!("epoll: {error}"))),
-            server,
+            server: args.url.address,
             connections: Vec::new(),
             free: Vec::new(),
             dirty: Vec::new(),
             scratch: vec![0; RECEIVE],
+            plain: if tls.is_some() { vec![0; RECEIVE] } else { Vec::new() },
+            tls,
             origin: Instant::now(),
             now: 0,
             spin: false,
@@ -93,6 +106,11 @@ impl Net {
         connection.sent = 0;
         connection.out.clear();
         connection.unread.clear();
+        connection.records.clear();
+        connection.tls = self
+            .tls
+            .as_ref()
+            .map(|tls| tls.session().unwrap_or_else(|error| die(&format!("TLS: {error}"))));
         let token = Token(id | (connection.generation as usize) << 32);
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
@@ -183,7 +201,8 @@ impl Net {
     }
 
     fn writable(&mut self, app: &mut impl App, id: Id) {
-        if self.connections[id].open {
+        let Connection { open, tls, .. } = &self.connections[id];
+        if *open || tls.is_some() {
             self.send(id);
         } else {
             // Bytes queued before the connection was established are sent with those that the callback adds.
@@ -202,10 +221,23 @@ impl Net {
     }
 
     fn send(&mut self, id: Id) {
-        let Connection { stream: Some(stream), open: true, out, sent, .. } =
+        let Connection { stream: Some(stream), open, out, sent, tls, records, .. } =
             &mut self.connections[id]
         else {
             return;
+        };
+        let out = match tls {
+            Some(tls) => {
+                if *open && !out.is_empty() {
+                    encrypt(tls, out);
+                }
+                while tls.wants_write() {
+                    tls.write_tls(records).unwrap_or_else(|error| die(&format!("TLS: {error}")));
+                }
+                records
+            }
+            None if *open => out,
+            None => return,
         };
         while *sent < out.len() {
             self.sends += 1;
@@ -238,12 +270,48 @@ impl Net {
                     break;
                 }
             };
-            self.deliver(app, id, generation, &buffer[..n]);
+            if self.tls.is_some() {
+                self.decrypt(app, id, generation, &buffer[..n]);
+            } else {
+                self.deliver(app, id, generation, &buffer[..n]);
+            }
             if self.connections[id].generation != generation || (n < buffer.len() && !ended) {
                 break;
             }
         }
         self.scratch = buffer;
+    }
+
+    /// Delivers the application data of the received records.
+    fn decrypt(&mut self, app: &mut impl App, id: Id, generation: u32, mut received: &[u8]) {
+        // The session and the buffer are back after each callback, unless the connection is another one then.
+        let Some(mut session) = self.connections[id].tls.take() else { return };
+        let mut plain = take(&mut self.plain);
+        while !received.is_empty() {
+            let read = session.read_tls(&mut received).map_err(|error| error.to_string());
+            let now = read
+                .and_then(|_| session.process_new_packets().map_err(|error| error.to_string()))
+                .unwrap_or_else(|error| die(&format!("TLS: {error}")));
+            if !self.connections[id].open && !session.is_handshaking() {
+                self.connections[id].open = true;
+                self.tls.iter_mut().for_each(|tls| tls.completed(&session));
+                app.opened(self, id);
+            }
+            let mut left = now.plaintext_bytes_to_read();
+            while left > 0 && self.connections[id].generation == generation {
+                let n = session.reader().read(&mut plain).unwrap_or(0);
+                left = if n > 0 { left.saturating_sub(n) } else { 0 };
+                self.deliver(app, id, generation, &plain[..n]);
+            }
+            if self.connections[id].generation != generation {
+                break;
+            }
+        }
+        self.plain = plain;
+        if self.connections[id].generation == generation {
+            self.connections[id].tls = Some(session);
+            self.send(id);
+        }
     }
 
     #[inline]
@@ -266,6 +334,12 @@ impl Net {
         self.close(id);
         app.closed(self, id, why);
     }
+}
+
+fn encrypt(session: &mut ClientConnection, plain: &mut Vec<u8>) {
+    let written = session.writer().write_all(plain);
+    written.unwrap_or_else(|error| die(&format!("TLS: {error}")));
+    plain.clear();
 }
 
 /// Makes `bind` leave the port to `connect`, which may choose one in use with other servers. Without this option every

@@ -12,7 +12,7 @@ use crate::window::{Phase, Tick, Window};
 use crate::ws::Ramp;
 
 pub(crate) fn run(args: Args) {
-    let mut net = Net::new(args.url.address);
+    let mut net = Net::new(&args);
     net.spin = args.rate.is_some();
     let mut polling = Polling {
         window: Window::new(args.clone()),

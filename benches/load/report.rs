@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::net::Net;
+
 /// A builder of a flat JSON object.
 #[derive(Default)]
 pub(crate) struct Report(String);
@@ -31,6 +33,16 @@ impl Report {
             write!(self.0, "null")
         };
         self
+    }
+
+    /// Over TLS, the numbers of full and of resumed handshakes.
+    pub(crate) fn tls(self, net: &Net) -> Self {
+        match &net.tls {
+            Some(tls) => {
+                self.number("full_handshakes", tls.full).number("resumed_handshakes", tls.resumed)
+            }
+            None => self,
+        }
     }
 
     pub(crate) fn text(mut self, key: &str, value: &str) -> Self {

@@ -69,7 +69,7 @@
 //! | outgoing queue | 2 x ([`outbound_high_water`](Config::outbound_high_water) + one message) |
 //! | queue of messages for a busy handler | 2 x ([`inbound_high_water`](Config::inbound_high_water) + one message or polling body) |
 //! | WebSocket that receives without pause, on io_uring, in addition | 5 KiB, for at most 512 of a worker |
-//! | worker | 128 KiB of receive buffer, and up to 11 MiB of pooled buffers |
+//! | worker | 128 KiB of receive buffer, with TLS 150 KiB in addition, and up to 11 MiB of pooled buffers |
 //!
 //! With `sent` for the largest message that the application sends, a server needs at most
 //! `connections * 3 KiB + sessions * (2 KiB + 2 * (max_payload + outbound_high_water + sent + inbound_high_water +

@@ -1,9 +1,10 @@
 // Bun: @socket.io/bun-engine, or a plain WebSocket echo, whose server is uWebSockets.
-// usage: bun server.js PORT [websocket]
+// usage: bun server.js PORT engine|websocket [CERTIFICATE KEY]
 import { Server } from "@socket.io/bun-engine";
 
-const [port, mode] = process.argv.slice(2);
-const listen = { port: Number(port), hostname: "127.0.0.1" };
+const [port, mode, certificate, key] = process.argv.slice(2);
+const tls = certificate && { cert: Bun.file(certificate), key: Bun.file(key) };
+const listen = { port: Number(port), hostname: "127.0.0.1", ...(tls && { tls }) };
 
 if (mode === "websocket") {
   Bun.serve({

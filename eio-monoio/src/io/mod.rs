@@ -14,6 +14,8 @@ pub(crate) mod send_buffer;
 pub(crate) mod stream;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_session;
 pub(crate) mod unsent;
 #[cfg(feature = "tls")]
 pub(crate) mod validity;

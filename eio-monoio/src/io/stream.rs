@@ -104,14 +104,15 @@ impl Stream {
         }
     }
 
-    /// Sends as many bytes as the kernel accepts without blocking and returns their number; over TLS sends none.
+    /// Sends as many bytes as the kernel accepts without blocking and returns their number. Over TLS that is all or none;
+    /// a [`write_all`](Self::write_all) of the other bytes must follow.
     #[inline]
     pub(crate) fn send_now(&self, bytes: &[u8]) -> usize {
         match self {
             // The next write returns the error.
             Self::Plain(socket) => socket.try_send(bytes).unwrap_or(0),
             #[cfg(feature = "tls")]
-            Self::Tls(_) => 0,
+            Self::Tls(tls) => tls.send_now(bytes),
         }
     }
 

@@ -1,14 +1,22 @@
 //! [`TlsStream`]: a TLS connection, made of a socket and the state of rustls.
+//!
+//! Records are decrypted in the buffer that received them, and encrypted into the buffer that is sent. Both buffers
+//! belong to the thread: a connection owns bytes only while a record is incomplete, or while the application or the
+//! peer does not accept them.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
-use std::io::{self, Read, Write};
+use std::io;
+use std::mem::take;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::server::UnbufferedServerConnection;
+use rustls::{ClientConfig, ServerConfig};
 
+use crate::io::tls_session::{Inbound, Outbound, Session, Step};
 use crate::worker::net::{Socket, Written};
 
 pub(crate) struct TlsStream {
@@ -18,21 +26,46 @@ pub(crate) struct TlsStream {
 
 /// The TLS state of a connection, which moves with it from worker to worker.
 pub(crate) struct State {
-    session: RefCell<Connection>,
+    session: RefCell<Session>,
     /// Decrypted bytes, or the end of the stream, are pending: the socket may not become readable again.
     pending: Cell<bool>,
     /// The peer has sent close_notify.
     ended: Cell<bool>,
-    /// Received after the pending bytes, and not decrypted yet.
+    /// An error has ended the connection. Rustls must see no further bytes: it would send a second alert.
+    failed: Cell<bool>,
+    /// Received and not decrypted: part of a record, or complete records if `complete`.
     encrypted_rx: RefCell<Vec<u8>>,
+    complete: Cell<bool>,
+    /// Decrypted, but not received by the application, which had too little room.
+    plain_rx: RefCell<Vec<u8>>,
+    /// Records to be sent before others.
+    encrypted_tx: RefCell<Vec<u8>>,
+    /// `encrypted_tx` holds the records of the bytes that the next write is to send.
+    in_part: Cell<bool>,
     /// The verified certificate of the peer, in DER.
     certificate: OnceCell<Box<[u8]>>,
     /// The error of TLS that ended the connection, for example an alert of the peer.
     failure: OnceCell<Box<str>>,
 }
 
-/// The most bytes of one receive: the largest record, with its head and tag.
+/// The largest record with its head and tag, and a part of the next.
 const MAX_RECORD: usize = 18 * 1024;
+/// The most bytes of plain text that are encrypted, or received, at a time.
+const CHUNK: usize = 64 * 1024;
+/// Room for the heads and tags of the records of a chunk.
+const OVERHEAD: usize = 2 * 1024;
+
+thread_local! {
+    static RX: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static TX: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Makes `buffer` at least `len` bytes long.
+fn grow(buffer: &mut Vec<u8>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+}
 
 impl TlsStream {
     /// The client side, before [`handshake`](Self::handshake). `name` must match the server's certificate.
@@ -41,8 +74,8 @@ impl TlsStream {
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> io::Result<Self> {
-        let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        Ok(Self::new(socket, session.into()))
+        let session = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
+        Ok(Self::new(socket, Session::Client(session), Vec::new()))
     }
 
     /// The server side, before [`handshake`](Self::handshake). `received`: its first bytes, as far as they have arrived.
@@ -51,21 +84,22 @@ impl TlsStream {
         config: Arc<ServerConfig>,
         received: Vec<u8>,
     ) -> io::Result<Self> {
-        let session = ServerConnection::new(config).map_err(io::Error::other)?;
-        let stream = Self::new(socket, session.into());
-        stream.state.encrypted_rx.replace(received);
-        Ok(stream)
+        let session = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
+        Ok(Self::new(socket, Session::Server(session), received))
     }
 
-    fn new(socket: Socket, mut session: Connection) -> Self {
-        // Messages are queued, and the queue bounded, before they reach this session.
-        session.set_buffer_limit(None);
+    fn new(socket: Socket, session: Session, received: Vec<u8>) -> Self {
         let state = State {
             session: RefCell::new(session),
             // Application data may directly follow the handshake.
             pending: Cell::new(true),
             ended: Cell::new(false),
-            encrypted_rx: RefCell::default(),
+            failed: Cell::new(false),
+            encrypted_rx: RefCell::new(received),
+            complete: Cell::new(false),
+            plain_rx: RefCell::default(),
+            encrypted_tx: RefCell::default(),
+            in_part: Cell::new(false),
             certificate: OnceCell::new(),
             failure: OnceCell::new(),
         };
@@ -83,23 +117,87 @@ impl TlsStream {
     /// Completes the TLS handshake.
     pub(crate) async fn handshake(&self) -> io::Result<()> {
         loop {
-            self.flush().await?;
-            if !self.state.session.borrow().is_handshaking() {
+            let processed = self.process_received();
+            // After an error, the alert that states the reason.
+            let flushed = self.flush().await;
+            processed?;
+            flushed?;
+            if !self.state.session.borrow().common().is_handshaking() {
                 break;
             }
-            if self.state.encrypted_rx.borrow().is_empty() {
-                poll_fn(|cx| self.socket.poll_readable(cx)).await?;
-            }
-            if let Err(error) = self.receive() {
-                // Sends the alert, which states the reason.
-                _ = self.flush().await;
-                return Err(error);
-            }
+            poll_fn(|cx| self.socket.poll_readable(cx)).await?;
+            self.receive_more()?;
         }
-        if let Some([own, ..]) = self.state.session.borrow().peer_certificates() {
+        if let Some([own, ..]) = self.state.session.borrow().common().peer_certificates() {
             _ = self.state.certificate.set(own.as_ref().into());
         }
         Ok(())
+    }
+
+    /// Receives available bytes, and decrypts none.
+    fn receive_more(&self) -> io::Result<()> {
+        RX.with_borrow_mut(|scratch| {
+            grow(scratch, MAX_RECORD);
+            match self.socket.try_recv(scratch)? {
+                None => {}
+                // Without the peer's close_notify, an attacker may have truncated the stream.
+                Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Some(n) => self.state.encrypted_rx.borrow_mut().extend_from_slice(&scratch[..n]),
+            }
+            Ok(())
+        })
+    }
+
+    /// Processes all received records.
+    fn process_received(&self) -> io::Result<()> {
+        let mut held = take(&mut *self.state.encrypted_rx.borrow_mut());
+        let (used, result) = self.process(&mut held, &mut [], &mut 0, None);
+        held.drain(..used);
+        if !held.is_empty() {
+            self.state.encrypted_rx.replace(held);
+        }
+        result.map(drop)
+    }
+
+    /// Processes records: the application's data is decrypted into `into` from `filled` on, then into `plain_rx`, until
+    /// `into` is full or no complete record is left. With `outbound`, until it is encrypted. Returns the length of the
+    /// processed records, and the step that was the last.
+    fn process(
+        &self,
+        received: &mut [u8],
+        into: &mut [u8],
+        filled: &mut usize,
+        mut outbound: Option<Outbound<'_>>,
+    ) -> (usize, io::Result<Step>) {
+        let state = &*self.state;
+        if state.failed.get() {
+            return (0, Err(io::ErrorKind::NotConnected.into()));
+        }
+        let mut session = state.session.borrow_mut();
+        let (plain, records) =
+            (&mut *state.plain_rx.borrow_mut(), &mut *state.encrypted_tx.borrow_mut());
+        let mut inbound = Inbound { into, filled, plain, records, ended: state.ended.get() };
+        let mut used = 0;
+        let result = loop {
+            let (discard, step) =
+                session.step(&mut received[used..], &mut inbound, outbound.as_mut());
+            used += discard;
+            match step {
+                Ok(Step::Progress) if outbound.is_none() && inbound.is_full() => {
+                    break Ok(Step::Progress);
+                }
+                Ok(Step::Progress) => {}
+                Ok(last) => break Ok(last),
+                Err(error) => {
+                    // The alert, which rustls returns before it processes further bytes.
+                    _ = session.step(&mut received[used..], &mut inbound, None);
+                    state.failed.set(true);
+                    break Err(io::Error::other(error));
+                }
+            }
+        };
+        state.ended.set(inbound.ended);
+        (used, result)
     }
 
     pub(crate) fn peer_certificate(&self) -> Option<&[u8]> {
@@ -111,96 +209,165 @@ impl TlsStream {
         self.state.failure.get().map(|failure| &**failure)
     }
 
-    /// Sends all pending TLS records.
-    async fn flush(&self) -> io::Result<()> {
-        // Not kept: a connection without bytes to send owns no buffer.
-        let mut encrypted = Vec::new();
-        self.take_encrypted(&mut encrypted)?;
-        if encrypted.is_empty() {
-            return Ok(());
-        }
-        self.socket.write_all(encrypted, 0).await.result
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
     }
+}
 
-    fn take_encrypted(&self, into: &mut Vec<u8>) -> io::Result<()> {
-        let mut state = self.state.session.borrow_mut();
-        while state.wants_write() {
-            state.write_tls(into)?;
-        }
-        Ok(())
-    }
-
-    /// Receives available bytes and decrypts them up to the first application data, since rustls accepts no more
-    /// records while it has some. Returns false if no bytes are available.
-    fn receive(&self) -> io::Result<bool> {
-        let mut memory = [0; MAX_RECORD];
-        let rest = self.state.encrypted_rx.take();
-        let mut received = if rest.is_empty() {
-            match self.socket.try_recv(&mut memory)? {
-                None => return Ok(false),
-                // Without the peer's close_notify, an attacker may have truncated the stream.
-                Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Some(n) => &memory[..n],
-            }
-        } else {
-            &rest
-        };
-        let mut state = self.state.session.borrow_mut();
-        while !received.is_empty() && state.read_tls(&mut received)? > 0 {
-            let now = state.process_new_packets().map_err(io::Error::other)?;
-            self.state.ended.set(now.peer_has_closed());
-            if now.plaintext_bytes_to_read() > 0 {
-                break;
-            }
-        }
-        self.state.encrypted_rx.replace(received.to_vec());
-        Ok(true)
-    }
-
+/// Receiving.
+impl TlsStream {
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.state.pending.get() {
             return Poll::Ready(Ok(()));
         }
-        let ready = self.socket.poll_readable(cx);
-        if ready.is_pending() {
-            // Rustls frees its buffer for large records when a read finds no bytes.
-            _ = self.state.session.borrow_mut().read_tls(&mut NoBytes);
-        }
-        ready
+        self.socket.poll_readable(cx)
     }
 
     pub(crate) fn try_recv(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
-        loop {
-            let read = self.state.session.borrow_mut().reader().read(into);
-            match read {
-                Ok(n) => {
-                    let state = &self.state;
-                    let encrypted = !state.encrypted_rx.borrow().is_empty();
-                    // If `into` was not filled, no more decrypted bytes are pending.
-                    let more = n == into.len() || encrypted || state.ended.get();
-                    state.pending.set(n > 0 && more);
-                    return Ok(Some(n));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+        let state = &*self.state;
+        let mut filled = self.take_plain(into);
+        while filled == 0 {
+            if state.ended.get() {
+                state.pending.set(false);
+                return Ok(Some(0));
             }
-            self.state.pending.set(false);
-            match self.receive() {
+            match self.decrypt(into, &mut filled) {
                 Ok(true) => {}
-                Ok(false) => return Ok(None),
+                Ok(false) => {
+                    state.pending.set(false);
+                    return Ok(None);
+                }
                 Err(error) => {
                     if let Some(cause) = error.get_ref() {
-                        _ = self.state.failure.set(cause.to_string().into());
+                        _ = state.failure.set(cause.to_string().into());
                     }
+                    state.pending.set(false);
                     self.send_last_records();
                     return Err(error);
                 }
             }
         }
+        let more = state.complete.get() || state.ended.get();
+        state.pending.set(more || !state.plain_rx.borrow().is_empty());
+        Ok(Some(filled))
+    }
+
+    /// Takes bytes that are decrypted.
+    fn take_plain(&self, into: &mut [u8]) -> usize {
+        let mut plain = self.state.plain_rx.borrow_mut();
+        let n = plain.len().min(into.len());
+        if n == 0 {
+            return 0;
+        }
+        into[..n].copy_from_slice(&plain[..n]);
+        plain.drain(..n);
+        if plain.is_empty() {
+            *plain = Vec::new();
+        }
+        n
+    }
+
+    /// Receives available bytes, unless complete records are pending, and decrypts them. Returns false if no bytes are
+    /// available.
+    fn decrypt(&self, into: &mut [u8], filled: &mut usize) -> io::Result<bool> {
+        let state = &*self.state;
+        RX.with_borrow_mut(|scratch| {
+            let held = take(&mut *state.encrypted_rx.borrow_mut());
+            // A large message is received by few calls; of other input, less has to be kept.
+            let most = if into.len() < CHUNK / 4 { MAX_RECORD } else { CHUNK + OVERHEAD };
+            let most = most.max(held.len() + MAX_RECORD);
+            grow(scratch, most);
+            scratch[..held.len()].copy_from_slice(&held);
+            let mut len = held.len();
+            if !state.complete.take() {
+                match self.socket.try_recv(&mut scratch[len..most]) {
+                    Ok(Some(n @ 1..)) => len += n,
+                    other => {
+                        state.encrypted_rx.replace(held);
+                        // Without the peer's close_notify, an attacker may have truncated the stream.
+                        return match other? {
+                            Some(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+                            None => Ok(false),
+                        };
+                    }
+                }
+            }
+            let (used, result) = self.process(&mut scratch[..len], into, filled, None);
+            if used < len {
+                state.encrypted_rx.replace(scratch[used..len].to_vec());
+                state.complete.set(matches!(result, Ok(Step::Progress)));
+            }
+            result.map(|_| true)
+        })
+    }
+}
+
+/// Sending.
+impl TlsStream {
+    /// Encrypts `bytes`, and sends the records as far as the kernel accepts them. The others remain in `encrypted_tx`.
+    fn send_records(&self, bytes: &[u8]) -> io::Result<()> {
+        TX.with_borrow_mut(|scratch| {
+            for chunk in bytes.chunks(CHUNK) {
+                let len = self.encrypt(Outbound { bytes: Some(chunk), records: scratch })?;
+                let mut pending = self.state.encrypted_tx.borrow_mut();
+                let sent = if !pending.is_empty() {
+                    0
+                } else {
+                    match self.socket.try_send(&scratch[..len]) {
+                        Ok(sent) => sent,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                        Err(error) => return Err(error),
+                    }
+                };
+                pending.extend_from_slice(&scratch[sent..len]);
+            }
+            Ok(())
+        })
+    }
+
+    /// Encrypts bytes, and returns the length of their records.
+    fn encrypt(&self, outbound: Outbound<'_>) -> io::Result<usize> {
+        grow(outbound.records, CHUNK + OVERHEAD);
+        // Rustls may refer to a part of a message in the received bytes.
+        let mut held = take(&mut *self.state.encrypted_rx.borrow_mut());
+        let (used, result) = self.process(&mut held, &mut [], &mut 0, Some(outbound));
+        if used > 0 {
+            held.drain(..used);
+        }
+        self.state.encrypted_rx.replace(held);
+        match result? {
+            Step::Encrypted(len) => Ok(len),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Sends all pending records.
+    async fn flush(&self) -> io::Result<()> {
+        // Not kept: a connection without bytes to send owns no buffer.
+        let records = self.state.encrypted_tx.take();
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.socket.write_all(records, 0).await.result
+    }
+
+    /// Sends all bytes, or returns 0. Then the write of the same bytes must follow, which sends the rest of their
+    /// records, or returns the error.
+    pub(crate) fn send_now(&self, bytes: &[u8]) -> usize {
+        if !self.state.encrypted_tx.borrow().is_empty() || self.send_records(bytes).is_err() {
+            return 0;
+        }
+        if self.state.encrypted_tx.borrow().is_empty() {
+            return bytes.len();
+        }
+        self.state.in_part.set(true);
+        0
     }
 
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.state.session.borrow_mut().writer().write_all(bytes)?;
+        if !self.state.in_part.take() {
+            self.send_records(bytes)?;
+        }
         self.send_last_records();
         Ok(bytes.len())
     }
@@ -208,7 +375,7 @@ impl TlsStream {
     /// As [`Socket::write_all`]. After an error no further byte counts as sent: records do not end where messages do.
     pub(crate) async fn write_all(&self, buf: Vec<u8>, sent: usize) -> Written {
         let rest = buf.get(sent..).unwrap_or_default();
-        let encrypted = self.state.session.borrow_mut().writer().write_all(rest);
+        let encrypted = if self.state.in_part.take() { Ok(()) } else { self.send_records(rest) };
         let result = match encrypted {
             Ok(()) => self.flush().await,
             Err(error) => Err(error),
@@ -218,29 +385,20 @@ impl TlsStream {
     }
 
     pub(crate) fn shutdown_write(&self) {
-        self.state.session.borrow_mut().send_close_notify();
+        TX.with_borrow_mut(|scratch| {
+            if let Ok(len) = self.encrypt(Outbound { bytes: None, records: scratch }) {
+                self.state.encrypted_tx.borrow_mut().extend_from_slice(&scratch[..len]);
+            }
+        });
         self.send_last_records();
         self.socket.shutdown_write();
     }
 
-    pub(crate) fn socket(&self) -> &Socket {
-        &self.socket
-    }
-
     /// Sends pending TLS records as far as the kernel accepts them and drops the rest: no record may be sent after that.
     fn send_last_records(&self) {
-        let mut encrypted = Vec::new();
-        if self.take_encrypted(&mut encrypted).is_ok() && !encrypted.is_empty() {
-            _ = self.socket.try_send(&encrypted);
+        let records = self.state.encrypted_tx.take();
+        if !records.is_empty() {
+            _ = self.socket.try_send(&records);
         }
-    }
-}
-
-/// A reader without available bytes.
-struct NoBytes;
-
-impl Read for NoBytes {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::WouldBlock.into())
     }
 }

@@ -18,7 +18,7 @@ const WARM_UP: usize = 500;
 
 /// The number of allocations of the process in `run`, the least of three runs; the client must have its memory before.
 /// On a busy machine a queue may reach its length after the warm-up, but an allocation for a message occurs in each run.
-fn allocations(mut run: impl FnMut()) -> usize {
+pub(crate) fn allocations(mut run: impl FnMut()) -> usize {
     let mut least = usize::MAX;
     for _ in 0..3 {
         let before = allocator::calls();

@@ -8,3 +8,5 @@ mod allocator;
 mod churn;
 mod client;
 mod footprint;
+#[cfg(feature = "tls")]
+mod tls;

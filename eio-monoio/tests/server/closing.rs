@@ -194,7 +194,7 @@ fn panic_ends_only_its_session() {
         // RFC 6455 7.4.1: "an unexpected condition".
         assert_eq!(socket.expect_close(), Some(1011));
         let mut polling = Polling::open(server.addr());
-        polling.start_poll();
+        polling.hold_poll();
         polling.try_post("4!panic");
         assert_eq!(polling.poll_response(), "1");
         for sid in [sid, polling.sid.clone()] {

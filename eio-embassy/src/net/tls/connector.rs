@@ -91,8 +91,9 @@ impl<const RECORD: usize> Default for TlsMemory<RECORD> {
 /// # Limits of embedded-tls 0.19
 ///
 /// It sends no alert when it refuses a certificate: the server sees the connection end. It does not implement key updates,
-/// after which the connection ends. It panics if a server sends an encrypted record without content, or a handshake
-/// message other than a session ticket after the handshake: a server that does so restarts the device.
+/// after which the connection ends. It panics if a server whose certificate was accepted sends a handshake message other
+/// than a session ticket after the handshake: a server that does so restarts the device. (An encrypted record without
+/// content, at which it would panic as well, is refused before it decrypts it.)
 pub struct TlsConnector<'m> {
     shared: &'m Shared,
     timeout: Duration,

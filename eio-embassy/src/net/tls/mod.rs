@@ -12,6 +12,7 @@
 
 mod config;
 mod connector;
+mod records;
 mod runner;
 mod shared;
 mod verify;

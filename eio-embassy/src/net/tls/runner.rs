@@ -17,8 +17,10 @@ use embedded_tls::{
 use crate::error::{Closed, Error, Timeout};
 use crate::net::connector::Connector;
 use crate::net::tls::config::TlsConfig;
+use crate::net::tls::records::Records;
 use crate::net::tls::shared::{Command, Shared};
 use crate::net::tls::verify::Verifier;
+use crate::tls_error::TlsError;
 
 /// Runs the connections of a [`TlsConnector`](super::TlsConnector). It must run as long as the connector is used: in a
 /// task of its own, or next to the session by `select`.
@@ -68,7 +70,7 @@ impl<C: Connector, G: FnMut() -> u32> TlsRunner<'_, C, G> {
             }
         }
         let (reader, writer) = connector.split();
-        let (reader, writer) = (Mutex::new(reader), Mutex::new(writer));
+        let (reader, writer) = (Mutex::new(Records::new(reader)), Mutex::new(writer));
         let halves = Halves { reader: &reader, writer: &writer };
         let name = config.server_name.unwrap_or(&host);
         // Moved out of this block, because a variable that was borrowed has memory of its own in the future.
@@ -114,6 +116,10 @@ async fn handshake<R: Read, W: Write>(
     };
     match opened {
         Either::Second(()) => Err(Error::TimedOut(Timeout::Tls)),
+        // A record that is refused before it is decrypted.
+        Either::First(Err(LibraryError::Io(ErrorKind::InvalidData))) => {
+            Err(Error::Tls(TlsError::Protocol))
+        }
         Either::First(Err(LibraryError::Io(kind))) => Err(Error::io(&kind)),
         // The end of the connection below.
         Either::First(Err(LibraryError::IoError)) => Err(Error::Closed(Closed::TransportClose)),

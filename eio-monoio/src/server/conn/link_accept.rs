@@ -130,6 +130,7 @@ async fn shake_hands<T>(conn: &mut Conn<T>, hub: &Hub, is_full: bool) -> Result<
         crate::log::warn!(%error, "a link is refused: its TLS handshake failed");
         return Err(Refused::Connection);
     }
+    let since = conn.state.worker.now();
     conn.set_deadline(hub.options.link_timeout);
     let greeting = Greeting::parse(&receive::<T, GREETING_LEN>(conn).await?);
     let accepted = greeting.and_then(|greeting| answer(hub, &greeting, is_full));
@@ -151,7 +152,9 @@ async fn shake_hands<T>(conn: &mut Conn<T>, hub: &Hub, is_full: bool) -> Result<
     };
     conn.out_mut().0.extend_from_slice(accept.challenge());
     conn.flush().await?;
-    conn.set_deadline(hub.options.link_timeout);
+    // The time for the whole handshake.
+    let elapsed = conn.state.worker.now().as_millis() - since.as_millis();
+    conn.set_deadline(hub.options.link_timeout.saturating_sub(Duration::from_millis(elapsed)));
     let proof = receive::<T, PROOF_LEN>(conn).await?;
     accept.verify(&proof).map_err(Refused::Link)?;
     Ok(node)

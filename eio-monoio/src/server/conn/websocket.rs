@@ -1,5 +1,6 @@
 //! The WebSocket of a session: packets are parsed in the receive buffer.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -103,51 +104,56 @@ impl<H: Handler> SessionSocket<H> {
         reader: &'r mut WsReader,
         start: Start,
     ) -> impl Future<Output = ()> + use<'r, H> {
-        // One future, and none for reading within it: each has room for the references to its arguments.
         async move {
-            let end = 'reading: {
-                // Boxed: futures that wait for a handler would add to the memory of every idle connection.
-                if start == Start::Session {
-                    let mut opening = Box::pin(dispatch::call_open(&self.shard, &self.session));
-                    let polled =
-                        dispatch::poll_once(&self.shard, &self.session, opening.as_mut()).await;
-                    if polled.is_pending()
-                        && let Err(end) =
-                            Box::pin(self.read_while_busy(reader, opening.as_mut())).await
-                    {
-                        break 'reading end;
-                    }
-                }
-                loop {
-                    if !self.has_no_backlog()
-                        && let Err(end) = self.wait_for_room().await
-                    {
-                        break 'reading end;
-                    }
-                    let handling = match self.next(reader) {
-                        Ok(Input::Need(wanted)) => match self.ws.receive(reader, wanted).await {
-                            Ok(()) => continue,
-                            Err(end) => break 'reading end,
-                        },
-                        Ok(Input::Handled) => continue,
-                        Ok(Input::Message(message)) => {
-                            dispatch::deliver(&self.shard, &self.session, message)
-                        }
-                        Err(end) => break 'reading end,
-                    };
-                    // In this scope only: the memory of the handler's future is that of the wait for input.
-                    let mut handling = pin!(handling);
-                    let Some(mut handling) = handling.as_mut().as_pin_mut() else { continue };
-                    let polled = dispatch::poll_once(&self.shard, &self.session, handling.as_mut());
-                    if polled.await.is_pending()
-                        && let Err(end) = Box::pin(self.read_while_busy(reader, handling)).await
-                    {
-                        break 'reading end;
-                    }
-                }
+            let end = match self.read(reader, start).await {
+                Ok(never) => match never {},
+                Err(end) => end,
             };
             self.begin_close(end);
             self.ws.complete_close(&end, reader).await;
+        }
+    }
+
+    #[expect(clippy::manual_async_fn, reason = "an async fn has room for its arguments twice")]
+    fn read<'r>(
+        &'r self,
+        reader: &'r mut WsReader,
+        start: Start,
+    ) -> impl Future<Output = Result<Infallible, ReadEnd>> + use<'r, H> {
+        async move {
+            // Boxed: futures that wait for a handler would add to the memory of every idle connection.
+            if start == Start::Session {
+                let mut opening = Box::pin(dispatch::call_open(&self.shard, &self.session));
+                if dispatch::poll_once(&self.shard, &self.session, opening.as_mut())
+                    .await
+                    .is_pending()
+                {
+                    Box::pin(self.read_while_busy(reader, opening.as_mut())).await?;
+                }
+            }
+            loop {
+                if !self.has_no_backlog() {
+                    self.wait_for_room().await?;
+                }
+                let handling = match self.next(reader)? {
+                    Input::Need(wanted) => {
+                        self.ws.receive(reader, wanted).await?;
+                        continue;
+                    }
+                    Input::Handled => continue,
+                    Input::Message(message) => {
+                        dispatch::deliver(&self.shard, &self.session, message)
+                    }
+                };
+                // In this scope only: the memory of the handler's future is that of the wait for input.
+                let mut handling = pin!(handling);
+                if let Some(mut handling) = handling.as_mut().as_pin_mut() {
+                    let polled = dispatch::poll_once(&self.shard, &self.session, handling.as_mut());
+                    if polled.await.is_pending() {
+                        Box::pin(self.read_while_busy(reader, handling)).await?;
+                    }
+                }
+            }
         }
     }
 

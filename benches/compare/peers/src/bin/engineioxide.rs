@@ -1,6 +1,6 @@
 //! Engine.IO server on engineioxide and hyper: an echo, or a broadcast of each message to every session.
 //!
-//! usage: engineioxide PORT THREADS [broadcast]
+//! usage: engineioxide PORT THREADS [broadcast | tls CERTIFICATE KEY]
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use engineioxide::service::EngineIoService;
 use engineioxide::socket::{DisconnectReason, Socket};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio_rustls::TlsAcceptor;
 
 #[derive(Debug, Clone)]
 struct Echo;
@@ -52,7 +53,7 @@ impl EngineIoHandler for Room {
     }
 }
 
-async fn serve<H: EngineIoHandler>(port: u16, handler: Arc<H>) {
+async fn serve<H: EngineIoHandler>(port: u16, handler: Arc<H>, tls: Option<TlsAcceptor>) {
     let config = EngineIoConfig::builder()
         .ping_interval(Duration::from_secs(25))
         .ping_timeout(Duration::from_secs(20))
@@ -64,10 +65,18 @@ async fn serve<H: EngineIoHandler>(port: u16, handler: Arc<H>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let _ = stream.set_nodelay(true);
-        let io = TokioIo::new(stream);
         let svc = svc.clone();
+        let http = http1::Builder::new();
+        let Some(tls) = tls.clone() else {
+            let io = TokioIo::new(stream);
+            tokio::spawn(async move {
+                let _ = http.serve_connection(io, svc).with_upgrades().await;
+            });
+            continue;
+        };
         tokio::spawn(async move {
-            let _ = http1::Builder::new().serve_connection(io, svc).with_upgrades().await;
+            let Ok(stream) = tls.accept(stream).await else { return };
+            let _ = http.serve_connection(TokioIo::new(stream), svc).with_upgrades().await;
         });
     }
 }
@@ -83,8 +92,12 @@ fn main() {
         .unwrap();
     rt.block_on(async move {
         match a.next().as_deref() {
-            Some("broadcast") => tokio::spawn(serve(port, Arc::new(Room::default()))),
-            _ => tokio::spawn(serve(port, Arc::new(Echo))),
+            Some("broadcast") => tokio::spawn(serve(port, Arc::new(Room::default()), None)),
+            Some("tls") => {
+                let config = eio_compare_peers::tls(&a.next().unwrap(), &a.next().unwrap());
+                tokio::spawn(serve(port, Arc::new(Echo), Some(config.into())))
+            }
+            _ => tokio::spawn(serve(port, Arc::new(Echo), None)),
         }
         .await
         .unwrap()

@@ -9,101 +9,17 @@ use std::net::TcpListener;
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use eio_compare_peers::Echo;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-
-/// The response to the generator's only key.
-const OPENED: &[u8] =
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 #[derive(Default)]
 struct Conn {
     fd: i32,
-    open: bool,
-    ended: bool,
-    /// Bytes of an incomplete head or frame.
-    rest: Vec<u8>,
-    /// Echoes to be sent, and those that a send operation holds.
-    out: Vec<u8>,
+    echo: Echo,
+    /// Echoes that a send operation holds.
     sending: Vec<u8>,
     sent: usize,
     receiving: bool,
-}
-
-impl Conn {
-    fn received(&mut self, data: &mut [u8]) {
-        if self.rest.is_empty() && self.open {
-            let used = self.echo(data);
-            self.rest.extend_from_slice(&data[used..]);
-            return;
-        }
-        let mut all = std::mem::take(&mut self.rest);
-        all.extend_from_slice(data);
-        let used = if self.open { self.echo(&mut all) } else { self.handshake(&all) };
-        all.drain(..used);
-        self.rest = all;
-    }
-
-    fn handshake(&mut self, head: &[u8]) -> usize {
-        if !head.ends_with(b"\r\n\r\n") {
-            return 0;
-        }
-        self.open = true;
-        self.out.extend_from_slice(OPENED);
-        head.len()
-    }
-
-    /// Echoes the complete frames of `data`, and returns their length.
-    fn echo(&mut self, data: &mut [u8]) -> usize {
-        let mut used = 0;
-        while let Some((head, len)) = frame(&data[used..]) {
-            let opcode = data[used] & 15;
-            let (mask, payload) = data[used + head - 4..used + head + len].split_at_mut(4);
-            unmask(payload, [mask[0], mask[1], mask[2], mask[3]]);
-            used += head + len;
-            if opcode == 8 {
-                self.ended = true;
-                self.out.extend_from_slice(&[0x88, 0]);
-                break;
-            }
-            // The generator sends no invalid text: the check is part of the cost.
-            if opcode == 1 && std::str::from_utf8(payload).is_err() {
-                self.ended = true;
-                break;
-            }
-            self.out.push(0x80 | opcode);
-            match len {
-                0..126 => self.out.push(len as u8),
-                126..65536 => {
-                    self.out.push(126);
-                    self.out.extend_from_slice(&(len as u16).to_be_bytes());
-                }
-                _ => {
-                    self.out.push(127);
-                    self.out.extend_from_slice(&(len as u64).to_be_bytes());
-                }
-            }
-            self.out.extend_from_slice(payload);
-        }
-        used
-    }
-}
-
-/// The lengths of the head, with its mask, and of the payload of a complete frame.
-fn frame(data: &[u8]) -> Option<(usize, usize)> {
-    let (head, len) = match *data.get(1)? & 127 {
-        126 => (8, u16::from_be_bytes(data.get(2..4)?.try_into().ok()?).into()),
-        127 => (14, u64::from_be_bytes(data.get(2..10)?.try_into().ok()?) as usize),
-        short => (6, short.into()),
-    };
-    (data.len() >= head + len).then_some((head, len))
-}
-
-fn unmask(payload: &mut [u8], [a, b, c, d]: [u8; 4]) {
-    let mask = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let (words, rest) = payload.as_chunks_mut::<8>();
-    words.iter_mut().for_each(|word| *word = (u64::from_ne_bytes(*word) ^ mask).to_ne_bytes());
-    rest.iter_mut().zip([a, b, c, d].into_iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
 }
 
 fn adopt(conns: &mut Vec<Option<Box<Conn>>>, free: &mut Vec<usize>, fd: i32) -> usize {
@@ -148,16 +64,16 @@ fn epoll(listener: i32) {
                 let Some(conn) = conns[id].as_mut() else { continue };
                 let n = libc::recv(conn.fd, scratch.as_mut_ptr().cast(), scratch.len(), 0);
                 if n > 0 {
-                    conn.received(&mut scratch[..n as usize]);
-                    let mut out = conn.out.as_slice();
+                    conn.echo.received(&mut scratch[..n as usize]);
+                    let mut out = conn.echo.out.as_slice();
                     while !out.is_empty() {
                         let n = libc::send(conn.fd, out.as_ptr().cast(), out.len(), libc::MSG_NOSIGNAL);
-                        conn.ended |= n <= 0;
+                        conn.echo.ended |= n <= 0;
                         out = if n > 0 { &out[n as usize..] } else { &[] };
                     }
-                    conn.out.clear();
+                    conn.echo.out.clear();
                 }
-                if n <= 0 || conn.ended {
+                if n <= 0 || conn.echo.ended {
                     libc::close(conn.fd);
                     conns[id] = None;
                     free.push(id);
@@ -216,7 +132,7 @@ impl Ring {
         if conn.sent == conn.sending.len() {
             conn.sending.clear();
             conn.sent = 0;
-            std::mem::swap(&mut conn.out, &mut conn.sending);
+            std::mem::swap(&mut conn.echo.out, &mut conn.sending);
         }
         let rest = &conn.sending[conn.sent..];
         if rest.is_empty() {
@@ -241,8 +157,8 @@ impl Ring {
                 if result > 0 {
                     conn.sent += result as usize;
                 } else {
-                    conn.ended = true;
-                    conn.out.clear();
+                    conn.echo.ended = true;
+                    conn.echo.out.clear();
                     conn.sent = conn.sending.len();
                 }
                 self.send(id);
@@ -262,17 +178,17 @@ impl Ring {
                 let start = self.memory.add(usize::from(buffer) * SIZE);
                 std::slice::from_raw_parts_mut(start, result as usize)
             };
-            conn.received(data);
+            conn.echo.received(data);
             if idle {
                 self.send(id);
             }
         } else if result != -libc::ENOBUFS {
-            conn.ended = true;
+            conn.echo.ended = true;
         }
         if let Some(buffer) = buffer {
             self.give_back(buffer);
         }
-        let again = self.conns[id].as_ref().is_some_and(|conn| !conn.receiving && !conn.ended);
+        let again = self.conns[id].as_ref().is_some_and(|conn| !conn.receiving && !conn.echo.ended);
         if again {
             self.receive(id);
         }
@@ -280,7 +196,7 @@ impl Ring {
 
     fn free(&mut self, id: usize, accepted: bool) {
         let Some(Some(conn)) = self.conns.get(id) else { return };
-        if accepted || !conn.ended || conn.sent < conn.sending.len() {
+        if accepted || !conn.echo.ended || conn.sent < conn.sending.len() {
             return;
         }
         if conn.receiving {

@@ -258,6 +258,31 @@ fn the_response_to_a_get_is_confirmed_and_that_to_a_post_is_not() {
 }
 
 #[test]
+fn responses_that_are_sent_at_once_are_all_confirmed() {
+    const POLLS: usize = 32;
+    let test = "responses_that_are_sent_at_once_are_all_confirmed";
+    let Some(server) = NatsServer::start(test) else { return };
+    let (nodes, recorder, _polling, _) = recorded(&server);
+    let mut sessions: Vec<Polling> = (0..POLLS).map(|_| Polling::open(nodes[0].addr())).collect();
+    for polling in &mut sessions {
+        polling.get = Connection::open(nodes[1].addr());
+        polling.start_poll();
+    }
+    let links = || {
+        let mut links = recorder.recordings();
+        links.retain(|of| of.dialled.windows(4).any(|part| part == b"GET "));
+        links
+    };
+    eventually("a link for each poll", || links().len() == POLLS);
+    nodes[0].remote().broadcast("all").expect("the queues have room");
+    for polling in &mut sessions {
+        assert_eq!(polling.poll_response(), "4all");
+    }
+    let confirmed = |of: &Recording| of.dialled.ends_with(&[DELIVERED]);
+    eventually("the confirmations", || links().iter().all(confirmed));
+}
+
+#[test]
 fn a_get_whose_link_ends_unanswered_is_sent_again_and_a_post_is_not() {
     let test = "a_get_whose_link_ends_unanswered_is_sent_again_and_a_post_is_not";
     let Some(server) = NatsServer::start(test) else { return };

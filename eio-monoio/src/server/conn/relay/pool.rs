@@ -18,10 +18,15 @@ use crate::worker::context::{Activity, WorkerContext};
 use crate::worker::deadline::millis;
 use crate::worker::net;
 use crate::worker::task::sleep_on;
+use crate::worker::yield_now;
 
 /// The most unused links to one node: as many as a worker with 128 busy polling sessions of that node uses, since a
 /// handshake costs as much as ten requests. Unused ones close after `link_idle_timeout`.
 const MAX_IDLE: usize = 256;
+
+/// At the end of a turn with this many unconfirmed responses, they wait for another turn, which follows at once: its requests
+/// carry most of the confirmations.
+const MANY_UNCONFIRMED: usize = 8;
 
 /// The links of one worker: unused ones, and the sockets of those in use.
 #[derive(Default)]
@@ -90,7 +95,7 @@ impl LinkPool {
     }
 
     /// Returns a link whose exchange is complete. `confirms`: the response is confirmed, with the next request if one
-    /// follows in this turn of the worker, else at its end.
+    /// follows in this turn of the worker, else at its end; see also [`MANY_UNCONFIRMED`].
     pub(super) fn give(
         self: &Rc<Self>,
         mut used: UsedLink,
@@ -119,7 +124,13 @@ impl LinkPool {
         if confirms && !self.confirming.replace(true) {
             let pool = self.clone();
             // It runs after the tasks that are ready now.
-            worker.tasks.spawn(async move { pool.confirm_all() });
+            worker.tasks.spawn(async move {
+                if pool.unconfirmed.get() >= MANY_UNCONFIRMED {
+                    // The next requests of these clients are here already, or are about to be.
+                    yield_now::yield_now().await;
+                }
+                pool.confirm_all();
+            });
         }
         if !self.sweeping.replace(true) {
             let (pool, owned) = (self.clone(), worker.clone());

@@ -185,10 +185,14 @@ soak() {
   EIO_SOAK_SECONDS="${EIO_SOAK_SECONDS:-60}" cargo test -p eio-monoio --test proxies kept_connections
 }
 
-# A minute of fuzzing for each target would be a quarter of an hour: here a few seconds each, and the seeds
-# against the other implementations. `fuzz/run.sh 28800` is a night.
+# The seeds of the fuzz targets against the other implementations, and random calls for the laws of sessions. A minute,
+# most of which is compiling.
+laws() { (cd fuzz && cargo test --lib); }
+
+# A minute of fuzzing for each target would be a quarter of an hour: here a few seconds each, after the
+# laws. `fuzz/run.sh 28800` is a night.
 fuzz() {
-  (cd fuzz && cargo test --lib)
+  laws
   fuzz/run.sh "${FUZZ_SECONDS:-5}"
 }
 
@@ -324,7 +328,7 @@ operations() {
 }
 
 # The jobs of CI for each commit.
-ALL=(fmt prose links clippy docs features test schedules tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_tls mcu_boards package examples apps operations)
+ALL=(fmt prose links clippy docs features test schedules laws tls cluster deploy instructions no_std qemu mcu_size mcu_examples mcu_tls mcu_boards package examples apps operations)
 
 all() {
   local job

@@ -285,7 +285,7 @@ fn a_link_cut_at_any_byte_leaves_no_gap_in_a_session() {
     let (mut ended, mut continued) = (0, 0);
     for direction in [0, 1] {
         // One exchange on a link that exists is shorter than this in either direction.
-        for cut in (1..400).step_by(if direction == 0 { 3 } else { 1 }) {
+        for cut in 1..400 {
             if exchange(&owner.log, owner.addr(), relay.addr(), || valve.set(direction, cut)) {
                 continued += 1;
             } else {

@@ -101,6 +101,10 @@ impl Tunnel {
         }
         let pool = &self.worker.pool;
         loop {
+            // Another receive would find nothing.
+            if from.is_drained() {
+                poll_fn(|cx| from.poll_readable(cx)).await?;
+            }
             poll_fn(|cx| from.poll_budget(cx)).await;
             let mut buffer = pool.take_receive(PIECE);
             let piece = buffer.len().min(PIECE);

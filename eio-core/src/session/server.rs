@@ -147,8 +147,7 @@ pub use transmit::Transmit;
 pub struct ServerSession {
     heartbeat: Heartbeat,
     socket: ServerSocket,
-    /// When a graceful close gives up on messages that are still queued.
-    /// [`NOT_CLOSING`] before.
+    /// When a graceful close discards messages that are still queued. [`NOT_CLOSING`] while there is none.
     closing_by: Instant,
     /// Messages are received until the end of a graceful close.
     draining: bool,
@@ -341,8 +340,7 @@ impl ServerSession {
         }
     }
 
-    /// A packet arrived on `lane`. A message is returned for the application, unless the
-    /// application closes the session.
+    /// A packet arrived on `lane`. A message is returned for the application, unless the application closes the session.
     ///
     /// # Errors
     /// - [`Violation::WrongDirection`]: the session ends.

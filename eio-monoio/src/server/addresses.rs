@@ -42,9 +42,9 @@ const PARTS: usize = 16;
 
 /// Connections and handshakes of each address. All workers share it.
 ///
-/// Its size is fixed: an address without room takes the entry of one that has no connection and the fewest handshakes in
-/// this second, and is not limited if there is none. Under a flood of addresses, some may thus exceed
-/// a limit; no limit applies to an address that has not reached it.
+/// Its size is fixed. A new address for which a bucket has no room replaces the address of that bucket that has no
+/// connection and the fewest handshakes in this second. If each has a connection, the new address is not limited. So with
+/// very many addresses some may exceed a limit, but none is refused below its own.
 pub(crate) struct AddressTable {
     parts: [Mutex<Box<[[Entry; WAYS]]>>; PARTS],
     hasher: RandomState,

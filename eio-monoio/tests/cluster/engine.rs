@@ -99,7 +99,7 @@ fn a_slow_engine_holds_messages_within_its_limit_and_no_request_waits_for_it() {
     }
     server.signal("-CONT");
     wait_until_up(&nodes);
-    // In order; what is missing is counted.
+    // Messages arrive in order, and lost ones are counted.
     nodes[0]
         .remote()
         .send(&sid, "end")

@@ -137,7 +137,15 @@ fn act_at_once<H: Handler>(
             conn.reply_refusal(&refusal, head_only, persistence);
         }
         Action::Preflight(requested) => conn.reply_preflight(requested.as_deref(), persistence),
-        _ => unreachable!("`serve` awaits these, and replaces `Ask` before"),
+        // Without a wildcard, so that the compiler notices a new action that nothing serves.
+        Action::Poll(_)
+        | Action::Push(_)
+        | Action::Open { .. }
+        | Action::Elsewhere(_)
+        | Action::Application(_)
+        | Action::Ask(_) => unreachable!("`serve` awaits these, and replaces `Ask` before"),
+        #[cfg(feature = "nats")]
+        Action::Away(_) => unreachable!("`serve` awaits it"),
     }
     Next::Continue(conn, persistence)
 }

@@ -1,8 +1,8 @@
 //! Waiting for readiness repeatedly, in one allocation.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -17,9 +17,6 @@ pub(super) trait Readiness {
         cx: &mut Context<'_>,
         shared: &Rc<SharedStream>,
     ) -> Poll<io::Result<()>>;
-
-    /// Whether a wait has begun and not completed: the runtime holds the descriptor then.
-    fn is_armed(&self) -> bool;
 }
 
 pin_project! {
@@ -32,10 +29,17 @@ pin_project! {
 
 /// Waits until a receive on a stream would not block. Each poll passes the same stream.
 pub(super) fn readable() -> Pin<Box<dyn Readiness>> {
-    let make = |shared: Rc<SharedStream>| {
-        // The strict form on epoll asks poll(2) and clears stale readiness: the runtime does not learn that
-        // `try_recv` returned WouldBlock.
-        async move { shared.get().readable(!monoio::utils::is_legacy()).await }
+    let make = |shared: Rc<SharedStream>| async move {
+        // On epoll the runtime keeps the readiness that an event reported until an operation finds nothing. Its strict
+        // form asks poll(2) for that; an event after it needs no second call.
+        if monoio::utils::is_legacy() {
+            let mut strict = pin!(shared.get().readable(false));
+            let first = poll_fn(|cx| Poll::Ready(strict.as_mut().poll(cx))).await;
+            if let Poll::Ready(result) = first {
+                return result;
+            }
+        }
+        shared.get().readable(true).await
     };
     Box::pin(Repeated { make, waiting: None })
 }
@@ -57,10 +61,7 @@ impl<M: Fn(Rc<SharedStream>) -> F, F: Future<Output = io::Result<()>>> Readiness
         if result.is_ready() {
             this.waiting.set(None);
         }
+        shared.waiting.set(result.is_pending());
         result
-    }
-
-    fn is_armed(&self) -> bool {
-        self.waiting.is_some()
     }
 }

@@ -59,7 +59,10 @@ impl RecvOps {
 
 impl Drop for RecvOps {
     fn drop(&mut self) {
+        // The runtime still refers to the descriptor.
+        let cancelled = self.shared.receiving.get();
         self.set_in_flight(false);
+        self.shared.receiving.set(cancelled);
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use monoio::buf::IoBuf;
@@ -24,11 +25,17 @@ pub(crate) type Received = (io::Result<usize>, Vec<u8>);
 pub(crate) struct SharedStream {
     /// Also for TCP: the runtime submits the same operations for both, and its type for TCP has room for two addresses,
     /// 72 bytes of every connection.
-    stream: UnsafeCell<UnixStream>,
+    ///
+    /// Taken once, by `drop` or `into_fd`.
+    stream: ManuallyDrop<UnsafeCell<UnixStream>>,
+    /// Its descriptor, here to be read without a look at the stream's own memory.
+    fd: RawFd,
     /// A write operation is in flight.
     pub(super) writing: Cell<bool>,
     /// A receive operation is in flight.
     pub(super) receiving: Cell<bool>,
+    /// A wait for readiness is in flight.
+    pub(super) waiting: Cell<bool>,
     /// The last receive returned fewer bytes than it had room for.
     pub(super) drained: Cell<bool>,
     /// Receives, and the requests counted with them, since the last wait.
@@ -37,10 +44,13 @@ pub(crate) struct SharedStream {
 
 impl SharedStream {
     pub(super) fn new(stream: UnixStream) -> Rc<Self> {
+        let fd = stream.as_raw_fd();
         Rc::new(Self {
-            stream: UnsafeCell::new(stream),
+            stream: ManuallyDrop::new(UnsafeCell::new(stream)),
+            fd,
             writing: Cell::new(false),
             receiving: Cell::new(false),
+            waiting: Cell::new(false),
             drained: Cell::new(false),
             steps: Cell::new(0),
         })
@@ -52,7 +62,7 @@ impl SharedStream {
     }
 
     pub(super) fn fd(&self) -> RawFd {
-        self.get().as_raw_fd()
+        self.fd
     }
 
     pub(super) fn borrow_fd(&self) -> BorrowedFd<'_> {
@@ -60,8 +70,24 @@ impl SharedStream {
         unsafe { BorrowedFd::borrow_raw(self.fd()) }
     }
 
-    pub(super) fn into_inner(self) -> UnixStream {
-        self.stream.into_inner()
+    /// Whether the runtime refers to the descriptor. It then closes the descriptor itself, after the operation, which is
+    /// cancelled if nothing awaits it any more.
+    fn is_held(&self) -> bool {
+        self.writing.get() || self.receiving.get() || self.waiting.get()
+    }
+
+    /// Takes the descriptor from the runtime, or returns a duplicate if the runtime still refers to it.
+    pub(super) fn into_fd(self: Rc<Self>) -> io::Result<OwnedFd> {
+        match Rc::try_unwrap(self) {
+            Ok(shared) if !shared.is_held() => {
+                let mut shared = ManuallyDrop::new(shared);
+                // SAFETY: `shared` is not used again, and is not dropped.
+                let stream = unsafe { ManuallyDrop::take(&mut shared.stream) };
+                Ok(released(stream.into_inner()))
+            }
+            Ok(shared) => shared.duplicate(),
+            Err(shared) => shared.duplicate(),
+        }
     }
 
     /// A second descriptor of the same socket.
@@ -107,4 +133,23 @@ impl SharedStream {
         }
         (result, buf)
     }
+}
+
+impl Drop for SharedStream {
+    /// Closes the descriptor with `close(2)`. The runtime's own way on io_uring is a close operation that nobody awaits, and
+    /// its cancellation: two requests to the kernel for each connection.
+    fn drop(&mut self) {
+        let is_held = self.is_held();
+        // SAFETY: `self` is not used again.
+        let stream = unsafe { ManuallyDrop::take(&mut self.stream) }.into_inner();
+        if !is_held {
+            drop(released(stream));
+        }
+    }
+}
+
+/// The descriptor of a stream to which no operation refers.
+fn released(stream: UnixStream) -> OwnedFd {
+    // SAFETY: `into_raw_fd` hands over the only owner of an open descriptor.
+    unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) }
 }

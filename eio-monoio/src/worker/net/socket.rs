@@ -102,20 +102,9 @@ impl Socket {
 
     /// Detaches the descriptor, to move it to another worker. No write may be in flight.
     pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
-        let readiness = self.readiness.take();
-        if readiness.as_ref().is_some_and(|readiness| readiness.is_armed()) {
-            // The runtime does not release a descriptor that it waits on; a duplicate refers to the same socket.
-            return self.shared.duplicate();
-        }
-        drop(readiness);
-        match Rc::try_unwrap(self.shared) {
-            Ok(shared) => {
-                let fd = shared.into_inner().into_raw_fd();
-                // SAFETY: `into_raw_fd` hands over the only owner of an open descriptor.
-                Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-            }
-            Err(shared) => shared.duplicate(),
-        }
+        let Self { readiness, recv_ops, shared } = self;
+        drop((readiness, recv_ops));
+        shared.into_fd()
     }
 
     /// The descriptor. It is valid on this worker for as long as the socket lives.

@@ -87,8 +87,7 @@ impl Listener {
 }
 
 /// A connection that the runtime does not know yet, so that refusing it costs no allocation and no registration.
-/// Dropping it closes it at once; with io_uring, a [`Socket`] is closed at the end of a turn, and a batch of them would
-/// use up the reserve of descriptors.
+/// Dropping it closes it at once, so that a batch of refused connections takes one descriptor of the reserve.
 pub(crate) struct Accepted {
     fd: OwnedFd,
     /// `None` for a Unix-domain socket.

@@ -6,18 +6,19 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use eio_core::http::Error as HttpError;
 
-use crate::io::limits::{ConnEnv, Limits};
+use crate::io::limits::ConnEnv;
 use crate::io::permit::ConnectionPermit;
+use crate::io::registered_stream::{RecvFailure, RegisteredStream, shrink_rx};
 use crate::io::stream::Stream;
 use crate::message::OutBuf;
-use crate::metrics::{BYTES_RECEIVED, BYTES_SENT, OVER_BUDGET};
-use crate::worker::budget::{RecvBytes, RecvStorage, SMALL_BUFFER};
-use crate::worker::context::{Activity, ConnectionId, WorkerContext};
+use crate::metrics::{BYTES_SENT, OVER_BUDGET};
+use crate::worker::budget::{RecvBytes, RecvStorage};
+use crate::worker::context::{Activity, WorkerContext};
 use crate::worker::deadline::{Deadline, Limited};
 #[cfg(feature = "tls")]
 use crate::worker::deadline::{Elapsed, LimitedOrCut};
@@ -51,6 +52,15 @@ pub(crate) enum RecvError {
     Bad(HttpError),
     /// The process holds [`memory_budget`](crate::Config::memory_budget) bytes.
     OverBudget,
+}
+
+impl From<RecvFailure> for RecvError {
+    fn from(failure: RecvFailure) -> Self {
+        match failure {
+            RecvFailure::Closed => Self::Closed,
+            RecvFailure::OverBudget => Self::OverBudget,
+        }
+    }
 }
 
 impl HttpConn {
@@ -135,58 +145,71 @@ impl HttpConn {
         self.socket.set_activity(activity);
     }
 
-    /// Receives at least one byte, until the deadline. Owns no empty buffer while it waits. `wanted`: the number of bytes
-    /// that are missing.
+    /// Receives at least one byte, until the deadline. Owns no empty buffer while it waits, unless the peer sends
+    /// continuously. `wanted`: the number of bytes that are missing.
     pub(crate) async fn receive(&mut self, wanted: usize) -> Result<(), RecvError> {
+        let uses_recv_op = self.uses_recv_op();
         // A wait continues until the socket is readable: a socket with a pending wait cannot move to another worker. A
         // socket that was just emptied is not asked before it is readable: mostly there would be nothing.
-        let mut waiting = self.socket.stream.is_drained();
-        if waiting {
+        let mut waiting = uses_recv_op || self.socket.stream.is_drained();
+        if waiting && !uses_recv_op {
             self.shrink_rx();
         }
         poll_fn(|cx| {
             ready!(self.socket.stream.poll_budget(cx));
-            loop {
-                if !waiting {
-                    if self.try_receive(wanted)? {
-                        return Poll::Ready(Ok(()));
-                    }
-                    self.shrink_rx();
-                    waiting = true;
+            if !waiting {
+                if self.try_receive(wanted)? {
+                    return Poll::Ready(Ok(()));
                 }
-                if self.socket.stream.poll_readable(cx).map_err(|_| RecvError::Closed)?.is_pending()
-                {
-                    return self.deadline.poll(cx).map(|()| Err(RecvError::TimedOut));
-                }
-                waiting = false;
+                self.shrink_rx();
+                waiting = true;
+            }
+            match self.poll_input(cx, uses_recv_op, wanted) {
+                Poll::Pending => self.deadline.poll(cx).map(|()| Err(RecvError::TimedOut)),
+                received => received,
             }
         })
         .await
     }
 
+    /// Whether the next bytes are to be received by an operation. To be called once before each wait for input.
+    pub(crate) fn uses_recv_op(&self) -> bool {
+        self.socket.uses_recv_op(self.rx.is_empty())
+    }
+
+    /// Waits for input, without a deadline, and receives at least one byte. A caller that stops polling loses nothing, but
+    /// only this function may receive after that.
+    pub(crate) fn poll_input(
+        &mut self,
+        cx: &mut Context<'_>,
+        uses_recv_op: bool,
+        wanted: usize,
+    ) -> Poll<Result<(), RecvError>> {
+        loop {
+            let received = if uses_recv_op {
+                let received = ready!(self.socket.poll_recv_op(cx, || &mut self.rx));
+                self.socket.take_recv_op(received, &mut self.rx)?
+            } else {
+                ready!(self.socket.stream.poll_readable(cx)).map_err(|_| RecvError::Closed)?;
+                self.socket.try_receive(&mut self.rx, wanted)?
+            };
+            if received {
+                return Poll::Ready(Ok(()));
+            }
+            self.shrink_rx();
+        }
+    }
+
     /// Receives available bytes. Returns false if no bytes are available.
     pub(crate) fn try_receive(&mut self, wanted: usize) -> Result<bool, RecvError> {
-        let room = make_room(&self.worker, &mut self.rx, wanted, &self.socket.entry.env);
-        let Some(wanted) = room else {
-            self.socket.entry.env.count(OVER_BUDGET, 1);
-            return Err(RecvError::OverBudget);
-        };
-        match self.socket.stream.try_recv(self.rx.spare_mut(wanted)) {
-            Ok(Some(0)) | Err(_) => Err(RecvError::Closed),
-            Ok(Some(n)) => {
-                self.socket.entry.env.count(BYTES_RECEIVED, n);
-                self.rx.fill(n);
-                Ok(true)
-            }
-            Ok(None) => Ok(false),
-        }
+        Ok(self.socket.try_receive(&mut self.rx, wanted)?)
     }
 
     /// Whether an unfinished message may not grow, which is counted.
     pub(crate) fn is_over_budget(&self) -> bool {
-        let is_over = self.socket.entry.env.is_over_budget();
+        let is_over = self.socket.limits().is_over_budget();
         if is_over {
-            self.socket.entry.env.count(OVER_BUDGET, 1);
+            self.socket.limits().count(OVER_BUDGET, 1);
         }
         is_over
     }
@@ -221,7 +244,7 @@ impl HttpConn {
         let sent = self.socket.stream.send_now(&self.out.0);
         let out = std::mem::take(&mut self.out.0);
         if sent == out.len() {
-            self.socket.entry.env.count(BYTES_SENT, sent);
+            self.socket.limits().count(BYTES_SENT, sent);
             self.worker.pool.give_send(out);
             return Ok(());
         }
@@ -246,14 +269,14 @@ impl HttpConn {
     ) -> impl Future<Output = Result<Vec<u8>, (RecvError, Vec<u8>)>> + use<'_> {
         // Other connections can use the memory during the write: the pool holds less than all connections that write.
         self.shrink_rx();
-        self.deadline.set_millis(self.socket.entry.env.write_timeout);
+        self.deadline.set_millis(self.socket.limits().write_timeout);
         let conn = &*self;
         let stream = &conn.socket.stream;
         let mut sending =
             conn.deadline.limit_or_cut(stream.write_all(out, sent), || stream.shutdown_both());
         poll_fn(move |cx| {
             let (written, _) = ready!(Pin::new(&mut sending).poll(cx));
-            conn.socket.entry.env.count(BYTES_SENT, written.sent);
+            conn.socket.limits().count(BYTES_SENT, written.sent);
             Poll::Ready(match written.result {
                 Ok(()) => Ok(written.buf),
                 Err(_) => Err((RecvError::Closed, written.buf)),
@@ -269,7 +292,7 @@ impl HttpConn {
         }
         self.socket.stream.shutdown_write();
         self.set_deadline(self.socket.begin_linger(LINGER));
-        let mut remaining = self.socket.entry.env.linger;
+        let mut remaining = self.socket.limits().linger;
         loop {
             self.rx.clear();
             if self.receive(SCRATCH).await.is_err() {
@@ -285,105 +308,3 @@ impl HttpConn {
 
 /// The time for which input of a refused peer is discarded.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// Makes room for `wanted` bytes and returns the number to receive at once, which is at most [`SCRATCH`]. Memory doubles
-/// as it grows, so that a message in a thousand fragments is not copied a thousand times. `None`: the budget is used up.
-pub(crate) fn make_room(
-    worker: &WorkerContext,
-    rx: &mut RecvBytes,
-    wanted: usize,
-    limits: &Limits,
-) -> Option<usize> {
-    const MIN: usize = 1024;
-    let wanted = wanted.max(MIN);
-    if rx.capacity() == 0 {
-        let size = if limits.is_over_budget() { SMALL_BUFFER } else { wanted.max(SCRATCH) };
-        *rx = RecvBytes::new(RecvStorage::new(worker.pool.take_receive(size)));
-    } else if rx.room() < wanted.max(rx.len() / 4) {
-        let size = rx.len() + wanted.max(rx.len());
-        if size <= SMALL_BUFFER || !limits.is_over_budget() {
-            move_to(worker, rx, size);
-        } else if rx.room() == 0 {
-            return None;
-        }
-    }
-    Some(wanted.min(SCRATCH).min(rx.room()))
-}
-
-/// Returns an empty receive buffer to the pool, or shrinks a large one with few bytes.
-pub(crate) fn shrink_rx(worker: &WorkerContext, rx: &mut RecvBytes) {
-    if rx.is_empty() {
-        if rx.capacity() > 0 {
-            let empty = std::mem::replace(rx, RecvBytes::new(RecvStorage::default()));
-            worker.pool.give_receive(empty.into_storage().into_vec());
-        }
-    } else if rx.capacity() >= SCRATCH && rx.len() <= SCRATCH / 8 {
-        move_to(worker, rx, rx.len() * 2);
-    }
-}
-
-fn move_to(worker: &WorkerContext, rx: &mut RecvBytes, size: usize) {
-    let old = std::mem::replace(rx, RecvBytes::new(RecvStorage::default()));
-    match old.transfer(RecvStorage::new(worker.pool.take_receive(size))) {
-        Ok((new, storage)) => {
-            *rx = new;
-            worker.pool.give_receive(storage.into_vec());
-        }
-        // Only storage smaller than the content is refused; `size` is not.
-        Err((old, _)) => *rx = old,
-    }
-}
-
-/// A socket in its worker's list of connections, by which a shutdown finds it.
-pub(crate) struct RegisteredStream {
-    pub(crate) stream: Stream,
-    entry: Entry,
-    permit: Option<ConnectionPermit>,
-}
-
-/// An entry in the worker's list of connections, removed when dropped.
-struct Entry {
-    env: Rc<ConnEnv>,
-    id: ConnectionId,
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        self.env.worker.remove_connection(self.id);
-    }
-}
-
-impl RegisteredStream {
-    fn new(env: Rc<ConnEnv>, stream: Stream, permit: Option<ConnectionPermit>) -> Self {
-        let entry = Entry { id: env.worker.add_connection(stream.raw()), env };
-        Self { stream, entry, permit }
-    }
-
-    pub(crate) fn worker(&self) -> &WorkerContext {
-        &self.entry.env.worker
-    }
-
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.entry.env
-    }
-
-    fn set_activity(&self, activity: Activity) {
-        self.worker().set_activity(self.entry.id, activity);
-    }
-
-    /// Everything was sent, and the peer has to close. Returns the time for that: `usual`, but a shutdown that has
-    /// stopped waiting leaves only the time in which the peer can receive the last bytes.
-    pub(crate) fn begin_linger(&self, usual: Duration) -> Duration {
-        const SHORT: Duration = Duration::from_millis(100);
-        if self.worker().has_stopped_waiting() {
-            return usual.min(SHORT);
-        }
-        self.set_activity(Activity::Receiving);
-        usual
-    }
-
-    /// Removes the socket from the worker's list.
-    fn into_parts(self) -> (Stream, Option<ConnectionPermit>) {
-        (self.stream, self.permit)
-    }
-}

@@ -10,6 +10,7 @@ pub(crate) mod permit;
 pub(crate) mod raw_websocket;
 pub(crate) mod receipt;
 mod recv_mode;
+pub(crate) mod registered_stream;
 pub(crate) mod send_buffer;
 pub(crate) mod stream;
 #[cfg(feature = "tls")]

@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -15,24 +14,19 @@ use std::time::Duration;
 use eio_core::ws::{CloseCode, Opcode, Ready, Role, encode, encode_close};
 
 use crate::deflate::Outward;
-use crate::io::http_conn::{HttpConn, Parts, RegisteredStream, make_room};
-use crate::io::recv_mode::RecvMode;
+use crate::io::http_conn::{HttpConn, Parts};
+use crate::io::registered_stream::{RecvFailure, RegisteredStream};
 use crate::io::send_buffer::Batch;
-#[cfg(feature = "tls")]
-use crate::io::stream::Stream;
 use crate::io::stream::Write;
 use crate::io::ws_reader::WsReader;
 use crate::io::ws_sender::WsSender;
 use crate::message::{OutBuf, never_full};
-use crate::metrics::{BYTES_LOST, BYTES_RECEIVED, BYTES_SENT, OVER_BUDGET};
-use crate::worker::budget::{RecvBytes, RecvStorage};
+use crate::metrics::{BYTES_LOST, BYTES_SENT};
+use crate::worker::budget::RecvBytes;
 use crate::worker::context::WorkerContext;
 use crate::worker::deadline::{BareDeadline, millis};
 use crate::worker::net::Written;
 use crate::worker::pool::{Pool, SCRATCH};
-
-/// The size in bytes of the buffer of a receive operation.
-const RECV_OP: usize = 4096;
 
 /// A connection, except for the receive buffer and the decoder, which its reader owns.
 pub(crate) struct WsConn {
@@ -46,7 +40,6 @@ pub(crate) struct WsConn {
     /// The closing handshake is complete, and the peer need not close TCP first.
     closes_tcp: Cell<bool>,
     reader_ended: Cell<bool>,
-    recv_mode: RecvMode,
 }
 
 impl Drop for WsConn {
@@ -144,7 +137,6 @@ impl WsConn {
             write_failed: Cell::new(false),
             closes_tcp: Cell::new(false),
             reader_ended: Cell::new(false),
-            recv_mode: RecvMode::default(),
         };
         (this, rx)
     }
@@ -283,132 +275,39 @@ impl WsConn {
         reader: &'w mut WsReader,
         wanted: usize,
     ) -> impl Future<Output = Result<(), ReadEnd<R>>> + use<'w, R> {
-        let uses_recv_op = self.uses_recv_op(reader);
-        // Over TLS, bytes are decrypted from the operation's buffer into another one.
+        let uses_recv_op = self.socket.uses_recv_op(reader.is_empty());
+        // Over TLS the operation has a buffer of its own.
         if !uses_recv_op || self.socket.stream.is_secure() {
             reader.shrink(self.worker());
         }
         // Each captured variable is memory of each idle session.
         poll_fn(move |cx| {
-            let (worker, stream) = (self.worker(), &self.socket.stream);
-            ready!(stream.poll_budget(cx));
+            let (worker, socket) = (self.worker(), &self.socket);
+            ready!(socket.stream.poll_budget(cx));
             loop {
                 if !self.sender.is_open() {
                     return Poll::Ready(Err(self.read_end()));
                 }
-                if uses_recv_op {
-                    match ready!(self.poll_recv_op(cx, reader)) {
-                        Some(result) => return Poll::Ready(result),
-                        None => continue,
-                    }
-                }
-                ready!(stream.poll_readable(cx)).map_err(|_| ReadEnd::Closed)?;
-                let rx = reader.rx_mut(worker);
-                let Some(room) = make_room(worker, rx, wanted, self.socket.limits()) else {
-                    return Poll::Ready(Err(self.over_budget()));
+                let received = if uses_recv_op {
+                    let received = ready!(socket.poll_recv_op(cx, || reader.rx_mut(worker)));
+                    socket.take_recv_op(received, reader.rx_mut(worker))
+                } else {
+                    ready!(socket.stream.poll_readable(cx)).map_err(|_| ReadEnd::Closed)?;
+                    socket.try_receive(reader.rx_mut(worker), wanted)
                 };
-                let received = stream.try_recv(rx.spare_mut(room));
-                match self.finish_receive(received, rx) {
-                    Some(result) => return Poll::Ready(result),
-                    None => reader.shrink(worker),
+                match received {
+                    Ok(true) => return Poll::Ready(Ok(())),
+                    Ok(false) => reader.shrink(worker),
+                    Err(RecvFailure::Closed) => return Poll::Ready(Err(ReadEnd::Closed)),
+                    Err(RecvFailure::OverBudget) => return Poll::Ready(Err(ReadEnd::OverBudget)),
                 }
             }
         })
     }
 
-    /// The outcome of a receive into `rx`, unless it found no byte.
-    #[inline]
-    fn finish_receive<R>(
-        &self,
-        received: io::Result<Option<usize>>,
-        rx: &mut RecvBytes,
-    ) -> Option<Result<(), ReadEnd<R>>> {
-        let n = match received {
-            Ok(None) => return None,
-            Ok(Some(0)) | Err(_) => return Some(Err(ReadEnd::Closed)),
-            Ok(Some(n)) => n,
-        };
-        self.note_size(n);
-        self.socket.limits().count(BYTES_RECEIVED, n);
-        rx.fill(n);
-        Some(Ok(()))
-    }
-
-    /// A large amount of input is received cheaper by a system call, into a large buffer.
-    #[inline]
-    fn note_size(&self, received: usize) {
-        if received >= RECV_OP {
-            self.recv_mode.restart();
-        }
-    }
-
-    fn over_budget<R>(&self) -> ReadEnd<R> {
-        self.socket.limits().count(OVER_BUDGET, 1);
-        ReadEnd::OverBudget
-    }
-
     /// The end of a reader whose sender is closed: a failed write shows first that the peer is gone.
     pub(crate) fn read_end<R>(&self) -> ReadEnd<R> {
         if self.write_failed.get() { ReadEnd::Closed } else { ReadEnd::Local }
-    }
-
-    /// Whether the next bytes are to be received by an operation.
-    fn uses_recv_op(&self, reader: &WsReader) -> bool {
-        let stream = &self.socket.stream;
-        if stream.socket().has_recv_op() {
-            return true;
-        }
-        if self.recv_mode.is_continuous(self.worker().cached_now()) {
-            return reader.is_empty() && stream.may_recv_op();
-        }
-        if self.recv_mode.has_paused() {
-            stream.socket().drop_recv_op();
-        }
-        false
-    }
-
-    /// Receives by an operation, into a reader without bytes. `None` occurs over TLS only: the application receives none
-    /// of the bytes.
-    fn poll_recv_op<R>(
-        &self,
-        cx: &mut Context<'_>,
-        reader: &mut WsReader,
-    ) -> Poll<Option<Result<(), ReadEnd<R>>>> {
-        let (worker, pool, stream) = (self.worker(), self.pool(), &self.socket.stream);
-        let (result, storage) = ready!(stream.socket().poll_recv_op(cx, || {
-            if stream.is_secure() {
-                return pool.take_receive(RECV_OP);
-            }
-            // Mostly the buffer of the previous operation.
-            let rx = reader.rx_mut(worker);
-            let storage = std::mem::replace(rx, RecvBytes::new(RecvStorage::default()))
-                .into_storage()
-                .into_vec();
-            if storage.len() == RECV_OP {
-                return storage;
-            }
-            if !storage.is_empty() {
-                pool.give_receive(storage);
-            }
-            pool.take_receive(RECV_OP)
-        }));
-        let n = result.unwrap_or(0);
-        let rx = reader.rx_mut(worker);
-        #[cfg(feature = "tls")]
-        if let Stream::Tls(tls) = stream {
-            let mut storage = storage;
-            self.note_size(n);
-            let room = make_room(worker, rx, n, self.socket.limits());
-            let into = room.map_or(&mut [][..], |room| rx.spare_mut(room));
-            let received = tls.decrypt_received(&mut storage[..n], into);
-            pool.give_receive(storage);
-            if room.is_none() {
-                return Poll::Ready(Some(Err(self.over_budget())));
-            }
-            return Poll::Ready(self.finish_receive(received, rx));
-        }
-        *rx = RecvBytes::new(RecvStorage::new(storage));
-        Poll::Ready(self.finish_receive(Ok(Some(n)), rx))
     }
 
     /// RFC 6455 5.5.3: "A Pong frame sent in response to a Ping frame must have identical 'Application data'".
@@ -466,11 +365,12 @@ impl WsConn {
                 ready!(stream.poll_budget(cx));
                 if stream.socket().has_recv_op() {
                     // It takes the next bytes, without which TLS cannot decrypt those after them.
-                    let received = ready!(self.poll_recv_op::<()>(cx, reader));
+                    let received = ready!(self.socket.poll_recv_op(cx, || reader.rx_mut(worker)));
+                    let received = self.socket.take_recv_op(received, reader.rx_mut(worker));
                     reader.discard(worker);
                     match received {
-                        Some(Err(_)) => return Poll::Ready(()),
-                        _ => continue,
+                        Ok(_) => continue,
+                        Err(_) => return Poll::Ready(()),
                     }
                 }
                 if ready!(stream.poll_readable(cx)).is_err() {

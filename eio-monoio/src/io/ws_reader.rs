@@ -3,7 +3,7 @@
 use eio_core::ws::{CloseCode, Decoder, Error, Event, Kind, Ready, Role, Step};
 
 use crate::deflate::Inward;
-use crate::io::http_conn::shrink_rx;
+use crate::io::registered_stream::shrink_rx;
 use crate::worker::budget::RecvBytes;
 use crate::worker::context::WorkerContext;
 use crate::worker::frame_input::FrameInput;

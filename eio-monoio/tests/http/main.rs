@@ -5,6 +5,7 @@ mod support;
 
 mod access_log;
 mod bodies;
+mod busy;
 mod compression;
 mod connections;
 mod cors;

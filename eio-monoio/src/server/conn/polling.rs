@@ -88,6 +88,7 @@ pub(crate) async fn respond<T>(
     #[cfg(feature = "nats")]
     let recall = link::Recall::new(conn);
     loop {
+        let uses_recv_op = conn.uses_recv_op();
         let ready = poll_fn(|cx| {
             let Conn { state, http: HttpConn { out, .. }, extra, coding, .. } = &mut *conn;
             let persistence = persistence.lines(&state.keep_alive);
@@ -113,22 +114,22 @@ pub(crate) async fn respond<T>(
                 if !coding.is_some_and(|coding| head.compress(out, coding, state)) {
                     head.finish(out);
                 }
-                return Poll::Ready(true);
+                return Poll::Ready(Ok(true));
             }
             // `poll_get` has registered this task with the session, which wakes it, or input does. Pipelined requests
             // are received and kept up to this limit, so that the end of the connection is noticed.
-            conn.shrink_rx();
-            let watch = conn.rx.unread().len() <= conn.state.config.max_head_size;
-            if watch && conn.stream().poll_readable(cx).is_ready() {
-                return Poll::Ready(false);
+            if !uses_recv_op {
+                conn.shrink_rx();
             }
-            Poll::Pending
+            if conn.rx.unread().len() > conn.state.config.max_head_size {
+                return Poll::Pending;
+            }
+            conn.poll_input(cx, uses_recv_op, 1).map_ok(|()| false)
         });
-        if ready.await {
+        if ready.await? {
             conn.set_status(200);
             return Ok(());
         }
-        conn.try_receive(1)?;
     }
 }
 

@@ -32,7 +32,7 @@ mod sys;
 pub(crate) use listener::{Accepted, Listener, inherited, listen};
 pub use runtime::Driver;
 pub(crate) use runtime::{Runtime, sleep, spawn};
-pub(crate) use socket::{Socket, Write, Written};
+pub(crate) use socket::{Received, Socket, Write, Written};
 pub(crate) use sys::{abort, descriptor_limit, is_default};
 
 /// Frees the memory that this worker keeps for writes, and returns unused heap memory to the operating system,

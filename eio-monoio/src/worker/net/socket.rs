@@ -168,9 +168,10 @@ impl Socket {
         self.shared.receiving.get()
     }
 
-    /// Whether a receive operation may begin: the driver is io_uring, and the worker has fewer than the limit.
+    /// Whether a receive operation may begin: the driver is io_uring, the worker has fewer than the limit, and no wait for
+    /// readiness is in flight.
     pub(crate) fn may_recv_op(&self) -> bool {
-        recv_op::may_begin()
+        !self.shared.waiting.get() && recv_op::may_begin()
     }
 
     /// Frees the memory kept between operations. An operation in flight is not affected.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::io::http_conn::{HttpConn, RegisteredStream};
+use crate::io::http_conn::HttpConn;
 use crate::io::permit::ConnectionPermit;
+use crate::io::registered_stream::RegisteredStream;
 use crate::io::stream::Stream;
 use crate::server::cluster::hub::Hub;
 use crate::server::conn::relay::pool::UsedLink;

@@ -1,6 +1,7 @@
 //! [`Shard`]: the part of a server's state that one worker owns, with the worker's handler.
 
 mod barrier;
+pub(crate) mod defer_accept;
 pub(crate) mod disk;
 mod drain;
 pub(crate) mod gather;
@@ -41,6 +42,7 @@ use crate::server::config::Config;
 use crate::server::hooks::{Hooks, OnRawWebSocket};
 use crate::server::session::env::{SessionEnv, Sessions};
 use crate::server::session::{NewSession, Session};
+use crate::server::shard::defer_accept::DeferAccept;
 use crate::server::shard::disk::{Disk, Reply};
 use crate::server::shard::plan::Plan;
 use crate::server::shard::registry::{NoSid, Registry};
@@ -96,6 +98,7 @@ pub(crate) struct ShardState<T> {
     /// Sessions that have ended and whose disconnect callback is due.
     closed_sessions: RefCell<VecDeque<Rc<Session<T>>>>,
     disconnect_task: WakerSlot,
+    pub(crate) defer_accept: DeferAccept,
     /// Listeners that other processes share are left to them.
     left_listeners: Cell<bool>,
     /// Woken when the worker stops accepting, or leaves its listeners.
@@ -150,6 +153,7 @@ impl<T: 'static> ShardState<T> {
             raw_websockets: RefCell::default(),
             closed_sessions: RefCell::default(),
             disconnect_task: WakerSlot::default(),
+            defer_accept: DeferAccept::default(),
             left_listeners: Cell::new(false),
             acceptors: Wakers::default(),
             ended_handlers: Wakers::default(),
@@ -438,6 +442,7 @@ impl<T> ShardState<T> {
     /// Stops accepting connections, and closes idle ones.
     pub(crate) fn stop_accepting(&self) {
         self.worker.stop_accepting();
+        self.defer_accept.end();
         self.acceptors.wake_all();
     }
 
@@ -450,6 +455,7 @@ impl<T> ShardState<T> {
     /// Leaves listeners that other processes share: they accept the connections.
     pub(crate) fn leave_listeners(&self) {
         self.left_listeners.set(true);
+        self.defer_accept.end();
         self.acceptors.wake_all();
     }
 

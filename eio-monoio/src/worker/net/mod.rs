@@ -19,6 +19,8 @@
 //! | `sys` | descriptor limit, signal dispositions, `shutdown(2)` and the allocator |
 #![allow(unsafe_code)]
 
+#[cfg(test)]
+mod closing_tests;
 mod listener;
 mod readiness;
 mod recv_op;

@@ -141,7 +141,7 @@ fn a_listener_is_left_without_deferral() {
 fn the_option_is_not_touched_if_it_is_off_or_set_already() {
     for_each_driver(|config| {
         let observed = Observed::start(config.clone().defer_accept(false));
-        (0..3).for_each(|_| observed.serve_crowd());
+        (0..2).for_each(|_| observed.serve_crowd());
         assert_eq!(observed.deferred(), 0);
 
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");

@@ -11,7 +11,8 @@ use pin_project_lite::pin_project;
 use super::shared::{Received, SharedStream};
 
 /// The most receive operations of a worker that may be in flight. Each holds its buffer until bytes arrive. A session
-/// without messages still has its heartbeat; a raw WebSocket may hold its operation indefinitely.
+/// without messages still has its heartbeat, and an HTTP connection its idle timeout; a raw WebSocket may hold its
+/// operation indefinitely.
 const MAX_IN_FLIGHT: u16 = 512;
 
 thread_local! {

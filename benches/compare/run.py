@@ -141,6 +141,7 @@ def servers():
         "bun-websocket": Server("ws", [*bun_server, "websocket"], bun),
         "ws-floor-epoll": Server("ws", [peers / "ws-floor", "{port}", "epoll"], peer),
         "ws-floor-ring": Server("ws", [peers / "ws-floor", "{port}", "ring"], peer),
+        "engine-floor": Server("floor", [peers / "engine-floor", "{port}"], peer),
         "eio-tls": Server("eio-tls", [*eio_tls, "io-uring", *pair], secure),
         "engineioxide-tls": Server("eio-tls", [peers / "engineioxide", "{port}", "1", "tls", *files], peer),
         "bun-engine-tls": Server("eio-tls", [*bun_server, "engine", *files], bun),
@@ -162,6 +163,7 @@ def servers():
 ALL = f"0-{os.cpu_count() - 1}"
 ECHO = {"eio": "ws-echo", "ws": "raw-ws-echo", "tcp": "tcp-echo"}
 TLS_ECHO = {"eio-tls": "ws-echo", "ws-tls": "raw-ws-echo"}
+POLLING = {"eio": "polling-echo", "floor": "polling-echo"}
 # By name: the mode of eio-load for each kind of server, and its arguments.
 TESTS = {
     "ws-echo-1": (ECHO, "--connections 64 --size 32"),
@@ -170,11 +172,11 @@ TESTS = {
     "ws-echo-16": (ECHO, "--connections 64 --in-flight 16 --size 32"),
     "ws-echo-1k": (ECHO, "--connections 256 --size 1024"),
     "ws-echo-64k": (ECHO, "--connections 16 --size 65536"),
-    "polling-1": ({"eio": "polling-echo", "http": "http-hello"}, "--connections 64 --size 32"),
-    "polling-10": ({"eio": "polling-echo"}, "--connections 64 --size 32 --batch 10"),
-    "connect-ws": ({"eio": "connect"}, "--connections 32 --transport websocket"),
-    "connect-polling": ({"eio": "connect"}, "--connections 32 --transport polling"),
-    "upgrade": ({"eio": "upgrade"}, "--connections 128"),
+    "polling-1": ({**POLLING, "http": "http-hello"}, "--connections 64 --size 32"),
+    "polling-10": (POLLING, "--connections 64 --size 32 --batch 10"),
+    "connect-ws": ({"eio": "connect", "floor": "connect"}, "--connections 32 --transport websocket"),
+    "connect-polling": ({"eio": "connect", "floor": "connect"}, "--connections 32 --transport polling"),
+    "upgrade": ({"eio": "upgrade", "floor": "upgrade"}, "--connections 128"),
     "broadcast": ({"room": "broadcast"}, "--connections 1000 --size 64"),
     "tls-echo": (TLS_ECHO, "--connections 64 --size 32"),
     "tls-echo-64k": (TLS_ECHO, "--connections 16 --size 65536"),
@@ -203,26 +205,30 @@ FAST = ("open-loop", "half", "rate-64", "rate-1000", "rate-10000")
 # The rows that have a goal, and the servers that the goals and README.md's table need. A server with a number and no
 # goal runs in as many rounds only.
 PLAN = {
-    "ws-echo-1": "eio bun-websocket bun-engine engineioxide:6 ws-floor-epoll:6 engine.io python-engineio-asgi",
-    "ws-echo-16": "eio bun-websocket bun-engine engineioxide:6 ws-floor-epoll:6 engine.io python-engineio-asgi",
-    "ws-echo-1k": "eio bun-websocket bun-engine engineioxide:6",
+    "ws-echo-1": "eio bun-websocket bun-engine engineioxide:6 ws-floor-epoll:6 eio-epoll:6 sockudo-ws:3 tokio-websockets:3"
+                 " fastwebsockets:3 engine.io python-engineio-asgi",
+    "ws-echo-16": "eio bun-websocket bun-engine engineioxide:6 ws-floor-epoll:6 sockudo-ws:3 tokio-websockets:3"
+                  " engine.io python-engineio-asgi",
+    "ws-echo-1k": "eio bun-websocket bun-engine engineioxide:3 ws-floor-epoll:6",
     "ws-echo-64k": "eio bun-websocket bun-engine engineioxide:6",
-    "ws-echo-c2": "eio bun-websocket",
+    "ws-echo-c2": "eio bun-websocket ws-floor-epoll:6",
     "ws-echo-c8": "eio bun-websocket",
-    "rate-1000": "eio bun-websocket ws-floor-epoll:6",
+    "rate-1000": "eio bun-websocket ws-floor-epoll:6 eio-epoll:6",
     "rate-10000": "eio bun-websocket ws-floor-epoll:6",
-    "half": "eio bun-websocket bun-engine engineioxide",
-    "polling-1": "eio engineioxide bun-engine engine.io python-engineio-asgi",
-    "polling-10": "eio engineioxide bun-engine",
-    "connect-ws": "eio engineioxide bun-engine",
-    "connect-polling": "eio engineioxide bun-engine",
-    "upgrade": "eio engineioxide bun-engine engine.io python-engineio-asgi",
-    "tls-echo": "eio-tls tls-floor engineioxide-tls:6 bun-websocket-tls:6",
-    "tls-echo-64k": "eio-tls tls-floor engineioxide-tls:6 bun-websocket-tls:6",
-    "tls-connect": "eio-tls engineioxide-tls bun-engine-tls",
-    "tls-resume": "eio-tls engineioxide-tls bun-engine-tls",
+    "half": "eio bun-websocket bun-engine engineioxide ws-floor-epoll:6",
+    "polling-1": "eio engineioxide bun-engine engine-floor:6 eio-epoll:6 engine.io python-engineio-asgi",
+    "polling-10": "eio engineioxide bun-engine engine-floor:6",
+    "connect-ws": "eio engineioxide bun-engine engine-floor:6 eio-epoll:6",
+    "connect-polling": "eio engineioxide bun-engine engine-floor:6",
+    "upgrade": "eio engineioxide bun-engine engine-floor:6 engine.io python-engineio-asgi",
+    "broadcast": "eio-room:6 engineioxide-room:3 sends-tokio:6",
+    "tls-echo": "eio-tls tls-floor engineioxide-tls:6 bun-websocket-tls:3",
+    "tls-echo-64k": "eio-tls tls-floor engineioxide-tls:6 bun-websocket-tls:3",
+    "tls-connect": "eio-tls engineioxide-tls:6 bun-engine-tls:3",
+    "tls-resume": "eio-tls engineioxide-tls:6 bun-engine-tls:3",
     "idle-tls": "eio-tls tls-floor engineioxide-tls bun-websocket-tls",
     "idle-ws-19000": "eio bun-websocket bun-engine engineioxide engine.io python-engineio-asgi",
+    "idle-ws-touched": "eio",
     "idle-polling": "eio engineioxide",
 }
 

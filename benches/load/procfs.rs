@@ -10,6 +10,8 @@ pub(crate) struct Cpu {
     /// By the timer interrupt, in steps of 10 ms: for their ratio only.
     user: f64,
     system: f64,
+    /// How often its threads went to sleep: voluntary context switches.
+    sleeps: u64,
 }
 
 impl Cpu {
@@ -20,11 +22,17 @@ impl Cpu {
         let (_, fields) = stat.rsplit_once(") ")?;
         let mut fields = fields.split(' ').skip(11);
         let mut ticks = || fields.next()?.parse::<f64>().ok();
-        Some(Self { user: ticks()?, system: ticks()?, total: scheduled(process)? })
+        let (total, sleeps) = threads(process)?;
+        Some(Self { user: ticks()?, system: ticks()?, total, sleeps })
     }
 
     pub(crate) fn sum(self) -> f64 {
         self.total
+    }
+
+    /// How often the threads went to sleep since `earlier`.
+    pub(crate) fn sleeps_since(self, earlier: Self) -> u64 {
+        self.sleeps.saturating_sub(earlier.sleeps)
     }
 
     /// The share of the kernel in the time since `earlier`.
@@ -34,15 +42,20 @@ impl Cpu {
     }
 }
 
-/// Seconds for which the threads of a process ran. A thread that has ended no longer counts.
-fn scheduled(process: &str) -> Option<f64> {
-    let mut nanoseconds = 0;
+/// Seconds for which the threads of a process ran, and how often they went to sleep. A thread that has ended no longer
+/// counts.
+fn threads(process: &str) -> Option<(f64, u64)> {
+    let (mut nanoseconds, mut sleeps) = (0, 0);
     for task in fs::read_dir(format!("/proc/{process}/task")).ok()? {
-        // The thread may end before its file is read.
-        let Ok(stat) = fs::read_to_string(task.ok()?.path().join("schedstat")) else { continue };
+        let task = task.ok()?.path();
+        // The thread may end before its files are read.
+        let Ok(stat) = fs::read_to_string(task.join("schedstat")) else { continue };
+        let Ok(status) = fs::read_to_string(task.join("status")) else { continue };
         nanoseconds += stat.split(' ').next()?.parse::<u64>().ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        sleeps += line.trim().parse::<u64>().ok()?;
     }
-    Some(nanoseconds as f64 / 1e9)
+    Some((nanoseconds as f64 / 1e9, sleeps))
 }
 
 /// Resident memory of a process in bytes.
@@ -59,4 +72,20 @@ pub(crate) fn tcp_buffers() -> Option<u64> {
     let line = stat.lines().find_map(|line| line.strip_prefix("TCP:"))?;
     let pages = line.split_whitespace().skip_while(|word| *word != "mem").nth(1)?;
     Some(pages.parse::<u64>().ok()? * PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    use super::Cpu;
+
+    #[test]
+    fn counts_each_sleep_of_a_process() {
+        let before = Cpu::of("self").unwrap();
+        (0..10).for_each(|_| sleep(Duration::from_micros(100)));
+        let slept = Cpu::of("self").unwrap().sleeps_since(before);
+        assert!(slept >= 10, "{slept} sleeps");
+    }
 }

@@ -225,7 +225,12 @@ impl Window {
             report = report
                 .float("server_core", all / seconds, 3)
                 .float("server_cpu_us_per_op", all * 1e6 / operations, 3)
-                .float("server_system_share", b.server.system_share(a.server), 3);
+                .float("server_system_share", b.server.system_share(a.server), 3)
+                .float(
+                    "server_sleeps_per_op",
+                    b.server.sleeps_since(a.server) as f64 / operations,
+                    4,
+                );
         }
         if !self.args.other_pid.is_empty() {
             let all = b.others - a.others;

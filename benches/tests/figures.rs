@@ -1,7 +1,9 @@
-//! README.md, the plots and the analysis show the figures that the tables in BENCHMARKS.md record.
+//! README.md, the plots and the analysis show the figures that the tables in BENCHMARKS.md record, and the report judges
+//! the goals.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// README.md's rows: the section of BENCHMARKS.md, the column of its table, and by how much the figure is divided.
 const ROWS: [(&str, usize, f64); 5] = [
@@ -128,6 +130,77 @@ fn plots_show_the_figures_of_benchmarks() {
                 (shown_figure - figure).abs() <= step,
                 "{path}, {server}: {shown}, not {figure}"
             );
+        }
+    }
+}
+
+/// Three runs of a server: their CPU time in µs for an operation.
+fn runs(test: &str, server: &str, cpu: [f64; 3]) -> String {
+    let run = |(round, cpu): (usize, &f64)| {
+        format!(
+            r#"{{"test":"{test}","server":"{server}","round":{round},"load":1,"server_cpu_us_per_op":{cpu},"#
+        ) + r#""server_sleeps_per_op":0.25,"errors":0,"lost":0}"#
+            + "\n"
+    };
+    cpu.iter().enumerate().map(run).collect()
+}
+
+#[test]
+fn report_says_which_goals_are_below_the_floor() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report");
+    fs::create_dir_all(&folder).unwrap();
+    let results = folder.join("results.jsonl");
+    let lines = [
+        "{\"machine\":{},\"command\":\"\"}\n".to_owned(),
+        runs("upgrade", "eio", [77.0, 78.1, 75.9]),
+        runs("upgrade", "engineioxide", [100.0; 3]),
+        runs("upgrade", "engine-floor", [70.0, 71.0, 69.0]),
+        runs("polling-1", "eio", [77.0; 3]),
+        runs("polling-1", "engineioxide", [100.0; 3]),
+        runs("polling-1", "engine-floor", [58.0, 70.0, 63.0]),
+        runs("connect-ws", "eio", [66.0; 3]),
+        runs("connect-ws", "engineioxide", [100.0; 3]),
+        runs("connect-ws", "engine-floor", [50.0; 3]),
+        runs("connect-polling", "eio", [75.0; 3]),
+        runs("connect-polling", "engineioxide", [100.0; 3]),
+    ];
+    fs::write(&results, lines.concat()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("compare/run.py");
+    let mut report = Command::new("python3");
+    report.env("PYTHONDONTWRITEBYTECODE", "1").arg(script).arg("--write");
+    let done = report.arg("--results").arg(&results).arg("--output").arg(&folder).output();
+    let done = done.expect("python3");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+
+    let text = fs::read_to_string(folder.join("BENCHMARKS.md")).unwrap();
+    let goals = rows(block(&text, "goals"));
+    let judged = |goal: &str| {
+        let found = goals.iter().find(|row| format!("{}: {}", row[0], row[1]) == goal);
+        found.unwrap_or_else(|| panic!("no goal {goal}"))[3..].join(" | ").replace("**", "")
+    };
+    assert_eq!(
+        judged("Handshake, probe, upgrade, one echo, close, 128 at a time: 0.65 x engineioxide"),
+        "0.77 [0.76-0.78] | 0.70 [0.69-0.71] | 1.10 [1.10-1.10] | not met: below the floor"
+    );
+    assert_eq!(
+        judged("Polling round trip (POST and GET), 64 sessions, 32 B: 0.60 x engineioxide"),
+        "0.77 [0.77-0.77] | 0.63 [0.58-0.70] | 1.22 [1.10-1.33] | not met: at the floor"
+    );
+    assert_eq!(
+        judged("WebSocket session opened and closed, 32 at a time: 0.65 x engineioxide"),
+        "0.66 [0.66-0.66] | 0.50 [0.50-0.50] | 1.32 [1.32-1.32] | not met"
+    );
+    assert_eq!(
+        judged("Polling session opened and closed, 32 at a time: 0.75 x engineioxide"),
+        "0.75 [0.75-0.75] | - | - | met"
+    );
+    for (title, section) in sections(&text) {
+        let header = section.lines().find(|line| line.starts_with('|')).expect("a table");
+        let columns: Vec<_> = header.trim_matches('|').split('|').map(plain).collect();
+        let column = columns.iter().position(|name| *name == "sleeps per op.");
+        let column = column.unwrap_or_else(|| panic!("{title} shows no sleeps"));
+        for row in rows(section) {
+            assert_eq!(row[column], "0.250", "{title}, {}", row[0]);
         }
     }
 }

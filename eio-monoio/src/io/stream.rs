@@ -40,7 +40,7 @@ impl Stream {
         }
     }
 
-    /// The socket, if its bytes are not encrypted: see [`Socket::poll_recv_op`].
+    /// The socket, if its bytes are not encrypted.
     #[inline]
     pub(crate) fn plain(&self) -> Option<&Socket> {
         match self {
@@ -62,7 +62,20 @@ impl Stream {
         self.socket().count_step();
     }
 
-    fn socket(&self) -> &Socket {
+    /// Whether the next bytes may be received by an operation of the [`socket`](Self::socket): TLS has none that are
+    /// received already.
+    #[inline]
+    pub(crate) fn may_recv_op(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.may_recv_op(),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.may_recv_op() && tls.socket().may_recv_op(),
+        }
+    }
+
+    /// The socket, whose bytes are encrypted over TLS.
+    #[inline]
+    pub(crate) fn socket(&self) -> &Socket {
         match self {
             Self::Plain(socket) => socket,
             #[cfg(feature = "tls")]

@@ -226,30 +226,63 @@ impl TlsStream {
     pub(crate) fn try_recv(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
         let state = &*self.state;
         let mut filled = self.take_plain(into);
-        while filled == 0 {
-            if state.ended.get() {
-                state.pending.set(false);
-                return Ok(Some(0));
-            }
-            match self.decrypt(into, &mut filled) {
+        while filled == 0 && !state.ended.get() {
+            match self.receive(into, &mut filled) {
                 Ok(true) => {}
-                Ok(false) => {
-                    state.pending.set(false);
-                    return Ok(None);
-                }
-                Err(error) => {
-                    if let Some(cause) = error.get_ref() {
-                        _ = state.failure.set(cause.to_string().into());
-                    }
-                    state.pending.set(false);
-                    self.send_last_records();
-                    return Err(error);
-                }
+                Ok(false) => break,
+                Err(error) => return Err(self.fail(error)),
             }
         }
-        let more = state.complete.get() || state.ended.get();
-        state.pending.set(more || !state.plain_rx.borrow().is_empty());
-        Ok(Some(filled))
+        Ok(self.finish_receive(filled))
+    }
+
+    /// Whether the next bytes may be received by an operation of [`socket`](Self::socket): none of the previous ones are
+    /// pending.
+    pub(crate) fn may_recv_op(&self) -> bool {
+        !self.state.pending.get()
+    }
+
+    /// As [`try_recv`](Self::try_recv), of the bytes that an operation has received. They are decrypted where they are;
+    /// without any, the stream has ended.
+    pub(crate) fn decrypt_received(
+        &self,
+        received: &mut [u8],
+        into: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        let mut filled = 0;
+        let mut held = take(&mut *self.state.encrypted_rx.borrow_mut());
+        let result = if received.is_empty() {
+            // Without the peer's close_notify, an attacker may have truncated the stream.
+            Err(io::ErrorKind::UnexpectedEof.into())
+        } else if held.is_empty() {
+            self.decrypt(received, into, &mut filled)
+        } else {
+            held.extend_from_slice(received);
+            self.decrypt(&mut held, into, &mut filled)
+        };
+        match result {
+            Ok(()) => Ok(self.finish_receive(filled)),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// The outcome of a receive, and whether the next one finds bytes that are received already.
+    fn finish_receive(&self, filled: usize) -> Option<usize> {
+        let state = &*self.state;
+        let ended = state.ended.get();
+        let more = ended || state.complete.get() || !state.plain_rx.borrow().is_empty();
+        state.pending.set(filled > 0 && more);
+        (filled > 0 || ended).then_some(filled)
+    }
+
+    /// Ends the connection after an error.
+    fn fail(&self, error: io::Error) -> io::Error {
+        if let Some(cause) = error.get_ref() {
+            _ = self.state.failure.set(cause.to_string().into());
+        }
+        self.state.pending.set(false);
+        self.send_last_records();
+        error
     }
 
     /// Takes bytes that are decrypted.
@@ -269,7 +302,7 @@ impl TlsStream {
 
     /// Receives available bytes, unless complete records are pending, and decrypts them. Returns false if no bytes are
     /// available.
-    fn decrypt(&self, into: &mut [u8], filled: &mut usize) -> io::Result<bool> {
+    fn receive(&self, into: &mut [u8], filled: &mut usize) -> io::Result<bool> {
         let state = &*self.state;
         RX.with_borrow_mut(|scratch| {
             let held = take(&mut *state.encrypted_rx.borrow_mut());
@@ -292,13 +325,18 @@ impl TlsStream {
                     }
                 }
             }
-            let (used, result) = self.process(&mut scratch[..len], into, filled, None);
-            if used < len {
-                state.encrypted_rx.replace(scratch[used..len].to_vec());
-                state.complete.set(matches!(result, Ok(Step::Progress)));
-            }
-            result.map(|_| true)
+            self.decrypt(&mut scratch[..len], into, filled).map(|()| true)
         })
+    }
+
+    /// Decrypts received bytes, and keeps those of records that are not decrypted.
+    fn decrypt(&self, received: &mut [u8], into: &mut [u8], filled: &mut usize) -> io::Result<()> {
+        let (used, result) = self.process(received, into, filled, None);
+        if used < received.len() {
+            self.state.encrypted_rx.replace(received[used..].to_vec());
+            self.state.complete.set(matches!(result, Ok(Step::Progress)));
+        }
+        result.map(drop)
     }
 }
 

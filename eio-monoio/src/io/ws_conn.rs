@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -17,6 +18,8 @@ use crate::deflate::Outward;
 use crate::io::http_conn::{HttpConn, Parts, RegisteredStream, make_room};
 use crate::io::recv_mode::RecvMode;
 use crate::io::send_buffer::Batch;
+#[cfg(feature = "tls")]
+use crate::io::stream::Stream;
 use crate::io::stream::Write;
 use crate::io::ws_reader::WsReader;
 use crate::io::ws_sender::WsSender;
@@ -25,8 +28,11 @@ use crate::metrics::{BYTES_LOST, BYTES_RECEIVED, BYTES_SENT, OVER_BUDGET};
 use crate::worker::budget::{RecvBytes, RecvStorage};
 use crate::worker::context::WorkerContext;
 use crate::worker::deadline::{BareDeadline, millis};
-use crate::worker::net::{Socket, Written};
+use crate::worker::net::Written;
 use crate::worker::pool::{Pool, SCRATCH};
+
+/// The size in bytes of the buffer of a receive operation.
+const RECV_OP: usize = 4096;
 
 /// A connection, except for the receive buffer and the decoder, which its reader owns.
 pub(crate) struct WsConn {
@@ -278,7 +284,8 @@ impl WsConn {
         wanted: usize,
     ) -> impl Future<Output = Result<(), ReadEnd<R>>> + use<'w, R> {
         let uses_recv_op = self.uses_recv_op(reader);
-        if !uses_recv_op {
+        // Over TLS, bytes are decrypted from the operation's buffer into another one.
+        if !uses_recv_op || self.socket.stream.is_secure() {
             reader.shrink(self.worker());
         }
         // Each captured variable is memory of each idle session.
@@ -289,27 +296,55 @@ impl WsConn {
                 if !self.sender.is_open() {
                     return Poll::Ready(Err(self.read_end()));
                 }
-                if uses_recv_op && let Some(stream) = stream.plain() {
-                    let n = ready!(self.poll_recv_op(cx, stream, reader));
-                    return Poll::Ready(if n > 0 { Ok(()) } else { Err(ReadEnd::Closed) });
+                if uses_recv_op {
+                    match ready!(self.poll_recv_op(cx, reader)) {
+                        Some(result) => return Poll::Ready(result),
+                        None => continue,
+                    }
                 }
                 ready!(stream.poll_readable(cx)).map_err(|_| ReadEnd::Closed)?;
                 let rx = reader.rx_mut(worker);
                 let Some(room) = make_room(worker, rx, wanted, self.socket.limits()) else {
-                    self.socket.limits().count(OVER_BUDGET, 1);
-                    return Poll::Ready(Err(ReadEnd::OverBudget));
+                    return Poll::Ready(Err(self.over_budget()));
                 };
-                match stream.try_recv(rx.spare_mut(room)) {
-                    Ok(Some(0)) | Err(_) => return Poll::Ready(Err(ReadEnd::Closed)),
-                    Ok(Some(n)) => {
-                        self.socket.limits().count(BYTES_RECEIVED, n);
-                        rx.fill(n);
-                        return Poll::Ready(Ok(()));
-                    }
-                    Ok(None) => reader.shrink(worker),
+                let received = stream.try_recv(rx.spare_mut(room));
+                match self.finish_receive(received, rx) {
+                    Some(result) => return Poll::Ready(result),
+                    None => reader.shrink(worker),
                 }
             }
         })
+    }
+
+    /// The outcome of a receive into `rx`, unless it found no byte.
+    #[inline]
+    fn finish_receive<R>(
+        &self,
+        received: io::Result<Option<usize>>,
+        rx: &mut RecvBytes,
+    ) -> Option<Result<(), ReadEnd<R>>> {
+        let n = match received {
+            Ok(None) => return None,
+            Ok(Some(0)) | Err(_) => return Some(Err(ReadEnd::Closed)),
+            Ok(Some(n)) => n,
+        };
+        self.note_size(n);
+        self.socket.limits().count(BYTES_RECEIVED, n);
+        rx.fill(n);
+        Some(Ok(()))
+    }
+
+    /// A large amount of input is received cheaper by a system call, into a large buffer.
+    #[inline]
+    fn note_size(&self, received: usize) {
+        if received >= RECV_OP {
+            self.recv_mode.restart();
+        }
+    }
+
+    fn over_budget<R>(&self) -> ReadEnd<R> {
+        self.socket.limits().count(OVER_BUDGET, 1);
+        ReadEnd::OverBudget
     }
 
     /// The end of a reader whose sender is closed: a failed write shows first that the peer is gone.
@@ -319,51 +354,61 @@ impl WsConn {
 
     /// Whether the next bytes are to be received by an operation.
     fn uses_recv_op(&self, reader: &WsReader) -> bool {
-        let Some(stream) = self.socket.stream.plain() else { return false };
-        if stream.has_recv_op() {
+        let stream = &self.socket.stream;
+        if stream.socket().has_recv_op() {
             return true;
         }
         if self.recv_mode.is_continuous(self.worker().cached_now()) {
             return reader.is_empty() && stream.may_recv_op();
         }
         if self.recv_mode.has_paused() {
-            stream.drop_recv_op();
+            stream.socket().drop_recv_op();
         }
         false
     }
 
-    /// The number of bytes received; 0 if the peer closed or the connection was lost.
-    fn poll_recv_op(
+    /// Receives by an operation, into a reader without bytes. `None` occurs over TLS only: the application receives none
+    /// of the bytes.
+    fn poll_recv_op<R>(
         &self,
         cx: &mut Context<'_>,
-        stream: &Socket,
         reader: &mut WsReader,
-    ) -> Poll<usize> {
-        /// The size of the operation's buffer in bytes.
-        const SIZE: usize = 4096;
-        let pool = self.pool();
-        let rx = reader.rx_mut(self.worker());
-        let (result, storage) = ready!(stream.poll_recv_op(cx, || {
+    ) -> Poll<Option<Result<(), ReadEnd<R>>>> {
+        let (worker, pool, stream) = (self.worker(), self.pool(), &self.socket.stream);
+        let (result, storage) = ready!(stream.socket().poll_recv_op(cx, || {
+            if stream.is_secure() {
+                return pool.take_receive(RECV_OP);
+            }
             // Mostly the buffer of the previous operation.
+            let rx = reader.rx_mut(worker);
             let storage = std::mem::replace(rx, RecvBytes::new(RecvStorage::default()))
                 .into_storage()
                 .into_vec();
-            if storage.len() == SIZE {
+            if storage.len() == RECV_OP {
                 return storage;
             }
             if !storage.is_empty() {
                 pool.give_receive(storage);
             }
-            pool.take_receive(SIZE)
+            pool.take_receive(RECV_OP)
         }));
         let n = result.unwrap_or(0);
-        self.socket.limits().count(BYTES_RECEIVED, n);
-        if n == storage.len() {
-            // A large amount of input is received cheaper by a system call, into a large buffer.
-            self.recv_mode.restart();
+        let rx = reader.rx_mut(worker);
+        #[cfg(feature = "tls")]
+        if let Stream::Tls(tls) = stream {
+            let mut storage = storage;
+            self.note_size(n);
+            let room = make_room(worker, rx, n, self.socket.limits());
+            let into = room.map_or(&mut [][..], |room| rx.spare_mut(room));
+            let received = tls.decrypt_received(&mut storage[..n], into);
+            pool.give_receive(storage);
+            if room.is_none() {
+                return Poll::Ready(Some(Err(self.over_budget())));
+            }
+            return Poll::Ready(self.finish_receive(received, rx));
         }
-        *rx = RecvBytes::with_unread(RecvStorage::new(storage), n);
-        Poll::Ready(n)
+        *rx = RecvBytes::new(RecvStorage::new(storage));
+        Poll::Ready(self.finish_receive(Ok(Some(n)), rx))
     }
 
     /// RFC 6455 5.5.3: "A Pong frame sent in response to a Ping frame must have identical 'Application data'".
@@ -408,18 +453,26 @@ impl WsConn {
             {
                 return self.closes_tcp.set(true);
             }
-            _ => self.wait_for_eof().await,
+            _ => self.wait_for_eof(reader).await,
         }
         self.sender.abort();
     }
 
     /// RFC 6455 7.1.1: the peer closes its side after our close frame. `poll_close_timeout` bounds the wait.
-    /// A receive operation that is still pending may take bytes of the peer, and completes at the end as this does.
-    async fn wait_for_eof(&self) {
+    async fn wait_for_eof(&self, reader: &mut WsReader) {
         let (worker, stream) = (self.worker(), &self.socket.stream);
         poll_fn(|cx| {
             loop {
                 ready!(stream.poll_budget(cx));
+                if stream.socket().has_recv_op() {
+                    // It takes the next bytes, without which TLS cannot decrypt those after them.
+                    let received = ready!(self.poll_recv_op::<()>(cx, reader));
+                    reader.discard(worker);
+                    match received {
+                        Some(Err(_)) => return Poll::Ready(()),
+                        _ => continue,
+                    }
+                }
                 if ready!(stream.poll_readable(cx)).is_err() {
                     return Poll::Ready(());
                 }

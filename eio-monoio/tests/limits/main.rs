@@ -8,6 +8,7 @@ mod attack;
 mod backpressure;
 mod budget;
 mod busy;
+mod deferral;
 mod descriptors;
 mod fairness;
 mod flood;

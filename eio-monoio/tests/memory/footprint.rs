@@ -221,9 +221,42 @@ fn memory_of_busy_peers_is_released(addr: SocketAddr, driver: Driver) {
     });
 }
 
+/// As [`memory_of_busy_peers_is_released`], over TLS.
+#[cfg(feature = "tls")]
+fn memory_of_busy_peers_over_tls_is_released(driver: Driver) {
+    use crate::support::tls::{Identity, SecureWebSocket};
+    // More than the buffers that the worker keeps.
+    const PEERS: usize = 350;
+    let identity = Identity::new();
+    let config = Config::new().driver(driver).workers(1).shutdown_timeout(Duration::ZERO);
+    let server = Server::new(|| Stuck).config(config).tls(identity.tls());
+    let running = server.bind("127.0.0.1:0").expect("the server starts");
+    let open = || SecureWebSocket::open(running.local_addr(), &identity).0;
+    let mut sockets: Vec<_> = (0..PEERS).map(|_| open()).collect();
+    let exchange = |sockets: &mut Vec<SecureWebSocket>| {
+        sockets.iter_mut().for_each(|socket| socket.write(&frame(TEXT, b"4ready")));
+        sockets.iter_mut().for_each(|socket| assert_eq!(socket.message(), b"4ready"));
+    };
+    (0..3).for_each(|_| exchange(&mut sockets));
+    let before = settled();
+    (0..20).for_each(|_| exchange(&mut sockets));
+    let held = settled().saturating_sub(before);
+    println!("{PEERS} busy peers over TLS: {held} bytes");
+    assert!(held <= PEERS * BUSY_WEBSOCKET, "{held} bytes");
+    assert!(driver == Driver::Epoll || held >= PEERS * 4096, "{held} bytes: no peer was busy");
+    drop(open());
+    exchange(&mut sockets);
+    eventually("the release of the buffers", || {
+        allocator::live_bytes() <= before + KEPT_OF_A_SIZE + 256 * 1024
+    });
+}
+
 fn check_driver(driver: Driver) {
     #[cfg(feature = "tls")]
-    idle_connection_over_tls_stays_within_the_formula(driver);
+    {
+        idle_connection_over_tls_stays_within_the_formula(driver);
+        memory_of_busy_peers_over_tls_is_released(driver);
+    }
     let running = start(driver);
     let addr = running.local_addr();
     let each = cost("an idle connection", 200, || connection(addr));

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod busy;
 mod certificates;
 mod client;
 mod connections;

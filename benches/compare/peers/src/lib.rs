@@ -23,7 +23,7 @@ pub fn tls(certificate: &str, key: &str) -> Arc<ServerConfig> {
 }
 
 /// The response to the generator's only key.
-const OPENED: &[u8] =
+pub const OPENED: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
@@ -99,7 +99,7 @@ impl Echo {
 }
 
 /// The lengths of the head, with its mask, and of the payload of a complete frame.
-fn frame(data: &[u8]) -> Option<(usize, usize)> {
+pub fn frame(data: &[u8]) -> Option<(usize, usize)> {
     let (head, len) = match *data.get(1)? & 127 {
         126 => (8, u16::from_be_bytes(data.get(2..4)?.try_into().ok()?).into()),
         127 => (14, u64::from_be_bytes(data.get(2..10)?.try_into().ok()?) as usize),
@@ -108,7 +108,7 @@ fn frame(data: &[u8]) -> Option<(usize, usize)> {
     (data.len() >= head + len).then_some((head, len))
 }
 
-fn unmask(payload: &mut [u8], [a, b, c, d]: [u8; 4]) {
+pub fn unmask(payload: &mut [u8], [a, b, c, d]: [u8; 4]) {
     let mask = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (words, rest) = payload.as_chunks_mut::<8>();
     words.iter_mut().for_each(|word| *word = (u64::from_ne_bytes(*word) ^ mask).to_ne_bytes());

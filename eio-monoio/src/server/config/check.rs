@@ -225,7 +225,8 @@ mod tests {
     }
 
     /// Options whose type has no value out of range.
-    const UNRESTRICTED: [&str; 12] = [
+    const UNRESTRICTED: [&str; 13] = [
+        "defer_accept",
         "separator_over_websocket",
         "share_port",
         "drain_on_signal",

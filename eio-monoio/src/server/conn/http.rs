@@ -56,6 +56,9 @@ async fn serve<H: Handler>(shard: Rc<Shard<H>>, mut conn: Box<Conn<H::Session>>,
             Err(error) => return refuse_head(conn, error).await,
         };
         first = false;
+        if std::mem::take(&mut conn.uncounted) {
+            shard.state.defer_accept.count_first_request();
+        }
         let mut request = prepare(&shard.state, &mut conn, len);
         if matches!(request.action, Action::Ask(_)) {
             // Boxed: this future is rare and large, and would add to the memory of every idle connection.

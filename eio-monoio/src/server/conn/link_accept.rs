@@ -74,6 +74,7 @@ fn start<H: Handler>(shard: &Rc<Shard<H>>, hub: &Arc<Hub>, socket: Socket) {
         Err(error) => return crate::log::error!(%error, "cannot start TLS on a link"),
     };
     let mut conn = Box::new(Conn::new(state, stream, None, permit));
+    conn.uncounted = false;
     let (shard, hub) = (shard.clone(), hub.clone());
     let tasks = shard.clone();
     tasks.state.tasks.spawn(async move {

@@ -82,6 +82,8 @@ pub(crate) struct Conn<T> {
     pub(crate) access: Option<Box<Access>>,
     /// This worker has not answered a request on it yet.
     pub(crate) fresh: bool,
+    /// This worker has accepted it for a client, and its first request is not counted yet.
+    pub(crate) uncounted: bool,
 }
 
 impl<T> Deref for Conn<T> {
@@ -108,13 +110,25 @@ impl<T> Conn<T> {
         let http = HttpConn::new(state.conn_env.clone(), stream, permit);
         let attached = Attached::default();
         let (via, extra) = (Via::default(), Vec::new());
-        Self { state, http, peer, via, extra, coding: None, attached, access: None, fresh: true }
+        Self {
+            state,
+            http,
+            peer,
+            via,
+            extra,
+            coding: None,
+            attached,
+            access: None,
+            fresh: true,
+            uncounted: true,
+        }
     }
 
     /// Continues a connection of another worker.
     pub(crate) fn from_moved(state: Rc<ShardState<T>>, moved: MovedConnection) -> io::Result<Self> {
         let mut conn = Self::new(state, Stream::attach(moved.stream)?, moved.peer, moved.permit);
         conn.via = moved.via;
+        conn.uncounted = false;
         let storage = conn.state.pool.take_receive(moved.unread.len().max(SCRATCH));
         conn.rx = RecvBytes::new(RecvStorage::new(storage));
         // The storage has room for it.

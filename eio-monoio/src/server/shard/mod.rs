@@ -1,6 +1,7 @@
 //! [`Shard`]: the part of a server's state that one worker owns, with the worker's handler.
 
 mod barrier;
+pub(crate) mod defer_accept;
 pub(crate) mod disk;
 mod drain;
 pub(crate) mod gather;
@@ -40,6 +41,7 @@ use crate::server::config::Config;
 use crate::server::hooks::{Hooks, OnRawWebSocket};
 use crate::server::session::env::{SessionEnv, Sessions};
 use crate::server::session::{NewSession, Session};
+use crate::server::shard::defer_accept::DeferAccept;
 use crate::server::shard::disk::{Disk, Reply};
 use crate::server::shard::plan::Plan;
 use crate::server::shard::registry::{NoSid, Registry};
@@ -95,6 +97,7 @@ pub(crate) struct ShardState<T> {
     /// Sessions that have ended and whose disconnect callback is due.
     closed_sessions: RefCell<Vec<Rc<Session<T>>>>,
     disconnect_task: WakerSlot,
+    pub(crate) defer_accept: DeferAccept,
     /// Listeners that other processes share are left to them.
     left_listeners: Cell<bool>,
     /// Woken when the worker stops accepting, or leaves its listeners.
@@ -149,6 +152,7 @@ impl<T: 'static> ShardState<T> {
             raw_websockets: RefCell::default(),
             closed_sessions: RefCell::default(),
             disconnect_task: WakerSlot::default(),
+            defer_accept: DeferAccept::default(),
             left_listeners: Cell::new(false),
             acceptors: Wakers::default(),
             ended_handlers: Wakers::default(),
@@ -439,6 +443,7 @@ impl<T> ShardState<T> {
     /// Stops accepting connections, and closes idle ones.
     pub(crate) fn stop_accepting(&self) {
         self.worker.stop_accepting();
+        self.defer_accept.end();
         self.acceptors.wake_all();
     }
 
@@ -451,6 +456,7 @@ impl<T> ShardState<T> {
     /// Leaves listeners that other processes share: they accept the connections.
     pub(crate) fn leave_listeners(&self) {
         self.left_listeners.set(true);
+        self.defer_accept.end();
         self.acceptors.wake_all();
     }
 

@@ -22,6 +22,7 @@ use crate::server::listener::{Listening, Sharing};
 use crate::server::remote::Remote;
 use crate::server::session::Session;
 use crate::server::session::env::Sessions;
+use crate::server::shard::defer_accept::DeferAccept;
 use crate::server::shard::plan::Plan;
 use crate::server::shard::shared::ShardMessage;
 use crate::server::shard::{SessionLocation, Shard, ShardState, drain};
@@ -47,7 +48,11 @@ pub(crate) async fn run<H: Handler>(
     let receiver =
         MailboxReceiver::of_worker(plan.wake_rx, &state.shared.mailboxes[usize::from(plan.id)])?;
     for Listening { fd, sharing } in plan.listening {
-        let listener = Listener::from_fd(fd)?;
+        let listener = Rc::new(Listener::from_fd(fd)?);
+        // Not with a port that is shared: connections that wait for their first bytes would be lost with the listener.
+        if state.config.defer_accept && sharing != Sharing::Port {
+            state.defer_accept.add(&listener);
+        }
         state.tasks.spawn(accept(shard.clone(), listener, sharing, plan.max_connections));
     }
     #[cfg(feature = "nats")]
@@ -267,7 +272,12 @@ fn shut_down<T: 'static>(state: &Rc<ShardState<T>>) {
 }
 
 /// Accepts connections until the worker stops accepting, or leaves a listener that other processes share.
-async fn accept<H: Handler>(shard: Rc<Shard<H>>, listener: Listener, sharing: Sharing, max: usize) {
+async fn accept<H: Handler>(
+    shard: Rc<Shard<H>>,
+    listener: Rc<Listener>,
+    sharing: Sharing,
+    max: usize,
+) {
     const FIRST_DELAY: Duration = Duration::from_millis(50);
     const LONGEST_DELAY: Duration = Duration::from_secs(1);
     let state = &shard.state;
@@ -376,9 +386,29 @@ fn accept_batch<H: Handler>(
             Err(error) => return Err(error),
         };
         shard.state.counters.add(ACCEPTED, 0, 1);
+        if shard.state.defer_accept.count_accepted(|| shard.state.now()) {
+            watch_deferral(shard.state.clone());
+        }
         turn.count(start::start(shard, accepted, max)?);
     }
     Ok(Backlog::Remains)
+}
+
+/// Ends the deferral of connections when they have become few, also if no further one arrives.
+fn watch_deferral<T: 'static>(state: Rc<ShardState<T>>) {
+    let worker = state.worker.clone();
+    // In the background: a shutdown does not wait for it.
+    worker.background.spawn(async move {
+        let watch = async {
+            loop {
+                sleep_on(&state.worker, DeferAccept::INTERVAL).await;
+                if !state.defer_accept.review(state.now()) {
+                    return;
+                }
+            }
+        };
+        _ = state.background.run(watch).await;
+    });
 }
 
 /// Calls the disconnect callback of sessions that have ended.

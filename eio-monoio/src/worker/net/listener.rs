@@ -40,6 +40,26 @@ impl Listener {
         self.socket.attach_filter(&[load_flags, syn_and_ack, is_syn, drop, keep])
     }
 
+    /// The value of `TCP_DEFER_ACCEPT` (tcp(7)); an error if it is not a TCP socket.
+    pub(crate) fn defer_accept(&self) -> io::Result<i32> {
+        let (mut seconds, mut len) = (0, size_of::<i32>() as libc::socklen_t);
+        let value = (&raw mut seconds).cast();
+        let (level, option) = (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT);
+        // SAFETY: the kernel writes at most `len` bytes, which is the size of the live integer.
+        let result = unsafe { libc::getsockopt(self.socket.raw(), level, option, value, &mut len) };
+        if result == 0 { Ok(seconds) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// With a positive number, the kernel hands a connection over with its first bytes, or without any when it repeats
+    /// its SYN-ACK after that time. With 0, at once. Concerns connections whose handshake ends later.
+    pub(crate) fn set_defer_accept(&self, seconds: i32) -> io::Result<()> {
+        let (value, len) = ((&raw const seconds).cast(), size_of::<i32>() as libc::socklen_t);
+        let (level, option) = (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT);
+        // SAFETY: the kernel reads `len` bytes, which is the size of the live integer.
+        let result = unsafe { libc::setsockopt(self.socket.raw(), level, option, value, len) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// Accepts one connection; `None` if the backlog is empty.
     pub(crate) fn try_accept(&self) -> io::Result<Option<Accepted>> {
         let mut flags = libc::SOCK_CLOEXEC;

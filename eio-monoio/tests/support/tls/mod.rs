@@ -2,6 +2,8 @@
 
 mod pki;
 mod relay;
+mod websocket;
 
 pub(crate) use pki::{Identity, Pki, write_identity};
 pub(crate) use relay::{originate, terminate};
+pub(crate) use websocket::SecureWebSocket;

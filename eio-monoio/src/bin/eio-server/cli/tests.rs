@@ -118,6 +118,7 @@ const OTHER: &[(&str, &str)] = &[
     ("blocking_threads", "2"),
     ("driver", "epoll"),
     ("backlog", "128"),
+    ("defer_accept", "false"),
     ("share_port", "true"),
     ("bind_timeout", "1s"),
     ("unix_socket_mode", "660"),

@@ -281,6 +281,8 @@ pub(super) const RUNTIME: Group = Group {
             "The kernel interface; auto is io_uring where the kernel permits it"),
         config!(Count backlog |config, n| config.backlog(u32::try_from(n).unwrap_or(u32::MAX)),
             "1024", "1 to 65535", "The connections that the kernel queues for each worker"),
+        config!(Switch defer_accept, "true", "true, false",
+            "Whether the kernel hands connections over with their first bytes while many clients connect"),
         config!(Switch share_port, "false", "true, false",
             "Whether another process may listen on the same port (SO_REUSEPORT)"),
         config!(Time bind_timeout, "5s", "0 to 24h",

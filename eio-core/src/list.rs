@@ -8,6 +8,10 @@ use crate::text::AsciiSet;
 
 /// Whether the list contains `token`, ignoring ASCII case.
 pub(crate) fn has_token(value: &[u8], token: &str) -> bool {
+    // Most lists have one element.
+    if eq_ignore_case(value, token.as_bytes()) {
+        return is_token(value);
+    }
     Elements { rest: value }
         .any(|element| eq_ignore_case(element, token.as_bytes()) && is_token(element))
 }

@@ -57,16 +57,21 @@ impl Open {
     /// # Errors
     /// [`Overflow`], with nothing written. [`OPEN_MAX`] bytes always suffice.
     pub fn encode<K: Sink>(&self, out: &mut K) -> Result<(), Overflow> {
-        out.put(self.json(&mut [0; OPEN_MAX]).as_bytes())
+        out.put(self.json_bytes(&mut [0; OPEN_MAX]))
     }
 
     /// The JSON, as the data of a [`Packet::Open`](crate::packet::Packet::Open).
     pub fn json<'m>(&self, memory: &'m mut [u8; OPEN_MAX]) -> &'m str {
+        // The output is ASCII.
+        simdutf8::basic::from_utf8(self.json_bytes(memory)).unwrap_or_default()
+    }
+
+    /// The bytes of [`json`](Self::json), for an output of bytes.
+    pub fn json_bytes<'m>(&self, memory: &'m mut [u8; OPEN_MAX]) -> &'m [u8] {
         let mut out = Writer::new(memory);
-        // OPEN_MAX is enough, and the output is ASCII.
         let written = self.write(&mut out);
         debug_assert_eq!(written, Ok(()), "OPEN_MAX is the longest");
-        simdutf8::basic::from_utf8(out.into_written()).unwrap_or_default()
+        out.into_written()
     }
 
     /// In the order of engine.io. No character of a [`Sid`] needs escaping, so this is five pieces of text and three

@@ -6,7 +6,7 @@ use nom::bytes::complete::{tag, tag_no_case};
 
 use super::Error;
 use super::url::{after_authority, is_authority};
-use crate::bytes::find;
+use crate::bytes::find_short;
 
 /// The target of a request (RFC 9112 section 3.2). No part is percent-decoded.
 ///
@@ -47,7 +47,7 @@ impl<'b> Target<'b> {
                 .ok_or(Error::BadTarget)?,
         };
         // As bytes: for `str` it is a search for any character.
-        let at = find(b'?', rest.as_bytes()).unwrap_or(rest.len());
+        let at = find_short(b'?', rest.as_bytes()).unwrap_or(rest.len());
         let (path, query) = rest.split_at_checked(at).unwrap_or((rest, ""));
         let query = query.get(1..).unwrap_or_default();
         // An absolute target may have no path: "an empty path component is equivalent to an absolute

@@ -113,6 +113,11 @@ impl<'h, H: Iterator<Item = (&'h str, &'h [u8])> + Clone> Offer<H> {
         core::str::from_utf8(&self.accept).unwrap_or_default()
     }
 
+    /// The bytes of [`accept`](Self::accept).
+    pub fn accept_bytes(&self) -> [u8; 28] {
+        self.accept
+    }
+
     /// The subprotocols of the client, in order of preference. The response may name one of them in
     /// `Sec-WebSocket-Protocol`.
     pub fn protocols(&self) -> impl Iterator<Item = &'h str> + use<'h, H> {
@@ -525,7 +530,7 @@ mod tests {
         for key in [&b"AQIDBAUGBwgJCgsMDQ4PEC=="[..], b"dGhlIHNhbXBsZSBub25jZR=="] {
             let headers = with(request(), "Sec-WebSocket-Key", key);
             let offer = check_request("GET", 1, headers.into_iter()).unwrap();
-            assert_eq!(offer.accept().as_bytes(), accept_key(core::str::from_utf8(key).unwrap()));
+            assert_eq!(offer.accept_bytes(), accept_key(core::str::from_utf8(key).unwrap()));
         }
     }
 

@@ -387,7 +387,7 @@ mod tests {
         for round in 1..=3 {
             let future = poll_fn(|cx: &mut Context<'_>| {
                 cx.waker().wake_by_ref();
-                cx.waker().clone().wake();
+                cx.waker().wake_by_ref();
                 Poll::<()>::Pending
             });
             assert!(poll(&mut waker, &task, future).is_pending());

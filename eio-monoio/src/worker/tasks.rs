@@ -1,7 +1,7 @@
 //! [`Tasks`]: counted tasks of a worker, and user code that can neither end the worker by a panic nor outlive it.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,6 +61,16 @@ pub(crate) enum Stopped {
 impl Tasks {
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         net::spawn(WithGuard { future, guard: Counted::new(self.live.clone()) });
+    }
+
+    /// Polls `future` in the task of the caller, and spawns it if it is pending: most callbacks of the application await
+    /// nothing, and need no task.
+    pub(crate) async fn run_or_spawn(&self, future: impl Future<Output = ()> + 'static) {
+        let guard = Counted::new(self.live.clone());
+        let mut task = Box::pin(WithGuard { future, guard });
+        if poll_fn(|cx| Poll::Ready(task.as_mut().poll(cx))).await.is_pending() {
+            net::spawn(task);
+        }
     }
 
     /// Ready when no task is left. The task of `cx` is woken each time the count becomes zero, even if this returned

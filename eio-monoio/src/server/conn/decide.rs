@@ -366,9 +366,7 @@ fn accept<T>(
         }
     };
     let protocol = offer.protocols().next().map(Box::from);
-    let mut accept = Accept { key: [0; 28], protocol, deflate };
-    accept.key.copy_from_slice(offer.accept().as_bytes());
-    Ok(accept)
+    Ok(Accept { key: offer.accept_bytes(), protocol, deflate })
 }
 
 /// Decides about a WebSocket on another path. A page of another origin must not open one with the user's cookies.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
-use eio_core::http::{RequestHead, WriteError, response};
+use eio_core::http::{RequestHead, WriteError, header_line};
 use eio_core::session::Lane;
 use eio_core::sid::Sid;
 use eio_core::transport::Transport;
@@ -86,7 +86,7 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
     let HandshakeArgs { shard, mut conn, request, started } = args;
     let shard = &shard;
     let SessionRequest { transport, base64, persistence, .. } = request;
-    let connected = connect(shard, &mut conn, &request.head, transport).await;
+    let connected = connect(shard, &mut conn, &request.head, transport, started).await;
     conn.rx.skip(request.head.len());
     let Connected { data, peer, sid, request: kept } = match connected {
         Ok(connected) => connected,
@@ -184,6 +184,7 @@ async fn connect<H: Handler>(
     conn: &mut Conn<H::Session>,
     head: &HeadRanges,
     transport: Transport,
+    started: Instant,
 ) -> Result<Connected<H::Session>, Refusal> {
     let mut slots = FieldSlots::new();
     let head = head.head(conn.http.rx.unread(), &mut slots);
@@ -191,7 +192,6 @@ async fn connect<H: Handler>(
     let info = shard.state.info(head, conn.http.stream(), conn.peer, &conn.via);
     let request = ConnectRequest { info: RequestInfo { attached, ..info }, transport };
     let (tasks, hooks) = (&shard.state.tasks, &shard.state.hooks);
-    let started = Instant::now();
     let connecting = tasks.start(|| shard.handler.connect(&request));
     let outcome = before_session(&shard.state, conn, connecting).await;
     shard.state.count_time(HandlerCall::Connect, started);
@@ -239,6 +239,11 @@ pub(super) async fn before_session<T, O>(
     conn: &Conn<T>,
     future: impl Future<Output = Result<O, Stopped>>,
 ) -> Result<O, Stopped> {
+    let mut future = pin!(future);
+    // Most are ready at once, and need no deadline.
+    if let Poll::Ready(outcome) = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        return outcome;
+    }
     let mut limited = pin!(conn.limit(state.config.connect_timeout, future));
     poll_fn(|cx| {
         if let Poll::Ready(outcome) = limited.as_mut().poll(cx) {
@@ -338,21 +343,28 @@ pub(crate) fn upgrade<H: Handler>(
 
 /// Writes the server's opening handshake (RFC 6455 section 4.2.2).
 pub(crate) fn switch_protocols<T>(conn: &mut Conn<T>, accept: &Accept) {
+    const START: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\
+        Upgrade: websocket\r\n\
+        Connection: Upgrade\r\n\
+        Sec-WebSocket-Accept: ";
     conn.set_status(101);
     let extra = std::mem::take(&mut conn.extra);
-    let key = str::from_utf8(&accept.key).unwrap_or_default();
     let write = |out: &mut OutBuf| -> Result<(), WriteError> {
-        let mut head = response(out, 101)?
-            .raw(b"Upgrade: websocket\r\nConnection: Upgrade\r\n")?
-            .header("Sec-WebSocket-Accept", key)?;
         if let Some(protocol) = &accept.protocol {
-            head = head.header("Sec-WebSocket-Protocol", protocol)?;
+            header_line(out, "Sec-WebSocket-Protocol", &[protocol])?;
         }
         if let Some(deflate) = &accept.deflate {
-            head = head.header("Sec-WebSocket-Extensions", &deflate.to_string())?;
+            header_line(out, "Sec-WebSocket-Extensions", &[&deflate.to_string()])?;
         }
-        head.raw(&extra)?.end()
+        Ok(())
     };
-    let written = write(conn.out_mut());
-    debug_assert!(written.is_ok(), "base64, a token, constants and lines that were checked");
+    let out = conn.out_mut();
+    for part in [START, &accept.key, b"\r\n"] {
+        out.0.extend_from_slice(part);
+    }
+    let written = write(out);
+    debug_assert!(written.is_ok(), "a token and constants");
+    for part in [&*extra, b"\r\n"] {
+        out.0.extend_from_slice(part);
+    }
 }

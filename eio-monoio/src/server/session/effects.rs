@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::task::Context;
 
-use eio_core::open::Open;
+use eio_core::open::{OPEN_MAX, Open};
 use eio_core::packet::Packet;
 use eio_core::payload;
 use eio_core::session::{CloseReason, Event, Lane, Transmit};
@@ -86,10 +86,9 @@ impl<T> Session<T> {
         let pool = &self.env.pool;
         match packet {
             Transmit::Open => {
-                let mut json = OutBuf::default();
-                self.write_open(&mut json);
-                let encode =
-                    |out: &mut OutBuf| ws::encode(out, ws::Opcode::Text, b"0", &json.0, None);
+                let mut memory = [0; OPEN_MAX];
+                let json = self.open_packet().json_bytes(&mut memory);
+                let encode = |out: &mut OutBuf| ws::encode(out, ws::Opcode::Text, b"0", json, None);
                 ws.write(pool, |out| never_full(encode(out)));
                 if let Some(message) = &self.env.config.initial_packet {
                     message.borrow().write(ws, pool, self.base64);
@@ -185,7 +184,7 @@ impl<T> Session<T> {
                         begin(body);
                     }
                     body.0.push(b'0');
-                    self.write_open(body);
+                    never_full(self.open_packet().encode(body));
                     if let Some(message) = &config.initial_packet {
                         body.0.push(payload::SEPARATOR);
                         never_full(Packet::Message(message.borrow()).encode_text(body));
@@ -229,16 +228,15 @@ impl<T> Session<T> {
         self.outgoing.take_response_confirms()
     }
 
-    fn write_open(&self, out: &mut OutBuf) {
+    fn open_packet(&self) -> Open {
         let config = &self.env.config;
         let transport = self.transport();
-        let open = Open {
+        Open {
             sid: self.sid.clone(),
             upgrades: self.env.config.upgrades_from(transport),
             ping_interval_ms: self.env.timing.ping_interval_ms + millis(config.ping_grace),
             ping_timeout_ms: self.env.timing.ping_timeout_ms,
             max_payload: u32::try_from(config.max_payload).unwrap_or(u32::MAX),
-        };
-        never_full(open.encode(out));
+        }
     }
 }

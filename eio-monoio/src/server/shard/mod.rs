@@ -15,6 +15,7 @@ pub(crate) mod shared;
 pub(crate) mod timing;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::ops::Deref;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -95,7 +96,7 @@ pub(crate) struct ShardState<T> {
     /// Open WebSockets that are not Engine.IO's.
     raw_websockets: RefCell<Slab<Rc<PlainSocket>>>,
     /// Sessions that have ended and whose disconnect callback is due.
-    closed_sessions: RefCell<Vec<Rc<Session<T>>>>,
+    closed_sessions: RefCell<VecDeque<Rc<Session<T>>>>,
     disconnect_task: WakerSlot,
     pub(crate) defer_accept: DeferAccept,
     /// Listeners that other processes share are left to them.
@@ -213,18 +214,15 @@ impl<T> ShardState<T> {
 
     /// Queues the disconnect callback of a session.
     pub(crate) fn queue_disconnect(&self, session: Rc<Session<T>>) {
-        self.closed_sessions.borrow_mut().push(session);
+        self.closed_sessions.borrow_mut().push_back(session);
         self.disconnect_task.wake();
     }
 
-    /// The sessions whose disconnect callback is due; `None` after the worker has finished.
-    pub(crate) fn poll_closed_sessions(
-        &self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Vec<Rc<Session<T>>>>> {
-        let closed_sessions = std::mem::take(&mut *self.closed_sessions.borrow_mut());
-        if !closed_sessions.is_empty() {
-            return Poll::Ready(Some(closed_sessions));
+    /// The next session whose disconnect callback is due; `None` after the worker has finished.
+    pub(crate) fn poll_closed_session(&self, cx: &mut Context<'_>) -> Poll<Option<Rc<Session<T>>>> {
+        let closed = self.closed_sessions.borrow_mut().pop_front();
+        if closed.is_some() {
+            return Poll::Ready(closed);
         }
         if self.is_finished() {
             return Poll::Ready(None);
@@ -279,6 +277,7 @@ impl<T> ShardState<T> {
     /// Frees the memory of slots of sessions that have ended.
     pub(crate) fn shrink(&self) {
         self.registry.borrow_mut().shrink();
+        self.closed_sessions.borrow_mut().shrink_to_fit();
     }
 
     pub(crate) fn session_count(&self) -> usize {

@@ -32,7 +32,7 @@ use crate::worker::net::Listener;
 use crate::worker::task::sleep_on;
 use crate::worker::timers::{Target, TimerId};
 use crate::worker::trim::trim_after_bursts;
-use crate::worker::yield_now;
+use crate::worker::yield_now::{self, YieldBudget};
 
 /// Runs a worker until its shutdown is complete. Calls `on_started` when it accepts connections.
 pub(crate) async fn run<H: Handler>(
@@ -414,11 +414,12 @@ fn watch_deferral<T: 'static>(state: Rc<ShardState<T>>) {
 /// Calls the disconnect callback of sessions that have ended.
 async fn call_disconnects<H: Handler>(shard: Rc<Shard<H>>) {
     let state = &shard.state;
-    while let Some(sessions) = poll_fn(|cx| state.poll_closed_sessions(cx)).await {
-        for session in sessions {
-            let shard = shard.clone();
-            state.tasks.spawn(async move { dispatch::call_disconnect(&shard, session).await });
-        }
+    let mut budget = YieldBudget::default();
+    while let Some(session) = poll_fn(|cx| state.poll_closed_session(cx)).await {
+        let shard = shard.clone();
+        let calling = async move { dispatch::call_disconnect(&shard, session).await };
+        state.tasks.run_or_spawn(calling).await;
+        budget.count().await;
     }
 }
 

@@ -12,9 +12,10 @@ use eio_core::open::{OPEN_MAX, Open};
 use eio_core::packet::{Message, Packet};
 use eio_core::payload;
 use eio_core::request::classify;
-use eio_core::session::{Lane, ServerSession, Timing, Transmit};
+use eio_core::session::{Event, Lane, ServerSession, Timing, Transmit};
 use eio_core::time::Instant;
 use eio_core::transport::{Transport, TransportSet};
+use eio_core::ws::handshake::check_request;
 use eio_core::ws::{self, Decoder, Opcode, Role, Step};
 
 /// A name, and the operation that it repeats.
@@ -36,6 +37,7 @@ const ROWS: &[Row] = &[
     ("http_head", http_head),
     ("http_answer", http_answer),
     ("open_encode", open_encode),
+    ("ws_session_open_close", ws_session_open_close),
     ("ws_session_echo_32B", |n| ws_session_echo(n, 32)),
     ("ws_session_echo_64KB", |n| ws_session_echo(n, 65_536)),
     ("polling_session_trip_32B", polling_session_trip),
@@ -197,17 +199,61 @@ fn http_answer(times: u32) {
     }
 }
 
-fn open_encode(times: u32) {
-    let open = Open {
+fn open_packet() -> Open {
+    Open {
         sid: "lv_VI97HAXpY6yYWAAAC".parse().expect("a sid"),
         upgrades: TransportSet::EMPTY.with(Transport::WebSocket),
         ping_interval_ms: 25_000,
         ping_timeout_ms: 20_000,
         max_payload: 1_000_000,
-    };
-    let mut memory = [0; OPEN_MAX];
+    }
+}
+
+fn open_encode(times: u32) {
+    let (open, mut memory) = (open_packet(), [0; OPEN_MAX]);
     for _ in 0..times {
         black_box(black_box(&open).json(&mut memory).len());
+    }
+}
+
+const UPGRADE: &[u8] = b"GET /engine.io/?EIO=4&transport=websocket HTTP/1.1\r\n\
+    Host: 127.0.0.1:3000\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+/// The work of eio-core for a session that opens over WebSocket and is closed by a close frame.
+fn ws_session_open_close(times: u32) {
+    let (head, mut out, mut close) = (UPGRADE.to_vec(), vec![0; 512], vec![0; 16]);
+    let mut writer = Writer::new(&mut close);
+    let _ = ws::encode(&mut writer, Opcode::Close, b"", &1000_u16.to_be_bytes(), Some(KEY));
+    let close = writer.written().to_vec();
+    let mut rx = RecvBuffer::new(vec![0; 64]);
+    let mut cycle = || {
+        let mut slots = [const { MaybeUninit::uninit() }; 24];
+        let len = HeadScanner::new().poll(black_box(&head), 8192).ok()??;
+        let head = RequestHead::parse_scanned(&head[..len], &mut slots).ok()?;
+        let target = Target::parse(head.target).ok()?;
+        classify(head.method, target.query, head.is_upgrade(), TransportSet::ALL).ok()?;
+        let (method, minor) = (head.method, head.minor_version);
+        let offer = check_request(method, minor, head.headers.iter()).ok()?;
+        black_box(offer.accept_bytes());
+        let mut session = ServerSession::new(Transport::WebSocket, Timing::default(), NOW);
+        if session.poll_transmit(Lane::WebSocket, false) != Some(Transmit::Open) {
+            return None;
+        }
+        let mut writer = Writer::new(black_box(&mut out));
+        let mut memory = [0; OPEN_MAX];
+        let open = open_packet();
+        let json = open.json_bytes(&mut memory);
+        ws::encode(&mut writer, Opcode::Text, b"0", json, None).ok()?;
+        let mut decoder = Decoder::new(Role::Server, 1_000_000);
+        rx.append(black_box(&close)).ok()?;
+        let Ok(Step::Ready(_)) = decoder.poll(&mut rx) else { return None };
+        session.lost(Lane::WebSocket);
+        rx.clear();
+        matches!(session.poll_event(), Some(Event::Closed(_))).then_some(())
+    };
+    for _ in 0..times {
+        assert!(cycle().is_some(), "the row must measure the success path");
     }
 }
 

@@ -19,6 +19,7 @@ use pin_project_lite::pin_project;
 use slab::Slab;
 
 use crate::worker::mailbox_waker::MailboxWaker;
+use crate::worker::yield_now;
 
 /// The waker of one application future. `poll` runs the future with it.
 #[derive(Default)]
@@ -41,6 +42,30 @@ struct Shared {
 
 const NO_KEY: usize = usize::MAX;
 
+/// The key of a task during a poll: until it is restored, a wake only sets [`Shared::woken`].
+struct HiddenKey<'s> {
+    shared: &'s Shared,
+    key: usize,
+}
+
+impl<'s> HiddenKey<'s> {
+    fn new(shared: &'s Shared) -> Self {
+        let key = shared.key.load(Ordering::SeqCst);
+        if key != NO_KEY {
+            shared.key.store(NO_KEY, Ordering::SeqCst);
+        }
+        Self { shared, key }
+    }
+}
+
+impl Drop for HiddenKey<'_> {
+    fn drop(&mut self) {
+        if self.key != NO_KEY {
+            self.shared.key.store(self.key, Ordering::SeqCst);
+        }
+    }
+}
+
 impl TaskWaker {
     /// Polls by calling `poll` with a waker that any thread may use.
     #[inline]
@@ -57,13 +82,15 @@ impl TaskWaker {
             }
             None => self.0.insert(WORKER.with(Worker::unused)),
         };
+        let hidden_key = HiddenKey::new(&registered.shared);
         let result = poll(&mut Context::from_waker(&registered.waker));
+        drop(hidden_key);
         if result.is_ready() {
             self.give_back();
         } else {
             WORKER.with(|worker| worker.register(&registered.shared, cx.waker()));
-            // A wake between the poll and the registration found no key.
-            if registered.shared.woken.load(Ordering::SeqCst) {
+            // A wake during the poll found no key. A future that wakes itself must not starve the others.
+            if registered.shared.woken.load(Ordering::SeqCst) && yield_now::park(cx).is_ready() {
                 cx.waker().wake_by_ref();
             }
         }
@@ -350,6 +377,38 @@ mod tests {
             wake_posted();
             assert!(counted.woken.load(Ordering::SeqCst) >= round);
         }
+    }
+
+    #[test]
+    fn a_future_that_wakes_itself_lets_the_kernel_run_first() {
+        let ((counted, task), mut waker) = (task(), TaskWaker::default());
+        let received = MailboxWaker::pair().unwrap();
+        yield_now::set_waker(received.0);
+        for round in 1..=3 {
+            let future = poll_fn(|cx: &mut Context<'_>| {
+                cx.waker().wake_by_ref();
+                cx.waker().wake_by_ref();
+                Poll::<()>::Pending
+            });
+            assert!(poll(&mut waker, &task, future).is_pending());
+            assert_eq!(counted.woken.load(Ordering::SeqCst), round - 1, "not at once");
+            std::io::Read::read_exact(&mut &received.1, &mut [0]).unwrap();
+            yield_now::wake_all();
+            assert_eq!(counted.woken.load(Ordering::SeqCst), round);
+        }
+        yield_now::clear_waker();
+    }
+
+    #[test]
+    fn a_poll_that_panics_leaves_no_key() {
+        let ((_, task), mut waker) = (task(), TaskWaker::default());
+        let before = WORKER.with(|worker| worker.tasks.borrow().len());
+        assert!(poll(&mut waker, &task, pending::<()>()).is_pending());
+        let future = poll_fn(|_| -> Poll<()> { panic!("of a test") });
+        let panics = std::panic::AssertUnwindSafe(|| poll(&mut waker, &task, future));
+        assert!(std::panic::catch_unwind(panics).is_err());
+        drop(waker);
+        assert_eq!(WORKER.with(|worker| worker.tasks.borrow().len()), before);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Handlers with owned values: `AsyncHandler`, `Server::on_message` and async closures.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use eio_monoio::{
@@ -126,4 +130,37 @@ fn closures_that_return_futures_are_served_too() {
     });
     let running = server.config(default_config()).bind("127.0.0.1:0").expect("the server starts");
     WebSocket::open(running.local_addr()).0.assert_alive();
+}
+
+#[test]
+fn a_future_that_wakes_itself_starves_no_other_session() {
+    for_each_config(|config| {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let server = Server::on_message(move |socket: Socket<()>, message| {
+            let stop = stopped.clone();
+            async move {
+                let text = if let OwnedMessage::Text(text) = message { text } else { return };
+                if *text == *"spin" {
+                    let wake = |cx: &mut Context<'_>| {
+                        cx.waker().wake_by_ref();
+                        if stop.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+                    };
+                    poll_fn(wake).await;
+                } else {
+                    // A timer, too.
+                    sleep(Duration::from_millis(1)).await;
+                }
+                socket.send(&*text).await.expect("an open session");
+            }
+        });
+        let running = server.config(config).bind("127.0.0.1:0").expect("the server starts");
+        let (mut spinning, _) = WebSocket::open(running.local_addr());
+        spinning.send("4spin");
+        let (mut other, _) = WebSocket::open(running.local_addr());
+        other.send("4hello");
+        assert_eq!(other.text(), "4hello");
+        stop.store(true, Ordering::SeqCst);
+        assert_eq!(spinning.text(), "4spin");
+    });
 }

@@ -72,8 +72,11 @@ impl Runtime {
         if driver == Driver::Epoll {
             return Ok((epoll()?, None));
         }
-        let ring = sys::check_io_uring_enter()
-            .and_then(|()| io_uring_with(true, 1024).or_else(|_| io_uring_with(false, 256)));
+        let ring = sys::check_io_uring_enter().and_then(|()| {
+            io_uring_with(Completions::Deferred, 1024)
+                .or_else(|_| io_uring_with(Completions::Cooperative, 1024))
+                .or_else(|_| io_uring_with(Completions::Interrupting, 256))
+        });
         match (driver, ring) {
             (_, Ok(runtime)) => Ok((runtime, None)),
             (Driver::Auto, Err(error)) => {
@@ -97,18 +100,35 @@ impl Runtime {
 
     pub(crate) fn block_on<F: Future>(&mut self, future: F) -> F::Output {
         match self {
-            Self::IoUring(runtime) => runtime.block_on(future),
+            Self::IoUring(runtime) => {
+                let output = runtime.block_on(future);
+                // The kernel ends cancelled operations during a wait, and a listener is closed after its own has ended.
+                runtime.block_on(async { sleep(Duration::from_millis(1)).await });
+                output
+            }
             Self::Epoll(runtime) => runtime.block_on(future),
         }
     }
 }
 
-/// COOP_TASKRUN (Linux 5.19) saves an interrupt per completion, about a fifth of the cost of a small echo.
-fn io_uring_with(flags: bool, entries: u32) -> io::Result<Runtime> {
+/// When the kernel does the work of a completion on the worker's thread.
+enum Completions {
+    /// During the wait for completions: DEFER_TASKRUN (Linux 6.1). A wake-up of the thread costs about 0.8 us less, which is
+    /// 7 % of an echo that comes alone. No completion arrives while tasks wake one another without a wait.
+    Deferred,
+    /// When the thread enters or leaves the kernel: COOP_TASKRUN (Linux 6.0, with SINGLE_ISSUER).
+    Cooperative,
+    /// At any time, by an interrupt, which is about a fifth of the cost of a small echo.
+    Interrupting,
+}
+
+fn io_uring_with(completions: Completions, entries: u32) -> io::Result<Runtime> {
     let mut ring = io_uring::IoUring::builder();
-    if flags {
-        ring.setup_coop_taskrun().setup_single_issuer();
-    }
+    match completions {
+        Completions::Deferred => ring.setup_defer_taskrun().setup_single_issuer(),
+        Completions::Cooperative => ring.setup_coop_taskrun().setup_single_issuer(),
+        Completions::Interrupting => &mut ring,
+    };
     let builder = RuntimeBuilder::<IoUringDriver>::new();
     let runtime = builder.uring_builder(ring).with_entries(entries).enable_timer().build()?;
     Ok(Runtime::IoUring(runtime))

@@ -129,6 +129,15 @@ impl Stream {
         }
     }
 
+    /// [`send_now`](Self::send_now) of the last bytes before the socket is closed; see [`Socket::try_send_last`].
+    pub(crate) fn send_last(&self, bytes: &[u8]) -> usize {
+        match self {
+            Self::Plain(socket) => socket.try_send_last(bytes).unwrap_or(0),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.send_now(bytes),
+        }
+    }
+
     /// See [`Socket::write_all`].
     #[inline]
     pub(crate) fn write_all(&self, buf: Vec<u8>, sent: usize) -> Write<'_> {

@@ -210,7 +210,13 @@ impl WsConn {
         }
         let len = batch.len();
         let direct = len <= SMALL || matches!(batch, Batch::Shared(_));
-        let at_once = if direct { stream.send_now(&batch) } else { 0 };
+        // After a complete closing handshake the socket is closed next: the close frame leaves in the segment of the FIN.
+        let last = self.closes_tcp.get() && !sender.is_open();
+        let at_once = match direct {
+            true if last => stream.send_last(&batch),
+            true => stream.send_now(&batch),
+            false => 0,
+        };
         if at_once == len {
             batch.free(self.pool());
             return self.finish_batch(len, observer);

@@ -103,7 +103,7 @@ impl Accepted {
     pub(crate) fn refuse(self, response: &[u8]) {
         // Closing with unread input sends a reset, which may discard the response.
         let _ = socket::recv(self.fd.as_raw_fd(), &mut [0; 4096]);
-        let _ = socket::send(self.fd.as_raw_fd(), response);
+        let _ = socket::send(self.fd.as_raw_fd(), response, 0);
     }
 }
 

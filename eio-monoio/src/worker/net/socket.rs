@@ -201,7 +201,17 @@ impl Socket {
 impl Socket {
     /// Sends as many bytes as the kernel accepts without blocking.
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        send(self.raw(), bytes)
+        send(self.raw(), bytes, 0)
+    }
+
+    /// Sends the last bytes as [`try_send`](Self::try_send) does, and shuts down the sending direction if the kernel accepts
+    /// all of them: they leave in the segment of the FIN (`MSG_MORE`). Otherwise the rest must follow.
+    pub(crate) fn try_send_last(&self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = send(self.raw(), bytes, libc::MSG_MORE)?;
+        if sent == bytes.len() {
+            self.shutdown_write();
+        }
+        Ok(sent)
     }
 
     /// Sends all of `buf` after its first `sent` bytes, and returns it.
@@ -245,8 +255,8 @@ pub(super) fn recv(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
 
 /// Sends as many bytes as the kernel accepts; see [`Socket::try_send`].
 #[inline]
-pub(super) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+pub(super) fn send(fd: RawFd, bytes: &[u8], flags: libc::c_int) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | flags;
     // SAFETY: the pointer and length are those of a live slice.
     let n = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
     usize::try_from(n).map_err(|_| io::Error::last_os_error())

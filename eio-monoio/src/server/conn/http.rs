@@ -169,26 +169,23 @@ fn move_to_worker<T>(state: &ShardState<T>, conn: Conn<T>, owner: u16) -> Next<T
 async fn read_head<T>(conn: &mut Conn<T>, first: bool) -> Result<usize, RecvError> {
     let max = conn.state.config.max_head_size;
     let mut scanner = HeadScanner::new();
-    let mut begun = false;
     conn.rx.release();
-    if first {
-        conn.set_deadline(conn.state.config.head_timeout);
-        if conn.rx.unread().is_empty() {
-            conn.try_receive(1)?;
-        }
+    if first && conn.rx.unread().is_empty() {
+        conn.try_receive(1)?;
     }
+    // A head that has arrived with its connection needs no timer.
+    let mut is_limited = false;
     loop {
-        if !conn.rx.unread().is_empty() {
-            if let Some(len) = scanner.poll(conn.rx.unread(), max).map_err(RecvError::Bad)? {
-                conn.set_activity(Activity::Busy);
-                return Ok(len);
-            }
-            if !begun && !first {
-                conn.set_deadline(conn.state.config.head_timeout);
-            }
-            begun = true;
-        } else if !first {
+        let begun = !conn.rx.unread().is_empty();
+        if begun && let Some(len) = scanner.poll(conn.rx.unread(), max).map_err(RecvError::Bad)? {
+            conn.set_activity(Activity::Busy);
+            return Ok(len);
+        }
+        if !begun && !first {
             conn.set_deadline(conn.state.config.idle_timeout);
+        } else if !is_limited {
+            conn.set_deadline(conn.state.config.head_timeout);
+            is_limited = true;
         }
         // Where other processes accept too, a client whose connection this one has accepted may still send its first
         // request: closing the connection would lose it.

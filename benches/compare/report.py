@@ -289,7 +289,14 @@ def table(test, rows):
             f" | {median(runs, 'p50_us'):.0f} / {median(runs, 'p99_us'):.0f} / {median(runs, 'p999_us'):.0f}"
             f" | {sum(one['errors'] for one in runs)}, {sum(one['lost'] for one in runs)} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + lateness(rows)
+
+
+def lateness(rows):
+    """How late the generator of an open loop began operations, which the latencies contain."""
+    shown = [f"{name} {median(runs, 'late_p99_us'):.0f} / {median(runs, 'late_p999_us'):.0f}"
+             for name, runs in rows.items() if any("late_p99_us" in one for one in runs)]
+    return f"\nLateness of the generator, p99 / p99.9 µs, part of the latencies: {', '.join(shown)}\n" if shown else ""
 
 
 def memory(_, rows):

@@ -39,6 +39,8 @@ pub(crate) struct Window {
     until: u64,
     setup: u64,
     latency: Histogram<u64>,
+    /// How long after their due time the operations of an open loop began.
+    lateness: Histogram<u64>,
     operations: u64,
     errors: u64,
     first_error: String,
@@ -64,15 +66,18 @@ impl Window {
     pub(crate) fn new(args: Args) -> Self {
         /// Nanoseconds: a longer operation counts as one minute.
         const LONGEST: u64 = 60_000_000_000;
-        let latency = Histogram::new_with_bounds(1, LONGEST, 3);
-        let latency = latency.unwrap_or_else(|error| die(&error.to_string()));
+        let histogram = || {
+            Histogram::new_with_bounds(1, LONGEST, 3)
+                .unwrap_or_else(|error| die(&error.to_string()))
+        };
         Self {
             args,
             phase: Phase::Setup,
             since: 0,
             until: 0,
             setup: 0,
-            latency,
+            latency: histogram(),
+            lateness: histogram(),
             operations: 0,
             errors: 0,
             first_error: String::new(),
@@ -110,6 +115,9 @@ impl Window {
             return None;
         }
         self.begun += 1;
+        if self.phase == Phase::Measured {
+            self.lateness.saturating_record(now.saturating_sub(due).max(1));
+        }
         Some(due)
     }
 
@@ -218,7 +226,12 @@ impl Window {
             .float("load_receives_per_op", (b.receives - a.receives) as f64 / operations, 3)
             .float("load_sends_per_op", (b.sends - a.sends) as f64 / operations, 3);
         if let Some(rate) = self.args.rate {
-            report = report.float("rate", rate, 0);
+            let micros = |quantile| self.lateness.value_at_quantile(quantile) as f64 / 1e3;
+            report = report.float("rate", rate, 0).float("late_p99_us", micros(0.99), 1).float(
+                "late_p999_us",
+                micros(0.999),
+                1,
+            );
         }
         if self.args.pid.is_some() {
             let all = b.server.sum() - a.server.sum();

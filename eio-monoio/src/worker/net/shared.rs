@@ -136,7 +136,7 @@ impl SharedStream {
 }
 
 impl Drop for SharedStream {
-    /// Closes the descriptor with `close(2)`. The runtime's own way on io_uring is a close operation that nobody awaits, and
+    /// Closes the descriptor with `close(2)`. The runtime's own way on io_uring is a close operation that no task awaits, and
     /// its cancellation: two requests to the kernel for each connection.
     fn drop(&mut self) {
         let is_held = self.is_held();

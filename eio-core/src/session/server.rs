@@ -147,7 +147,7 @@ pub use transmit::Transmit;
 pub struct ServerSession {
     heartbeat: Heartbeat,
     socket: ServerSocket,
-    /// When a graceful close discards messages that are still queued. [`NOT_CLOSING`] while there is none.
+    /// The time at which a graceful close discards messages that are still queued; [`NOT_CLOSING`] without such a close.
     closing_by: Instant,
     /// Messages are received until the end of a graceful close.
     draining: bool,

@@ -152,8 +152,8 @@ impl HttpConn {
         // A wait continues until the socket is readable: a socket with a pending wait cannot move to another worker. A
         // socket that was just emptied is not asked before it is readable: mostly there would be nothing.
         let mut waiting = uses_recv_op || self.socket.stream.is_drained();
-        if waiting && !uses_recv_op {
-            self.shrink_rx();
+        if waiting {
+            self.shrink_before_wait(uses_recv_op);
         }
         poll_fn(|cx| {
             ready!(self.socket.stream.poll_budget(cx));
@@ -175,6 +175,13 @@ impl HttpConn {
     /// Whether the next bytes are to be received by an operation. To be called once before each wait for input.
     pub(crate) fn uses_recv_op(&self) -> bool {
         self.socket.uses_recv_op(self.rx.is_empty())
+    }
+
+    /// Owns no buffer that the wait does not need.
+    pub(crate) fn shrink_before_wait(&mut self, uses_recv_op: bool) {
+        if !self.socket.wait_needs_rx(uses_recv_op) {
+            self.shrink_rx();
+        }
     }
 
     /// Waits for input, without a deadline, and receives at least one byte. A caller that stops polling loses nothing, but

@@ -113,6 +113,12 @@ impl RegisteredStream {
         false
     }
 
+    /// Whether the receive buffer is needed during a wait for input: an operation receives into its memory. Over TLS,
+    /// bytes are decrypted from a buffer of the operation's own.
+    pub(crate) fn wait_needs_rx(&self, uses_recv_op: bool) -> bool {
+        uses_recv_op && !self.stream.is_secure()
+    }
+
     /// Receives by an operation; [`take_recv_op`](Self::take_recv_op) must follow. `rx` is called if the operation can
     /// have its memory.
     pub(crate) fn poll_recv_op<'r>(
@@ -122,8 +128,7 @@ impl RegisteredStream {
     ) -> Poll<Received> {
         let pool = &self.worker().pool;
         self.stream.socket().poll_recv_op(cx, || {
-            // Over TLS, bytes are decrypted from the operation's buffer into another one.
-            if self.stream.is_secure() {
+            if !self.wait_needs_rx(true) {
                 return pool.take_receive(RECV_OP);
             }
             // Mostly the buffer of the previous operation.

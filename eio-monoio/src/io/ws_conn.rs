@@ -282,8 +282,7 @@ impl WsConn {
         wanted: usize,
     ) -> impl Future<Output = Result<(), ReadEnd<R>>> + use<'w, R> {
         let uses_recv_op = self.socket.uses_recv_op(reader.is_empty());
-        // Over TLS the operation has a buffer of its own.
-        if !uses_recv_op || self.socket.stream.is_secure() {
+        if !self.socket.wait_needs_rx(uses_recv_op) {
             reader.shrink(self.worker());
         }
         // Each captured variable is memory of each idle session.

@@ -65,11 +65,8 @@ impl Echo {
     /// Echoes the complete frames of `data`, and returns their length.
     fn echo(&mut self, data: &mut [u8]) -> usize {
         let mut used = 0;
-        while let Some((head, len)) = frame(&data[used..]) {
-            let opcode = data[used] & 15;
-            let (mask, payload) = data[used + head - 4..used + head + len].split_at_mut(4);
-            unmask(payload, [mask[0], mask[1], mask[2], mask[3]]);
-            used += head + len;
+        while let Some((opcode, size, payload)) = unmasked(&mut data[used..]) {
+            used += size;
             if opcode == 8 {
                 self.ended = true;
                 self.out.extend_from_slice(&[0x88, 0]);
@@ -81,13 +78,13 @@ impl Echo {
                 break;
             }
             self.out.push(0x80 | opcode);
-            match len {
-                0..126 => self.out.push(len as u8),
-                126..65536 => {
+            match payload.len() {
+                len @ 0..126 => self.out.push(len as u8),
+                len @ 126..65536 => {
                     self.out.push(126);
                     self.out.extend_from_slice(&(len as u16).to_be_bytes());
                 }
-                _ => {
+                len => {
                     self.out.push(127);
                     self.out.extend_from_slice(&(len as u64).to_be_bytes());
                 }
@@ -98,8 +95,17 @@ impl Echo {
     }
 }
 
+/// The opcode, the size and the unmasked payload of a complete frame.
+pub fn unmasked(data: &mut [u8]) -> Option<(u8, usize, &mut [u8])> {
+    let (head, len) = frame(data)?;
+    let opcode = data[0] & 15;
+    let (mask, payload) = data[head - 4..head + len].split_at_mut(4);
+    unmask(payload, [mask[0], mask[1], mask[2], mask[3]]);
+    Some((opcode, head + len, payload))
+}
+
 /// The lengths of the head, with its mask, and of the payload of a complete frame.
-pub fn frame(data: &[u8]) -> Option<(usize, usize)> {
+fn frame(data: &[u8]) -> Option<(usize, usize)> {
     let (head, len) = match *data.get(1)? & 127 {
         126 => (8, u16::from_be_bytes(data.get(2..4)?.try_into().ok()?).into()),
         127 => (14, u64::from_be_bytes(data.get(2..10)?.try_into().ok()?) as usize),

@@ -118,9 +118,7 @@ pub(crate) async fn respond<T>(
             }
             // `poll_get` has registered this task with the session, which wakes it, or input does. Pipelined requests
             // are received and kept up to this limit, so that the end of the connection is noticed.
-            if !uses_recv_op {
-                conn.shrink_rx();
-            }
+            conn.shrink_before_wait(uses_recv_op);
             if conn.rx.unread().len() > conn.state.config.max_head_size {
                 return Poll::Pending;
             }

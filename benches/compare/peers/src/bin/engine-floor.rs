@@ -9,7 +9,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, IntoRawFd};
 
-use eio_compare_peers::{OPENED, frame, unmask};
+use eio_compare_peers::{OPENED, unmasked};
 
 /// Before the name of the transport, in each GET and POST.
 const GET: &[u8] = b"GET /engine.io/?EIO=4&transport=";
@@ -114,11 +114,8 @@ impl Floor {
     fn frames(&mut self, fd: i32, session: usize, data: &mut [u8]) -> bool {
         self.out.clear();
         let mut used = 0;
-        while let Some((head, len)) = frame(&data[used..]) {
-            let opcode = data[used] & 15;
-            let (mask, payload) = data[used + head - 4..used + head + len].split_at_mut(4);
-            unmask(payload, [mask[0], mask[1], mask[2], mask[3]]);
-            used += head + len;
+        while let Some((opcode, size, payload)) = unmasked(&mut data[used..]) {
+            used += size;
             match (opcode, &*payload) {
                 (8, _) => {
                     self.out.extend_from_slice(&[0x88, 2, 3, 232]);

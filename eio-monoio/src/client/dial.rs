@@ -24,7 +24,8 @@ use crate::io::limits::ConnEnv;
 use crate::io::stream::Stream;
 use crate::worker::context::{Activity, WorkerContext};
 use crate::worker::deadline::Deadline;
-use crate::worker::net::{self, Socket};
+use crate::worker::net::Socket;
+use crate::worker::task::sleep;
 
 /// Opens a connection for `lane`, unless the lane is cancelled before.
 pub(crate) async fn dial_lane(session: &Rc<Session>, lane: Lane) -> Result<HttpConn, Fault> {
@@ -131,7 +132,7 @@ async fn connect_any(addresses: Vec<SocketAddr>) -> Result<Socket, Fault> {
             }
             if let Some(address) = addresses.next() {
                 attempts.push(Box::pin(Socket::connect(address)));
-                delay = Box::pin(net::sleep(ATTEMPT_DELAY));
+                delay = Box::pin(sleep(ATTEMPT_DELAY));
             }
         }
     })

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::worker::context::WorkerContext;
 use crate::worker::deadline::Deadline;
 use crate::worker::mailbox::{Mailbox, MailboxReceiver};
-use crate::worker::net::{Driver, Runtime};
+use crate::worker::net::{Driver, Runtime, Timer};
 use crate::worker::task_waker::TaskWaker;
 use crate::worker::trim::trim_after_bursts;
 
@@ -46,10 +46,11 @@ pub fn block_on<F: Future>(driver: Driver, future: F) -> io::Result<F::Output> {
     }
     let (mut runtime, _) = Runtime::build(driver)?;
     let output = runtime.block_on(async {
+        let timer = Timer::new()?;
         let worker = Rc::new(WorkerContext::default());
         let _current = worker.enter();
         let clock = worker.clone();
-        worker.services.spawn(async move { clock.keep_time(|_, _| ()).await });
+        worker.services.spawn(async move { clock.keep_time(timer, |_, _| ()).await });
         trim_after_bursts(&worker, || {});
         if let Err(error) = spawn_yield_waker(&worker) {
             shut_down(&worker).await;

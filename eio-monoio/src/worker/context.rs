@@ -2,10 +2,9 @@
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io::Write;
 use std::os::fd::RawFd;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +14,7 @@ use eio_core::time::Instant;
 use slab::Slab;
 
 use crate::worker::live_count::LiveCount;
-use crate::worker::net;
+use crate::worker::net::{self, Timer};
 use crate::worker::pool::Pool;
 use crate::worker::random::Random;
 use crate::worker::tasks::Tasks;
@@ -200,16 +199,17 @@ impl WorkerContext {
     }
 
     /// Drives the timer wheel until the worker has finished; `due` is called for each session whose deadline has passed.
-    pub(crate) async fn keep_time(&self, due: impl Fn(u32, Instant)) {
+    pub(crate) async fn keep_time(&self, timer: Timer, due: impl Fn(u32, Instant)) {
         /// A tick this late, in milliseconds, means that this worker was blocked while its peers may have sent.
         const LATE: u64 = 50;
         let mut slots = Vec::new();
         loop {
-            let Some(until) = self.sleep_until_next().await else { return };
+            let Some(until) = self.sleep_until_next(&timer).await else { return };
             let now = self.now();
             if now.millis_since(until) > LATE {
                 // Received bytes are read first, before a peer counts as silent.
-                net::sleep(Duration::from_millis(TICK)).await;
+                timer.set(Some(Duration::from_millis(TICK)));
+                poll_fn(|cx| timer.poll_expired(cx)).await;
             }
             self.timers.advance(self.now(), &mut slots);
             let now = self.cached_now();
@@ -218,8 +218,7 @@ impl WorkerContext {
     }
 
     /// Sleeps until the next deadline and returns it; `None` when the worker has finished.
-    async fn sleep_until_next(&self) -> Option<Instant> {
-        let mut sleep: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
+    async fn sleep_until_next(&self, timer: &Timer) -> Option<Instant> {
         let mut armed = None;
         poll_fn(|cx| {
             if self.is_finished() {
@@ -228,12 +227,9 @@ impl WorkerContext {
             let next = self.timers.next(cx);
             if next != armed {
                 armed = next;
-                sleep = next.map(|at| Box::pin(net::sleep(self.until(at))) as _);
+                timer.set(next.map(|at| self.until(at)));
             }
-            match &mut sleep {
-                Some(sleep) => sleep.as_mut().poll(cx).map(|()| next),
-                None => Poll::Pending,
-            }
+            timer.poll_expired(cx).map(|()| next)
         })
         .await
     }

@@ -28,7 +28,7 @@ use crate::server::shard::shared::ShardMessage;
 use crate::server::shard::{SessionLocation, Shard, ShardState, drain};
 use crate::worker::deadline::millis;
 use crate::worker::mailbox::MailboxReceiver;
-use crate::worker::net::Listener;
+use crate::worker::net::{Listener, Timer};
 use crate::worker::task::sleep_on;
 use crate::worker::timers::{Target, TimerId};
 use crate::worker::trim::trim_after_bursts;
@@ -47,6 +47,7 @@ pub(crate) async fn run<H: Handler>(
     let shard = Rc::new(Shard::new(new_handler(), state.clone()));
     let receiver =
         MailboxReceiver::of_worker(plan.wake_rx, &state.shared.mailboxes[usize::from(plan.id)])?;
+    let timer = Timer::new()?;
     for Listening { fd, sharing } in plan.listening {
         let listener = Rc::new(Listener::from_fd(fd)?);
         // Not with a port that is shared: connections that wait for their first bytes would be lost with the listener.
@@ -61,7 +62,7 @@ pub(crate) async fn run<H: Handler>(
         state.tasks.spawn(link_accept::accept(shard.clone(), hub.clone(), listener));
     }
     state.services.spawn(call_disconnects(shard.clone()));
-    state.services.spawn(run_timers(state.clone()));
+    state.services.spawn(run_timers(state.clone(), timer));
     let owned = Rc::downgrade(&state);
     trim_after_bursts(&state.worker, move || {
         if let Some(state) = owned.upgrade() {
@@ -424,8 +425,8 @@ async fn call_disconnects<H: Handler>(shard: Rc<Shard<H>>) {
 }
 
 /// Advances the timer wheel.
-async fn run_timers<T>(state: Rc<ShardState<T>>) {
-    state.keep_time(|slot, now| state.session_timeout(slot, now)).await;
+async fn run_timers<T>(state: Rc<ShardState<T>>, timer: Timer) {
+    state.keep_time(timer, |slot, now| state.session_timeout(slot, now)).await;
 }
 
 /// Sleeps for `duration`, or until the worker stops accepting.

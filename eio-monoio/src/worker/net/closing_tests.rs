@@ -9,7 +9,8 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::{Driver, Runtime, Socket, Write, sleep};
+use super::timer::sleep;
+use super::{Driver, Runtime, Socket, Write};
 
 /// How many sockets a test closes.
 const SOCKETS: usize = 200;

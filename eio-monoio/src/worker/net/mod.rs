@@ -10,13 +10,14 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `runtime` | [`Driver`], [`Runtime`], [`spawn`] and [`sleep`] |
+//! | `runtime` | [`Driver`], [`Runtime`] and [`spawn`] |
+//! | `timer` | [`Timer`]: a timer of the kernel |
 //! | `socket` | [`Socket`]: a connected stream socket |
 //! | `shared` | the runtime's stream, shared by a socket and its operations in flight |
 //! | `readiness` | waiting for readiness repeatedly, in one allocation |
 //! | `recv_op` | receive operations, one at a time, in one allocation |
 //! | `listener` | [`Listener`], [`Accepted`], [`listen`] and [`inherited`] |
-//! | `sys` | descriptor limit, signal dispositions, `shutdown(2)` and the allocator |
+//! | `sys` | timers, descriptor limit, signal dispositions, `shutdown(2)` and the allocator |
 #![allow(unsafe_code)]
 
 #[cfg(test)]
@@ -28,12 +29,14 @@ mod runtime;
 mod shared;
 mod socket;
 mod sys;
+mod timer;
 
 pub(crate) use listener::{Accepted, Listener, inherited, listen};
 pub use runtime::Driver;
-pub(crate) use runtime::{Runtime, sleep, spawn};
+pub(crate) use runtime::{Runtime, spawn};
 pub(crate) use socket::{Received, Socket, Write, Written};
 pub(crate) use sys::{abort, descriptor_limit, is_default};
+pub(crate) use timer::Timer;
 
 /// Frees the memory that this worker keeps for writes, and returns unused heap memory to the operating system,
 /// including pages between allocations that are in use.

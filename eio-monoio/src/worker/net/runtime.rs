@@ -1,4 +1,4 @@
-//! The runtime of a worker: its I/O driver, tasks and timers.
+//! The runtime of a worker: its I/O driver and tasks.
 
 use std::fmt;
 use std::future::Future;
@@ -6,10 +6,10 @@ use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
-use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 
 use super::sys;
+use super::timer::sleep;
 
 /// The kernel interface that a worker uses for I/O, an option of a server ([`Config::driver`](crate::Config::driver))
 /// and of [`client::block_on`](crate::client::block_on).
@@ -60,8 +60,8 @@ impl FromStr for Driver {
 
 /// A runtime. It must be built on the thread that runs it: SINGLE_ISSUER binds a ring to its thread.
 pub(crate) enum Runtime {
-    IoUring(monoio::Runtime<TimeDriver<IoUringDriver>>),
-    Epoll(monoio::Runtime<TimeDriver<LegacyDriver>>),
+    IoUring(monoio::Runtime<IoUringDriver>),
+    Epoll(monoio::Runtime<LegacyDriver>),
 }
 
 impl Runtime {
@@ -103,7 +103,7 @@ impl Runtime {
             Self::IoUring(runtime) => {
                 let output = runtime.block_on(future);
                 // The kernel ends cancelled operations during a wait, and a listener is closed after its own has ended.
-                runtime.block_on(async { sleep(Duration::from_millis(1)).await });
+                runtime.block_on(sleep(Duration::from_millis(1)));
                 output
             }
             Self::Epoll(runtime) => runtime.block_on(future),
@@ -131,21 +131,16 @@ fn io_uring_with(completions: Completions, entries: u32) -> io::Result<Runtime> 
         Completions::Interrupting => &mut ring,
     };
     let builder = RuntimeBuilder::<IoUringDriver>::new();
-    let runtime = builder.uring_builder(ring).with_entries(entries).enable_timer().build()?;
+    let runtime = builder.uring_builder(ring).with_entries(entries).build()?;
     Ok(Runtime::IoUring(runtime))
 }
 
 fn epoll() -> io::Result<Runtime> {
     let builder = RuntimeBuilder::<LegacyDriver>::new();
-    Ok(Runtime::Epoll(builder.with_entries(1024).enable_timer().build()?))
+    Ok(Runtime::Epoll(builder.with_entries(1024).build()?))
 }
 
 /// Runs `future` as a task of this worker.
 pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) {
     drop(monoio::spawn(future));
-}
-
-/// Completes after `duration`. Takes about 640 bytes: the timer wheel uses one for the whole worker.
-pub(crate) fn sleep(duration: Duration) -> impl Future<Output = ()> {
-    monoio::time::sleep(duration)
 }

@@ -1,7 +1,8 @@
-//! System calls that concern neither reading nor writing: `shutdown(2)`, limits, signals and the allocator.
+//! System calls that concern neither receiving nor sending: `shutdown(2)`, timers, limits, signals and the allocator.
 
 use std::io;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 /// Shuts down both directions of the socket `fd`. An error is ignored: it means that the socket is closed already.
 pub(crate) fn abort(fd: RawFd) {
@@ -11,6 +12,28 @@ pub(crate) fn abort(fd: RawFd) {
 pub(super) fn shutdown(fd: RawFd, how: libc::c_int) {
     // SAFETY: takes no pointer; a descriptor that is not a connected socket makes it fail, nothing else.
     unsafe { libc::shutdown(fd, how) };
+}
+
+/// Lets the timer `fd` expire once, `after` this time from now; with `None`, not at all.
+pub(super) fn set_timer(fd: RawFd, after: Option<Duration>) {
+    // Zero would mean that it does not expire.
+    let after = after.map_or(Duration::ZERO, |after| after.max(Duration::from_nanos(1)));
+    let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let value = libc::timespec {
+        tv_sec: after.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: after.subsec_nanos().into(),
+    };
+    let times = libc::itimerspec { it_interval: never, it_value: value };
+    // SAFETY: the pointer is that of a live itimerspec, and the null pointer asks for no old time.
+    let set = unsafe { libc::timerfd_settime(fd, 0, &times, std::ptr::null_mut()) };
+    debug_assert_eq!(set, 0, "a timer, and a time with less than a second of nanoseconds");
+}
+
+/// Whether the timer `fd`, which does not block, has expired since it was set or asked.
+pub(super) fn take_expiration(fd: RawFd) -> bool {
+    let mut count = 0u64;
+    // SAFETY: the pointer and length are those of `count`, of which every value is valid.
+    unsafe { libc::read(fd, (&raw mut count).cast(), size_of::<u64>()) > 0 }
 }
 
 /// Returns unused heap memory to the operating system, if the allocator is glibc's.

@@ -7,13 +7,15 @@ use crate::bytes::{eq_ignore_case, split_once};
 use crate::text::AsciiSet;
 
 /// Whether the list contains `token`, ignoring ASCII case.
+#[cfg_attr(feature = "std", inline)]
 pub(crate) fn has_token(value: &[u8], token: &str) -> bool {
+    let token = token.as_bytes();
     // Most lists have one element.
-    if eq_ignore_case(value, token.as_bytes()) {
-        return is_token(value);
-    }
-    Elements { rest: value }
-        .any(|element| eq_ignore_case(element, token.as_bytes()) && is_token(element))
+    let found = eq_ignore_case(value, token)
+        || (value.len() > token.len()
+            && Elements { rest: value }.any(|element| eq_ignore_case(element, token)));
+    // An element that is equal to a token is one.
+    found && is_token(token)
 }
 
 /// The elements of the list that are tokens. Others (`h2c/1`, `two words`, empty ones) are skipped:

@@ -144,17 +144,21 @@ impl<'b> Query<'b> {
             (found.eio, found.transport, rest) = ("4", "polling", others);
         }
         while !rest.is_empty() {
-            let (pair, next) = split_once(b'&', rest);
-            let (key, value) = split_once(b'=', pair);
-            match key {
-                "EIO" => found.eio = value,
-                "transport" => found.transport = value,
-                "sid" => found.sid = value,
-                "b64" => found.b64 = value,
-                "j" => found.j = Some(value),
-                _ => {}
+            let end = find_short(b'&', rest.as_bytes()).unwrap_or(rest.len());
+            let pair = rest.get(..end).unwrap_or_default();
+            rest = rest.get(end + 1..).unwrap_or_default();
+            // By the first characters, without a search for `=`.
+            if let Some(value) = value_of(pair, "sid") {
+                found.sid = value;
+            } else if let Some(value) = value_of(pair, "transport") {
+                found.transport = value;
+            } else if let Some(value) = value_of(pair, "EIO") {
+                found.eio = value;
+            } else if let Some(value) = value_of(pair, "b64") {
+                found.b64 = value;
+            } else if let Some(value) = value_of(pair, "j") {
+                found.j = Some(value);
             }
-            rest = next;
         }
         found
     }
@@ -207,10 +211,10 @@ impl<'b> Query<'b> {
     }
 }
 
-/// The text before and after the first `byte`; all of it and nothing if there is no such byte.
-fn split_once(byte: u8, text: &str) -> (&str, &str) {
-    let at = find_short(byte, text.as_bytes()).unwrap_or(text.len());
-    (text.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default())
+/// The value of `pair`, if its key is `key`.
+fn value_of<'b>(pair: &'b str, key: &str) -> Option<&'b str> {
+    let rest = pair.strip_prefix(key)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('=') }
 }
 
 /// Decodes percent-encoding. An invalid encoding is kept as it is.

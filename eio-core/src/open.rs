@@ -1,6 +1,7 @@
 //! [`Open`]: the content of the open packet, as JSON ("Handshake").
 
 mod number;
+mod tail;
 
 use core::fmt;
 
@@ -8,9 +9,11 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json_core::de::{Deserializer as Json, Error as JsonError};
 
-use crate::buffer::{Overflow, Sink, Writer};
+use crate::buffer::{Overflow, Sink};
 use crate::sid::Sid;
 use crate::transport::{Transport, TransportSet};
+
+pub use tail::{OPEN_MAX, OpenTail};
 
 /// The parameters that a server announces in the open packet.
 ///
@@ -57,7 +60,7 @@ impl Open {
     /// # Errors
     /// [`Overflow`], with nothing written. [`OPEN_MAX`] bytes always suffice.
     pub fn encode<K: Sink>(&self, out: &mut K) -> Result<(), Overflow> {
-        out.put(self.json_bytes(&mut [0; OPEN_MAX]))
+        self.tail().encode(&self.sid, out)
     }
 
     /// The JSON, as the data of a [`Packet::Open`](crate::packet::Packet::Open).
@@ -68,35 +71,11 @@ impl Open {
 
     /// The bytes of [`json`](Self::json), for an output of bytes.
     pub fn json_bytes<'m>(&self, memory: &'m mut [u8; OPEN_MAX]) -> &'m [u8] {
-        let mut out = Writer::new(memory);
-        let written = self.write(&mut out);
-        debug_assert_eq!(written, Ok(()), "OPEN_MAX is the longest");
-        out.into_written()
+        self.tail().json_bytes(&self.sid, memory)
     }
 
-    /// In the order of engine.io. No character of a [`Sid`] needs escaping, so this is five pieces of text and three
-    /// numbers; a serializer that checks each character took ten times as long.
-    fn write(&self, out: &mut Writer<'_>) -> Result<(), Overflow> {
-        out.put(br#"{"sid":""#)?;
-        out.put(self.sid.as_str().as_bytes())?;
-        out.put(br#"","upgrades":["#)?;
-        let mut first = true;
-        for transport in self.upgrades.iter() {
-            if !core::mem::take(&mut first) {
-                out.put(b",")?;
-            }
-            out.put(match transport {
-                Transport::Polling => br#""polling""#,
-                Transport::WebSocket => br#""websocket""#,
-            })?;
-        }
-        out.put(br#"],"pingInterval":"#)?;
-        put_decimal(out, self.ping_interval_ms)?;
-        out.put(br#","pingTimeout":"#)?;
-        put_decimal(out, self.ping_timeout_ms)?;
-        out.put(br#","maxPayload":"#)?;
-        put_decimal(out, self.max_payload)?;
-        out.put(b"}")
+    fn tail(&self) -> OpenTail {
+        OpenTail::new(self.upgrades, self.ping_interval_ms, self.ping_timeout_ms, self.max_payload)
     }
 
     /// Parses the JSON of a server, with keys in any order. Unknown keys and transports are skipped; the values of
@@ -141,14 +120,6 @@ impl Open {
     }
 }
 
-/// The maximum length of the JSON that [`Open::encode`] writes, in bytes.
-pub const OPEN_MAX: usize = Sid::MAX
-    + concat!(
-        r#"{"sid":"","upgrades":["polling","websocket"],"pingInterval":4294967295,"#,
-        r#""pingTimeout":4294967295,"maxPayload":4294967295}"#
-    )
-    .len();
-
 /// Why an open packet cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -182,15 +153,6 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
-
-fn put_decimal(out: &mut Writer<'_>, mut n: u32) -> Result<(), Overflow> {
-    let digits = n.checked_ilog10().map_or(1, |log| log as usize + 1);
-    for digit in out.claim(digits)?.iter_mut().rev() {
-        *digit = b'0' + (n % 10) as u8;
-        n /= 10;
-    }
-    Ok(())
-}
 
 /// The values found, or the error. Filled by a handwritten visitor: a derived one skips unknown values with
 /// `IgnoredAny`, which serde-json-core implements by recursion without a limit on the depth.
@@ -351,6 +313,7 @@ mod tests {
     use std::string::{String, ToString};
 
     use super::*;
+    use crate::buffer::Writer;
 
     fn open() -> Open {
         Open {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use eio_core::open::OpenTail;
 use eio_core::session::Timing;
 use eio_core::sid::Tag;
 use eio_core::transport::{Transport, TransportSet};
@@ -13,10 +14,16 @@ use crate::web::proxy::Trusted;
 use crate::worker::deadline::millis;
 
 impl Config {
-    /// The `upgrades` of the open packet of a session on `transport`.
-    pub(crate) fn upgrades_from(&self, transport: Transport) -> TransportSet {
-        let may = self.allow_upgrades && transport == Transport::Polling;
-        if may { self.transports.without(Transport::Polling) } else { TransportSet::EMPTY }
+    /// The open packet of sessions that open on `transport`, after the `sid`.
+    pub(crate) fn open_tail(&self, transport: Transport) -> OpenTail {
+        let may_upgrade = self.allow_upgrades && transport == Transport::Polling;
+        let upgrades = self.transports.without(Transport::Polling);
+        OpenTail::new(
+            if may_upgrade { upgrades } else { TransportSet::EMPTY },
+            millis(self.ping_interval) + millis(self.ping_grace),
+            millis(self.ping_timeout),
+            u32::try_from(self.max_payload).unwrap_or(u32::MAX),
+        )
     }
 
     pub(crate) fn limit_metrics(&self) -> LimitMetrics {

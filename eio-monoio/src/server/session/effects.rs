@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::task::Context;
 
-use eio_core::open::{OPEN_MAX, Open};
+use eio_core::open::{OPEN_MAX, OpenTail};
 use eio_core::packet::Packet;
 use eio_core::payload;
 use eio_core::session::{CloseReason, Event, Lane, Transmit};
+use eio_core::transport::Transport;
 use eio_core::ws;
 
 use crate::io::receipt::Confirm;
@@ -16,7 +17,6 @@ use crate::metrics::UPGRADES;
 use crate::server::cause::Cause;
 use crate::server::session::Session;
 use crate::server::session::out_message::{OutMessage, write_plain};
-use crate::worker::deadline::millis;
 
 /// The result of [`Session::poll_get`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl<T> Session<T> {
         match packet {
             Transmit::Open => {
                 let mut memory = [0; OPEN_MAX];
-                let json = self.open_packet().json_bytes(&mut memory);
+                let json = self.open_tail().json_bytes(&self.sid, &mut memory);
                 let encode = |out: &mut OutBuf| ws::encode(out, ws::Opcode::Text, b"0", json, None);
                 ws.write(pool, |out| never_full(encode(out)));
                 if let Some(message) = &self.env.config.initial_packet {
@@ -184,7 +184,7 @@ impl<T> Session<T> {
                         begin(body);
                     }
                     body.0.push(b'0');
-                    never_full(self.open_packet().encode(body));
+                    never_full(self.open_tail().encode(&self.sid, body));
                     if let Some(message) = &config.initial_packet {
                         body.0.push(payload::SEPARATOR);
                         never_full(Packet::Message(message.borrow()).encode_text(body));
@@ -228,15 +228,10 @@ impl<T> Session<T> {
         self.outgoing.take_response_confirms()
     }
 
-    fn open_packet(&self) -> Open {
-        let config = &self.env.config;
-        let transport = self.transport();
-        Open {
-            sid: self.sid.clone(),
-            upgrades: self.env.config.upgrades_from(transport),
-            ping_interval_ms: self.env.timing.ping_interval_ms + millis(config.ping_grace),
-            ping_timeout_ms: self.env.timing.ping_timeout_ms,
-            max_payload: u32::try_from(config.max_payload).unwrap_or(u32::MAX),
+    fn open_tail(&self) -> &OpenTail {
+        match self.transport() {
+            Transport::Polling => &self.env.open_tails.polling,
+            Transport::WebSocket => &self.env.open_tails.websocket,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use eio_core::open::OpenTail;
 use eio_core::packet::Message;
 use eio_core::session::Timing;
 use eio_core::sid::Sid;
@@ -19,10 +20,17 @@ pub(crate) struct SessionEnv<T> {
     pub(crate) worker: Rc<WorkerContext>,
     pub(crate) config: Arc<Config>,
     pub(crate) timing: Timing,
+    pub(crate) open_tails: OpenTails,
     pub(crate) counters: Arc<Counters>,
     pub(crate) shared: Arc<ServerShared>,
     /// Dangling after the worker has ended.
     pub(crate) server: Weak<dyn Sessions<T>>,
+}
+
+/// The open packets of sessions after the `sid`, by the transport on which they open.
+pub(crate) struct OpenTails {
+    pub(crate) polling: OpenTail,
+    pub(crate) websocket: OpenTail,
 }
 
 impl<T> Deref for SessionEnv<T> {

@@ -40,7 +40,7 @@ use crate::metrics::{Counters, DropReason, HANDLER, HandlerCall};
 use crate::server::cause::Cause;
 use crate::server::config::Config;
 use crate::server::hooks::{Hooks, OnRawWebSocket};
-use crate::server::session::env::{SessionEnv, Sessions};
+use crate::server::session::env::{OpenTails, SessionEnv, Sessions};
 use crate::server::session::{NewSession, Session};
 use crate::server::shard::defer_accept::DeferAccept;
 use crate::server::shard::disk::{Disk, Reply};
@@ -125,6 +125,10 @@ impl<T: 'static> ShardState<T> {
                 worker: worker.clone(),
                 config: plan.config.clone(),
                 timing: plan.config.timing(),
+                open_tails: OpenTails {
+                    polling: plan.config.open_tail(Transport::Polling),
+                    websocket: plan.config.open_tail(Transport::WebSocket),
+                },
                 counters: counters.clone(),
                 shared: plan.shared.clone(),
                 server: this.clone(),

@@ -64,6 +64,7 @@
 //! |---|---|
 //! | idle connection, with the future of its task | 3 KiB |
 //! | TLS connection, in addition | 8 KiB, and a copy of the bytes being sent |
+//! | TLS connection with an incomplete record or handshake message, in addition | 128 KiB |
 //! | session | 2 KiB, and the application's [`Handler::Session`]; an idle WebSocket with its session has 1.25 KiB |
 //! | message being received | 2 x [`max_payload`](Config::max_payload): the size of a buffer is a power of two |
 //! | outgoing queue | 2 x ([`outbound_high_water`](Config::outbound_high_water) + one message) |

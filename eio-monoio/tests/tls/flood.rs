@@ -116,10 +116,7 @@ fn records_without_data_do_not_starve_other_sessions() {
 /// Opens a polling session, and returns its sid.
 fn open_polling(peer: &mut Crafted) -> String {
     peer.write(&Request::get(POLLING).bytes());
-    let head = peer.peer.head();
-    let len = head.split_once("Content-Length: ").and_then(|(_, rest)| rest.split_once("\r\n"));
-    let len = len.and_then(|(len, _)| len.parse().ok()).expect("a length");
-    sid_of(std::str::from_utf8(&peer.peer.read(len)).expect("text"))
+    sid_of(&peer.peer.response().1)
 }
 
 /// Begins a handshake message of the largest size that rustls accepts, which the server keeps until it is complete.

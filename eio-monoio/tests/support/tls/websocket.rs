@@ -43,12 +43,22 @@ impl SecureWebSocket {
     }
 
     /// The head of a response.
-    pub(crate) fn head(&mut self) -> String {
+    fn head(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.extend(self.read(1));
         }
         String::from_utf8(head).expect("text")
+    }
+
+    /// The head and the body of a response to a request of HTTP.
+    pub(crate) fn response(&mut self) -> (String, String) {
+        let head = self.head();
+        let len = head.split_once("Content-Length: ");
+        let len = len.and_then(|(_, rest)| rest.split_once("\r\n"));
+        let len = len.and_then(|(len, _)| len.parse().ok()).expect("a length");
+        let body = String::from_utf8(self.read(len)).expect("text");
+        (head, body)
     }
 
     /// The records of these bytes.

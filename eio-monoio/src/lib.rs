@@ -64,11 +64,12 @@
 //! |---|---|
 //! | idle connection, with the future of its task | 3 KiB |
 //! | TLS connection, in addition | 8 KiB, and a copy of the bytes being sent |
+//! | TLS connection with an incomplete record or handshake message, in addition | 128 KiB |
 //! | session | 2 KiB, and the application's [`Handler::Session`]; an idle WebSocket with its session has 1.25 KiB |
 //! | message being received | 2 x [`max_payload`](Config::max_payload): the size of a buffer is a power of two |
 //! | outgoing queue | 2 x ([`outbound_high_water`](Config::outbound_high_water) + one message) |
 //! | queue of messages for a busy handler | 2 x ([`inbound_high_water`](Config::inbound_high_water) + one message or polling body) |
-//! | WebSocket that receives without pause, on io_uring, in addition | 5 KiB, for at most 512 of a worker |
+//! | connection that receives without pause, on io_uring, in addition | 5 KiB, for at most 512 of a worker |
 //! | worker | 128 KiB of receive buffer, with TLS 150 KiB in addition, and up to 11 MiB of pooled buffers |
 //!
 //! With `sent` for the largest message that the application sends, a server needs at most

@@ -193,6 +193,7 @@ impl HttpConn {
         wanted: usize,
     ) -> Poll<Result<(), RecvError>> {
         loop {
+            ready!(self.socket.stream.poll_budget(cx));
             let received = if uses_recv_op {
                 let received = ready!(self.socket.poll_recv_op(cx, || &mut self.rx));
                 self.socket.take_recv_op(received, &mut self.rx)?

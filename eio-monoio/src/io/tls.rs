@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, Error, InvalidMessage, ServerConfig};
 
 use crate::io::tls_session::{Inbound, Outbound, Session, Step};
 use crate::worker::net::{Socket, Written};
@@ -50,6 +50,9 @@ pub(crate) struct State {
 
 /// The largest record with its head and tag, and a part of the next.
 const MAX_RECORD: usize = 18 * 1024;
+/// The most bytes that are kept until a record or a handshake message is complete. Rustls has no limit for bytes that it
+/// does not own, and the padding of records can make a message of 64 KiB a thousand times as long.
+const MAX_INCOMPLETE: usize = 64 * 1024;
 /// The most bytes of plain text that are encrypted, or received, at a time.
 const CHUNK: usize = 64 * 1024;
 /// Room for the heads and tags of the records of a chunk.
@@ -125,6 +128,7 @@ impl TlsStream {
             if !self.state.session.borrow().common().is_handshaking() {
                 break;
             }
+            poll_fn(|cx| self.socket.poll_budget(cx)).await;
             poll_fn(|cx| self.socket.poll_readable(cx)).await?;
             self.receive_more()?;
         }
@@ -152,11 +156,12 @@ impl TlsStream {
     fn process_received(&self) -> io::Result<()> {
         let mut held = take(&mut *self.state.encrypted_rx.borrow_mut());
         let (used, result) = self.process(&mut held, &mut [], &mut 0, None);
+        result?;
         held.drain(..used);
         if !held.is_empty() {
             self.state.encrypted_rx.replace(held);
         }
-        result.map(drop)
+        Ok(())
     }
 
     /// Processes records: the application's data is decrypted into `into` from `filled` on, then into `plain_rx`, until
@@ -197,6 +202,14 @@ impl TlsStream {
             }
         };
         state.ended.set(inbound.ended);
+        if matches!(result, Ok(Step::Blocked))
+            && !inbound.ended
+            && received.len() - used > MAX_INCOMPLETE
+        {
+            state.failed.set(true);
+            let error = Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge);
+            return (used, Err(io::Error::other(error)));
+        }
         (used, result)
     }
 
@@ -223,15 +236,15 @@ impl TlsStream {
         self.socket.poll_readable(cx)
     }
 
+    /// As [`Socket::try_recv`], but `None` may also mean that the received records had no application data: a peer may send
+    /// such records without a pause, so the caller decides when to receive again.
     pub(crate) fn try_recv(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
-        let state = &*self.state;
         let mut filled = self.take_plain(into);
-        while filled == 0 && !state.ended.get() {
-            match self.receive(into, &mut filled) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => return Err(self.fail(error)),
-            }
+        if filled == 0
+            && !self.state.ended.get()
+            && let Err(error) = self.receive(into, &mut filled)
+        {
+            return Err(self.fail(error));
         }
         Ok(self.finish_receive(filled))
     }
@@ -300,9 +313,8 @@ impl TlsStream {
         n
     }
 
-    /// Receives available bytes, unless complete records are pending, and decrypts them. Returns false if no bytes are
-    /// available.
-    fn receive(&self, into: &mut [u8], filled: &mut usize) -> io::Result<bool> {
+    /// Receives available bytes, unless complete records are pending, and decrypts them.
+    fn receive(&self, into: &mut [u8], filled: &mut usize) -> io::Result<()> {
         let state = &*self.state;
         RX.with_borrow_mut(|scratch| {
             let held = take(&mut *state.encrypted_rx.borrow_mut());
@@ -320,23 +332,24 @@ impl TlsStream {
                         // Without the peer's close_notify, an attacker may have truncated the stream.
                         return match other? {
                             Some(_) => Err(io::ErrorKind::UnexpectedEof.into()),
-                            None => Ok(false),
+                            None => Ok(()),
                         };
                     }
                 }
             }
-            self.decrypt(&mut scratch[..len], into, filled).map(|()| true)
+            self.decrypt(&mut scratch[..len], into, filled)
         })
     }
 
     /// Decrypts received bytes, and keeps those of records that are not decrypted.
     fn decrypt(&self, received: &mut [u8], into: &mut [u8], filled: &mut usize) -> io::Result<()> {
         let (used, result) = self.process(received, into, filled, None);
+        let last = result?;
         if used < received.len() {
             self.state.encrypted_rx.replace(received[used..].to_vec());
-            self.state.complete.set(matches!(result, Ok(Step::Progress)));
+            self.state.complete.set(matches!(last, Step::Progress));
         }
-        result.map(drop)
+        Ok(())
     }
 }
 

@@ -288,8 +288,8 @@ impl WsConn {
         // Each captured variable is memory of each idle session.
         poll_fn(move |cx| {
             let (worker, socket) = (self.worker(), &self.socket);
-            ready!(socket.stream.poll_budget(cx));
             loop {
+                ready!(socket.stream.poll_budget(cx));
                 if !self.sender.is_open() {
                     return Poll::Ready(Err(self.read_end()));
                 }

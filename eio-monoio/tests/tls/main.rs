@@ -7,5 +7,7 @@ mod busy;
 mod certificates;
 mod client;
 mod connections;
+mod crafted;
+mod flood;
 mod foreign_clients;
 mod records;

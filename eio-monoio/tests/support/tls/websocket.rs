@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use rustls::ClientConnection;
+use rustls::{ClientConfig, ClientConnection};
 
 use super::Identity;
 use crate::support::polling::sid_of;
@@ -19,20 +19,46 @@ pub(crate) struct SecureWebSocket {
 impl SecureWebSocket {
     /// A new session, and its sid.
     pub(crate) fn open(addr: SocketAddr, identity: &Identity) -> (Self, String) {
+        let mut socket = Self::connect(addr, identity.pki.client(None));
+        socket.write(&Request::upgrade(WEBSOCKET).bytes());
+        let sid = socket.opened();
+        (socket, sid)
+    }
+
+    /// A connection without a handshake.
+    pub(crate) fn connect(addr: SocketAddr, config: ClientConfig) -> Self {
         let name = "127.0.0.1".try_into().expect("a name");
-        let config = Arc::new(identity.pki.client(None));
-        let tls = ClientConnection::new(config, name).expect("a client");
+        let tls = ClientConnection::new(Arc::new(config), name).expect("a client");
         let stream = TcpStream::connect(addr).expect("the server accepts");
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
-        let mut socket = Self { tls, stream };
-        socket.write(&Request::upgrade(WEBSOCKET).bytes());
+        Self { tls, stream }
+    }
+
+    /// The sid of the session that the requested upgrade opens.
+    pub(crate) fn opened(&mut self) -> String {
+        self.head();
+        let open = self.message();
+        sid_of(std::str::from_utf8(&open).expect("text"))
+    }
+
+    /// The head of a response.
+    fn head(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            head.extend(socket.read(1));
+            head.extend(self.read(1));
         }
-        let open = socket.message();
-        (socket, sid_of(std::str::from_utf8(&open).expect("text")))
+        String::from_utf8(head).expect("text")
+    }
+
+    /// The head and the body of a response to a request of HTTP.
+    pub(crate) fn response(&mut self) -> (String, String) {
+        let head = self.head();
+        let len = head.split_once("Content-Length: ");
+        let len = len.and_then(|(_, rest)| rest.split_once("\r\n"));
+        let len = len.and_then(|(len, _)| len.parse().ok()).expect("a length");
+        let body = String::from_utf8(self.read(len)).expect("text");
+        (head, body)
     }
 
     /// The records of these bytes.

@@ -1,7 +1,7 @@
 //! The response to a forwarded request, from a link to the client.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use eio_core::http::{EMPTY, Framing, HeadScanner, ResponseHead};
 
@@ -118,6 +118,9 @@ async fn receive_head<T>(
         // Pipelined requests are received and kept up to this limit, so that the end of the connection is noticed.
         let watch = conn.rx.unread().len() <= conn.state.config.max_head_size;
         let from_client = poll_fn(|cx| {
+            // Over TLS each may send records without application data.
+            ready!(link.stream().poll_budget(cx));
+            ready!(conn.http.stream().poll_budget(cx));
             if link.stream().poll_readable(cx).is_ready() {
                 return Poll::Ready(false);
             }

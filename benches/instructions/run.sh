@@ -13,6 +13,8 @@
 # Exit status: 0 no row grew, 1 a row grew, 2 an error, 3 nothing to compare with (a shallow clone).
 set -eu
 cd "$(dirname "$0")"
+# Half of the time of linking; the counts hold for it.
+export CARGO_PROFILE_RELEASE_LTO=thin
 baseline=baseline.tsv
 command -v valgrind >/dev/null || { echo "valgrind is not installed" >&2; exit 2; }
 work=$(mktemp -d)

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use eio_core::time::Instant;
 use slab::Slab;
 
+use crate::worker::clock;
 use crate::worker::live_count::LiveCount;
 use crate::worker::net;
 use crate::worker::pool::Pool;
@@ -168,8 +169,13 @@ impl WorkerContext {
 
 /// Time.
 impl WorkerContext {
+    /// The time; at most as old as the current poll of a task, see [`clock`].
     pub(crate) fn now(&self) -> Instant {
-        let now = Instant::from_millis(self.origin.elapsed().as_millis() as u64);
+        self.set_now(clock::now())
+    }
+
+    fn set_now(&self, at: std::time::Instant) -> Instant {
+        let now = Instant::from_millis(at.duration_since(self.origin).as_millis() as u64);
         self.cached_now.set(now);
         now
     }
@@ -195,7 +201,7 @@ impl WorkerContext {
 
     /// The time left until `at`, by the clock of this worker.
     fn until(&self, at: Instant) -> Duration {
-        let since = self.origin.elapsed();
+        let since = clock::read().duration_since(self.origin);
         Duration::from_millis(at.as_millis()).saturating_sub(since)
     }
 
@@ -206,13 +212,13 @@ impl WorkerContext {
         let mut slots = Vec::new();
         loop {
             let Some(until) = self.sleep_until_next().await else { return };
-            let now = self.now();
+            let now = self.set_now(clock::read());
             if now.millis_since(until) > LATE {
                 // Received bytes are read first, before a peer counts as silent.
                 net::sleep(Duration::from_millis(TICK)).await;
             }
-            self.timers.advance(self.now(), &mut slots);
-            let now = self.cached_now();
+            let now = self.set_now(clock::read());
+            self.timers.advance(now, &mut slots);
             slots.drain(..).for_each(|slot| due(slot, now));
         }
     }

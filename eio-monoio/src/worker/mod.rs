@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`context`] | timers, buffers, tasks and connections of a worker |
 //! | [`net`] | sockets, the runtime, system calls |
-//! | [`timers`], [`deadline`] | the timer wheel, and one entry in it |
+//! | [`clock`], [`timers`], [`deadline`] | the time, the timer wheel, and one entry in it |
 //! | [`tasks`], [`task`] | counted tasks that isolate user code; the public `spawn` and `sleep` |
 //! | [`pool`], [`future_pool`], [`trim`] | reusable buffers and futures, and returning memory after a burst |
 //! | [`mailbox`], [`mailbox_waker`], [`yield_now`] | items from other threads, wake-ups, cooperative yielding |
@@ -15,6 +15,7 @@
 
 pub(crate) mod blocking;
 pub(crate) mod budget;
+pub(crate) mod clock;
 pub(crate) mod context;
 pub(crate) mod deadline;
 pub(crate) mod frame_input;

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 use slab::Slab;
 
+use crate::worker::clock;
 use crate::worker::net;
 use crate::worker::task_waker::TaskWaker;
 use crate::worker::wakers::WakerSlot;
@@ -46,6 +47,7 @@ impl<F: Future, G> Future for WithGuard<F, G> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _poll = clock::begin_poll();
         self.project().future.poll(cx)
     }
 }
@@ -149,17 +151,18 @@ impl<F: Future> Future for Run<'_, F> {
             // The call that should have returned the future panicked.
             return Poll::Ready(Err(Stopped::Panicked));
         };
-        let outcome =
-            match catch_unwind(AssertUnwindSafe(|| this.waker.poll(cx, |cx| future.poll(cx)))) {
-                Ok(Poll::Ready(output)) => Ok(output),
-                // Not before the first poll: a disconnect callback that awaits nothing completes during an abort too.
-                Ok(Poll::Pending) if this.registered.tasks.aborting.get() => Err(Stopped::Aborted),
-                Ok(Poll::Pending) => {
-                    this.registered.set(cx.waker());
-                    return Poll::Pending;
-                }
-                Err(_) => Err(Stopped::Panicked),
-            };
+        let polled = catch_unwind(AssertUnwindSafe(|| this.waker.poll(cx, |cx| future.poll(cx))));
+        clock::application_has_run();
+        let outcome = match polled {
+            Ok(Poll::Ready(output)) => Ok(output),
+            // Not before the first poll: a disconnect callback that awaits nothing completes during an abort too.
+            Ok(Poll::Pending) if this.registered.tasks.aborting.get() => Err(Stopped::Aborted),
+            Ok(Poll::Pending) => {
+                this.registered.set(cx.waker());
+                return Poll::Pending;
+            }
+            Err(_) => Err(Stopped::Panicked),
+        };
         Poll::Ready(if this.future.clear() { outcome } else { Err(Stopped::Panicked) })
     }
 }

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
-use std::time::Instant;
 
 use eio_core::http::{WriteError, response};
 
@@ -22,6 +21,7 @@ use crate::server::shard::{Shard, ShardState};
 use crate::web::compress::is_compressible;
 use crate::web::persistence::Persistence;
 use crate::web::request::RequestInfo;
+use crate::worker::clock;
 use crate::worker::deadline::Deadline;
 use crate::worker::tasks::Stopped;
 
@@ -112,7 +112,7 @@ async fn respond<H: Handler>(
     };
     let handler = HandlerDeadline { deadline: &deadline, time: config.connect_timeout };
     let body = RequestBody::new(&mut conn.http, limits, handler, &progress);
-    let started = Instant::now();
+    let started = clock::now();
     let answering = shard.state.tasks.start(|| shard.handler.respond(request, body));
     let outcome = deadline.limit(answering).await;
     shard.state.count_time(HandlerCall::Request, started);

@@ -23,6 +23,7 @@ use crate::server::handler::Handler;
 use crate::server::session::Session;
 use crate::server::shard::Shard;
 use crate::server::socket::Socket;
+use crate::worker::clock;
 use crate::worker::deadline::Deadline;
 use crate::worker::tasks::{Run, Stopped};
 use crate::worker::yield_now::YieldBudget;
@@ -146,7 +147,7 @@ pub(crate) fn is_concurrent<H: Handler>(shard: &Shard<H>) -> bool {
 /// Calls [`Handler::open`]. A new session is busy until [`poll_once`] or [`drain_inbox`] finds that this is complete.
 pub(crate) async fn call_open<H: Handler>(shard: &Shard<H>, session: &Rc<Session<H::Session>>) {
     let socket = Socket::new(session.clone());
-    let started = Instant::now();
+    let started = clock::now();
     let result = shard.state.tasks.start(|| shard.handler.open(&socket)).await;
     shard.state.count_time(HandlerCall::Open, started);
     end_after_panic(&socket, result);
@@ -161,7 +162,7 @@ pub(crate) async fn call_disconnect<H: Handler>(
     let reason = session.closed().unwrap_or(CloseReason::TransportClose);
     log::debug!(client = %Subject::Session(&session.sid, session.peer()), %reason, "session closed");
     let socket = Socket::new(session.clone());
-    let started = Instant::now();
+    let started = clock::now();
     let _ = tasks.start(|| shard.handler.disconnect(&socket, reason)).await;
     shard.state.count_time(HandlerCall::Disconnect, started);
     // A handle that the application keeps does not keep the messages.

@@ -36,6 +36,7 @@ use crate::server::via::Via;
 use crate::web::persistence::Persistence;
 use crate::web::proxy;
 use crate::web::request::{Attached, RequestInfo};
+use crate::worker::clock;
 use crate::worker::future_pool::{FuturePool, Pooled};
 use crate::worker::tasks::{Guarded, Stopped};
 
@@ -59,7 +60,7 @@ pub(crate) fn open<H: Handler>(
     // `connect` may await for long, and the head is mostly much smaller than the receive buffer.
     conn.shrink_rx();
     let pool = shard.state.per_worker::<HandshakePool<H>>();
-    let started = Instant::now();
+    let started = clock::now();
     pool.0.run(HandshakeArgs { shard: shard.clone(), conn, request, started }, perform)
 }
 
@@ -118,7 +119,7 @@ async fn perform<H: Handler>(args: HandshakeArgs<H>) -> Next<H::Session> {
         // It opens and closes: the client connects again, to another process.
         session.close();
     }
-    shard.state.counters.observe(HANDSHAKE, by(transport), started.elapsed());
+    shard.state.counters.observe(HANDSHAKE, by(transport), clock::now().duration_since(started));
     crate::log::debug!(client = %Subject::Session(&session.sid, session.peer()), %transport, "session opened");
     match transport {
         Transport::Polling => open_polling(shard, conn, session, persistence, request.resume).await,

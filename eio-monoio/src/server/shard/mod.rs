@@ -52,6 +52,7 @@ use crate::server::shard::timing::MessageTiming;
 use crate::web::compress::Deflater;
 use crate::web::persistence::KeepAlive;
 use crate::web::proxy::Trusted;
+use crate::worker::clock;
 use crate::worker::context::WorkerContext;
 use crate::worker::tasks::Guarded;
 use crate::worker::timers::Target;
@@ -180,7 +181,7 @@ impl<T> ShardState<T> {
 impl<T> ShardState<T> {
     /// Counts the time of a function of the application that was called at `started`.
     pub(crate) fn count_time(&self, call: HandlerCall, started: std::time::Instant) {
-        self.counters.observe(HANDLER, call as usize, started.elapsed());
+        self.counters.observe(HANDLER, call as usize, clock::read().duration_since(started));
     }
 }
 

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use crate::worker::context::WorkerContext;
 use crate::worker::deadline::{Deadline, Elapsed, millis};
+use crate::worker::task_waker;
 use crate::worker::tasks::Stopped;
 use crate::worker::wakers::WakerSlot;
+use crate::worker::yield_now::yield_now;
 
 /// Runs `future` as a task of the current worker, concurrently with its handlers.
 ///
@@ -50,7 +52,11 @@ where
     let worker = current_worker();
     let task = Task { shared: Rc::new(Shared::new()) };
     let (shared, tasks) = (task.shared.clone(), worker.clone());
+    let may_start = task_waker::may_start();
     tasks.background.spawn(async move {
+        if !may_start {
+            yield_now().await;
+        }
         let outcome = worker.background.run(until_cancelled(future, &shared)).await;
         if matches!(outcome, Err(Stopped::Panicked)) {
             crate::log::error!("a spawned task panicked");

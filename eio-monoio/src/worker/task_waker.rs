@@ -187,12 +187,23 @@ struct Worker {
     tasks: RefCell<Slab<Waker>>,
     /// A waker of which there is no clone.
     spare: Cell<Option<Registered>>,
+    /// The wakes on this thread since the kernel last woke the worker.
+    wakes: Cell<u16>,
 }
+
+/// The most wakes on the thread of a worker before the kernel runs. Without a limit, two futures that wake each other
+/// would leave no time for I/O and timers.
+const MAX_WAKES: u16 = 1024;
 
 impl Default for Worker {
     fn default() -> Self {
         let queue = WakeQueue { keys: Mutex::default(), waker: Mutex::default() };
-        Self { queue: Arc::new(queue), tasks: RefCell::default(), spare: Cell::default() }
+        Self {
+            queue: Arc::new(queue),
+            tasks: RefCell::default(),
+            spare: Cell::default(),
+            wakes: Cell::default(),
+        }
     }
 }
 
@@ -242,11 +253,20 @@ impl Worker {
         let is_here = Arc::ptr_eq(queue, &self.queue);
         if is_here {
             let task = self.tasks.borrow().get(key).cloned();
-            if let Some(task) = task {
+            if let Some(task) = task
+                && (self.may_wake() || !yield_now::park_task(&task))
+            {
                 task.wake();
             }
         }
         is_here
+    }
+
+    /// Counts a wake. False: the kernel must run first.
+    fn may_wake(&self) -> bool {
+        let wakes = self.wakes.get();
+        self.wakes.set(wakes.saturating_add(1));
+        wakes < MAX_WAKES
     }
 }
 
@@ -259,9 +279,16 @@ pub(crate) fn set_waker(waker: MailboxWaker) {
     wake_posted();
 }
 
-/// Wakes the tasks that other threads have woken.
+/// Counts a task that the application spawns, as a wake: each task may spawn the next one. False: the kernel must run
+/// before the task.
+pub(crate) fn may_start() -> bool {
+    WORKER.with(Worker::may_wake)
+}
+
+/// Wakes the tasks that other threads have woken: the kernel has woken the worker.
 pub(crate) fn wake_posted() {
     WORKER.with(|worker| {
+        worker.wakes.set(0);
         let keys =
             std::mem::take(&mut *worker.queue.keys.lock().unwrap_or_else(PoisonError::into_inner));
         for key in keys {
@@ -395,6 +422,25 @@ mod tests {
             std::io::Read::read_exact(&mut &received.1, &mut [0]).unwrap();
             yield_now::wake_all();
             assert_eq!(counted.woken.load(Ordering::SeqCst), round);
+        }
+        yield_now::clear_waker();
+    }
+
+    #[test]
+    fn wakes_beyond_the_limit_take_effect_after_the_kernel_has_run() {
+        let ((counted, task), mut waker) = (task(), TaskWaker::default());
+        let received = MailboxWaker::pair().unwrap();
+        yield_now::set_waker(received.0);
+        for round in 1..=2 {
+            let all = round * (usize::from(MAX_WAKES) + 1);
+            for _ in 0..=MAX_WAKES {
+                waker_of(&mut waker, &task).wake();
+            }
+            assert_eq!(counted.woken.load(Ordering::SeqCst), all - 1);
+            std::io::Read::read_exact(&mut &received.1, &mut [0]).unwrap();
+            yield_now::wake_all();
+            wake_posted();
+            assert_eq!(counted.woken.load(Ordering::SeqCst), all);
         }
         yield_now::clear_waker();
     }

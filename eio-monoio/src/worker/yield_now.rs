@@ -19,7 +19,12 @@ pub(crate) async fn yield_now() {
 /// Parks the task of `cx` until the kernel wakes the worker. Ready at once if the worker has no waker. The caller may
 /// continue when it is polled again, without calling this again.
 pub(crate) fn park(cx: &Context<'_>) -> Poll<()> {
-    if PARKED.with(|parked| parked.park(cx.waker())) { Poll::Pending } else { Poll::Ready(()) }
+    if park_task(cx.waker()) { Poll::Pending } else { Poll::Ready(()) }
+}
+
+/// Wakes `task` when the kernel wakes the worker. Returns false if the worker has no waker.
+pub(crate) fn park_task(task: &Waker) -> bool {
+    PARKED.try_with(|parked| parked.park(task)).unwrap_or(false)
 }
 
 /// Counts the steps of work that waits for no input, and yields after each 1,024 of them.

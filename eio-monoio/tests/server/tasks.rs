@@ -1,16 +1,21 @@
 //! Tasks that handlers and other threads spawn: they run once, can be cancelled and end with the server.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
 use eio_monoio::{
-    ConnectRequest, Handler, Message, OwnedMessage, Refusal, SendError, Server, Socket, Task,
-    sleep, spawn,
+    Config, ConnectRequest, Handler, Message, OwnedMessage, Refusal, SendError, Server, Socket,
+    Task, sleep, spawn,
 };
 
 use crate::support::app::App;
-use crate::support::configs::{default_config, for_each_config};
+use crate::support::configs::{brief_shutdown, default_config, drivers, for_each_config};
 use crate::support::log::Log;
 use crate::support::polling::Polling;
 use crate::support::test_server::TestServer;
@@ -230,4 +235,86 @@ fn mailbox_of_a_blocked_worker_is_bounded() {
         (0..10).for_each(|_| assert_eq!(socket.text(), format!("4{text}")));
         assert_eq!(socket.text(), "4last");
     });
+}
+
+/// Starts tasks that never let their worker idle, until `stopped`.
+struct Restless {
+    stopped: Arc<AtomicBool>,
+}
+
+impl Restless {
+    /// Two tasks that wake each other.
+    fn wake_each_other(&self) {
+        let wakers = Rc::new(RefCell::new([None::<Waker>, None]));
+        for n in 0..2 {
+            let (wakers, stopped) = (wakers.clone(), self.stopped.clone());
+            spawn(poll_fn(move |cx| {
+                let mut wakers = wakers.borrow_mut();
+                wakers[n] = Some(cx.waker().clone());
+                if let Some(other) = &wakers[1 - n] {
+                    other.wake_by_ref();
+                }
+                if stopped.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+            }));
+        }
+    }
+
+    /// Each task spawns the next one.
+    fn spawn_next(stopped: Arc<AtomicBool>) {
+        if !stopped.load(Ordering::Relaxed) {
+            spawn(async move { Self::spawn_next(stopped) });
+        }
+    }
+}
+
+impl Handler for Restless {
+    type Session = ();
+
+    async fn connect(&self, _: &ConnectRequest<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn message<'s>(
+        &'s self,
+        socket: &Socket<()>,
+        message: Message<'_>,
+    ) -> impl Future<Output = ()> + use<'s> {
+        match message {
+            Message::Text("wake") => self.wake_each_other(),
+            Message::Text("spawn") => Self::spawn_next(self.stopped.clone()),
+            echo => socket.try_send(echo).expect("the queue has room"),
+        }
+        async {}
+    }
+}
+
+#[test]
+fn tasks_without_a_pause_do_not_starve_sessions_and_timers() {
+    for command in ["4wake", "4spawn"] {
+        for driver in drivers() {
+            let stopped = Arc::<AtomicBool>::default();
+            let shared = stopped.clone();
+            let config = brief_shutdown(Config::new()).driver(driver).workers(1);
+            let config = config.ping_interval(Duration::from_millis(50));
+            let server = TestServer::run(config, move |_| Restless { stopped: shared.clone() });
+            let served = thread::scope(|scope| {
+                let served = scope.spawn(|| {
+                    let (mut restless, _) = WebSocket::open(server.addr());
+                    restless.send(command);
+                    let (mut other, _) = WebSocket::open(server.addr());
+                    for _ in 0..3 {
+                        assert_eq!(other.text(), "2");
+                        other.send("3");
+                        other.send("4echo");
+                        assert_eq!(other.text(), "4echo");
+                    }
+                });
+                let served = served.join();
+                // Also after a failure: the server could not end.
+                stopped.store(true, Ordering::Relaxed);
+                served
+            });
+            assert!(served.is_ok(), "{command}, {driver}");
+        }
+    }
 }

@@ -114,8 +114,8 @@ impl Runtime {
 /// When the kernel does the work of a completion on the worker's thread.
 enum Completions {
     /// During the wait for completions: DEFER_TASKRUN (Linux 6.1). A wake-up of the thread costs less: 3 % of an echo over
-    /// two connections, 8 % of a session that opens and closes. No completion arrives while tasks wake one another without
-    /// a wait.
+    /// two connections, 8 % of a session that opens and closes. No completion arrives while a task is ready, which
+    /// [`yield_now`](crate::worker::yield_now) and [`task_waker`](crate::worker::task_waker) limit.
     Deferred,
     /// When the thread enters or leaves the kernel: COOP_TASKRUN (Linux 6.0, with SINGLE_ISSUER).
     Cooperative,

@@ -61,8 +61,11 @@ pub(crate) enum Stopped {
 }
 
 impl Tasks {
+    // Inlined: the future is constructed in place, not copied.
+    #[inline(always)]
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        net::spawn(WithGuard { future, guard: Counted::new(self.live.clone()) });
+        let guard = Counted::new(self.live.clone());
+        net::spawn(WithGuard { future, guard });
     }
 
     /// Polls `future` in the task of the caller, and spawns it if it is pending: most callbacks of the application await

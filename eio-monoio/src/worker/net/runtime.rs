@@ -141,6 +141,7 @@ fn epoll() -> io::Result<Runtime> {
 }
 
 /// Runs `future` as a task of this worker.
+#[inline(always)]
 pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) {
     drop(monoio::spawn(future));
 }

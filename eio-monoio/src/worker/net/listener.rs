@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use socket2::{Domain, Protocol, Type};
 
 use super::socket::{self, Socket};
+use super::sys;
 
 /// A listening socket.
 pub(crate) struct Listener {
@@ -68,7 +69,7 @@ impl Listener {
         }
         let accept = |storage: *mut socket2::SockAddrStorage, len: *mut libc::socklen_t| {
             // SAFETY: socket2 lends storage and its length for the duration of the call.
-            let fd = unsafe { libc::accept4(self.socket.raw(), storage.cast(), len, flags) };
+            let fd = unsafe { sys::accept(self.socket.raw(), storage.cast(), len, flags) };
             if fd < 0 {
                 return Err(io::Error::last_os_error());
             }

@@ -17,7 +17,7 @@
 //! | `readiness` | waiting for readiness repeatedly, in one allocation |
 //! | `recv_op` | receive operations, one at a time, in one allocation |
 //! | `listener` | [`Listener`], [`Accepted`], [`listen`] and [`inherited`] |
-//! | `sys` | timers, descriptor limit, signal dispositions, `shutdown(2)` and the allocator |
+//! | `sys` | system calls of sockets and timers, descriptor limit, signal dispositions and the allocator |
 #![allow(unsafe_code)]
 
 #[cfg(test)]

@@ -239,9 +239,7 @@ impl Socket {
 #[inline]
 pub(super) fn recv(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
     loop {
-        // SAFETY: the pointer and length are those of a live, exclusively borrowed slice.
-        let n = unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) };
-        if let Ok(n) = usize::try_from(n) {
+        if let Ok(n) = usize::try_from(sys::recv(fd, into, libc::MSG_DONTWAIT)) {
             return Ok(Some(n));
         }
         let error = io::Error::last_os_error();
@@ -257,7 +255,5 @@ pub(super) fn recv(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
 #[inline]
 pub(super) fn send(fd: RawFd, bytes: &[u8], flags: libc::c_int) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | flags;
-    // SAFETY: the pointer and length are those of a live slice.
-    let n = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
-    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+    usize::try_from(sys::send(fd, bytes, flags)).map_err(|_| io::Error::last_os_error())
 }

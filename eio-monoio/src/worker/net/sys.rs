@@ -1,4 +1,4 @@
-//! System calls that concern neither receiving nor sending: `shutdown(2)`, timers, limits, signals and the allocator.
+//! System calls: of sockets, timers, limits, signals and the allocator.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -12,6 +12,40 @@ pub(crate) fn abort(fd: RawFd) {
 pub(super) fn shutdown(fd: RawFd, how: libc::c_int) {
     // SAFETY: takes no pointer; a descriptor that is not a connected socket makes it fail, nothing else.
     unsafe { libc::shutdown(fd, how) };
+}
+
+/// `recvfrom(2)`, without the address: the number of bytes, or -1 and `errno`.
+///
+/// The functions of the C library for this, [`send`] and [`accept`] are points at which a thread can be cancelled, which is
+/// two atomic operations and 40 instructions of each call. No thread is cancelled here.
+#[inline]
+pub(super) fn recv(fd: RawFd, into: &mut [u8], flags: libc::c_int) -> libc::c_long {
+    let (start, len, no_address) = (into.as_mut_ptr(), into.len(), std::ptr::null_mut::<()>());
+    // SAFETY: the pointer and length are those of a live, exclusively borrowed slice.
+    unsafe { libc::syscall(libc::SYS_recvfrom, fd, start, len, flags, no_address, no_address) }
+}
+
+/// `sendto(2)`, without an address; as [`recv`].
+#[inline]
+pub(super) fn send(fd: RawFd, bytes: &[u8], flags: libc::c_int) -> libc::c_long {
+    let (start, len, no_address) = (bytes.as_ptr(), bytes.len(), std::ptr::null::<()>());
+    // SAFETY: the pointer and length are those of a live slice.
+    unsafe { libc::syscall(libc::SYS_sendto, fd, start, len, flags, no_address, 0) }
+}
+
+/// `accept4(2)`: the descriptor, or -1 and `errno`; as [`recv`].
+///
+/// # Safety
+/// `address` has room for as many bytes as `len` states, until the call returns.
+pub(super) unsafe fn accept(
+    fd: RawFd,
+    address: *mut libc::sockaddr,
+    len: *mut libc::socklen_t,
+    flags: libc::c_int,
+) -> RawFd {
+    // SAFETY: the caller lends the memory.
+    let accepted = unsafe { libc::syscall(libc::SYS_accept4, fd, address, len, flags) };
+    accepted as RawFd
 }
 
 /// Lets the timer `fd` expire once, `after` this time from now; with `None`, not at all.

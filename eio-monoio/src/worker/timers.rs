@@ -115,8 +115,9 @@ impl Timers {
     /// Sets or moves the deadline.
     pub(crate) fn set(&self, id: TimerId, at: Instant) {
         let inner = &mut *self.inner.borrow_mut();
-        // Rounded up: a deadline never fires early.
-        let due_at = at.as_millis().div_ceil(TICK).max(inner.done + 1);
+        // The next tick: a deadline never fires early, although its time was computed from one that was rounded down to
+        // a millisecond.
+        let due_at = (at.as_millis() / TICK + 1).max(inner.done + 1);
         let due = due_at as u32;
         let Some(entry) = inner.entries.get_mut(id.index() as usize) else { return };
         entry.expired = false;
@@ -308,6 +309,10 @@ mod tests {
         assert_eq!(next(&timers), Some(1_310));
         assert!(fired(&timers, 1_309).is_empty());
         assert_eq!(fired(&timers, 1_310), [1]);
+        // It may have been due 0.9 ms later.
+        timers.set(a, at(1_320));
+        assert!(fired(&timers, 1_320).is_empty());
+        assert_eq!(fired(&timers, 1_330), [1]);
         assert!(fired(&timers, 99_000).is_empty());
         assert_eq!(next(&timers), None);
     }
@@ -318,11 +323,11 @@ mod tests {
         let a = timers.insert(Target::Session(1));
         timers.set(a, at(500));
         timers.set(a, at(900));
-        assert_eq!(next(&timers), Some(500));
-        assert!(fired(&timers, 500).is_empty());
-        assert_eq!(next(&timers), Some(900));
+        assert_eq!(next(&timers), Some(510));
+        assert!(fired(&timers, 510).is_empty());
+        assert_eq!(next(&timers), Some(910));
         timers.set(a, at(700));
-        assert_eq!(fired(&timers, 700), [1]);
+        assert_eq!(fired(&timers, 710), [1]);
     }
 
     #[test]
@@ -330,7 +335,7 @@ mod tests {
         let timers = Timers::new(at(0));
         let a = timers.insert(Target::Session(7));
         let day = 86_400_000;
-        timers.set(a, at(day));
+        timers.set(a, at(day - 1));
         let mut now = 0;
         while let Some(then) = next(&timers) {
             assert!(then > now && then <= day);
@@ -361,7 +366,7 @@ mod tests {
         timers.set(timers.insert(Target::Session(99)), at(60));
         timers.remove(ids[9]);
         timers.shrink();
-        assert_eq!(fired(&timers, 60), [3, 5, 7, 99]);
+        assert_eq!(fired(&timers, 70), [3, 5, 7, 99]);
         assert_eq!(timers.len(), 5);
     }
 
@@ -384,7 +389,7 @@ mod tests {
                 0 => {
                     let then = now + random(120_000);
                     timers.set(ids[n], at(then));
-                    due[n] = Some(then.div_ceil(TICK).max(now / TICK + 1));
+                    due[n] = Some(then / TICK + 1);
                 }
                 1 => {
                     timers.clear(ids[n]);

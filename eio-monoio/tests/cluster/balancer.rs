@@ -203,7 +203,8 @@ fn many_clients_exchange_messages_without_loss_or_disorder() {
     for driver in drivers() {
         let Some(cluster) = Cluster::start(test, driver, &[]) else { return };
         exchange_with_many(&cluster, driver, clients, seconds);
-        cluster.expect_forwarded(60);
+        // Two of three requests on average. The clients send in step, so their order decides about some of them each time.
+        cluster.expect_forwarded(45);
         assert_eq!(cluster.processes.metric("eio_refusals_total", ""), 0);
     }
 }

@@ -72,7 +72,7 @@ where
         let shared = ServerShared { cluster, ..shared };
         let sharing = listening.iter().flatten().map(|listening| listening.sharing);
         let shares_listeners = sharing.clone().all(|sharing| sharing != Sharing::No);
-        let max_connections = max_connections(&self.config);
+        let max_connections = max_connections(&self.config, workers);
         let limits =
             LimitMetrics { max_connections: max_connections as u64, ..shared.limits.clone() };
         let shared = Arc::new(ServerShared { shares_listeners, limits, ..shared });
@@ -157,17 +157,20 @@ fn available_cpus() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// By default the limit on open descriptors, less a reserve for listeners, rings, logs and the application's own files.
-fn max_connections(config: &Config) -> usize {
+/// By default the limit on open descriptors, less a reserve for listeners, logs, the application's own files and the
+/// workers, each of which has a ring, a timer and sockets that wake it.
+fn max_connections(config: &Config, workers: usize) -> usize {
     const RESERVE: u64 = 64;
+    const FOR_WORKER: u64 = 8;
+    let reserve = RESERVE + FOR_WORKER * workers as u64;
     let descriptors = net::descriptor_limit();
-    let available = usize::try_from(descriptors.saturating_sub(RESERVE)).unwrap_or(usize::MAX);
+    let available = usize::try_from(descriptors.saturating_sub(reserve)).unwrap_or(usize::MAX);
     let max = config.max_connections.unwrap_or(available.max(1));
     if max > available {
         log::warn!(
             max_connections = max,
             descriptors,
-            "fewer open descriptors than connections and {RESERVE} more: raise `ulimit -n` or LimitNOFILE"
+            "fewer open descriptors than connections and {reserve} more: raise `ulimit -n` or LimitNOFILE"
         );
     }
     max

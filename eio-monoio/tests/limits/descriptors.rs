@@ -19,14 +19,17 @@ use crate::support::test_server::TestServer;
 use crate::support::wait::eventually;
 use crate::support::websocket::WebSocket;
 
-const LIMIT: usize = 160;
+const LIMIT: usize = 256;
+/// More workers than the reserve for other descriptors would be enough for.
+const WORKERS: usize = 12;
 /// The environment variable with the driver and the connection limit of the child.
 const ROLE: &str = "EIO_TEST_DESCRIPTORS";
 
 /// The child serves until its standard input ends.
 fn serve(role: &str) {
     let (driver, connections) = role.split_once(' ').expect("a driver and a number");
-    let mut config = Config::new().driver(driver.parse::<Driver>().expect("a driver")).workers(2);
+    let mut config =
+        Config::new().driver(driver.parse::<Driver>().expect("a driver")).workers(WORKERS);
     if let Ok(connections) = connections.parse() {
         config = config.max_connections(connections);
     }

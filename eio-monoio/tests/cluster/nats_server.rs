@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::process::signal;
 use crate::support::skip::skip;
@@ -11,6 +12,8 @@ use crate::support::wait::{TIMEOUT, eventually};
 /// A server on a port of its own; dropping it kills it.
 pub(crate) struct NatsServer {
     port: u16,
+    /// Tells it from servers of other tests.
+    name: String,
     args: Vec<String>,
     child: Option<Child>,
 }
@@ -23,27 +26,49 @@ impl NatsServer {
 
     /// Starts a server with further arguments.
     pub(crate) fn start_with(test: &str, args: &[&str]) -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-        let port = port.expect("a free port").port();
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let mut server = Self { port, args, child: None };
-        if let Err(error) = server.spawn() {
-            skip(test, format_args!("nats-server cannot be started: {error}"));
-            return None;
+        let name = format!("test-{}-{number}", std::process::id());
+        let mut server = Self { port: 0, name, args, child: None };
+        // Another test may take the port before the server does.
+        for _ in 0..10 {
+            let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+            server.port = port.expect("a free port").port();
+            match server.spawn() {
+                Ok(true) => return Some(server),
+                Ok(false) => server.kill(),
+                Err(error) => {
+                    skip(test, format_args!("nats-server cannot be started: {error}"));
+                    return None;
+                }
+            }
         }
-        Some(server)
+        panic!("nats-server ends, or its port is taken each time");
     }
 
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    fn spawn(&mut self) -> std::io::Result<()> {
+    /// Starts the process. Returns false if it does not have the port.
+    fn spawn(&mut self) -> std::io::Result<bool> {
         let mut command = Command::new("nats-server");
-        command.args(["-a", "127.0.0.1", "-p", &self.port.to_string()]).args(&self.args);
-        self.child = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
-        eventually("nats-server listens", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
-        Ok(())
+        command.args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-n", &self.name]);
+        command.args(&self.args).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        let mut has_ended = || !matches!(child.try_wait(), Ok(None));
+        eventually("nats-server listens", || self.listens() || has_ended());
+        self.child = Some(child);
+        Ok(self.listens())
+    }
+
+    /// Whether this server, not another one, has the port: its first line states its name.
+    fn listens(&self) -> bool {
+        let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+        let mut line = String::new();
+        let read = BufReader::new(stream).read_line(&mut line);
+        read.is_ok() && line.contains(&format!("\"server_name\":\"{}\"", self.name))
     }
 
     /// Ends the process without a word.
@@ -63,7 +88,7 @@ impl NatsServer {
     /// Starts it again on the same port.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.spawn().expect("it started before");
+        assert!(self.spawn().expect("it started before"), "its port is taken");
     }
 
     /// A client that speaks the text protocol, as a program in any language does.

@@ -160,9 +160,10 @@ fn available_cpus() -> usize {
 /// By default the limit on open descriptors, less a reserve for listeners, logs, the application's own files and the
 /// workers, each of which has a ring, a timer and sockets that wake it.
 fn max_connections(config: &Config, workers: usize) -> usize {
-    const RESERVE: u64 = 64;
+    const LEAST: u64 = 64;
+    const SHARED: u64 = 32;
     const FOR_WORKER: u64 = 8;
-    let reserve = RESERVE + FOR_WORKER * workers as u64;
+    let reserve = LEAST.max(SHARED + FOR_WORKER * workers as u64);
     let descriptors = net::descriptor_limit();
     let available = usize::try_from(descriptors.saturating_sub(reserve)).unwrap_or(usize::MAX);
     let max = config.max_connections.unwrap_or(available.max(1));

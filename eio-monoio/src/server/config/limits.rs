@@ -34,10 +34,10 @@ impl Config {
 
     /// The largest number of connections of all workers together.
     ///
-    /// **Default:** the limit on open descriptors, which the server raises as far as it may, less 64, and less 8 for each
-    /// worker. **Range:** 1 to 2^31. One more connection is answered 503 with `Retry-After: 5` and closed; over TLS it is
-    /// closed without an answer. If it exceeds the default, the start is logged with a warning, and accepting pauses while
-    /// no descriptor is left.
+    /// **Default:** the limit on open descriptors, which the server raises as far as it may, less 64, or with more than four
+    /// workers less 32 and 8 for each worker. **Range:** 1 to 2^31. One more connection is answered 503 with
+    /// `Retry-After: 5` and closed; over TLS it is closed without an answer. If it exceeds the default, the start is logged
+    /// with a warning, and accepting pauses while no descriptor is left.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = Some(connections);

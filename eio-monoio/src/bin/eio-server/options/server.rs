@@ -122,7 +122,7 @@ pub(super) const LIMITS: Group = Group {
         config!(Count max_polling_packets, "16", "1 to 100000",
             "The largest number of packets in a polling response"),
         config!(Count max_connections, "descriptors", "1 to 2147483648",
-            "The largest number of connections; by default the limit on descriptors, less 64, and less 8 for each worker"),
+            "The largest number of connections; by default the limit on descriptors, less 64 or more"),
         config!(Count max_handshakes_per_second, "none", "1 to 2147483648",
             "The largest number of handshakes in each second"),
         config!(Bytes memory_budget, "none", "4MiB to 1024GiB",

@@ -4,8 +4,8 @@ use crate::buffer::{Overflow, Sink, Writer};
 use crate::sid::Sid;
 use crate::transport::{Transport, TransportSet};
 
-/// The JSON of an [`Open`](super::Open) after its `sid`: the same for all sessions that a server opens on one transport. Prepared once,
-/// it makes an open packet three pieces of text.
+/// The JSON of an [`Open`](super::Open) after its `sid`: the same for all sessions that a server opens on one transport.
+/// Prepared once, it makes an open packet three pieces of text.
 ///
 /// ```
 /// use eio_core::open::{OPEN_MAX, Open, OpenTail};

@@ -8,9 +8,9 @@ use std::time::Instant;
 
 #[derive(Clone, Copy)]
 enum Reading {
-    /// No task is polled.
+    /// No task is polled, or the application runs.
     Outside,
-    /// A task is polled, which has not read the clock since then, or since the application ran.
+    /// A task is polled, which has not read the clock since then, or since the application ran in it.
     Due,
     /// The current one.
     At(Instant),
@@ -45,12 +45,13 @@ impl Drop for Poll {
     }
 }
 
-/// The application has run, for an unknown time.
+/// Runs code of the application, which catches its panics and takes an unknown time: no reading is used in it or after it.
 #[inline]
-pub(crate) fn application_has_run() {
-    if matches!(READING.get(), Reading::At(_)) {
-        READING.set(Reading::Due);
-    }
+pub(crate) fn in_application<T>(run: impl FnOnce() -> T) -> T {
+    let before = READING.replace(Reading::Outside);
+    let output = run();
+    READING.set(if matches!(before, Reading::Outside) { before } else { Reading::Due });
+    output
 }
 
 /// The time; at most as old as this poll.
@@ -88,7 +89,12 @@ mod tests {
         let first = now();
         let later = wait();
         assert_eq!(now(), first);
-        application_has_run();
+        in_application(|| {
+            assert!(now() >= later, "the reading before the application ran");
+            let later = wait();
+            assert!(now() >= later, "a reading of the application");
+        });
+        let later = wait();
         let second = now();
         assert!(second >= later);
         let later = wait();
@@ -103,7 +109,7 @@ mod tests {
 
         let later = wait();
         assert!(now() >= later, "no poll");
-        application_has_run();
+        in_application(now);
         let later = wait();
         assert!(now() >= later, "no poll");
 

@@ -109,7 +109,8 @@ impl Tasks {
     /// Calls user code that returns a future.
     #[inline]
     pub(crate) fn call<F>(&self, call: impl FnOnce() -> F) -> Result<F, Stopped> {
-        catch_unwind(AssertUnwindSafe(call)).map_err(|_| Stopped::Panicked)
+        clock::in_application(|| catch_unwind(AssertUnwindSafe(call)))
+            .map_err(|_| Stopped::Panicked)
     }
 
     /// Runs a user future.
@@ -154,8 +155,8 @@ impl<F: Future> Future for Run<'_, F> {
             // The call that should have returned the future panicked.
             return Poll::Ready(Err(Stopped::Panicked));
         };
-        let polled = catch_unwind(AssertUnwindSafe(|| this.waker.poll(cx, |cx| future.poll(cx))));
-        clock::application_has_run();
+        let poll = AssertUnwindSafe(|| this.waker.poll(cx, |cx| future.poll(cx)));
+        let polled = clock::in_application(|| catch_unwind(poll));
         let outcome = match polled {
             Ok(Poll::Ready(output)) => Ok(output),
             // Not before the first poll: a disconnect callback that awaits nothing completes during an abort too.
